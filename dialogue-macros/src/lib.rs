@@ -1,0 +1,1 @@
+//! Macros of `dialogue`; use them through that crate.

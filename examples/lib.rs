@@ -1,0 +1,1 @@
+//! Runnable programs a user would start from.

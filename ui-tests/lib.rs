@@ -1,0 +1,1 @@
+//! Compile errors worth showing off: one case a fault.
