@@ -1,0 +1,91 @@
+//! What the macros' expansions name. Not public API.
+
+pub use dialogue_macros::__rooms as rooms;
+pub use serde;
+pub use validator;
+
+use crate::{Room, wire::Detail};
+
+/// Panics with `message` if an event before `index` has the same wire name as the one there.
+#[track_caller]
+pub const fn assert_unique<R: Room>(index: usize, message: &str) {
+    let mut i = 0;
+    while i < index {
+        if same(R::EVENTS[i].kind.name, R::EVENTS[index].kind.name) {
+            panic!("{}", message);
+        }
+        i += 1;
+    }
+}
+
+/// `a == b` for strings, in a constant.
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Runs the rules of `#[validate(…)]`; `names` gives the wire names of fields that have another one in Rust.
+pub fn check<T: validator::Validate>(event: &T, names: &[(&str, &str)]) -> Result<(), Vec<Detail>> {
+    match event.validate() {
+        Ok(()) => Ok(()),
+        Err(errors) => {
+            let mut details = Vec::new();
+            crate::wire::details(&errors, "", names, &mut details);
+            Err(details)
+        }
+    }
+}
+
+/// What the words in `via [..]` stand for; lets an editor resolve them.
+#[allow(non_upper_case_globals)]
+pub mod via {
+    use crate::room::channel;
+    /// Two-way: clients may send and receive.
+    pub const websocket: channel::WebSocket = channel::WebSocket;
+    /// Server to client only.
+    pub const sse: channel::Sse = channel::Sse;
+}
+
+#[cfg(feature = "server")]
+mod server {
+    use crate::{Application, RoomHandle, Served, Server, ServerBuilder};
+
+    /// `Acme::server()`.
+    pub fn server<A: Application>() -> ServerBuilder<A> {
+        ServerBuilder::new()
+    }
+
+    /// `server.chat()`, `server.project(key)`.
+    pub fn handle<R: Served>(server: &Server, key: R::Key) -> RoomHandle<R> {
+        RoomHandle::new(server, key)
+    }
+}
+#[cfg(feature = "server")]
+pub use server::{handle, server};
+
+#[cfg(feature = "client")]
+mod client {
+    use crate::{Client, Connect, JoinRoom, Room};
+
+    /// `AcmeClient::connect(url)`.
+    pub fn connect<C: From<Client>>(url: String) -> Connect<C> {
+        Connect::new(url)
+    }
+
+    /// `client.chat()`, `client.project(key)`.
+    pub fn room<R: Room>(client: &Client, key: R::Key) -> JoinRoom<R> {
+        JoinRoom::new(client, key)
+    }
+}
+#[cfg(feature = "client")]
+pub use client::{connect, room};

@@ -1,0 +1,71 @@
+//! Events: what people say to each other in a room.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::wire::Detail;
+
+/// Something that happens in a room: a struct or an enum with [`#[dialogue::event]`](macro@crate::event).
+///
+/// The attribute implements this trait; there is no need to do so by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a dialogue event",
+    label = "not an event",
+    note = "annotate `{Self}` with `#[dialogue::event]`"
+)]
+pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The name on the wire, such as `new-post`.
+    const NAME: &'static str;
+
+    /// What is kept of it, and who may miss it.
+    const CLASS: DeliveryClass = DeliveryClass::Durable;
+
+    /// Who may send it.
+    const SENDER: Sender = Sender::Anyone;
+
+    /// The definition as written, which goes into the hash that `connected` tells clients.
+    const SHAPE: &'static str = "";
+
+    /// What a newer event of a [`DeliveryClass::Latest`] class replaces an older one by.
+    fn conflation_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Checks the rules that `#[validate(…)]` put on the fields.
+    ///
+    /// # Errors
+    ///
+    /// One [`Detail`] for each rule that is broken.
+    fn check(&self) -> Result<(), Vec<Detail>> {
+        Ok(())
+    }
+}
+
+/// An [`Event`] that clients may send; those with `from = server` aren't.
+#[diagnostic::on_unimplemented(
+    message = "clients may not send `{Self}`: only the server does",
+    label = "declared with `from = server`",
+    note = "trigger it in server code, or drop `from = server` from its `#[dialogue::event(…)]`"
+)]
+pub trait ClientEvent: Event {}
+
+/// What is kept of an event, and who may miss it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeliveryClass {
+    /// Numbered, kept as long as the room retains it, and resumed: the default.
+    Durable,
+    /// Numbered and kept likewise, but who is slow or was away gets only the newest of each key.
+    Latest,
+    /// Never stored or replayed, and the first to go when a reader is slow.
+    Ephemeral,
+}
+
+/// Who may send an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Sender {
+    /// Every member of the room, and the server.
+    Anyone,
+    /// The server alone.
+    Server,
+}

@@ -1,0 +1,142 @@
+//! Middleware: composed by `rooms!` at compile time, without boxes.
+
+use std::{fmt, future::Future};
+
+use crate::{
+    Event, Room,
+    wire::{Accepted, Refusal},
+};
+
+/// What became of an event: accepted by the room's log, or refused.
+pub type Flow = Result<Accepted, Refusal>;
+
+/// Stands in front of event `E` in room `R`.
+///
+/// It may look, change the event, answer in its stead with a [`Refusal`], or act once the event was accepted.
+///
+/// ```
+/// use dialogue::{Cx, Event, Flow, Middleware, Next, Refusal, Room};
+///
+/// /// Nobody shouts.
+/// #[derive(Default)]
+/// pub struct Quiet;
+///
+/// #[dialogue::event]
+/// pub struct Message { pub text: String }
+///
+/// impl<R: Room> Middleware<R, Message> for Quiet {
+///     async fn handle(&self, cx: &Cx<R>, event: Message, next: impl Next<R, Message>) -> Flow {
+///         if event.text.ends_with('!') {
+///             return Err(Refusal::blocked("no shouting"));
+///         }
+///         next.run(cx, event).await
+///     }
+/// }
+///
+/// dialogue::rooms! { library: [Message] via [websocket] with [Quiet] }
+/// # fn main() {}
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not middleware for `{E}` in room `{R}`",
+    label = "cannot stand in front of `{E}`",
+    note = "implement `Middleware<{R}, {E}>` for `{Self}`, or list it after the one event it is for: `{E} with [{Self}]`"
+)]
+pub trait Middleware<R: Room, E: Event>: Send + Sync + 'static {
+    /// Handles one event; `next` is the rest of the way into the log.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] that the sender is told; nothing is stored then.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future is dropped when the connection dies; whether the event was accepted by then is open.
+    fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> impl Future<Output = Flow> + Send;
+}
+
+/// The rest of a chain.
+pub trait Next<R: Room, E>: Send {
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// What a later middleware, or the log, refused it with.
+    fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send;
+}
+
+/// Who sends an event, and where to.
+pub struct Cx<R: Room> {
+    pub(crate) key: R::Key,
+    pub(crate) room_id: std::sync::Arc<str>,
+    pub(crate) from: std::sync::Arc<str>,
+    pub(crate) server: bool,
+}
+
+impl<R: Room> Cx<R> {
+    /// The key of the room's instance.
+    pub fn key(&self) -> &R::Key {
+        &self.key
+    }
+
+    /// The id of the room's instance, as on the wire.
+    pub fn room_id(&self) -> &str {
+        &self.room_id
+    }
+
+    /// The user that sends it.
+    pub fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// Whether server code sends it, or the application's own backend with a server key.
+    pub fn is_server(&self) -> bool {
+        self.server
+    }
+}
+
+impl<R: Room> fmt::Debug for Cx<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cx").field("room_id", &self.room_id).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// A chain: `()`, or `(&first, rest)`.
+pub trait Chain<R: Room, E>: Send + Sync {
+    /// Nothing stands in front of the log, so that it can be called directly.
+    const EMPTY: bool;
+
+    /// Runs the chain and then `end`.
+    fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send
+    where
+        E: Event;
+}
+
+impl<R: Room, E> Chain<R, E> for () {
+    const EMPTY: bool = true;
+
+    fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send
+    where
+        E: Event,
+    {
+        end.run(cx, event)
+    }
+}
+
+impl<R: Room, E: Event, M: Middleware<R, E>, T: Chain<R, E>> Chain<R, E> for (&M, T) {
+    const EMPTY: bool = false;
+
+    fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send {
+        self.0.handle(cx, event, Then { rest: &self.1, end })
+    }
+}
+
+struct Then<'a, T, N> {
+    rest: &'a T,
+    end: N,
+}
+
+impl<R: Room, E: Event, T: Chain<R, E>, N: Next<R, E>> Next<R, E> for Then<'_, T, N> {
+    fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send {
+        self.rest.run(cx, event, self.end)
+    }
+}

@@ -1,0 +1,269 @@
+//! Rooms: where events happen. `rooms!` makes one type for each.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use crate::event::Event;
+
+/// A room that [`rooms!`](crate::rooms) declared.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a dialogue room",
+    label = "not a room",
+    note = "rooms are declared with `dialogue::rooms!`"
+)]
+pub trait Room: Send + Sync + Sized + 'static {
+    /// The declared name, which is the room's id on the wire, or its beginning when the room has a key.
+    const NAME: &'static str;
+    /// What `#[room(…)]` and the doc comment say.
+    const OPTIONS: RoomOptions;
+    /// How its events reach people.
+    const CHANNELS: &'static [Channel];
+    /// The events it carries, in the order of their declaration.
+    const EVENTS: &'static [Carried<Self>];
+    /// What tells one instance of the room from another; [`Unkeyed`] when there is only one.
+    type Key: Key;
+    /// Any event of the room.
+    type Event: Send + 'static;
+}
+
+/// An event that room `R` carries.
+#[diagnostic::on_unimplemented(
+    message = "room `{R}` does not carry `{Self}`",
+    label = "`{Self}` is not an event of room `{R}`",
+    note = "to allow it, add `{Self}` to the room's list in `dialogue::rooms!`"
+)]
+pub trait EventOf<R: Room>: Event {
+    /// The event as the room's own enum.
+    fn wrap(self) -> R::Event;
+}
+
+/// A room that is served over channel `C`.
+#[diagnostic::on_unimplemented(
+    message = "room `{Self}` is not served over `{C}`",
+    label = "not in the room's `via [..]` list"
+)]
+pub trait Via<C>: Room {}
+
+/// A room whose clients may send into it.
+#[diagnostic::on_unimplemented(
+    message = "clients cannot send into room `{Self}`",
+    label = "no channel of `{Self}` runs from client to server",
+    note = "`sse` and `webpush` only run from server to client; add `websocket` to the room's `via [..]` list"
+)]
+pub trait TwoWay: Room {}
+
+/// How events reach people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Channel {
+    /// Both ways, over one socket.
+    WebSocket,
+    /// Server-Sent Events: from server to client.
+    Sse,
+}
+
+/// One row of [`Room::EVENTS`].
+pub struct Carried<R: Room> {
+    pub(crate) kind: EventKind,
+    #[cfg_attr(not(feature = "client"), expect(dead_code, reason = "clients read events through it"))]
+    pub(crate) decode: fn(&str) -> serde_json::Result<R::Event>,
+}
+
+impl<R: Room> Carried<R> {
+    /// The row of event `E`.
+    pub const fn of<E: EventOf<R>>() -> Self {
+        Carried { kind: EventKind::of::<E>(), decode: |json| serde_json::from_str::<E>(json).map(E::wrap) }
+    }
+
+    /// What is known of the event without its type.
+    pub const fn kind(&self) -> &EventKind {
+        &self.kind
+    }
+}
+
+impl<R: Room> std::fmt::Debug for Carried<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+/// What is known of an [`Event`] without its type.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct EventKind {
+    /// [`Event::NAME`].
+    pub name: &'static str,
+    /// [`Event::CLASS`].
+    pub class: crate::event::DeliveryClass,
+    /// [`Event::SENDER`].
+    pub sender: crate::event::Sender,
+    /// [`Event::SHAPE`].
+    pub shape: &'static str,
+}
+
+impl EventKind {
+    /// What is known of `E`.
+    pub const fn of<E: Event>() -> Self {
+        EventKind { name: E::NAME, class: E::CLASS, sender: E::SENDER, shape: E::SHAPE }
+    }
+}
+
+/// The key of a keyed room: `ProjectId` in `project(ProjectId): […]`.
+///
+/// Whatever is [`Display`] and [`FromStr`] is one. The text goes into the room's id, so that the two must agree: a text
+/// that is not what its own value displays (`042` for a number) names no room.
+pub trait Key: Sized + Send + Sync + 'static {
+    /// The value that `text` is the canonical text of; `None` where there is none.
+    fn from_text(text: &str) -> Option<Self>;
+
+    /// The canonical text; `None` for [`Unkeyed`].
+    fn text(&self) -> Option<String>;
+}
+
+impl<T: Display + FromStr + Send + Sync + 'static> Key for T {
+    fn from_text(text: &str) -> Option<Self> {
+        let key: T = text.parse().ok()?;
+        (key.to_string() == text).then_some(key)
+    }
+
+    fn text(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// The [`Key`] of a room that has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Unkeyed;
+
+impl Key for Unkeyed {
+    fn from_text(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn text(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What `#[room(…)]` says of a room. The fields hold what was declared; the methods, all `const`, are what the macro
+/// declares it with.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct RoomOptions {
+    /// The name for people.
+    pub title: Option<&'static str>,
+    /// What the room is for: the first paragraph of its doc comment.
+    pub description: Option<&'static str>,
+    /// How many connections an instance holds at most.
+    pub capacity: Option<u32>,
+    /// What the log keeps.
+    pub retention: Retention,
+    /// How many of the last events a fresh join is sent as history.
+    pub sync: u32,
+    /// The wire names subscribed by default; `None` is all.
+    pub subscribe: Option<&'static [&'static str]>,
+}
+
+impl RoomOptions {
+    /// The defaults.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a constant is made with it, and `default` is no `const fn`"
+    )]
+    pub const fn new() -> Self {
+        RoomOptions {
+            title: None,
+            description: None,
+            capacity: None,
+            retention: Retention::new(),
+            sync: 0,
+            subscribe: None,
+        }
+    }
+
+    /// The name for people.
+    pub const fn title(mut self, title: &'static str) -> Self {
+        self.title = Some(title);
+        self
+    }
+
+    /// What the room is for.
+    pub const fn description(mut self, description: &'static str) -> Self {
+        self.description = Some(description);
+        self
+    }
+
+    /// At most so many connections in an instance.
+    pub const fn capacity(mut self, connections: u32) -> Self {
+        self.capacity = Some(connections);
+        self
+    }
+
+    /// What the log keeps.
+    pub const fn retain(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// A fresh join is sent so many of the last events as history.
+    pub const fn sync(mut self, events: u32) -> Self {
+        self.sync = events;
+        self
+    }
+
+    /// The events that a join without `events` subscribes to.
+    pub const fn subscribe(mut self, names: &'static [&'static str]) -> Self {
+        self.subscribe = Some(names);
+        self
+    }
+}
+
+/// What a room's log keeps; whichever bound is reached first trims it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// At most so many events.
+    pub events: u64,
+    /// At most so many bytes of encoded events.
+    pub bytes: u64,
+    /// Nothing older.
+    pub age: Option<Duration>,
+}
+
+impl Retention {
+    /// 1,000 events or 1 MiB, of any age: enough for a client to come back from a tunnel.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a constant is made with it, and `default` is no `const fn`"
+    )]
+    pub const fn new() -> Self {
+        Retention { events: 1_000, bytes: 1 << 20, age: None }
+    }
+
+    /// At most so many events.
+    pub const fn events(mut self, events: u64) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// At most so many bytes of encoded events.
+    pub const fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Nothing older than `age`.
+    pub const fn age(mut self, age: Duration) -> Self {
+        self.age = Some(age);
+        self
+    }
+}
+
+/// The types that stand for a [`Channel`] in [`Via`].
+pub mod channel {
+    /// [`Channel::WebSocket`](super::Channel::WebSocket).
+    #[derive(Debug, Clone, Copy)]
+    pub struct WebSocket;
+    /// [`Channel::Sse`](super::Channel::Sse).
+    #[derive(Debug, Clone, Copy)]
+    pub struct Sse;
+}

@@ -1,0 +1,33 @@
+//! Where a reader stands in a room's log.
+
+use serde::{Deserialize, Serialize};
+
+/// A place in a room's log: right after the event it names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// The log's incarnation; another one has other events.
+    pub epoch: String,
+    /// The number of the last event seen; 0 before the first.
+    pub seq: u64,
+    /// Its id; empty where unknown, and then not checked.
+    #[serde(default)]
+    pub event_id: String,
+}
+
+/// That a room's log took an event, at the durability that the application chose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Accepted {
+    /// Its number; ephemeral events have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Its id.
+    pub event_id: String,
+    /// When: Unix milliseconds by the server's clock.
+    pub timestamp: u64,
+    /// It had been accepted before, under the same key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
