@@ -1,0 +1,555 @@
+// @ts-check
+/**
+ * A small browser client for Dialogue's wire protocol, version 1: rooms over a WebSocket, or over Server-Sent
+ * Events and HTTP where sockets don't get through. It reconnects by itself, resumes every room from the last
+ * position it saw, and sends what was not acknowledged again with the same key, so that nothing is lost or doubled.
+ *
+ *     const dialogue = new Dialogue({ onState: show });
+ *     const chat = dialogue.join("chat", { onJoined, onEvent, onHistory, onAccepted, onRefused });
+ *     chat.trigger("message", { text: "hi" });
+ *
+ * @typedef {{ epoch: string, seq: number, eventId: string }} Position
+ * @typedef {{ roomId: string, event: string, data: any, from: string, timestamp: number, eventId: string,
+ *   seq?: number, meta?: any, server?: boolean }} RoomEvent
+ * @typedef {{ roomId: string, name: string, resume: "fresh" | "complete" | "lost", replay: number,
+ *   members: number, newEpoch: boolean } & Position} Joined `newEpoch`: the log is not the one seen before
+ * @typedef {{ events: RoomEvent[], more: boolean }} Page oldest first
+ * @typedef {{ key: string, event: string, data: any, at: number }} Unsent
+ * @typedef {{ seq?: number, eventId: string, timestamp: number }} Accepted
+ * @typedef {{ phase: "connecting" | "live" | "waiting" | "closed", retryAt: number, reason: string }} State
+ * @typedef {{ type: string, id?: number, roomId?: string, [field: string]: any }} Frame
+ * @typedef {{ code: number, reason: string, opened: boolean }} Ending
+ * @typedef {{ frame(frame: Frame): void, dropped(): void, end(ending: Ending): void }} Listener
+ * @typedef {{ send(frame: Frame): void, close(): void }} Link
+ * @typedef {{ request(frame: Frame): Promise<any>, send(frame: Frame): void }} Wire
+ *
+ * @typedef {object} Handlers
+ * @property {string[]} [events] subscribe to these only; a stream (SSE) needs them named
+ * @property {(joined: Joined) => void} onJoined after every join; `lost` means that events are missing
+ * @property {(event: RoomEvent) => void} onEvent each once, in the room's order
+ * @property {(page: Page) => void} [onHistory] what the room syncs after `fresh` and `lost`
+ * @property {(unsent: Unsent, accepted: Accepted) => void} [onAccepted] the room's log has it
+ * @property {(unsent: Unsent, refusal: Refusal) => void} [onRefused] the server will never take it
+ * @property {(refusal: Refusal) => void} [onError] anything else that the server complains of
+ * @property {(count: number) => void} [onSkipped] ephemeral events left out, because we read too slowly
+ * @property {(reason: string) => void} [onLeft] the server removed us
+ */
+
+const QUEUE_LIMIT = 100;
+const REPLY_MS = 10_000;
+const FIRST_DELAY_MS = 400;
+const LONGEST_DELAY_MS = 15_000;
+const SEEN_LIMIT = 4_000;
+
+/** The server's `error` frame, or one of ours: `DISCONNECTED`, `QUEUE_FULL`. */
+export class Refusal extends Error {
+  /** @param {{ code: string, message?: string, retryAfterMs?: number, details?: any[] }} frame */
+  constructor({ code, message = code, retryAfterMs, details = [] }) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+    this.details = details;
+  }
+}
+
+/** One connection, however often it has to be made anew. */
+export class Dialogue {
+  userId = recall("user") ?? "";
+  /** @type {State} */ state = { phase: "connecting", retryAt: 0, reason: "" };
+  /** @type {Map<string, Room>} */ #rooms = new Map();
+  /** @type {Map<number, { resolve(frame: any): void, reject(refusal: Refusal): void }>} */ #requests = new Map();
+  /** @type {Link | undefined} */ #link;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #nextId = 1;
+  #failures = 0;
+  #blocked = 0;
+  #resumeAt = 0;
+  #identified = false;
+  #base;
+  #transport;
+  #fixed;
+  #onState;
+
+  /**
+   * @param {{ base?: string, transport?: "websocket" | "sse", onState?: (state: State) => void }} [options] without
+   *   `transport`, a WebSocket, and a stream once sockets turn out not to get through
+   */
+  constructor({ base = new URL(".", location.href).href, transport, onState = () => {} } = {}) {
+    this.#base = base;
+    this.#fixed = transport !== undefined;
+    this.#transport = transport ?? "websocket";
+    this.#onState = onState;
+    addEventListener("online", () => this.retryNow());
+    addEventListener("offline", () => this.#link?.close());
+    addEventListener("pageshow", ({ persisted }) => persisted && this.retryNow());
+    document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
+    // After the caller's own task, so that its rooms are there when a stream opens.
+    queueMicrotask(() => this.#open());
+  }
+
+  /**
+   * Enters a room now and after every reconnect.
+   * @param {string} roomId
+   * @param {Handlers} handlers
+   */
+  join(roomId, handlers) {
+    const room = new Room(roomId, handlers, {
+      request: (frame) => this.#request(frame),
+      send: (frame) => this.#link?.send(frame),
+    });
+    this.#rooms.set(roomId, room);
+    if (this.#identified) this.#enter(room);
+    return room;
+  }
+
+  /** Doesn't wait for the next attempt. */
+  retryNow() {
+    if (this.state.phase === "waiting") this.#open();
+  }
+
+  /** Leaves for good. */
+  close() {
+    this.#show("closed", "closed by this page");
+    this.#link?.close();
+  }
+
+  #open() {
+    clearTimeout(this.#timer);
+    this.#show("connecting");
+    const connect = this.#transport === "sse" ? openStream : openSocket;
+    /** @type {Link} */
+    const link = connect(this.#base, recall("token"), {
+      frame: (frame) => this.#receive(frame),
+      dropped: () => this.#disconnected("connecting"),
+      end: (ending) => this.#link === link && this.#ended(ending),
+    });
+    this.#link = link;
+  }
+
+  /** @param {Frame} frame */
+  #receive(frame) {
+    const request = frame.id === undefined ? undefined : this.#requests.get(frame.id);
+    const room = this.#rooms.get(frame.roomId ?? "");
+    if (frame.type === "connected") this.#connected(frame);
+    else if (frame.type === "reconnect") this.#resumeAt = Date.now() + Number(frame.afterMs ?? 0);
+    else if (frame.type === "joined") this.#joined();
+    if (room && !(request && frame.type === "history")) room.receive(frame);
+    if (request) {
+      this.#requests.delete(Number(frame.id));
+      if (frame.type === "error") request.reject(new Refusal(/** @type {any} */ (frame)));
+      else request.resolve(frame);
+    } else if (frame.type === "error" && !room) {
+      for (const each of this.#rooms.values()) each.receive(frame);
+    }
+  }
+
+  /** @param {Frame} frame */
+  #connected(frame) {
+    this.userId = frame.userId ?? this.userId;
+    if (frame.userId) remember("user", frame.userId);
+    if (frame.anonymousToken) remember("token", frame.anonymousToken);
+    if (this.#identified) return;
+    this.#identified = true;
+    for (const room of this.#rooms.values()) this.#enter(room);
+  }
+
+  /** @param {Room} room */
+  #enter(room) {
+    this.#request(room.joinFrame()).catch((refusal) => {
+      if (refusal.code !== "DISCONNECTED") room.receive({ type: "error", ...refusal, message: refusal.message });
+    });
+  }
+
+  #joined() {
+    this.#failures = this.#blocked = 0;
+    this.#show("live");
+  }
+
+  /** @param {State["phase"]} phase */
+  #disconnected(phase, reason = "", retryAt = 0) {
+    for (const room of this.#rooms.values()) room.disconnected();
+    for (const { reject } of this.#requests.values()) reject(new Refusal({ code: "DISCONNECTED" }));
+    this.#requests.clear();
+    this.#show(phase, reason, retryAt);
+  }
+
+  /** @param {Ending} ending */
+  async #ended({ code, reason, opened }) {
+    this.#link = undefined;
+    this.#identified = false;
+    if (this.state.phase === "closed") return this.#disconnected("closed", this.state.reason);
+    if (code === 4403) return this.#disconnected("closed", reason || "the server removed this connection");
+    // A frame over the limit comes back for ever unless it leaves the queue.
+    if (code === 1009) for (const room of this.#rooms.values()) room.refuseFirst(new Refusal({ code: "TOO_LARGE" }));
+    let delay = code === 4429 ? LONGEST_DELAY_MS : jittered(this.#failures++);
+    if (this.#resumeAt) delay = Math.max(0, this.#resumeAt - Date.now());
+    this.#resumeAt = 0;
+    this.#disconnected("waiting", reason, Date.now() + delay);
+    if (code === 4401 && !forget("token")) return this.#disconnected("closed", "a login is needed");
+    this.#timer = setTimeout(() => this.#open(), delay);
+    if (!opened && (await this.#mended())) this.retryNow();
+  }
+
+  /** The browser hides why a handshake failed; a plain request tells. Whether it is worth trying again at once. */
+  async #mended() {
+    const token = recall("token");
+    const ask = { headers: bearer(token), signal: AbortSignal.timeout(REPLY_MS), cache: /** @type {const} */ ("no-store") };
+    const status = await fetch(new URL("rooms?limit=1", this.#base), ask).then(({ status }) => status, () => 0);
+    // The token was signed by a server that is gone.
+    if (status === 401) return recall("token") === token ? forget("token") : true;
+    if (status === 200 && ++this.#blocked > 2 && !this.#fixed) this.#transport = "sse";
+    return false;
+  }
+
+  /**
+   * @param {Frame} frame
+   * @returns {Promise<any>}
+   */
+  #request(frame) {
+    const link = this.#link;
+    if (!link) return Promise.reject(new Refusal({ code: "DISCONNECTED" }));
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      // A connection that swallows requests is dead, whatever the browser says of it.
+      const timer = setTimeout(() => link.close(), REPLY_MS);
+      const settled = (/** @type {(value: any) => void} */ then) => (/** @type {any} */ value) => (clearTimeout(timer), then(value));
+      this.#requests.set(id, { resolve: settled(resolve), reject: settled(reject) });
+      link.send({ ...frame, id });
+    });
+  }
+
+  /** @param {State["phase"]} phase */
+  #show(phase, reason = "", retryAt = 0) {
+    this.state = { phase, retryAt, reason };
+    this.#onState(this.state);
+  }
+}
+
+/** One room: the position in its log, and what it has not acknowledged. */
+export class Room {
+  /** @type {Position | undefined} */ position;
+  /** Waiting to be acknowledged, oldest first; survives a reload of the page. @type {Unsent[]} */ unsent;
+  #seen = new Set();
+  #joined = false;
+  #pumping = false;
+  #id;
+  #handlers;
+  #wire;
+
+  /**
+   * @param {string} roomId
+   * @param {Handlers} handlers
+   * @param {Wire} wire
+   */
+  constructor(roomId, handlers, wire) {
+    this.#id = roomId;
+    this.#handlers = handlers;
+    this.#wire = wire;
+    this.unsent = parse(sessionStorage.getItem(`dialogue.unsent.${roomId}`)) ?? [];
+  }
+
+  /**
+   * Puts an event into the room; offline, as soon as there is a connection. `onAccepted` or `onRefused` tells the end.
+   * @param {string} event
+   * @param {any} data
+   * @throws {Refusal} `QUEUE_FULL` when too many wait already
+   * @returns {Unsent}
+   */
+  trigger(event, data) {
+    if (this.unsent.length >= QUEUE_LIMIT) throw new Refusal({ code: "QUEUE_FULL", message: "too much waits to be sent" });
+    const unsent = { key: uniqueKey(), event, data, at: Date.now() };
+    this.unsent.push(unsent);
+    this.#keep();
+    this.#pump();
+    return unsent;
+  }
+
+  /**
+   * Puts in an event that matters only now (an ephemeral one): without connection it is dropped.
+   * @param {string} event
+   * @param {any} data
+   */
+  signal(event, data) {
+    if (this.#joined) this.#wire.send({ type: "trigger", roomId: this.#id, event, data });
+  }
+
+  /**
+   * A page of the log before `before`, oldest first.
+   * @param {{ before?: number, limit?: number, event?: string }} query
+   * @returns {Promise<Page>}
+   */
+  async history(query) {
+    return this.#page(await this.#wire.request({ type: "getHistory", roomId: this.#id, ...query }), true);
+  }
+
+  /** How many users are in the room; also finds out whether the connection still lives. @returns {Promise<number>} */
+  async size() {
+    return (await this.#wire.request({ type: "members", roomId: this.#id, limit: 1 })).size;
+  }
+
+  /** For the connection. @returns {Frame} */
+  joinFrame() {
+    return { type: "join", roomId: this.#id, events: this.#handlers.events, since: this.position };
+  }
+
+  /** For the connection. */
+  disconnected() {
+    this.#joined = false;
+  }
+
+  /** For the connection. @param {Refusal} refusal */
+  refuseFirst(refusal) {
+    const [first] = this.unsent;
+    if (first && this.#settle(first.key)) this.#handlers.onRefused?.(first, refusal);
+  }
+
+  /** For the connection. @param {any} frame */
+  receive(frame) {
+    if (frame.type === "event") this.#event(frame);
+    else if (frame.type === "joined") this.#join(frame);
+    else if (frame.type === "history") this.#handlers.onHistory?.(this.#page(frame, false));
+    else if (frame.type === "skipped") this.#handlers.onSkipped?.(frame.count);
+    else if (frame.type === "error" && frame.id === undefined) this.#handlers.onError?.(new Refusal(frame));
+    else if (frame.type === "left") {
+      this.#joined = false;
+      this.#handlers.onLeft?.(frame.reason ?? "");
+    }
+  }
+
+  /** @param {any} frame */
+  #join(frame) {
+    const { epoch, seq, eventId } = frame;
+    const newEpoch = this.position !== undefined && this.position.epoch !== epoch;
+    if (frame.resume !== "complete") this.position = { epoch, seq, eventId };
+    this.#joined = true;
+    this.#handlers.onJoined({ ...frame, newEpoch });
+    this.#pump();
+  }
+
+  /** @param {RoomEvent} event */
+  #event(event) {
+    const { seq, eventId } = event;
+    if (seq !== undefined && this.position) {
+      if (seq <= this.position.seq) return;
+      this.position = { epoch: this.position.epoch, seq, eventId };
+    }
+    if (this.#isNew(event)) this.#handlers.onEvent(event);
+  }
+
+  /**
+   * @param {any} frame
+   * @param {boolean} newestFirst
+   * @returns {Page}
+   */
+  #page({ events, more }, newestFirst) {
+    const page = events.filter((/** @type {RoomEvent} */ event) => this.#isNew(event));
+    return { events: newestFirst ? page.reverse() : page, more };
+  }
+
+  /**
+   * An event is known by its id, and by the key of its trigger: after a server lost its log, its author may have sent
+   * it again. Seeing one's own settles it, even if the acknowledgement was lost on the way.
+   * @param {RoomEvent} event
+   */
+  #isNew(event) {
+    const key = event.meta?.key;
+    if (this.#seen.has(event.eventId) || (key && this.#seen.has(key))) return false;
+    for (const mark of [event.eventId, key]) if (mark) this.#seen.add(mark);
+    for (const oldest of this.#seen) {
+      if (this.#seen.size <= SEEN_LIMIT) break;
+      this.#seen.delete(oldest);
+    }
+    const unsent = key && this.#settle(key);
+    if (unsent) this.#handlers.onAccepted?.(unsent, event);
+    return true;
+  }
+
+  /** Sends one after another, so that a retried one does not fall behind those after it. */
+  async #pump() {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    for (let next; (next = this.unsent[0]) && this.#joined; ) {
+      const { key, event, data } = next;
+      try {
+        const ok = await this.#wire.request({ type: "trigger", roomId: this.#id, event, data, key, meta: { key } });
+        if (this.#settle(key)) this.#handlers.onAccepted?.(next, ok);
+      } catch (error) {
+        const refusal = /** @type {Refusal} */ (error);
+        if (refusal.code === "DISCONNECTED") break;
+        if (refusal.code === "RATE_LIMITED" || refusal.code === "UNAVAILABLE") await pause(refusal.retryAfterMs ?? jittered(2));
+        else if (this.#settle(key)) this.#handlers.onRefused?.(next, refusal);
+      }
+    }
+    this.#pumping = false;
+  }
+
+  /** @param {string} key */
+  #settle(key) {
+    const at = this.unsent.findIndex((unsent) => unsent.key === key);
+    const [unsent] = at < 0 ? [] : this.unsent.splice(at, 1);
+    if (unsent) this.#keep();
+    return unsent;
+  }
+
+  #keep() {
+    sessionStorage.setItem(`dialogue.unsent.${this.#id}`, JSON.stringify(this.unsent));
+  }
+}
+
+/**
+ * @param {string} base
+ * @param {string | null} token
+ * @param {Listener} listener
+ * @returns {Link}
+ */
+function openSocket(base, token, listener) {
+  const url = new URL("ws", base);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url, token ? ["dialogue.v1", `dialogue.token.${base64url(token)}`] : ["dialogue.v1"]);
+  let opened = false;
+  const end = (/** @type {number} */ code, /** @type {string} */ reason) => {
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    listener.end({ code, reason, opened });
+  };
+  socket.onopen = () => (opened = true);
+  socket.onmessage = ({ data }) => listener.frame(parse(data) ?? {});
+  socket.onclose = ({ code, reason }) => end(code, reason);
+  return {
+    send: (frame) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(frame)),
+    // Doesn't wait for the other side's farewell, which a dead network never brings.
+    close: () => (socket.close(), end(1000, "")),
+  };
+}
+
+/**
+ * Makes a stream and plain requests look like a socket. The browser itself reconnects a stream that breaks, and shows
+ * its `Last-Event-ID`; when it gives up, the next stream's `since` says the same.
+ * @param {string} base
+ * @param {string | null} token
+ * @param {Listener} listener
+ * @returns {Link}
+ */
+function openStream(base, token, listener) {
+  /** @type {EventSource | undefined} */
+  let source;
+  /** @type {Frame[]} */
+  const joins = [];
+  let open = true;
+  let opened = false;
+  const end = (/** @type {number} */ code) => {
+    if (!open) return;
+    open = false;
+    source?.close();
+    listener.end({ code, reason: "", opened });
+  };
+  const receive = (/** @type {MessageEvent} */ { data }) => {
+    const frame = parse(data) ?? {};
+    if (frame.type === "connected") {
+      // A stream can't show a token, so each is a new anonymous user; the requests keep the first one's.
+      if (token) return;
+      token = frame.anonymousToken ?? null;
+    }
+    if (frame.type === "joined") frame.id = joins.find(({ roomId }) => roomId === frame.roomId)?.id;
+    listener.frame(frame);
+    if (frame.type === "reconnect") end(1012);
+  };
+  const start = () => {
+    if (!open) return;
+    source?.close();
+    source = new EventSource(streamUrl(base, joins));
+    source.onopen = () => (opened = true);
+    source.onerror = () => (source?.readyState === EventSource.CLOSED ? end(1006) : listener.dropped());
+    const ours = ["connected", "joined", "history", "presence", "left", "skipped", "reconnect", "error"];
+    const names = [...ours.map((name) => `dialogue:${name}`), ...joins.flatMap(({ events }) => events ?? ["message"])];
+    for (const name of new Set(names)) source.addEventListener(name, receive);
+  };
+  const ask = async (/** @type {Frame} */ frame) => {
+    const { path, ...init } = httpRequest(frame, token);
+    const answer = await fetch(new URL(path, base), init).then((response) => response.json()).catch(() => ({}));
+    if (answer.code === "UNAUTHENTICATED") end(4401);
+    if (open) listener.frame({ type: "error", code: "UNAVAILABLE", ...answer, id: frame.id });
+  };
+  queueMicrotask(() => open && listener.frame({ type: "connected" }));
+  return {
+    close: () => end(1000),
+    send(frame) {
+      if (frame.type !== "join") return void ask(frame);
+      if (joins.push(frame) === 1) queueMicrotask(start);
+      else if (source) start();
+    },
+  };
+}
+
+/**
+ * @param {string} base
+ * @param {Frame[]} joins
+ */
+function streamUrl(base, joins) {
+  const url = new URL("events", base);
+  const positions = [];
+  for (const { roomId = "", since } of joins) {
+    url.searchParams.append("room", roomId);
+    const name = encodeURIComponent(roomId).replaceAll(".", "%2E");
+    if (since) positions.push(`${name}=${since.epoch}.${since.seq}.${since.eventId}`);
+  }
+  if (positions.length > 0) url.searchParams.set("since", positions.join(";"));
+  return url;
+}
+
+/**
+ * @param {Frame} frame
+ * @param {string | null} token
+ * @returns {RequestInit & { path: string }}
+ */
+function httpRequest({ type, roomId = "", event, data, key, before, limit }, token) {
+  const room = `rooms/${encodeURIComponent(roomId)}`;
+  const signal = AbortSignal.timeout(REPLY_MS / 2);
+  if (type === "trigger") {
+    const headers = { ...bearer(token), "Content-Type": "application/json", ...(key && { "Idempotency-Key": key }) };
+    return { path: `${room}/events/${encodeURIComponent(event)}`, method: "POST", headers, body: JSON.stringify(data), signal };
+  }
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries({ event, before, limit })) if (value !== undefined) query.set(name, value);
+  return { path: `${room}/${type === "getHistory" ? "history" : type}?${query}`, headers: bearer(token), signal };
+}
+
+/**
+ * @param {string | null} token
+ * @returns {Record<string, string>}
+ */
+const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
+
+/** Between half and all of a delay that doubles, so that a server's clients don't all come back at once. */
+const jittered = (/** @type {number} */ failures) =>
+  Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+
+const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const recall = (/** @type {string} */ name) => localStorage.getItem(`dialogue.${name}`);
+
+const remember = (/** @type {string} */ name, /** @type {string} */ value) => localStorage.setItem(`dialogue.${name}`, value);
+
+/** Whether there was anything to forget. */
+function forget(/** @type {string} */ name) {
+  const known = recall(name) !== null;
+  localStorage.removeItem(`dialogue.${name}`);
+  return known;
+}
+
+/** @param {string | null} text */
+function parse(text) {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+/** `crypto.randomUUID` exists only on pages from a secure origin. */
+function uniqueKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const base64url = (/** @type {string} */ text) =>
+  btoa(String.fromCharCode(...new TextEncoder().encode(text))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
