@@ -6,10 +6,20 @@ extern crate self as dialogue;
 #[cfg(feature = "client")]
 pub mod client;
 mod delivery;
+#[cfg(feature = "server")]
+mod engine;
 mod event;
 #[cfg(feature = "server")]
 mod gate;
+#[cfg(feature = "server")]
+mod hub;
+#[cfg(feature = "server")]
+mod identity;
+#[cfg(feature = "server")]
+mod log;
 pub mod room;
+#[cfg(feature = "server")]
+mod session;
 #[cfg(feature = "server")]
 mod server;
 pub mod wire;

@@ -111,18 +111,23 @@ impl EventKind {
 ///
 /// Whatever is [`Display`] and [`FromStr`] is one. The text goes into the room's id, so that the two must agree: a text
 /// that is not what its own value displays (`042` for a number) names no room.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the key of a room",
+    label = "not a key",
+    note = "a key stands in the room's id as text: implement `std::fmt::Display` and `std::str::FromStr` for `{Self}`"
+)]
 pub trait Key: Sized + Send + Sync + 'static {
     /// The value that `text` is the canonical text of; `None` where there is none.
-    fn from_text(text: &str) -> Option<Self>;
+    fn from_text(text: Option<&str>) -> Option<Self>;
 
     /// The canonical text; `None` for [`Unkeyed`].
     fn text(&self) -> Option<String>;
 }
 
 impl<T: Display + FromStr + Send + Sync + 'static> Key for T {
-    fn from_text(text: &str) -> Option<Self> {
-        let key: T = text.parse().ok()?;
-        (key.to_string() == text).then_some(key)
+    fn from_text(text: Option<&str>) -> Option<Self> {
+        let key: T = text?.parse().ok()?;
+        (text == Some(&key.to_string())).then_some(key)
     }
 
     fn text(&self) -> Option<String> {
@@ -135,8 +140,8 @@ impl<T: Display + FromStr + Send + Sync + 'static> Key for T {
 pub struct Unkeyed;
 
 impl Key for Unkeyed {
-    fn from_text(_: &str) -> Option<Self> {
-        None
+    fn from_text(text: Option<&str>) -> Option<Self> {
+        text.is_none().then_some(Unkeyed)
     }
 
     fn text(&self) -> Option<String> {

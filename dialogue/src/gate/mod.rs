@@ -1,7 +1,10 @@
 //! What an event passes on its way into a room's log.
 
 mod middleware;
+mod post;
 mod row;
 
 pub use middleware::{Chain, Cx, Flow, Middleware, Next};
+pub(crate) use post::{Post, Prepared};
+pub(crate) use row::{AnyRoom, BoxFlow, Guarded, guarded};
 pub use row::{Gate, Gated, Served};

@@ -1,11 +1,16 @@
 //! One row for each event of a room: what decodes it and runs its chain.
 
-use std::fmt;
+use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::middleware::Chain;
-use crate::{Event, EventOf, Room};
+use serde::de::DeserializeOwned;
 
-/// A room with the middleware it was declared with. `rooms!` implements it.
+use super::{
+    middleware::{Chain, Cx, Flow, Next},
+    post::{Post, Prepared},
+};
+use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room};
+
+/// A room with the middleware that it was declared with. `rooms!` implements it.
 pub trait Served: Room {
     /// The middleware values, one for each place in a `with [..]`.
     type With: Send + Sync + 'static;
@@ -24,13 +29,16 @@ pub trait Gated<R: Served>: EventOf<R> {
 
 /// One row of [`Served::GATES`].
 pub struct Gate<R: Served> {
-    room: std::marker::PhantomData<fn() -> R>,
+    open: fn(&R::With, &str) -> Option<Result<Prepared, Refusal>>,
+    admit: for<'a> fn(&'a R::With, Cx<R>, &'a str, Post) -> BoxFlow<'a>,
 }
+
+pub(crate) type BoxFlow<'a> = Pin<Box<dyn Future<Output = Flow> + Send + 'a>>;
 
 impl<R: Served> Gate<R> {
     /// The row of event `E`.
     pub const fn of<E: Gated<R>>() -> Self {
-        Gate { room: std::marker::PhantomData }
+        Gate { open: open::<R, E>, admit: |with, cx, json, post| Box::pin(admit::<R, E>(with, cx, json, post)) }
     }
 }
 
@@ -38,4 +46,122 @@ impl<R: Served> fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
     }
+}
+
+/// A room without its type: what a connection calls. The one place where a box is made for an event, and only for one
+/// that has middleware.
+pub(crate) trait AnyRoom: Send + Sync {
+    /// Whether `text` is the canonical text of a key.
+    fn is_key(&self, text: Option<&str>) -> bool;
+
+    /// What goes into the log, if nothing stands in front of it.
+    fn open(&self, event: u8, json: &str) -> Option<Result<Prepared, Refusal>>;
+
+    /// Runs the event's chain, at whose end it is posted.
+    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a>;
+
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// See [`AnyRoom`].
+pub(crate) struct Guarded<R: Served> {
+    with: R::With,
+}
+
+impl<R: Served> Guarded<R> {
+    pub(crate) fn new() -> Self {
+        Guarded { with: R::with() }
+    }
+
+    /// Runs the chain for an event of server code.
+    pub(crate) async fn trigger<E: Gated<R>>(&self, key: R::Key, event: E, post: Post) -> Flow {
+        event.check().map_err(Refusal::invalid)?;
+        let chain = E::chain(&self.with);
+        chain.run(&post.cx(key), event, End(post)).await
+    }
+}
+
+impl<R: Served> AnyRoom for Guarded<R> {
+    fn is_key(&self, text: Option<&str>) -> bool {
+        R::Key::from_text(text).is_some()
+    }
+
+    fn open(&self, event: u8, json: &str) -> Option<Result<Prepared, Refusal>> {
+        R::GATES.get(usize::from(event)).and_then(|gate| (gate.open)(&self.with, json))
+    }
+
+    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a> {
+        match (R::GATES.get(usize::from(post.event)), R::Key::from_text(post.key_text())) {
+            (Some(gate), Some(key)) => (gate.admit)(&self.with, post.cx(key), json, post),
+            _ => Box::pin(std::future::ready(Err(crate::hub::not_found(&post.room_id)))),
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The end of every chain: into the log.
+struct End(Post);
+
+impl<R: Room, E: Event> Next<R, E> for End {
+    async fn run(self, _: &Cx<R>, event: E) -> Flow {
+        self.0.put(prepare(&event)?).await
+    }
+}
+
+fn open<R: Served, E: Gated<R>>(with: &R::With, json: &str) -> Option<Result<Prepared, Refusal>> {
+    fn is_empty<R: Room, E, C: Chain<R, E>>(_: &C) -> bool {
+        C::EMPTY
+    }
+    is_empty(&E::chain(with)).then(|| decode::<E>(json).and_then(|event| prepare(&event)))
+}
+
+async fn admit<R: Served, E: Gated<R>>(with: &R::With, cx: Cx<R>, json: &str, post: Post) -> Flow {
+    let event = decode::<E>(json)?;
+    E::chain(with).run(&cx, event, End(post)).await
+}
+
+fn decode<E: Event>(json: &str) -> Result<E, Refusal> {
+    let event: E = serde_json::from_str(json).map_err(|_| why::<E>(json))?;
+    event.check().map_err(Refusal::invalid)?;
+    Ok(event)
+}
+
+/// Encodes what the event's type knows of the payload: unknown fields are dropped so.
+fn prepare<E: Event>(event: &E) -> Result<Prepared, Refusal> {
+    let data = serde_json::to_string(event).map_err(|error| {
+        tracing::error!(event = E::NAME, %error, "an event can't be encoded as JSON");
+        Refusal::new(Code::Internal, "internal error")
+    })?;
+    Ok(Prepared { data, conflated: event.conflation_key() })
+}
+
+/// Decodes what failed once more, slowly, to tell where.
+fn why<E: DeserializeOwned>(json: &str) -> Refusal {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let Err(error) = serde_path_to_error::deserialize::<_, E>(&mut reader) else {
+        return Refusal::new(Code::InvalidRequest, "`data` is not one JSON value");
+    };
+    let mut path = String::new();
+    for segment in error.path() {
+        use serde_path_to_error::Segment;
+        match segment {
+            Segment::Map { key } => path.extend(["/", &key.replace('~', "~0").replace('/', "~1")]),
+            Segment::Seq { index } => path.extend(["/", &index.to_string()]),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    // serde_json says where in the text; the path says it better.
+    let text = error.inner().to_string();
+    let message = text.rfind(" at line ").and_then(|end| text.get(..end)).unwrap_or(&text).to_owned();
+    if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        path.extend(["/", missing]);
+    }
+    Refusal::invalid(vec![Detail { path, message }])
+}
+
+pub(crate) fn guarded<R: Served>() -> Arc<dyn AnyRoom> {
+    Arc::new(Guarded::<R>::new())
 }

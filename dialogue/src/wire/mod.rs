@@ -2,10 +2,20 @@
 
 mod code;
 mod details;
+#[cfg(feature = "server")]
+mod encoding;
+#[cfg(feature = "server")]
+mod event_set;
+#[cfg(feature = "server")]
+pub(crate) mod frame;
 mod position;
 mod refusal;
 
 pub use code::Code;
 pub(crate) use details::details;
+#[cfg(feature = "server")]
+pub(crate) use encoding::{Encoding, put_id, stream_position};
+#[cfg(feature = "server")]
+pub(crate) use event_set::EventSet;
 pub use position::{Accepted, Position};
 pub use refusal::{Detail, Refusal};

@@ -1,0 +1,71 @@
+//! Server code that reads along: what `room.on(…)` is fed by.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{Instance, batch::Batch, state::ConnectionId};
+use crate::{log::Record, wire::EventSet};
+
+/// A bounded queue of records to a task of the application.
+///
+/// When it is full, the listener is replayed to from the log once it has caught up, as any reader is; ephemeral events
+/// are skipped meanwhile.
+pub(crate) struct Listener {
+    id: ConnectionId,
+    queue: mpsc::Sender<Arc<Record>>,
+    behind: AtomicBool,
+}
+
+const WAITING: usize = 1_024;
+
+impl Listener {
+    pub(crate) fn new(id: ConnectionId) -> (Arc<Self>, mpsc::Receiver<Arc<Record>>) {
+        let (queue, receiver) = mpsc::channel(WAITING);
+        (Arc::new(Listener { id, queue, behind: AtomicBool::new(false) }), receiver)
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// For the listener's task, once it has taken all that was queued.
+    pub(crate) fn caught_up(&self, instance: &Weak<Instance>) {
+        if self.behind.swap(false, Ordering::Relaxed)
+            && let Some(instance) = instance.upgrade()
+        {
+            instance.replay_more(self.id);
+        }
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Queues what of `batch` is `wanted`; yields the position to replay from if the queue is full.
+    pub(super) fn deliver(&self, batch: &Batch, wanted: EventSet) -> Option<u64> {
+        for record in batch.events().iter().filter(|record| wanted.contains(record.event)) {
+            match (self.queue.try_send(Arc::clone(record)), record.seq) {
+                (Err(TrySendError::Full(_)), Some(seq)) => {
+                    self.behind.store(true, Ordering::Relaxed);
+                    return Some(seq - 1);
+                }
+                (Err(TrySendError::Closed(_)), _) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,20 @@
+//! One instance's live fan-out: who reads which room, and the bytes that they share.
+//!
+//! Nothing in here knows a socket, a request or a user's program. A room [`Instance`] owns its log and its readers, does
+//! one thing at a time, and writes what happened to every reader's [`Outbox`]; what drains an outbox is a channel's
+//! business.
+
+mod batch;
+mod inbox;
+mod instance;
+mod listener;
+mod outbox;
+mod registry;
+mod state;
+
+pub(crate) use instance::{Instance, RoomDecl};
+pub(crate) use listener::Listener;
+pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
+pub(crate) use inbox::{Publish, Reply};
+pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
+pub(crate) use state::{ConnectionId, Join, NotJoined};

@@ -1,0 +1,499 @@
+//! What waits to be written to one connection: bounded, shared bytes.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, io,
+    io::IoSlice,
+    sync::{Arc, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+
+use super::{
+    Instance,
+    batch::{Batch, id_line},
+    state::ConnectionId,
+};
+use crate::{
+    DeliveryClass,
+    wire::{Encoding, EventSet, frame},
+};
+
+/// A socket that can be written to from anywhere, without waiting.
+pub(crate) trait Direct: Send + Sync {
+    /// As `write_vectored` of a non-blocking socket.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// One connection's outgoing bytes.
+///
+/// With a [`Direct`] socket, whoever delivers writes to it then and there, as long as the socket takes everything: no
+/// task wakes for a delivery. Only what the socket refuses is queued, and then the connection's own task waits for
+/// the socket and [`flush`](Outbox::flush)es. Without one, the task takes the bytes with [`poll_take`](Outbox::poll_take).
+///
+/// The queue is bounded. A reader that falls behind loses ephemeral events first (and is told how many), of conflated
+/// ones it keeps the newest of each key, and past the bound it is cut: it comes back and resumes from the log.
+///
+/// There is a lock per recipient and delivery: several rooms and the connection's own task write to one outbox. It is
+/// uncontended unless they do so at once, some 10 ns beside the microseconds of the system call that it guards.
+pub(crate) struct Outbox {
+    id: ConnectionId,
+    encoding: Encoding,
+    direct: Option<Box<dyn Direct>>,
+    limit: usize,
+    queue: Mutex<Queue>,
+}
+
+struct Queue {
+    items: VecDeque<Item>,
+    /// Bytes in `items`.
+    bytes: usize,
+    /// How many items ever left the front: an item's number less this is its place.
+    taken: u64,
+    /// Where the newest event of each conflated key waits.
+    latest: HashMap<(Arc<str>, u8, Box<str>), u64>,
+    /// The socket took less than it was given: its task waits for it.
+    blocked: bool,
+    /// The front item is written in part.
+    partial: bool,
+    skipped: Vec<(Arc<str>, u64)>,
+    replays: Vec<Replay>,
+    /// Of an event stream: what each of its rooms is resumed by.
+    positions: Vec<Box<str>>,
+    cut: Option<Cut>,
+    waker: Option<Waker>,
+}
+
+struct Item {
+    bytes: Bytes,
+    latest: Option<(Arc<str>, u8, Box<str>)>,
+}
+
+/// A room that is being replayed to this connection, a page each time that the queue is empty.
+struct Replay {
+    instance: Weak<Instance>,
+    asked: bool,
+}
+
+/// Why nothing more is written to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It reads too slowly.
+    TooSlow,
+    /// The server removed it.
+    Removed(Arc<str>),
+    /// The socket is gone.
+    Closed,
+}
+
+/// What a flush achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing waits.
+    Idle,
+    /// The socket takes no more now.
+    Blocked,
+    /// Nothing more is to be written.
+    Cut(Cut),
+}
+
+/// Under this share of the bound, ephemeral events are still queued.
+const EPHEMERAL_SHARE: usize = 8;
+/// How many slices one system call gets.
+const SLICES: usize = 64;
+
+impl Outbox {
+    pub(crate) fn new(
+        id: ConnectionId,
+        encoding: Encoding,
+        limit: usize,
+        direct: Option<Box<dyn Direct>>,
+        positions: Vec<Box<str>>,
+    ) -> Arc<Self> {
+        let queue = Queue {
+            items: VecDeque::new(),
+            bytes: 0,
+            taken: 0,
+            latest: HashMap::new(),
+            blocked: false,
+            partial: false,
+            skipped: Vec::new(),
+            replays: Vec::new(),
+            positions,
+            cut: None,
+            waker: None,
+        };
+        Arc::new(Outbox { id, encoding, direct, limit, queue: Mutex::new(queue) })
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Queues a frame that is no event, to go with whatever is written next.
+    pub(crate) fn queue(&self, kind: &str, json: &[u8]) {
+        let mut bytes = Vec::with_capacity(json.len() + 48);
+        self.encoding.put_frame(&mut bytes, kind, json);
+        let mut queue = self.queue.lock();
+        queue.push(bytes.into(), None);
+        self.bound(&mut queue);
+    }
+
+    /// Sends a frame that is no event.
+    pub(crate) fn send(&self, kind: &str, json: &[u8]) {
+        self.queue(kind, json);
+        self.push_out(&mut self.queue.lock());
+    }
+
+    /// Sends what was queued.
+    pub(crate) fn nudge(&self) {
+        self.push_out(&mut self.queue.lock());
+    }
+
+    /// Sends bytes that are a frame of the encoding already.
+    pub(crate) fn send_raw(&self, bytes: Bytes) {
+        let mut queue = self.queue.lock();
+        queue.push(bytes, None);
+        self.bound(&mut queue);
+        self.push_out(&mut queue);
+    }
+
+    /// Sends the frame that tells a stream where room `slot` stands; sets the position to come back with.
+    pub(crate) fn send_at(&self, kind: &str, json: &[u8], slot: u8, position: String) {
+        if self.encoding == Encoding::WebSocket {
+            return self.send(kind, json);
+        }
+        let mut bytes = Vec::with_capacity(json.len() + 48);
+        self.encoding.put_frame(&mut bytes, kind, json);
+        let mut queue = self.queue.lock();
+        let line = queue.move_to(slot, position);
+        queue.push(line, None);
+        queue.push(bytes.into(), None);
+        self.push_out(&mut queue);
+    }
+
+    /// Delivers what of `batch` is `wanted`.
+    pub(crate) fn deliver(&self, slot: u8, batch: &Batch, wanted: EventSet) {
+        let mut queue = self.queue.lock();
+        if queue.cut.is_some() {
+            return;
+        }
+        match (&self.direct, self.encoding) {
+            (Some(direct), Encoding::WebSocket) if queue.items.is_empty() => {
+                let bytes = batch.websocket(wanted);
+                match direct.try_write(&[IoSlice::new(&bytes)]) {
+                    Ok(written) if written == bytes.len() => return,
+                    Ok(written) => self.queue_rest(&mut queue, batch, wanted, written),
+                    Err(error) if would_block(&error) => self.queue_rest(&mut queue, batch, wanted, 0),
+                    Err(_) => queue.cut(Cut::Closed),
+                }
+                queue.blocked = true;
+                queue.wake();
+            }
+            _ => {
+                self.queue_batch(&mut queue, slot, batch, wanted);
+                self.push_out(&mut queue);
+            }
+        }
+    }
+
+    /// Writes what waits; for the connection's task, when its socket takes bytes again.
+    pub(crate) fn flush(&self) -> Progress {
+        let mut queue = self.queue.lock();
+        queue.blocked = false;
+        self.push_out(&mut queue);
+        match &queue.cut {
+            Some(cut) => Progress::Cut(cut.clone()),
+            None if queue.blocked => Progress::Blocked,
+            None => Progress::Idle,
+        }
+    }
+
+    /// Waits until the connection's task has something to do: the socket refused bytes, or there is a cut.
+    pub(crate) fn poll_trouble(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.lock();
+        if queue.blocked || queue.cut.is_some() {
+            return Poll::Ready(());
+        }
+        queue.register(cx);
+        Poll::Pending
+    }
+
+    /// Takes bytes to write, for a connection without a [`Direct`] socket.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, most: usize, out: &mut Vec<Bytes>) -> Poll<Result<(), Cut>> {
+        let mut queue = self.queue.lock();
+        queue.emptied(self);
+        let mut size = 0;
+        while size < most {
+            let Some(item) = queue.pop() else { break };
+            size += item.len();
+            out.push(item);
+        }
+        if size > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(cut) = &queue.cut {
+            return Poll::Ready(Err(cut.clone()));
+        }
+        queue.register(cx);
+        Poll::Pending
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// Nothing more is delivered; what the socket has of a frame already is completed by [`last_words`](Self::last_words).
+    pub(crate) fn cut(&self, cut: Cut) {
+        self.queue.lock().cut(cut);
+    }
+
+    /// Drops what waits, but for the rest of a frame that is written in part.
+    pub(crate) fn last_words(&self) -> Option<Bytes> {
+        let mut queue = self.queue.lock();
+        let rest = if queue.partial { queue.pop() } else { None };
+        queue.clear();
+        rest
+    }
+
+    /// From now on, each time that nothing waits, `instance` is asked for another page of the replay.
+    pub(crate) fn replay(&self, instance: &Arc<Instance>) {
+        let mut queue = self.queue.lock();
+        queue.replays.retain(|replay| !replay.is_of(instance));
+        queue.replays.push(Replay { instance: Arc::downgrade(instance), asked: false });
+        queue.emptied(self);
+    }
+
+    /// `instance` sent a page; there are `more`.
+    pub(crate) fn replayed(&self, instance: &Arc<Instance>, more: bool) {
+        let mut queue = self.queue.lock();
+        if more {
+            queue.replays.iter_mut().filter(|replay| replay.is_of(instance)).for_each(|replay| replay.asked = false);
+        } else {
+            queue.replays.retain(|replay| !replay.is_of(instance));
+        }
+        queue.emptied(self);
+    }
+
+    fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
+        for (record, bytes) in batch.each(self.encoding, wanted) {
+            if self.encoding == Encoding::Sse
+                && let Some(position) = batch.stream_position(record)
+            {
+                let line = queue.move_to(slot, position);
+                self.queue_event(queue, batch, record, line);
+            }
+            self.queue_event(queue, batch, record, bytes);
+        }
+        self.bound(queue);
+    }
+
+    /// Queues what a socket left of a batch, event by event, so that each can still be skipped or conflated.
+    fn queue_rest(&self, queue: &mut Queue, batch: &Batch, wanted: EventSet, mut written: usize) {
+        for (record, mut bytes) in batch.each(self.encoding, wanted) {
+            if written >= bytes.len() {
+                written -= bytes.len();
+            } else if written > 0 {
+                bytes.advance(written);
+                written = 0;
+                queue.partial = true;
+                queue.push(bytes, None);
+            } else {
+                self.queue_event(queue, batch, record, bytes);
+            }
+        }
+        self.bound(queue);
+    }
+
+    fn queue_event(&self, queue: &mut Queue, batch: &Batch, record: &crate::log::Record, bytes: Bytes) {
+        let latest = record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
+        if record.seq.is_none() && queue.bytes > self.limit / EPHEMERAL_SHARE {
+            return queue.skip(batch.room_id());
+        }
+        queue.push(bytes, latest);
+    }
+
+    fn bound(&self, queue: &mut Queue) {
+        if queue.bytes > self.limit {
+            queue.cut(Cut::TooSlow);
+        }
+    }
+
+    /// Writes to the socket what it takes, or tells the task that there is something.
+    fn push_out(&self, queue: &mut Queue) {
+        let Some(direct) = &self.direct else { return queue.wake() };
+        while !queue.blocked && !queue.items.is_empty() && queue.cut.is_none() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut given = 0;
+            let count = slices.iter_mut().zip(&queue.items).map(|(slice, item)| {
+                *slice = IoSlice::new(&item.bytes);
+                given += item.bytes.len();
+            }).count();
+            match direct.try_write(slices.get(..count).unwrap_or_default()) {
+                Ok(written) => {
+                    queue.advance(written);
+                    queue.blocked = written < given;
+                }
+                Err(error) if would_block(&error) => queue.blocked = true,
+                Err(_) => queue.cut(Cut::Closed),
+            }
+        }
+        if queue.blocked || queue.cut.is_some() {
+            queue.wake();
+        } else {
+            queue.emptied(self);
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, bytes: Bytes, latest: Option<(Arc<str>, u8, Box<str>)>) {
+        if self.cut.is_some() {
+            return;
+        }
+        if let Some(key) = &latest {
+            let number = self.taken + u64::try_from(self.items.len()).unwrap_or(0);
+            if let Some(older) = self.latest.insert(key.clone(), number) {
+                self.drop_conflated(older);
+            }
+        }
+        self.bytes += bytes.len();
+        self.items.push_back(Item { bytes, latest });
+    }
+
+    /// An item that a newer one of its key made stale keeps its place, empty, so that the numbers of the others hold.
+    fn drop_conflated(&mut self, number: u64) {
+        let place = number.checked_sub(self.taken).and_then(|place| usize::try_from(place).ok());
+        if place == Some(0) && self.partial {
+            return;
+        }
+        if let Some(item) = place.and_then(|place| self.items.get_mut(place)) {
+            self.bytes -= item.bytes.len();
+            item.bytes = Bytes::new();
+            item.latest = None;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        loop {
+            let item = self.items.pop_front()?;
+            let number = self.taken;
+            self.taken += 1;
+            self.partial = false;
+            if let Some(key) = item.latest
+                && self.latest.get(&key) == Some(&number)
+            {
+                self.latest.remove(&key);
+            }
+            if !item.bytes.is_empty() {
+                self.bytes -= item.bytes.len();
+                return Some(item.bytes);
+            }
+        }
+    }
+
+    /// The socket took so many bytes off the front.
+    fn advance(&mut self, mut written: usize) {
+        while let Some(front) = self.items.front_mut() {
+            if front.bytes.len() > written {
+                if written > 0 {
+                    front.bytes.advance(written);
+                    self.bytes -= written;
+                    self.partial = true;
+                }
+                return;
+            }
+            written -= front.bytes.len();
+            let number = self.taken;
+            self.taken += 1;
+            self.partial = false;
+            if let Some(item) = self.items.pop_front() {
+                self.bytes -= item.bytes.len();
+                if let Some(key) = item.latest
+                    && self.latest.get(&key) == Some(&number)
+                {
+                    self.latest.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Once nothing waits: says what was skipped, and asks for more of what is being replayed.
+    fn emptied(&mut self, outbox: &Outbox) {
+        if !self.items.is_empty() || self.cut.is_some() {
+            return;
+        }
+        if !self.skipped.is_empty() {
+            for (room_id, count) in std::mem::take(&mut self.skipped) {
+                let json = frame::Frame::new("skipped", None, frame::Skipped { room_id: &room_id, count }).encode();
+                let mut bytes = Vec::with_capacity(json.len() + 48);
+                outbox.encoding.put_frame(&mut bytes, "skipped", &json);
+                self.push(bytes.into(), None);
+            }
+            return outbox.push_out(self);
+        }
+        for replay in self.replays.iter_mut().filter(|replay| !replay.asked) {
+            if let Some(instance) = replay.instance.upgrade() {
+                replay.asked = true;
+                instance.replay_more(outbox.id);
+            }
+        }
+    }
+
+    fn skip(&mut self, room_id: &Arc<str>) {
+        match self.skipped.iter_mut().find(|(skipped, _)| skipped == room_id) {
+            Some((_, count)) => *count += 1,
+            None => self.skipped.push((Arc::clone(room_id), 1)),
+        }
+    }
+
+    fn move_to(&mut self, slot: u8, position: String) -> Bytes {
+        if let Some(place) = self.positions.get_mut(usize::from(slot)) {
+            *place = position.into();
+        }
+        id_line(&self.positions)
+    }
+
+    fn cut(&mut self, cut: Cut) {
+        self.cut.get_or_insert(cut);
+        self.wake();
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+        self.latest.clear();
+        self.bytes = 0;
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn register(&mut self, cx: &Context<'_>) {
+        match &self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl Replay {
+    fn is_of(&self, instance: &Arc<Instance>) -> bool {
+        std::ptr::eq(self.instance.as_ptr(), Arc::as_ptr(instance))
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("id", &self.id).field("encoding", &self.encoding).finish_non_exhaustive()
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

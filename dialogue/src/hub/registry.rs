@@ -1,0 +1,180 @@
+//! All room instances of this process.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+
+use super::{
+    Instance, RoomDecl,
+    inbox::{Command, Publish},
+    instance::{Info, Refused},
+    state::State,
+};
+use crate::{Code, Refusal, wire::frame};
+
+/// Finds and makes room instances.
+pub(crate) struct Registry {
+    rooms: Vec<Arc<RoomDecl>>,
+    names: HashMap<&'static str, usize>,
+    /// Ordered, so that a list of them can be paged through.
+    instances: RwLock<BTreeMap<Arc<str>, Arc<Instance>>>,
+    most: usize,
+    runtime: Handle,
+}
+
+/// What a caller of [`Registry::create`] says of the instance.
+pub(crate) type InstanceInfo = Info;
+
+impl Registry {
+    /// `most` bounds the instances of keyed rooms.
+    pub(crate) fn new(rooms: Vec<Arc<RoomDecl>>, most: usize, runtime: Handle) -> Arc<Self> {
+        let names = rooms.iter().map(|room| (room.name, room.index)).collect();
+        Arc::new(Registry { rooms, names, instances: RwLock::default(), most, runtime })
+    }
+
+    /// The declaration that `room_id` is of, and the text of its key.
+    pub(crate) fn declared<'a>(&self, room_id: &'a str) -> Result<(&Arc<RoomDecl>, Option<&'a str>), Refusal> {
+        let (name, key) = match room_id.split_once(':') {
+            Some((name, key)) => (name, Some(key)),
+            None => (room_id, None),
+        };
+        let room = self.names.get(name).and_then(|index| self.rooms.get(*index));
+        room.filter(|room| room.keyed == key.is_some()).map(|room| (room, key)).ok_or_else(|| not_found(room_id))
+    }
+
+    /// The instance called `room_id` if there is one.
+    pub(crate) fn find(&self, room_id: &str) -> Option<Arc<Instance>> {
+        self.instances.read().get(room_id).filter(|instance| !instance.is_retired()).cloned()
+    }
+
+    /// The instance called `room_id`, made if need be. Whoever calls has checked that the key is one.
+    pub(crate) fn enter(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) -> Result<Arc<Instance>, Refusal> {
+        match self.find(room_id) {
+            Some(instance) => Ok(instance),
+            None => self.insert(room, room_id, Info::default()).map(|(instance, _)| instance),
+        }
+    }
+
+    /// Makes the instance called `room_id`.
+    pub(crate) fn create(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, info: Info) -> Result<Arc<Instance>, Refusal> {
+        match self.insert(room, room_id, info)? {
+            (instance, true) => Ok(instance),
+            (_, false) => Err(Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"))),
+        }
+    }
+
+    /// Instances after `after` in the order of their ids.
+    pub(crate) fn list(&self, after: Option<&str>, mut visible: impl FnMut(&Instance) -> bool, limit: usize) -> frame::Rooms {
+        let instances = self.instances.read();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut listed =
+            instances.range::<str, _>((from, Bound::Unbounded)).map(|(_, instance)| instance).filter(|one| visible(one));
+        let rooms = listed.by_ref().take(limit).map(|instance| instance.describe()).collect();
+        frame::Rooms { rooms, more: listed.next().is_some() }
+    }
+
+    /// Does `f` in the turn of the instance called `room_id`, which is made if need be.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        f: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut command = Command::Run(Box::new(move |state| {
+            // Whoever asked may be gone.
+            let _ = sender.send(f(state));
+        }));
+        loop {
+            match self.enter(room, room_id)?.push(command) {
+                Ok(()) => return receiver.await.map_err(|_| internal()),
+                Err(back) => command = back,
+            }
+        }
+    }
+
+    /// Puts an event into the instance called `room_id`, which is made if need be.
+    pub(crate) async fn publish(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, mut publish: Publish) -> Result<(), Refusal> {
+        loop {
+            publish = match self.enter(room, room_id)?.publish(publish).await {
+                Ok(()) => return Ok(()),
+                Err(Refused::Retired(Command::Publish(back))) => back,
+                Err(_) => return Err(busy(room_id)),
+            };
+        }
+    }
+
+    /// Makes the instances of rooms without key, which are there from the start.
+    pub(crate) fn open(self: &Arc<Self>) {
+        for room in self.rooms.iter().filter(|room| !room.keyed) {
+            // Only instances of keyed rooms are bounded.
+            let _ = self.enter(room, room.name);
+        }
+    }
+
+    pub(super) fn forget(&self, instance: &Arc<Instance>) {
+        let mut instances = self.instances.write();
+        if instances.get(&instance.id).is_some_and(|other| Arc::ptr_eq(other, instance)) {
+            instances.remove(&instance.id);
+        }
+    }
+
+    /// The instance, and whether it is new.
+    fn insert(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, info: Info) -> Result<(Arc<Instance>, bool), Refusal> {
+        let mut instances = self.instances.write();
+        if let Some(instance) = instances.get(room_id).filter(|instance| !instance.is_retired()) {
+            return Ok((Arc::clone(instance), false));
+        }
+        if room.keyed && instances.len() >= self.most + self.rooms.len() {
+            return Err(Refusal::new(Code::TooMany, format!("there are {} rooms, and no more may be made", self.most)));
+        }
+        let id: Arc<str> = room_id.into();
+        let instance =
+            Instance::new(Arc::downgrade(self), self.runtime.clone(), Arc::clone(room), Arc::clone(&id), info);
+        instances.insert(id, Arc::clone(&instance));
+        Ok((instance, true))
+    }
+}
+
+impl Instance {
+    /// What a list of rooms says of it.
+    pub(crate) fn describe(&self) -> frame::RoomInfo {
+        let options = &self.room.options;
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        frame::RoomInfo {
+            room_id: self.id.to_string(),
+            name: own(self.info.name.as_deref().or(options.title)).unwrap_or_else(|| self.room.name.to_owned()),
+            description: own(self.info.description.as_deref().or(options.description)),
+            size: self.size(),
+            max_size: self.max_size(),
+            created_by: own(self.info.created_by.as_deref()),
+        }
+    }
+}
+
+/// No room of that name, or none that the caller may know of.
+pub(crate) fn not_found(room_id: &str) -> Refusal {
+    // The id is a stranger's text: a part of it is enough to find one's mistake.
+    let shown: String = room_id.chars().take(64).collect();
+    Refusal::new(Code::RoomNotFound, format!("there is no room `{shown}`"))
+}
+
+/// The room's writer doesn't keep up.
+pub(crate) fn busy(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("room `{room_id}` can't keep up; try again"))
+}
+
+fn internal() -> Refusal {
+    Refusal::new(Code::Internal, "internal error")
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("rooms", &self.rooms.len()).finish_non_exhaustive()
+    }
+}

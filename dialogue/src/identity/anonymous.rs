@@ -1,0 +1,84 @@
+//! Users without a name: who shows the token keeps the id.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use super::User;
+
+/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104) with a key that lives as long as the process.
+pub(crate) struct Anonymous {
+    key: Hmac<Sha256>,
+}
+
+const PREFIX: &str = "anon-";
+
+impl Anonymous {
+    pub(crate) fn newcomer(&self) -> User {
+        let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
+        let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
+        User { id: id.into(), anonymous_token: Some(token.into()) }
+    }
+
+    /// The user that `token` was made for, if it was.
+    pub(crate) fn known(&self, token: &str) -> Option<User> {
+        let (id, signature) = token.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        self.mac(id).verify_slice(&signature).ok()?;
+        Some(User { id: id.into(), anonymous_token: Some(Arc::from(token)) })
+    }
+
+    /// Whether it looks like one of ours, signed by whatever key.
+    pub(crate) fn is_token(token: &str) -> bool {
+        let parts = token.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
+        parts.is_some_and(|(id, signature)| id.len() == 16 && signature.len() == 43)
+    }
+
+    fn mac(&self, id: &str) -> Hmac<Sha256> {
+        let mut mac = self.key.clone();
+        mac.update(id.as_bytes());
+        mac
+    }
+}
+
+impl Default for Anonymous {
+    fn default() -> Self {
+        // The array's size is the block size of SHA-256.
+        Anonymous { key: Hmac::new(&random::<64>().into()) }
+    }
+}
+
+impl std::fmt::Debug for Anonymous {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Anonymous")
+    }
+}
+
+/// # Panics
+///
+/// If the operating system has no randomness to give: no identity would be safe then.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_keeps_the_id_and_only_its_own() {
+        let anonymous = Anonymous::default();
+        let user = anonymous.newcomer();
+        let token = user.anonymous_token.expect("anonymous users have one");
+        assert!(Anonymous::is_token(&token));
+        assert_eq!(anonymous.known(&token).map(|known| known.id), Some(user.id));
+        let (_, signature) = token.split_once('.').expect("id and signature");
+        assert!(anonymous.known(&format!("anon-AAAAAAAAAAAAAAAA.{signature}")).is_none());
+        assert!(Anonymous::default().known(&token).is_none());
+        assert!(!Anonymous::is_token("garbage"));
+    }
+}

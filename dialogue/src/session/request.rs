@@ -1,0 +1,205 @@
+//! The frames that clients send, as far as they can be read without knowing the room.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::{Code, Position, Refusal};
+
+/// A frame of whatever type. Fields stay raw until its type says that they matter, so that an error names the field and
+/// what isn't asked for can't be wrong.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Request<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(rename = "type", borrow)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    room_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    meta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    events: Option<&'a RawValue>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    watch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    description: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_size: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
+}
+
+/// Bytes of an `id` that is a string.
+const LONGEST_ID: usize = 64;
+/// Bytes of a `key`.
+pub(super) const LONGEST_KEY: usize = 128;
+/// Bytes of a `meta`.
+const LARGEST_META: usize = 1_024;
+/// Bytes of a room's name or description.
+const LONGEST_TEXT: usize = 1_024;
+
+impl<'a> Request<'a> {
+    /// Reads a frame; a refusal comes without an `id` then, since there is none to trust.
+    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+        if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+            return Err(invalid("a frame is one JSON object"));
+        }
+        serde_json::from_str(text).map_err(|error| invalid(format!("not a JSON object: {error}")))
+    }
+
+    /// The request's id as JSON, to be sent back as it came.
+    pub(super) fn id(&self) -> Result<Option<&'a RawValue>, Refusal> {
+        let Some(id) = self.id else { return Ok(None) };
+        let json = id.get();
+        let fits = if json.starts_with('"') {
+            serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= LONGEST_ID)
+        } else {
+            json.len() <= LONGEST_ID && !json.is_empty() && json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+        };
+        if fits { Ok(Some(id)) } else { Err(invalid("`id` is a string of at most 64 bytes, or an integer")) }
+    }
+
+    pub(super) fn kind(&self) -> Result<Cow<'a, str>, Refusal> {
+        text("type", self.kind)
+    }
+
+    pub(super) fn room_id(&self) -> Result<Cow<'a, str>, Refusal> {
+        text("roomId", self.room_id)
+    }
+
+    pub(super) fn event(&self) -> Result<Cow<'a, str>, Refusal> {
+        text("event", self.event)
+    }
+
+    pub(super) fn event_if_any(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.event.map(|_| self.event()).transpose()
+    }
+
+    pub(super) fn token(&self) -> Result<Cow<'a, str>, Refusal> {
+        text("token", self.token)
+    }
+
+    pub(super) fn data(&self) -> Result<&'a str, Refusal> {
+        self.data.map(RawValue::get).ok_or_else(|| invalid("`data` is missing"))
+    }
+
+    pub(super) fn key(&self) -> Result<Option<Box<str>>, Refusal> {
+        let Some(raw) = self.key else { return Ok(None) };
+        let key = text("key", Some(raw))?;
+        if key.is_empty() || key.len() > LONGEST_KEY {
+            return Err(invalid("`key` is a string of 1 to 128 bytes"));
+        }
+        Ok(Some(key.into()))
+    }
+
+    pub(super) fn meta(&self) -> Result<Option<Box<str>>, Refusal> {
+        let Some(meta) = self.meta.map(RawValue::get) else { return Ok(None) };
+        if meta.len() > LARGEST_META {
+            return Err(invalid("`meta` is at most 1024 bytes of JSON"));
+        }
+        // What goes into a frame has no raw newline.
+        if meta.contains(['\n', '\r']) {
+            let compact: serde_json::Value = read("meta", meta)?;
+            return Ok(Some(compact.to_string().into()));
+        }
+        Ok(Some(meta.into()))
+    }
+
+    pub(super) fn events(&self) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
+        self.events.map(|raw| read("events", raw.get())).transpose()
+    }
+
+    pub(super) fn since(&self) -> Result<Option<Position>, Refusal> {
+        self.since.map(|raw| read("since", raw.get())).transpose()
+    }
+
+    pub(super) fn before(&self) -> Result<Option<u64>, Refusal> {
+        self.before.map(|raw| read("before", raw.get())).transpose()
+    }
+
+    /// `limit`, from 1 to `most`.
+    pub(super) fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
+        let Some(raw) = self.limit else { return Ok(default) };
+        bounded_limit(read("limit", raw.get())?, most)
+    }
+
+    pub(super) fn after(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
+        self.after.map(|raw| text("after", Some(raw))).transpose()
+    }
+
+    pub(super) fn watch(&self) -> Result<bool, Refusal> {
+        self.watch.map_or(Ok(false), |raw| read("watch", raw.get()))
+    }
+
+    pub(super) fn name(&self) -> Result<Option<String>, Refusal> {
+        short("name", self.name)
+    }
+
+    pub(super) fn description(&self) -> Result<Option<String>, Refusal> {
+        short("description", self.description)
+    }
+
+    pub(super) fn max_size(&self) -> Result<Option<u32>, Refusal> {
+        let size: Option<std::num::NonZeroU32> = self.max_size.map(|raw| read("maxSize", raw.get())).transpose()?;
+        Ok(size.map(std::num::NonZeroU32::get))
+    }
+}
+
+/// `limit`, from 1 to `most`.
+pub(crate) fn bounded_limit(limit: usize, most: usize) -> Result<usize, Refusal> {
+    if (1..=most).contains(&limit) { Ok(limit) } else { Err(invalid(format!("`limit` is a number from 1 to {most}"))) }
+}
+
+/// [`Code::InvalidRequest`].
+pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+fn text<'a>(name: &str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refusal> {
+    #[derive(Deserialize)]
+    struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    let raw = raw.ok_or_else(|| invalid(format!("`{name}` is missing")))?;
+    read::<Borrowed<'a>>(name, raw.get()).map(|Borrowed(text)| text)
+}
+
+fn short(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Refusal> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = text(name, Some(raw))?;
+    if text.len() > LONGEST_TEXT {
+        return Err(invalid(format!("`{name}` is at most {LONGEST_TEXT} bytes")));
+    }
+    Ok(Some(text.into()))
+}
+
+fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal> {
+    serde_json::from_str(json).map_err(|error| {
+        let why = error.to_string();
+        let why = why.rfind(" at line ").and_then(|end| why.get(..end)).unwrap_or(&why);
+        invalid(format!("`{name}`: {why}"))
+    })
+}
+
+/// A field that is there, though it may be `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}

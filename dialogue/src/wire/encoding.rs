@@ -1,0 +1,91 @@
+//! How a frame stands in the bytes of a channel.
+
+use crate::log::Record;
+
+/// What a reader's bytes look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Unmasked text frames (RFC 6455, section 5.2), one a JSON frame.
+    WebSocket,
+    /// Blocks of an event stream (WHATWG HTML, section 9.2.6).
+    Sse,
+}
+
+impl Encoding {
+    /// Appends a frame that is no event: a reply, a notice.
+    pub(crate) fn put_frame(self, out: &mut Vec<u8>, kind: &str, json: &[u8]) {
+        match self {
+            Encoding::WebSocket => {
+                put_text_header(out, json.len());
+                out.extend_from_slice(json);
+            }
+            Encoding::Sse => {
+                put_field(out, "event: dialogue:", kind.as_bytes());
+                put_data(out, json);
+            }
+        }
+    }
+
+    /// Appends an event, without the `id:` line that an event stream has before it.
+    pub(crate) fn put_event(self, out: &mut Vec<u8>, name: &str, record: &Record) {
+        match self {
+            Encoding::WebSocket => {
+                put_text_header(out, record.json.len());
+                out.extend_from_slice(&record.json);
+            }
+            Encoding::Sse => {
+                put_field(out, "event: ", name.as_bytes());
+                put_data(out, &record.json);
+            }
+        }
+    }
+}
+
+/// Appends the line that a stream is resumed by.
+pub(crate) fn put_id(out: &mut Vec<u8>, id: &[u8]) {
+    put_field(out, "id: ", id);
+}
+
+/// What a position is called in an event stream: `chat=k2f9.42.EVENTID`. Everything else is percent-encoded.
+pub(crate) fn stream_position(room_id: &str, epoch: &str, seq: u64, event_id: &str) -> String {
+    use std::fmt::Write;
+
+    let mut out = String::with_capacity(room_id.len() + epoch.len() + event_id.len() + 16);
+    for byte in room_id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b':') {
+            out.push(byte.into());
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    let _ = write!(out, "={epoch}.{seq}.{event_id}");
+    out
+}
+
+fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(value);
+    out.push(b'\n');
+}
+
+/// JSON has no raw newline, so that one line holds it.
+fn put_data(out: &mut Vec<u8>, json: &[u8]) {
+    put_field(out, "data: ", json);
+    out.push(b'\n');
+}
+
+fn put_text_header(out: &mut Vec<u8>, len: usize) {
+    const FINAL_TEXT: u8 = 0x81;
+    out.push(FINAL_TEXT);
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short), _) if short < 126 => out.push(short),
+        (_, Ok(medium)) => {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&u64::try_from(len).unwrap_or(u64::MAX).to_be_bytes());
+        }
+    }
+}
