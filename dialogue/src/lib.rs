@@ -3,6 +3,8 @@
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 extern crate self as dialogue;
 
+#[cfg(feature = "server")]
+mod channel;
 #[cfg(feature = "client")]
 pub mod client;
 mod delivery;

@@ -1,0 +1,3 @@
+//! How events reach people.
+
+mod websocket;

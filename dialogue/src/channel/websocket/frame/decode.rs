@@ -1,0 +1,258 @@
+//! Frames from client to server, taken off a read buffer.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::text::PartialText;
+use super::{CloseFrame, Incoming, MAX_CONTROL, Opcode, Text, Violation, unmask};
+
+/// Decodes what one client sends into messages and control frames.
+///
+/// A message that is one frame and lies whole in the buffer is unmasked there and handed out at once. Of any other,
+/// each piece moves out of the buffer as it arrives, so that the buffer never has to grow to the size of a message, a
+/// message takes the memory of what has come and not of what its header claims, and text that is not UTF-8 is refused
+/// at its first wrong byte.
+///
+/// After a [`Violation`] or a close frame nothing more is decoded: input is thrown away, as RFC 6455 section 7.1.7
+/// asks.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    max_message: usize,
+    state: State,
+    /// The pieces of a message whose end has not come.
+    partial: Option<Partial>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Header,
+    Payload(Frame),
+    Over,
+}
+
+/// A frame whose header was read; `left` bytes of its payload are still masked with `key`.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    last: bool,
+    opcode: Opcode,
+    left: usize,
+    key: [u8; 4],
+}
+
+impl Decoder {
+    /// A decoder that refuses messages of more than `max_message` bytes, be they one frame or many.
+    pub(crate) fn new(max_message: usize) -> Self {
+        Decoder { max_message, state: State::Header, partial: None }
+    }
+
+    /// Takes the next message or control frame off the front of `input`; `None` if more must be read first.
+    ///
+    /// Call it again until it gives `None`: one read may bring many messages.
+    ///
+    /// # Errors
+    /// The client broke the protocol: send the violation's code in a close frame and close.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+        let incoming = self.decode(input);
+        if matches!(incoming, Err(_) | Ok(Some(Incoming::Close(_)))) {
+            self.state = State::Over;
+            self.partial = None;
+            input.clear();
+        }
+        incoming
+    }
+
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+        loop {
+            let frame = match self.state {
+                State::Payload(frame) => frame,
+                State::Header => match self.open(input)? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+                State::Over => {
+                    input.clear();
+                    return Ok(None);
+                }
+            };
+            let alone = frame.opcode.is_control() || (frame.last && self.partial.is_none());
+            if alone && input.len() >= frame.left {
+                self.state = State::Header;
+                return take_whole(frame, input).map(Some);
+            }
+            self.state = State::Payload(frame);
+            if frame.opcode.is_control() || (input.is_empty() && frame.left > 0) {
+                return Ok(None);
+            }
+            if let Some(message) = self.take_piece(frame, input)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// Reads the header of the next frame, if all of it has come, and removes it from `input`.
+    fn open(&self, input: &mut BytesMut) -> Result<Option<Frame>, Violation> {
+        let Some((frame, header_len)) = self.header(input)? else { return Ok(None) };
+        input.advance(header_len);
+        Ok(Some(frame))
+    }
+
+    /// The header at the start of `input` and its length. Refuses as soon as the bytes that are wrong have come.
+    fn header(&self, input: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
+        let [first, second, rest @ ..] = input else { return Ok(None) };
+        let last = first & 0x80 != 0;
+        if first & 0x70 != 0 {
+            return Err(Violation::protocol("a reserved bit is set"));
+        }
+        let opcode = Opcode::from_bits(first & 0x0F).ok_or(Violation::protocol("reserved opcode"))?;
+        if second & 0x80 == 0 {
+            return Err(Violation::protocol("frame is not masked"));
+        }
+        let short_len = second & 0x7F;
+        self.check_order(opcode, last, short_len)?;
+        let Some((len, rest)) = read_len(short_len, rest)? else { return Ok(None) };
+        let left = usize::try_from(len).map_err(|_| Violation::too_large())?;
+        if !opcode.is_control() && left > self.room() {
+            return Err(Violation::too_large());
+        }
+        let Some((key, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        Ok(Some((Frame { last, opcode, left, key: *key }, input.len() - rest.len())))
+    }
+
+    /// Whether a frame of that kind may come now.
+    fn check_order(&self, opcode: Opcode, last: bool, short_len: u8) -> Result<(), Violation> {
+        let fault = match opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong if !last => "control frame is fragmented",
+            Opcode::Close | Opcode::Ping | Opcode::Pong if usize::from(short_len) > MAX_CONTROL => {
+                "control frame is longer than 125 bytes"
+            }
+            Opcode::Continuation if self.partial.is_none() => "continuation of no message",
+            Opcode::Text | Opcode::Binary if self.partial.is_some() => "new message within a fragmented one",
+            _ => return Ok(()),
+        };
+        Err(Violation::protocol(fault))
+    }
+
+    /// How many bytes the message at hand may still have.
+    fn room(&self) -> usize {
+        self.max_message.saturating_sub(self.partial.as_ref().map_or(0, Partial::len))
+    }
+
+    /// Moves what has come of a data frame to its message; gives the message if that was its end.
+    fn take_piece(&mut self, frame: Frame, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+        let len = frame.left.min(input.len());
+        let piece = input.get_mut(..len).unwrap_or_default();
+        unmask(piece, frame.key);
+        self.partial.get_or_insert_with(|| Partial::new(frame.opcode)).push(piece)?;
+        input.advance(len);
+
+        let left = frame.left - len;
+        if left > 0 {
+            let mut key = frame.key;
+            key.rotate_left(len % 4);
+            self.state = State::Payload(Frame { left, key, ..frame });
+            return Ok(None);
+        }
+        self.state = State::Header;
+        if !frame.last {
+            return Ok(None);
+        }
+        self.partial.take().map(Partial::finish).transpose()
+    }
+}
+
+/// The payload's length, and what follows it in the header. It must be written in the shortest way.
+fn read_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
+    let (len, least, rest) = match short_len {
+        126 => match rest.split_first_chunk() {
+            Some((len, rest)) => (u64::from(u16::from_be_bytes(*len)), 126, rest),
+            None => return Ok(None),
+        },
+        127 => match rest.split_first_chunk() {
+            Some((len, rest)) => (u64::from_be_bytes(*len), 1 << 16, rest),
+            None => return Ok(None),
+        },
+        len => (u64::from(len), 0, rest),
+    };
+    if len < least {
+        return Err(Violation::protocol("length is not written in the shortest way"));
+    }
+    if len > i64::MAX.unsigned_abs() {
+        return Err(Violation::protocol("length has its highest bit set"));
+    }
+    Ok(Some((len, rest)))
+}
+
+/// Takes a frame that needs no other, and has come whole, off the buffer.
+fn take_whole(frame: Frame, input: &mut BytesMut) -> Result<Incoming, Violation> {
+    if frame.opcode == Opcode::Text {
+        // Without `split_to` the buffer stays unshared, and is used again without counting references.
+        let payload = input.get_mut(..frame.left).unwrap_or_default();
+        unmask(payload, frame.key);
+        let text = Text::from_utf8(payload)?;
+        input.advance(frame.left);
+        return Ok(Incoming::Text(text));
+    }
+    let mut payload = input.split_to(frame.left);
+    unmask(&mut payload, frame.key);
+    let payload = payload.freeze();
+    Ok(match frame.opcode {
+        Opcode::Close => Incoming::Close(close_frame(&payload)?),
+        Opcode::Ping => Incoming::Ping(payload),
+        Opcode::Pong => Incoming::Pong(payload),
+        Opcode::Text | Opcode::Binary | Opcode::Continuation => Incoming::Binary(payload),
+    })
+}
+
+fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame>, Violation> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return Err(Violation::protocol("close frame has half a code"));
+    };
+    let code = u16::from_be_bytes(*code);
+    // 1004 to 1006 and 1015 never travel; 1012 to 1014 were registered after the RFC.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::protocol("close code is not allowed"));
+    }
+    Ok(Some(CloseFrame { code, reason: Text::from_utf8(reason)? }))
+}
+
+/// What has come of a message that did not come at once.
+#[derive(Debug)]
+enum Partial {
+    Text(PartialText),
+    Binary(Vec<u8>),
+}
+
+impl Partial {
+    fn new(opcode: Opcode) -> Self {
+        match opcode {
+            Opcode::Text => Partial::Text(PartialText::default()),
+            _ => Partial::Binary(Vec::new()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Partial::Text(text) => text.len(),
+            Partial::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
+        match self {
+            Partial::Text(text) => text.push(piece),
+            Partial::Binary(bytes) => {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Incoming, Violation> {
+        Ok(match self {
+            Partial::Text(text) => Incoming::Text(text.finish()?),
+            Partial::Binary(bytes) => Incoming::Binary(Bytes::from(bytes)),
+        })
+    }
+}
