@@ -285,6 +285,8 @@ class Sse:
                         assert name not in fields, f"two {name} lines in one event"
                         fields[name] = value
             self.queue.put_nowait(None)
+        except httpx.TransportError:
+            self.queue.put_nowait(None)
         except Exception as error:
             self.queue.put_nowait(error)
 
