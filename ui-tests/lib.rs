@@ -1,1 +1,1 @@
-//! Compile errors worth showing off: one case a fault.
+//! What the macros take and refuse: the tests are this package's reason.

@@ -1,16 +1,42 @@
-//! Macros of `dialogue`; use them through that crate.
+//! The macros of `dialogue`; use them through that crate.
+//!
+//! Both go the same way: `syntax` holds what was written and goes on after an error, `model` holds what it means and
+//! every rule, `expand` makes the code and cannot fail. Every error is collected and stands last in the output, after
+//! as many items as could be made, so that one mistake gives one error and an editor still completes the rest.
+
+mod anchor;
+mod diag;
+mod event;
+mod manifest;
+mod options;
+mod quantity;
+mod rooms;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 
-/// Makes a type an event. See `dialogue::event`.
+/// Makes a struct or an enum an event that rooms carry.
+///
+/// It derives serde's traits (and `validator`'s where a field has `#[validate(…)]`), so that nothing but `dialogue`
+/// needs to be depended on, and implements `Event`: the wire name is the type's name in kebab case.
+///
+/// | option | meaning |
+/// |---|---|
+/// | `name = "new-post"` | another name on the wire |
+/// | `ephemeral` | never stored or replayed, and the first to go when a reader is slow |
+/// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
+/// | `from = server` | clients may not send it |
+/// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
 #[proc_macro_attribute]
-pub fn event(_args: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
+    event::expand(options.into(), item.into(), &manifest::dialogue()).into()
 }
 
 /// `($crate) body`: what `dialogue::rooms!` forwards to.
 #[doc(hidden)]
 #[proc_macro]
-pub fn __rooms(_input: TokenStream) -> TokenStream {
-    TokenStream::new()
+pub fn __rooms(input: TokenStream) -> TokenStream {
+    let sides = rooms::Sides { server: cfg!(feature = "server"), client: cfg!(feature = "client") };
+    rooms::expand(input.into(), sides).into()
 }

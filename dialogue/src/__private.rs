@@ -4,6 +4,8 @@ pub use dialogue_macros::__rooms as rooms;
 pub use serde;
 pub use validator;
 
+use std::fmt;
+
 use crate::{Room, wire::Detail};
 
 /// Panics with `message` if an event before `index` has the same wire name as the one there.
@@ -43,6 +45,14 @@ pub fn check<T: validator::Validate>(event: &T, names: &[(&str, &str)]) -> Resul
             crate::wire::details(&errors, "", names, &mut details);
             Err(details)
         }
+    }
+}
+
+/// An event of a room's enum: its variant, and the event as JSON, which it has whatever else it derives.
+pub fn debug<E: crate::Event>(f: &mut fmt::Formatter<'_>, variant: &str, event: &E) -> fmt::Result {
+    match serde_json::to_string(event) {
+        Ok(json) => f.debug_tuple(variant).field(&format_args!("{json}")).finish(),
+        Err(_) => f.debug_tuple(variant).finish_non_exhaustive(),
     }
 }
 

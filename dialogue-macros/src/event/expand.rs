@@ -1,0 +1,91 @@
+//! Code for an event that passed the checks.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{DeriveInput, Ident, Member, Path, spanned::Spanned};
+
+use super::model::{Class, Event};
+use crate::anchor::anchor;
+
+pub(super) fn items(event: &Event) -> TokenStream {
+    let Event { krate, item, name, class, shape, .. } = event;
+    let DeriveInput { ident, .. } = item;
+    let serde = quote!(#krate::__private::serde).to_string();
+    let validator = event.rules.as_ref().map(|_| {
+        quote! {
+            #[derive(#krate::__private::validator::Validate)]
+            #[validate(crate = #krate::__private::validator)]
+        }
+    });
+    let class = self::class(class, krate);
+    let sender = event.from_server.then(|| {
+        quote! { const SENDER: #krate::Sender = #krate::Sender::Server; }
+    });
+    let check = event.rules.as_ref().map(|names| {
+        let names = names.iter().map(|(rust, wire)| quote!((#rust, #wire)));
+        quote! {
+            fn check(&self) -> ::core::result::Result<(), ::std::vec::Vec<#krate::Detail>> {
+                #krate::__private::check(self, &[#(#names),*])
+            }
+        }
+    });
+    let implementation = anchor(
+        ident.span(),
+        quote! {
+            #[automatically_derived]
+            impl #krate::Event for #ident {
+                const NAME: &'static ::core::primitive::str = #name;
+                #sender
+                const SHAPE: &'static ::core::primitive::str = #shape;
+                #class
+                #check
+            }
+        },
+    );
+    let client = (!event.from_server).then(|| {
+        anchor(
+            ident.span(),
+            quote! {
+                #[automatically_derived]
+                impl #krate::ClientEvent for #ident {}
+            },
+        )
+    });
+    quote! {
+        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
+        #[serde(crate = #serde)]
+        #validator
+        #item
+
+        #implementation
+        #client
+    }
+}
+
+fn class(class: &Class, krate: &Path) -> TokenStream {
+    let is = |name: &str| {
+        let class = Ident::new(name, Span::call_site());
+        quote!(const CLASS: #krate::DeliveryClass = #krate::DeliveryClass::#class;)
+    };
+    match class {
+        Class::Durable => TokenStream::new(),
+        Class::Ephemeral => is("Ephemeral"),
+        Class::Latest(field) => {
+            let class = is("Latest");
+            let key = key(field);
+            quote! {
+                #class
+                fn conflation_key(&self) -> ::core::option::Option<::std::string::String> {
+                    ::core::option::Option::Some(#key)
+                }
+            }
+        }
+    }
+}
+
+/// A field that has no text is told of at the option that names it.
+fn key(field: &Member) -> TokenStream {
+    let this = Ident::new("self", Span::call_site());
+    let argument = quote_spanned!(field.span()=> &#this.#field);
+    quote!(::std::string::ToString::to_string(#argument))
+}

@@ -1,0 +1,268 @@
+//! What an event means, with every rule.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{
+    Attribute, Data, DeriveInput, Fields, GenericParam, Ident, LitStr, Member, Meta, Path, Token,
+    ext::IdentExt, punctuated::Punctuated,
+};
+
+use super::{
+    push, serde,
+    shape::shape,
+    syntax::{Options, Subject},
+};
+use crate::diag::{self, Errors};
+
+pub(super) struct Event {
+    pub(super) krate: Path,
+    pub(super) item: DeriveInput,
+    pub(super) name: LitStr,
+    pub(super) class: Class,
+    pub(super) from_server: bool,
+    pub(super) shape: String,
+    /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
+    pub(super) rules: Option<Vec<(String, String)>>,
+}
+
+pub(super) enum Class {
+    Durable,
+    Latest(Member),
+    Ephemeral,
+}
+
+/// `Err` holds an item that can be no event, without attributes that only an event can have.
+pub(super) fn check(
+    options: Options,
+    mut subject: Subject,
+    dialogue: &Path,
+    errors: &mut Errors,
+) -> Result<Event, TokenStream> {
+    let rules = rules(&mut subject, errors);
+    derives(&mut subject.item, rules, errors);
+    let item = subject.item;
+    let class = class(&options, &item.data, errors);
+    if let Some(push) = &options.push {
+        notification(push, &item.data, errors);
+    }
+    let name = match options.name {
+        Some(name) => checked(name, errors),
+        None => LitStr::new(&kebab(&item.ident.unraw().to_string()), item.ident.span()),
+    };
+    if generic(&item, errors) {
+        let mut subject = Subject { item };
+        for attributes in subject.attributes_mut() {
+            attributes.retain(|a| !a.path().is_ident("serde") && !a.path().is_ident("validate"));
+        }
+        return Err(subject.item.into_token_stream());
+    }
+    let rules = match &item.data {
+        Data::Struct(data) if rules => Some(serde::renames(&item.attrs, &data.fields)),
+        _ => None,
+    };
+    Ok(Event {
+        krate: options.krate.unwrap_or_else(|| dialogue.clone()),
+        name,
+        class,
+        from_server: options.from.is_some(),
+        shape: shape(&item),
+        rules,
+        item,
+    })
+}
+
+fn generic(item: &DeriveInput, errors: &mut Errors) -> bool {
+    match item.generics.params.first() {
+        None => false,
+        Some(GenericParam::Lifetime(lifetime)) => {
+            errors.on(lifetime, "an event owns what it holds, for it outlives its sender; use `String` for `&str`, `Vec<T>` for `&[T]`");
+            true
+        }
+        Some(param) => {
+            errors.on(param, "an event can't be generic, for it has one name and one form on the wire; write one event for each type");
+            true
+        }
+    }
+}
+
+/// Whether there is a `#[validate(…)]` that can be derived.
+fn rules(subject: &mut Subject, errors: &mut Errors) -> bool {
+    let first = |subject: &mut Subject| {
+        let lists = subject.attributes_mut();
+        let mut all = lists.into_iter().flat_map(|list| list.iter());
+        all.find(|attribute| attribute.path().is_ident("validate")).cloned()
+    };
+    let Some(rule) = first(subject) else { return false };
+    let message = match &subject.item.data {
+        Data::Struct(data) => match data.fields {
+            Fields::Named(_) => return true,
+            Fields::Unnamed(_) => "`#[validate]` needs a field with a name: write `struct Name { field: … }`",
+            Fields::Unit => "there is nothing to validate in a struct without fields",
+        },
+        _ => {
+            "`#[validate]` can't be on an enum; put the fields into a struct with rules, and let the variant hold it"
+        }
+    };
+    errors.on(&rule, message);
+    for attributes in subject.attributes_mut() {
+        attributes.retain(|attribute| !attribute.path().is_ident("validate"));
+    }
+    false
+}
+
+/// Takes out derives that would be there twice.
+fn derives(item: &mut DeriveInput, rules: bool, errors: &mut Errors) {
+    for attribute in &mut item.attrs {
+        if !attribute.path().is_ident("derive") {
+            continue;
+        }
+        let Ok(paths) = attribute.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated) else {
+            continue;
+        };
+        let mut kept = Punctuated::<Path, Token![,]>::new();
+        for path in paths {
+            let last = path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
+            match last.as_str() {
+                "Serialize" | "Deserialize" => {}
+                "Validate" if rules => {}
+                _ => {
+                    kept.push(path);
+                    continue;
+                }
+            }
+            errors.on(&path, format_args!("`#[dialogue::event]` derives `{last}` already; drop it here"));
+        }
+        if let Meta::List(list) = &mut attribute.meta {
+            list.tokens = quote!(#kept);
+        }
+    }
+    let empty = |attribute: &Attribute| matches!(&attribute.meta, Meta::List(list) if list.tokens.is_empty());
+    item.attrs.retain(|attribute| !(attribute.path().is_ident("derive") && empty(attribute)));
+}
+
+fn class(options: &Options, data: &Data, errors: &mut Errors) -> Class {
+    match (&options.ephemeral, &options.latest) {
+        (Some(_), Some((latest, _))) => {
+            errors.at(
+                latest.span(),
+                "an event is `ephemeral` or `latest`: not kept at all, or kept until a newer one comes",
+            );
+            Class::Ephemeral
+        }
+        (Some(_), None) => Class::Ephemeral,
+        (None, Some((latest, Some(field)))) => match has(data, field, latest.span(), "latest", errors) {
+            true => Class::Latest(field.clone()),
+            false => Class::Durable,
+        },
+        (None, _) => Class::Durable,
+    }
+}
+
+/// Whether the event has that field, for an option that names one.
+fn has(data: &Data, field: &Member, option: Span, name: &str, errors: &mut Errors) -> bool {
+    let Data::Struct(data) = data else {
+        errors.at(
+            option,
+            format_args!("`{name}` names a field, and an enum has none; let a struct hold the enum"),
+        );
+        return false;
+    };
+    let members: Vec<Member> = data.fields.members().collect();
+    if members.contains(field) {
+        return true;
+    }
+    let spelled = |member: &Member| match member {
+        Member::Named(ident) => ident.unraw().to_string(),
+        Member::Unnamed(index) => index.index.to_string(),
+    };
+    if members.is_empty() {
+        errors.at(option, format_args!("`{name}` names a field, and this struct has none"));
+        return false;
+    }
+    let names: Vec<String> = members.iter().map(spelled).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    errors.on(field, diag::unknown("field", &spelled(field), &names));
+    false
+}
+
+fn notification(push: &push::Push, data: &Data, errors: &mut Errors) {
+    if push.broken {
+        return;
+    }
+    let mut fine = push.collapse.as_ref().is_none_or(|field| has(data, field, push.span, "collapse", errors));
+    for text in &push.texts {
+        for name in push::placeholders(&text.value()) {
+            // What is no name at all is missed like one that is misspelt.
+            let field =
+                syn::parse_str::<Member>(&name).unwrap_or_else(|_| Ident::new("_", text.span()).into());
+            fine &= has(data, &at(field, text.span()), push.span, "push", errors);
+        }
+    }
+    if fine {
+        errors.at(push.span, "push notifications are not in this version of dialogue yet");
+    }
+}
+
+fn at(mut field: Member, span: Span) -> Member {
+    match &mut field {
+        Member::Named(ident) => ident.set_span(span),
+        Member::Unnamed(index) => index.span = span,
+    }
+    field
+}
+
+fn checked(name: LitStr, errors: &mut Errors) -> LitStr {
+    let text = name.value();
+    let wrong = match text.as_str() {
+        "" => "is empty",
+        "*" => "stands for all events",
+        text if text.len() > 64 => "is longer than 64 bytes",
+        text if text.chars().any(|c| c.is_whitespace() || c.is_control()) => "has a space in it",
+        text if text.starts_with("dialogue:") => "begins like those of the protocol itself",
+        _ => return name,
+    };
+    errors.at(name.span(), format_args!("the name {wrong}; an event's name on the wire is like `new-post`"));
+    LitStr::new("misnamed", name.span())
+}
+
+/// `NewPost` to `new-post`, `HTTPError` to `http-error`.
+fn kebab(ident: &str) -> String {
+    let chars: Vec<char> = ident.chars().collect();
+    let mut name = String::with_capacity(ident.len() + 4);
+    for (i, c) in chars.iter().enumerate() {
+        let before = i.checked_sub(1).and_then(|i| chars.get(i));
+        let after = chars.get(i + 1);
+        let starts_word = c.is_uppercase()
+            && before.is_some_and(|before| {
+                *before != '_' && (!before.is_uppercase() || after.is_some_and(|after| after.is_lowercase()))
+            });
+        if starts_word {
+            name.push('-');
+        }
+        match c {
+            '_' => name.push('-'),
+            c => name.extend(c.to_lowercase()),
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_kebab_case() {
+        let cases = [
+            ("Message", "message"),
+            ("NewPost", "new-post"),
+            ("HTTPError", "http-error"),
+            ("V2Message", "v2-message"),
+            ("Über", "über"),
+            ("Snake_Case", "snake-case"),
+        ];
+        for (rust, wire) in cases {
+            assert_eq!(kebab(rust), wire);
+        }
+    }
+}

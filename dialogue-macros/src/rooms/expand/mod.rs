@@ -1,0 +1,74 @@
+//! Code for rooms that passed the checks: rows and types that point into the runtime, never logic.
+
+mod chain;
+mod client;
+mod event;
+mod room;
+mod server;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::Attribute;
+
+use super::{
+    Sides,
+    model::{App, Room},
+};
+use crate::anchor::anchor;
+
+pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
+    let marker = marker(app);
+    let server = sides.server.then(|| server::items(app));
+    let client = sides.client.then(|| client::items(app));
+    let rooms = app.rooms.iter().map(|room| {
+        let types = room::types(app, room);
+        let event = event::types(app, room);
+        let alias = sides.client.then(|| client::alias(app, room));
+        let cfgs = &room.cfgs;
+        let impls = [room::impls(&app.krate, room), event::impls(&app.krate, room)];
+        let chain = sides.server.then(|| chain::impls(app, room));
+        quote! {
+            #types
+            #event
+            #alias
+
+            // Apart, so that nothing made here can be named, or name by chance what is around it.
+            #(#cfgs)*
+            #[allow(unexpected_cfgs, deprecated)]
+            const _: () = {
+                #(#impls)*
+                #chain
+            };
+        }
+    });
+    quote!(#marker #server #client #(#rooms)*)
+}
+
+fn marker(app: &App) -> TokenStream {
+    let App { attrs, vis, ident, .. } = app;
+    let docs =
+        docs(attrs.iter().filter(|attr| attr.path().is_ident("doc")), "The rooms of this application.");
+    let others = attrs.iter().filter(|attr| !attr.path().is_ident("doc"));
+    let marker = anchor(ident.span(), quote!(#vis struct #ident;));
+    quote! {
+        #docs
+        #(#others)*
+        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+        #[allow(dead_code)]
+        #marker
+    }
+}
+
+/// What was written, or else `default`.
+fn docs<'a>(written: impl Iterator<Item = &'a Attribute>, default: &str) -> TokenStream {
+    let written: Vec<_> = written.collect();
+    match written.is_empty() {
+        true => quote!(#[doc = #default]),
+        false => quote!(#(#written)*),
+    }
+}
+
+/// What is said of a room wherever it is reached from.
+fn room_docs(room: &Room) -> TokenStream {
+    docs(room.docs.iter(), &format!("The room `{}`.", room.name))
+}

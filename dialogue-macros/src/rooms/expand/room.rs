@@ -1,0 +1,116 @@
+//! The type of a room, and what is declared of it.
+
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+use syn::{Ident, Path};
+
+use super::room_docs;
+use crate::{
+    anchor::anchor,
+    rooms::{
+        model::{App, Room, spell},
+        options::Retain,
+    },
+};
+
+pub(super) fn types(app: &App, room: &Room) -> TokenStream {
+    let Room { cfgs, attrs, ident, ty, .. } = room;
+    let vis = &app.vis;
+    let docs = room_docs(room);
+    let marker = anchor(ident.span(), quote!(#vis struct #ty;));
+    quote! {
+        #(#cfgs)*
+        #docs
+        #(#attrs)*
+        #[derive(::core::fmt::Debug, ::core::clone::Clone, ::core::marker::Copy)]
+        #marker
+    }
+}
+
+pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
+    let Room { ident, ty, name, events, .. } = room;
+    let event = room.event();
+    let options = options(krate, room);
+    let key = match &room.key {
+        Some(key) => quote!(#key),
+        None => quote!(#krate::Unkeyed),
+    };
+    let types = room.channels.iter().map(|(word, channel)| Ident::new(channel.ty(), word.span()));
+    let channels = types.clone().map(|channel| quote!(#krate::Channel::#channel));
+    let carried = events.iter().map(|event| {
+        let path = &event.path;
+        anchor(event.variant.span(), quote!(#krate::Carried::of::<#path>()))
+    });
+    let room_impl = anchor(
+        ident.span(),
+        quote! {
+            #[automatically_derived]
+            impl #krate::Room for #ty
+        },
+    );
+    let two_way = room.two_way.then(|| quote!(#[automatically_derived] impl #krate::TwoWay for #ty {}));
+    let words = &room.words;
+    let unique = unique(krate, room);
+    quote! {
+        #room_impl {
+            const NAME: &'static ::core::primitive::str = #name;
+            const OPTIONS: #krate::RoomOptions = #options;
+            const CHANNELS: &'static [#krate::Channel] = &[#(#channels),*];
+            const EVENTS: &'static [#krate::Carried<Self>] = &[#(#carried),*];
+            type Key = #key;
+            type Event = #event;
+        }
+        #(#[automatically_derived] impl #krate::Via<#krate::room::channel::#types> for #ty {})*
+        #two_way
+        #[cfg(rust_analyzer)]
+        const _: () = { #(let _ = #krate::__private::via::#words;)* };
+        #unique
+    }
+}
+
+/// `RoomOptions::new()` and a call for each option that was given.
+fn options(krate: &Path, room: &Room) -> TokenStream {
+    let title = room.options.name.iter();
+    let description = room.description.iter();
+    let capacity = room.options.capacity.iter().map(|at| Literal::u64_unsuffixed(at.value));
+    let sync = room.options.sync.iter().map(|at| Literal::u64_unsuffixed(at.value));
+    let retain = room.options.retain.iter().map(|retain| retention(krate, retain));
+    let subscribe = room.subscribe.iter().map(|paths| quote!(&[#(<#paths as #krate::Event>::NAME),*]));
+    quote! {
+        #krate::RoomOptions::new()
+            #(.title(#title))*
+            #(.description(#description))*
+            #(.capacity(#capacity))*
+            #(.retain(#retain))*
+            #(.sync(#sync))*
+            #(.subscribe(#subscribe))*
+    }
+}
+
+fn retention(krate: &Path, retain: &Retain) -> TokenStream {
+    let events = retain.events.iter().map(|at| Literal::u64_unsuffixed(at.value));
+    let bytes = retain.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));
+    let age = retain.age.iter().map(|at| {
+        // A hundred years of milliseconds are far from the end of `u64`.
+        let millis = Literal::u64_unsuffixed(u64::try_from(at.value.as_millis()).unwrap_or(u64::MAX));
+        quote!(::core::time::Duration::from_millis(#millis))
+    });
+    quote!(#krate::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))*)
+}
+
+/// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.
+fn unique(krate: &Path, room: &Room) -> TokenStream {
+    let ty = &room.ty;
+    let names = room.events.iter().enumerate().skip(1).map(|(index, event)| {
+        let message = format!(
+            "`{}` has the wire name of an event before it in room `{}`; give one another: `#[dialogue::event(name = \"..\")]`",
+            spell(&event.path),
+            room.ident,
+        );
+        let index = Literal::usize_unsuffixed(index);
+        anchor(event.variant.span(), quote! {
+            const _: () = (#krate::__private::assert_unique::<#ty>)(#index, #message);
+        })
+    });
+    quote!(#(#names)*)
+}

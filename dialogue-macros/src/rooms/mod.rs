@@ -1,0 +1,37 @@
+//! `rooms!`: syntax, then model, then code.
+
+mod chain;
+mod expand;
+mod model;
+mod names;
+mod options;
+mod syntax;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse::{ParseStream, Parser};
+
+use crate::diag::Errors;
+
+/// What code is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sides {
+    pub(crate) server: bool,
+    pub(crate) client: bool,
+}
+
+pub(crate) fn expand(input: TokenStream, sides: Sides) -> TokenStream {
+    let mut errors = Errors::default();
+    let parser = |input: ParseStream<'_>| syntax::Rooms::parse(input, &mut errors);
+    let rooms = match parser.parse2(input) {
+        Ok(rooms) => rooms,
+        Err(error) => {
+            // The first error of all is the one that says most.
+            errors.push(error);
+            return quote!(#errors);
+        }
+    };
+    let app = model::check(rooms, sides, &mut errors);
+    let items = expand::items(&app, sides);
+    quote!(#items #errors)
+}

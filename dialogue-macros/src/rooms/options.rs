@@ -1,0 +1,189 @@
+//! `#[room(…)]`, read into what was written.
+
+use std::time::Duration;
+
+use proc_macro2::Span;
+use syn::{
+    Attribute, Ident, LitStr, Meta, Path, Result, Token, Type, bracketed,
+    ext::IdentExt,
+    parenthesized,
+    parse::{ParseStream, Parser},
+    token,
+};
+
+use crate::{
+    diag::{self, Errors},
+    options::{self, equals, once, skip_until, value},
+    quantity::{self, At},
+};
+
+const OPTIONS: &[&str] = &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "state"];
+const RETAIN: &[&str] = &["events", "bytes", "age", "forever"];
+
+/// What stands in the `#[room(…)]` of one room.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) name: Option<LitStr>,
+    pub(super) capacity: Option<At<u64>>,
+    pub(super) retain: Option<Retain>,
+    pub(super) sync: Option<At<u64>>,
+    pub(super) subscribe: Option<Vec<Path>>,
+    limit: Option<()>,
+    presence: Option<()>,
+    state: Option<()>,
+}
+
+#[derive(Default)]
+pub(super) struct Retain {
+    pub(super) events: Option<At<u64>>,
+    pub(super) bytes: Option<At<u64>>,
+    pub(super) age: Option<At<Duration>>,
+    forever: Option<()>,
+}
+
+impl Options {
+    pub(super) fn add(&mut self, attribute: &Attribute, errors: &mut Errors) {
+        let Meta::List(list) = &attribute.meta else {
+            errors.on(attribute, "options stand in parentheses: `#[room(capacity = 50)]`");
+            return;
+        };
+        let parser = |input: ParseStream<'_>| {
+            options::read(input, errors, |key, input, errors| self.option(key, input, errors));
+            Ok(())
+        };
+        // The parser itself never fails, and it reads to the end.
+        let _ = parser.parse2(list.tokens.clone());
+    }
+
+    fn option(&mut self, key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
+        match key.to_string().as_str() {
+            "name" => {
+                let name: LitStr = value(key, input, "name = \"Chat\"")?;
+                if name.value().trim().is_empty() {
+                    errors.at(name.span(), "the name is empty; without the option it is the declared one");
+                }
+                once(&mut self.name, key, name)
+            }
+            "capacity" => {
+                equals(key, input, "capacity = 50")?;
+                once(&mut self.capacity, key, quantity::count(input, "`capacity`", u32::MAX.into())?)
+            }
+            "retain" => once(&mut self.retain, key, Retain::parse(key, input, errors)?),
+            "sync" => {
+                equals(key, input, "sync = 50")?;
+                once(&mut self.sync, key, quantity::count(input, "`sync`", u32::MAX.into())?)
+            }
+            "subscribe" => once(&mut self.subscribe, key, subscribe(key, input, errors)?),
+            "limit" => {
+                limit(key, input)?;
+                once(&mut self.limit, key, ())?;
+                Err(later(key, "limits of a room are"))
+            }
+            "presence" => {
+                once(&mut self.presence, key, ())?;
+                Err(later(key, "presence is"))
+            }
+            "state" => {
+                value::<Type>(key, input, "state = Type")?;
+                once(&mut self.state, key, ())?;
+                Err(later(key, "the state of a room is"))
+            }
+            given => Err(syn::Error::new(key.span(), diag::unknown("room option", given, OPTIONS))),
+        }
+    }
+}
+
+impl Retain {
+    fn parse(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<Retain> {
+        const FORM: &str = "retain(events = 1_000, bytes = 1MiB, age = 7d)";
+        if !input.peek(token::Paren) {
+            return Err(syn::Error::new(
+                key.span(),
+                format_args!("`retain` is written `{FORM}`, with at least one of them"),
+            ));
+        }
+        let content;
+        parenthesized!(content in input);
+        if content.is_empty() {
+            return Err(syn::Error::new(
+                key.span(),
+                format_args!("`retain` says nothing; it is written `{FORM}`"),
+            ));
+        }
+        let mut retain = Retain::default();
+        options::read(&content, errors, |key, input, _| retain.option(key, input));
+        Ok(retain)
+    }
+
+    fn option(&mut self, key: &Ident, input: ParseStream<'_>) -> Result<()> {
+        match key.to_string().as_str() {
+            "events" => {
+                equals(key, input, "events = 1_000")?;
+                once(&mut self.events, key, quantity::count(input, "`events`", u64::MAX)?)
+            }
+            "bytes" => {
+                equals(key, input, "bytes = 1MiB")?;
+                once(&mut self.bytes, key, quantity::bytes(input, "`bytes`")?)
+            }
+            "age" => {
+                equals(key, input, "age = 7d")?;
+                once(&mut self.age, key, quantity::duration(input, "`age`")?)
+            }
+            "forever" => {
+                once(&mut self.forever, key, ())?;
+                Err(later(key, "keeping events for ever is"))
+            }
+            given => Err(syn::Error::new(key.span(), diag::unknown("bound of `retain`", given, RETAIN))),
+        }
+    }
+}
+
+/// `= [Message, v2::Message]`
+fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<Vec<Path>> {
+    const FORM: &str = "subscribe = [Message]";
+    equals(key, input, FORM)?;
+    if !input.peek(token::Bracket) {
+        return Err(syn::Error::new(key.span(), format_args!("`subscribe` is written `{FORM}`")));
+    }
+    let content;
+    bracketed!(content in input);
+    let mut paths = Vec::new();
+    while !content.is_empty() {
+        match content.call(Path::parse_mod_style) {
+            Ok(path) => paths.push(path),
+            Err(error) => errors.push(error),
+        }
+        if !content.is_empty() && content.parse::<Token![,]>().is_err() {
+            errors.push(content.error("expected `,`"));
+            skip_until(&content, ',');
+            let _ = content.parse::<Token![,]>();
+        }
+    }
+    Ok(paths)
+}
+
+/// `= 10 per 1s burst 20`
+fn limit(key: &Ident, input: ParseStream<'_>) -> Result<()> {
+    equals(key, input, "limit = 10 per 1s")?;
+    quantity::count(input, "`limit`", u32::MAX.into())?;
+    word(input, &["per"], "after the number comes the time it is for: `10 per 1s`")?;
+    quantity::duration(input, "the time of `limit`")?;
+    if !input.is_empty() && !input.peek(Token![,]) {
+        word(input, &["burst"], "expected `burst 20` or `,`")?;
+        quantity::count(input, "`burst`", u32::MAX.into())?;
+    }
+    Ok(())
+}
+
+fn word(input: ParseStream<'_>, known: &[&str], expected: &str) -> Result<()> {
+    let at: Span = input.span();
+    match input.call(Ident::parse_any) {
+        Ok(word) if known.iter().any(|known| word == known) => Ok(()),
+        Ok(word) => Err(syn::Error::new(at, diag::unknown("word", &word.to_string(), known))),
+        Err(_) => Err(syn::Error::new(at, expected)),
+    }
+}
+
+fn later(key: &Ident, what: &str) -> syn::Error {
+    syn::Error::new(key.span(), format_args!("{what} not in this version of dialogue yet"))
+}
