@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import selectors
-import shlex
 import signal
 import subprocess
 import tempfile
@@ -18,7 +17,7 @@ SERVER_KEY = "a-long-random-server-key-0123456789abcdef"
 
 
 def command():
-    """The server's command line: env CONFORMANCE, or what cargo builds."""
+    """The server's command line: the binary that env CONFORMANCE names, or the one that cargo builds."""
     if "CONFORMANCE" not in os.environ:
         # Built and not `cargo run`: cargo would not hand the SIGTERM on.
         built = subprocess.run(
@@ -27,8 +26,8 @@ def command():
         ).stdout
         messages = (json.loads(line) for line in built.splitlines())
         [path] = [m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "conformance"]
-        os.environ["CONFORMANCE"] = shlex.quote(path)
-    return shlex.split(os.environ["CONFORMANCE"])
+        os.environ["CONFORMANCE"] = path
+    return [os.environ["CONFORMANCE"]]
 
 
 class Server:
