@@ -1,4 +1,6 @@
 // @ts-check
+import { REPLY_MS, bearer, openSocket, openStream, parse } from "./links.js";
+
 /**
  * A small browser client for Dialogue's wire protocol, version 1: rooms over a WebSocket, or over Server-Sent
  * Events and HTTP where sockets don't get through. It reconnects by itself, resumes every room from the last
@@ -17,10 +19,9 @@
  * @typedef {{ key: string, event: string, data: any, at: number }} Unsent
  * @typedef {{ seq?: number, eventId: string, timestamp: number }} Accepted
  * @typedef {{ phase: "connecting" | "live" | "waiting" | "closed", retryAt: number, reason: string }} State
- * @typedef {{ type: string, id?: number, roomId?: string, [field: string]: any }} Frame
- * @typedef {{ code: number, reason: string, opened: boolean }} Ending
- * @typedef {{ frame(frame: Frame): void, dropped(): void, end(ending: Ending): void }} Listener
- * @typedef {{ send(frame: Frame): void, close(): void }} Link
+ * @typedef {import("./links.js").Frame} Frame
+ * @typedef {import("./links.js").Link} Link
+ * @typedef {import("./links.js").Ending} Ending
  * @typedef {{ request(frame: Frame): Promise<any>, send(frame: Frame): void }} Wire
  *
  * @typedef {object} Handlers
@@ -36,7 +37,6 @@
  */
 
 const QUEUE_LIMIT = 100;
-const REPLY_MS = 10_000;
 const FIRST_DELAY_MS = 400;
 const LONGEST_DELAY_MS = 15_000;
 const SEEN_LIMIT = 4_000;
@@ -150,14 +150,23 @@ export class Dialogue {
     if (frame.anonymousToken) remember("token", frame.anonymousToken);
     if (this.#identified) return;
     this.#identified = true;
+    // This transport gets through, and will again when the server is back.
+    this.#fixed = true;
     for (const room of this.#rooms.values()) this.#enter(room);
   }
 
   /** @param {Room} room */
-  #enter(room) {
-    this.#request(room.joinFrame()).catch((refusal) => {
-      if (refusal.code !== "DISCONNECTED") room.receive({ type: "error", ...refusal, message: refusal.message });
-    });
+  async #enter(room) {
+    try {
+      await this.#request(room.joinFrame());
+    } catch (error) {
+      const refusal = /** @type {Refusal} */ (error);
+      if (refusal.code === "DISCONNECTED") return;
+      if (!isPassing(refusal)) return room.receive({ type: "error", ...refusal, message: refusal.message });
+      const link = this.#link;
+      await pause(refusal.retryAfterMs ?? jittered(2));
+      if (link === this.#link) this.#enter(room);
+    }
   }
 
   #joined() {
@@ -376,7 +385,7 @@ export class Room {
       } catch (error) {
         const refusal = /** @type {Refusal} */ (error);
         if (refusal.code === "DISCONNECTED") break;
-        if (refusal.code === "RATE_LIMITED" || refusal.code === "UNAVAILABLE") await pause(refusal.retryAfterMs ?? jittered(2));
+        if (isPassing(refusal)) await pause(refusal.retryAfterMs ?? jittered(2));
         else if (this.#settle(key)) this.#handlers.onRefused?.(next, refusal);
       }
     }
@@ -396,132 +405,12 @@ export class Room {
   }
 }
 
-/**
- * @param {string} base
- * @param {string | null} token
- * @param {Listener} listener
- * @returns {Link}
- */
-function openSocket(base, token, listener) {
-  const url = new URL("ws", base);
-  url.protocol = url.protocol.replace("http", "ws");
-  const socket = new WebSocket(url, token ? ["dialogue.v1", `dialogue.token.${base64url(token)}`] : ["dialogue.v1"]);
-  let opened = false;
-  const end = (/** @type {number} */ code, /** @type {string} */ reason) => {
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    listener.end({ code, reason, opened });
-  };
-  socket.onopen = () => (opened = true);
-  socket.onmessage = ({ data }) => listener.frame(parse(data) ?? {});
-  socket.onclose = ({ code, reason }) => end(code, reason);
-  return {
-    send: (frame) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(frame)),
-    // Doesn't wait for the other side's farewell, which a dead network never brings.
-    close: () => (socket.close(), end(1000, "")),
-  };
-}
-
-/**
- * Makes a stream and plain requests look like a socket. The browser itself reconnects a stream that breaks, and shows
- * its `Last-Event-ID`; when it gives up, the next stream's `since` says the same.
- * @param {string} base
- * @param {string | null} token
- * @param {Listener} listener
- * @returns {Link}
- */
-function openStream(base, token, listener) {
-  /** @type {EventSource | undefined} */
-  let source;
-  /** @type {Frame[]} */
-  const joins = [];
-  let open = true;
-  let opened = false;
-  const end = (/** @type {number} */ code) => {
-    if (!open) return;
-    open = false;
-    source?.close();
-    listener.end({ code, reason: "", opened });
-  };
-  const receive = (/** @type {MessageEvent} */ { data }) => {
-    const frame = parse(data) ?? {};
-    if (frame.type === "connected") {
-      // A stream can't show a token, so each is a new anonymous user; the requests keep the first one's.
-      if (token) return;
-      token = frame.anonymousToken ?? null;
-    }
-    if (frame.type === "joined") frame.id = joins.find(({ roomId }) => roomId === frame.roomId)?.id;
-    listener.frame(frame);
-    if (frame.type === "reconnect") end(1012);
-  };
-  const start = () => {
-    if (!open) return;
-    source?.close();
-    source = new EventSource(streamUrl(base, joins));
-    source.onopen = () => (opened = true);
-    source.onerror = () => (source?.readyState === EventSource.CLOSED ? end(1006) : listener.dropped());
-    const ours = ["connected", "joined", "history", "presence", "left", "skipped", "reconnect", "error"];
-    const names = [...ours.map((name) => `dialogue:${name}`), ...joins.flatMap(({ events }) => events ?? ["message"])];
-    for (const name of new Set(names)) source.addEventListener(name, receive);
-  };
-  const ask = async (/** @type {Frame} */ frame) => {
-    const { path, ...init } = httpRequest(frame, token);
-    const answer = await fetch(new URL(path, base), init).then((response) => response.json()).catch(() => ({}));
-    if (answer.code === "UNAUTHENTICATED") end(4401);
-    if (open) listener.frame({ type: "error", code: "UNAVAILABLE", ...answer, id: frame.id });
-  };
-  queueMicrotask(() => open && listener.frame({ type: "connected" }));
-  return {
-    close: () => end(1000),
-    send(frame) {
-      if (frame.type !== "join") return void ask(frame);
-      if (joins.push(frame) === 1) queueMicrotask(start);
-      else if (source) start();
-    },
-  };
-}
-
-/**
- * @param {string} base
- * @param {Frame[]} joins
- */
-function streamUrl(base, joins) {
-  const url = new URL("events", base);
-  const positions = [];
-  for (const { roomId = "", since } of joins) {
-    url.searchParams.append("room", roomId);
-    const name = encodeURIComponent(roomId).replaceAll(".", "%2E");
-    if (since) positions.push(`${name}=${since.epoch}.${since.seq}.${since.eventId}`);
-  }
-  if (positions.length > 0) url.searchParams.set("since", positions.join(";"));
-  return url;
-}
-
-/**
- * @param {Frame} frame
- * @param {string | null} token
- * @returns {RequestInit & { path: string }}
- */
-function httpRequest({ type, roomId = "", event, data, key, before, limit }, token) {
-  const room = `rooms/${encodeURIComponent(roomId)}`;
-  const signal = AbortSignal.timeout(REPLY_MS / 2);
-  if (type === "trigger") {
-    const headers = { ...bearer(token), "Content-Type": "application/json", ...(key && { "Idempotency-Key": key }) };
-    return { path: `${room}/events/${encodeURIComponent(event)}`, method: "POST", headers, body: JSON.stringify(data), signal };
-  }
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries({ event, before, limit })) if (value !== undefined) query.set(name, value);
-  return { path: `${room}/${type === "getHistory" ? "history" : type}?${query}`, headers: bearer(token), signal };
-}
-
-/**
- * @param {string | null} token
- * @returns {Record<string, string>}
- */
-const bearer = (token) => (token ? { Authorization: `Bearer ${token}` } : {});
-
 /** Between half and all of a delay that doubles, so that a server's clients don't all come back at once. */
 const jittered = (/** @type {number} */ failures) =>
   Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+
+/** Whether the same request may succeed a moment later. @param {Refusal} refusal */
+const isPassing = ({ code }) => code === "RATE_LIMITED" || code === "UNAVAILABLE";
 
 const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -536,20 +425,8 @@ function forget(/** @type {string} */ name) {
   return known;
 }
 
-/** @param {string | null} text */
-function parse(text) {
-  try {
-    return JSON.parse(text ?? "null");
-  } catch {
-    return null;
-  }
-}
-
 /** `crypto.randomUUID` exists only on pages from a secure origin. */
 function uniqueKey() {
   if (crypto.randomUUID) return crypto.randomUUID();
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
-
-const base64url = (/** @type {string} */ text) =>
-  btoa(String.fromCharCode(...new TextEncoder().encode(text))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");

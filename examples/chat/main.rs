@@ -42,6 +42,7 @@ async fn main() -> dialogue::Result<()> {
         .route("/chat.js", file("text/javascript", include_str!("page/chat.js")))
         .route("/messages.js", file("text/javascript", include_str!("page/messages.js")))
         .route("/dialogue.js", file("text/javascript", include_str!("../browser/dialogue.js")))
+        .route("/links.js", file("text/javascript", include_str!("../browser/links.js")))
         .merge(server.router());
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".into());
     println!("listening on http://{addr}");

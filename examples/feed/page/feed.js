@@ -70,7 +70,8 @@ earlier.addEventListener("click", async () => {
 /** @param {import("./dialogue.js").Page} page */
 function showEdge({ events, more }) {
   oldest = Math.min(...events.map(({ seq = 0 }) => seq), oldest || Infinity);
-  earlier.hidden = !more;
+  // Behind a gap the list goes on with what the server no longer has.
+  earlier.hidden = !more || posts.querySelector(".gap") !== null;
   empty.hidden = posts.childElementCount > 0;
 }
 
