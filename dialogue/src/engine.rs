@@ -72,6 +72,9 @@ pub(crate) struct Drain {
 /// Counts one connection for as long as it lives.
 pub(crate) struct Counted(Arc<Engine>);
 
+/// Over how long those who are sent away come back.
+const SPREAD_MS: u64 = 3_000;
+
 impl Engine {
     pub(crate) fn new(
         registry: Arc<Registry>,
@@ -88,7 +91,11 @@ impl Engine {
             limits,
             origins,
             schema,
-            drain: Drain { state: watch::Sender::new(false), connections: AtomicUsize::new(0), left: Notify::new() },
+            drain: Drain {
+                state: watch::Sender::new(false),
+                connections: AtomicUsize::new(0),
+                left: Notify::new(),
+            },
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         })
@@ -145,9 +152,13 @@ impl Drain {
         self.state.send_replace(true);
     }
 
-    /// Tells when draining starts.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<bool> {
-        self.state.subscribe()
+    /// Waits until draining starts.
+    pub(crate) fn started(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut state = self.state.subscribe();
+        async move {
+            // The engine, which has the sender, outlives whoever waits.
+            let _ = state.wait_for(|on| *on).await.map(drop);
+        }
     }
 
     /// Waits until nobody is left.
@@ -196,6 +207,11 @@ impl Origins {
             Origins::Any => true,
         }
     }
+}
+
+/// When one of those who are sent away comes back: spread, so that the others aren't overrun.
+pub(crate) fn spread_ms() -> u64 {
+    fastrand::u64(..SPREAD_MS)
 }
 
 /// What newcomers are told while the instance drains.

@@ -1,6 +1,7 @@
 //! Typed realtime rooms.
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
+#[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
@@ -21,9 +22,9 @@ mod identity;
 mod log;
 pub mod room;
 #[cfg(feature = "server")]
-mod session;
-#[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod session;
 pub mod wire;
 
 #[doc(hidden)]
@@ -38,11 +39,24 @@ pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 pub use gate::{Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(feature = "server")]
-pub use server::{Application, Declared, RoomHandle, Server, ServerBuilder};
+pub use server::{Application, Declared, Error, ListenerHandle, RoomHandle, Server, ServerBuilder};
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
+
+/// What building and serving a [`Server`] yields.
+#[cfg(feature = "server")]
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Declares rooms.
 #[macro_export]
 macro_rules! rooms {
     ($($tokens:tt)*) => { $crate::__private::rooms! { ($crate) $($tokens)* } };
+}
+
+/// What most programs with Dialogue name.
+pub mod prelude {
+    #[cfg(feature = "client")]
+    pub use crate::{Client, RoomClient};
+    #[cfg(feature = "server")]
+    pub use crate::{Cx, Flow, Middleware, Next, RoomHandle, Server};
+    pub use crate::{Delivery, Event, EventOf, Refusal, Room, event};
 }

@@ -65,6 +65,7 @@ pub enum Channel {
 pub struct Carried<R: Room> {
     pub(crate) kind: EventKind,
     #[cfg_attr(not(feature = "client"), expect(dead_code, reason = "clients read events through it"))]
+    #[cfg_attr(not(feature = "client"), allow(dead_code))]
     pub(crate) decode: fn(&str) -> serde_json::Result<R::Event>,
 }
 

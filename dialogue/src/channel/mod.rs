@@ -1,3 +1,10 @@
-//! How events reach people.
+//! How events reach people. No channel knows another.
 
+mod admission;
+mod http;
+mod sse;
 mod websocket;
+
+pub(crate) use http::routes as http_routes;
+pub(crate) use sse::route as sse_route;
+pub(crate) use websocket::{echo_route, route as websocket_route};

@@ -6,5 +6,5 @@ mod row;
 
 pub use middleware::{Chain, Cx, Flow, Middleware, Next};
 pub(crate) use post::{Post, Prepared};
-pub(crate) use row::{AnyRoom, BoxFlow, Guarded, guarded};
+pub(crate) use row::{AnyRoom, Guarded, guarded};
 pub use row::{Gate, Gated, Served};

@@ -38,7 +38,10 @@ pub(crate) type BoxFlow<'a> = Pin<Box<dyn Future<Output = Flow> + Send + 'a>>;
 impl<R: Served> Gate<R> {
     /// The row of event `E`.
     pub const fn of<E: Gated<R>>() -> Self {
-        Gate { open: open::<R, E>, admit: |with, cx, json, post| Box::pin(admit::<R, E>(with, cx, json, post)) }
+        Gate {
+            open: open::<R, E>,
+            admit: |with, cx, json, post| Box::pin(admit::<R, E>(with, cx, json, post)),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! The events of one moment, encoded once for all who read them.
 
-use std::{cell::{OnceCell, RefCell}, ops::Range, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -51,10 +55,6 @@ impl Batch {
         self.events.push(record);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
     pub(crate) fn room_id(&self) -> &Arc<str> {
         &self.room_id
     }
@@ -89,7 +89,11 @@ impl Batch {
     }
 
     /// The events that a reader of `wanted` gets, each by itself: for readers that fall behind, and for streams.
-    pub(crate) fn each(&self, encoding: Encoding, wanted: EventSet) -> impl Iterator<Item = (&Arc<Record>, Bytes)> {
+    pub(crate) fn each(
+        &self,
+        encoding: Encoding,
+        wanted: EventSet,
+    ) -> impl Iterator<Item = (&Arc<Record>, Bytes)> {
         let all = self.encoded(encoding);
         self.events
             .iter()
@@ -125,7 +129,9 @@ impl Batch {
 
 /// The `id:` line of a stream of one room or several.
 pub(crate) fn id_line(positions: &[Box<str>]) -> Bytes {
-    let mut line = Vec::with_capacity(64 * positions.len());
-    put_id(&mut line, positions.join(";").as_bytes());
+    let known: Vec<&str> =
+        positions.iter().map(|position| &**position).filter(|known| !known.is_empty()).collect();
+    let mut line = Vec::with_capacity(64 * known.len());
+    put_id(&mut line, known.join(";").as_bytes());
     line.into()
 }

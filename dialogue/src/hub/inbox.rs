@@ -56,7 +56,9 @@ pub(super) struct Inbox {
 impl Command {
     pub(super) fn size(&self) -> usize {
         match self {
-            Command::Publish(publish) => publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len()),
+            Command::Publish(publish) => {
+                publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
+            }
             Command::Run(_) => 0,
         }
     }

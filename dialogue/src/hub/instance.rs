@@ -10,7 +10,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::{Notify, oneshot}, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use super::{
     Registry,
@@ -80,7 +84,10 @@ impl RoomDecl {
     }
 
     /// The set that a list of names says; `*` is all.
-    pub(crate) fn events_named<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<EventSet, Refusal> {
+    pub(crate) fn events_named<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<EventSet, Refusal> {
         names.into_iter().try_fold(EventSet::NONE, |set, name| match (name, self.event(name)) {
             ("*", _) => Ok(EventSet::ALL),
             (_, Some(event)) => Ok(set.with(event)),
@@ -100,9 +107,20 @@ impl RoomDecl {
 }
 
 impl Instance {
-    pub(super) fn new(registry: Weak<Registry>, runtime: Handle, room: Arc<RoomDecl>, id: Arc<str>, info: Info) -> Arc<Self> {
+    pub(super) fn new(
+        registry: Weak<Registry>,
+        runtime: Handle,
+        room: Arc<RoomDecl>,
+        id: Arc<str>,
+        info: Info,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Instance {
-            state: Mutex::new(Some(Box::new(State::new(Weak::clone(this), Arc::clone(&room), Arc::clone(&id), &info)))),
+            state: Mutex::new(Some(Box::new(State::new(
+                Weak::clone(this),
+                Arc::clone(&room),
+                Arc::clone(&id),
+                &info,
+            )))),
             room,
             id,
             info,

@@ -12,9 +12,9 @@ mod outbox;
 mod registry;
 mod state;
 
+pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use listener::Listener;
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
-pub(crate) use inbox::{Publish, Reply};
 pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
-pub(crate) use state::{ConnectionId, Join, NotJoined};
+pub(crate) use state::{ConnectionId, Join, NotJoined, State};

@@ -16,10 +16,7 @@ use super::{
     batch::{Batch, id_line},
     state::ConnectionId,
 };
-use crate::{
-    DeliveryClass,
-    wire::{Encoding, EventSet, frame},
-};
+use crate::wire::{Encoding, EventSet, frame};
 
 /// A socket that can be written to from anywhere, without waiting.
 pub(crate) trait Direct: Send + Sync {
@@ -82,8 +79,6 @@ struct Replay {
 pub(crate) enum Cut {
     /// It reads too slowly.
     TooSlow,
-    /// The server removed it.
-    Removed(Arc<str>),
     /// The socket is gone.
     Closed,
 }
@@ -222,7 +217,12 @@ impl Outbox {
     }
 
     /// Takes bytes to write, for a connection without a [`Direct`] socket.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, most: usize, out: &mut Vec<Bytes>) -> Poll<Result<(), Cut>> {
+    pub(crate) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        most: usize,
+        out: &mut Vec<Bytes>,
+    ) -> Poll<Result<(), Cut>> {
         let mut queue = self.queue.lock();
         queue.emptied(self);
         let mut size = 0;
@@ -271,7 +271,11 @@ impl Outbox {
     pub(crate) fn replayed(&self, instance: &Arc<Instance>, more: bool) {
         let mut queue = self.queue.lock();
         if more {
-            queue.replays.iter_mut().filter(|replay| replay.is_of(instance)).for_each(|replay| replay.asked = false);
+            queue
+                .replays
+                .iter_mut()
+                .filter(|replay| replay.is_of(instance))
+                .for_each(|replay| replay.asked = false);
         } else {
             queue.replays.retain(|replay| !replay.is_of(instance));
         }
@@ -309,7 +313,8 @@ impl Outbox {
     }
 
     fn queue_event(&self, queue: &mut Queue, batch: &Batch, record: &crate::log::Record, bytes: Bytes) {
-        let latest = record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
+        let latest =
+            record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
         if record.seq.is_none() && queue.bytes > self.limit / EPHEMERAL_SHARE {
             return queue.skip(batch.room_id());
         }
@@ -328,10 +333,14 @@ impl Outbox {
         while !queue.blocked && !queue.items.is_empty() && queue.cut.is_none() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut given = 0;
-            let count = slices.iter_mut().zip(&queue.items).map(|(slice, item)| {
-                *slice = IoSlice::new(&item.bytes);
-                given += item.bytes.len();
-            }).count();
+            let count = slices
+                .iter_mut()
+                .zip(&queue.items)
+                .map(|(slice, item)| {
+                    *slice = IoSlice::new(&item.bytes);
+                    given += item.bytes.len();
+                })
+                .count();
             match direct.try_write(slices.get(..count).unwrap_or_default()) {
                 Ok(written) => {
                     queue.advance(written);
@@ -428,7 +437,8 @@ impl Queue {
         }
         if !self.skipped.is_empty() {
             for (room_id, count) in std::mem::take(&mut self.skipped) {
-                let json = frame::Frame::new("skipped", None, frame::Skipped { room_id: &room_id, count }).encode();
+                let json =
+                    frame::Frame::new("skipped", None, frame::Skipped { room_id: &room_id, count }).encode();
                 let mut bytes = Vec::with_capacity(json.len() + 48);
                 outbox.encoding.put_frame(&mut bytes, "skipped", &json);
                 self.push(bytes.into(), None);
@@ -490,7 +500,10 @@ impl Replay {
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("id", &self.id).field("encoding", &self.encoding).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("id", &self.id)
+            .field("encoding", &self.encoding)
+            .finish_non_exhaustive()
     }
 }
 

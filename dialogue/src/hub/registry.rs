@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     Instance, RoomDecl,
@@ -38,13 +38,18 @@ impl Registry {
     }
 
     /// The declaration that `room_id` is of, and the text of its key.
-    pub(crate) fn declared<'a>(&self, room_id: &'a str) -> Result<(&Arc<RoomDecl>, Option<&'a str>), Refusal> {
+    pub(crate) fn declared<'a>(
+        &self,
+        room_id: &'a str,
+    ) -> Result<(&Arc<RoomDecl>, Option<&'a str>), Refusal> {
         let (name, key) = match room_id.split_once(':') {
             Some((name, key)) => (name, Some(key)),
             None => (room_id, None),
         };
         let room = self.names.get(name).and_then(|index| self.rooms.get(*index));
-        room.filter(|room| room.keyed == key.is_some()).map(|room| (room, key)).ok_or_else(|| not_found(room_id))
+        room.filter(|room| room.keyed == key.is_some())
+            .map(|room| (room, key))
+            .ok_or_else(|| not_found(room_id))
     }
 
     /// The instance called `room_id` if there is one.
@@ -53,7 +58,11 @@ impl Registry {
     }
 
     /// The instance called `room_id`, made if need be. Whoever calls has checked that the key is one.
-    pub(crate) fn enter(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) -> Result<Arc<Instance>, Refusal> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+    ) -> Result<Arc<Instance>, Refusal> {
         match self.find(room_id) {
             Some(instance) => Ok(instance),
             None => self.insert(room, room_id, Info::default()).map(|(instance, _)| instance),
@@ -61,7 +70,12 @@ impl Registry {
     }
 
     /// Makes the instance called `room_id`.
-    pub(crate) fn create(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, info: Info) -> Result<Arc<Instance>, Refusal> {
+    pub(crate) fn create(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        info: Info,
+    ) -> Result<Arc<Instance>, Refusal> {
         match self.insert(room, room_id, info)? {
             (instance, true) => Ok(instance),
             (_, false) => Err(Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"))),
@@ -69,11 +83,18 @@ impl Registry {
     }
 
     /// Instances after `after` in the order of their ids.
-    pub(crate) fn list(&self, after: Option<&str>, mut visible: impl FnMut(&Instance) -> bool, limit: usize) -> frame::Rooms {
+    pub(crate) fn list(
+        &self,
+        after: Option<&str>,
+        mut visible: impl FnMut(&Instance) -> bool,
+        limit: usize,
+    ) -> frame::Rooms {
         let instances = self.instances.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut listed =
-            instances.range::<str, _>((from, Bound::Unbounded)).map(|(_, instance)| instance).filter(|one| visible(one));
+        let mut listed = instances
+            .range::<str, _>((from, Bound::Unbounded))
+            .map(|(_, instance)| instance)
+            .filter(|one| visible(one));
         let rooms = listed.by_ref().take(limit).map(|instance| instance.describe()).collect();
         frame::Rooms { rooms, more: listed.next().is_some() }
     }
@@ -98,8 +119,35 @@ impl Registry {
         }
     }
 
+    /// Does `f` in the turn of the instance called `room_id`, which is made if need be; yields that.
+    pub(crate) fn cast(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        f: impl FnOnce(&mut State) + Send + 'static,
+    ) -> Result<Arc<Instance>, Refusal> {
+        let mut command = Command::Run(Box::new(f));
+        loop {
+            let instance = self.enter(room, room_id)?;
+            match instance.push(command) {
+                Ok(()) => return Ok(instance),
+                Err(back) => command = back,
+            }
+        }
+    }
+
+    /// Runs `task` where the rooms' own work runs.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(task)
+    }
+
     /// Puts an event into the instance called `room_id`, which is made if need be.
-    pub(crate) async fn publish(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, mut publish: Publish) -> Result<(), Refusal> {
+    pub(crate) async fn publish(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        mut publish: Publish,
+    ) -> Result<(), Refusal> {
         loop {
             publish = match self.enter(room, room_id)?.publish(publish).await {
                 Ok(()) => return Ok(()),
@@ -125,17 +173,30 @@ impl Registry {
     }
 
     /// The instance, and whether it is new.
-    fn insert(self: &Arc<Self>, room: &Arc<RoomDecl>, room_id: &str, info: Info) -> Result<(Arc<Instance>, bool), Refusal> {
+    fn insert(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        info: Info,
+    ) -> Result<(Arc<Instance>, bool), Refusal> {
         let mut instances = self.instances.write();
         if let Some(instance) = instances.get(room_id).filter(|instance| !instance.is_retired()) {
             return Ok((Arc::clone(instance), false));
         }
         if room.keyed && instances.len() >= self.most + self.rooms.len() {
-            return Err(Refusal::new(Code::TooMany, format!("there are {} rooms, and no more may be made", self.most)));
+            return Err(Refusal::new(
+                Code::TooMany,
+                format!("there are {} rooms, and no more may be made", self.most),
+            ));
         }
         let id: Arc<str> = room_id.into();
-        let instance =
-            Instance::new(Arc::downgrade(self), self.runtime.clone(), Arc::clone(room), Arc::clone(&id), info);
+        let instance = Instance::new(
+            Arc::downgrade(self),
+            self.runtime.clone(),
+            Arc::clone(room),
+            Arc::clone(&id),
+            info,
+        );
         instances.insert(id, Arc::clone(&instance));
         Ok((instance, true))
     }
@@ -148,7 +209,8 @@ impl Instance {
         let own = |text: Option<&str>| text.map(str::to_owned);
         frame::RoomInfo {
             room_id: self.id.to_string(),
-            name: own(self.info.name.as_deref().or(options.title)).unwrap_or_else(|| self.room.name.to_owned()),
+            name: own(self.info.name.as_deref().or(options.title))
+                .unwrap_or_else(|| self.room.name.to_owned()),
             description: own(self.info.description.as_deref().or(options.description)),
             size: self.size(),
             max_size: self.max_size(),

@@ -118,14 +118,18 @@ impl State {
     pub(super) fn accept(&mut self, publish: Publish) -> usize {
         let Publish { event, data, conflated, from, server, meta, key, reply } = publish;
         if self.deleted {
-            self.reply(reply, Err(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id))));
+            self.reply(
+                reply,
+                Err(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id))),
+            );
             return self.pending_bytes;
         }
         if let Some(seen) = key.as_ref().and_then(|key| self.log.keys.seen(&from, key)) {
             self.reply(reply, Ok(seen));
             return self.pending_bytes;
         }
-        let class = self.room.events.get(usize::from(event)).map_or(DeliveryClass::Durable, |kind| kind.class);
+        let class =
+            self.room.events.get(usize::from(event)).map_or(DeliveryClass::Durable, |kind| kind.class);
         let seq = (class != DeliveryClass::Ephemeral).then(|| self.log.next_seq());
         let (event_id, timestamp) = (Id::fresh(), now());
         let head = frame::EventHead {
@@ -148,8 +152,7 @@ impl State {
             })
             .push(Arc::clone(&record));
         self.log.append(record);
-        let accepted =
-            Accepted { seq, event_id: event_id.as_str().to_owned(), timestamp, duplicate: false };
+        let accepted = Accepted { seq, event_id: event_id.as_str().to_owned(), timestamp, duplicate: false };
         if let Some(key) = &key {
             self.log.keys.remember(&from, key, accepted.clone());
         }
@@ -188,7 +191,9 @@ impl State {
         let present = self.places.get(&connection).copied();
         let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
         let size = self.readers.len() - self.listeners;
-        if present.is_none() && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX)) {
+        if present.is_none()
+            && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX))
+        {
             let message = format!("room `{}` is full: it holds {size} connections", self.id);
             return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
         }
@@ -254,9 +259,9 @@ impl State {
         });
     }
 
-    /// The connection is out; yields whether it was in.
-    pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
-        let Some(place) = self.places.remove(&connection) else { return false };
+    /// The connection is out, if it was in.
+    pub(crate) fn leave(&mut self, connection: ConnectionId) {
+        let Some(place) = self.places.remove(&connection) else { return };
         let gone = self.readers.swap_remove(place);
         if let Some(moved) = self.readers.get(place) {
             self.places.insert(moved.connection, place);
@@ -273,18 +278,24 @@ impl State {
             None => self.listeners -= 1,
         }
         self.tell_size();
-        true
     }
 
     /// Changes what a member is subscribed to; yields whether it is one.
-    pub(crate) fn subscribe(&mut self, connection: ConnectionId, change: impl FnOnce(EventSet) -> EventSet) -> bool {
+    pub(crate) fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        change: impl FnOnce(EventSet) -> EventSet,
+    ) -> bool {
         let reading = self.places.get(&connection).and_then(|place| self.readers.get_mut(*place));
         reading.map(|reading| reading.wanted = change(reading.wanted)).is_some()
     }
 
     /// Sends a reader the next page of its replay; at the end of the log it goes on live.
     pub(crate) fn replay_page(&mut self, connection: ConnectionId) {
-        let Some(reading) = self.places.get(&connection).and_then(|place| self.readers.get_mut(*place)) else { return };
+        let Some(reading) = self.places.get(&connection).and_then(|place| self.readers.get_mut(*place))
+        else {
+            return;
+        };
         let Some(after) = reading.replaying else { return };
         let Some((page, cursor)) = self.log.after(after, reading.wanted, PAGE) else {
             // The log was trimmed past its reader.
@@ -292,7 +303,8 @@ impl State {
         };
         reading.replaying = page.more.then_some(cursor);
         if !page.records.is_empty() {
-            let mut batch = Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
+            let mut batch =
+                Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
             page.records.into_iter().for_each(|record| batch.push(record));
             reading.deliver(&batch);
         }
@@ -307,7 +319,13 @@ impl State {
     }
 
     /// A page of the log, as the `history` frame.
-    pub(crate) fn page(&mut self, before: Option<u64>, wanted: EventSet, limit: usize, id: Option<&RawValue>) -> Vec<u8> {
+    pub(crate) fn page(
+        &mut self,
+        before: Option<u64>,
+        wanted: EventSet,
+        limit: usize,
+        id: Option<&RawValue>,
+    ) -> Vec<u8> {
         self.log.trim(now());
         self.history(&self.log.before(before, wanted, limit), id)
     }
@@ -321,8 +339,12 @@ impl State {
             .take(limit)
             .map(|(user, connections)| frame::Member { user_id: user.to_string(), connections: *connections })
             .collect();
-        let body =
-            frame::Members { room_id: &self.id, members, size: self.users.len(), more: listed.next().is_some() };
+        let body = frame::Members {
+            room_id: &self.id,
+            members,
+            size: self.users.len(),
+            more: listed.next().is_some(),
+        };
         frame::Frame::new("members", id, body).encode()
     }
 
@@ -384,8 +406,10 @@ impl State {
 
     fn history(&self, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
         // The records hold what we encoded as JSON.
-        let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
-        frame::Frame::new("history", id, frame::History { room_id: &self.id, events, more: page.more }).encode()
+        let events =
+            page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
+        frame::Frame::new("history", id, frame::History { room_id: &self.id, events, more: page.more })
+            .encode()
     }
 
     fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
@@ -400,7 +424,10 @@ impl State {
                     Ok(accepted) => outbox.queue("ok", &frame::accepted(&id, &accepted)),
                     Err(refusal) => {
                         let id = serde_json::from_str(&id).ok();
-                        outbox.queue("error", &frame::Frame::new("error", id, frame::Error::from(&refusal)).encode());
+                        outbox.queue(
+                            "error",
+                            &frame::Frame::new("error", id, frame::Error::from(&refusal)).encode(),
+                        );
                     }
                 }
                 if self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox)) {

@@ -47,22 +47,22 @@ impl Identity {
     pub(crate) fn user(&self, token: Option<&str>) -> Result<User, Refusal> {
         match token {
             None => Ok(self.anonymous.newcomer()),
-            // Its signing key may have gone with a restart: that is no reason to turn somebody away.
-            Some(token) if Anonymous::is_token(token) => {
-                Ok(self.anonymous.known(token).unwrap_or_else(|| self.anonymous.newcomer()))
-            }
-            Some(_) => Err(Refusal::new(Code::Unauthenticated, "the token is not valid")),
+            // Also when its signing key went with a restart: its client shows none next time, and knows that it is new.
+            Some(token) => self.anonymous.known(token).ok_or_else(not_valid),
         }
     }
 
     /// Whether `token` is `user`'s, for a token that is shown again on a live socket.
     pub(crate) fn renews(&self, token: &str, user: &User) -> Result<(), Refusal> {
-        let known = self.anonymous.known(token);
-        let known = known.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
+        let known = self.anonymous.known(token).ok_or_else(not_valid)?;
         if known.id == user.id {
             Ok(())
         } else {
             Err(Refusal::new(Code::PermissionDenied, "the token is another user's"))
         }
     }
+}
+
+fn not_valid() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "the token is not valid")
 }

@@ -1,77 +1,50 @@
 //! Assembly: what an application builds, holds and serves.
 
-use std::{fmt, marker::PhantomData};
+mod builder;
+mod declared;
+mod error;
+mod handle;
+mod serve;
 
-use crate::{
-    Gated, Served,
-    wire::{Accepted, Refusal},
-};
+use std::{fmt, sync::Arc};
 
-/// The rooms of an application. `rooms!` implements it.
-pub trait Application: Sized + 'static {
-    /// The declared rooms.
-    const ROOMS: &'static [Declared];
-    /// The typed handle.
-    type Server: From<Server>;
+use axum::Router;
+
+pub use builder::ServerBuilder;
+pub use declared::{Application, Declared};
+pub use error::Error;
+pub use handle::{ListenerHandle, RoomHandle};
+
+use crate::engine::Engine;
+use builder::Paths;
+
+/// A running engine with its rooms. Cheap to clone: all clones are one server.
+///
+/// What `Acme::server().build()` yields has this one's methods, and one for each room.
+#[derive(Clone)]
+pub struct Server {
+    engine: Arc<Engine>,
+    paths: Arc<Paths>,
 }
 
-/// One row of [`Application::ROOMS`].
-pub struct Declared {}
+impl Server {
+    /// The routes of all channels, as an ordinary axum router to be merged into the application's own or nested below
+    /// a path of it.
+    ///
+    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting.
+    pub fn router(&self) -> Router {
+        self.paths.routes().with_state(Arc::clone(&self.engine))
+    }
 
-impl Declared {
-    /// The row of room `R`.
-    pub const fn of<R: Served>() -> Self {
-        Declared {}
+    /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's
+    /// types may no longer fit.
+    pub fn schema(&self) -> &str {
+        &self.engine.schema
     }
 }
 
-impl fmt::Debug for Declared {
+impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Declared")
-    }
-}
-
-/// Builds a [`Server`].
-#[derive(Debug)]
-pub struct ServerBuilder<A: Application>(PhantomData<A>);
-
-impl<A: Application> ServerBuilder<A> {
-    pub(crate) fn new() -> Self {
-        ServerBuilder(PhantomData)
-    }
-
-    /// Builds it.
-    pub async fn build(self) -> Result<A::Server, std::io::Error> {
-        Ok(Server {}.into())
-    }
-}
-
-/// A running engine with its rooms.
-#[derive(Debug, Clone)]
-pub struct Server {}
-
-/// The server's own end of one room instance.
-#[derive(Debug)]
-pub struct RoomHandle<R: Served> {
-    room: PhantomData<R>,
-}
-
-impl<R: Served> RoomHandle<R> {
-    pub(crate) fn new(_server: &Server, _key: R::Key) -> Self {
-        RoomHandle { room: PhantomData }
-    }
-
-    /// Puts an event into the room.
-    pub async fn trigger<E: Gated<R>>(&self, _event: E) -> Result<Accepted, Refusal> {
-        Err(Refusal::blocked("nothing is there yet"))
-    }
-
-    /// Runs `handler` for each event of type `E`.
-    pub fn on<E, F, T>(&self, _handler: F)
-    where
-        E: Gated<R>,
-        F: Fn(crate::Delivery<E>) -> T + Send + 'static,
-        T: Future<Output = ()> + Send,
-    {
+        f.debug_struct("Server").field("schema", &self.schema()).finish_non_exhaustive()
     }
 }

@@ -8,8 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-pub(crate) use request::{bounded_limit, invalid};
 use request::Request;
+pub(crate) use request::{bounded_limit, invalid};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
@@ -83,7 +83,12 @@ impl Session {
     }
 
     /// Lets the connection into a room that is served over `channel`.
-    pub(crate) async fn join(&mut self, room_id: &str, channel: Channel, entry: Entry) -> Result<(), Refusal> {
+    pub(crate) async fn join(
+        &mut self,
+        room_id: &str,
+        channel: Channel,
+        entry: Entry,
+    ) -> Result<(), Refusal> {
         let engine = Arc::clone(&self.engine);
         let (room, _) = engine.room(room_id)?;
         if !room.channels.contains(&channel) {
@@ -311,7 +316,7 @@ impl Drop for Session {
             self.engine.unwatch(connection);
         }
         for instance in self.rooms.values() {
-            instance.cast(move |state| drop(state.leave(connection)));
+            instance.cast(move |state| state.leave(connection));
         }
     }
 }

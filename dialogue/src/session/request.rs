@@ -73,7 +73,9 @@ impl<'a> Request<'a> {
         let fits = if json.starts_with('"') {
             serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= LONGEST_ID)
         } else {
-            json.len() <= LONGEST_ID && !json.is_empty() && json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
+            json.len() <= LONGEST_ID
+                && !json.is_empty()
+                && json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
         };
         if fits { Ok(Some(id)) } else { Err(invalid("`id` is a string of at most 64 bytes, or an integer")) }
     }
@@ -159,14 +161,19 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn max_size(&self) -> Result<Option<u32>, Refusal> {
-        let size: Option<std::num::NonZeroU32> = self.max_size.map(|raw| read("maxSize", raw.get())).transpose()?;
+        let size: Option<std::num::NonZeroU32> =
+            self.max_size.map(|raw| read("maxSize", raw.get())).transpose()?;
         Ok(size.map(std::num::NonZeroU32::get))
     }
 }
 
 /// `limit`, from 1 to `most`.
 pub(crate) fn bounded_limit(limit: usize, most: usize) -> Result<usize, Refusal> {
-    if (1..=most).contains(&limit) { Ok(limit) } else { Err(invalid(format!("`limit` is a number from 1 to {most}"))) }
+    if (1..=most).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(invalid(format!("`limit` is a number from 1 to {most}")))
+    }
 }
 
 /// [`Code::InvalidRequest`].

@@ -95,7 +95,8 @@ impl<'a, T: Serialize> Frame<'a, T> {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         // Our frames are structs of strings, numbers and raw JSON: nothing in them can fail to be JSON.
-        serde_json::to_vec(self).unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec())
+        serde_json::to_vec(self)
+            .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec())
     }
 }
 
@@ -232,7 +233,9 @@ impl<'a> From<&'a Refusal> for Error<'a> {
         Error {
             code: refusal.code,
             message: Cow::Borrowed(&refusal.message),
-            retry_after_ms: refusal.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: refusal
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             details: &refusal.details,
         }
     }

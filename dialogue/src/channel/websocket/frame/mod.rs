@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub(crate) use self::decode::Decoder;
-pub(crate) use self::encode::{put_binary, put_close, put_header, put_ping, put_pong, put_text};
+pub(crate) use self::encode::{put_binary, put_close, put_ping, put_pong, put_text};
 pub(crate) use self::text::Text;
 
 /// What a client sent: a whole message, or a control frame.

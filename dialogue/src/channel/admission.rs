@@ -1,0 +1,77 @@
+//! What every request shows before anything else: where its page is from, and who sends it. And how it is refused.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, RETRY_AFTER},
+};
+
+use crate::{
+    Code, Refusal,
+    engine::Engine,
+    identity::{Caller, User},
+    wire::frame::{Error, Frame},
+};
+
+/// Refuses pages of foreign origins.
+pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap) -> Result<(), Refusal> {
+    let origin = text(headers, ORIGIN);
+    if headers.contains_key(ORIGIN) && origin.is_none() || !engine.origins.allow(origin, text(headers, HOST))
+    {
+        return Err(Refusal::new(Code::PermissionDenied, "pages of this origin may not connect"));
+    }
+    Ok(())
+}
+
+/// Who sends an HTTP request.
+pub(super) fn caller(engine: &Engine, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    engine.identity.caller(bearer(headers)?)
+}
+
+/// Who opens a connection.
+pub(super) fn user(engine: &Engine, headers: &HeaderMap, offered: Option<&str>) -> Result<User, Refusal> {
+    engine.identity.user(bearer(headers)?.or(offered))
+}
+
+/// An `error` frame as the body of an HTTP answer.
+pub(super) struct Refused(pub(super) Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Refused(refusal)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Refused(refusal) = self;
+        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(Frame::new("error", None, Error::from(&refusal)))).into_response();
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = refusal.retry_after {
+            // Whole seconds (RFC 9110, section 10.2.3), and not too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    let (scheme, token) =
+        text(headers, AUTHORIZATION).and_then(|value| value.split_once(' ')).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
+        return Err(Refusal::new(Code::Unauthenticated, "`Authorization` is `Bearer TOKEN`"));
+    }
+    Ok(Some(token.trim()))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

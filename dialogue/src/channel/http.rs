@@ -1,0 +1,184 @@
+//! Rooms over plain HTTP: trigger, list, history, health.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+
+use super::admission::{Refused, caller, check_origin};
+use crate::{
+    Accepted, Code, Refusal, Sender,
+    engine::{Engine, draining},
+    gate::Post,
+    identity::Caller,
+    session::{HISTORY, ROOMS, bounded_limit, invalid},
+    wire::{EventSet, frame::Frame},
+};
+
+/// The endpoints that belong to no channel.
+pub(crate) fn routes() -> Router<Arc<Engine>> {
+    Router::new()
+        .route("/rooms", get(rooms))
+        .route("/rooms/{room_id}/history", get(history))
+        .route("/rooms/{room_id}/events/{event}", post(trigger))
+        .route("/health", get(health))
+}
+
+async fn trigger(
+    State(engine): State<Arc<Engine>>,
+    Path((room_id, event)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    check_origin(&engine, headers)?;
+    let caller = caller(&engine, headers)?;
+    if engine.drain.is_on() {
+        return Err(draining().into());
+    }
+    if !is_json(headers) {
+        return Err(invalid("a POST needs `Content-Type: application/json`").into());
+    }
+    let (room, gate) = engine.room(&room_id)?;
+    let index = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
+    let server = matches!(caller, Caller::Backend);
+    if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
+        let message = format!("`{event}` is sent by the server only");
+        return Err(Refusal::new(Code::EventNotAllowed, message).into());
+    }
+    let key = key(headers)?;
+    let body = read(body, engine.limits.frame).await?;
+    let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
+    if data.trim().is_empty() {
+        return Err(invalid("`data` is missing: the body is the event's payload as JSON").into());
+    }
+    if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
+        return Err(invalid("the body is not JSON").into());
+    }
+    let post = Post {
+        registry: Arc::clone(&engine.registry),
+        room: Arc::clone(room),
+        room_id: room_id.as_str().into(),
+        event: index,
+        from: match caller {
+            Caller::User(user) => user.id,
+            Caller::Backend => sender(headers)?,
+        },
+        server,
+        meta: None,
+        key,
+    };
+    let accepted = match gate.open(index, data) {
+        Some(prepared) => post.put(prepared?).await?,
+        None => gate.admit(data, post).await?,
+    };
+    Ok(frame::<Accepted>("ok", accepted))
+}
+
+#[derive(Debug, Deserialize)]
+struct RoomsQuery {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+async fn rooms(
+    State(engine): State<Arc<Engine>>,
+    headers: HeaderMap,
+    query: Result<Query<RoomsQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    caller(&engine, &headers)?;
+    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
+    let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
+    Ok(frame("rooms", engine.registry.list(query.after.as_deref(), |_| true, limit)))
+}
+
+#[derive(Debug, Deserialize)]
+struct HistoryQuery {
+    event: Option<String>,
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn history(
+    State(engine): State<Arc<Engine>>,
+    Path(room_id): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    caller(&engine, &headers)?;
+    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
+    let (room, _) = engine.room(&room_id)?;
+    let wanted = match &query.event {
+        Some(event) => room.events_named([event.as_str()])?,
+        None => EventSet::ALL,
+    };
+    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?;
+    let page = engine
+        .registry
+        .run(room, &room_id, move |state| state.page(query.before, wanted, limit, None))
+        .await?;
+    Ok(json(page))
+}
+
+async fn health(State(engine): State<Arc<Engine>>) -> Response {
+    if engine.drain.is_on() {
+        let body = Json(serde_json::json!({ "status": "draining", "reason": "the instance is going down" }));
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    }
+    Json(serde_json::json!({ "status": "ok" })).into_response()
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(Code::TooLarge, format!("the body is over {limit} bytes")))
+        }
+        Err(_) => Err(invalid("the body can't be read")),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if (1..=128).contains(&key.len()) => Ok(Some(key.into())),
+        _ => Err(invalid("`Idempotency-Key` is 1 to 128 bytes of text")),
+    }
+}
+
+/// Whom a backend's event is from.
+fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
+    match headers.get("dialogue-from").map(HeaderValue::to_str) {
+        None => Ok("system".into()),
+        Some(Ok(from)) if (1..=128).contains(&from.len()) => Ok(from.into()),
+        Some(_) => Err(invalid("`Dialogue-From` is 1 to 128 bytes of text")),
+    }
+}
+
+fn frame<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
+    json(Frame::new(kind, None, body).encode())
+}
+
+fn json(body: Vec<u8>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}

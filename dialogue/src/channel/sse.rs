@@ -1,0 +1,69 @@
+//! Rooms over Server-Sent Events (WHATWG HTML, section 9.2).
+
+mod query;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName},
+};
+
+use super::admission::{Refused, check_origin, user};
+use crate::{
+    Channel,
+    engine::Engine,
+    hub::Outbox,
+    session::{Entry, Session},
+    wire::{Encoding, stream_position},
+};
+use query::Query;
+use stream::Stream;
+
+/// The stream's route, at whatever path the application chose.
+pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
+    let handler: MethodRouter<Arc<Engine>> = get(open);
+    Router::new().route(path, handler)
+}
+
+async fn open(
+    State(engine): State<Arc<Engine>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    check_origin(&engine, &headers)?;
+    let user = user(&engine, &headers, None)?;
+    let counted = engine.admit()?;
+    let query = Query::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
+    let wanted = query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?)?;
+
+    // A stream that breaks off before a room's first event goes on from where that room was.
+    let positions = query.rooms.iter().map(|room_id| {
+        let since = query.since(room_id);
+        since.map(|at| stream_position(room_id, &at.epoch, at.seq, &at.event_id)).unwrap_or_default().into()
+    });
+    let positions = positions.collect();
+    let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.limits.outbox, None, positions);
+    outbox.send_raw(Stream::opening());
+    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), user);
+    for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
+        let since = query.since(room_id).cloned();
+        session.join(room_id, Channel::Sse, Entry { wanted, since, slot, id: None }).await?;
+    }
+    let body = Body::new(Stream::new(&engine, outbox, session, counted));
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, body).into_response())
+}

@@ -1,0 +1,106 @@
+//! The body of a stream: what its outbox holds, and a sign of life where that is nothing.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::{
+    engine::{Counted, Engine},
+    hub::Outbox,
+    session::Session,
+    wire::frame,
+};
+
+/// See the [module](self). The client has left its rooms when it is dropped.
+pub(super) struct Stream {
+    outbox: Arc<Outbox>,
+    alive: Pin<Box<Sleep>>,
+    draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// In the order in which they end: first the rooms are left, then the connection is no longer counted.
+    _session: Session,
+    _counted: Counted,
+}
+
+/// How often a comment says that the stream lives.
+const ALIVE: Duration = Duration::from_secs(15);
+/// Bytes handed over at once.
+const MOST: usize = 64 << 10;
+/// How long a browser waits before it comes back.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Stream {
+    pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, counted: Counted) -> Self {
+        Stream {
+            outbox,
+            alive: Box::pin(sleep(ALIVE)),
+            draining: Some(Box::pin(engine.drain.started())),
+            _session: session,
+            _counted: counted,
+        }
+    }
+
+    /// What a stream begins with.
+    pub(super) fn opening() -> Bytes {
+        format!("retry: {}\n\n", RETRY.as_millis()).into()
+    }
+
+    /// Sends the client elsewhere, not all of them at once.
+    fn send_away(&self) {
+        let after_ms = crate::engine::spread_ms();
+        let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
+        // For a browser, which doesn't look into the event.
+        self.outbox.send_raw(format!("retry: {after_ms}\n").into());
+        self.outbox.send("reconnect", &reconnect);
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let drains = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
+        if drains {
+            self.draining = None;
+            self.send_away();
+        }
+        let mut chunks = Vec::new();
+        match self.outbox.poll_take(cx, MOST, &mut chunks) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(join(chunks))))),
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
+            Poll::Pending if self.draining.is_none() => return Poll::Ready(None),
+            Poll::Pending => {}
+        }
+        ready!(self.alive.as_mut().poll(cx));
+        self.alive.as_mut().reset(Instant::now() + ALIVE);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": alive\n\n")))))
+    }
+}
+
+fn join(mut chunks: Vec<Bytes>) -> Bytes {
+    if let [_] = chunks.as_slice() {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut joined = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| joined.extend_from_slice(chunk));
+    joined.freeze()
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("outbox", &self.outbox).finish_non_exhaustive()
+    }
+}

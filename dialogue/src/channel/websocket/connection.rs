@@ -1,0 +1,178 @@
+//! One socket, from `connected` to its close frame.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    frame::{Decoder, Incoming, put_close, put_ping, put_pong},
+    socket::{Relief, Socket, linger},
+};
+use crate::{
+    engine::{Engine, spread_ms},
+    hub::{Cut, Outbox},
+    identity::User,
+    session::{Session, invalid},
+    wire::{Encoding, frame},
+};
+
+/// See the [module](self).
+pub(super) struct Connection {
+    engine: Arc<Engine>,
+    socket: Socket,
+    outbox: Arc<Outbox>,
+    session: Session,
+    decoder: Decoder,
+    /// What was read and is no whole frame yet; empty between frames, so that an idle connection holds no buffer.
+    input: BytesMut,
+    /// When the client last sent anything.
+    heard: Instant,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client closes; it is answered with its own code.
+    Closed(u16),
+    /// The socket is gone.
+    Gone,
+    /// We close, with this code and reason, once what waits is written.
+    Close(u16, &'static str),
+    /// We close a client that doesn't take what waits.
+    Cut(u16, String),
+}
+
+/// How long a client has to take what waits for it and the close frame.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long is read on after the close frame.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Connection {
+    pub(super) fn new(engine: Arc<Engine>, socket: Socket, user: User) -> Self {
+        let id = engine.connection_id();
+        let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
+        Connection {
+            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox), user),
+            decoder: Decoder::new(engine.limits.frame),
+            input: BytesMut::from(socket.early.as_ref()),
+            heard: Instant::now(),
+            outbox,
+            socket,
+            engine,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        self.session.greet();
+        let end = self.converse().await;
+        let Connection { mut socket, session, outbox, .. } = self;
+        // Nothing more reaches it, and its rooms know at once.
+        drop(session);
+        let (code, reason, rest) = match &end {
+            End::Gone => return socket.writer.close().await,
+            End::Closed(code) => (*code, "", outbox.last_words()),
+            End::Cut(code, reason) => (*code, reason.as_str(), outbox.last_words()),
+            End::Close(code, reason) => {
+                let relieved = async {
+                    while outbox.waiting() > 0
+                        && !matches!(socket.writer.relieve(&outbox).await, Relief::Cut(_))
+                    {
+                    }
+                };
+                // Whoever doesn't take it in that time comes back for it.
+                let _ = tokio::time::timeout(LAST_WORDS, relieved).await;
+                (*code, *reason, outbox.last_words())
+            }
+        };
+        outbox.cut(Cut::Closed);
+        let mut last = BytesMut::new();
+        put_close(&mut last, code, reason);
+        socket.writer.finish(rest, &last, LAST_WORDS).await;
+        if !matches!(end, End::Closed(_)) {
+            linger(&mut socket.reader, LINGER).await;
+        }
+        socket.writer.close().await;
+    }
+
+    async fn converse(&mut self) -> End {
+        if let Some(end) = self.take_frames().await {
+            return end;
+        }
+        let draining = self.engine.drain.started();
+        tokio::pin!(draining);
+        let mut pinged = false;
+        let mut check = Instant::now() + self.engine.limits.ping_every;
+        loop {
+            // Who doesn't read what is there isn't asked for more.
+            let reads = self.outbox.waiting() <= self.engine.limits.outbox / 2;
+            tokio::select! {
+                read = self.socket.reader.read(&mut self.input), if reads => match read {
+                    Ok(1..) => {
+                        self.heard = Instant::now();
+                        if let Some(end) = self.take_frames().await {
+                            return end;
+                        }
+                    }
+                    _ => return End::Gone,
+                },
+                relief = self.socket.writer.relieve(&self.outbox) => match relief {
+                    Relief::Done => {}
+                    Relief::Cut(Cut::TooSlow) => return End::Cut(4409, "reads too slowly".to_owned()),
+                    Relief::Cut(Cut::Closed) => return End::Gone,
+                },
+                () = sleep_until(check) => {
+                    let limits = &self.engine.limits;
+                    let silent = self.heard.elapsed();
+                    if silent < limits.ping_every {
+                        (pinged, check) = (false, self.heard + limits.ping_every);
+                    } else if !pinged {
+                        (pinged, check) = (true, Instant::now() + limits.pong_within);
+                        self.ping();
+                    } else {
+                        return End::Cut(4408, "no pong in time".to_owned());
+                    }
+                },
+                () = &mut draining => {
+                    let reconnect = frame::Reconnect { after_ms: spread_ms() };
+                    let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
+                    self.outbox.send("reconnect", &reconnect);
+                    return End::Close(1012, "the instance is going down");
+                }
+            }
+        }
+    }
+
+    /// Handles the frames that are there.
+    async fn take_frames(&mut self) -> Option<End> {
+        loop {
+            match self.decoder.next(&mut self.input) {
+                Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
+                Ok(Some(Incoming::Binary(_))) => {
+                    self.session.refuse(None, &invalid("a frame is text: binary frames have no meaning"));
+                }
+                Ok(Some(Incoming::Ping(payload))) => {
+                    let mut pong = BytesMut::new();
+                    put_pong(&mut pong, &payload);
+                    self.outbox.send_raw(pong.freeze());
+                }
+                Ok(Some(Incoming::Pong(_))) => {}
+                Ok(Some(Incoming::Close(frame))) => {
+                    return Some(End::Closed(frame.map_or(1000, |frame| frame.code)));
+                }
+                Ok(None) => break,
+                Err(violation) => return Some(End::Cut(violation.code, violation.message.to_owned())),
+            }
+        }
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        None
+    }
+
+    fn ping(&self) {
+        let mut ping = BytesMut::new();
+        put_ping(&mut ping, b"");
+        self.outbox.send_raw(ping.freeze());
+    }
+}

@@ -1,0 +1,223 @@
+//! The configuration of a server.
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::runtime::Handle;
+
+use super::{Application, Error, Server, declared::schema};
+use crate::{
+    Channel,
+    channel::{echo_route, http_routes, sse_route, websocket_route},
+    engine::{Engine, Limits, Origins},
+    hub::Registry,
+    identity::{Identity, ServerKeys},
+};
+
+/// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// #[dialogue::event]
+/// pub struct Message { pub text: String }
+///
+/// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket, sse]; }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), dialogue::Error> {
+/// let server = Acme::server()
+///     .allow_origin("https://acme.example")
+///     .websocket_at("/realtime")
+///     .max_frame(16 * 1024)
+///     .drain_within(Duration::from_secs(10))
+///     .build()
+///     .await?;
+/// let app = axum::Router::new().merge(server.router());
+/// # let _: axum::Router = app;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ServerBuilder<A: Application> {
+    paths: Paths,
+    limits: Limits,
+    origins: Origins,
+    server_keys: Vec<String>,
+    most_rooms: usize,
+    application: PhantomData<A>,
+}
+
+/// Where the channels are served.
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    websocket: Option<String>,
+    sse: Option<String>,
+    echo: Option<String>,
+}
+
+impl Paths {
+    pub(super) fn routes(&self) -> Router<Arc<Engine>> {
+        let mut routes = http_routes();
+        let channels = [
+            self.websocket.as_deref().map(websocket_route),
+            self.sse.as_deref().map(sse_route),
+            self.echo.as_deref().map(echo_route),
+        ];
+        for route in channels.into_iter().flatten() {
+            routes = routes.merge(route);
+        }
+        routes
+    }
+}
+
+impl<A: Application> ServerBuilder<A> {
+    pub(crate) fn new() -> Self {
+        ServerBuilder {
+            paths: Paths { websocket: Some("/ws".to_owned()), sse: Some("/events".to_owned()), echo: None },
+            limits: Limits::default(),
+            origins: Origins::default(),
+            server_keys: Vec::new(),
+            most_rooms: 100_000,
+            application: PhantomData,
+        }
+    }
+
+    /// Serves the WebSocket at `path`; `/ws` by default.
+    pub fn websocket_at(mut self, path: impl Into<String>) -> Self {
+        self.paths.websocket = Some(path.into());
+        self
+    }
+
+    /// Serves no WebSocket: [`build`](Self::build) fails if a room has no other channel.
+    pub fn without_websocket(mut self) -> Self {
+        self.paths.websocket = None;
+        self
+    }
+
+    /// Serves the event stream at `path`; `/events` by default.
+    pub fn sse_at(mut self, path: impl Into<String>) -> Self {
+        self.paths.sse = Some(path.into());
+        self
+    }
+
+    /// Serves no event stream: [`build`](Self::build) fails if a room has no other channel.
+    pub fn without_sse(mut self) -> Self {
+        self.paths.sse = None;
+        self
+    }
+
+    /// Also serves a WebSocket at `path` that sends every message back, for RFC 6455 test suites. It asks nobody who
+    /// they are: not for production.
+    pub fn echo_at(mut self, path: impl Into<String>) -> Self {
+        self.paths.echo = Some(path.into());
+        self
+    }
+
+    /// Lets pages of `origin` connect, such as `https://acme.example`; pages of the server's own always may. May be
+    /// called again for more.
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        match &mut self.origins {
+            Origins::These(listed) => listed.push(origin.into()),
+            origins => *origins = Origins::These(vec![origin.into()]),
+        }
+        self
+    }
+
+    /// Lets pages of every origin connect. With cookies or in a private network, that lets strangers' pages act as
+    /// their visitors.
+    pub fn allow_any_origin(mut self) -> Self {
+        self.origins = Origins::Any;
+        self
+    }
+
+    /// Names a key with which the application's own backend may trigger every event over HTTP: a random string of at
+    /// least 16 bytes. May be called again, to change keys without a gap.
+    pub fn server_key(mut self, key: impl Into<String>) -> Self {
+        self.server_keys.push(key.into());
+        self
+    }
+
+    /// Bytes of a frame that a client sends, and of an HTTP body: 64 KiB by default. A longer frame closes the socket
+    /// with 1009.
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.limits.frame = bytes;
+        self
+    }
+
+    /// Bytes that may wait for a connection which reads too slowly: 1 MiB by default. Beyond, it is closed with 4409
+    /// and resumes from the log.
+    pub fn max_waiting(mut self, bytes: usize) -> Self {
+        self.limits.outbox = bytes;
+        self
+    }
+
+    /// Rooms that one connection may be in: 256 by default.
+    pub fn max_rooms_per_connection(mut self, rooms: usize) -> Self {
+        self.limits.rooms = rooms;
+        self
+    }
+
+    /// Instances of keyed rooms that there may be: 100,000 by default.
+    pub fn max_instances(mut self, instances: usize) -> Self {
+        self.most_rooms = instances;
+        self
+    }
+
+    /// After how much silence a socket is pinged, and how long it may then take: 25 s and 20 s by default. A socket
+    /// that stays silent is closed with 4408.
+    pub fn keep_alive(mut self, every: Duration, within: Duration) -> Self {
+        (self.limits.ping_every, self.limits.pong_within) = (every, within);
+        self
+    }
+
+    /// How long draining may take, whatever clients do: 20 s by default.
+    pub fn drain_within(mut self, time: Duration) -> Self {
+        self.limits.drain = time;
+        self
+    }
+
+    /// Builds the server.
+    ///
+    /// # Errors
+    ///
+    /// The configuration contradicts itself, or the declaration: the error says where.
+    pub async fn build(self) -> Result<A::Server, Error> {
+        let rooms: Vec<_> =
+            A::ROOMS.iter().enumerate().map(|(index, room)| Arc::new(room.describe(index))).collect();
+        for room in &rooms {
+            let served = room.channels.iter().any(|channel| match channel {
+                Channel::WebSocket => self.paths.websocket.is_some(),
+                Channel::Sse => self.paths.sse.is_some(),
+            });
+            if !served {
+                return Err(Error::configuration(format!(
+                    "room `{}` is reachable over none of the channels that the server has; \
+                     drop `without_websocket` or `without_sse`, or the room",
+                    room.name
+                )));
+            }
+        }
+        let paths = [&self.paths.websocket, &self.paths.sse, &self.paths.echo];
+        if let Some(path) = paths.into_iter().flatten().find(|path| !path.starts_with('/')) {
+            return Err(Error::configuration(format!("the path `{path}` begins with no `/`")));
+        }
+        let mut identity = Identity::default();
+        for key in &self.server_keys {
+            if key.len() < ServerKeys::SHORTEST {
+                return Err(Error::configuration(format!(
+                    "a server key has at least {} bytes; make one with `openssl rand -base64 32`",
+                    ServerKeys::SHORTEST
+                )));
+            }
+            identity.server_keys.add(key);
+        }
+        let schema = schema(&rooms);
+        let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
+        let registry = Registry::new(rooms, self.most_rooms, Handle::current());
+        registry.open();
+        let engine = Engine::new(registry, gates, identity, self.limits, self.origins, schema);
+        Ok(Server { engine, paths: Arc::new(self.paths) }.into())
+    }
+}

@@ -1,0 +1,76 @@
+//! What `rooms!` hands over.
+
+use std::{fmt, sync::Arc};
+
+use super::Server;
+use crate::{
+    Served,
+    gate::{AnyRoom, guarded},
+    hub::RoomDecl,
+    room::Key,
+};
+
+/// The rooms of an application. `rooms!` implements it.
+pub trait Application: Sized + 'static {
+    /// The declared rooms.
+    const ROOMS: &'static [Declared];
+    /// The typed handle.
+    type Server: From<Server>;
+}
+
+/// One row of [`Application::ROOMS`].
+pub struct Declared {
+    describe: fn(usize) -> RoomDecl,
+    guard: fn() -> Arc<dyn AnyRoom>,
+}
+
+impl Declared {
+    /// The row of room `R`.
+    pub const fn of<R: Served>() -> Self {
+        Declared { describe: describe::<R>, guard: guarded::<R> }
+    }
+
+    pub(super) fn describe(&self, index: usize) -> RoomDecl {
+        (self.describe)(index)
+    }
+
+    pub(super) fn guard(&self) -> Arc<dyn AnyRoom> {
+        (self.guard)()
+    }
+}
+
+fn describe<R: Served>(index: usize) -> RoomDecl {
+    RoomDecl {
+        index,
+        name: R::NAME,
+        // A room without key is the one whose key has no text.
+        keyed: R::Key::from_text(None).is_none(),
+        options: R::OPTIONS,
+        channels: R::CHANNELS,
+        events: R::EVENTS.iter().map(|row| *row.kind()).collect(),
+    }
+}
+
+/// The hash of what is declared: FNV-1a, 64 bits, over names and shapes in their order.
+pub(super) fn schema(rooms: &[Arc<RoomDecl>]) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    };
+    for room in rooms {
+        add(room.name);
+        for event in &room.events {
+            add(event.name);
+            add(event.shape);
+        }
+    }
+    format!("{hash:016x}")
+}
+
+impl fmt::Debug for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Declared")
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a server can't be built or served.
+
+use std::{fmt, io};
+
+/// Why a server can't be built or served.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Configuration(String),
+    Bind(String, io::Error),
+    Serve(io::Error),
+}
+
+impl Error {
+    pub(super) fn configuration(message: impl Into<String>) -> Self {
+        Error { kind: Kind::Configuration(message.into()) }
+    }
+
+    pub(super) fn bind(address: String, source: io::Error) -> Self {
+        Error { kind: Kind::Bind(address, source) }
+    }
+
+    pub(super) fn serve(source: io::Error) -> Self {
+        Error { kind: Kind::Serve(source) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Configuration(message) => f.write_str(message),
+            Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
+            Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            Kind::Configuration(_) => None,
+            Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
+        }
+    }
+}

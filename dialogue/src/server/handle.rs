@@ -1,0 +1,218 @@
+//! The server's own end of a room.
+
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    sync::{Arc, Weak},
+};
+
+use tokio::task::JoinHandle;
+
+use super::Server;
+use crate::{
+    Accepted, Delivery, Event, Gated, Refusal, Served,
+    engine::Engine,
+    gate::{Guarded, Post},
+    hub::{ConnectionId, Instance, Listener, RoomDecl, State, not_found},
+    log::Record,
+    room::Key,
+    wire::EventSet,
+};
+
+/// The server's own end of one room instance: `server.chat()`, `server.project(ProjectId(7))`.
+pub struct RoomHandle<R: Served> {
+    engine: Arc<Engine>,
+    /// `None` for a key that can't stand in a room's id.
+    place: Option<Place>,
+    key: String,
+    room: PhantomData<fn() -> R>,
+}
+
+struct Place {
+    room: Arc<RoomDecl>,
+    room_id: Arc<str>,
+}
+
+impl<R: Served> RoomHandle<R> {
+    pub(crate) fn new(server: &Server, key: R::Key) -> Self {
+        let room_id: Arc<str> = match key.text() {
+            Some(text) => format!("{}:{text}", R::NAME).into(),
+            None => R::NAME.into(),
+        };
+        let engine = Arc::clone(&server.engine);
+        let room = engine.room(&room_id).map(|(room, _)| Arc::clone(room)).ok();
+        let place = room.map(|room| Place { room, room_id: Arc::clone(&room_id) });
+        RoomHandle { engine, place, key: room_id.to_string(), room: PhantomData }
+    }
+
+    /// The room's id on the wire: `chat`, `project:7`.
+    pub fn id(&self) -> &str {
+        &self.key
+    }
+
+    /// Puts an event into the room, as the server: validated, through the room's middleware, and numbered like
+    /// everybody's.
+    ///
+    /// It is accepted when this returns; readers get it at their own pace.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ValidationFailed`](crate::Code::ValidationFailed), what a middleware refuses with, [`Code::Unavailable`](crate::Code::Unavailable) while the room's log can't take
+    /// it, and [`Code::RoomNotFound`](crate::Code::RoomNotFound) for a key whose text is over 128 bytes, holds a control character or is not what
+    /// it parses from.
+    ///
+    /// # Cancel safety
+    ///
+    /// Whether the event was accepted is open if the future is dropped.
+    pub async fn trigger<E: Gated<R>>(&self, event: E) -> Result<Accepted, Refusal> {
+        let (place, index) = self.place_of::<E>()?;
+        let guarded = self
+            .engine
+            .gates
+            .get(place.room.index)
+            .and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
+        let key_text = place.room_id.split_once(':').map(|(_, key)| key);
+        let (Some(guarded), Some(key)) = (guarded, R::Key::from_text(key_text)) else {
+            return Err(not_found(&place.room_id));
+        };
+        let post = Post {
+            registry: Arc::clone(&self.engine.registry),
+            room: Arc::clone(&place.room),
+            room_id: Arc::clone(&place.room_id),
+            event: index,
+            from: "system".into(),
+            server: true,
+            meta: None,
+            key: None,
+        };
+        guarded.trigger(key, event, post).await
+    }
+
+    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.
+    ///
+    /// A handler that is slower than the room reads on from the log: it misses durable events only if it is slower than
+    /// the room's retention (which is logged), and ephemeral ones while over 1,024 events wait for it. The handler ends
+    /// with the room, with the server, or by [`ListenerHandle::stop`].
+    ///
+    /// ```
+    /// # use dialogue::Delivery;
+    /// #[dialogue::event]
+    /// pub struct Message { pub text: String }
+    ///
+    /// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = Acme::server().build().await?;
+    /// let (seen, mut sight) = tokio::sync::mpsc::channel(1);
+    /// server.chat().on(move |message: Delivery<Message>| {
+    ///     let seen = seen.clone();
+    ///     async move {
+    ///         let _ = seen.send(message.event.text).await;
+    ///     }
+    /// }).await?;
+    /// server.chat().trigger(Message { text: "welcome".into() }).await?;
+    /// assert_eq!(sight.recv().await.as_deref(), Some("welcome"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// In a room that can't be (see [`trigger`](Self::trigger)'s errors) nothing happens, so that nothing is handled.
+    pub fn on<E, F, T>(&self, handler: F) -> ListenerHandle
+    where
+        E: Gated<R>,
+        F: Fn(Delivery<E>) -> T + Send + 'static,
+        T: Future<Output = ()> + Send,
+    {
+        let (listener, mut records) = Listener::new(self.engine.connection_id());
+        let reading = Arc::clone(&listener);
+        let instance = self.place_of::<E>().and_then(|(place, index)| {
+            let listen = move |state: &mut State| state.listen(reading, EventSet::NONE.with(index));
+            self.engine.registry.cast(&place.room, &place.room_id, listen)
+        });
+        let instance = match instance {
+            Ok(instance) => Arc::downgrade(&instance),
+            Err(refusal) => {
+                tracing::error!(room_id = self.id(), %refusal, "a handler has nothing to handle");
+                Weak::new()
+            }
+        };
+        let (room, id) = (Weak::clone(&instance), listener.id());
+        let task = self.engine.registry.spawn(async move {
+            loop {
+                let next = records.try_recv().ok();
+                let record = match next {
+                    Some(record) => record,
+                    None => {
+                        listener.caught_up(&instance);
+                        let Some(record) = records.recv().await else { return };
+                        record
+                    }
+                };
+                if let Some(delivery) = decode::<E>(&record) {
+                    let handling = handler(delivery);
+                    handling.await;
+                }
+            }
+        });
+        ListenerHandle { task, id, room }
+    }
+
+    fn place_of<E: Gated<R>>(&self) -> Result<(&Place, u8), Refusal> {
+        let place = self.place.as_ref().ok_or_else(|| not_found(&self.key))?;
+        let index = place.room.event(E::NAME).ok_or_else(|| place.room.not_carried(E::NAME))?;
+        Ok((place, index))
+    }
+}
+
+fn decode<E: Event>(record: &Record) -> Option<Delivery<E>> {
+    let decoded = serde_json::from_slice(&record.json);
+    decoded
+        .inspect_err(
+            |error| tracing::error!(event = E::NAME, %error, "an event can't be decoded from its own JSON"),
+        )
+        .ok()
+}
+
+/// A handler that [`RoomHandle::on`] started. Dropping this lets it run on.
+pub struct ListenerHandle {
+    task: JoinHandle<()>,
+    id: ConnectionId,
+    room: Weak<Instance>,
+}
+
+impl ListenerHandle {
+    /// Ends the handler, in the middle of an event if need be.
+    pub fn stop(self) {
+        self.task.abort();
+        let id = self.id;
+        if let Some(instance) = self.room.upgrade() {
+            instance.cast(move |state| state.leave(id));
+        }
+    }
+}
+
+impl<R: Served> Clone for RoomHandle<R> {
+    fn clone(&self) -> Self {
+        let place = self.place.as_ref();
+        RoomHandle {
+            engine: Arc::clone(&self.engine),
+            place: place.map(|at| Place { room: Arc::clone(&at.room), room_id: Arc::clone(&at.room_id) }),
+            key: self.key.clone(),
+            room: PhantomData,
+        }
+    }
+}
+
+impl<R: Served> fmt::Debug for RoomHandle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomHandle").field("id", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ListenerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerHandle").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! Listening, and going down in good order.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host},
+    time::timeout,
+};
+
+use super::{Error, Server};
+
+/// Handshakes that the system keeps waiting: with few, a crowd that comes back at once waits a second for its second
+/// try.
+const BACKLOG: u32 = 4_096;
+
+impl Server {
+    /// Listens for connections at `address`; port 0 picks one, which `local_addr` tells.
+    ///
+    /// # Errors
+    ///
+    /// The address is none, or it is taken.
+    pub async fn bind(address: impl ToSocketAddrs + std::fmt::Debug) -> Result<TcpListener, Error> {
+        let shown = format!("{address:?}");
+        let listen = |address: SocketAddr| {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // So that a restart does not wait for the old connections to be forgotten.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        let mut last = None;
+        let addresses = lookup_host(address).await.map_err(|source| Error::bind(shown.clone(), source))?;
+        for address in addresses {
+            match listen(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(Error::bind(address.to_string(), error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::configuration(format!("{shown} is no address"))))
+    }
+
+    /// Serves `app`, which [`router`](Server::router) was merged into, at `address` until Ctrl-C or SIGTERM; then
+    /// drains.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be listened on.
+    pub async fn serve(
+        &self,
+        app: Router,
+        address: impl ToSocketAddrs + std::fmt::Debug,
+    ) -> Result<(), Error> {
+        self.serve_on(app, Self::bind(address).await?).await
+    }
+
+    /// As [`serve`](Server::serve), on a listener that [`bind`](Server::bind) or the application made.
+    ///
+    /// # Errors
+    ///
+    /// The listener fails.
+    pub async fn serve_on(&self, app: Router, listener: TcpListener) -> Result<(), Error> {
+        self.serve_until(app, listener, shutdown_signal()).await
+    }
+
+    /// Serves `app` on `listener` until `stop`; then drains.
+    ///
+    /// Returns once all connections are gone, or the time that [`drain_within`](crate::ServerBuilder::drain_within)
+    /// gives is over, whatever clients do.
+    ///
+    /// # Errors
+    ///
+    /// The listener fails.
+    pub async fn serve_until(
+        &self,
+        app: Router,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let server = self.clone();
+        let stop = async move {
+            stop.await;
+            server.engine.drain.start();
+        };
+        let draining = self.engine.drain.started();
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
+            stop.await;
+            // Long enough for `/health` to be asked and newcomers to be told, which a closed door does not.
+            tokio::time::sleep(OPEN).await;
+        });
+        let bound = self.engine.limits.drain;
+        tokio::select! {
+            served = serve.into_future() => served.map_err(Error::serve)?,
+            () = async { draining.await; tokio::time::sleep(bound).await } => return Ok(()),
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Sends all connections away with spread delays, refuses new ones, and waits until they are gone; for
+    /// applications that serve the router by themselves. `/health` answers 503 from then on.
+    ///
+    /// Takes as long as [`drain_within`](crate::ServerBuilder::drain_within) says at most.
+    pub async fn drain(&self) {
+        self.engine.drain.start();
+        // What is left then is left to the end of the process.
+        let _ = timeout(self.engine.limits.drain, self.engine.drain.finished()).await;
+    }
+}
+
+/// How long an instance that drains still answers newcomers.
+const OPEN: Duration = Duration::from_millis(1_500);
+
+/// Ends at Ctrl-C or SIGTERM.
+async fn shutdown_signal() {
+    let interrupt = async {
+        // Where signals can't be caught, they end the process by themselves.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,147 @@
+//! The server that the wire protocol's page describes: one room for each part of it, for whoever writes a client or a
+//! test suite. It is configured by the environment: `ADDR`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`.
+
+use std::env;
+
+use dialogue::prelude::*;
+
+/// Said by a member.
+#[dialogue::event]
+#[derive(Debug)]
+pub struct Message {
+    /// What is said.
+    #[validate(length(min = 1, max = 2000))]
+    pub text: String,
+}
+
+/// Somebody is at the keyboard, or no longer.
+#[dialogue::event(ephemeral)]
+#[derive(Debug)]
+pub struct Typing {
+    /// Whether they are.
+    pub active: bool,
+}
+
+/// Something was published.
+#[dialogue::event(from = server)]
+#[derive(Debug)]
+pub struct NewPost {
+    /// Its headline.
+    pub title: String,
+}
+
+/// What a share costs now.
+#[dialogue::event(latest = symbol, from = server)]
+#[derive(Debug)]
+pub struct Price {
+    /// Of what.
+    pub symbol: String,
+    /// How much.
+    pub cents: i64,
+}
+
+/// A task is in another column.
+#[dialogue::event]
+#[derive(Debug)]
+pub struct TaskMoved {
+    /// Which.
+    pub task: i64,
+    /// Where it is now.
+    pub column: String,
+}
+
+/// A service is down.
+#[dialogue::event(from = server)]
+#[derive(Debug)]
+pub struct Alert {
+    /// Which.
+    pub service: String,
+    /// How.
+    pub detail: String,
+}
+
+/// Stops messages that hold a word, as a whole and in any case.
+#[derive(Debug)]
+pub struct NoWord(&'static str);
+
+impl NoWord {
+    /// Stops `word`, which is in lower case.
+    pub fn new(word: &'static str) -> Self {
+        NoWord(word)
+    }
+}
+
+impl<R: Room> Middleware<R, Message> for NoWord {
+    async fn handle(&self, cx: &Cx<R>, event: Message, next: impl Next<R, Message>) -> Flow {
+        let text = event.text.to_lowercase();
+        if text.split(|c: char| !c.is_alphanumeric()).any(|word| word == self.0) {
+            return Err(Refusal::blocked(format!("`{}` is not said here", self.0)));
+        }
+        next.run(cx, event).await
+    }
+}
+
+dialogue::rooms! {
+    /// One room for each part of the protocol.
+    pub struct Conformance;
+
+    #[room(retain(events = 1000))]
+    chat: [Message, Typing] via [websocket, sse];
+
+    #[room(capacity = 2)]
+    small: [Message] via [websocket, sse];
+
+    limited: [Message] via [websocket];
+
+    #[room(retain(events = 20), sync = 10)]
+    synced: [Message] via [websocket, sse];
+
+    feed: [NewPost] via [sse];
+
+    ticker: [Price] via [websocket, sse];
+
+    moderated: [Message] via [websocket] with [NoWord::new("spam")];
+
+    members: [Message] via [websocket];
+
+    #[room(subscribe = [Message])]
+    quiet: [Message, Typing] via [websocket];
+
+    present: [Message] via [websocket];
+
+    project(u64): [Message, TaskMoved] via [websocket, sse];
+
+    alerts: [Alert] via [websocket];
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for later in ["JWT_SECRET", "PUSH_KEYS"] {
+        if env::var_os(later).is_some() {
+            return Err(format!("{later} is not in this version yet").into());
+        }
+    }
+    for (name, only) in [("STORE", "memory"), ("BACKPLANE", "local")] {
+        if env::var(name).is_ok_and(|value| value != only) {
+            return Err(format!("{name} is `{only}` in this version").into());
+        }
+    }
+    let mut server = Conformance::server().echo_at("/echo");
+    if let Ok(key) = env::var("SERVER_KEY") {
+        server = server.server_key(key);
+    }
+    if let Ok(bytes) = env::var("MAX_FRAME") {
+        server = server.max_frame(bytes.parse()?);
+    }
+    for origin in
+        env::var("ALLOWED_ORIGINS").unwrap_or_default().split(',').filter(|origin| !origin.is_empty())
+    {
+        server = server.allow_origin(origin.trim());
+    }
+    let server = server.build().await?;
+    let address = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = Server::bind(address.as_str()).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    server.serve_on(server.router(), listener).await?;
+    Ok(())
+}
