@@ -52,14 +52,19 @@ impl ToTokens for Errors {
 
 /// "unknown channel `x`; did you mean `y`?", or the whole list when nothing is near.
 pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+    format!("unknown {what} `{given}`; {}", meant(given, known))
+}
+
+/// "did you mean `y`?", or the whole list when nothing is near.
+pub(crate) fn meant(given: &str, known: &[&str]) -> String {
     match near(given, known) {
-        Some(near) => format!("unknown {what} `{given}`; did you mean `{near}`?"),
-        None => format!("unknown {what} `{given}`; {}", one_of(known)),
+        Some(near) => format!("did you mean `{near}`?"),
+        None => one_of(known),
     }
 }
 
 /// "expected `a`, `b` or `c`"
-pub(crate) fn one_of(known: &[&str]) -> String {
+fn one_of(known: &[&str]) -> String {
     match known {
         [] => "nothing can stand here".to_owned(),
         [only] => format!("expected `{only}`"),
@@ -68,7 +73,7 @@ pub(crate) fn one_of(known: &[&str]) -> String {
 }
 
 /// The one of `known` that `given` may have been meant for.
-pub(crate) fn near<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+fn near<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = given.to_lowercase();
     let close = |(distance, known): &(usize, &str)| *distance <= known.len().max(3) / 3;
     known

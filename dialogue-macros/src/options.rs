@@ -5,6 +5,7 @@ use syn::{
     Ident, Result, Token,
     ext::IdentExt,
     parse::{Parse, ParseStream},
+    token,
 };
 
 use crate::diag::Errors;
@@ -16,9 +17,13 @@ pub(crate) fn read(
     mut read: impl FnMut(&Ident, ParseStream<'_>, &mut Errors) -> Result<()>,
 ) {
     while !input.is_empty() {
-        let result = input.call(Ident::parse_any).and_then(|key| read(&key, input, errors)).and_then(|()| {
+        let result = input.call(Ident::parse_any).and_then(|key| {
+            read(&key, input, errors)?;
             match input.is_empty() || input.peek(Token![,]) {
                 true => Ok(()),
+                false if input.peek(Token![=]) || input.peek(token::Paren) => {
+                    Err(syn::Error::new(key.span(), format_args!("`{key}` takes no value")))
+                }
                 false => Err(input.error("expected `,` between options")),
             }
         });
@@ -39,9 +44,15 @@ pub(crate) fn value<T: Parse>(key: &Ident, input: ParseStream<'_>, form: &str) -
 
 /// The `=` before a value.
 pub(crate) fn equals(key: &Ident, input: ParseStream<'_>, form: &str) -> Result<()> {
-    match input.peek(Token![=]) && !input.peek(Token![==]) {
-        true => input.parse::<Token![=]>().map(drop),
-        false => Err(syn::Error::new(key.span(), format_args!("`{key}` is written `{form}`"))),
+    let error = || syn::Error::new(key.span(), format_args!("`{key}` is written `{form}`"));
+    if !input.peek(Token![=]) || input.peek(Token![==]) {
+        return Err(error());
+    }
+    input.parse::<Token![=]>()?;
+    // An error at the end would be one at the macro's call.
+    match input.is_empty() || input.peek(Token![,]) {
+        true => Err(error()),
+        false => Ok(()),
     }
 }
 

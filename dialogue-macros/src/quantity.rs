@@ -18,7 +18,7 @@ pub(crate) struct At<T> {
 pub(crate) fn count(input: ParseStream<'_>, what: &str, most: u64) -> Result<At<u64>> {
     let (number, literal) = number(input, what, "a number such as `1_000`")?;
     match literal.suffix() {
-        "" => within(number, &literal, most),
+        "" => within(number, &literal, what, most),
         suffix => Err(syn::Error::new(
             literal.span(),
             format_args!("{what} is a plain number; drop `{suffix}`: `{number}`"),
@@ -37,7 +37,7 @@ pub(crate) fn bytes(input: ParseStream<'_>, what: &str) -> Result<At<u64>> {
         "GiB" => 30,
         suffix => return Err(syn::Error::new(literal.span(), diag::unknown("unit of size", suffix, UNITS))),
     };
-    within(number.saturating_mul(1 << shift), &literal, 1 << 50)
+    within(number.saturating_mul(1 << shift), &literal, what, 1 << 50)
 }
 
 /// `500ms`, `10s`, `5m`, `1h`, `7d`.
@@ -64,7 +64,7 @@ pub(crate) fn duration(input: ParseStream<'_>, what: &str) -> Result<At<Duration
     let Some(millis) = number.checked_mul(unit).filter(|millis| *millis <= 36_500 * DAY) else {
         return Err(syn::Error::new(literal.span(), format_args!("{what} is at most 36_500d")));
     };
-    let At { value, span } = within(millis, &literal, u64::MAX)?;
+    let At { value, span } = within(millis, &literal, what, u64::MAX)?;
     Ok(At { value: Duration::from_millis(value), span })
 }
 
@@ -78,11 +78,11 @@ fn number(input: ParseStream<'_>, what: &str, such_as: &str) -> Result<(u64, Lit
     Ok((number, literal))
 }
 
-fn within(value: u64, literal: &LitInt, most: u64) -> Result<At<u64>> {
+fn within(value: u64, literal: &LitInt, what: &str, most: u64) -> Result<At<u64>> {
     let span = literal.span();
     match value {
-        0 => Err(syn::Error::new(span, "at least 1")),
-        value if value > most => Err(syn::Error::new(span, format_args!("at most {most}"))),
+        0 => Err(syn::Error::new(span, format_args!("{what} is at least 1"))),
+        value if value > most => Err(syn::Error::new(span, format_args!("{what} is at most {most}"))),
         value => Ok(At { value, span }),
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         );
         assert_eq!(read("1.5s").unwrap_err(), "`age` is a whole number: a duration such as `10s` or `7d`");
         assert_eq!(read("99999999999999999999d").unwrap_err(), "`age` is at most 36_500d");
-        assert_eq!(read("0s").unwrap_err(), "at least 1");
+        assert_eq!(read("0s").unwrap_err(), "`age` is at least 1");
     }
 
     #[test]

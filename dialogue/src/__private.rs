@@ -6,7 +6,7 @@ pub use validator;
 
 use std::fmt;
 
-use crate::{Room, wire::Detail};
+use crate::{EventOf, Room, wire::Detail};
 
 /// Panics with `message` if an event before `index` has the same wire name as the one there.
 #[track_caller]
@@ -48,8 +48,28 @@ pub fn check<T: validator::Validate>(event: &T, names: &[(&str, &str)]) -> Resul
     }
 }
 
+/// The text that newer events of a `latest` class replace older ones by.
+pub fn conflation_key<T: ConflationKey>(field: &T) -> String {
+    field.to_string()
+}
+
+/// A field that `latest = field` may name.
+#[diagnostic::on_unimplemented(
+    message = "`latest` can't tell events apart by a `{Self}`",
+    label = "has no text",
+    note = "name a field whose type is `std::fmt::Display`: a string, a number, an id of your own"
+)]
+pub trait ConflationKey: fmt::Display {}
+
+#[diagnostic::do_not_recommend]
+impl<T: fmt::Display> ConflationKey for T {}
+
 /// An event of a room's enum: its variant, and the event as JSON, which it has whatever else it derives.
-pub fn debug<E: crate::Event>(f: &mut fmt::Formatter<'_>, variant: &str, event: &E) -> fmt::Result {
+pub fn debug<R: Room, E: EventOf<R>>(
+    f: &mut fmt::Formatter<'_>,
+    variant: &str,
+    event: &E,
+) -> fmt::Result {
     match serde_json::to_string(event) {
         Ok(json) => f.debug_tuple(variant).field(&format_args!("{json}")).finish(),
         Err(_) => f.debug_tuple(variant).finish_non_exhaustive(),

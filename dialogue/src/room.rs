@@ -125,6 +125,7 @@ pub trait Key: Sized + Send + Sync + 'static {
     fn text(&self) -> Option<String>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Display + FromStr + Send + Sync + 'static> Key for T {
     fn from_text(text: Option<&str>) -> Option<Self> {
         let key: T = text?.parse().ok()?;

@@ -72,7 +72,7 @@ fn class(class: &Class, krate: &Path) -> TokenStream {
         Class::Ephemeral => is("Ephemeral"),
         Class::Latest(field) => {
             let class = is("Latest");
-            let key = key(field);
+            let key = key(field, krate);
             quote! {
                 #class
                 fn conflation_key(&self) -> ::core::option::Option<::std::string::String> {
@@ -84,8 +84,8 @@ fn class(class: &Class, krate: &Path) -> TokenStream {
 }
 
 /// A field that has no text is told of at the option that names it.
-fn key(field: &Member) -> TokenStream {
-    let this = Ident::new("self", Span::call_site());
+fn key(field: &Member, krate: &Path) -> TokenStream {
+    let this = Ident::new("self", Span::call_site().located_at(field.span()));
     let argument = quote_spanned!(field.span()=> &#this.#field);
-    quote!(::std::string::ToString::to_string(#argument))
+    quote!(#krate::__private::conflation_key(#argument))
 }

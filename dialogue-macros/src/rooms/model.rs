@@ -221,7 +221,12 @@ impl Room {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     errors.on(
                         &path,
-                        diag::unknown(&format!("event of room `{}`", self.ident), &spell(&path), &names),
+                        format!(
+                            "room `{}` does not carry `{}`; {}",
+                            self.ident,
+                            spell(&path),
+                            diag::meant(&spell(&path), &names)
+                        ),
                     );
                 }
                 None => {}

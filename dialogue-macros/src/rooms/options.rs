@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use proc_macro2::Span;
 use syn::{
     Attribute, Ident, LitStr, Meta, Path, Result, Token, Type, bracketed,
     ext::IdentExt,
@@ -166,21 +165,27 @@ fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result
 fn limit(key: &Ident, input: ParseStream<'_>) -> Result<()> {
     equals(key, input, "limit = 10 per 1s")?;
     quantity::count(input, "`limit`", u32::MAX.into())?;
-    word(input, &["per"], "after the number comes the time it is for: `10 per 1s`")?;
+    word(key, input, "per")?;
     quantity::duration(input, "the time of `limit`")?;
     if !input.is_empty() && !input.peek(Token![,]) {
-        word(input, &["burst"], "expected `burst 20` or `,`")?;
+        word(key, input, "burst")?;
         quantity::count(input, "`burst`", u32::MAX.into())?;
     }
     Ok(())
 }
 
-fn word(input: ParseStream<'_>, known: &[&str], expected: &str) -> Result<()> {
-    let at: Span = input.span();
-    match input.call(Ident::parse_any) {
-        Ok(word) if known.iter().any(|known| word == known) => Ok(()),
-        Ok(word) => Err(syn::Error::new(at, diag::unknown("word", &word.to_string(), known))),
-        Err(_) => Err(syn::Error::new(at, expected)),
+/// A word between two numbers; one must come after it.
+fn word(key: &Ident, input: ParseStream<'_>, known: &str) -> Result<()> {
+    let form = || {
+        syn::Error::new(key.span(), "`limit` is written `limit = 10 per 1s` or `limit = 10 per 1s burst 20`")
+    };
+    let word = input.call(Ident::parse_any).map_err(|_| form())?;
+    if word != known {
+        return Err(syn::Error::new(word.span(), diag::unknown("word", &word.to_string(), &[known])));
+    }
+    match input.is_empty() || input.peek(Token![,]) {
+        true => Err(form()),
+        false => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use quote::quote;
 use syn::{Ident, Path};
 
 use crate::{
-    anchor::{anchor, group},
+    anchor::{anchor, group, implement},
     rooms::{
         chain::Entry,
         model::{App, Event, Room},
@@ -82,13 +82,7 @@ fn gated(krate: &Path, room: &Ident, event: &Event, chain: &[(usize, &Entry)]) -
         let slot = Literal::usize_unsuffixed(*slot);
         value = group(Delimiter::Parenthesis, entry.span, quote!(&with.#slot, #value));
     }
-    let head = anchor(
-        variant.span(),
-        quote! {
-            #[automatically_derived]
-            impl #krate::Gated<#room> for #path
-        },
-    );
+    let head = implement(variant.span(), quote!(#krate::Gated<#room> for #path));
     // A chain that does not fit is told of where the first middleware was listed.
     let span = chain.first().map_or(variant.span(), |(_, entry)| entry.span);
     let returned = anchor(span, quote!(impl #krate::Chain<#room, #path>));

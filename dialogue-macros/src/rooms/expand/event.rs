@@ -5,24 +5,23 @@ use quote::quote;
 use syn::Path;
 
 use crate::{
-    anchor::{anchor, group},
+    anchor::{group, implement},
     rooms::model::{App, Event, Room, spell},
 };
 
 pub(super) fn types(app: &App, room: &Room) -> TokenStream {
-    let Room { cfgs, ident, ty, events, .. } = room;
+    let Room { cfgs, ty, events, .. } = room;
     let vis = &app.vis;
     let event = room.event();
     let docs = format!("Any event of room [`{ty}`].");
     let variants = events.iter().map(|event| &event.variant);
     let paths = events.iter().map(|event| &event.path);
     let variant_docs = events.iter().map(|event| format!("A [`{}`].", spell(&event.path)));
-    let head = anchor(ident.span(), quote!(#vis enum #event));
     quote! {
         #(#cfgs)*
         #[doc = #docs]
         #[allow(dead_code, clippy::large_enum_variant)]
-        #head { #(#[doc = #variant_docs] #variants(#paths)),* }
+        #vis enum #event { #(#[doc = #variant_docs] #variants(#paths)),* }
     }
 }
 
@@ -39,7 +38,7 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
         impl ::core::fmt::Debug for #enumeration {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 match *self {
-                    #(Self::#variants(ref event) => #krate::__private::debug(f, #names, event),)*
+                    #(Self::#variants(ref event) => #krate::__private::debug::<#ty, _>(f, #names, event),)*
                 }
             }
         }
@@ -49,13 +48,7 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
 /// Sits wholly at the user's path, so that rustc, which lists the impls there are, lists the declared events.
 fn event_of(krate: &Path, room: &Ident, enumeration: &Ident, event: &Event) -> TokenStream {
     let Event { path, variant, .. } = event;
-    let head = anchor(
-        variant.span(),
-        quote! {
-            #[automatically_derived]
-            impl #krate::EventOf<#room> for #path
-        },
-    );
+    let head = implement(variant.span(), quote!(#krate::EventOf<#room> for #path));
     // The braces too: an item is marked from its first token to its last.
     let body = group(
         Delimiter::Brace,

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
-use syn::{Ident, Path};
+use syn::{Ident, Path, spanned::Spanned};
 
 use super::room_docs;
 use crate::{
@@ -32,8 +32,8 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     let event = room.event();
     let options = options(krate, room);
     let key = match &room.key {
-        Some(key) => quote!(#key),
-        None => quote!(#krate::Unkeyed),
+        Some(key) => anchor(key.span(), quote!(type Key = #key;)),
+        None => quote!(type Key = #krate::Unkeyed;),
     };
     let types = room.channels.iter().map(|(word, channel)| Ident::new(channel.ty(), word.span()));
     let channels = types.clone().map(|channel| quote!(#krate::Channel::#channel));
@@ -57,7 +57,7 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
             const OPTIONS: #krate::RoomOptions = #options;
             const CHANNELS: &'static [#krate::Channel] = &[#(#channels),*];
             const EVENTS: &'static [#krate::Carried<Self>] = &[#(#carried),*];
-            type Key = #key;
+            #key
             type Event = #event;
         }
         #(#[automatically_derived] impl #krate::Via<#krate::room::channel::#types> for #ty {})*

@@ -1,0 +1,7 @@
+#[dialogue::event]
+#[derive(Debug, serde::Serialize)]
+pub struct Message {
+    pub text: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(ephemeral = true)]
+pub struct NewPost {
+    pub title: String,
+}
+
+fn main() {}

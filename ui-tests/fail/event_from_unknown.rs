@@ -1,0 +1,6 @@
+#[dialogue::event(from = sever)]
+pub struct Price {
+    pub cents: u64,
+}
+
+fn main() {}

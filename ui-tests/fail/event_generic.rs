@@ -1,0 +1,6 @@
+#[dialogue::event]
+pub struct Message<T> {
+    pub body: T,
+}
+
+fn main() {}

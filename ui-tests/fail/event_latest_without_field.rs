@@ -1,0 +1,7 @@
+#[dialogue::event(latest)]
+pub struct Price {
+    pub symbol: String,
+    pub cents: u64,
+}
+
+fn main() {}

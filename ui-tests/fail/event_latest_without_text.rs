@@ -1,0 +1,7 @@
+#[dialogue::event(latest = symbols)]
+pub struct Prices {
+    pub symbols: Vec<String>,
+    pub cents: u64,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event]
+pub struct Message<'a> {
+    pub text: &'a str,
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[dialogue::event(name = "")]
+pub struct Message(pub String);
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[dialogue::event(name = "new post")]
+pub struct Message(pub String);
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[dialogue::event]
+fn message() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(name)]
+pub struct NewPost {
+    pub title: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(push(title = "{servce} is down", body = "Look!"))]
+pub struct Alert {
+    pub service: String,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+dialogue::rooms! {
+    chat: [Message] via [websocket];
+    chat_event: [Message] via [websocket];
+}
+
+fn main() {}

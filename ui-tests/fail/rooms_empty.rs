@@ -1,0 +1,3 @@
+dialogue::rooms! {}
+
+fn main() {}
