@@ -1,0 +1,468 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use serde_json::{Value, json, value::to_raw_value};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn config() -> Config {
+    Config {
+        pending: 4,
+        deadline: 30 * SECOND,
+        backoff: (SECOND, 8 * SECOND),
+        opening: 15 * SECOND,
+        idle: 25 * SECOND,
+        patience: 10 * SECOND,
+        eager: false,
+        token: TokenSource::None,
+        seed: 1,
+    }
+}
+
+/// A core with a hand-moved clock, and what it has said.
+struct Bench {
+    core: Core,
+    now: Duration,
+    sent: Vec<Value>,
+    answers: BTreeMap<Ticket, Result<Reply, Error>>,
+    opened: usize,
+    shut: usize,
+    status: Option<Status>,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        Bench {
+            core: Core::new(config),
+            now: Duration::ZERO,
+            sent: vec![],
+            answers: BTreeMap::new(),
+            opened: 0,
+            shut: 0,
+            status: None,
+        }
+    }
+
+    fn online(config: Config) -> Self {
+        let mut bench = Bench::new(config);
+        bench.core.start(bench.now);
+        bench.welcome();
+        bench
+    }
+
+    /// In `chat` at 5, with an inbox of `events`.
+    fn joined(events: usize) -> (Self, Arc<Inbox>) {
+        let mut bench = Bench::online(config());
+        let inbox = bench.join("chat", events, None, 1);
+        bench.reply(
+            json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"id5","resume":"fresh"}),
+        );
+        assert!(matches!(bench.answers.remove(&1), Some(Ok(Reply::Joined(_)))));
+        (bench, inbox)
+    }
+
+    fn join(&mut self, room: &str, events: usize, since: Option<Position>, ticket: Ticket) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::new(events, 1 << 20));
+        let default = BTreeSet::from(["message".to_owned()]);
+        let joining = Joining { room: room.into(), events: None, default, since, inbox: inbox.clone() };
+        self.core.join(self.now, joining, ticket);
+        self.act();
+        inbox
+    }
+
+    fn trigger(&mut self, class: Class, key: &str, ticket: Ticket) {
+        let request = Request::Trigger {
+            room_id: "chat".to_owned(),
+            event: "message",
+            data: to_raw_value(key).unwrap(),
+            key: Some(key.to_owned()),
+            meta: None,
+        };
+        self.core.request(self.now, Some("chat".into()), class, request, ticket);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.core.poll() {
+            match action {
+                Action::Open => self.opened += 1,
+                Action::Shut => self.shut += 1,
+                Action::Transmit(text) => self.sent.push(serde_json::from_str(&text).unwrap()),
+                Action::Ping => self.sent.push(json!("ping")),
+                Action::Resolve(ticket, answer) => assert!(self.answers.insert(ticket, answer).is_none()),
+                Action::Status(status) => self.status = Some(status),
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Value) {
+        self.core.text(self.now, &frame.to_string());
+        self.act();
+    }
+
+    /// Answers what was sent last.
+    fn reply(&mut self, mut frame: Value) {
+        frame["id"] = self.sent.last().unwrap()["id"].clone();
+        self.frame(frame);
+    }
+
+    fn welcome(&mut self) {
+        self.act();
+        self.frame(
+            json!({"type":"connected","clientId":"c","userId":"u","protocol":1,"anonymousToken":"anon"}),
+        );
+    }
+
+    fn lost(&mut self, code: u16) {
+        self.core.lost(self.now, Loss::Closed(Some(code)));
+        self.act();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.core.tick(self.now);
+        self.act();
+    }
+
+    /// To the next attempt, and into it.
+    fn reconnect(&mut self) {
+        self.pass(9 * SECOND);
+        self.welcome();
+    }
+
+    fn event(&mut self, seq: u64) {
+        self.frame(event(seq, &format!("id{seq}")));
+    }
+
+    fn kinds(&self) -> Vec<&str> {
+        self.sent.iter().map(|frame| frame["type"].as_str().unwrap_or("ping")).collect()
+    }
+
+    fn kind(&self, ticket: Ticket) -> Option<ErrorKind> {
+        self.answers.get(&ticket).and_then(|answer| answer.as_ref().err()).map(Error::kind)
+    }
+}
+
+fn event(seq: u64, id: &str) -> Value {
+    json!({"type":"event","roomId":"chat","event":"message","data":seq,"from":"a","timestamp":1,"eventId":id,"seq":seq})
+}
+
+fn typing() -> Value {
+    json!({"type":"event","roomId":"chat","event":"typing","data":true,"from":"a","timestamp":1,"eventId":"x"})
+}
+
+fn take(inbox: &Inbox) -> Option<Result<Option<Item>, Interruption>> {
+    match inbox.poll_take(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(item) => Some(item),
+        Poll::Pending => None,
+    }
+}
+
+fn seqs(inbox: &Inbox) -> Vec<u64> {
+    std::iter::from_fn(|| match take(inbox)? {
+        Ok(Some(Item::Event(arrival))) => arrival.seq,
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_room_is_joined_again_from_the_last_event_that_came() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.event(6);
+    bench.lost(1006);
+    bench.reconnect();
+    let join = bench.sent.last().unwrap();
+    assert_eq!(join["since"], json!({"epoch":"e","seq":6,"eventId":"id6"}));
+    bench.reply(
+        json!({"type":"joined","roomId":"chat","epoch":"e","seq":7,"eventId":"id7","resume":"complete"}),
+    );
+    bench.event(6);
+    bench.event(7);
+    assert_eq!(seqs(&inbox), [6]);
+    assert_eq!(seqs(&inbox), [7]);
+    assert_eq!(inbox.position().seq, 7);
+}
+
+#[test]
+fn a_lost_resume_comes_in_its_place_among_the_events() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.event(6);
+    bench.lost(1006);
+    bench.reconnect();
+    bench.reply(json!({"type":"joined","roomId":"chat","epoch":"f","seq":2,"eventId":"b2","resume":"lost"}));
+    bench.event(3);
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
+    let Some(Ok(Some(Item::Lost(lost)))) = take(&inbox) else { panic!("no loss") };
+    assert_eq!((lost.since.seq, lost.head.seq, lost.head.epoch.as_str()), (6, 2, "f"));
+    assert_eq!(seqs(&inbox), [3]);
+}
+
+#[test]
+fn complete_in_another_epoch_is_a_loss() {
+    let mut bench = Bench::online(config());
+    let since = Position { epoch: "old".to_owned(), seq: 3, event_id: String::new() };
+    let inbox = bench.join("chat", 10, Some(since), 1);
+    bench.reply(
+        json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"i","resume":"complete"}),
+    );
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Lost(_))))));
+}
+
+#[test]
+fn a_number_that_was_another_events_makes_the_room_ask() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.event(6);
+    bench.event(6);
+    assert_eq!(bench.kinds(), ["join"]);
+    bench.frame(event(6, "other"));
+    assert_eq!(bench.kinds(), ["join", "join"]);
+    assert_eq!(bench.sent[1]["since"]["eventId"], "id6");
+    assert_eq!(seqs(&inbox), [6]);
+}
+
+#[test]
+fn a_full_inbox_asks_again_when_there_is_room() {
+    let (mut bench, inbox) = Bench::joined(2);
+    for seq in 6..10 {
+        bench.event(seq);
+    }
+    bench.core.sweep(bench.now);
+    assert_eq!(bench.kinds(), ["join"]);
+    assert_eq!(seqs(&inbox), [6, 7]);
+    bench.core.sweep(bench.now);
+    bench.act();
+    assert_eq!(bench.sent[1]["since"]["seq"], 7);
+    bench.event(10);
+    bench.reply(
+        json!({"type":"joined","roomId":"chat","epoch":"e","seq":10,"eventId":"id10","resume":"complete"}),
+    );
+    bench.event(8);
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Rejoined(_))))));
+    assert_eq!(seqs(&inbox), [8]);
+}
+
+#[test]
+fn ephemeral_events_that_do_not_fit_are_counted() {
+    let (mut bench, inbox) = Bench::joined(1);
+    bench.event(6);
+    bench.frame(typing());
+    bench.frame(json!({"type":"skipped","roomId":"chat","count":3}));
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Skipped(4))))));
+    assert_eq!(seqs(&inbox), [6]);
+    assert!(!inbox.overflowed());
+}
+
+#[test]
+fn a_send_without_an_answer_is_sent_again_with_its_key_and_answered_once() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.trigger(Class::Durable, "k", 2);
+    let first = bench.sent.last().unwrap().clone();
+    bench.lost(1006);
+    bench.reconnect();
+    bench.reply(
+        json!({"type":"joined","roomId":"chat","epoch":"e","seq":6,"eventId":"i","resume":"complete"}),
+    );
+    assert_eq!(bench.sent.last().unwrap(), &first);
+    let ok = json!({"type":"ok","seq":6,"eventId":"i","timestamp":1,"duplicate":true});
+    bench.reply(ok.clone());
+    assert!(matches!(&bench.answers[&2], Ok(Reply::Accepted(accepted)) if accepted.duplicate));
+    bench.reply(ok);
+}
+
+#[test]
+fn the_offline_queue_is_bounded_and_holds_no_ephemeral_event() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.lost(1006);
+    for ticket in 2..7 {
+        bench.trigger(Class::Durable, "k", ticket);
+    }
+    bench.trigger(Class::Ephemeral, "t", 7);
+    assert_eq!(bench.kind(6), Some(ErrorKind::QueueFull));
+    assert_eq!(bench.kind(7), Some(ErrorKind::Offline));
+    assert_eq!(bench.answers.len(), 2);
+}
+
+#[test]
+fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.lost(1006);
+    bench.trigger(Class::Durable, "a", 2);
+    bench.pass(10 * SECOND);
+    bench.trigger(Class::Durable, "b", 3);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.kind(2), bench.kind(3)), (Some(ErrorKind::Deadline), None));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.kind(3), Some(ErrorKind::Deadline));
+}
+
+#[test]
+fn a_limited_send_waits_and_holds_those_behind_it() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.trigger(Class::Durable, "a", 2);
+    bench.reply(json!({"type":"error","code":"RATE_LIMITED","message":"slow down","retryAfterMs":500}));
+    bench.trigger(Class::Durable, "b", 3);
+    assert_eq!(bench.kinds(), ["join", "trigger"]);
+    bench.pass(2 * SECOND);
+    let keys: Vec<_> = bench.sent.iter().filter_map(|frame| frame["key"].as_str()).collect();
+    assert_eq!(keys, ["a", "a", "b"]);
+}
+
+#[test]
+fn a_refusal_is_the_answer() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.trigger(Class::Durable, "a", 2);
+    bench.reply(json!({"type":"error","code":"BLOCKED","message":"no spam"}));
+    let Some(Err(error)) = bench.answers.get(&2) else { panic!("not refused") };
+    assert_eq!(error.code(), Some(Code::Blocked));
+    assert_eq!(error.to_string(), "the server refused: no spam");
+}
+
+#[test]
+fn a_frame_over_the_limit_is_not_sent_again() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.trigger(Class::Durable, "a", 2);
+    bench.trigger(Class::Durable, "a larger one", 3);
+    bench.lost(1009);
+    assert!(matches!(&bench.answers[&3], Err(error) if error.code() == Some(Code::TooLarge)));
+    assert!(!bench.answers.contains_key(&2));
+}
+
+#[test]
+fn a_draining_server_is_left_when_it_says() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.frame(json!({"type":"reconnect","afterMs":700}));
+    bench.lost(1012);
+    assert_eq!(bench.core.timeout(), Some(Duration::from_millis(700)));
+    let (mut bench, _inbox) = Bench::joined(10);
+    bench.frame(json!({"type":"reconnect","afterMs":700}));
+    bench.pass(Duration::from_millis(700));
+    assert_eq!((bench.shut, bench.opened), (1, 2));
+}
+
+#[test]
+fn a_removed_client_stops_and_says_so_everywhere() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.trigger(Class::Durable, "a", 2);
+    bench.lost(4403);
+    assert_eq!(bench.kind(2), Some(ErrorKind::Removed));
+    assert!(matches!(take(&inbox), Some(Err(Interruption::Ended(_)))));
+    assert!(matches!(take(&inbox), Some(Ok(None))));
+    assert!(matches!(bench.status, Some(Status::Stopped(_))));
+    assert_eq!(bench.core.timeout(), None);
+}
+
+#[test]
+fn tokens_are_asked_for_again_a_few_times() {
+    let mut bench = Bench::online(Config { token: TokenSource::Renewable, ..config() });
+    for _ in 0..2 {
+        bench.lost(4401);
+        assert!(matches!(bench.status, Some(Status::Offline)));
+        bench.pass(60 * SECOND);
+    }
+    bench.lost(4401);
+    assert!(
+        matches!(&bench.status, Some(Status::Stopped(error)) if error.kind() == ErrorKind::Unauthenticated)
+    );
+}
+
+#[test]
+fn an_anonymous_token_that_is_no_longer_good_is_dropped() {
+    let mut bench = Bench::online(config());
+    assert_eq!(bench.core.anonymous_token().as_deref(), Some("anon"));
+    bench.lost(1006);
+    bench.pass(60 * SECOND);
+    bench.core.lost(bench.now, Loss::Answered { status: 401, refusal: None });
+    bench.act();
+    assert!(bench.core.anonymous_token().is_none());
+    assert!(matches!(bench.status, Some(Status::Offline)));
+}
+
+#[test]
+fn a_silent_server_is_pinged_then_left() {
+    let mut bench = Bench::online(config());
+    bench.pass(25 * SECOND);
+    assert_eq!(bench.sent, [json!("ping")]);
+    bench.core.heard(bench.now);
+    bench.pass(25 * SECOND);
+    bench.pass(10 * SECOND);
+    assert_eq!((bench.sent.len(), bench.shut), (2, 1));
+}
+
+#[test]
+fn only_the_first_attempt_of_an_eager_client_decides() {
+    let mut bench = Bench::new(Config { eager: true, ..config() });
+    bench.core.start(bench.now);
+    bench.lost(1006);
+    assert!(matches!(&bench.status, Some(Status::Stopped(error)) if error.kind() == ErrorKind::Connect));
+}
+
+#[test]
+fn a_full_room_is_tried_again_by_who_was_in_it() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.lost(1006);
+    bench.reconnect();
+    let full = json!({"type":"error","code":"ROOM_FULL","message":"full"});
+    bench.reply(full.clone());
+    bench.pass(9 * SECOND);
+    assert_eq!(bench.kinds(), ["join", "join", "join"]);
+    bench.pass(25 * SECOND);
+    bench.core.heard(bench.now);
+    let join = bench.sent.iter().rfind(|frame| frame["type"] == "join").unwrap()["id"].clone();
+    let mut full = full;
+    full["id"] = join;
+    bench.frame(full);
+    assert!(matches!(take(&inbox), Some(Err(Interruption::Ended(_)))));
+}
+
+#[test]
+fn a_dropped_reader_leaves() {
+    let (mut bench, inbox) = Bench::joined(10);
+    inbox.abandon();
+    bench.core.sweep(bench.now);
+    bench.act();
+    assert_eq!(bench.kinds(), ["join", "leave"]);
+    bench.join("chat", 1, None, 9);
+    assert_eq!(bench.kinds(), ["join", "leave", "join"]);
+}
+
+#[test]
+fn subscriptions_are_kept_over_reconnects() {
+    let (mut bench, _inbox) = Bench::joined(10);
+    let events = vec!["typing".to_owned()];
+    let request = Request::Subscribe { room_id: "chat".to_owned(), events };
+    bench.core.request(bench.now, Some("chat".into()), Class::Idempotent, request, 2);
+    bench.act();
+    bench.reply(json!({"type":"ok"}));
+    bench.lost(1006);
+    bench.reconnect();
+    assert_eq!(bench.sent.last().unwrap()["events"], json!(["message", "typing"]));
+}
+
+#[test]
+fn a_sync_comes_before_live_events_and_ends_at_the_head() {
+    let (mut bench, inbox) = Bench::joined(10);
+    bench.frame(
+        json!({"type":"history","roomId":"chat","events":[event(3, "id3"), event(4, "id4")],"more":true}),
+    );
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::History(..))))));
+    assert_eq!(inbox.position().seq, 3);
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::History(..))))));
+    assert_eq!(inbox.position().seq, 5);
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_over() {
+    let (mut bench, inbox) = Bench::joined(10);
+    for text in
+        ["", "[]", "{}", r#"{"type":"event"}"#, r#"{"type":"ok","id":"x"}"#, r#"{"type":"new","id":9}"#]
+    {
+        bench.core.text(bench.now, text);
+    }
+    bench.event(6);
+    assert_eq!(seqs(&inbox), [6]);
+}

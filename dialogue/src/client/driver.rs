@@ -1,0 +1,240 @@
+//! The task behind a client: it owns the socket, and does what the core says.
+
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    core::{Action, Class, Config, Core, Joining, Loss, Reply, Ticket},
+    endpoint::Endpoint,
+    error::Error,
+    frame::Request,
+    status::Status,
+    stream::StreamRoom,
+    transport::websocket::{Event, Socket},
+};
+
+/// Frames that nobody waits for are dropped while so many wait to be written.
+const CASTS: usize = 256;
+/// The streams get so long to end with their client.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a handle asks of the driver.
+pub(crate) enum Command {
+    /// Open the connection, though nothing needs it yet.
+    Start,
+    Join(Joining, oneshot::Sender<Result<Reply, Error>>),
+    Stream(Box<StreamRoom>),
+    Leave(Arc<str>, Answer),
+    Request {
+        room: Option<Arc<str>>,
+        class: Class,
+        request: Request,
+        answer: Answer,
+    },
+    Cast {
+        room: Arc<str>,
+        request: Request,
+    },
+    Close,
+}
+
+/// Whoever waits for an answer, and the place that it holds in the queue.
+pub(crate) struct Answer {
+    pub(crate) to: oneshot::Sender<Result<Reply, Error>>,
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
+}
+
+pub(crate) struct Driver {
+    core: Core,
+    born: Instant,
+    endpoint: Arc<Endpoint>,
+    commands: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    status: watch::Sender<Status>,
+    waiting: HashMap<Ticket, Answer>,
+    next_ticket: Ticket,
+    link: Link,
+    /// A stream's task ends when the status is `Stopped`, or its reader is gone.
+    streams: JoinSet<()>,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Socket, Loss>> + Send>>;
+
+enum Link {
+    None,
+    Opening(Opening),
+    Open(Box<Socket>),
+}
+
+enum Happened {
+    Opened(Box<Socket>),
+    Socket(Event),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: Config,
+        endpoint: Arc<Endpoint>,
+        commands: mpsc::Receiver<Command>,
+        wake: Arc<Notify>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Driver {
+            core: Core::new(config),
+            born: Instant::now(),
+            endpoint,
+            commands,
+            wake,
+            status,
+            waiting: HashMap::new(),
+            next_ticket: 0,
+            link: Link::None,
+            streams: JoinSet::new(),
+        }
+    }
+
+    /// Runs until the last handle is dropped, the client is closed, or there is no use in going on.
+    pub(crate) async fn run(mut self) {
+        while self.act().await {
+            let timeout = self.core.timeout().map(|at| self.born + at);
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => self.core.close(),
+                },
+                () = self.wake.notified() => self.core.sweep(self.now()),
+                happened = self.link.next() => self.happened(happened),
+                () = at(timeout) => self.core.tick(self.now()),
+                Some(_) = self.streams.join_next() => {}
+            }
+        }
+        // Dropped answers tell whoever still waits that the client has stopped.
+        self.commands.close();
+        let farewell = async { while self.streams.join_next().await.is_some() {} };
+        let _ended = timeout(FAREWELL, farewell).await;
+    }
+
+    /// Does what the core wants done; false once it wants nothing more.
+    async fn act(&mut self) -> bool {
+        let mut stopped = false;
+        while let Some(action) = self.core.poll() {
+            match action {
+                Action::Open => {
+                    let endpoint = self.endpoint.clone();
+                    endpoint.anonymous(self.core.anonymous_token());
+                    self.link = Link::Opening(Box::pin(async move {
+                        let headers = endpoint.headers().await.map_err(Loss::Failed)?;
+                        Socket::open(&endpoint.address, headers).await
+                    }));
+                }
+                Action::Shut => {
+                    if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
+                        socket.close().await;
+                    }
+                }
+                Action::Transmit(text) => {
+                    if let Link::Open(socket) = &mut self.link {
+                        socket.queue(text);
+                    }
+                }
+                Action::Ping => {
+                    if let Link::Open(socket) = &mut self.link {
+                        socket.ping();
+                    }
+                }
+                Action::Resolve(ticket, answer) => {
+                    if let Some(Answer { to, slot }) = self.waiting.remove(&ticket) {
+                        drop(slot);
+                        // Whoever asked may have gone away.
+                        let _heard = to.send(answer);
+                    }
+                }
+                Action::Status(status) => {
+                    stopped = matches!(status, Status::Stopped(_));
+                    self.endpoint.anonymous(self.core.anonymous_token());
+                    self.status.send_replace(status);
+                }
+            }
+        }
+        !stopped
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Start => self.core.start(now),
+            Command::Join(joining, to) => {
+                let ticket = self.ticket(Answer { to, slot: None });
+                self.core.join(now, joining, ticket);
+            }
+            Command::Stream(room) => {
+                self.streams.spawn(room.run(self.status.subscribe()));
+            }
+            Command::Leave(room, answer) => {
+                let ticket = self.ticket(answer);
+                self.core.leave(now, &room, Some(ticket));
+            }
+            Command::Request { room, class, request, answer } => {
+                let ticket = self.ticket(answer);
+                self.core.request(now, room, class, request, ticket);
+            }
+            Command::Cast { room, request } => {
+                if matches!(&self.link, Link::Open(socket) if socket.queued() < CASTS) {
+                    self.core.cast(&room, &request);
+                }
+            }
+            Command::Close => self.core.close(),
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        let now = self.now();
+        match happened {
+            Happened::Opened(socket) => self.link = Link::Open(socket),
+            Happened::Socket(Event::Text(text)) => self.core.text(now, &text),
+            Happened::Socket(Event::Alive) => self.core.heard(now),
+            Happened::Socket(Event::Lost(loss)) => {
+                self.link = Link::None;
+                self.core.lost(now, loss);
+            }
+        }
+    }
+
+    fn ticket(&mut self, answer: Answer) -> Ticket {
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.waiting.insert(self.next_ticket, answer);
+        self.next_ticket
+    }
+
+    fn now(&self) -> Duration {
+        self.born.elapsed()
+    }
+}
+
+impl Link {
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    async fn next(&mut self) -> Happened {
+        match self {
+            Link::None => std::future::pending().await,
+            Link::Opening(opening) => match opening.await {
+                Ok(socket) => Happened::Opened(Box::new(socket)),
+                Err(loss) => Happened::Socket(Event::Lost(loss)),
+            },
+            Link::Open(socket) => Happened::Socket(socket.next().await),
+        }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,103 @@
+//! Where to connect, and as whom.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use http::HeaderMap;
+
+use super::{
+    core::TokenSource,
+    error::{Error, ErrorKind},
+    transport::{self, Address},
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Asked = Pin<Box<dyn Future<Output = Result<String, Failure>> + Send>>;
+
+/// What every connection of a client needs.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: Address,
+    headers: HeaderMap,
+    token: Token,
+    /// The token that keeps an anonymous user the same.
+    anonymous: Mutex<Option<Arc<str>>>,
+}
+
+/// Where a client's token comes from.
+pub(crate) enum Token {
+    None,
+    Fixed(Mutex<String>),
+    Asked(Box<dyn Fn() -> Asked + Send + Sync>),
+}
+
+impl Token {
+    pub(crate) fn asked<F, T, E>(ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<String>,
+        E: Into<Failure>,
+    {
+        Token::Asked(Box::new(move || {
+            let asked = ask();
+            Box::pin(async move { asked.await.map(Into::into).map_err(Into::into) })
+        }))
+    }
+
+    pub(crate) fn source(&self) -> TokenSource {
+        match self {
+            Token::None => TokenSource::None,
+            Token::Fixed(_) => TokenSource::Fixed,
+            Token::Asked(_) => TokenSource::Renewable,
+        }
+    }
+}
+
+/// Never shows the token.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source().fmt(f)
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: Address, headers: HeaderMap, token: Token) -> Self {
+        Endpoint { address, headers, token, anonymous: Mutex::default() }
+    }
+
+    pub(crate) fn source(&self) -> TokenSource {
+        self.token.source()
+    }
+
+    /// The headers of the next request; asks for a token where it has to.
+    pub(crate) async fn headers(&self) -> Result<HeaderMap, Error> {
+        let token =
+            match &self.token {
+                Token::None => lock(&self.anonymous).as_deref().map(str::to_owned),
+                Token::Fixed(token) => Some(lock(token).clone()),
+                Token::Asked(ask) => Some(ask().await.map_err(|error| {
+                    Error::caused(ErrorKind::Connect, "get a token to connect with", error)
+                })?),
+            };
+        transport::headers(&self.headers, token.as_deref())
+    }
+
+    /// A fixed token was replaced.
+    pub(crate) fn replace(&self, token: &str) {
+        if let Token::Fixed(fixed) = &self.token {
+            token.clone_into(&mut lock(fixed));
+        }
+    }
+
+    pub(crate) fn anonymous(&self, token: Option<Arc<str>>) {
+        *lock(&self.anonymous) = token;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,281 @@
+//! The frames as the client writes and reads them.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::wire::{Code, Detail, Position, Refusal};
+
+/// What a client asks. It stays as it is over reconnects; only the id is given when it is written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Request {
+    Auth {
+        token: String,
+    },
+    Join {
+        room_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        events: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        since: Option<Position>,
+    },
+    Leave {
+        room_id: String,
+    },
+    Subscribe {
+        room_id: String,
+        events: Vec<String>,
+    },
+    Unsubscribe {
+        room_id: String,
+        events: Vec<String>,
+    },
+    Trigger {
+        room_id: String,
+        event: &'static str,
+        data: Box<RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        meta: Option<serde_json::Value>,
+    },
+    GetHistory {
+        room_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        event: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        before: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
+    Members {
+        room_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+    },
+    CreateRoom {
+        room_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_size: Option<u32>,
+    },
+    DeleteRoom {
+        room_id: String,
+    },
+}
+
+impl Request {
+    /// The frame's text; without `id` the server leaves the `ok` out.
+    pub(crate) fn text(&self, id: Option<u64>) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Frame<'a> {
+            #[serde(flatten)]
+            request: &'a Request,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            id: Option<u64>,
+        }
+        serde_json::to_string(&Frame { request: self, id })
+    }
+}
+
+/// What every frame of the server begins to be read as.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(default)]
+    id: Option<serde_json::Value>,
+}
+
+impl Head<'_> {
+    /// The id of the request that it answers; a client of ours only uses numbers.
+    pub(crate) fn id(&self) -> Option<u64> {
+        self.id.as_ref().and_then(serde_json::Value::as_u64)
+    }
+}
+
+/// `connected`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Connected {
+    pub(crate) client_id: String,
+    pub(crate) user_id: String,
+    #[serde(default)]
+    pub(crate) schema: Option<String>,
+    #[serde(default)]
+    pub(crate) anonymous_token: Option<String>,
+}
+
+/// `joined`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JoinedFrame {
+    pub(crate) room_id: String,
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(flatten)]
+    pub(crate) head: Position,
+    pub(crate) resume: ResumeWord,
+    #[serde(default)]
+    pub(crate) replay: u64,
+    #[serde(default)]
+    pub(crate) members: u64,
+}
+
+/// The three outcomes, as they stand in `joined`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ResumeWord {
+    Fresh,
+    Complete,
+    Lost,
+}
+
+/// `event`, its payload unread: only the room's type knows how.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Arrival {
+    pub(crate) room_id: String,
+    pub(crate) event: String,
+    pub(crate) data: Box<RawValue>,
+    pub(crate) from: String,
+    pub(crate) timestamp: u64,
+    pub(crate) event_id: String,
+    #[serde(default)]
+    pub(crate) seq: Option<u64>,
+    #[serde(default)]
+    pub(crate) server: bool,
+    #[serde(default)]
+    pub(crate) meta: Option<serde_json::Value>,
+}
+
+impl Arrival {
+    /// What it weighs in an inbox, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.get().len() + self.event_id.len() + self.from.len() + 128
+    }
+}
+
+/// `history`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HistoryFrame {
+    pub(crate) room_id: String,
+    pub(crate) events: Vec<Arrival>,
+    #[serde(default)]
+    pub(crate) more: bool,
+}
+
+/// `members`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MembersFrame {
+    pub(crate) members: Vec<MemberRow>,
+    #[serde(default)]
+    pub(crate) size: u64,
+    #[serde(default)]
+    pub(crate) more: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemberRow {
+    pub(crate) user_id: String,
+    #[serde(default)]
+    pub(crate) connections: u64,
+}
+
+/// `presence`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PresenceFrame {
+    pub(crate) room_id: String,
+    pub(crate) user_id: String,
+    pub(crate) change: ChangeWord,
+    #[serde(default)]
+    pub(crate) size: u64,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ChangeWord {
+    Joined,
+    Left,
+}
+
+/// `skipped`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SkippedFrame {
+    pub(crate) room_id: String,
+    pub(crate) count: u64,
+}
+
+/// `left`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LeftFrame {
+    pub(crate) room_id: String,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
+/// `reconnect`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReconnectFrame {
+    pub(crate) after_ms: u64,
+}
+
+/// `error`, over HTTP the body of an answer too.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErrorFrame {
+    pub(crate) code: Code,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    retry_after_ms: Option<u64>,
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+impl From<ErrorFrame> for Refusal {
+    fn from(frame: ErrorFrame) -> Self {
+        let mut refusal = Refusal::new(frame.code, frame.message);
+        refusal.retry_after = frame.retry_after_ms.map(Duration::from_millis);
+        refusal.details = frame.details;
+        refusal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_as_the_protocol_writes_it() {
+        let data = RawValue::from_string(r#"{"text":"hi"}"#.to_owned()).unwrap();
+        let key = Some("k".to_owned());
+        let request =
+            Request::Trigger { room_id: "chat".to_owned(), event: "message", data, key, meta: None };
+        assert_eq!(
+            request.text(Some(4)).unwrap(),
+            r#"{"type":"trigger","roomId":"chat","event":"message","data":{"text":"hi"},"key":"k","id":4}"#
+        );
+    }
+
+    #[test]
+    fn a_joined_frame_gives_the_head() {
+        let text = r#"{"type":"joined","id":1,"roomId":"chat","name":"Chat","epoch":"k","seq":57,"eventId":"e","resume":"complete","replay":16,"members":3}"#;
+        let joined: JoinedFrame = serde_json::from_str(text).unwrap();
+        assert_eq!(joined.head, Position { epoch: "k".to_owned(), seq: 57, event_id: "e".to_owned() });
+        assert_eq!(joined.resume, ResumeWord::Complete);
+    }
+}

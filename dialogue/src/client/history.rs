@@ -1,0 +1,167 @@
+//! What a room keeps of earlier events.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    Client,
+    core::{Class, Reply, refused_handshake},
+    error::{Error, ErrorKind},
+    frame::{Arrival, HistoryFrame, Request},
+    room::{Route, read},
+    transport::{encode, http::get},
+};
+use crate::{
+    delivery::Delivery,
+    room::{EventOf, Room},
+};
+
+/// Asks for a page of a room's history, newest first; await it.
+///
+/// ```no_run
+/// # use dialogue::{Room, client::{Error, RoomClient}};
+/// # async fn run<R: Room>(chat: RoomClient<R>) -> Result<(), Error> {
+/// let mut page = chat.history().limit(100).await?;
+/// while let Some(before) = page.older() {
+///     // … `page.events` …
+///     page = chat.history().limit(100).before(before).await?;
+/// }
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing happens until it is awaited"]
+pub struct History<'a, R> {
+    client: &'a Client,
+    room: &'a Arc<str>,
+    route: Route,
+    event: Option<&'static str>,
+    before: Option<u64>,
+    limit: Option<u32>,
+    marker: PhantomData<fn() -> R>,
+}
+
+impl<'a, R: Room> History<'a, R> {
+    pub(crate) fn new(client: &'a Client, room: &'a Arc<str>, route: Route) -> Self {
+        History { client, room, route, event: None, before: None, limit: None, marker: PhantomData }
+    }
+
+    /// Only events `E`.
+    pub fn only<E: EventOf<R>>(mut self) -> Self {
+        self.event = Some(E::NAME);
+        self
+    }
+
+    /// Only events before this number.
+    pub fn before(mut self, seq: u64) -> Self {
+        self.before = Some(seq);
+        self
+    }
+
+    /// At most so many, 1 to 200: 50 unless said.
+    pub fn limit(mut self, events: u32) -> Self {
+        self.limit = Some(events);
+        self
+    }
+
+    async fn page(self) -> Result<Page<R>, Error> {
+        let (events, more) = match self.route {
+            Route::Socket => self.by_socket().await?,
+            Route::Stream => timeout(self.client.deadline(), self.by_http()).await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Deadline, "the server did not answer in time"))
+            })?,
+        };
+        let oldest = events.iter().filter_map(|arrival| arrival.seq).min();
+        let mut page = Page { events: Vec::with_capacity(events.len()), more, unknown: 0, oldest };
+        for arrival in events {
+            match read::<R>(arrival)? {
+                Some(delivery) => page.events.push(delivery),
+                None => page.unknown += 1,
+            }
+        }
+        Ok(page)
+    }
+
+    async fn by_socket(&self) -> Result<(Vec<Arrival>, bool), Error> {
+        let request = Request::GetHistory {
+            room_id: self.room.to_string(),
+            event: self.event,
+            before: self.before,
+            limit: self.limit,
+        };
+        match self.client.ask(Some(self.room.clone()), Class::Idempotent, request).await? {
+            Reply::History { events, more } => Ok((events, more)),
+            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+        }
+    }
+
+    async fn by_http(&self) -> Result<(Vec<Arrival>, bool), Error> {
+        let mut target = format!("/rooms/{}/history?", encode(self.room));
+        let before = self.before.map(|seq| format!("before={seq}&"));
+        let limit = self.limit.map(|limit| format!("limit={limit}&"));
+        let event = self.event.map(|event| format!("event={}", encode(event)));
+        target.extend([before, limit, event].into_iter().flatten());
+        let endpoint = &self.client.shared.endpoint;
+        let answer = get(&endpoint.address, &target, endpoint.headers().await?).await?;
+        if !answer.status.is_success() {
+            let status = answer.status.as_u16();
+            return Err(refused_handshake(status, answer.refusal().await));
+        }
+        let frame: HistoryFrame = serde_json::from_slice(&answer.body().await?)
+            .map_err(|error| Error::caused(ErrorKind::Decode, "read the history", error))?;
+        Ok((frame.events, frame.more))
+    }
+}
+
+impl<'a, R: Room> IntoFuture for History<'a, R> {
+    type Output = Result<Page<R>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.page())
+    }
+}
+
+impl<R> fmt::Debug for History<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History")
+            .field("room", &self.room)
+            .field("event", &self.event)
+            .field("before", &self.before)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A page of a room's history.
+#[non_exhaustive]
+pub struct Page<R: Room> {
+    /// The events, newest first.
+    pub events: Vec<Delivery<R::Event>>,
+    /// Whether the room keeps older ones.
+    pub more: bool,
+    /// How many events of the page were passed over because this program declares none of their name.
+    pub unknown: u64,
+    oldest: Option<u64>,
+}
+
+impl<R: Room> Page<R> {
+    /// What to show to [`History::before`] for the page of older events; `None` where there are none.
+    pub fn older(&self) -> Option<u64> {
+        self.oldest.filter(|_| self.more)
+    }
+}
+
+impl<R: Room> fmt::Debug for Page<R>
+where
+    R::Event: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("events", &self.events).field("more", &self.more).finish_non_exhaustive()
+    }
+}

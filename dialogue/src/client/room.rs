@@ -1,0 +1,400 @@
+//! A joined room.
+
+use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc};
+
+use super::{
+    Client,
+    core::{Class, Item, Reply, offline, queue_full},
+    driver::{Answer, Command},
+    error::{Error, ErrorKind},
+    frame::{Arrival, Request},
+    history::History,
+    incoming::{Incoming, Interruption, Joined},
+    join::Reader,
+    status::Status,
+};
+use crate::{
+    delivery::Delivery,
+    event::{ClientEvent, DeliveryClass},
+    room::{EventOf, Room, TwoWay, Via, channel},
+    wire::{Accepted, Position},
+};
+
+/// A client's end of a joined room: it reads the room's events in order, and sends into it.
+///
+/// Dropping it leaves the room. While it is there, it comes back from every lost connection and reads on where it was.
+pub struct RoomClient<R: Room> {
+    sender: RoomSender<R>,
+    route: Route,
+    reader: Reader,
+    joined: Joined,
+    unknown: u64,
+}
+
+/// How a room's events come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    Socket,
+    Stream,
+}
+
+impl<R: Room> RoomClient<R> {
+    pub(crate) fn new(client: Client, room: Arc<str>, route: Route, reader: Reader, joined: Joined) -> Self {
+        let sender = RoomSender { client, room, marker: PhantomData };
+        RoomClient { sender, route, reader, joined, unknown: 0 }
+    }
+
+    /// The room's id: its name, or for a keyed room `name:key`.
+    pub fn id(&self) -> &str {
+        &self.sender.room
+    }
+
+    /// How the first join went.
+    pub fn joined(&self) -> &Joined {
+        &self.joined
+    }
+
+    /// The next event; `None` after [`Client::close`], or after an interruption that ends the room.
+    ///
+    /// Everything that breaks the sequence is an error, so that a loop can't overlook it: with `?` a lost resume ends the
+    /// loop, with a `match` the application loads its state anew and goes on, for `next` may be called again.
+    ///
+    /// ```no_run
+    /// # use dialogue::{Room, client::{Interruption, RoomClient}};
+    /// # async fn run<R: Room>(mut chat: RoomClient<R>) -> Result<(), Interruption> {
+    /// loop {
+    ///     match chat.next().await {
+    ///         Ok(Some(delivery)) => { /* … */ }
+    ///         Ok(None) => break,
+    ///         Err(Interruption::Lost(_)) => { /* what was drawn from earlier events is stale: load it anew */ }
+    ///         Err(other) => return Err(other),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Interruption`] says which of them are final.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: an event that was not returned is returned next time.
+    pub async fn next(&mut self) -> Result<Option<Delivery<R::Event>>, Interruption> {
+        loop {
+            match self.incoming().await? {
+                Some(Incoming::Event(delivery) | Incoming::History(delivery)) => return Ok(Some(delivery)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next event or notice: like [`next`](RoomClient::next), but presence, skipped events and returns are told too.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](RoomClient::next).
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn incoming(&mut self) -> Result<Option<Incoming<R>>, Interruption> {
+        loop {
+            let item = poll_fn(|cx| self.reader.inbox.poll_take(cx)).await?;
+            if self.reader.inbox.wants_more() {
+                self.reader.wake.notify_one();
+            }
+            let incoming = match item {
+                None => return Ok(None),
+                Some(Item::Lost(lost)) => return Err(Interruption::Lost(lost)),
+                Some(Item::Rejoined(joined)) => Incoming::Rejoined(joined),
+                Some(Item::Presence(presence)) => Incoming::Presence(presence),
+                Some(Item::Skipped(count)) => Incoming::Skipped(count),
+                Some(Item::Event(arrival)) => match self.read(arrival)? {
+                    Some(delivery) => Incoming::Event(delivery),
+                    None => continue,
+                },
+                Some(Item::History(arrival, _)) => match self.read(arrival)? {
+                    Some(delivery) => Incoming::History(delivery),
+                    None => continue,
+                },
+            };
+            return Ok(Some(incoming));
+        }
+    }
+
+    /// The position after the last event that was taken: keep it where the application keeps what it made of the events,
+    /// and show it to [`JoinRoom::since`](super::JoinRoom::since) in its next life.
+    pub fn position(&self) -> Position {
+        self.reader.inbox.position()
+    }
+
+    /// How many events were passed over because this program declares none of their name, as a newer server's.
+    pub fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    /// What the room keeps of earlier events.
+    pub fn history(&self) -> History<'_, R> {
+        History::new(&self.sender.client, &self.sender.room, self.route)
+    }
+
+    /// A handle that sends into the room from another task. It does not keep the room joined.
+    pub fn sender(&self) -> RoomSender<R> {
+        self.sender.clone()
+    }
+
+    /// Leaves the room, and waits until the server has let go.
+    ///
+    /// # Errors
+    ///
+    /// When the client has stopped: the room is left all the same.
+    pub async fn leave(self) -> Result<(), Error> {
+        if self.route == Route::Stream {
+            return Ok(());
+        }
+        let (to, answer) = tokio::sync::oneshot::channel();
+        let client = &self.sender.client;
+        client.order(Command::Leave(self.sender.room.clone(), Answer { to, slot: None })).await?;
+        answer.await.unwrap_or_else(|_| Err(client.gone())).map(drop)
+    }
+
+    /// The first `limit` users in the room, at most 1,000, in the order of their ids, from the one after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] as the server says.
+    pub async fn members(&self, limit: u32, after: Option<&str>) -> Result<Members, Error>
+    where
+        R: Via<channel::WebSocket>,
+    {
+        let after = after.map(str::to_owned);
+        match self.ask(Request::Members { room_id: self.room_id(), limit: Some(limit), after }).await? {
+            Reply::Members(frame) => Ok(Members::from(frame)),
+            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+        }
+    }
+
+    /// Wants event `E` too, from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`members`](RoomClient::members).
+    pub async fn subscribe<E: EventOf<R>>(&self) -> Result<(), Error>
+    where
+        R: Via<channel::WebSocket>,
+    {
+        let events = vec![E::NAME.to_owned()];
+        self.ask(Request::Subscribe { room_id: self.room_id(), events }).await.map(drop)
+    }
+
+    /// Does not want event `E` any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`members`](RoomClient::members).
+    pub async fn unsubscribe<E: EventOf<R>>(&self) -> Result<(), Error>
+    where
+        R: Via<channel::WebSocket>,
+    {
+        let events = vec![E::NAME.to_owned()];
+        self.ask(Request::Unsubscribe { room_id: self.room_id(), events }).await.map(drop)
+    }
+
+    /// Sends an event, as [`RoomSender::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RoomSender::send`].
+    pub async fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<Accepted, Error>
+    where
+        R: TwoWay,
+    {
+        self.sender.send(event).await
+    }
+
+    /// Sends an ephemeral event and forgets it, as [`RoomSender::try_send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RoomSender::try_send`].
+    pub fn try_send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<(), Error>
+    where
+        R: TwoWay,
+    {
+        self.sender.try_send(event)
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, Error> {
+        self.sender.client.ask(Some(self.sender.room.clone()), Class::Idempotent, request).await
+    }
+
+    fn room_id(&self) -> String {
+        self.sender.room.to_string()
+    }
+
+    fn read(&mut self, arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Interruption> {
+        let (event, seq) = (arrival.event.clone(), arrival.seq);
+        let read = read::<R>(arrival).map_err(|error| Interruption::Unreadable { event, seq, error })?;
+        if read.is_none() {
+            self.unknown = self.unknown.saturating_add(1);
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Room> fmt::Debug for RoomClient<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomClient")
+            .field("room", &self.sender.room)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends into a joined room, from any task.
+pub struct RoomSender<R> {
+    client: Client,
+    room: Arc<str>,
+    marker: PhantomData<fn() -> R>,
+}
+
+impl<R: Room> RoomSender<R> {
+    /// Sends an event, and waits until the room's log has it, at the durability that the server's application chose.
+    ///
+    /// It is sent again, under the same key, when the connection is lost before the answer, and when the server is
+    /// limiting or can't accept it at the moment, until [`Connect::deadline`](super::Connect::deadline): accepted once,
+    /// however often it is sent. Sends of one task arrive in their order; of those that run at the same time, one that
+    /// the server puts off may arrive after a later one that was already on its way.
+    ///
+    /// An [ephemeral](DeliveryClass::Ephemeral) event is worth nothing late: it is sent once, and never kept for later.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] with the server's refusal; [`ErrorKind::Deadline`], after which the event may or may not
+    /// have been accepted; [`ErrorKind::QueueFull`] and, for an ephemeral event, [`ErrorKind::Offline`] while there is no
+    /// connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the event may be sent all the same.
+    pub async fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<Accepted, Error>
+    where
+        R: TwoWay,
+    {
+        let ephemeral = matches!(E::CLASS, DeliveryClass::Ephemeral);
+        let (class, key) =
+            if ephemeral { (Class::Ephemeral, None) } else { (Class::Durable, Some(new_key())) };
+        let request = self.trigger(&event, key)?;
+        match self.client.ask(Some(self.room.clone()), class, request).await? {
+            Reply::Accepted(accepted) => Ok(accepted),
+            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+        }
+    }
+
+    /// Sends an ephemeral event and forgets it: whether it arrives, nobody says. A durable event does not compile here.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Offline`] while there is no connection; [`ErrorKind::QueueFull`] when more is sent than goes out.
+    pub fn try_send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<(), Error>
+    where
+        R: TwoWay,
+    {
+        const {
+            assert!(
+                matches!(E::CLASS, DeliveryClass::Ephemeral),
+                "`try_send` is for ephemeral events; `send` the others"
+            );
+        }
+        match self.client.status() {
+            Status::Online(_) => {}
+            Status::Stopped(error) => return Err(error),
+            _ => return Err(offline()),
+        }
+        let request = self.trigger(&event, None)?;
+        let command = Command::Cast { room: self.room.clone(), request };
+        self.client.shared.commands.try_send(command).map_err(|error| match error {
+            tokio::sync::mpsc::error::TrySendError::Full(_) => queue_full(),
+            tokio::sync::mpsc::error::TrySendError::Closed(_) => self.client.gone(),
+        })
+    }
+
+    fn trigger<E: EventOf<R>>(&self, event: &E, key: Option<String>) -> Result<Request, Error> {
+        let data = serde_json::value::to_raw_value(event).map_err(|error| {
+            Error::caused(ErrorKind::Encode, format!("write the event `{}`", E::NAME), error)
+        })?;
+        Ok(Request::Trigger { room_id: self.room.to_string(), event: E::NAME, data, key, meta: None })
+    }
+}
+
+impl<R> Clone for RoomSender<R> {
+    fn clone(&self) -> Self {
+        RoomSender { client: self.client.clone(), room: self.room.clone(), marker: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for RoomSender<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomSender").field("room", &self.room).finish_non_exhaustive()
+    }
+}
+
+/// Some of a room's users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Members {
+    /// Those of this page.
+    pub members: Vec<Member>,
+    /// How many there are in all.
+    pub size: u64,
+    /// Whether others come after them.
+    pub more: bool,
+}
+
+/// A user in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Who.
+    pub user_id: String,
+    /// With how many connections.
+    pub connections: u64,
+}
+
+impl From<super::frame::MembersFrame> for Members {
+    fn from(frame: super::frame::MembersFrame) -> Self {
+        let member =
+            |row: super::frame::MemberRow| Member { user_id: row.user_id, connections: row.connections };
+        Members {
+            members: frame.members.into_iter().map(member).collect(),
+            size: frame.size,
+            more: frame.more,
+        }
+    }
+}
+
+/// Reads an event as the room declares it; `None` for one that it does not declare.
+pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Error> {
+    let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == arrival.event) else {
+        return Ok(None);
+    };
+    let event = (carried.decode)(arrival.data.get())
+        .map_err(|error| Error::caused(ErrorKind::Decode, format!("read `{}`", arrival.event), error))?;
+    Ok(Some(Delivery {
+        event,
+        room_id: arrival.room_id,
+        from: arrival.from,
+        timestamp: arrival.timestamp,
+        event_id: arrival.event_id,
+        seq: arrival.seq,
+        server: arrival.server,
+        meta: arrival.meta,
+    }))
+}
+
+/// 128 random bits: enough that no two sends of a room ever share one.
+fn new_key() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}

@@ -1,0 +1,100 @@
+//! One HTTP/1.1 request on a connection of its own.
+
+use std::{future::poll_fn, pin::Pin};
+
+use ::http::{HeaderMap, Method, Request, StatusCode, header};
+use bytes::Bytes;
+use http_body::Body;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+
+use super::{Address, Io};
+use crate::{
+    client::{
+        error::{Error, ErrorKind},
+        frame::ErrorFrame,
+    },
+    wire::Refusal,
+};
+
+/// An answer that isn't a stream may have so many bytes.
+const LARGEST: usize = 16 << 20;
+
+/// An answer whose body is still to be read.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    /// Drives the connection; dropping it closes it.
+    _connection: JoinSet<()>,
+}
+
+/// Sends a GET.
+///
+/// # Cancel safety
+///
+/// Dropping the future, or the answer, drops the connection.
+pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> Result<Answer, Error> {
+    let failed = |error| Error::caused(ErrorKind::Connect, format!("get {}", address.authority), error);
+    let io: Io = address.dial().await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
+    let mut running = JoinSet::new();
+    running.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended");
+        }
+    });
+    let mut request = Request::new(String::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = format!("{}{target}", address.base)
+        .parse()
+        .map_err(|error| Error::caused(ErrorKind::Address, "write the request's path", error))?;
+    request.headers_mut().extend(headers);
+    let host = address.authority.parse();
+    request.headers_mut().insert(
+        header::HOST,
+        host.map_err(|error| Error::caused(ErrorKind::Address, "write the request's host", error))?,
+    );
+    let (parts, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
+    Ok(Answer { status: parts.status, headers: parts.headers, body, _connection: running })
+}
+
+impl Answer {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Error>> {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
+            match frame {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                Err(error) => return Some(Err(Error::caused(ErrorKind::Connect, "read the answer", error))),
+            }
+        }
+    }
+
+    /// The whole body.
+    pub(crate) async fn body(mut self) -> Result<Vec<u8>, Error> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await {
+            body.extend_from_slice(&chunk?);
+            if body.len() > LARGEST {
+                return Err(Error::new(ErrorKind::Decode, "the server's answer is too long"));
+            }
+        }
+        Ok(body)
+    }
+
+    /// What the body says about why not.
+    pub(crate) async fn refusal(self) -> Option<Refusal> {
+        let body = self.body().await.ok()?;
+        serde_json::from_slice::<ErrorFrame>(&body).ok().map(Into::into)
+    }
+}

@@ -1,0 +1,135 @@
+//! Bytes to and from a server, with tokio.
+
+pub(crate) mod http;
+pub(crate) mod sse;
+#[cfg(feature = "client-tls")]
+mod tls;
+pub(crate) mod websocket;
+
+use ::http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use super::error::{Error, ErrorKind};
+
+/// A connection, encrypted or not.
+pub(crate) type Io = Box<dyn Stream>;
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where a server is: `ws://host:port/base`.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    secure: bool,
+    host: String,
+    port: u16,
+    authority: String,
+    /// Without a slash at its end.
+    base: String,
+}
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| Error::new(ErrorKind::Address, format!("the url `{url}` {what}"));
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| Error::caused(ErrorKind::Address, format!("read the url `{url}`"), error))?;
+        let secure = match uri.scheme_str() {
+            Some("ws" | "http") => false,
+            Some("wss" | "https") => true,
+            _ => return Err(wrong("does not begin with ws, wss, http or https")),
+        };
+        if secure && !cfg!(feature = "client-tls") {
+            return Err(wrong("wants TLS, which is behind the feature `client-tls`"));
+        }
+        let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("holds a user; tokens go into `Connect::token`"));
+        }
+        if uri.query().is_some() {
+            return Err(wrong("has a query"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let base = uri.path().trim_end_matches('/').to_owned();
+        Ok(Address { secure, host, port, authority: authority.to_string(), base })
+    }
+
+    /// The url of a WebSocket at `path`.
+    fn socket_url(&self, path: &str) -> String {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        format!("{scheme}://{}{}{path}", self.authority, self.base)
+    }
+
+    async fn dial(&self) -> Result<Io, Error> {
+        let attempt = || format!("connect to {}", self.authority);
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| Error::caused(ErrorKind::Connect, attempt(), error))?;
+        // Small frames that somebody waits for.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        #[cfg(feature = "client-tls")]
+        if self.secure {
+            return tls::wrap(&self.host, stream)
+                .await
+                .map_err(|error| Error::caused(ErrorKind::Connect, attempt(), error));
+        }
+        Ok(Box::new(stream))
+    }
+}
+
+/// The headers of a request: the application's, and the token.
+pub(crate) fn headers(given: &HeaderMap, token: Option<&str>) -> Result<HeaderMap, Error> {
+    let mut headers = given.clone();
+    if let Some(token) = token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Error::new(ErrorKind::Unauthenticated, "the token holds what no header may hold"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_may_carry_a_base_path() {
+        let address = Address::parse("ws://localhost:3000/api/").unwrap();
+        assert_eq!(address.socket_url("/ws"), "ws://localhost:3000/api/ws");
+        assert_eq!(Address::parse("http://[::1]:80").unwrap().host, "::1");
+        assert_eq!(Address::parse("ws://localhost").unwrap().port, 80);
+    }
+
+    #[test]
+    fn a_url_that_cannot_work_says_why() {
+        for url in ["localhost:3000", "ftp://h", "ws://a@h", "ws://h/?token=x", "/path"] {
+            assert_eq!(Address::parse(url).unwrap_err().kind(), ErrorKind::Address, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_separates_is_encoded() {
+        assert_eq!(encode("project:a=b;c.d é"), "project%3Aa%3Db%3Bc%2Ed%20%C3%A9");
+    }
+}

@@ -1,0 +1,25 @@
+//! TLS by rustls and ring, trusting what the system trusts.
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
+
+use super::Io;
+
+pub(crate) async fn wrap(host: &str, stream: TcpStream) -> io::Result<Io> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    // Read at every connection: they are rare, and a certificate may have been installed since.
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    Ok(Box::new(stream))
+}
