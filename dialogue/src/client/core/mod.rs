@@ -8,6 +8,8 @@
 mod backoff;
 mod inbox;
 mod membership;
+#[cfg(test)]
+mod model;
 mod outbox;
 mod receive;
 #[cfg(test)]
