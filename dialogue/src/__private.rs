@@ -65,11 +65,7 @@ pub trait ConflationKey: fmt::Display {}
 impl<T: fmt::Display> ConflationKey for T {}
 
 /// An event of a room's enum: its variant, and the event as JSON, which it has whatever else it derives.
-pub fn debug<R: Room, E: EventOf<R>>(
-    f: &mut fmt::Formatter<'_>,
-    variant: &str,
-    event: &E,
-) -> fmt::Result {
+pub fn debug<R: Room, E: EventOf<R>>(f: &mut fmt::Formatter<'_>, variant: &str, event: &E) -> fmt::Result {
     match serde_json::to_string(event) {
         Ok(json) => f.debug_tuple(variant).field(&format_args!("{json}")).finish(),
         Err(_) => f.debug_tuple(variant).finish_non_exhaustive(),

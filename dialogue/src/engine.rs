@@ -191,7 +191,7 @@ impl Default for Limits {
             rooms: 256,
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(20),
-            drain: Duration::from_secs(20),
+            drain: Duration::from_secs(15),
         }
     }
 }

@@ -22,6 +22,9 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Who may send it.
     const SENDER: Sender = Sender::Anyone;
 
+    /// Whether its payload is a JSON object, as a struct with named fields is.
+    const IS_OBJECT: bool = false;
+
     /// The definition as written, which goes into the hash that `connected` tells clients.
     const SHAPE: &'static str = "";
 

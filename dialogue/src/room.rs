@@ -65,7 +65,6 @@ pub enum Channel {
 pub struct Carried<R: Room> {
     pub(crate) kind: EventKind,
     #[cfg_attr(not(feature = "client"), expect(dead_code, reason = "clients read events through it"))]
-    #[cfg_attr(not(feature = "client"), allow(dead_code))]
     pub(crate) decode: fn(&str) -> serde_json::Result<R::Event>,
 }
 
@@ -225,36 +224,39 @@ impl RoomOptions {
 }
 
 /// What a room's log keeps; whichever bound is reached first trims it.
+///
+/// With no bound named, a log keeps 1,000 events or 1 MiB: enough for a client to come back from a tunnel. With only an
+/// age, it keeps 100,000 events or 64 MiB, so that a busy week doesn't take all memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
     /// At most so many events.
-    pub events: u64,
+    pub events: Option<u64>,
     /// At most so many bytes of encoded events.
-    pub bytes: u64,
+    pub bytes: Option<u64>,
     /// Nothing older.
     pub age: Option<Duration>,
 }
 
 impl Retention {
-    /// 1,000 events or 1 MiB, of any age: enough for a client to come back from a tunnel.
+    /// No bound named.
     #[expect(
         clippy::new_without_default,
         reason = "a constant is made with it, and `default` is no `const fn`"
     )]
     pub const fn new() -> Self {
-        Retention { events: 1_000, bytes: 1 << 20, age: None }
+        Retention { events: None, bytes: None, age: None }
     }
 
     /// At most so many events.
     pub const fn events(mut self, events: u64) -> Self {
-        self.events = events;
+        self.events = Some(events);
         self
     }
 
     /// At most so many bytes of encoded events.
     pub const fn bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
+        self.bytes = Some(bytes);
         self
     }
 
@@ -262,6 +264,16 @@ impl Retention {
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = Some(age);
         self
+    }
+
+    /// The bounds in events and bytes that hold.
+    #[cfg(feature = "server")]
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        match (self.events, self.bytes, self.age) {
+            (None, None, None) => (1_000, 1 << 20),
+            (None, None, Some(_)) => (100_000, 64 << 20),
+            (events, bytes, _) => (events.unwrap_or(u64::MAX), bytes.unwrap_or(u64::MAX)),
+        }
     }
 }
 

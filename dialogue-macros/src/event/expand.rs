@@ -1,8 +1,8 @@
 //! Code for an event that passed the checks.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{DeriveInput, Ident, Member, Path, spanned::Spanned};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Spanned};
 
 use super::model::{Class, Event};
 use crate::anchor::anchor;
@@ -21,6 +21,11 @@ pub(super) fn items(event: &Event) -> TokenStream {
     let sender = event.from_server.then(|| {
         quote! { const SENDER: #krate::Sender = #krate::Sender::Server; }
     });
+    let is_object = is_object(item).then(|| {
+        quote!(
+            const IS_OBJECT: ::core::primitive::bool = true;
+        )
+    });
     let check = event.rules.as_ref().map(|names| {
         let names = names.iter().map(|(rust, wire)| quote!((#rust, #wire)));
         quote! {
@@ -37,6 +42,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
                 const NAME: &'static ::core::primitive::str = #name;
                 #sender
                 const SHAPE: &'static ::core::primitive::str = #shape;
+                #is_object
                 #class
                 #check
             }
@@ -60,6 +66,22 @@ pub(super) fn items(event: &Event) -> TokenStream {
         #implementation
         #client
     }
+}
+
+/// Whether serde reads the fields by their names; it would read them from an array too.
+fn is_object(item: &DeriveInput) -> bool {
+    let named = matches!(&item.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_)));
+    let other = |attr: &Attribute| {
+        let mut words = attr.meta.to_token_stream().into_iter().flat_map(|tree| match tree {
+            TokenTree::Group(group) => group.stream(),
+            tree => tree.into(),
+        });
+        attr.path().is_ident("serde")
+            && words.any(|word| {
+                matches!(&word, TokenTree::Ident(word) if word == "transparent" || word == "from" || word == "try_from")
+            })
+    };
+    named && !item.attrs.iter().any(other)
 }
 
 fn class(class: &Class, krate: &Path) -> TokenStream {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{Path, Query, Request, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 
 use super::admission::{Refused, caller, check_origin};
@@ -139,14 +140,26 @@ async fn health(State(engine): State<Arc<Engine>>) -> Response {
     Json(serde_json::json!({ "status": "ok" })).into_response()
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(Code::TooLarge, format!("the body is over {limit} bytes")))
+/// Reads a body of at most `limit` bytes. What is over is read too, for a while: a client that still sends doesn't
+/// see the answer.
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    const FOR_A_WHILE: usize = 1 << 20;
+    let mut whole = BytesMut::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| invalid("the body can't be read"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        size += data.len();
+        if size <= limit {
+            whole.extend_from_slice(&data);
+        } else if size > limit + FOR_A_WHILE {
+            break;
         }
-        Err(_) => Err(invalid("the body can't be read")),
     }
+    if size > limit {
+        return Err(Refusal::new(Code::TooLarge, format!("the body is over {limit} bytes")));
+    }
+    Ok(whole.freeze())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -127,6 +127,11 @@ async fn admit<R: Served, E: Gated<R>>(with: &R::With, cx: Cx<R>, json: &str, po
 }
 
 fn decode<E: Event>(json: &str) -> Result<E, Refusal> {
+    // serde would take an array of a struct's fields.
+    if E::IS_OBJECT && !json.trim_start().starts_with('{') {
+        let message = "an object is expected".to_owned();
+        return Err(Refusal::invalid(vec![Detail { path: String::new(), message }]));
+    }
     let event: E = serde_json::from_str(json).map_err(|_| why::<E>(json))?;
     event.check().map_err(Refusal::invalid)?;
     Ok(event)

@@ -112,6 +112,7 @@ impl Instance {
         runtime: Handle,
         room: Arc<RoomDecl>,
         id: Arc<str>,
+        epoch: Arc<str>,
         info: Info,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Instance {
@@ -119,6 +120,7 @@ impl Instance {
                 Weak::clone(this),
                 Arc::clone(&room),
                 Arc::clone(&id),
+                epoch,
                 &info,
             )))),
             room,
@@ -257,17 +259,19 @@ impl Turn {
             std::mem::swap(&mut inbox.commands, commands);
             return true;
         }
+        let mut lost = false;
         inbox.running = false;
         // Where the last turn was a burst, its memory goes.
         inbox.commands = Vec::new();
         if let Some(state) = self.state.take() {
             inbox.retired |= state.is_over();
+            lost = state.has_past();
             *self.instance.state.lock() = Some(state);
         }
         let retired = inbox.retired;
         drop(inbox);
         if retired && let Some(registry) = self.instance.registry.upgrade() {
-            registry.forget(&self.instance);
+            registry.forget(&self.instance, lost);
         }
         false
     }
@@ -292,7 +296,7 @@ impl Drop for Turn {
             self.instance.inbox.lock().retired = true;
             state.abandon();
             if let Some(registry) = self.instance.registry.upgrade() {
-                registry.forget(&self.instance);
+                registry.forget(&self.instance, true);
             }
         }
     }

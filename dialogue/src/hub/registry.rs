@@ -15,7 +15,7 @@ use super::{
     instance::{Info, Refused},
     state::State,
 };
-use crate::{Code, Refusal, wire::frame};
+use crate::{Code, Refusal, log::Id, wire::frame};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -23,6 +23,9 @@ pub(crate) struct Registry {
     names: HashMap<&'static str, usize>,
     /// Ordered, so that a list of them can be paged through.
     instances: RwLock<BTreeMap<Arc<str>, Arc<Instance>>>,
+    /// What new logs are called. Empty ones may share it: an instance that nobody needed and that is made again is the
+    /// same to whoever comes back. Once a log is lost, new ones are called otherwise.
+    epoch: RwLock<Arc<str>>,
     most: usize,
     runtime: Handle,
 }
@@ -34,7 +37,8 @@ impl Registry {
     /// `most` bounds the instances of keyed rooms.
     pub(crate) fn new(rooms: Vec<Arc<RoomDecl>>, most: usize, runtime: Handle) -> Arc<Self> {
         let names = rooms.iter().map(|room| (room.name, room.index)).collect();
-        Arc::new(Registry { rooms, names, instances: RwLock::default(), most, runtime })
+        let epoch = RwLock::new(Id::fresh().as_str().into());
+        Arc::new(Registry { rooms, names, instances: RwLock::default(), epoch, most, runtime })
     }
 
     /// The declaration that `room_id` is of, and the text of its key.
@@ -165,8 +169,12 @@ impl Registry {
         }
     }
 
-    pub(super) fn forget(&self, instance: &Arc<Instance>) {
+    /// Takes a retired instance out; its log may be `lost` with it.
+    pub(super) fn forget(&self, instance: &Arc<Instance>, lost: bool) {
         let mut instances = self.instances.write();
+        if lost {
+            *self.epoch.write() = Id::fresh().as_str().into();
+        }
         if instances.get(&instance.id).is_some_and(|other| Arc::ptr_eq(other, instance)) {
             instances.remove(&instance.id);
         }
@@ -195,6 +203,7 @@ impl Registry {
             self.runtime.clone(),
             Arc::clone(room),
             Arc::clone(&id),
+            Arc::clone(&self.epoch.read()),
             info,
         );
         instances.insert(id, Arc::clone(&instance));

@@ -94,14 +94,20 @@ pub(crate) enum NotJoined {
 const PAGE: u64 = 64 << 10;
 
 impl State {
-    pub(super) fn new(instance: Weak<Instance>, room: Arc<RoomDecl>, id: Arc<str>, info: &Info) -> Self {
+    pub(super) fn new(
+        instance: Weak<Instance>,
+        room: Arc<RoomDecl>,
+        id: Arc<str>,
+        epoch: Arc<str>,
+        info: &Info,
+    ) -> Self {
         let name = info.name.clone().or_else(|| room.options.title.map(str::to_owned));
         State {
             instance,
             name: name.unwrap_or_else(|| room.name.to_owned()),
             created: info.created_by.is_some() || !room.keyed,
             deleted: false,
-            log: Log::new(room.options.retention),
+            log: Log::new(epoch, room.options.retention),
             room,
             id,
             readers: Vec::new(),
@@ -369,6 +375,11 @@ impl State {
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
         self.deleted || (!self.created && self.readers.is_empty() && self.log.head().0 == 0)
+    }
+
+    /// Whether a new instance in its place must not pass for it.
+    pub(super) fn has_past(&self) -> bool {
+        self.deleted || self.log.head().0 > 0
     }
 
     /// The log is lost: readers are cut, so that they come back and are told.

@@ -52,9 +52,10 @@ pub(crate) struct Page {
 const SCAN: usize = 10_000;
 
 impl Log {
-    pub(crate) fn new(retention: Retention) -> Self {
+    /// An empty log.
+    pub(crate) fn new(epoch: Arc<str>, retention: Retention) -> Self {
         Log {
-            epoch: Id::fresh().as_str().into(),
+            epoch,
             retention,
             records: VecDeque::new(),
             bytes: 0,
@@ -94,10 +95,11 @@ impl Log {
 
     /// Drops what the retention no longer keeps at `now`, in Unix milliseconds.
     pub(crate) fn trim(&mut self, now: u64) {
+        let (events, bytes) = self.retention.bounds();
         let oldest = self.retention.age.map(|age| now.saturating_sub(millis(age)));
         while let Some(first) = self.records.front() {
-            let keeps = to_u64(self.records.len()) <= self.retention.events
-                && self.bytes <= self.retention.bytes
+            let keeps = to_u64(self.records.len()) <= events
+                && self.bytes <= bytes
                 && oldest.is_none_or(|oldest| first.timestamp >= oldest);
             if keeps {
                 return;

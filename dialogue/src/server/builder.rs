@@ -172,7 +172,7 @@ impl<A: Application> ServerBuilder<A> {
         self
     }
 
-    /// How long draining may take, whatever clients do: 20 s by default.
+    /// How long draining may take, whatever clients do: 15 s by default.
     pub fn drain_within(mut self, time: Duration) -> Self {
         self.limits.drain = time;
         self

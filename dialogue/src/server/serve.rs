@@ -1,6 +1,6 @@
 //! Listening, and going down in good order.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -77,25 +77,25 @@ impl Server {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
-        let server = self.clone();
-        let stop = async move {
-            stop.await;
-            server.engine.drain.start();
-        };
-        let draining = self.engine.drain.started();
+        let engine = Arc::clone(&self.engine);
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
             stop.await;
+            engine.drain.start();
             // Long enough for `/health` to be asked and newcomers to be told, which a closed door does not.
             tokio::time::sleep(OPEN).await;
         });
-        let bound = self.engine.limits.drain;
+        let draining = self.engine.drain.started();
+        let served = async { serve.await.map_err(Error::serve) };
+        let gone = async {
+            draining.await;
+            // What is left then is left to the end of the process.
+            tokio::time::sleep(self.engine.limits.drain).await;
+        };
         tokio::select! {
-            served = serve.into_future() => served.map_err(Error::serve)?,
-            () = async { draining.await; tokio::time::sleep(bound).await } => return Ok(()),
+            served = async { served.await?; self.engine.drain.finished().await; Ok(()) } => served,
+            () = gone => Ok(()),
         }
-        self.drain().await;
-        Ok(())
     }
 
     /// Sends all connections away with spread delays, refuses new ones, and waits until they are gone; for

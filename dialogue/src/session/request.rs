@@ -115,6 +115,9 @@ impl<'a> Request<'a> {
 
     pub(super) fn meta(&self) -> Result<Option<Box<str>>, Refusal> {
         let Some(meta) = self.meta.map(RawValue::get) else { return Ok(None) };
+        if !meta.starts_with('{') {
+            return Err(invalid("`meta` is an object"));
+        }
         if meta.len() > LARGEST_META {
             return Err(invalid("`meta` is at most 1024 bytes of JSON"));
         }
@@ -199,10 +202,15 @@ fn short(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Refusal> 
 }
 
 fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal> {
-    serde_json::from_str(json).map_err(|error| {
-        let why = error.to_string();
+    let mut reader = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, why) = (error.path().to_string(), error.into_inner().to_string());
         let why = why.rfind(" at line ").and_then(|end| why.get(..end)).unwrap_or(&why);
-        invalid(format!("`{name}`: {why}"))
+        if path == "." {
+            invalid(format!("`{name}`: {why}"))
+        } else {
+            invalid(format!("`{name}.{path}`: {why}"))
+        }
     })
 }
 
