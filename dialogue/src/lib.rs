@@ -39,7 +39,9 @@ pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 pub use gate::{Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(feature = "server")]
-pub use server::{Application, Declared, Error, ListenerHandle, RoomHandle, Server, ServerBuilder};
+pub use server::{
+    Application, Declared, Error, ListenerHandle, Listening, RoomHandle, Server, ServerBuilder,
+};
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 
 /// What building and serving a [`Server`] yields.

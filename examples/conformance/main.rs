@@ -140,8 +140,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let server = server.build().await?;
     let address = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
-    let listener = Server::bind(address.as_str()).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    server.serve_on(server.router(), listener).await?;
+    let listening = server.listen(address).await?;
+    println!("listening on http://{}", listening.local_addr());
+    listening.serve(server.router()).await?;
     Ok(())
 }

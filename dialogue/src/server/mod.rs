@@ -14,6 +14,7 @@ pub use builder::ServerBuilder;
 pub use declared::{Application, Declared};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
+pub use serve::Listening;
 
 use crate::engine::Engine;
 use builder::Paths;

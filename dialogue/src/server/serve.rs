@@ -1,6 +1,6 @@
 //! Listening, and going down in good order.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
@@ -20,7 +20,7 @@ impl Server {
     /// # Errors
     ///
     /// The address is none, or it is taken.
-    pub async fn bind(address: impl ToSocketAddrs + std::fmt::Debug) -> Result<TcpListener, Error> {
+    pub async fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
         let shown = format!("{address:?}");
         let listen = |address: SocketAddr| {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -46,21 +46,22 @@ impl Server {
     /// # Errors
     ///
     /// The address can't be listened on.
-    pub async fn serve(
-        &self,
-        app: Router,
-        address: impl ToSocketAddrs + std::fmt::Debug,
-    ) -> Result<(), Error> {
-        self.serve_on(app, Self::bind(address).await?).await
+    pub async fn serve(&self, app: Router, address: impl ToSocketAddrs + fmt::Debug) -> Result<(), Error> {
+        self.listen(address).await?.serve(app).await
     }
 
-    /// As [`serve`](Server::serve), on a listener that [`bind`](Server::bind) or the application made.
+    /// Begins to listen at `address`, for whoever wants to say so before it serves; port 0 picks one.
+    ///
+    /// From now on Ctrl-C and SIGTERM ask for draining: they are heeded once [`Listening::serve`] runs.
     ///
     /// # Errors
     ///
-    /// The listener fails.
-    pub async fn serve_on(&self, app: Router, listener: TcpListener) -> Result<(), Error> {
-        self.serve_until(app, listener, shutdown_signal()).await
+    /// The address can't be listened on.
+    pub async fn listen(&self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Listening, Error> {
+        let stop = Signals::catch().map_err(Error::serve)?;
+        let listener = Self::bind(address).await?;
+        let address = listener.local_addr().map_err(Error::serve)?;
+        Ok(Listening { server: self.clone(), listener, address, stop })
     }
 
     /// Serves `app` on `listener` until `stop`; then drains.
@@ -112,25 +113,70 @@ impl Server {
 /// How long an instance that drains still answers newcomers.
 const OPEN: Duration = Duration::from_millis(1_500);
 
-/// Ends at Ctrl-C or SIGTERM.
-async fn shutdown_signal() {
-    let interrupt = async {
-        // Where signals can't be caught, they end the process by themselves.
+/// A server that listens: see [`Server::listen`].
+#[derive(Debug)]
+#[must_use = "nothing is served until `serve` is called"]
+pub struct Listening {
+    server: Server,
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: Signals,
+}
+
+impl Listening {
+    /// Where.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `app` until Ctrl-C or SIGTERM; then drains.
+    ///
+    /// # Errors
+    ///
+    /// The listener fails.
+    pub async fn serve(self, app: Router) -> Result<(), Error> {
+        let Listening { server, listener, mut stop, .. } = self;
+        server.serve_until(app, listener, async move { stop.any().await }).await
+    }
+}
+
+/// What asks a process to end: caught from when this is made.
+#[derive(Debug)]
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn catch() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn catch() -> io::Result<Self> {
+        Ok(Signals {})
+    }
+
+    #[cfg(not(unix))]
+    async fn any(&mut self) {
+        // Where it can't be caught, it ends the process by itself.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
 }
