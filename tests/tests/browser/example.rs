@@ -1,0 +1,92 @@
+//! An example of this workspace as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::page::{Result, eventually};
+
+/// A running example; it ends with this value.
+pub(crate) struct Example {
+    binary: PathBuf,
+    addr: String,
+    process: Child,
+}
+
+impl Example {
+    /// Builds the example if need be, and starts it on a free port.
+    pub(crate) async fn start(name: &str) -> Result<Self> {
+        let binary = folder()?.join(name);
+        // Its own choice of a port would be another one after a restart.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let addr = format!("127.0.0.1:{port}");
+        let process = spawn(&binary, &addr).await?;
+        Ok(Self { binary, addr, process })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.addr)
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        Ok(self.process.kill().await?)
+    }
+
+    /// Lets it drain, as on a deployment.
+    pub(crate) async fn terminate(&mut self) -> Result<()> {
+        let id = self.process.id().ok_or("the example has ended already")?;
+        Command::new("kill").arg(id.to_string()).status().await?;
+        let ended = tokio::time::timeout(super::page::PATIENCE, self.process.wait()).await??;
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(format!("the example ended with {ended} after SIGTERM").into())
+        }
+    }
+
+    /// Starts it again at the same address.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.process = spawn(&self.binary, &self.addr).await?;
+        Ok(())
+    }
+}
+
+async fn spawn(binary: &Path, addr: &str) -> Result<Child> {
+    let mut process =
+        Command::new(binary).env("ADDR", addr).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let out = process.stdout.take().ok_or("the example has no output")?;
+    let line = tokio::time::timeout(super::page::PATIENCE, BufReader::new(out).lines().next_line()).await??;
+    if line.as_deref() != Some(&format!("listening on http://{addr}")) {
+        return Err(format!("the example says {line:?} instead of where it listens").into());
+    }
+    eventually("the example accepts connections", async || {
+        Ok(tokio::net::TcpStream::connect(addr).await.ok().map(drop))
+    })
+    .await?;
+    Ok(process)
+}
+
+/// Where the examples' binaries are: the folder that `EXAMPLES` names, or where they are built now.
+fn folder() -> Result<PathBuf> {
+    static FOLDER: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    Ok(FOLDER.get_or_init(|| build().map_err(|error| error.to_string())).clone()?)
+}
+
+fn build() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("EXAMPLES") {
+        return Ok(folder.into());
+    }
+    // This test is TARGET/PROFILE/deps/browser-HASH.
+    let test = std::env::current_exe()?;
+    let target = test.ancestors().nth(3).ok_or("the test is in no target folder")?;
+    let done = std::process::Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "dialogue-examples", "--examples", "--target-dir"])
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()?;
+    if done.success() { Ok(target.join("debug/examples")) } else { Err("the examples don't build".into()) }
+}

@@ -1,0 +1,234 @@
+//! Chromium through chromedriver, and what one does and sees on a page.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How long anything that should happen may take, on a machine that has more to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a page is asked.
+const PACE: Duration = Duration::from_millis(40);
+
+/// Two processors drive one test's browsers at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// What a browser says of its screen and its user.
+#[derive(Clone, Copy)]
+pub(crate) enum Look {
+    Desktop,
+    DarkDesktop,
+    DarkPhone,
+}
+
+/// A chromedriver of its own; it ends with this value, and its browsers with it.
+pub(crate) struct Browsers {
+    driver: Child,
+    port: u16,
+    _turn: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Browsers {
+    pub(crate) async fn start() -> Result<Self> {
+        let turn = TURN.lock().await;
+        let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn()?;
+        let out = driver.stdout.take().ok_or("chromedriver has no output")?;
+        let port = tokio::task::spawn_blocking(move || started(out)).await??;
+        Ok(Self { driver, port, _turn: turn })
+    }
+
+    /// A new browser with nothing in its storage.
+    pub(crate) async fn open(&self, look: Look) -> Result<Page> {
+        let mut args = vec![
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--lang=en-GB",
+        ];
+        args.push(match look {
+            Look::Desktop => "--blink-settings=preferredColorScheme=1",
+            Look::DarkDesktop | Look::DarkPhone => "--blink-settings=preferredColorScheme=0",
+        });
+        let (width, height) = if matches!(look, Look::DarkPhone) { (390, 844) } else { (1280, 800) };
+        let screen =
+            json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": false } });
+        let options = json!({ "args": args, "mobileEmulation": screen });
+        let wanted = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(wanted)
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await?;
+        Ok(Page(client))
+    }
+
+    pub(crate) async fn close(self, pages: impl IntoIterator<Item = Page>) -> Result<()> {
+        for page in pages {
+            page.0.close().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Browsers {
+    /// Asked to shut down, chromedriver takes its browsers with it; killed, it leaves them behind.
+    fn drop(&mut self) {
+        if let Ok(mut driver) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let _ = driver.set_read_timeout(Some(PATIENCE));
+            let _ =
+                driver.write_all(b"GET /shutdown HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let _ = driver.read_to_end(&mut Vec::new());
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// The port that chromedriver chose.
+fn started(mut out: impl Read + Send + 'static) -> Result<u16> {
+    let mut said = String::new();
+    let mut piece = [0; 512];
+    loop {
+        let length = out.read(&mut piece)?;
+        said.push_str(&String::from_utf8_lossy(piece.get(..length).unwrap_or_default()));
+        let port = said.split("successfully on port ").nth(1).and_then(|rest| rest.split_once('.'));
+        if let Some((port, _)) = port {
+            // It goes on talking, and would be ended by a pipe that nobody reads.
+            std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+            return Ok(port.parse()?);
+        }
+        if length == 0 {
+            return Err(format!("chromedriver did not start: {said}").into());
+        }
+    }
+}
+
+/// A browser's one page. Names are `data-testid`s.
+pub(crate) struct Page(Client);
+
+impl Page {
+    pub(crate) async fn goto(&self, url: &str) -> Result<()> {
+        Ok(self.0.goto(url).await?)
+    }
+
+    pub(crate) async fn reload(&self) -> Result<()> {
+        Ok(self.0.refresh().await?)
+    }
+
+    pub(crate) async fn click(&self, name: &str) -> Result<()> {
+        let element = self.0.find(Locator::Css(&named(name))).await?;
+        Ok(element.click().await?)
+    }
+
+    pub(crate) async fn type_into(&self, name: &str, keys: &str) -> Result<()> {
+        let element = self.0.find(Locator::Css(&named(name))).await?;
+        Ok(element.send_keys(keys).await?)
+    }
+
+    /// Replaces what is in a field, as a person who leaves it then.
+    pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
+        let element = self.0.find(Locator::Css(&named(name))).await?;
+        // Control-A and what replaces it: WebDriver's `clear` leaves the field, and the page fills an empty one.
+        Ok(element.send_keys(&format!("\u{e009}a\u{e000}{text}\u{e007}")).await?)
+    }
+
+    /// Waits until these are the texts of all messages, in this order.
+    pub(crate) async fn says(&self, texts: &[&str]) -> Result<()> {
+        self.sees("message-text", &texts.join("\n")).await
+    }
+
+    /// Waits until the elements of that name show this text, each on a line of its own.
+    pub(crate) async fn sees(&self, name: &str, text: &str) -> Result<()> {
+        self.waits(&format!("{name} shows {text:?}"), name, |shown| shown == text).await
+    }
+
+    /// Waits until the elements of that name show this text somewhere.
+    pub(crate) async fn sees_part(&self, name: &str, text: &str) -> Result<()> {
+        self.waits(&format!("{name} shows {text:?} somewhere"), name, |shown| shown.contains(text)).await
+    }
+
+    /// Waits until as many elements match.
+    pub(crate) async fn counts(&self, css: &str, count: usize) -> Result<()> {
+        eventually(&format!("{count} of {css}"), async || Ok((self.count(css).await? == count).then_some(())))
+            .await
+    }
+
+    /// Waits until an element matches.
+    pub(crate) async fn shows(&self, css: &str) -> Result<()> {
+        eventually(css, async || Ok((self.count(css).await? > 0).then_some(()))).await
+    }
+
+    /// Waits until no element matches.
+    pub(crate) async fn leaves(&self, css: &str) -> Result<()> {
+        self.counts(css, 0).await
+    }
+
+    /// Takes a picture into `tests/.pictures`.
+    pub(crate) async fn picture(&self, name: &str) -> Result<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".pictures");
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join(format!("{name}.png"));
+        self.settles().await?;
+        std::fs::write(&path, self.0.screenshot().await?)?;
+        Ok(path)
+    }
+
+    /// Waits until nothing that ends moves any more.
+    async fn settles(&self) -> Result<()> {
+        let moving = "return document.getAnimations().filter(({ effect }) => effect.getTiming().iterations === 1 \
+            && effect.getComputedTiming().progress !== null).length";
+        eventually("the page comes to rest", async || {
+            Ok((self.0.execute(moving, vec![]).await? == 0).then_some(()))
+        })
+        .await
+    }
+
+    async fn count(&self, css: &str) -> Result<usize> {
+        Ok(self.0.find_all(Locator::Css(css)).await?.len())
+    }
+
+    async fn waits(&self, what: &str, name: &str, is: impl Fn(&str) -> bool) -> Result<()> {
+        let script =
+            "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent).join('\\n')";
+        let mut last = String::new();
+        let done = eventually(what, async || {
+            let shown = self.0.execute(script, vec![json!(named(name))]).await?;
+            last = shown.as_str().unwrap_or_default().to_owned();
+            Ok(is(&last).then_some(()))
+        })
+        .await;
+        done.map_err(|error| format!("{error}; it shows {last:?}").into())
+    }
+}
+
+fn named(name: &str) -> String {
+    format!("[data-testid={name}]")
+}
+
+/// Asks again until there is an answer.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await? {
+            return Ok(answer);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("waited in vain: {what}").into());
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
