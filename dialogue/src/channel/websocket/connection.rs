@@ -90,6 +90,7 @@ impl Connection {
         put_close(&mut last, code, reason);
         socket.writer.finish(rest, &last, LAST_WORDS).await;
         if !matches!(end, End::Closed(_)) {
+            socket.writer.end().await;
             linger(&mut socket.reader, LINGER).await;
         }
         socket.writer.close().await;

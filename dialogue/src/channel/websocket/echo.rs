@@ -39,6 +39,7 @@ pub(super) async fn run(mut socket: Socket) {
     put_close(&mut output, code, "");
     socket.writer.finish(None, &output, PATIENCE).await;
     if ours {
+        socket.writer.end().await;
         linger(&mut socket.reader, Duration::from_secs(1)).await;
     }
     socket.writer.close().await;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::Shutdown,
     sync::Arc,
     time::Duration,
 };
@@ -164,12 +165,21 @@ impl Writer {
         .await;
     }
 
+    /// Says that nothing more comes, so that the client need not wait for it.
+    pub(super) async fn end(&mut self) {
+        self.shut(Shutdown::Write).await;
+    }
+
     /// Ends the connection, though somebody may still hold its outbox.
     pub(super) async fn close(&mut self) {
+        self.shut(Shutdown::Both).await;
+    }
+
+    async fn shut(&mut self, how: Shutdown) {
         match self {
             Writer::Tcp(stream) => {
                 // It may be closed already.
-                let _ = socket2::SockRef::from(&**stream).shutdown(std::net::Shutdown::Both);
+                let _ = socket2::SockRef::from(&**stream).shutdown(how);
             }
             Writer::Other { half, .. } => {
                 let _ = timeout(Duration::from_secs(1), half.shutdown()).await;
