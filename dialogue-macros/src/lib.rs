@@ -9,6 +9,7 @@ mod diag;
 mod event;
 mod manifest;
 mod options;
+mod path;
 mod quantity;
 mod rooms;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::push::Push;
 use crate::{
     diag::{self, Errors},
     options::{self, once, value},
+    path,
 };
 
 const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "from", "push", "crate"];
@@ -72,7 +73,7 @@ impl Options {
             }
             "crate" => {
                 options::equals(key, input, "crate = path")?;
-                let path = input.call(Path::parse_mod_style)?;
+                let path = path::of_module(input)?;
                 once(&mut self.krate, key, path)
             }
             given => Err(syn::Error::new(key.span(), diag::unknown("event option", given, OPTIONS))),

@@ -12,7 +12,10 @@ use super::{
     options::{Options, Retain},
     syntax::{self, EventRef, Header, List},
 };
-use crate::diag::{self, Errors};
+use crate::{
+    diag::{self, Errors},
+    path,
+};
 
 /// More than that are two rooms.
 const MOST_EVENTS: usize = 128;
@@ -265,7 +268,7 @@ impl Room {
             );
             self.two_way = true;
         }
-        self.words = list.items.clone();
+        self.words = list.items.iter().filter(|word| path::is_plain(word)).cloned().collect();
         let mut later = false;
         for word in list.items {
             let name = word.to_string();

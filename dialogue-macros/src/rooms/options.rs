@@ -13,6 +13,7 @@ use syn::{
 use crate::{
     diag::{self, Errors},
     options::{self, equals, once, skip_until, value},
+    path,
     quantity::{self, At},
 };
 
@@ -148,7 +149,7 @@ fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result
     bracketed!(content in input);
     let mut paths = Vec::new();
     while !content.is_empty() {
-        match content.call(Path::parse_mod_style) {
+        match path::of_type(&content) {
             Ok(path) => paths.push(path),
             Err(error) => errors.push(error),
         }

@@ -20,6 +20,7 @@ use super::chain::Entry;
 use crate::{
     diag::{Errors, unknown},
     options::skip_until,
+    path,
 };
 
 mod kw {
@@ -281,7 +282,7 @@ impl EventRef {
                 "attributes go on a room or on the event's own type",
             );
         }
-        let path = input.call(Path::parse_mod_style)?;
+        let path = path::of_type(input)?;
         if input.peek(Token![<]) {
             return Err(
                 input.error("an event can't be generic, for it has one name and one form on the wire")

@@ -1,1 +1,33 @@
 //! Tests of the whole way, from tokens to tokens.
+
+mod fuzz;
+mod recovery;
+mod snapshot;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{File, Item, parse_quote};
+
+use crate::rooms::{self, Sides};
+
+const BOTH: Sides = Sides { server: true, client: true };
+
+fn expand_rooms(body: &TokenStream, sides: Sides) -> TokenStream {
+    rooms::expand(quote!((::dialogue) #body), sides)
+}
+
+fn expand_event(options: TokenStream, item: TokenStream) -> TokenStream {
+    crate::event::expand(options, item, &parse_quote!(::dialogue))
+}
+
+/// The texts of the errors in what was made.
+fn errors(code: TokenStream) -> Vec<String> {
+    let file: File = syn::parse2(code).expect("a file");
+    let texts = file.items.into_iter().filter_map(|item| match item {
+        Item::Macro(item) if item.mac.path.segments.last()?.ident == "compile_error" => {
+            Some(item.mac.parse_body::<syn::LitStr>().expect("a text").value())
+        }
+        _ => None,
+    });
+    texts.collect()
+}

@@ -22,6 +22,11 @@ pub trait Served: Room {
 }
 
 /// An event with the chain that stands in front of it in room `R`. `rooms!` implements it.
+#[diagnostic::on_unimplemented(
+    message = "room `{R}` does not carry `{Self}`",
+    label = "`{Self}` is not an event of room `{R}`",
+    note = "to allow it, add `{Self}` to the room's list in `dialogue::rooms!`"
+)]
 pub trait Gated<R: Served>: EventOf<R> {
     /// The chain: `(&first, (&second, ()))`, the room's own before the event's.
     fn chain(with: &R::With) -> impl Chain<R, Self>;

@@ -79,7 +79,7 @@ pub(super) fn alias(app: &App, room: &Room) -> TokenStream {
     quote! {
         #(#cfgs)*
         #[doc = #docs]
-        #[allow(dead_code)]
+        #[allow(dead_code, deprecated)]
         #alias
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn types(app: &App, room: &Room) -> TokenStream {
     let docs = format!("Any event of room [`{ty}`].");
     let variants = events.iter().map(|event| &event.variant);
     let paths = events.iter().map(|event| &event.path);
-    let variant_docs = events.iter().map(|event| format!("A [`{}`].", spell(&event.path)));
+    let variant_docs = events.iter().map(|event| format!("A `{}`.", spell(&event.path)));
     quote! {
         #(#cfgs)*
         #[doc = #docs]

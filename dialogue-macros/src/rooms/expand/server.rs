@@ -27,6 +27,7 @@ pub(super) fn items(app: &App) -> TokenStream {
         }
 
         #[automatically_derived]
+        #[allow(deprecated)]
         impl #krate::Application for #ident {
             const ROOMS: &'static [#krate::Declared] = &[#(#(#cfgs)* #krate::Declared::of::<#types>()),*];
             type Server = #server;

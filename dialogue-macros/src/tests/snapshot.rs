@@ -1,0 +1,78 @@
+//! What is made, as text in `snapshots/`; `UPDATE_SNAPSHOTS=1` writes it anew.
+
+use std::{env, fs, path::PathBuf};
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{BOTH, expand_event, expand_rooms};
+use crate::rooms::Sides;
+
+#[test]
+fn an_event() {
+    let code = expand_event(
+        TokenStream::new(),
+        quote!(
+            pub struct NewPost {
+                pub title: String,
+            }
+        ),
+    );
+    same("event", code);
+}
+
+#[test]
+fn an_event_with_everything() {
+    let item = quote! {
+        /// A price.
+        #[derive(Debug)]
+        #[serde(rename_all = "camelCase")]
+        pub struct Price {
+            #[validate(length(min = 1))]
+            pub ticker_symbol: String,
+            pub cents: u64,
+        }
+    };
+    let options = quote!(name = "price-2", latest = ticker_symbol, from = server, crate = my::path);
+    same("event_with_everything", expand_event(options, item));
+}
+
+#[test]
+fn a_room() {
+    let rooms = quote!(chat: [Message] via [websocket, sse]);
+    same("room", expand_rooms(&rooms, Sides { client: false, ..BOTH }));
+}
+
+#[test]
+fn rooms_with_everything() {
+    let rooms = quote! {
+        /// The rooms of the acme app.
+        pub struct Acme;
+
+        /// Where everybody talks.
+        ///
+        /// In public.
+        #[room(name = "Chat", capacity = 10_000, retain(events = 1_000, bytes = 1MiB, age = 7d), sync = 50)]
+        #[room(subscribe = [Message])]
+        #[cfg(unix)]
+        #[deprecated]
+        chat: [Message, Typing with [OnlyMembers], v2::Message as MessageV2]
+            via [websocket, sse] with [ContentFilter::words(["spam"]), Audit<Full>];
+
+        project(ProjectId): [Message] via [sse];
+    };
+    same("rooms_with_everything", expand_rooms(&rooms, BOTH));
+}
+
+fn same(name: &str, code: TokenStream) {
+    let file = syn::parse2(code).expect("a file");
+    let made = prettyplease::unparse(&file);
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "src/tests/snapshots", &format!("{name}.txt")].iter().collect();
+    if env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, made).expect("a folder to write to");
+        return;
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(made == kept, "{name} is not as kept; with `UPDATE_SNAPSHOTS=1` it is written anew:\n{made}");
+}
