@@ -54,12 +54,16 @@ pub(super) struct Room {
     pub(super) words: Vec<Ident>,
     pub(super) two_way: bool,
     pub(super) with: Vec<Entry>,
+    /// Where it is listed.
+    pub(super) with_span: Span,
 }
 
 pub(super) struct Event {
     pub(super) path: Path,
     pub(super) variant: Ident,
     pub(super) with: Vec<Entry>,
+    /// Where it is listed.
+    pub(super) with_span: Span,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -127,7 +131,7 @@ impl Room {
         own.iter().for_each(|attr| options.add(attr, errors));
         let (cfgs, attrs) = split(attrs, "cfg");
         let (docs, attrs) = split(attrs, "doc");
-        let with = decl.with.map(|list| list.items).unwrap_or_default();
+        let (with, with_span) = chain(decl.with);
         let mut room = Room {
             ty: names::pascal(&decl.ident, errors),
             name: decl.ident.unraw().to_string(),
@@ -144,6 +148,7 @@ impl Room {
             attrs,
             options,
             with,
+            with_span,
         };
         let whole = decl.events.as_ref().is_some_and(|list| !list.broken);
         room.events(decl.events, errors);
@@ -199,8 +204,8 @@ impl Room {
                 );
                 errors.on(&path, message);
             } else {
-                let with = with.map(|list| list.items).unwrap_or_default();
-                self.events.push(Event { path, variant, with });
+                let (with, with_span) = chain(with);
+                self.events.push(Event { path, variant, with, with_span });
             }
         }
     }
@@ -299,6 +304,10 @@ impl Room {
 /// A path as one would write it.
 pub(super) fn spell(path: &Path) -> String {
     path.to_token_stream().to_string().replace(' ', "")
+}
+
+fn chain(with: Option<List<Entry>>) -> (Vec<Entry>, Span) {
+    with.map_or_else(|| (Vec::new(), Span::call_site()), |list| (list.items, list.span))
 }
 
 /// The attributes of that name, and the others.

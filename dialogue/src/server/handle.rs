@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// The server's own end of one room instance: `server.chat()`, `server.project(ProjectId(7))`.
+#[must_use]
 pub struct RoomHandle<R: Served> {
     engine: Arc<Engine>,
     /// `None` for a key that can't stand in a room's id.

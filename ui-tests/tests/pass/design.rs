@@ -78,8 +78,8 @@ async fn server() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn client(client: AcmeClient) -> Result<(), Box<dyn std::error::Error>> {
-    let _ = AcmeClient::connect("ws://localhost:3000");
+async fn client() -> Result<(), Box<dyn std::error::Error>> {
+    let client: AcmeClient = AcmeClient::connect("ws://localhost:3000").await?;
     let chat: ChatClient = client.chat().join().await?;
     chat.send(Message { text: "hi".into() }).await?;
     Ok(())

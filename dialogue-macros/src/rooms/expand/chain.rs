@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Literal, TokenStream};
 use quote::quote;
-use syn::{Ident, Path};
+use syn::Path;
 
 use crate::{
     anchor::{anchor, group, implement},
@@ -22,17 +22,23 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
         slots.extend(&event.with);
         let chain: Vec<(usize, &Entry)> =
             room.with.iter().enumerate().chain((own..).zip(&event.with)).collect();
-        gated.push(self::gated(krate, ty, event, &chain));
+        gated.push(self::gated(krate, room, event, &chain));
     }
     let gates = events.iter().map(|event| {
         let path = &event.path;
         anchor(event.variant.span(), quote!(#krate::Gate::of::<#path>()))
     });
-    let (with, make) = match slots.is_empty() {
-        true => (quote!(()), TokenStream::new()),
+    let with = match slots.is_empty() {
+        true => quote! {
+            type With = ();
+            fn with() {}
+        },
         false => {
             let values = slots.iter().map(|entry| value(entry));
-            (quote!(__With), quote!(__With(#(#values),*)))
+            quote! {
+                type With = __With;
+                fn with() -> __With { __With(#(#values),*) }
+            }
         }
     };
     let store = (!slots.is_empty()).then(|| store(vis, &slots));
@@ -40,9 +46,8 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
         #store
         #[automatically_derived]
         impl #krate::Served for #ty {
-            type With = #with;
+            #with
             const GATES: &'static [#krate::Gate<Self>] = &[#(#gates),*];
-            fn with() -> #with { #make }
         }
         #(#gated)*
     }
@@ -75,27 +80,33 @@ fn value(entry: &Entry) -> TokenStream {
     }
 }
 
-fn gated(krate: &Path, room: &Ident, event: &Event, chain: &[(usize, &Entry)]) -> TokenStream {
+fn gated(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -> TokenStream {
+    // A chain that does not fit is told of where it is listed: for the room, or else for the event.
+    let span = if room.with.is_empty() { event.with_span } else { room.with_span };
+    let room = &room.ty;
     let Event { path, variant, .. } = event;
-    let mut value = quote!(());
-    for (slot, entry) in chain.iter().rev() {
-        let slot = Literal::usize_unsuffixed(*slot);
-        value = group(Delimiter::Parenthesis, entry.span, quote!(&with.#slot, #value));
-    }
     let head = implement(variant.span(), quote!(#krate::Gated<#room> for #path));
-    // A chain that does not fit is told of where the first middleware was listed.
-    let span = chain.first().map_or(variant.span(), |(_, entry)| entry.span);
-    let returned = anchor(span, quote!(impl #krate::Chain<#room, #path>));
-    let with = match chain.is_empty() {
-        true => quote!(_),
-        false => quote!(with),
-    };
-    let body = group(
-        Delimiter::Brace,
-        variant.span(),
-        quote! {
-            fn chain(#with: &<#room as #krate::Served>::With) -> #returned { #value }
+    let with = quote!(<#room as #krate::Served>::With);
+    let method = match chain.is_empty() {
+        // Its type outright: nearly every event is one of these, and an opaque type for each is dear.
+        true => quote! {
+            #[allow(refining_impl_trait)]
+            fn chain(_: &#with) {}
         },
-    );
+        false => {
+            let returned = anchor(span, quote!(impl #krate::Chain<#room, Self>));
+            let links = links(chain);
+            quote!(fn chain(with: &#with) -> #returned { #links })
+        }
+    };
+    let body = group(Delimiter::Brace, variant.span(), method);
     quote!(#head #body)
+}
+
+/// `(&with.0, (&with.1, ()))`
+fn links(chain: &[(usize, &Entry)]) -> TokenStream {
+    chain.iter().rev().fold(quote!(()), |rest, (slot, entry)| {
+        let slot = Literal::usize_unsuffixed(*slot);
+        group(Delimiter::Parenthesis, entry.span, quote!(&with.#slot, #rest))
+    })
 }

@@ -1,0 +1,65 @@
+//! Whatever has a form on the wire is an event.
+use dialogue::{DeliveryClass, Event, Sender};
+
+#[dialogue::event]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewPost {
+    pub title: String,
+}
+
+#[dialogue::event]
+pub struct Unit;
+
+#[dialogue::event(latest = 0)]
+pub struct Newtype(pub u64);
+
+#[dialogue::event(name = "a:b.c/d")]
+pub struct Pair(pub u8, pub String);
+
+/// serde's attributes hold.
+#[dialogue::event]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Shape {
+    Circle { radius: f32 },
+    Square { side: f32 },
+}
+
+#[dialogue::event(ephemeral, from = server)]
+pub struct HTTPError {
+    pub r#type: String,
+}
+
+#[dialogue::event(latest = user_id)]
+#[serde(rename_all = "camelCase")]
+pub struct Cursor {
+    pub user_id: String,
+    #[validate(range(max = 100))]
+    pub line_number: u32,
+    #[validate(length(min = 1))]
+    #[serde(rename = "t")]
+    pub text: String,
+}
+
+#[dialogue::event(crate = dialogue)]
+pub struct Elsewhere;
+
+#[test]
+fn what_is_said_of_them_holds() {
+    assert_eq!(NewPost::NAME, "new-post");
+    assert_eq!(HTTPError::NAME, "http-error");
+    assert_eq!(Pair::NAME, "a:b.c/d");
+    assert_eq!((HTTPError::CLASS, HTTPError::SENDER), (DeliveryClass::Ephemeral, Sender::Server));
+    assert_eq!((NewPost::CLASS, NewPost::SENDER), (DeliveryClass::Durable, Sender::Anyone));
+    assert_eq!(Newtype(7).conflation_key().as_deref(), Some("7"));
+    assert_eq!(NewPost::default().conflation_key(), None);
+    assert_eq!(NewPost::SHAPE, "struct NewPost { title : String }");
+    assert_eq!(Elsewhere::SHAPE, "struct Elsewhere ;");
+}
+
+#[test]
+fn rules_speak_of_the_wire() {
+    let cursor = Cursor { user_id: "u".into(), line_number: 101, text: String::new() };
+    let mut paths: Vec<_> = cursor.check().unwrap_err().into_iter().map(|detail| detail.path).collect();
+    paths.sort();
+    assert_eq!(paths, ["/lineNumber", "/t"]);
+}

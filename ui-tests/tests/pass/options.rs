@@ -1,0 +1,47 @@
+//! What `#[room(…)]` and the doc comment say of a room.
+use std::time::Duration;
+
+use dialogue::{Retention, Room};
+
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+#[dialogue::event]
+pub struct Poke;
+
+dialogue::rooms! {
+    bare: [Message] via [websocket];
+
+    /**
+     * The first
+     * paragraph.
+     *
+     * The second.
+     */
+    #[room(name = "For people", capacity = 0x10, sync = 1_0)]
+    #[room(retain(events = 10, bytes = 2MiB, age = 500ms))]
+    full: [Message, Poke] via [websocket];
+
+    #[room(retain(age = 1h), subscribe = [])]
+    nothing: [Message] via [websocket];
+
+    #[room(subscribe = [Push, Message],)]
+    named: [Message, Poke as Push] via [websocket];
+}
+
+#[test]
+fn what_is_said_is_kept() {
+    let bare = Bare::OPTIONS;
+    assert_eq!((bare.title, bare.description, bare.capacity, bare.sync), (None, None, None, 0));
+    assert_eq!((bare.retention, bare.subscribe), (Retention::new(), None));
+    let full = Full::OPTIONS;
+    assert_eq!((full.title, full.description), (Some("For people"), Some("The first paragraph.")));
+    assert_eq!((full.capacity, full.sync), (Some(16), 10));
+    assert_eq!((full.retention.events, full.retention.bytes), (10, 2 << 20));
+    assert_eq!(full.retention.age, Some(Duration::from_millis(500)));
+    assert_eq!(Nothing::OPTIONS.subscribe, Some(&[][..]));
+    assert_eq!(Nothing::OPTIONS.retention, Retention::new().age(Duration::from_secs(3_600)));
+    assert_eq!(Named::OPTIONS.subscribe, Some(&["poke", "message"][..]));
+}
