@@ -19,8 +19,6 @@ use crate::{
 
 /// More than that are two rooms.
 const MOST_EVENTS: usize = 128;
-/// What a room retains that doesn't say: `Retention::new` of the runtime.
-const RETAINED: u64 = 1_000;
 
 pub(super) struct App {
     pub(super) krate: Path,
@@ -244,8 +242,13 @@ impl Room {
     }
 
     fn history(&self, errors: &mut Errors) {
-        let retained = self.options.retain.as_ref().and_then(|retain: &Retain| retain.events);
-        let retained = retained.map_or(RETAINED, |events| events.value);
+        // As `Retention` of the runtime has it.
+        let retained = match &self.options.retain {
+            None => 1_000,
+            Some(Retain { events: Some(events), .. }) => events.value,
+            Some(Retain { events: None, bytes: None, .. }) => 100_000,
+            Some(_) => u64::MAX,
+        };
         if let Some(sync) = self.options.sync.filter(|sync| sync.value > retained) {
             errors.at(
                 sync.span,

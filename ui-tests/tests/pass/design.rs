@@ -102,7 +102,7 @@ fn what_is_declared_is_there() {
     assert_eq!(options.capacity, Some(10_000));
     assert_eq!(options.sync, 50);
     assert_eq!(options.subscribe, Some(&["message"][..]));
-    assert_eq!((options.retention.events, options.retention.bytes), (1_000, 65_536));
+    assert_eq!((options.retention.events, options.retention.bytes), (Some(1_000), Some(65_536)));
     assert_eq!(options.retention.age, Some(std::time::Duration::from_secs(7 * 24 * 3_600)));
     let names: Vec<_> = Project::EVENTS.iter().map(|carried| carried.kind().name).collect();
     assert_eq!(names, ["message", "task-moved", "message-2"]);

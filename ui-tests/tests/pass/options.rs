@@ -39,7 +39,7 @@ fn what_is_said_is_kept() {
     let full = Full::OPTIONS;
     assert_eq!((full.title, full.description), (Some("For people"), Some("The first paragraph.")));
     assert_eq!((full.capacity, full.sync), (Some(16), 10));
-    assert_eq!((full.retention.events, full.retention.bytes), (10, 2 << 20));
+    assert_eq!((full.retention.events, full.retention.bytes), (Some(10), Some(2 << 20)));
     assert_eq!(full.retention.age, Some(Duration::from_millis(500)));
     assert_eq!(Nothing::OPTIONS.subscribe, Some(&[][..]));
     assert_eq!(Nothing::OPTIONS.retention, Retention::new().age(Duration::from_secs(3_600)));
