@@ -30,12 +30,11 @@ const COMMANDS: usize = 64;
 /// Opens a client; await it.
 ///
 /// ```no_run
-/// # async fn run() -> Result<(), dialogue::client::Error> {
 /// # use std::time::Duration;
-/// # use dialogue::client::{Client, Connect};
-/// # struct AcmeClient;
-/// # impl From<Client> for AcmeClient { fn from(_: Client) -> Self { AcmeClient } }
-/// # impl AcmeClient { fn connect(url: &str) -> Connect<Self> { dialogue::__private::connect(url.to_owned()) } }
+/// # #[dialogue::event]
+/// # pub struct Message { pub text: String }
+/// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket] }
+/// # async fn run() -> Result<(), dialogue::client::Error> {
 /// # async fn renew() -> std::io::Result<String> { unimplemented!() }
 /// let client = AcmeClient::connect("ws://localhost:3000/api")
 ///     .token_from(|| renew())

@@ -3,32 +3,9 @@
 //! `rooms!` declares a client beside the server: `AcmeClient` for a program `Acme`, with a method for each room.
 //!
 //! ```no_run
-//! # #[cfg(all())] mod acme {
-//! # use dialogue::{client::{Client, Connect, JoinRoom, RoomClient}, *};
-//! # #[derive(serde::Serialize, serde::Deserialize)] pub struct Message { pub text: String }
-//! # impl Event for Message { const NAME: &'static str = "message"; }
-//! # impl ClientEvent for Message {}
-//! # pub struct Chat;
-//! # pub enum ChatEvent { Message(Message) }
-//! # impl EventOf<Chat> for Message { fn wrap(self) -> ChatEvent { ChatEvent::Message(self) } }
-//! # impl Room for Chat {
-//! #     const NAME: &'static str = "chat";
-//! #     const OPTIONS: RoomOptions = RoomOptions::new();
-//! #     const CHANNELS: &'static [Channel] = &[Channel::WebSocket];
-//! #     const EVENTS: &'static [Carried<Self>] = &[Carried::of::<Message>()];
-//! #     type Key = Unkeyed;
-//! #     type Event = ChatEvent;
-//! # }
-//! # impl TwoWay for Chat {}
-//! # pub type ChatClient = RoomClient<Chat>;
-//! # pub struct AcmeClient(Client);
-//! # impl From<Client> for AcmeClient { fn from(client: Client) -> Self { AcmeClient(client) } }
-//! # impl AcmeClient {
-//! #     pub fn connect(url: &str) -> Connect<Self> { dialogue::__private::connect(url.to_owned()) }
-//! #     pub fn chat(&self) -> JoinRoom<Chat> { dialogue::__private::room(&self.0, Unkeyed) }
-//! # }
-//! # }
-//! # use acme::*;
+//! # #[dialogue::event]
+//! # pub struct Message { pub text: String }
+//! # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket] }
 //! # async fn run(token: String) -> Result<(), Box<dyn std::error::Error>> {
 //! let client = AcmeClient::connect("ws://localhost:3000").token(token).await?;
 //! let mut chat: ChatClient = client.chat().join().await?;
@@ -160,7 +137,7 @@ impl Client {
 
     /// Ends the connection. What still waits for an answer fails with [`ErrorKind::Closed`], and every room's reader
     /// comes to its end.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         if self.shared.commands.send(Command::Close).await.is_ok() {
             self.shared.commands.closed().await;
         }

@@ -185,7 +185,10 @@ impl StreamRoom {
             }
             for message in messages.drain(..) {
                 match self.message(message, since.as_ref()) {
-                    Some(Next::AtOnce) => return self.wait_for_room().await,
+                    Some(Next::AtOnce) => {
+                        drop(answer);
+                        return self.wait_for_room().await;
+                    }
                     Some(next) => return next,
                     None => {}
                 }
