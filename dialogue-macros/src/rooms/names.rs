@@ -26,6 +26,7 @@ const METHODS: &[&str] = &[
     "from",
     "health",
     "into",
+    "listen",
     "metrics",
     "room",
     "rooms",
