@@ -66,7 +66,7 @@ pub use self::{
     incoming::{Change, Incoming, Interruption, Joined, Lost, Presence, Resume},
     join::JoinRoom,
     room::{Member, Members, RoomClient, RoomSender},
-    status::{Identity, Status},
+    status::{Identity, Status, Statuses},
 };
 use self::{
     core::{Class, Config, Reply},
@@ -102,21 +102,11 @@ impl Client {
         self.shared.status.borrow().clone()
     }
 
-    /// Waits until the status is another one than when this was called, and gives it. A status that comes and goes in
-    /// between may be left out.
-    ///
-    /// # Cancel safety
-    ///
-    /// Safe.
-    pub async fn status_changed(&self) -> Status {
-        let mut status = self.shared.status.clone();
-        status.mark_unchanged();
-        if matches!(self.status(), Status::Stopped(_)) {
-            return std::future::pending().await;
-        }
-        // The driver says `Stopped` before it goes.
-        let _changed = status.changed().await;
-        self.status()
+    /// The status now, and whenever it becomes another one.
+    pub fn statuses(&self) -> Statuses {
+        let mut watch = self.shared.status.clone();
+        watch.mark_changed();
+        Statuses { watch }
     }
 
     /// Shows the server another token for the same user before the old one runs out, and uses it for reconnects where

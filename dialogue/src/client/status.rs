@@ -1,5 +1,7 @@
 //! Whether there is a connection, and who the client is on it.
 
+use tokio::sync::watch;
+
 use super::Error;
 
 /// Whether a client is connected.
@@ -16,6 +18,25 @@ pub enum Status {
     Offline,
     /// There is none, and there will be none.
     Stopped(Error),
+}
+
+/// What [`Client::statuses`](super::Client::statuses) yields.
+#[derive(Debug, Clone)]
+pub struct Statuses {
+    pub(crate) watch: watch::Receiver<Status>,
+}
+
+impl Statuses {
+    /// The status at the first call, then each that differs from the last one yielded; those that come and go between
+    /// two calls may be left out. `None` after [`Status::Stopped`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn next(&mut self) -> Option<Status> {
+        self.watch.changed().await.ok()?;
+        Some(self.watch.borrow_and_update().clone())
+    }
 }
 
 /// Who the server says that the client is.

@@ -2,6 +2,8 @@
 #![cfg(feature = "client")]
 
 mod fake;
+#[cfg(feature = "server")]
+mod real;
 mod socket;
 mod stream;
 

@@ -123,9 +123,8 @@ async fn while_offline_sends_wait_in_order_up_to_a_bound() {
     let fake = Fake::start().await;
     let (client, chat, peer) = chat_with(&fake, |connect| connect.offline_queue(2)).await;
     drop(peer);
-    while matches!(client.status(), Status::Online(_)) {
-        client.status_changed().await;
-    }
+    let mut statuses = client.statuses();
+    while matches!(statuses.next().await, Some(Status::Online(_))) {}
     let crowd = async {
         let error = chat.send(message("three")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::QueueFull);
