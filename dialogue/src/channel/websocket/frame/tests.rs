@@ -2,7 +2,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::*;
+use super::{encode::put_header, *};
 
 const LIMIT: usize = 200_000;
 
