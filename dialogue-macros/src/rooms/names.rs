@@ -38,7 +38,7 @@ const METHODS: &[&str] = &[
     "authenticate",
     "serve_on",
     "status",
-    "status_changed",
+    "statuses",
     "to_owned",
     "try_from",
     "try_into",
