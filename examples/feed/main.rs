@@ -60,8 +60,11 @@ async fn main() -> dialogue::Result<()> {
 
 async fn write_posts(feed: RoomHandle<Feed>) -> Result<(), Refusal> {
     let mut pace = tokio::time::interval(Duration::from_secs(6));
-    for line in include_str!("posts.txt").lines().cycle() {
-        pace.tick().await;
+    for (line, posted) in include_str!("posts.txt").lines().cycle().zip(0..) {
+        // The first few at once, so that there is something to read.
+        if posted > 3 {
+            pace.tick().await;
+        }
         let mut parts = line.split(" | ").map(str::to_owned);
         let [tag, title, body] = [(); 3].map(|()| parts.next().unwrap_or_default());
         feed.trigger(NewPost { tag, title, body }).await?;

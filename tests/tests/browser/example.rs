@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -20,15 +21,17 @@ impl Example {
     /// Builds the example if need be, and starts it on a free port.
     pub(crate) async fn start(name: &str) -> Result<Self> {
         let binary = folder()?.join(name);
-        // Its own choice of a port would be another one after a restart.
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let addr = format!("127.0.0.1:{port}");
+        let addr = free_address()?;
         let process = spawn(&binary, &addr).await?;
         Ok(Self { binary, addr, process })
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.addr)
+    }
+
+    pub(crate) fn addr(&self) -> &str {
+        &self.addr
     }
 
     /// Ends it without a chance to say goodbye.
@@ -53,6 +56,14 @@ impl Example {
         self.process = spawn(&self.binary, &self.addr).await?;
         Ok(())
     }
+}
+
+/// An address to come back to after a restart: below the ports that the system gives to whoever connects meanwhile.
+fn free_address() -> Result<String> {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let next = || 10_000 + (std::process::id() + TRIED.fetch_add(1, Ordering::Relaxed)) % 20_000;
+    let mut addresses = std::iter::repeat_with(|| format!("127.0.0.1:{}", next())).take(1_000);
+    Ok(addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).ok_or("no port is free")?)
 }
 
 async fn spawn(binary: &Path, addr: &str) -> Result<Child> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
@@ -25,7 +26,6 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 #[derive(Clone, Copy)]
 pub(crate) enum Look {
     Desktop,
-    DarkDesktop,
     DarkPhone,
 }
 
@@ -39,10 +39,17 @@ pub(crate) struct Browsers {
 impl Browsers {
     pub(crate) async fn start() -> Result<Self> {
         let turn = TURN.lock().await;
-        let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn()?;
-        let out = driver.stdout.take().ok_or("chromedriver has no output")?;
-        let port = tokio::task::spawn_blocking(move || started(out)).await??;
-        Ok(Self { driver, port, _turn: turn })
+        let mut tries = 0..5;
+        loop {
+            let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn()?;
+            let out = driver.stdout.take().ok_or("chromedriver has no output")?;
+            match tokio::task::spawn_blocking(move || started(out)).await? {
+                Ok(port) => return Ok(Self { driver, port, _turn: turn }),
+                // The port that the system chose for IPv6 may be taken in IPv4.
+                Err(_) if tries.next().is_some() => driver.wait()?,
+                Err(error) => return Err(error),
+            };
+        }
     }
 
     /// A new browser with nothing in its storage.
@@ -60,11 +67,12 @@ impl Browsers {
             "--hide-scrollbars",
             "--lang=en-GB",
         ];
-        args.push(match look {
-            Look::Desktop => "--blink-settings=preferredColorScheme=1",
-            Look::DarkDesktop | Look::DarkPhone => "--blink-settings=preferredColorScheme=0",
-        });
-        let (width, height) = if matches!(look, Look::DarkPhone) { (390, 844) } else { (1280, 800) };
+        let (scheme, width, height) = match look {
+            Look::Desktop => (1, 1180, 760),
+            Look::DarkPhone => (0, 360, 704),
+        };
+        let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
+        args.push(&scheme);
         let screen =
             json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": false } });
         let options = json!({ "args": args, "mobileEmulation": screen });
@@ -146,6 +154,47 @@ impl Page {
         Ok(element.send_keys(&format!("\u{e009}a\u{e000}{text}\u{e007}")).await?)
     }
 
+    /// Says one line after the other in the chat, by itself from now on.
+    pub(crate) async fn says_at_intervals(&self, lines: &[&str], ms: u32) -> Result<()> {
+        let script = "const [lines, ms] = arguments; \
+            const [text, form] = ['text', 'composer'].map((name) => document.querySelector(`[data-testid=${name}]`)); \
+            const say = (line) => { text.value = line; form.requestSubmit(); }; \
+            lines.forEach((line, nth) => ms ? setTimeout(say, ms * nth, line) : say(line));";
+        self.0.execute(script, vec![json!(lines), json!(ms)]).await?;
+        Ok(())
+    }
+
+    /// The texts of what matches.
+    pub(crate) async fn texts(&self, css: &str) -> Result<Vec<String>> {
+        let script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)";
+        let texts = self.0.execute(script, vec![json!(css)]).await?;
+        Ok(serde_json::from_value(texts)?)
+    }
+
+    /// Fails if anything is wider than the screen.
+    pub(crate) async fn fits(&self) -> Result<()> {
+        let script = "const wide = [...document.querySelectorAll('body *')] \
+            .filter((e) => e.getBoundingClientRect().right > innerWidth || e.scrollWidth > innerWidth); \
+            const { scrollWidth } = document.documentElement; \
+            return [...wide.map((e) => e.outerHTML), ...(scrollWidth > innerWidth ? ['the page'] : [])]";
+        let wide = self.0.execute(script, vec![]).await?;
+        if wide == json!([]) { Ok(()) } else { Err(format!("wider than the screen: {wide}").into()) }
+    }
+
+    /// Puts another page's picture beside the chat, as the phone that it was taken on.
+    pub(crate) async fn holds_beside(&self, picture: &Path) -> Result<()> {
+        let data = BASE64_STANDARD.encode(std::fs::read(picture)?);
+        let script = "document.body.style.paddingRight = '436px'; \
+            const phone = document.body.appendChild(new Image()); \
+            phone.style.cssText = 'position: fixed; top: 20px; right: 28px; width: 376px; border: 8px solid #0b0c10; \
+                border-radius: 40px; box-shadow: 0 0 0 1px #3a3d48, 0 24px 60px rgb(40 35 20 / 28%)'; \
+            phone.src = `data:image/png;base64,${arguments[0]}`; \
+            document.activeElement.blur(); \
+            return phone.decode();";
+        self.0.execute(script, vec![json!(data)]).await?;
+        Ok(())
+    }
+
     /// Waits until these are the texts of all messages, in this order.
     pub(crate) async fn says(&self, texts: &[&str]) -> Result<()> {
         self.sees("message-text", &texts.join("\n")).await
@@ -159,6 +208,11 @@ impl Page {
     /// Waits until the elements of that name show this text somewhere.
     pub(crate) async fn sees_part(&self, name: &str, text: &str) -> Result<()> {
         self.waits(&format!("{name} shows {text:?} somewhere"), name, |shown| shown.contains(text)).await
+    }
+
+    /// Waits until the elements of that name show this text, below whatever is newer.
+    pub(crate) async fn sees_after(&self, name: &str, text: &str) -> Result<()> {
+        self.waits(&format!("{name} shows {text:?} last"), name, |shown| shown.ends_with(text)).await
     }
 
     /// Waits until as many elements match.
@@ -202,12 +256,9 @@ impl Page {
     }
 
     async fn waits(&self, what: &str, name: &str, is: impl Fn(&str) -> bool) -> Result<()> {
-        let script =
-            "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent).join('\\n')";
         let mut last = String::new();
         let done = eventually(what, async || {
-            let shown = self.0.execute(script, vec![json!(named(name))]).await?;
-            last = shown.as_str().unwrap_or_default().to_owned();
+            last = self.texts(&named(name)).await?.join("\n");
             Ok(is(&last).then_some(()))
         })
         .await;
