@@ -21,6 +21,8 @@ mod identity;
 #[cfg(feature = "server")]
 mod log;
 pub mod room;
+#[cfg(any(feature = "server", feature = "client"))]
+mod sending;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "server")]
@@ -38,6 +40,8 @@ pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 #[cfg(feature = "server")]
 pub use gate::{Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
+#[cfg(any(feature = "server", feature = "client"))]
+pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
     Application, Declared, Error, ListenerHandle, Listening, RoomHandle, Server, ServerBuilder,

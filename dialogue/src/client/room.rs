@@ -17,7 +17,8 @@ use crate::{
     delivery::Delivery,
     event::{ClientEvent, DeliveryClass},
     room::{EventOf, Room, TwoWay, Via, channel},
-    wire::{Accepted, Position},
+    sending::Sending,
+    wire::Position,
 };
 
 /// A client's end of a joined room: it reads the room's events in order, and sends into it.
@@ -207,11 +208,11 @@ impl<R: Room> RoomClient<R> {
     /// # Errors
     ///
     /// As [`RoomSender::send`].
-    pub async fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<Accepted, Error>
+    pub fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Sending<'_, Error>
     where
         R: TwoWay,
     {
-        self.sender.send(event).await
+        self.sender.send(event)
     }
 
     /// Sends an ephemeral event and forgets it, as [`RoomSender::try_send`].
@@ -279,18 +280,20 @@ impl<R: Room> RoomSender<R> {
     /// # Cancel safety
     ///
     /// If the future is dropped, the event may be sent all the same.
-    pub async fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<Accepted, Error>
+    pub fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Sending<'_, Error>
     where
         R: TwoWay,
     {
         let ephemeral = matches!(E::CLASS, DeliveryClass::Ephemeral);
         let (class, key) =
             if ephemeral { (Class::Ephemeral, None) } else { (Class::Durable, Some(new_key())) };
-        let request = self.trigger(&event, key)?;
-        match self.client.ask(Some(self.room.clone()), class, request).await? {
-            Reply::Accepted(accepted) => Ok(accepted),
-            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
-        }
+        let request = self.trigger(&event, key);
+        Sending::new(async move {
+            match self.client.ask(Some(self.room.clone()), class, request?).await? {
+                Reply::Accepted(accepted) => Ok(accepted),
+                _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+            }
+        })
     }
 
     /// Sends an ephemeral event and forgets it: whether it arrives, nobody says. A durable event does not compile here.

@@ -34,9 +34,12 @@ pub trait Gated<R: Served>: EventOf<R> {
 
 /// One row of [`Served::GATES`].
 pub struct Gate<R: Served> {
-    open: fn(&R::With, &str) -> Option<Result<Prepared, Refusal>>,
+    open: Open<R>,
     admit: for<'a> fn(&'a R::With, Cx<R>, &'a str, Post) -> BoxFlow<'a>,
 }
+
+/// `None` where something stands in front of the log.
+type Open<R> = fn(&<R as Served>::With, &str) -> Option<Result<Prepared, Refusal>>;
 
 pub(crate) type BoxFlow<'a> = Pin<Box<dyn Future<Output = Flow> + Send + 'a>>;
 

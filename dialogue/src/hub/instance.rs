@@ -152,6 +152,7 @@ impl Instance {
     }
 
     /// Pushes something to do; gives it back if the instance is retired.
+    #[expect(clippy::result_large_err, reason = "it is the caller's own command")]
     pub(crate) fn push(self: &Arc<Self>, command: Command) -> Result<(), Command> {
         let mut inbox = self.inbox.lock();
         if inbox.retired {

@@ -10,9 +10,13 @@ use crate::wire::Accepted;
 /// What was accepted under which key, of each user: for [`KEPT_MS`] at least, and at most the newest [`KEPT`].
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    accepted: HashMap<Arc<(Arc<str>, Box<str>)>, Accepted>,
-    order: VecDeque<(u64, Arc<(Arc<str>, Box<str>)>)>,
+    accepted: HashMap<Entry, Accepted>,
+    /// When each was accepted, oldest first.
+    order: VecDeque<(u64, Entry)>,
 }
+
+/// A user and the key, once for both collections.
+type Entry = Arc<(Arc<str>, Box<str>)>;
 
 const KEPT: usize = 10_000;
 const KEPT_MS: u64 = 5 * 60 * 1_000;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::Server;
 use crate::{
-    Accepted, Delivery, Event, Gated, Refusal, Served,
+    Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
     gate::{Guarded, Post},
     hub::{ConnectionId, Instance, Listener, RoomDecl, State, not_found},
@@ -66,7 +66,11 @@ impl<R: Served> RoomHandle<R> {
     /// # Cancel safety
     ///
     /// Whether the event was accepted is open if the future is dropped.
-    pub async fn trigger<E: Gated<R>>(&self, event: E) -> Result<Accepted, Refusal> {
+    pub fn trigger<E: Gated<R>>(&self, event: E) -> Sending<'_, Refusal> {
+        Sending::new(self.post(event))
+    }
+
+    async fn post<E: Gated<R>>(&self, event: E) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
         let guarded = self
             .engine
