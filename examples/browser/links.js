@@ -69,11 +69,6 @@ export function openStream(base, token, listener) {
   };
   const receive = (/** @type {MessageEvent} */ { data }) => {
     const frame = parse(data) ?? {};
-    if (frame.type === "connected") {
-      // A stream can't show a token, so each is a new anonymous user; the requests keep the first one's.
-      if (token) return;
-      token = frame.anonymousToken ?? null;
-    }
     if (frame.type === "joined") frame.id = joins.find(({ roomId }) => roomId === frame.roomId)?.id;
     listener.frame(frame);
     if (frame.type === "reconnect") end(1012);
@@ -84,13 +79,13 @@ export function openStream(base, token, listener) {
     source = new EventSource(streamUrl(base, joins));
     source.onopen = () => (opened = true);
     source.onerror = () => (source?.readyState === EventSource.CLOSED ? end(1006) : listener.dropped());
-    const ours = ["connected", "joined", "history", "presence", "left", "skipped", "reconnect", "error"];
+    const ours = ["joined", "history", "presence", "left", "skipped", "reconnect", "error"];
     const names = [...ours.map((name) => `dialogue:${name}`), ...joins.flatMap(({ events }) => events ?? ["message"])];
     for (const name of new Set(names)) source.addEventListener(name, receive);
   };
   const ask = async (/** @type {Frame} */ frame) => {
-    const { path, ...init } = httpRequest(frame, token);
-    const answer = await fetch(new URL(path, base), init).then((response) => response.json()).catch(() => ({}));
+    const request = httpRequest(base, frame, token);
+    const answer = request ? await fetch(request).then((response) => response.json()).catch(() => ({})) : {};
     if (answer.code === "UNAUTHENTICATED") end(4401);
     if (open && frame.id !== undefined) listener.frame({ type: "error", code: "UNAVAILABLE", ...answer, id: frame.id });
   };
@@ -122,20 +117,23 @@ function streamUrl(base, joins) {
 }
 
 /**
+ * What HTTP has of the requests of a socket.
+ * @param {string} base
  * @param {Frame} frame
  * @param {string | null} token
- * @returns {RequestInit & { path: string }}
  */
-function httpRequest({ type, roomId = "", event, data, key, before, limit }, token) {
-  const room = `rooms/${encodeURIComponent(roomId)}`;
-  const signal = AbortSignal.timeout(REPLY_MS / 2);
+function httpRequest(base, { type, roomId = "", event, data, key, before, limit }, token) {
+  const room = new URL(`rooms/${encodeURIComponent(roomId)}/`, base);
+  const [headers, signal] = [new Headers(bearer(token)), AbortSignal.timeout(REPLY_MS / 2)];
   if (type === "trigger") {
-    const headers = { ...bearer(token), "Content-Type": "application/json", ...(key && { "Idempotency-Key": key }) };
-    return { path: `${room}/events/${encodeURIComponent(event)}`, method: "POST", headers, body: JSON.stringify(data), signal };
+    headers.set("Content-Type", "application/json");
+    if (key) headers.set("Idempotency-Key", key);
+    return new Request(new URL(`events/${encodeURIComponent(event)}`, room), { method: "POST", headers, body: JSON.stringify(data), signal });
   }
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries({ event, before, limit })) if (value !== undefined) query.set(name, value);
-  return { path: `${room}/${type === "getHistory" ? "history" : type}?${query}`, headers: bearer(token), signal };
+  if (type !== "getHistory") return undefined;
+  const url = new URL("history", room);
+  for (const [name, value] of Object.entries({ event, before, limit })) if (value !== undefined) url.searchParams.set(name, value);
+  return new Request(url, { headers, signal });
 }
 
 /**
