@@ -4,6 +4,8 @@
 
 mod keys;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -50,6 +52,9 @@ pub(crate) struct Page {
 
 /// How many records a page may look at for one that its reader wants: what a request costs at most.
 const SCAN: usize = 10_000;
+/// Bytes of a page that is read backwards, unless its first record alone is larger: a reply has to fit into what may
+/// wait for a connection.
+const PAGE: u64 = 256 << 10;
 
 impl Log {
     /// An empty log.
@@ -150,18 +155,20 @@ impl Log {
         Some((page, cursor))
     }
 
-    /// Up to `limit` events before `before`, newest first.
+    /// Up to `limit` events before `before`, newest first, and fewer where they are large.
     pub(crate) fn before(&self, before: Option<u64>, wanted: EventSet, limit: usize) -> Page {
         let end = before.map_or(self.next_seq(), |before| before.clamp(self.first_seq(), self.next_seq()));
         let held = to_usize(end - self.first_seq());
-        let mut page = Page::default();
+        let (mut page, mut size) = (Page::default(), 0);
         for (scanned, record) in self.records.iter().take(held).rev().enumerate() {
+            let fits = !wanted.contains(record.event) || size + record.size() <= PAGE;
             // A page that found nothing goes on: its reader would have no number to ask further from.
-            if page.records.len() == limit || (scanned >= SCAN && !page.records.is_empty()) {
+            if page.records.len() == limit || ((scanned >= SCAN || !fits) && !page.records.is_empty()) {
                 page.more = true;
                 break;
             }
             if wanted.contains(record.event) {
+                size += record.size();
                 page.records.push(Arc::clone(record));
             }
         }

@@ -1,0 +1,293 @@
+use std::time::Duration;
+
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+use crate::Accepted;
+
+const EPOCH: &str = "k2f9";
+/// What tests call the kinds of event of a room; `PRICE` is conflated.
+const MESSAGE: u8 = 0;
+const PRICE: u8 = 1;
+
+fn log(retention: Retention) -> Log {
+    Log::new(EPOCH.into(), retention)
+}
+
+fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
+    let conflated = (event == PRICE).then(|| Box::from(if size % 2 == 0 { "even" } else { "odd" }));
+    let json = vec![b' '; size].into();
+    Arc::new(Record { seq: Some(seq), event, event_id: Id::fresh(), timestamp, conflated, json })
+}
+
+fn append(log: &mut Log, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
+    let record = record(log.next_seq(), event, timestamp, size);
+    log.append(Arc::clone(&record));
+    record
+}
+
+fn seqs(records: &[Arc<Record>]) -> Vec<u64> {
+    records.iter().filter_map(|record| record.seq).collect()
+}
+
+fn position(seq: u64, event_id: &str) -> Position {
+    Position { epoch: EPOCH.to_owned(), seq, event_id: event_id.to_owned() }
+}
+
+/// Asks for page after page, as a client does, until there is no more.
+fn history(log: &Log, wanted: EventSet, limit: usize) -> Vec<u64> {
+    let (mut found, mut before) = (Vec::new(), None);
+    loop {
+        let page = log.before(before, wanted, limit);
+        assert!(page.records.len() <= limit);
+        found.extend(seqs(&page.records));
+        if !page.more {
+            return found;
+        }
+        assert!(!page.records.is_empty(), "there is more, and nothing to ask further from");
+        before = found.last().copied();
+    }
+}
+
+/// Reads on from `seq` page by page, as a replay does.
+fn replay(log: &Log, mut seq: u64, wanted: EventSet, bytes: u64) -> Option<Vec<u64>> {
+    let mut found = Vec::new();
+    loop {
+        let (page, cursor) = log.after(seq, wanted, bytes)?;
+        found.extend(seqs(&page.records));
+        if !page.more {
+            return Some(found);
+        }
+        assert!(cursor > seq);
+        seq = cursor;
+    }
+}
+
+/// Every event there ever was, of which a log holds the end.
+#[derive(Debug)]
+struct Model {
+    all: Vec<Arc<Record>>,
+    retention: Retention,
+    now: u64,
+}
+
+impl Model {
+    fn held(&self) -> &[Arc<Record>] {
+        let (events, bytes) = self.retention.bounds();
+        let oldest = self.retention.age.map_or(0, |age| self.now.saturating_sub(millis(age)));
+        let holds = |held: &[Arc<Record>]| {
+            to_u64(held.len()) <= events
+                && held.iter().map(|record| record.size()).sum::<u64>() <= bytes
+                && held.iter().all(|record| record.timestamp >= oldest)
+        };
+        let start = (0..=self.all.len()).find(|start| holds(&self.all[*start..]));
+        &self.all[start.expect("nothing always fits")..]
+    }
+
+    fn head(&self) -> u64 {
+        to_u64(self.all.len())
+    }
+
+    fn known_id(&self, seq: u64) -> Option<&str> {
+        let known = self.held().iter().chain(self.all.last()).find(|record| record.seq == Some(seq));
+        known.map(|record| record.event_id.as_str())
+    }
+
+    fn resume(&self, since: &Position) -> Resume {
+        let all_held = since.seq <= self.head() && since.seq + to_u64(self.held().len()) >= self.head();
+        let same =
+            since.event_id.is_empty() || self.known_id(since.seq).is_none_or(|id| id == since.event_id);
+        if since.epoch == EPOCH && all_held && same {
+            Resume::Complete { after: since.seq }
+        } else {
+            Resume::Lost
+        }
+    }
+
+    /// What a reader after `seq` gets.
+    fn after(&self, seq: u64, wanted: EventSet) -> Option<Vec<u64>> {
+        let held = self.held();
+        let newest = |record: &Record| {
+            record.conflated.is_none()
+                || held.iter().rfind(|other| other.conflated == record.conflated).map(|other| other.seq)
+                    == Some(record.seq)
+        };
+        (seq + to_u64(held.len()) >= self.head()).then(|| {
+            let read = held
+                .iter()
+                .filter(|record| record.seq > Some(seq) && wanted.contains(record.event) && newest(record));
+            read.filter_map(|record| record.seq).collect()
+        })
+    }
+
+    fn before(&self, wanted: EventSet) -> Vec<u64> {
+        let read = self.held().iter().rev().filter(|record| wanted.contains(record.event));
+        read.filter_map(|record| record.seq).collect()
+    }
+}
+
+prop_compose! {
+    fn retention()(events in option::of(1..20_u64), bytes in option::of(1..800_u64), age in option::of(1..60_u64)) -> Retention {
+        Retention { events, bytes, age: age.map(Duration::from_millis) }
+    }
+}
+
+prop_compose! {
+    /// A log and what it should be, after some events and some time without any.
+    fn history_of_a_room()(
+        retention in retention(),
+        events in vec((0..3_u8, 0..10_u64, 1..100_usize), 0..60),
+        silence in 0..40_u64,
+    ) -> (Log, Model) {
+        let (mut log, mut model) = (log(retention), Model { all: Vec::new(), retention, now: 1_000 });
+        for (event, wait, size) in events {
+            model.now += wait;
+            model.all.push(append(&mut log, event, model.now, size));
+        }
+        model.now += silence;
+        log.trim(model.now);
+        (log, model)
+    }
+}
+
+prop_compose! {
+    fn some_events()(kinds in vec(0..3_u8, 0..3)) -> EventSet {
+        kinds.into_iter().fold(EventSet::NONE, EventSet::with)
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_log_holds_what_its_retention_says((log, model) in history_of_a_room()) {
+        let held: Vec<_> = log.records.iter().cloned().collect();
+        prop_assert_eq!(seqs(&held), seqs(model.held()));
+        prop_assert_eq!(log.bytes, held.iter().map(|record| record.size()).sum::<u64>());
+        prop_assert_eq!(log.head().0, model.head());
+        prop_assert_eq!(log.next_seq(), model.head() + 1);
+        prop_assert!(log.newest.len() <= held.len());
+    }
+
+    #[test]
+    fn who_comes_back_is_told_whether_all_is_there(
+        (log, model) in history_of_a_room(),
+        seq in 0..70_u64,
+        named in 0..4,
+    ) {
+        let right = model.all.get(to_usize(seq.max(1)) - 1).map_or("", |record| record.event_id.as_str());
+        let since = match named {
+            0 => position(seq, ""),
+            1 => position(seq, right),
+            2 => position(seq, "another"),
+            _ => Position { epoch: "older".to_owned(), ..position(seq, right) },
+        };
+        prop_assert_eq!(log.resume(Some(&since)), model.resume(&since));
+    }
+
+    #[test]
+    fn a_replay_is_all_that_came_after(
+        (log, model) in history_of_a_room(),
+        seq in 0..70_u64,
+        wanted in some_events(),
+        bytes in 1..500_u64,
+    ) {
+        prop_assume!(seq <= model.head());
+        prop_assert_eq!(replay(&log, seq, wanted, bytes), model.after(seq, wanted));
+    }
+
+    #[test]
+    fn pages_of_history_are_all_that_is_held(
+        (log, model) in history_of_a_room(),
+        wanted in some_events(),
+        limit in 1..9_usize,
+        before in option::of(0..80_u64),
+    ) {
+        prop_assert_eq!(history(&log, wanted, limit), model.before(wanted));
+        let first = log.before(before, wanted, limit);
+        let earlier = |seq: &u64| before.is_none_or(|before| *seq < before);
+        let expected: Vec<_> = model.before(wanted).into_iter().filter(earlier).take(limit).collect();
+        prop_assert_eq!(seqs(&first.records), expected);
+    }
+}
+
+#[test]
+fn nobody_is_fresh_but_who_names_no_position() {
+    assert_eq!(log(Retention::new()).resume(None), Resume::Fresh);
+    assert_eq!(log(Retention::new()).resume(Some(&position(0, ""))), Resume::Complete { after: 0 });
+    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, ""))), Resume::Lost);
+}
+
+#[test]
+fn the_head_outlives_its_record() {
+    let mut log = log(Retention::new().age(Duration::from_secs(1)));
+    let last = append(&mut log, MESSAGE, 0, 10);
+    log.trim(1_001);
+    assert_eq!((log.first_seq(), log.head()), (2, (1, last.event_id.as_str())));
+    assert_eq!(log.resume(Some(&position(1, last.event_id.as_str()))), Resume::Complete { after: 1 });
+    assert_eq!(log.resume(Some(&position(1, "another"))), Resume::Lost);
+    assert_eq!(log.resume(Some(&position(0, ""))), Resume::Lost);
+    assert!(log.newest.is_empty() && log.records.is_empty() && log.bytes == 0);
+}
+
+#[test]
+fn a_clock_that_goes_back_loses_nothing_early() {
+    let mut log = log(Retention::new().age(Duration::from_millis(10)));
+    append(&mut log, MESSAGE, 1_000, 1);
+    append(&mut log, MESSAGE, 5, 1);
+    assert_eq!(history(&log, EventSet::ALL, 9), [2, 1]);
+}
+
+#[test]
+fn rare_events_are_found_however_far_back_they_are() {
+    let mut log = log(Retention::new().events(50_000));
+    let rare = |seq: u64| seq == 2 || seq == 12_500 || seq == 12_501 || seq == 40_000;
+    for seq in 1..=45_000 {
+        append(&mut log, if rare(seq) { PRICE } else { MESSAGE }, 0, 1);
+    }
+    for limit in [1, 2, 200] {
+        assert_eq!(history(&log, EventSet::NONE.with(PRICE), limit), [40_000, 12_501, 12_500, 2]);
+    }
+}
+
+#[test]
+fn a_page_fits_into_what_may_wait_for_a_connection() {
+    let mut log = log(Retention::new().events(100));
+    for size in [10, 600 << 10, 100 << 10, 100 << 10, 100 << 10] {
+        append(&mut log, MESSAGE, 0, size);
+    }
+    assert_eq!(seqs(&log.before(None, EventSet::ALL, 50).records), [5, 4]);
+    assert_eq!(seqs(&log.before(Some(3), EventSet::ALL, 50).records), [2]);
+    assert_eq!(history(&log, EventSet::ALL, 50), [5, 4, 3, 2, 1]);
+}
+
+fn accepted(timestamp: u64) -> Accepted {
+    Accepted { seq: Some(timestamp), event_id: format!("id{timestamp}"), timestamp, duplicate: false }
+}
+
+#[test]
+fn a_key_is_remembered_of_its_user() {
+    let (mut keys, alice, bob) = (Keys::default(), Arc::from("alice"), Arc::from("bob"));
+    assert_eq!(keys.seen(&alice, "k"), None);
+    keys.remember(&alice, "k", accepted(7));
+    assert_eq!(keys.seen(&alice, "k"), Some(Accepted { duplicate: true, ..accepted(7) }));
+    assert_eq!((keys.seen(&bob, "k"), keys.seen(&alice, "K")), (None, None));
+}
+
+#[test]
+fn a_key_is_remembered_for_five_minutes() {
+    let (mut keys, alice) = (Keys::default(), Arc::from("alice"));
+    keys.remember(&alice, "first", accepted(0));
+    keys.remember(&alice, "second", accepted(300_000));
+    assert!(keys.seen(&alice, "first").is_some());
+    keys.remember(&alice, "third", accepted(300_001));
+    assert!(keys.seen(&alice, "first").is_none() && keys.seen(&alice, "second").is_some());
+    keys.remember(&alice, "first", accepted(300_002));
+    assert_eq!(keys.seen(&alice, "first").and_then(|seen| seen.seq), Some(300_002));
+}
+
+#[test]
+fn of_many_keys_the_newest_are_remembered() {
+    let (mut keys, alice) = (Keys::default(), Arc::from("alice"));
+    (0..10_001_u64).for_each(|n| keys.remember(&alice, &n.to_string(), accepted(n)));
+    let seen = |n: u64| keys.seen(&alice, &n.to_string()).is_some();
+    assert!(!seen(0) && (1..10_001).all(seen));
+}
