@@ -15,7 +15,7 @@ fn log(retention: Retention) -> Log {
 }
 
 fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
-    let conflated = (event == PRICE).then(|| Box::from(if size % 2 == 0 { "even" } else { "odd" }));
+    let conflated = (event == PRICE).then(|| Box::from(if size.is_multiple_of(2) { "even" } else { "odd" }));
     let json = vec![b' '; size].into();
     Arc::new(Record { seq: Some(seq), event, event_id: Id::fresh(), timestamp, conflated, json })
 }

@@ -116,7 +116,7 @@ impl<R: Served> RoomHandle<R> {
     ///     async move {
     ///         let _ = seen.send(message.event.text).await;
     ///     }
-    /// }).await?;
+    /// });
     /// server.chat().trigger(Message { text: "welcome".into() }).await?;
     /// assert_eq!(sight.recv().await.as_deref(), Some("welcome"));
     /// # Ok(())
