@@ -23,7 +23,8 @@ impl Query {
         let mut since = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "room" if !this.rooms.iter().any(|room| *room == value) => this.rooms.push(value.into()),
+                "room" if this.rooms.len() > MOST_ROOMS || this.rooms.iter().any(|room| *room == value) => {}
+                "room" => this.rooms.push(value.into()),
                 "event" => this.events.push(value.into()),
                 "since" => since = Some(value.into_owned()),
                 _ => {}
@@ -43,7 +44,7 @@ impl Query {
                 let (room_id, position) = self::position(position).ok_or_else(|| {
                     invalid("`since` and `Last-Event-ID` are positions such as `chat=EPOCH.SEQ.EVENTID`, separated by `;`")
                 })?;
-                if this.since(&room_id).is_none() {
+                if this.rooms.contains(&room_id) && this.since(&room_id).is_none() {
                     this.since.push((room_id, position));
                 }
             }
@@ -87,3 +88,6 @@ fn position(text: &str) -> Option<(String, Position)> {
         Position { epoch: epoch.to_owned(), seq: seq.parse().ok()?, event_id: event_id.to_owned() };
     Some((percent_encoding::percent_decode_str(room_id).decode_utf8().ok()?.into_owned(), position))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+use http::HeaderValue;
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::wire::stream_position;
+
+fn parse(query: &str, last: Option<&str>) -> Result<Query, Refusal> {
+    let mut headers = HeaderMap::new();
+    if let Some(last) = last {
+        headers.insert("last-event-id", HeaderValue::from_str(last).expect("a header is ASCII"));
+    }
+    Query::parse(query, &headers)
+}
+
+fn query_of(rooms: &[String]) -> form_urlencoded::Serializer<'static, String> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for room in rooms {
+        query.append_pair("room", room);
+    }
+    query
+}
+
+proptest! {
+    #[test]
+    fn a_stream_comes_back_with_the_id_that_it_was_sent(
+        at in vec(("[a-z]{1,4}(:[^\\p{Cc}]{0,40})?", "[A-Za-z0-9_-]{1,11}", 0..u64::MAX, "[A-Za-z0-9_-]{0,11}"), 1..=16),
+    ) {
+        let rooms: Vec<_> = at.iter().map(|(room, ..)| room.clone()).collect();
+        let id = at.iter().map(|(room, epoch, seq, event)| stream_position(room, epoch, *seq, event));
+        let id = id.collect::<Vec<_>>().join(";");
+        let by_header = parse(&query_of(&rooms).finish(), Some(&id)).expect("our own id");
+        let by_query = parse(&query_of(&rooms).append_pair("since", &id).finish(), None).expect("our own id");
+        for room in &rooms {
+            // Of a room named twice, the first counts.
+            let (_, epoch, seq, event) = at.iter().find(|(named, ..)| named == room).expect("it is there");
+            let since = Position { epoch: epoch.clone(), seq: *seq, event_id: event.clone() };
+            prop_assert_eq!(by_header.since(room), Some(&since));
+            prop_assert_eq!(by_query.since(room), Some(&since));
+        }
+    }
+
+    #[test]
+    fn any_query_is_read_or_refused(query: String, last in "[ -~]{0,60}") {
+        let _ = parse(&query, Some(&last));
+    }
+}
+
+#[test]
+fn what_was_seen_last_is_newer_than_the_address() {
+    let query =
+        parse("room=chat&room=feed&since=chat%3De.1.a%3Bfeed%3De.2.b", Some("chat=e.9.c")).expect("valid");
+    assert_eq!(query.since("chat").map(|at| at.seq), Some(9));
+    assert_eq!(query.since("feed").map(|at| at.seq), Some(2));
+}
+
+#[test]
+fn only_rooms_of_the_stream_are_looked_up() {
+    let strangers: Vec<_> = (0..20_000).map(|n| format!("r{n}=e.1.")).collect();
+    let query = parse("room=chat", Some(&format!("{};chat=e.3.x", strangers.join(";")))).expect("valid");
+    assert_eq!((query.since.len(), query.since("chat").map(|at| at.seq)), (1, Some(3)));
+}
+
+#[test]
+fn a_stream_is_of_some_rooms_but_not_of_too_many() {
+    let rooms = |count: usize| (0..count).map(|n| format!("r{n}")).collect::<Vec<_>>();
+    assert_eq!(parse(&query_of(&rooms(16)).finish(), None).map(|query| query.rooms), Ok(rooms(16)));
+    for bad in [String::new(), query_of(&rooms(17)).finish(), query_of(&rooms(9_999)).finish()] {
+        assert!(parse(&bad, None).is_err_and(|refusal| refusal.message.starts_with("`room`")));
+    }
+}
+
+#[test]
+fn broken_positions_are_refused() {
+    for bad in
+        ["chat", "chat=e", "chat=e.1", "chat=e.-1.x", "chat=e.99999999999999999999.x", ";", "a%FF=e.1.x"]
+    {
+        assert!(parse("room=chat", Some(bad)).is_err(), "{bad}");
+    }
+}
