@@ -218,3 +218,6 @@ fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal>
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
+
+#[cfg(test)]
+mod tests;

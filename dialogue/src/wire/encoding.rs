@@ -89,3 +89,36 @@ fn put_text_header(out: &mut Vec<u8>, len: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_frames_have_the_shortest_header() {
+        for (len, header) in [
+            (0, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 0xff, 0xff]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let (mut out, json) = (Vec::new(), vec![b' '; len]);
+            Encoding::WebSocket.put_frame(&mut out, "reply", &json);
+            assert_eq!(out.strip_prefix(header), Some(json.as_slice()), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_notice_is_a_block_of_a_stream() {
+        let mut out = Vec::new();
+        Encoding::Sse.put_frame(&mut out, "skipped", b"{}");
+        assert_eq!(out, b"event: dialogue:skipped\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_position_holds_nothing_that_separates_positions() {
+        let position = stream_position("chat:a=b;c.d\u{e9}/%", "k2", 7, "x_-");
+        assert_eq!(position, "chat:a%3Db%3Bc%2Ed%C3%A9%2F%25=k2.7.x_-");
+    }
+}

@@ -1,0 +1,156 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Reads every field of a frame; yields what the first bad one is refused with.
+fn refusal(json: &str) -> Option<String> {
+    let read = |json| {
+        let request = Request::parse(json)?;
+        request.id()?;
+        request.kind()?;
+        request.room_id()?;
+        request.event_if_any()?;
+        request.key()?;
+        request.meta()?;
+        request.events()?;
+        request.since()?;
+        request.before()?;
+        request.limit(50, 200)?;
+        request.after()?;
+        request.watch()?;
+        request.name()?;
+        request.description()?;
+        request.max_size()?;
+        Ok::<_, Refusal>(())
+    };
+    let refusal = read(json).err()?;
+    assert_eq!(refusal.code, Code::InvalidRequest, "{json}");
+    Some(refusal.message.into_owned())
+}
+
+/// A frame with one field more than it needs.
+fn with(field: &str) -> String {
+    format!(r#"{{"type":"join","roomId":"chat",{field}}}"#)
+}
+
+#[test]
+fn good_fields_are_taken() {
+    for field in [
+        r#""id":1"#,
+        r#""id":-9007199254740993"#,
+        r#""id":"""#,
+        r#""events":[]"#,
+        r#""events":["*","a\u0062"]"#,
+        r#""since":{"epoch":"k","seq":0}"#,
+        r#""since":{"epoch":"k","seq":18446744073709551615,"eventId":"x","new":1}"#,
+        r#""before":0"#,
+        r#""limit":200"#,
+        r#""meta":{}"#,
+        r#""key":"k""#,
+        r#""watch":false"#,
+        r#""maxSize":1"#,
+        r#""roomID":5"#,
+        // An optional field that is null is as if it weren't there.
+        r#""since":null,"events":null,"key":null,"limit":null,"before":null,"meta":null,"name":null"#,
+    ] {
+        assert_eq!(refusal(&with(field)), None, "{field}");
+    }
+}
+
+#[test]
+fn bad_fields_are_named() {
+    for (field, named) in [
+        (r#""id":null"#, "`id`"),
+        (r#""id":1.5"#, "`id`"),
+        (r#""id":1e3"#, "`id`"),
+        (r#""id":true"#, "`id`"),
+        (r#""id":[1]"#, "`id`"),
+        (r#""event":1"#, "`event`"),
+        (r#""event":"\ud800""#, "`event`"),
+        (r#""key":"""#, "`key`"),
+        (r#""key":7"#, "`key`"),
+        (r#""meta":[]"#, "`meta`"),
+        (r#""meta":"text""#, "`meta`"),
+        (r#""events":"message""#, "`events`"),
+        (r#""events":["message",5]"#, "`events.[1]`"),
+        (r#""since":41"#, "`since`"),
+        (r#""since":{"epoch":"k","seq":-1}"#, "`since.seq`"),
+        (r#""since":{"epoch":"k","seq":18446744073709551616}"#, "`since.seq`"),
+        (r#""since":{"epoch":1,"seq":1}"#, "`since.epoch`"),
+        (r#""since":{"seq":1}"#, "`since`: missing field `epoch`"),
+        (r#""before":-1"#, "`before`"),
+        (r#""before":"41""#, "`before`"),
+        (r#""limit":0"#, "`limit`"),
+        (r#""limit":201"#, "`limit`"),
+        (r#""limit":1.5"#, "`limit`"),
+        (r#""after":5"#, "`after`"),
+        (r#""watch":"yes""#, "`watch`"),
+        (r#""name":{}"#, "`name`"),
+        (r#""description":[]"#, "`description`"),
+        (r#""maxSize":0"#, "`maxSize`"),
+        (r#""maxSize":-1"#, "`maxSize`"),
+        (r#""maxSize":4294967296"#, "`maxSize`"),
+    ] {
+        let refused = refusal(&with(field)).unwrap_or_default();
+        assert!(refused.starts_with(named) && !refused.contains(" at line "), "{field}: {refused}");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
+    for (field, most, named) in [
+        ("id", 64, "`id`"),
+        ("key", 128, "`key`"),
+        ("name", 1_024, "`name`"),
+        ("description", 1_024, "`desc"),
+    ] {
+        assert_eq!(refusal(&with(&format!(r#""{field}":"{:most$}""#, ""))), None, "{field}");
+        let refused = refusal(&with(&format!(r#""{field}":"{:1$}""#, "", most + 1))).unwrap_or_default();
+        assert!(refused.starts_with(named), "{field}: {refused}");
+    }
+    assert!(refusal(&with(&format!(r#""id":1{}"#, "0".repeat(64)))).is_some());
+    assert!(refusal(&with(&format!(r#""meta":{{"a":"{:1018}"}}"#, ""))).is_some());
+}
+
+#[test]
+fn what_is_no_frame_is_refused() {
+    for (bad, named) in [
+        ("", "a frame is one JSON object"),
+        ("[]", "a frame is one JSON object"),
+        ("\u{feff}{}", "a frame is one JSON object"),
+        ("{", "not a JSON object"),
+        ("{}{}", "not a JSON object"),
+        (r#"{"type":"join",}"#, "not a JSON object"),
+        (r#"{"type":"join","type":"leave"}"#, "not a JSON object"),
+        ("{}", "`type` is missing"),
+        (r#"{"type":null}"#, "`type` is missing"),
+        (r#"{"type":5}"#, "`type`"),
+        (r#"{"type":"join"}"#, "`roomId` is missing"),
+        (r#"{"type":"join","roomId":["chat"]}"#, "`roomId`"),
+    ] {
+        let refused = refusal(bad).unwrap_or_default();
+        assert!(refused.starts_with(named), "{bad}: {refused}");
+    }
+}
+
+#[test]
+fn data_may_be_null_but_must_be_there() {
+    let data = |json| Request::parse(json).and_then(|request| request.data().map(str::to_owned));
+    assert_eq!(data(r#"{"data":null}"#), Ok("null".to_owned()));
+    assert_eq!(data("{}"), Err(invalid("`data` is missing")));
+}
+
+#[test]
+fn meta_goes_on_without_raw_newlines() {
+    let json = with("\"meta\":{\"a\":\n\"b\\n\",\r\"c\":1}");
+    let meta = Request::parse(&json).and_then(|request| request.meta()).expect("an object");
+    assert_eq!(meta.as_deref(), Some(r#"{"a":"b\n","c":1}"#));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text: String, field in "[a-zA-Z]{1,11}", value in "\\PC{0,20}") {
+        refusal(&text);
+        refusal(&with(&format!(r#""{field}":{value}"#)));
+    }
+}
