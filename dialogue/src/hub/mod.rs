@@ -11,6 +11,8 @@ mod listener;
 mod outbox;
 mod registry;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::wire::{Encoding, EventSet, frame};
 
+#[cfg(test)]
+mod tests;
+
 /// A socket that can be written to from anywhere, without waiting.
 pub(crate) trait Direct: Send + Sync {
     /// As `write_vectored` of a non-blocking socket.
@@ -94,8 +97,8 @@ pub(crate) enum Progress {
     Cut(Cut),
 }
 
-/// Under this share of the bound, ephemeral events are still queued.
-const EPHEMERAL_SHARE: usize = 8;
+/// Under this share of the bound, ephemeral events are still queued, and replies wait for what they go with.
+const SHARE: usize = 8;
 /// How many slices one system call gets.
 const SLICES: usize = 64;
 
@@ -133,6 +136,10 @@ impl Outbox {
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
         queue.push(bytes.into(), None);
+        if queue.bytes > self.limit / SHARE {
+            // Nobody is slow who wasn't given anything yet.
+            self.push_out(&mut queue);
+        }
         self.bound(&mut queue);
     }
 
@@ -251,9 +258,11 @@ impl Outbox {
         self.queue.lock().cut(cut);
     }
 
-    /// Drops what waits, but for the rest of a frame that is written in part.
+    /// Cuts, and drops what waits, but for the rest of a frame that is written in part.
     pub(crate) fn last_words(&self) -> Option<Bytes> {
         let mut queue = self.queue.lock();
+        // At once: what a room delivered now would end up within that frame.
+        queue.cut(Cut::Closed);
         let rest = if queue.partial { queue.pop() } else { None };
         queue.clear();
         rest
@@ -284,12 +293,13 @@ impl Outbox {
 
     fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
         for (record, bytes) in batch.each(self.encoding, wanted) {
-            if self.encoding == Encoding::Sse
-                && let Some(position) = batch.stream_position(record)
-            {
-                let line = queue.move_to(slot, position);
-                self.queue_event(queue, batch, record, line);
-            }
+            let bytes = match batch.stream_position(record) {
+                Some(position) if self.encoding == Encoding::Sse => {
+                    // One item, so that a newer event of its key takes both away.
+                    [queue.move_to(slot, position), bytes].concat().into()
+                }
+                _ => bytes,
+            };
             self.queue_event(queue, batch, record, bytes);
         }
         self.bound(queue);
@@ -315,7 +325,7 @@ impl Outbox {
     fn queue_event(&self, queue: &mut Queue, batch: &Batch, record: &crate::log::Record, bytes: Bytes) {
         let latest =
             record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
-        if record.seq.is_none() && queue.bytes > self.limit / EPHEMERAL_SHARE {
+        if record.seq.is_none() && queue.bytes > self.limit / SHARE {
             return queue.skip(batch.room_id());
         }
         queue.push(bytes, latest);

@@ -85,7 +85,6 @@ impl Connection {
                 (*code, *reason, outbox.last_words())
             }
         };
-        outbox.cut(Cut::Closed);
         let mut last = BytesMut::new();
         put_close(&mut last, code, reason);
         socket.writer.finish(rest, &last, LAST_WORDS).await;
@@ -105,10 +104,8 @@ impl Connection {
         let mut pinged = false;
         let mut check = Instant::now() + self.engine.limits.ping_every;
         loop {
-            // Who doesn't read what is there isn't asked for more.
-            let reads = self.outbox.waiting() <= self.engine.limits.outbox / 2;
             tokio::select! {
-                read = self.socket.reader.read(&mut self.input), if reads => match read {
+                read = self.socket.reader.read(&mut self.input), if self.has_room() => match read {
                     Ok(1..) => {
                         self.heard = Instant::now();
                         if let Some(end) = self.take_frames().await {
@@ -118,7 +115,9 @@ impl Connection {
                     _ => return End::Gone,
                 },
                 relief = self.socket.writer.relieve(&self.outbox) => match relief {
-                    Relief::Done => {}
+                    Relief::Done => if let Some(end) = self.take_frames().await {
+                        return end;
+                    },
                     Relief::Cut(Cut::TooSlow) => return End::Cut(4409, "reads too slowly".to_owned()),
                     Relief::Cut(Cut::Closed) => return End::Gone,
                 },
@@ -144,9 +143,14 @@ impl Connection {
         }
     }
 
-    /// Handles the frames that are there.
+    /// Who doesn't read what is there isn't asked for more.
+    fn has_room(&self) -> bool {
+        self.outbox.waiting() <= self.engine.limits.outbox / 2
+    }
+
+    /// Handles the frames that are there, as long as there is room for what they are answered.
     async fn take_frames(&mut self) -> Option<End> {
-        loop {
+        while self.has_room() {
             match self.decoder.next(&mut self.input) {
                 Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
                 Ok(Some(Incoming::Binary(_))) => {
