@@ -151,6 +151,11 @@ impl Instance {
         self.inbox.lock().retired
     }
 
+    /// Nothing is taken any more; what waits is still done.
+    pub(super) fn retire(&self) {
+        self.inbox.lock().retired = true;
+    }
+
     /// Pushes something to do; gives it back if the instance is retired.
     #[expect(clippy::result_large_err, reason = "it is the caller's own command")]
     pub(crate) fn push(self: &Arc<Self>, command: Command) -> Result<(), Command> {
@@ -169,11 +174,16 @@ impl Instance {
 
     /// Pushes an event once there is room for it.
     pub(crate) async fn publish(self: &Arc<Self>, publish: Publish) -> Result<(), Refused> {
-        while self.is_full() {
-            let space = self.space.notified();
-            if self.is_full() && timeout(PATIENCE, space).await.is_err() {
-                return Err(Refused::Busy);
+        let waits = async {
+            while self.is_full() {
+                let space = self.space.notified();
+                if self.is_full() {
+                    space.await;
+                }
             }
+        };
+        if self.is_full() && timeout(PATIENCE, waits).await.is_err() {
+            return Err(Refused::Busy);
         }
         self.push(Command::Publish(publish)).map_err(Refused::Retired)
     }
@@ -294,7 +304,14 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // Still here only if the work panicked or the runtime is going: the log is lost, and its readers must know.
         if let Some(mut state) = self.state.take() {
-            self.instance.inbox.lock().retired = true;
+            let waiting = {
+                let mut inbox = self.instance.inbox.lock();
+                inbox.retired = true;
+                std::mem::take(&mut inbox.commands)
+            };
+            // Whoever waits for them is told, and so is who waits for space.
+            drop(waiting);
+            self.instance.space.notify_waiters();
             state.abandon();
             if let Some(registry) = self.instance.registry.upgrade() {
                 registry.forget(&self.instance, true);

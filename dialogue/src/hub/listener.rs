@@ -37,7 +37,7 @@ impl Listener {
 
     /// For the listener's task, once it has taken all that was queued.
     pub(crate) fn caught_up(&self, instance: &Weak<Instance>) {
-        if self.behind.swap(false, Ordering::Relaxed)
+        if self.behind.swap(false, Ordering::SeqCst)
             && let Some(instance) = instance.upgrade()
         {
             instance.replay_more(self.id);
@@ -52,9 +52,10 @@ impl Listener {
     pub(super) fn deliver(&self, batch: &Batch, wanted: EventSet) -> Option<u64> {
         for record in batch.events().iter().filter(|record| wanted.contains(record.event)) {
             match (self.queue.try_send(Arc::clone(record)), record.seq) {
-                (Err(TrySendError::Full(_)), Some(seq)) => {
-                    self.behind.store(true, Ordering::Relaxed);
-                    return Some(seq - 1);
+                (Err(TrySendError::Full(record)), Some(seq)) => {
+                    self.behind.store(true, Ordering::SeqCst);
+                    // Once more: its task may have taken all and looked before that was said, and would wait for ever.
+                    return Some(if self.queue.try_send(record).is_ok() { seq } else { seq - 1 });
                 }
                 (Err(TrySendError::Closed(_)), _) => return None,
                 _ => {}

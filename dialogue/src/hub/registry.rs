@@ -188,8 +188,11 @@ impl Registry {
         info: Info,
     ) -> Result<(Arc<Instance>, bool), Refusal> {
         let mut instances = self.instances.write();
-        if let Some(instance) = instances.get(room_id).filter(|instance| !instance.is_retired()) {
-            return Ok((Arc::clone(instance), false));
+        match instances.get(room_id) {
+            Some(instance) if !instance.is_retired() => return Ok((Arc::clone(instance), false)),
+            // It is not forgotten yet, but what takes its place must not pass for it.
+            Some(_) => *self.epoch.write() = Id::fresh().as_str().into(),
+            None => {}
         }
         if room.keyed && instances.len() >= self.most + self.rooms.len() {
             return Err(Refusal::new(

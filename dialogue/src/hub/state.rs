@@ -370,6 +370,10 @@ impl State {
         self.users.clear();
         self.listeners = 0;
         self.tell_size();
+        // Before anybody is told: who then makes the room again doesn't find this one.
+        if let Some(instance) = self.instance.upgrade() {
+            instance.retire();
+        }
     }
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.

@@ -113,7 +113,8 @@ impl Session {
             match instance.run(move |state| state.join(join)).await {
                 Some(Ok(())) => return Ok(()),
                 Some(Err(NotJoined::Refused(refusal))) => {
-                    if before.is_none() {
+                    // In the instance that it was in, nobody is refused.
+                    if !before.is_some_and(|before| Arc::ptr_eq(&before, &instance)) {
                         self.rooms.remove(room_id);
                     }
                     return Err(refusal);
