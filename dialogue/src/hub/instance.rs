@@ -174,16 +174,9 @@ impl Instance {
 
     /// Pushes an event once there is room for it.
     pub(crate) async fn publish(self: &Arc<Self>, publish: Publish) -> Result<(), Refused> {
-        let waits = async {
-            while self.is_full() {
-                let space = self.space.notified();
-                if self.is_full() {
-                    space.await;
-                }
-            }
-        };
-        if self.is_full() && timeout(PATIENCE, waits).await.is_err() {
-            return Err(Refused::Busy);
+        if self.is_full() {
+            // In a box, since it is rare and every connection would hold what it needs.
+            Box::pin(timeout(PATIENCE, self.space())).await.map_err(|_| Refused::Busy)?;
         }
         self.push(Command::Publish(publish)).map_err(Refused::Retired)
     }
@@ -211,6 +204,16 @@ impl Instance {
     /// The reader `connection` has taken what it was given: it gets the next page.
     pub(super) fn replay_more(self: &Arc<Self>, connection: ConnectionId) {
         self.cast(move |state| state.replay_page(connection));
+    }
+
+    /// Waits until there is room.
+    async fn space(&self) {
+        while self.is_full() {
+            let space = self.space.notified();
+            if self.is_full() {
+                space.await;
+            }
+        }
     }
 
     fn is_full(&self) -> bool {

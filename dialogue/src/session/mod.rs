@@ -130,7 +130,19 @@ impl Session {
 
     async fn answer(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         match &*request.kind()? {
-            "trigger" => return self.trigger(request, id).await,
+            "trigger" => self.trigger(request, id).await,
+            // In a box, so that a connection doesn't hold what they need while it waits for its next frame.
+            kind => Box::pin(self.answer_rarely(kind, request, id)).await,
+        }
+    }
+
+    async fn answer_rarely(
+        &mut self,
+        kind: &str,
+        request: &Request<'_>,
+        id: Option<&RawValue>,
+    ) -> Result<(), Refusal> {
+        match kind {
             "join" => {
                 let room_id = request.room_id()?;
                 let (room, _) = self.engine.room(&room_id)?;

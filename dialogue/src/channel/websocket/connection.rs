@@ -49,13 +49,13 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Connection {
-    pub(super) fn new(engine: Arc<Engine>, socket: Socket, user: User) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, mut socket: Socket, user: User) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
         Connection {
             session: Session::new(Arc::clone(&engine), Arc::clone(&outbox), user),
             decoder: Decoder::new(engine.limits.frame),
-            input: BytesMut::from(socket.early.as_ref()),
+            input: std::mem::take(&mut socket.early),
             heard: Instant::now(),
             outbox,
             socket,
@@ -63,10 +63,15 @@ impl Connection {
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         self.session.greet();
         let end = self.converse().await;
-        let Connection { mut socket, session, outbox, .. } = self;
+        // In a box, so that a connection doesn't hold what only its end needs.
+        Box::pin(self.finish(end)).await;
+    }
+
+    async fn finish(self: Box<Self>, end: End) {
+        let Connection { mut socket, session, outbox, .. } = *self;
         // Nothing more reaches it, and its rooms know at once.
         drop(session);
         let (code, reason, rest) = match &end {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(mut socket: Socket) {
     let mut decoder = Decoder::new(LARGEST);
-    let mut input = BytesMut::from(socket.early.as_ref());
+    let mut input = std::mem::take(&mut socket.early);
     let mut output = BytesMut::new();
     let (code, ours) = 'open: loop {
         loop {

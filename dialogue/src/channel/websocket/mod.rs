@@ -50,7 +50,7 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let counted = engine.admit()?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
-            Connection::new(engine, socket, user).run().await;
+            Box::new(Connection::new(engine, socket, user)).run().await;
         }
         drop(counted);
     });

@@ -1,9 +1,13 @@
 //! The bytes below a WebSocket: a TCP socket that anybody may write to, or whatever else the application serves on.
 
 use std::{
+    cell::RefCell,
+    future::poll_fn,
     io::{self, IoSlice},
     net::Shutdown,
+    pin::Pin,
     sync::Arc,
+    task::{Poll, ready},
     time::Duration,
 };
 
@@ -14,8 +18,11 @@ use hyper_util::{
     server::conn::auto::upgrade::{Parts, downcast},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     time::timeout,
 };
 
@@ -26,21 +33,26 @@ pub(super) struct Socket {
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     /// What came with the handshake.
-    pub(super) early: Bytes,
+    pub(super) early: BytesMut,
 }
 
 pub(super) enum Reader {
-    Tcp(Arc<TcpStream>),
+    Tcp(OwnedReadHalf),
     Other(ReadHalf<TokioIo<Upgraded>>),
 }
 
 pub(super) enum Writer {
-    Tcp(Arc<TcpStream>),
+    Tcp(Arc<OwnedWriteHalf>),
     Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes> },
 }
 
-/// Bytes that are made room for when there is something to read; between reads a connection holds no buffer.
-const READ: usize = 16 << 10;
+thread_local! {
+    /// Where a thread reads to, whatever connection it works on.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
+
+/// Bytes read at once.
+const READ: usize = 64 << 10;
 /// Bytes taken from an outbox at once.
 const TAKE: usize = 64 << 10;
 
@@ -48,19 +60,21 @@ impl Socket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
         match downcast::<TokioIo<TcpStream>>(upgrade.await?) {
             Ok(Parts { io, read_buf, .. }) => {
-                let stream = Arc::new(io.into_inner());
+                let stream = io.into_inner();
                 // Batches are ours to make. A socket that refuses the option works without.
                 let _ = stream.set_nodelay(true);
+                let (reader, writer) = stream.into_split();
                 Ok(Socket {
-                    reader: Reader::Tcp(Arc::clone(&stream)),
-                    writer: Writer::Tcp(stream),
-                    early: read_buf,
+                    reader: Reader::Tcp(reader),
+                    writer: Writer::Tcp(Arc::new(writer)),
+                    // A copy, since hyper's whole buffer would live as long as a part of it.
+                    early: BytesMut::from(read_buf.as_ref()),
                 })
             }
             Err(upgraded) => {
                 let (reader, half) = tokio::io::split(TokioIo::new(upgraded));
                 let writer = Writer::Other { half, taken: Vec::new() };
-                Ok(Socket { reader: Reader::Other(reader), writer, early: Bytes::new() })
+                Ok(Socket { reader: Reader::Other(reader), writer, early: BytesMut::new() })
             }
         }
     }
@@ -76,21 +90,21 @@ impl Socket {
 
 impl Reader {
     /// Reads some bytes; 0 is the end. Cancel safe.
+    ///
+    /// `buffer` grows only by what came: who waits holds no memory for it.
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
-            Reader::Tcp(stream) => loop {
-                stream.readable().await?;
-                buffer.reserve(READ);
-                match stream.try_read_buf(buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    other => return other,
-                }
-            },
-            Reader::Other(half) => {
-                buffer.reserve(READ);
-                half.read_buf(buffer).await
-            }
-        }
+        poll_fn(|cx| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut read = ReadBuf::new(scratch);
+                ready!(match self {
+                    Reader::Tcp(half) => Pin::new(half).poll_read(cx, &mut read),
+                    Reader::Other(half) => Pin::new(half).poll_read(cx, &mut read),
+                })?;
+                buffer.extend_from_slice(read.filled());
+                Poll::Ready(Ok(read.filled().len()))
+            })
+        })
+        .await
     }
 }
 
@@ -99,7 +113,7 @@ impl Writer {
     pub(super) async fn relieve(&mut self, outbox: &Outbox) -> Relief {
         match self {
             Writer::Tcp(stream) => {
-                std::future::poll_fn(|cx| outbox.poll_trouble(cx)).await;
+                poll_fn(|cx| outbox.poll_trouble(cx)).await;
                 loop {
                     match outbox.flush() {
                         Progress::Idle => return Relief::Done,
@@ -113,7 +127,7 @@ impl Writer {
             }
             Writer::Other { half, taken } => {
                 if taken.is_empty() {
-                    let take = std::future::poll_fn(|cx| outbox.poll_take(cx, TAKE, taken)).await;
+                    let take = poll_fn(|cx| outbox.poll_take(cx, TAKE, taken)).await;
                     if let Err(cut) = take {
                         return Relief::Cut(cut);
                     }
@@ -142,7 +156,7 @@ impl Writer {
                     for mut bytes in [rest.as_deref().unwrap_or_default(), last] {
                         while !bytes.is_empty() {
                             stream.writable().await?;
-                            match TcpStream::try_write(stream, bytes) {
+                            match OwnedWriteHalf::try_write(stream, bytes) {
                                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
                                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                                 Err(error) => return Err(error),
@@ -179,7 +193,7 @@ impl Writer {
         match self {
             Writer::Tcp(stream) => {
                 // It may be closed already.
-                let _ = socket2::SockRef::from(&**stream).shutdown(how);
+                let _ = socket2::SockRef::from((**stream).as_ref()).shutdown(how);
             }
             Writer::Other { half, .. } => {
                 let _ = timeout(Duration::from_secs(1), half.shutdown()).await;
@@ -197,10 +211,10 @@ pub(super) enum Relief {
     Cut(Cut),
 }
 
-impl Direct for Arc<TcpStream> {
+impl Direct for Arc<OwnedWriteHalf> {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
-            [one] => TcpStream::try_write(self, one),
+            [one] => OwnedWriteHalf::try_write(self, one),
             slices => self.try_write_vectored(slices),
         }
     }
