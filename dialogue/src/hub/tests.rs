@@ -1,7 +1,20 @@
 //! What the tests of this floor share, and what many do at once to one room.
 
-use super::RoomDecl;
-use crate::{Channel, DeliveryClass, RoomOptions, Sender, room::EventKind};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
+
+use super::*;
+use crate::{
+    Accepted, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender, room::EventKind,
+    wire::Encoding,
+};
 
 pub(super) const MESSAGE: u8 = 0;
 pub(super) const TYPING: u8 = 1;
@@ -22,4 +35,292 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
             kind("price", DeliveryClass::Latest),
         ],
     }
+}
+
+/// Reads text frames; panics if they aren't whole.
+pub(super) fn frames(wire: &[u8]) -> Vec<Value> {
+    let (read, rest) = whole_frames(wire);
+    assert!(rest.is_empty(), "half a frame: {rest:?}");
+    read
+}
+
+/// Reads text frames up to one that isn't whole.
+fn whole_frames(mut wire: &[u8]) -> (Vec<Value>, &[u8]) {
+    let mut read = Vec::new();
+    while let [0x81, len, rest @ ..] = wire {
+        let (len, rest) = match (len, rest) {
+            (126, [a, b, rest @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            (126, _) => break,
+            _ => (usize::from(*len), rest),
+        };
+        let Some((json, rest)) = rest.split_at_checked(len) else { break };
+        read.push(serde_json::from_slice(json).expect("a frame is JSON"));
+        wire = rest;
+    }
+    (read, wire)
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A socket that takes what it likes, or nothing.
+#[derive(Default)]
+struct Moody(Mutex<Vec<u8>>);
+
+impl Direct for Arc<Moody> {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let offered = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let taken = if fastrand::bool() { offered } else { fastrand::usize(..=offered) };
+        if taken == 0 && offered > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.lock().extend(slices.iter().flat_map(|slice| slice.iter()).take(taken));
+        Ok(taken)
+    }
+}
+
+/// A client, with the task that a connection has.
+struct Client {
+    outbox: Arc<Outbox>,
+    socket: Arc<Moody>,
+    user: Arc<str>,
+}
+
+impl Client {
+    fn new(id: u64) -> Self {
+        let socket = Arc::new(Moody::default());
+        let direct: Box<dyn Direct> = Box::new(Arc::clone(&socket));
+        let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, Some(direct), Vec::new());
+        tokio::spawn(write(Arc::clone(&outbox)));
+        Client { outbox, socket, user: format!("user{}", id % 5).into() }
+    }
+
+    fn joining(&self, since: Option<Position>) -> Join {
+        let (outbox, user) = (Arc::clone(&self.outbox), Arc::clone(&self.user));
+        Join { outbox, user, slot: 0, wanted: None, since, id: None }
+    }
+
+    async fn join(&self, registry: &Arc<Registry>, room_id: &str, since: Option<Position>) {
+        let room = Arc::clone(registry.declared(room_id).expect("a room").0);
+        loop {
+            let join = self.joining(since.clone());
+            match registry.run(&room, room_id, move |state| state.join(join)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(NotJoined::Gone)) => tokio::task::yield_now().await,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What it was sent, up to the last whole frame; waits until that `ends`.
+    async fn seen(&self, ends: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let seeing = async {
+            loop {
+                let frames = whole_frames(&self.socket.0.lock()).0;
+                if ends(&frames) {
+                    return frames;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, seeing).await.expect("it comes in time")
+    }
+}
+
+/// As a connection does.
+async fn write(outbox: Arc<Outbox>) {
+    loop {
+        std::future::poll_fn(|cx| outbox.poll_trouble(cx)).await;
+        while outbox.flush() == Progress::Blocked {
+            tokio::task::yield_now().await;
+        }
+        if matches!(outbox.flush(), Progress::Cut(_)) {
+            return;
+        }
+    }
+}
+
+fn registry(rooms: Vec<RoomDecl>) -> Arc<Registry> {
+    Registry::new(rooms.into_iter().map(Arc::new).collect(), 1_000, Handle::current())
+}
+
+fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, Refusal>>) {
+    let (reply, answer) = oneshot::channel();
+    let (data, reply) = (data.to_owned(), Reply::Wait(reply));
+    let publish = Publish {
+        event,
+        data,
+        conflated: None,
+        from: "a".into(),
+        server: false,
+        meta: None,
+        key: None,
+        reply,
+    };
+    (publish, answer)
+}
+
+async fn publish(registry: &Arc<Registry>, room_id: &str, kind: u8, data: &str) -> Accepted {
+    let room = Arc::clone(registry.declared(room_id).expect("a room").0);
+    let (publish, answer) = event(kind, data);
+    registry.publish(&room, room_id, publish).await.expect("there is room");
+    answer.await.expect("an answer").expect("accepted")
+}
+
+fn numbers(frames: &[Value]) -> Vec<u64> {
+    frames.iter().filter_map(|frame| frame["seq"].as_u64().filter(|_| frame["type"] == "event")).collect()
+}
+
+/// Asserts that the events follow on a position without a hole.
+fn assert_follows(frames: &[Value], after: u64) {
+    let numbers = numbers(frames);
+    let expected: Vec<u64> = (after + 1..).take(numbers.len()).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_stays_sees_all_in_order() {
+    const EACH: u64 = 150;
+    let options = RoomOptions::new().retain(Retention::new().events(100_000));
+    let registry = registry(vec![room("chat", false, options)]);
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let registry = Arc::clone(&registry);
+        tasks.spawn(async move {
+            for _ in 0..EACH {
+                publish(&registry, "chat", MESSAGE, r#"{"text":"some words"}"#).await;
+            }
+        });
+    }
+    for id in 1..20 {
+        let registry = Arc::clone(&registry);
+        tasks.spawn(async move {
+            // Once for a while, then again from where that ended, on another connection.
+            let first = Client::new(id);
+            first.join(&registry, "chat", None).await;
+            let seen = first
+                .seen(|frames| numbers(frames).len() >= 5 || numbers(frames).contains(&(4 * EACH)))
+                .await;
+            assert_follows(&seen, seen[0]["seq"].as_u64().expect("joined"));
+            let instance = registry.find("chat").expect("it stays");
+            let gone = first.outbox.id();
+            instance.cast(move |state| state.leave(gone));
+            let Some(last) = seen.iter().rfind(|frame| frame["type"] == "event") else { return };
+            let text = |field: &Value| field.as_str().expect("text").to_owned();
+            let (seq, event_id) = (last["seq"].as_u64().expect("numbered"), text(&last["eventId"]));
+            let second = Client::new(100 + id);
+            let since = Position { epoch: text(&seen[0]["epoch"]), seq, event_id };
+            second.join(&registry, "chat", Some(since)).await;
+            let rest = second.seen(|frames| seq == 4 * EACH || numbers(frames).contains(&(4 * EACH))).await;
+            assert_eq!((&rest[0]["type"], &rest[0]["resume"]), (&"joined".into(), &"complete".into()));
+            assert_follows(&rest, seq);
+        });
+    }
+    while let Some(done) = timeout(PATIENCE, tasks.join_next()).await.expect("in time") {
+        done.expect("no panic");
+    }
+    let instance = registry.find("chat").expect("it stays");
+    let head = instance.run(|state| state.members(None, 100, None)).await.expect("it runs");
+    let members: Value = serde_json::from_slice(&head).expect("JSON");
+    let connections: u64 = members["members"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["connections"].as_u64())
+        .sum();
+    assert_eq!(usize::try_from(connections), Ok(instance.size()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_left_in_an_instance_that_went() {
+    let registry = registry(vec![room("project", true, RoomOptions::new())]);
+    let mut tasks = JoinSet::new();
+    for id in 1..9 {
+        let registry = Arc::clone(&registry);
+        tasks.spawn(async move {
+            for round in 0..60 {
+                let (client, room_id) = (Client::new(id * 1_000 + round), format!("project:{}", round % 2));
+                client.join(&registry, &room_id, None).await;
+                let data = client.outbox.id().0;
+                // Leaves no trace, so that the room goes with its last member.
+                publish(&registry, &room_id, TYPING, &data.to_string()).await;
+                client.seen(|frames| frames.iter().any(|frame| frame["data"] == data)).await;
+                let instance = registry.find(&room_id).expect("its member is in");
+                let connection = client.outbox.id();
+                instance.run(move |state| state.leave(connection)).await;
+            }
+        });
+    }
+    while let Some(done) = timeout(PATIENCE, tasks.join_next()).await.expect("in time") {
+        done.expect("no panic");
+    }
+    let gone = async {
+        while !registry.list(None, |_| true, 10).rooms.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("all are retired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_room_that_was_deleted_can_be_made_again_at_once() {
+    let registry = registry(vec![room("project", true, RoomOptions::new())]);
+    let room = Arc::clone(registry.declared("project:1").expect("declared").0);
+    let mut last = None;
+    for _ in 0..200 {
+        let instance = registry.create(&room, "project:1", InstanceInfo::default()).expect("there is none");
+        let client = Client::new(1);
+        client.join(&registry, "project:1", None).await;
+        let epoch = client.seen(|frames| !frames.is_empty()).await[0]["epoch"].clone();
+        assert_ne!(last.replace(epoch.clone()), Some(epoch), "it passes for the one before");
+        instance.run(|state| state.delete("gone")).await.expect("it is there");
+        client.seen(|frames| frames.iter().any(|frame| frame["type"] == "left")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_writer_that_panics_leaves_nobody_waiting() {
+    let registry = registry(vec![room("chat", false, RoomOptions::new())]);
+    let client = Client::new(1);
+    client.join(&registry, "chat", None).await;
+    let before = client.seen(|frames| !frames.is_empty()).await;
+    let instance = registry.find("chat").expect("it is joined");
+    let mut asking = JoinSet::new();
+    instance.cast(|_| panic!("as a bug does"));
+    for _ in 0..100 {
+        let instance = Arc::clone(&instance);
+        asking.spawn(async move { while instance.run(|_| ()).await.is_some() {} });
+    }
+    timeout(PATIENCE, asking.join_all()).await.expect("all are told");
+    timeout(PATIENCE, write(Arc::clone(&client.outbox))).await.expect("its readers are cut");
+    let again = Client::new(2);
+    again.join(&registry, "chat", None).await;
+    let after = again.seen(|frames| !frames.is_empty()).await;
+    assert_ne!(before[0]["epoch"], after[0]["epoch"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_a_room_full_waits_but_not_for_ever() {
+    // Nobody drives this one: its rooms' writers never run.
+    let still = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let registry =
+        Registry::new(vec![Arc::new(room("chat", false, RoomOptions::new()))], 1, still.handle().clone());
+    let room = Arc::clone(registry.declared("chat").expect("declared").0);
+    let large = "x".repeat(5 << 20);
+    registry.publish(&room, "chat", event(MESSAGE, &large).0).await.expect("there is room");
+    let refused = registry.publish(&room, "chat", event(MESSAGE, "1").0).await;
+    assert_eq!(refused.map_err(|refusal| refusal.code), Err(crate::Code::Unavailable));
+    still.shutdown_background();
+}
+
+#[tokio::test]
+async fn who_finds_a_room_full_goes_on_when_there_is_space() {
+    let registry = registry(vec![room("chat", false, RoomOptions::new())]);
+    let mut waiting = JoinSet::new();
+    for _ in 0..8 {
+        let registry = Arc::clone(&registry);
+        waiting.spawn(async move { publish(&registry, "chat", MESSAGE, &"1".repeat(5 << 20)).await.seq });
+    }
+    let mut accepted = timeout(PATIENCE, waiting.join_all()).await.expect("in time");
+    accepted.sort();
+    assert_eq!(accepted, (1..=8).map(Some).collect::<Vec<_>>());
 }

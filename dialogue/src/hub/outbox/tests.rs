@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     RoomOptions,
-    hub::tests::{MESSAGE, PRICE, TYPING, room},
+    hub::tests::{MESSAGE, PRICE, TYPING, frames, room},
     log::{Id, Record},
 };
 
@@ -131,22 +131,6 @@ impl Connection {
         wire.extend_from_slice(rest.as_deref().unwrap_or_default());
         frames(&wire)
     }
-}
-
-/// Reads text frames; panics if they aren't whole.
-fn frames(mut wire: &[u8]) -> Vec<Value> {
-    let mut read = Vec::new();
-    while let [0x81, len, rest @ ..] = wire {
-        let (len, rest) = match (len, rest) {
-            (126, [a, b, rest @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])), rest),
-            _ => (usize::from(*len), rest),
-        };
-        let (json, rest) = rest.split_at(len);
-        read.push(serde_json::from_slice(json).expect("a frame is JSON"));
-        wire = rest;
-    }
-    assert!(wire.is_empty(), "half a frame: {wire:?}");
-    read
 }
 
 /// One event or reply that a connection is to get; its number is its place in the order.
