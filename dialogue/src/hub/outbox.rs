@@ -50,6 +50,10 @@ struct Queue {
     items: VecDeque<Item>,
     /// Bytes in `items`.
     bytes: usize,
+    /// How many of them are a page of a replay, which is read at the reader's own pace: they don't count as too many.
+    page: usize,
+    /// At most so many items are empty, since newer ones took their place.
+    stale: usize,
     /// How many items ever left the front: an item's number less this is its place.
     taken: u64,
     /// Where the newest event of each conflated key waits.
@@ -99,6 +103,8 @@ pub(crate) enum Progress {
 
 /// Under this share of the bound, ephemeral events are still queued, and replies wait for what they go with.
 const SHARE: usize = 8;
+/// Under so many, empty items aren't worth a look at all.
+const MOST_STALE: usize = 64;
 /// How many slices one system call gets.
 const SLICES: usize = 64;
 
@@ -113,6 +119,8 @@ impl Outbox {
         let queue = Queue {
             items: VecDeque::new(),
             bytes: 0,
+            page: 0,
+            stale: 0,
             taken: 0,
             latest: HashMap::new(),
             blocked: false,
@@ -178,7 +186,19 @@ impl Outbox {
 
     /// Delivers what of `batch` is `wanted`.
     pub(crate) fn deliver(&self, slot: u8, batch: &Batch, wanted: EventSet) {
+        self.deliver_to(&mut self.queue.lock(), slot, batch, wanted);
+    }
+
+    /// Delivers a page of a replay, which may be larger than the bound.
+    pub(crate) fn deliver_page(&self, slot: u8, batch: &Batch, wanted: EventSet) {
         let mut queue = self.queue.lock();
+        let before = queue.bytes;
+        queue.page = usize::MAX;
+        self.deliver_to(&mut queue, slot, batch, wanted);
+        queue.page = queue.bytes.saturating_sub(before);
+    }
+
+    fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
         if queue.cut.is_some() {
             return;
         }
@@ -187,16 +207,16 @@ impl Outbox {
                 let bytes = batch.websocket(wanted);
                 match direct.try_write(&[IoSlice::new(&bytes)]) {
                     Ok(written) if written == bytes.len() => return,
-                    Ok(written) => self.queue_rest(&mut queue, batch, wanted, written),
-                    Err(error) if would_block(&error) => self.queue_rest(&mut queue, batch, wanted, 0),
+                    Ok(written) => self.queue_rest(queue, batch, wanted, written),
+                    Err(error) if would_block(&error) => self.queue_rest(queue, batch, wanted, 0),
                     Err(_) => queue.cut(Cut::Closed),
                 }
                 queue.blocked = true;
                 queue.wake();
             }
             _ => {
-                self.queue_batch(&mut queue, slot, batch, wanted);
-                self.push_out(&mut queue);
+                self.queue_batch(queue, slot, batch, wanted);
+                self.push_out(queue);
             }
         }
     }
@@ -332,7 +352,7 @@ impl Outbox {
     }
 
     fn bound(&self, queue: &mut Queue) {
-        if queue.bytes > self.limit {
+        if queue.bytes.saturating_sub(queue.page) > self.limit {
             queue.cut(Cut::TooSlow);
         }
     }
@@ -381,6 +401,7 @@ impl Queue {
         }
         self.bytes += bytes.len();
         self.items.push_back(Item { bytes, latest });
+        self.drop_stale();
     }
 
     /// An item that a newer one of its key made stale keeps its place, empty, so that the numbers of the others hold.
@@ -393,6 +414,21 @@ impl Queue {
             self.bytes -= item.bytes.len();
             item.bytes = Bytes::new();
             item.latest = None;
+            self.stale += 1;
+        }
+    }
+
+    /// Takes the empty items out once they are the most, so that a reader that stalls for long costs what waits for it.
+    fn drop_stale(&mut self) {
+        if self.stale <= MOST_STALE.max(self.items.len() / 2) {
+            return;
+        }
+        self.stale = 0;
+        self.items.retain(|item| !item.bytes.is_empty());
+        for (number, item) in (self.taken..).zip(&self.items) {
+            if let Some(place) = item.latest.as_ref().and_then(|key| self.latest.get_mut(key)) {
+                *place = number;
+            }
         }
     }
 
@@ -445,6 +481,7 @@ impl Queue {
         if !self.items.is_empty() || self.cut.is_some() {
             return;
         }
+        self.page = 0;
         if !self.skipped.is_empty() {
             for (room_id, count) in std::mem::take(&mut self.skipped) {
                 let json =

@@ -312,7 +312,7 @@ impl State {
             let mut batch =
                 Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
             page.records.into_iter().for_each(|record| batch.push(record));
-            reading.deliver(&batch);
+            reading.deliver_page(&batch);
         }
         match (&reading.reader, self.instance.upgrade()) {
             (Reader::Connection(outbox), Some(instance)) => outbox.replayed(&instance, page.more),
@@ -467,6 +467,13 @@ impl Reading {
 }
 
 impl Reading {
+    fn deliver_page(&mut self, batch: &Batch) {
+        match &self.reader {
+            Reader::Connection(outbox) => outbox.deliver_page(self.slot, batch, self.wanted),
+            Reader::Listener(_) => self.deliver(batch),
+        }
+    }
+
     /// A connection comes back and is told that it lost something; server code can only be told in the log.
     fn fell_out(&mut self, room_id: &str) {
         if let Reader::Listener(_) = self.reader {

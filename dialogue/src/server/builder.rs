@@ -58,6 +58,24 @@ pub(super) struct Paths {
 }
 
 impl Paths {
+    /// What the router would panic over.
+    fn check(&self) -> Result<(), Error> {
+        let mut taken = vec!["/rooms", "/health"];
+        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten() {
+            let why = match path.as_str() {
+                path if !path.starts_with('/') => "begins with no `/`",
+                path if path.contains(['{', '}', '*', ':']) => "is a pattern, and a channel has one place",
+                path if taken.contains(&path) => "is taken already",
+                path => {
+                    taken.push(path);
+                    continue;
+                }
+            };
+            return Err(Error::configuration(format!("the path `{path}` {why}")));
+        }
+        Ok(())
+    }
+
     pub(super) fn routes(&self) -> Router<Arc<Engine>> {
         let mut routes = http_routes();
         let channels = [
@@ -199,10 +217,7 @@ impl<A: Application> ServerBuilder<A> {
                 )));
             }
         }
-        let paths = [&self.paths.websocket, &self.paths.sse, &self.paths.echo];
-        if let Some(path) = paths.into_iter().flatten().find(|path| !path.starts_with('/')) {
-            return Err(Error::configuration(format!("the path `{path}` begins with no `/`")));
-        }
+        self.paths.check()?;
         let mut identity = Identity::default();
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {

@@ -1,0 +1,50 @@
+//! Servers, and clients that share no code with ours: what the tests are told in.
+
+mod process;
+mod running;
+mod socket;
+mod stream;
+
+use std::time::Duration;
+
+pub(crate) use process::Process;
+pub(crate) use running::{Acme, AcmeServer, Message, Noise, Price, Running, connect, post, small_window};
+use serde_json::Value;
+pub(crate) use socket::{Socket, is_refused};
+pub(crate) use stream::Stream;
+
+pub(crate) type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// How long anything that should happen may take, on a machine that has more to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `future`, and says what was waited for if it doesn't come.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, future).await.map_err(|_| format!("{what}: not in {PATIENCE:?}").into())
+}
+
+/// Asks `check` until it says yes.
+pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) -> Result {
+    const PACE: Duration = Duration::from_millis(20);
+    soon(what, async {
+        while !check().await {
+            tokio::time::sleep(PACE).await;
+        }
+    })
+    .await
+}
+
+/// Where a reader stands that saw `joined` or `event`, as `since`.
+pub(crate) fn position(epoch: &str, frame: &Value) -> Value {
+    serde_json::json!({ "epoch": epoch, "seq": frame["seq"], "eventId": frame["eventId"] })
+}
+
+/// The numbers of events.
+pub(crate) fn seqs(events: &[Value]) -> Vec<u64> {
+    events.iter().filter_map(|event| event["seq"].as_u64()).collect()
+}
+
+/// What events of type [`Message`] say.
+pub(crate) fn texts(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["data"]["text"].as_str()).collect()
+}

@@ -1,0 +1,125 @@
+//! A server in this process.
+
+use std::net::SocketAddr;
+
+use dialogue::{Server, ServerBuilder};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::{Result, soon};
+
+/// Said by a member.
+#[dialogue::event]
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) text: String,
+}
+
+/// Heard by whoever is there and listens.
+#[dialogue::event(ephemeral)]
+#[derive(Debug)]
+pub(crate) struct Noise {
+    pub(crate) number: u64,
+    pub(crate) pad: String,
+}
+
+/// Of which only the newest matters.
+#[dialogue::event(latest = symbol, from = server)]
+#[derive(Debug)]
+pub(crate) struct Price {
+    pub(crate) symbol: String,
+    pub(crate) cents: u64,
+    pub(crate) pad: String,
+}
+
+dialogue::rooms! {
+    pub(crate) struct Acme;
+
+    #[room(retain(events = 100_000))]
+    chat: [Message, Noise] via [websocket, sse];
+
+    #[room(retain(events = 10_000))]
+    ticker: [Price] via [websocket, sse];
+
+    project(u64): [Message] via [websocket, sse];
+}
+
+/// A server that listens; it drains when [`stop`](Running::stop) is called.
+pub(crate) struct Running<S = AcmeServer> {
+    pub(crate) server: S,
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), dialogue::Error>>,
+}
+
+impl Running {
+    pub(crate) async fn start() -> Result<Self> {
+        Self::with(|server| server).await
+    }
+
+    pub(crate) async fn with(configure: fn(ServerBuilder<Acme>) -> ServerBuilder<Acme>) -> Result<Self> {
+        let server = configure(Acme::server()).build().await?;
+        let routes = server.router();
+        Self::serve(server, routes).await
+    }
+}
+
+impl<S: std::ops::Deref<Target = Server>> Running<S> {
+    /// Serves `routes`, which those of `server` are a part of.
+    pub(crate) async fn serve(server: S, routes: axum::Router) -> Result<Self> {
+        let listener = Server::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let serving = Server::clone(&server);
+        let stopped = async move { drop(stopped.await) };
+        let task = tokio::spawn(async move { serving.serve_until(routes, listener, stopped).await });
+        Ok(Running { server, address, stop, task })
+    }
+
+    /// Drains.
+    pub(crate) async fn stop(self) -> Result {
+        let _ = self.stop.send(());
+        Ok(soon("the server drains", self.task).await???)
+    }
+}
+
+/// A connection from a client that takes little before it stalls.
+pub(crate) async fn small_window(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 << 10)?;
+    Ok(socket.connect(address).await?)
+}
+
+pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// An answer to a request over HTTP: its status and its body.
+pub(crate) type Answer = (u16, Value);
+
+/// Triggers an event over HTTP.
+pub(crate) async fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> Result<Answer> {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    answer(connect(address).await?, &request).await
+}
+
+/// Sends a request that asks for the end of the connection, and reads to there.
+pub(crate) async fn answer(mut stream: TcpStream, request: &str) -> Result<Answer> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    soon("an answer", stream.read_to_string(&mut text)).await??;
+    let status = text.split(' ').nth(1).ok_or("no status line")?.parse()?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+}

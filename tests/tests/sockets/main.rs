@@ -1,0 +1,11 @@
+//! What the server promises, over real sockets and by clients that share no code with it.
+
+mod bad_input;
+mod fan_out;
+mod harness;
+mod losses;
+mod paths;
+mod restart;
+mod storms;
+mod transport;
+mod typed;
