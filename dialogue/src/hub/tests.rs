@@ -231,6 +231,29 @@ async fn whoever_stays_sees_all_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replay_of_many_pages_goes_on_live_without_a_hole() {
+    let options = RoomOptions::new().retain(Retention::new().events(1_000));
+    let (registry, client) = (registry(vec![room("chat", false, options)]), Client::new(1));
+    let data = format!("{:1000}", 1);
+    for _ in 0..300 {
+        publish(&registry, "chat", MESSAGE, &data).await;
+    }
+    let first = Client::new(2);
+    first.join(&registry, "chat", None).await;
+    let epoch = first.seen(|frames| !frames.is_empty()).await[0]["epoch"].as_str().expect("text").to_owned();
+    let live = Arc::clone(&registry);
+    let publishing = tokio::spawn(async move {
+        for _ in 0..100 {
+            publish(&live, "chat", MESSAGE, "1").await;
+        }
+    });
+    client.join(&registry, "chat", Some(Position { epoch, seq: 0, event_id: String::new() })).await;
+    let seen = client.seen(|frames| numbers(frames).contains(&400)).await;
+    assert_follows(&seen, 0);
+    publishing.await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_is_left_in_an_instance_that_went() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let mut tasks = JoinSet::new();
