@@ -37,6 +37,11 @@ impl Server {
         self.paths.routes().with_state(Arc::clone(&self.engine))
     }
 
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
+    }
+
     /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's
     /// types may no longer fit.
     pub fn schema(&self) -> &str {

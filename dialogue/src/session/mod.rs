@@ -2,6 +2,8 @@
 //!
 //! Knows no socket: replies go to the connection's [`Outbox`].
 
+#[cfg(test)]
+mod fuzz;
 mod request;
 
 use std::{collections::HashMap, sync::Arc};

@@ -147,6 +147,27 @@ async fn a_stalled_reader_gets_the_newest_of_each_key() -> Result {
     running.stop().await
 }
 
+#[tokio::test]
+async fn who_asks_for_large_history_gets_it_in_pages() -> Result {
+    let running = Running::start().await?;
+    let mut socket = Socket::open(running.address).await?;
+    for _ in 0..LARGE / 2 {
+        running.server.chat().trigger(Message { text: pad() }).await?;
+    }
+    socket.enter("chat", Value::Null).await?;
+    let (mut seen, mut more) = (Vec::new(), true);
+    while more {
+        let before = seen.last().copied().unwrap_or(LARGE);
+        let ask =
+            json!({ "type": "getHistory", "id": before, "roomId": "chat", "before": before, "limit": 200 });
+        let page = socket.ask(ask).await?;
+        seen.extend(seqs(page["events"].as_array().ok_or("no page")?));
+        more = page["more"] == true;
+    }
+    assert_eq!(seen, (1..=LARGE / 2).rev().collect::<Vec<_>>());
+    running.stop().await
+}
+
 /// Events of [`pad`]'s size that no socket holds at once.
 const LARGE: u64 = 400;
 

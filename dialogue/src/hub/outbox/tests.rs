@@ -364,3 +364,14 @@ fn of_a_stream_that_waits_a_newer_event_takes_the_older_with_its_id() {
     assert_eq!(stream.matches("id: chat=e.").count(), 1, "{stream}");
     assert!(stream.starts_with("id: chat=e.3.") && stream.contains(r#"{"n":2,"#), "{stream}");
 }
+
+#[test]
+fn a_reader_that_stalls_for_long_costs_what_waits_for_it() {
+    let stalled: Vec<_> = (0..5_000).map(|n| Step::Deliver(vec![(Sort::Latest(n as u8 % 3), 9)])).collect();
+    for direct in [true, false] {
+        let (mut connection, offered) = play(direct, stalled.clone());
+        assert!(connection.outbox.queue.lock().items.len() < 200);
+        connection.drain(1 << 30);
+        offered.check(&connection.end());
+    }
+}

@@ -57,13 +57,16 @@ impl Process {
     }
 }
 
-/// Builds the conformance server once, where this test was built.
+/// The conformance server: in the folder that `EXAMPLES` names, or built once, where this test was built.
 fn binary() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     Ok(BINARY.get_or_init(|| build().map_err(|error| error.to_string())).clone()?)
 }
 
 fn build() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("EXAMPLES") {
+        return Ok(PathBuf::from(folder).join("conformance"));
+    }
     // This test is TARGET/PROFILE/deps/sockets-HASH.
     let test = std::env::current_exe()?;
     let target = test.ancestors().nth(3).ok_or("the test is in no target folder")?;

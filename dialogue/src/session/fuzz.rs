@@ -1,0 +1,202 @@
+//! No frame makes a session panic, go silent, or answer twice.
+//!
+//! Runs for `DIALOGUE_FUZZ_SECONDS` (3); `DIALOGUE_FUZZ_SEED` repeats a run.
+
+use std::{
+    env,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::wire::Encoding;
+
+#[dialogue::event]
+struct Message {
+    #[validate(length(min = 1, max = 20))]
+    text: String,
+}
+
+#[dialogue::event(ephemeral)]
+struct Typing {
+    active: bool,
+}
+
+dialogue::rooms! {
+    struct Acme;
+
+    #[room(retain(events = 10))]
+    chat: [Message, Typing] via [websocket];
+
+    project(u64): [Message] via [websocket];
+}
+
+/// Frames that one connection is sent, before a new server begins with nothing in it.
+const FRAMES: usize = 500;
+
+#[tokio::test]
+async fn every_frame_gets_at_most_one_reply_and_one_with_an_id_gets_it() {
+    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let end = Instant::now() + Duration::from_secs(number("DIALOGUE_FUZZ_SECONDS").unwrap_or(3));
+    let seed = number("DIALOGUE_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("DIALOGUE_FUZZ_SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    while Instant::now() < end {
+        let mut connection = Connection::open().await;
+        for _ in 0..FRAMES {
+            let frame = frame(&mut rng);
+            let replies = connection.say(&frame).await;
+            assert!(replies.len() <= 1, "{frame}\n{replies:?}");
+            if has_id(&frame) {
+                assert_eq!(replies.len(), 1, "{frame}");
+            }
+        }
+        connection.goes_on().await;
+    }
+}
+
+struct Connection {
+    session: Session,
+}
+
+impl Connection {
+    async fn open() -> Self {
+        let engine = Acme::server().max_instances(100).build().await.unwrap().engine();
+        let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
+        let user = engine.identity.user(None).unwrap();
+        Connection { session: Session::new(engine, outbox, user) }
+    }
+
+    /// Sends one frame; yields the replies to it.
+    async fn say(&mut self, frame: &str) -> Vec<Value> {
+        self.session.handle(frame).await;
+        let registry = &self.session.engine.registry;
+        for room in registry.list(None, |_| true, usize::MAX).rooms {
+            // What was pushed before is done.
+            if let Some(instance) = registry.find(&room.room_id) {
+                instance.run(|_| ()).await;
+            }
+        }
+        let mut sent = Vec::new();
+        while let Poll::Ready(taken) =
+            self.session.outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX, &mut sent)
+        {
+            taken.unwrap();
+        }
+        let text = String::from_utf8(sent.concat()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|json| serde_json::from_str(json).unwrap()).filter(is_reply).collect()
+    }
+
+    async fn goes_on(&mut self) {
+        let join = json!({ "type": "join", "id": "j", "roomId": "chat", "events": ["*"] });
+        assert_eq!(self.say(&join.to_string()).await[0]["type"], "joined");
+        let trigger = json!({ "type": "trigger", "id": "t", "roomId": "chat", "event": "message", "data": { "text": "a" } });
+        assert_eq!(self.say(&trigger.to_string()).await[0]["type"], "ok");
+    }
+}
+
+fn is_reply(frame: &Value) -> bool {
+    match frame["type"].as_str() {
+        Some("event" | "roomCreated" | "roomDeleted") => false,
+        // The room was deleted.
+        Some("left") => frame["reason"].is_null(),
+        _ => true,
+    }
+}
+
+/// Whether a frame is a request with an id that a reply can carry.
+fn has_id(frame: &str) -> bool {
+    match serde_json::from_str::<Value>(frame).unwrap_or_default().get("id") {
+        Some(Value::String(id)) => id.len() <= 64,
+        Some(Value::Number(id)) => id.is_i64() || id.is_u64(),
+        _ => false,
+    }
+}
+
+/// Fields with what they may hold: mostly, but not only, what they should.
+const FIELDS: [(&str, &[&str]); 17] = [
+    ("id", &["1", "\"a\"", "-7", "\"\\u00e9\"", "1.5", "null", "[]", "\"\""]),
+    (
+        "roomId",
+        &["\"chat\"", "\"project:1\"", "\"project:2\"", "\"project:007\"", "\"project:\"", "\"nope\"", "7"],
+    ),
+    ("event", &["\"message\"", "\"typing\"", "\"nope\"", "\"*\"", "null"]),
+    ("data", &["{\"text\":\"a\"}", "{\"text\":\"\"}", "{\"active\":true}", "{}", "[\"a\"]", "null", "1e999"]),
+    ("key", &["\"k\"", "\"l\"", "\"\"", "7"]),
+    ("meta", &["{\"a\":\n1}", "null", "\"m\"", "[[[[]]]]"]),
+    ("events", &["[\"*\"]", "[]", "[\"message\"]", "[\"nope\"]", "\"message\"", "[1]"]),
+    (
+        "since",
+        &[
+            "{\"epoch\":\"k\",\"seq\":18446744073709551615,\"eventId\":\"\"}",
+            "{\"epoch\":\"\",\"seq\":0}",
+            "{}",
+            "null",
+        ],
+    ),
+    ("before", &["0", "5", "18446744073709551615", "-1", "\"5\""]),
+    ("limit", &["1", "50", "200", "0", "18446744073709551615", "-1", "1.0"]),
+    ("after", &["\"chat\"", "\"\"", "\"project:1\"", "7"]),
+    ("watch", &["true", "false", "1"]),
+    ("name", &["\"A room\"", "7"]),
+    ("description", &["\"For us\"", "null"]),
+    ("maxSize", &["1", "0", "4294967296"]),
+    ("token", &["\"t\"", "null"]),
+    ("other", &["{\"a\":{\"a\":{\"a\":[]}}}", "\"\\ud800\""]),
+];
+
+const TYPES: [&str; 12] = [
+    "auth",
+    "join",
+    "leave",
+    "subscribe",
+    "unsubscribe",
+    "trigger",
+    "getHistory",
+    "listRooms",
+    "createRoom",
+    "deleteRoom",
+    "members",
+    "nope",
+];
+
+fn frame(rng: &mut Rng) -> String {
+    let mut fields = vec![format!("\"type\":\"{}\"", TYPES[rng.usize(..TYPES.len())])];
+    for (name, values) in FIELDS {
+        if rng.u8(..3) > 0 {
+            // The first ones are good; they come more often.
+            let at = rng.usize(..values.len()).min(rng.usize(..values.len()));
+            fields.push(format!("\"{name}\":{}", values[at]));
+        }
+    }
+    rng.shuffle(&mut fields);
+    let mut frame = format!("{{{}}}", fields.join(",")).into_bytes();
+    if rng.u8(..3) == 0 {
+        for _ in 0..rng.usize(1..5) {
+            spoil(&mut frame, rng);
+        }
+    }
+    String::from_utf8_lossy(&frame).into_owned()
+}
+
+fn spoil(frame: &mut Vec<u8>, rng: &mut Rng) {
+    const SIGNS: &[u8] = b"{}[]\",:0e-\\ \n\0\xff";
+    if frame.is_empty() {
+        return;
+    }
+    let (at, other) = (rng.usize(..frame.len()), rng.usize(..frame.len()));
+    match rng.u8(..5) {
+        0 => frame[at] = rng.u8(..),
+        1 => frame.insert(at, SIGNS[rng.usize(..SIGNS.len())]),
+        2 => drop(frame.remove(at)),
+        3 => frame.truncate(at),
+        _ => {
+            let part = frame[at.min(other)..at.max(other)].to_vec();
+            frame.splice(at..at, part);
+        }
+    }
+}
