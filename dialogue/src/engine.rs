@@ -14,9 +14,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     Code, Refusal,
-    gate::AnyRoom,
-    hub::{ConnectionId, Outbox, Registry, RoomDecl, not_found},
-    identity::Identity,
+    directory::Directory,
+    gate::{AnyRoom, Flow, Post},
+    hooks::{Actor, AnyHooks, RoomRef},
+    hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
+    identity::{Identity, User},
+    wire::frame,
 };
 
 /// The rooms, who may use them, and how much of anything.
@@ -26,10 +29,13 @@ pub(crate) struct Engine {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) origins: Origins,
+    pub(crate) directory: Directory,
+    /// The application's own, if it has some: without, an event costs nothing for them.
+    pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
     pub(crate) schema: String,
     pub(crate) drain: Drain,
-    watchers: Mutex<HashMap<ConnectionId, Arc<Outbox>>>,
+    watchers: Mutex<HashMap<ConnectionId, Arc<Link>>>,
     next_connection: AtomicU64,
 }
 
@@ -42,6 +48,12 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     /// Rooms that a connection is in.
     pub(crate) rooms: usize,
+    /// Connections of a user.
+    pub(crate) connections: usize,
+    /// Rooms that a user created.
+    pub(crate) created: usize,
+    /// How long a socket may show no token where one is required.
+    pub(crate) token_within: Duration,
     /// Between two pings to a silent socket.
     pub(crate) ping_every: Duration,
     /// How long a socket may then go on being silent.
@@ -75,21 +87,31 @@ pub(crate) struct Counted(Arc<Engine>);
 /// Over how long those who are sent away come back.
 const SPREAD_MS: u64 = 3_000;
 
+/// What an application decides of an [`Engine`].
+#[derive(Default)]
+pub(crate) struct Rules {
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) origins: Origins,
+    pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
+}
+
 impl Engine {
     pub(crate) fn new(
         registry: Arc<Registry>,
         gates: Vec<Arc<dyn AnyRoom>>,
-        identity: Identity,
-        limits: Limits,
-        origins: Origins,
+        rules: Rules,
         schema: String,
     ) -> Arc<Self> {
+        let Rules { identity, limits, origins, hooks } = rules;
         Arc::new(Engine {
             registry,
             gates,
             identity,
+            directory: Directory::new(limits.connections),
             limits,
             origins,
+            hooks,
             schema,
             drain: Drain {
                 state: watch::Sender::new(false),
@@ -124,22 +146,118 @@ impl Engine {
         Ok(counted)
     }
 
-    /// From now on, `outbox` is told of rooms that come and go.
-    pub(crate) fn watch(&self, outbox: &Arc<Outbox>) {
-        self.watchers.lock().insert(outbox.id(), Arc::clone(outbox));
+    /// Whether somebody may be in a room.
+    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
+        lacks_role(&who.user, room).map_or(Ok(()), Err)?;
+        match &self.hooks {
+            Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether somebody is told of an instance.
+    pub(crate) fn sees(&self, who: &Actor, instance: &Instance) -> bool {
+        lacks_role(&who.user, &instance.room).is_none()
+            && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, instance.room_ref()))
+    }
+
+    /// Makes an instance of a keyed room, and tells those who watch.
+    pub(crate) async fn create(
+        &self,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        info: InstanceInfo,
+    ) -> Result<Arc<Instance>, Refusal> {
+        let by = info.created_by.clone();
+        let instance = self.registry.create(room, room_id, info, self.limits.created)?;
+        let created = frame::RoomCreated { room: instance.describe() };
+        self.announce(&instance, "roomCreated", &frame::Frame::new("roomCreated", None, created).encode());
+        if let Some(hooks) = &self.hooks {
+            hooks.room_created(instance.room_ref(), by.as_deref()).await;
+        }
+        Ok(instance)
+    }
+
+    /// Ends an instance for everybody in it, and tells those who watch.
+    pub(crate) async fn delete(&self, instance: &Arc<Instance>) {
+        const REASON: &str = "the room was deleted";
+        let Some(gone) = instance.run(|state| state.delete(REASON)).await else { return };
+        for link in gone {
+            link.exit(instance);
+            if let Some(hooks) = &self.hooks {
+                hooks.left(&link.actor(), instance.room_ref(), REASON).await;
+            }
+        }
+        let deleted = frame::RoomDeleted { room_id: &instance.id };
+        self.announce(instance, "roomDeleted", &frame::Frame::new("roomDeleted", None, deleted).encode());
+        if let Some(hooks) = &self.hooks {
+            hooks.room_deleted(instance.room_ref()).await;
+        }
+    }
+
+    /// Takes a user's event through the application's hooks and the room's gate into its log.
+    pub(crate) async fn trigger(
+        &self,
+        who: &Actor,
+        gate: &Arc<dyn AnyRoom>,
+        data: &str,
+        mut post: Post,
+    ) -> Flow {
+        let Some(hooks) = &self.hooks else { return self.admit_event(gate, data, post).await };
+        let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
+        let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
+        hooks.before_trigger(who, room_ref, event).await?;
+        let recipients = Arc::new(AtomicUsize::new(0));
+        post.recipients = Some(Arc::clone(&recipients));
+        let accepted = self.admit_event(gate, data, post).await?;
+        hooks.after_trigger(who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
+        Ok(accepted)
+    }
+
+    /// Takes an event through the room's gate into its log.
+    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Post) -> Flow {
+        match gate.open(post.event, data) {
+            Some(prepared) => post.put(prepared?).await,
+            None => gate.admit(data, post).await,
+        }
+    }
+
+    /// Puts a connection out of a room; yields whether it was in.
+    pub(crate) async fn put_out(&self, link: &Arc<Link>, instance: &Arc<Instance>, reason: &str) -> bool {
+        let (member, said) = (Arc::clone(link), reason.to_owned());
+        let was_in = instance.run(move |state| state.remove(&member, &said)).await.unwrap_or(false);
+        if was_in {
+            link.exit(instance);
+            if let Some(hooks) = &self.hooks {
+                hooks.left(&link.actor(), instance.room_ref(), reason).await;
+            }
+        }
+        was_in
+    }
+
+    /// From now on, the connection is told of rooms that come and go.
+    pub(crate) fn watch(&self, link: &Arc<Link>) {
+        self.watchers.lock().insert(link.id(), Arc::clone(link));
     }
 
     pub(crate) fn unwatch(&self, connection: ConnectionId) {
         self.watchers.lock().remove(&connection);
     }
 
-    /// Tells those who watch.
-    pub(crate) fn announce(&self, kind: &'static str, json: &[u8]) {
-        // Sending never waits; watchers are few beside members.
-        for outbox in self.watchers.lock().values() {
-            outbox.send(kind, json);
+    /// Tells those who watch, and may join.
+    fn announce(&self, instance: &Instance, kind: &'static str, json: &[u8]) {
+        // Sending never waits, but the application is asked: not under the lock.
+        let watchers: Vec<_> = self.watchers.lock().values().cloned().collect();
+        for link in watchers.iter().filter(|link| self.sees(&link.actor(), instance)) {
+            link.outbox.send(kind, json);
         }
     }
+}
+
+/// Why a user isn't let into a room that needs a role.
+fn lacks_role(user: &User, room: &RoomDecl) -> Option<Refusal> {
+    let role = room.options.role.filter(|role| !user.has_role(role))?;
+    Some(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)))
 }
 
 impl Drain {
@@ -189,6 +307,9 @@ impl Default for Limits {
             frame: 64 << 10,
             outbox: 1 << 20,
             rooms: 256,
+            connections: 64,
+            created: 100,
+            token_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(20),
             drain: Duration::from_secs(15),

@@ -10,10 +10,14 @@ mod channel;
 pub mod client;
 mod delivery;
 #[cfg(feature = "server")]
+mod directory;
+#[cfg(feature = "server")]
 mod engine;
 mod event;
 #[cfg(feature = "server")]
 mod gate;
+#[cfg(feature = "server")]
+mod hooks;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]
@@ -38,13 +42,18 @@ pub use delivery::Delivery;
 pub use dialogue_macros::event;
 pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 #[cfg(feature = "server")]
-pub use gate::{Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
+pub use gate::{Caller, Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
+#[cfg(feature = "server")]
+pub use hooks::{Hooks, RoomRef, Visitor};
+#[cfg(feature = "server")]
+pub use identity::{AuthError, Authenticated, Authenticator, Credentials};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
-    Application, Declared, Error, ListenerHandle, Listening, RoomHandle, Server, ServerBuilder,
+    Application, ConnectionInfo, Declared, Error, ListenerHandle, Listening, NewRoom, RoomDescription,
+    RoomHandle, Server, ServerBuilder, UserHandle, Users,
 };
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 

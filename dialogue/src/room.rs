@@ -167,6 +167,10 @@ pub struct RoomOptions {
     pub sync: u32,
     /// The wire names subscribed by default; `None` is all.
     pub subscribe: Option<&'static [&'static str]>,
+    /// Whether members are told of each other, and after which grace somebody is gone.
+    pub presence: Option<Duration>,
+    /// The role that a user must have to be in.
+    pub role: Option<&'static str>,
 }
 
 impl RoomOptions {
@@ -183,6 +187,8 @@ impl RoomOptions {
             retention: Retention::new(),
             sync: 0,
             subscribe: None,
+            presence: None,
+            role: None,
         }
     }
 
@@ -213,6 +219,18 @@ impl RoomOptions {
     /// A fresh join is sent so many of the last events as history.
     pub const fn sync(mut self, events: u32) -> Self {
         self.sync = events;
+        self
+    }
+
+    /// Members are told who comes and goes; somebody whose last connection went is gone after `grace`.
+    pub const fn presence(mut self, grace: Duration) -> Self {
+        self.presence = Some(grace);
+        self
+    }
+
+    /// Only users with this role may be in.
+    pub const fn role(mut self, role: &'static str) -> Self {
+        self.role = Some(role);
         self
     }
 

@@ -102,11 +102,13 @@ dialogue::rooms! {
 
     moderated: [Message] via [websocket] with [NoWord::new("spam")];
 
+    #[room(role = "member")]
     members: [Message] via [websocket];
 
     #[room(subscribe = [Message])]
     quiet: [Message, Typing] via [websocket];
 
+    #[room(presence)]
     present: [Message] via [websocket];
 
     project(u64): [Message, TaskMoved] via [websocket, sse];

@@ -17,7 +17,8 @@ use crate::{
     quantity::{self, At},
 };
 
-const OPTIONS: &[&str] = &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "state"];
+const OPTIONS: &[&str] =
+    &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "role", "state"];
 const RETAIN: &[&str] = &["events", "bytes", "age", "forever"];
 
 /// What stands in the `#[room(…)]` of one room.
@@ -28,8 +29,10 @@ pub(super) struct Options {
     pub(super) retain: Option<Retain>,
     pub(super) sync: Option<At<u64>>,
     pub(super) subscribe: Option<Vec<Path>>,
+    /// After which grace somebody is gone.
+    pub(super) presence: Option<Duration>,
+    pub(super) role: Option<LitStr>,
     limit: Option<()>,
-    presence: Option<()>,
     state: Option<()>,
 }
 
@@ -80,8 +83,19 @@ impl Options {
                 Err(later(key, "limits of a room are"))
             }
             "presence" => {
-                once(&mut self.presence, key, ())?;
-                Err(later(key, "presence is"))
+                let mut grace = Duration::from_secs(2);
+                if input.peek(Token![=]) {
+                    equals(key, input, "presence = 2s")?;
+                    grace = quantity::duration(input, "`presence`")?.value;
+                }
+                once(&mut self.presence, key, grace)
+            }
+            "role" => {
+                let role: LitStr = value(key, input, "role = \"member\"")?;
+                if role.value().is_empty() {
+                    errors.at(role.span(), "the role is empty; without the option everybody may join");
+                }
+                once(&mut self.role, key, role)
             }
             "state" => {
                 value::<Type>(key, input, "state = Type")?;

@@ -1,18 +1,22 @@
 //! What every request shows before anything else: where its page is from, and who sends it. And how it is refused.
 
+use std::net::SocketAddr;
+
 use axum::{
     Json,
+    extract::ConnectInfo,
     response::{IntoResponse, Response},
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, RETRY_AFTER},
+    request::Parts,
 };
 
 use crate::{
     Code, Refusal,
     engine::Engine,
-    identity::{Caller, User},
+    identity::{Caller, Credentials, User},
     wire::frame::{Error, Frame},
 };
 
@@ -27,13 +31,27 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap) -> Result<(), R
 }
 
 /// Who sends an HTTP request.
-pub(super) fn caller(engine: &Engine, headers: &HeaderMap) -> Result<Caller, Refusal> {
-    engine.identity.caller(bearer(headers)?)
+pub(super) async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
+    engine.identity.caller(credentials(parts, None)?).await
 }
 
-/// Who opens a connection.
-pub(super) fn user(engine: &Engine, headers: &HeaderMap, offered: Option<&str>) -> Result<User, Refusal> {
-    engine.identity.user(bearer(headers)?.or(offered))
+/// Who opens a connection, if that is told yet; `offered` is a token that came otherwise than as a header.
+pub(super) async fn user(
+    engine: &Engine,
+    parts: &Parts,
+    offered: Option<&str>,
+) -> Result<Option<User>, Refusal> {
+    engine.identity.user(credentials(parts, offered)?).await
+}
+
+fn credentials<'a>(parts: &'a Parts, offered: Option<&'a str>) -> Result<Credentials<'a>, Refusal> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+    Ok(Credentials { token: bearer(&parts.headers)?.or(offered), headers: &parts.headers, peer })
+}
+
+/// What somebody is told who shows no token where one is required.
+pub(super) fn unauthenticated() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "a token is required")
 }
 
 /// An `error` frame as the body of an HTTP answer.

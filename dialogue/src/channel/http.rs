@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
+    request::Parts,
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -22,6 +23,8 @@ use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, draining},
     gate::Post,
+    hooks::Actor,
+    hub::Instance,
     identity::Caller,
     session::{HISTORY, ROOMS, bounded_limit, invalid},
     wire::{EventSet, frame::Frame},
@@ -44,7 +47,7 @@ async fn trigger(
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     check_origin(&engine, headers)?;
-    let caller = caller(&engine, headers)?;
+    let caller = caller(&engine, &parts).await?;
     if engine.drain.is_on() {
         return Err(draining().into());
     }
@@ -58,6 +61,9 @@ async fn trigger(
         let message = format!("`{event}` is sent by the server only");
         return Err(Refusal::new(Code::EventNotAllowed, message).into());
     }
+    if let Caller::User(user) = &caller {
+        engine.may_join(&Actor { user: user.clone(), client_id: None }, room, &room_id).await?;
+    }
     let key = key(headers)?;
     let body = read(body, engine.limits.frame).await?;
     let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
@@ -67,22 +73,29 @@ async fn trigger(
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
         return Err(invalid("the body is not JSON").into());
     }
-    let post = Post {
+    let mut post = Post {
         registry: Arc::clone(&engine.registry),
         room: Arc::clone(room),
         room_id: room_id.as_str().into(),
         event: index,
-        from: match caller {
-            Caller::User(user) => user.id,
-            Caller::Backend => sender(headers)?,
-        },
+        from: "system".into(),
+        user: None,
         server,
         meta: None,
         key,
+        to: None,
+        recipients: None,
     };
-    let accepted = match gate.open(index, data) {
-        Some(prepared) => post.put(prepared?).await?,
-        None => gate.admit(data, post).await?,
+    let accepted = match caller {
+        Caller::User(user) => {
+            post.from = Arc::clone(&user.id);
+            post.user = Some(user.clone());
+            engine.trigger(&Actor { user, client_id: None }, gate, data, post).await?
+        }
+        Caller::Backend => {
+            post.from = sender(headers)?;
+            engine.admit_event(gate, data, post).await?
+        }
     };
     Ok(frame::<Accepted>("ok", accepted))
 }
@@ -95,13 +108,14 @@ struct RoomsQuery {
 
 async fn rooms(
     State(engine): State<Arc<Engine>>,
-    headers: HeaderMap,
+    parts: Parts,
     query: Result<Query<RoomsQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
-    caller(&engine, &headers)?;
+    let actor = actor(caller(&engine, &parts).await?);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
-    Ok(frame("rooms", engine.registry.list(query.after.as_deref(), |_| true, limit)))
+    let visible = |instance: &Instance| actor.as_ref().is_none_or(|actor| engine.sees(actor, instance));
+    Ok(frame("rooms", engine.registry.list(query.after.as_deref(), visible, limit)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,12 +128,15 @@ struct HistoryQuery {
 async fn history(
     State(engine): State<Arc<Engine>>,
     Path(room_id): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
-    caller(&engine, &headers)?;
+    let actor = actor(caller(&engine, &parts).await?);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let (room, _) = engine.room(&room_id)?;
+    if let Some(actor) = &actor {
+        engine.may_join(actor, room, &room_id).await?;
+    }
     let wanted = match &query.event {
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
@@ -138,6 +155,14 @@ async fn health(State(engine): State<Arc<Engine>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     }
     Json(serde_json::json!({ "status": "ok" })).into_response()
+}
+
+/// The user that a request is of; the application's own backend is none, and may do everything.
+fn actor(caller: Caller) -> Option<Actor> {
+    match caller {
+        Caller::User(user) => Some(Actor { user, client_id: None }),
+        Caller::Backend => None,
+    }
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, for a while: a client that still sends doesn't

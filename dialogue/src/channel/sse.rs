@@ -13,11 +13,12 @@ use axum::{
     routing::{MethodRouter, get},
 };
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName},
+    request::Parts,
 };
 
-use super::admission::{Refused, check_origin, user};
+use super::admission::{Refused, check_origin, unauthenticated, user};
 use crate::{
     Channel,
     engine::Engine,
@@ -37,12 +38,12 @@ pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
 async fn open(
     State(engine): State<Arc<Engine>>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    parts: Parts,
 ) -> Result<Response, Refused> {
-    check_origin(&engine, &headers)?;
-    let user = user(&engine, &headers, None)?;
+    check_origin(&engine, &parts.headers)?;
+    let user = user(&engine, &parts, None).await?.ok_or_else(unauthenticated)?;
     let counted = engine.admit()?;
-    let query = Query::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
     let wanted = query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?)?;
 
@@ -54,7 +55,8 @@ async fn open(
     let positions = positions.collect();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.limits.outbox, None, positions);
     outbox.send_raw(Stream::opening());
-    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), user);
+    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox));
+    session.identify(user).await?;
     for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
         let since = query.since(room_id).cloned();
         session.join(room_id, Channel::Sse, Entry { wanted, since, slot, id: None }).await?;

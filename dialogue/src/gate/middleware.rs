@@ -1,9 +1,10 @@
 //! Middleware: composed by `rooms!` at compile time, without boxes.
 
-use std::{fmt, future::Future};
+use std::{fmt, future::Future, sync::Arc};
 
 use crate::{
     Event, Room,
+    identity::User,
     wire::{Accepted, Refusal},
 };
 
@@ -67,8 +68,9 @@ pub trait Next<R: Room, E>: Send {
 /// Who sends an event, and where to.
 pub struct Cx<R: Room> {
     pub(crate) key: R::Key,
-    pub(crate) room_id: std::sync::Arc<str>,
-    pub(crate) from: std::sync::Arc<str>,
+    pub(crate) room_id: Arc<str>,
+    pub(crate) from: Arc<str>,
+    pub(crate) user: Option<User>,
     pub(crate) server: bool,
 }
 
@@ -88,6 +90,18 @@ impl<R: Room> Cx<R> {
         &self.from
     }
 
+    /// What the authenticator told of the user, as `T`; `None` of an anonymous one, of server code, and where `T` is not the
+    /// authenticator's identity.
+    pub fn caller<T: Send + Sync + 'static>(&self) -> Option<Caller<T>> {
+        let identity = Arc::clone(&self.user.as_ref()?.known.as_ref()?.identity);
+        identity.downcast().ok().map(Caller)
+    }
+
+    /// Whether the user has the role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.user.as_ref().is_some_and(|user| user.has_role(role))
+    }
+
     /// Whether server code sends it, or the application's own backend with a server key.
     pub fn is_server(&self) -> bool {
         self.server
@@ -97,6 +111,18 @@ impl<R: Room> Cx<R> {
 impl<R: Room> fmt::Debug for Cx<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cx").field("room_id", &self.room_id).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// The typed identity of whoever sends an event.
+#[derive(Debug, Clone)]
+pub struct Caller<T>(Arc<T>);
+
+impl<T> std::ops::Deref for Caller<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 

@@ -4,7 +4,7 @@ mod middleware;
 mod post;
 mod row;
 
-pub use middleware::{Chain, Cx, Flow, Middleware, Next};
+pub use middleware::{Caller, Chain, Cx, Flow, Middleware, Next};
 pub(crate) use post::{Post, Prepared};
 pub(crate) use row::{AnyRoom, Guarded, guarded};
 pub use row::{Gate, Gated, Served};

@@ -1,13 +1,17 @@
 //! The last step into a room's log.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::oneshot;
 
 use super::middleware::{Cx, Flow};
 use crate::{
     Code, Refusal, Room,
-    hub::{Publish, Registry, Reply, RoomDecl},
+    hub::{ConnectionId, Publish, Registry, Reply, RoomDecl},
+    identity::User,
 };
 
 /// An event as it goes into the log.
@@ -27,25 +31,52 @@ pub(crate) struct Post {
     pub(crate) room_id: Arc<str>,
     pub(crate) event: u8,
     pub(crate) from: Arc<str>,
+    /// The user that sends it; server code is none.
+    pub(crate) user: Option<User>,
     pub(crate) server: bool,
     pub(crate) meta: Option<Box<str>>,
     pub(crate) key: Option<Box<str>>,
+    /// Only these are to get it, past the log.
+    pub(crate) to: Option<Vec<ConnectionId>>,
+    /// Where to put how many readers it was handed to.
+    pub(crate) recipients: Option<Arc<AtomicUsize>>,
 }
 
 impl Post {
-    /// Puts it there, and waits until it is accepted.
+    /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
     pub(crate) async fn put(self, prepared: Prepared) -> Flow {
-        let (sender, receiver) = oneshot::channel();
-        let Post { registry, room, room_id, event, from, server, meta, key } = self;
+        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, user: _ } = self;
         let Prepared { data, conflated } = prepared;
-        let publish = Publish { event, data, conflated, from, server, meta, key, reply: Reply::Wait(sender) };
-        registry.publish(&room, &room_id, publish).await?;
-        receiver.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "internal error")))
+        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
+        let gone = || Err(Refusal::new(Code::Internal, "internal error"));
+        if let Some(to) = to {
+            let publish = publish(Reply::None);
+            let (accepted, readers) =
+                registry.run(&room, &room_id, move |state| state.whisper(publish, &to)).await?;
+            recipients.inspect(|recipients| recipients.store(readers, Ordering::Relaxed));
+            return Ok(accepted);
+        }
+        let Some(recipients) = recipients else {
+            let (sender, receiver) = oneshot::channel();
+            registry.publish(&room, &room_id, publish(Reply::Wait(sender))).await?;
+            return receiver.await.unwrap_or_else(|_| gone());
+        };
+        let (sender, receiver) = oneshot::channel();
+        registry.publish(&room, &room_id, publish(Reply::Delivered(sender))).await?;
+        let (accepted, readers) = receiver.await.unwrap_or_else(|_| gone().map(|accepted| (accepted, 0)))?;
+        recipients.store(readers, Ordering::Relaxed);
+        Ok(accepted)
     }
 
     /// What middleware sees of it.
     pub(super) fn cx<R: Room>(&self, key: R::Key) -> Cx<R> {
-        Cx { key, room_id: Arc::clone(&self.room_id), from: Arc::clone(&self.from), server: self.server }
+        Cx {
+            key,
+            room_id: Arc::clone(&self.room_id),
+            from: Arc::clone(&self.from),
+            user: self.user.clone(),
+            server: self.server,
+        }
     }
 
     /// The text of the instance's key.

@@ -38,9 +38,14 @@ pub(crate) enum Reply {
     None,
     /// A connection, by an `ok` with this `id` (as JSON).
     Frame(Arc<Outbox>, Box<str>),
-    /// Code that waits.
+    /// Code that waits until it is accepted.
     Wait(oneshot::Sender<Result<Accepted, Refusal>>),
+    /// Code that waits until it is delivered, and is told to how many readers of this process.
+    Delivered(Delivered),
 }
+
+/// See [`Reply::Delivered`].
+pub(crate) type Delivered = oneshot::Sender<Result<(Accepted, usize), Refusal>>;
 
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -79,6 +84,7 @@ impl fmt::Debug for Reply {
             Reply::None => "None",
             Reply::Frame(..) => "Frame",
             Reply::Wait(_) => "Wait",
+            Reply::Delivered(_) => "Delivered",
         })
     }
 }

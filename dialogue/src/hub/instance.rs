@@ -61,6 +61,8 @@ pub(crate) struct Info {
     pub(crate) description: Option<String>,
     pub(crate) max_size: Option<u32>,
     pub(crate) created_by: Option<Arc<str>>,
+    /// Made on purpose, not by a first join: it stays though nobody is in it.
+    pub(crate) created: bool,
 }
 
 /// Bytes of payloads that may wait for the writer: more, and their senders wait.
@@ -199,6 +201,17 @@ impl Instance {
     pub(crate) fn cast(self: &Arc<Self>, f: impl FnOnce(&mut State) + Send + 'static) {
         // A retired instance has no members left to do anything for.
         let _ = self.push(Command::Run(Box::new(f)));
+    }
+
+    /// Does `f` in its turn, after a while.
+    pub(super) fn cast_after(self: &Arc<Self>, time: Duration, f: impl FnOnce(&mut State) + Send + 'static) {
+        let instance = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            tokio::time::sleep(time).await;
+            if let Some(instance) = instance.upgrade() {
+                instance.cast(f);
+            }
+        });
     }
 
     /// The reader `connection` has taken what it was given: it gets the next page.

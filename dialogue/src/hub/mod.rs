@@ -7,8 +7,11 @@
 mod batch;
 mod inbox;
 mod instance;
+mod link;
 mod listener;
+mod members;
 mod outbox;
+mod presence;
 mod registry;
 mod state;
 #[cfg(test)]
@@ -16,6 +19,7 @@ mod tests;
 
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
+pub(crate) use link::Link;
 pub(crate) use listener::Listener;
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
 pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};

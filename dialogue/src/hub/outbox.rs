@@ -86,6 +86,8 @@ struct Replay {
 pub(crate) enum Cut {
     /// It reads too slowly.
     TooSlow,
+    /// The server removed it.
+    Removed(Arc<str>),
     /// The socket is gone.
     Closed,
 }
@@ -136,6 +138,10 @@ impl Outbox {
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// Queues a frame that is no event, to go with whatever is written next.

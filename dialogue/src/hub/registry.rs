@@ -15,7 +15,7 @@ use super::{
     instance::{Info, Refused},
     state::State,
 };
-use crate::{Code, Refusal, log::Id, wire::frame};
+use crate::{Code, Refusal, hooks::RoomRef, log::Id, wire::frame};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -79,7 +79,15 @@ impl Registry {
         room: &Arc<RoomDecl>,
         room_id: &str,
         info: Info,
+        most_of_a_user: usize,
     ) -> Result<Arc<Instance>, Refusal> {
+        if let Some(user) = &info.created_by {
+            let own = |instance: &&Arc<Instance>| instance.info.created_by.as_ref() == Some(user);
+            if self.instances.read().values().filter(own).count() >= most_of_a_user {
+                let message = format!("a user creates at most {most_of_a_user} rooms");
+                return Err(Refusal::new(Code::TooMany, message));
+            }
+        }
         match self.insert(room, room_id, info)? {
             (instance, true) => Ok(instance),
             (_, false) => Err(Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"))),
@@ -215,6 +223,11 @@ impl Registry {
 }
 
 impl Instance {
+    /// As hooks see it.
+    pub(crate) fn room_ref(&self) -> RoomRef<'_> {
+        RoomRef { id: &self.id, name: self.room.name }
+    }
+
     /// What a list of rooms says of it.
     pub(crate) fn describe(&self) -> frame::RoomInfo {
         let options = &self.room.options;

@@ -1,8 +1,6 @@
 //! What a room instance holds: its log, who is in it, and what is about to be delivered.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Bound,
     sync::{Arc, Weak, atomic::Ordering},
     time::SystemTime,
 };
@@ -10,11 +8,13 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    Instance, Listener, Outbox, RoomDecl,
+    Instance, Link, Listener, Outbox, RoomDecl,
     batch::Batch,
-    inbox::{Publish, Reply},
+    inbox::{Delivered, Publish, Reply},
     instance::Info,
+    members::{Members, Reader, Reading, Turnout},
     outbox::Cut,
+    presence::{self, Presence},
 };
 use crate::{
     Accepted, Code, DeliveryClass, Position, Refusal,
@@ -37,44 +37,21 @@ pub(crate) struct State {
     created: bool,
     deleted: bool,
     log: Log,
-    /// Members first come first served; the order means nothing.
-    readers: Vec<Reading>,
-    places: HashMap<ConnectionId, usize>,
-    /// Connections of each user, in the order that they are listed in.
-    users: BTreeMap<Arc<str>, usize>,
-    listeners: usize,
+    members: Members,
+    /// In a room that declares it.
+    presence: Option<Presence>,
     pending: Option<Batch>,
     pending_bytes: usize,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
-}
-
-/// One reader of the room.
-#[derive(Debug)]
-struct Reading {
-    connection: ConnectionId,
-    reader: Reader,
-    /// The member's user; a listener in server code has none.
-    user: Option<Arc<str>>,
-    /// Which of a stream's rooms this is.
-    slot: u8,
-    wanted: EventSet,
-    /// Where a replay has got to; meanwhile nothing is delivered live.
-    replaying: Option<u64>,
-}
-
-/// What reads.
-#[derive(Debug, Clone)]
-pub(crate) enum Reader {
-    Connection(Arc<Outbox>),
-    Listener(Arc<Listener>),
+    /// Who waits for the pending batch to be delivered: of which event, and what to tell.
+    undelivered: Vec<(u8, Accepted, Delivered)>,
 }
 
 /// A member's wish to be in.
 #[derive(Debug)]
 pub(crate) struct Join {
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) user: Arc<str>,
+    pub(crate) link: Arc<Link>,
     pub(crate) slot: u8,
     pub(crate) wanted: Option<EventSet>,
     pub(crate) since: Option<Position>,
@@ -101,22 +78,22 @@ impl State {
         epoch: Arc<str>,
         info: &Info,
     ) -> Self {
+        let presence = room.options.presence.map(Presence::new);
         let name = info.name.clone().or_else(|| room.options.title.map(str::to_owned));
         State {
             instance,
             name: name.unwrap_or_else(|| room.name.to_owned()),
-            created: info.created_by.is_some() || !room.keyed,
+            created: info.created || !room.keyed,
             deleted: false,
             log: Log::new(epoch, room.options.retention),
             room,
             id,
-            readers: Vec::new(),
-            places: HashMap::new(),
-            users: BTreeMap::new(),
-            listeners: 0,
+            members: Members::default(),
+            presence,
             pending: None,
             pending_bytes: 0,
             answered: Vec::new(),
+            undelivered: Vec::new(),
         }
     }
 
@@ -138,17 +115,7 @@ impl State {
             self.room.events.get(usize::from(event)).map_or(DeliveryClass::Durable, |kind| kind.class);
         let seq = (class != DeliveryClass::Ephemeral).then(|| self.log.next_seq());
         let (event_id, timestamp) = (Id::fresh(), now());
-        let head = frame::EventHead {
-            room_id: &self.id,
-            event: self.room.event_name(event),
-            from: &from,
-            timestamp,
-            event_id: event_id.as_str(),
-            seq,
-            server,
-            meta: meta.as_deref(),
-        };
-        let json = head.encode(&data);
+        let json = self.encode(event, &data, &from, server, meta.as_deref(), seq, event_id, timestamp);
         let conflated = conflated.map(String::into_boxed_str);
         let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, json });
         self.pending_bytes += record.json.len();
@@ -162,8 +129,32 @@ impl State {
         if let Some(key) = &key {
             self.log.keys.remember(&from, key, accepted.clone());
         }
-        self.reply(reply, Ok(accepted));
+        match reply {
+            Reply::Delivered(waiting) => self.undelivered.push((event, accepted, waiting)),
+            reply => self.reply(reply, Ok(accepted)),
+        }
         self.pending_bytes
+    }
+
+    /// Hands an event to some members alone, past the log; yields to how many.
+    pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
+        let Publish { event, data, from, server, meta, .. } = publish;
+        let (event_id, timestamp) = (Id::fresh(), now());
+        let json = self.encode(event, &data, &from, server, meta.as_deref(), None, event_id, timestamp);
+        let mut batch =
+            Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
+        batch.push(Arc::new(Record { seq: None, event, event_id, timestamp, conflated: None, json }));
+        let mut readers = 0;
+        for connection in to {
+            if let Some(reading) = self.members.get_mut(*connection)
+                && reading.wanted.contains(event)
+            {
+                reading.deliver(&batch);
+                readers += 1;
+            }
+        }
+        let event_id = event_id.as_str().to_owned();
+        (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
     }
 
     /// What is to be delivered now.
@@ -174,116 +165,96 @@ impl State {
 
     /// Delivers a batch to some readers; yields where to go on.
     pub(super) fn deliver(&mut self, batch: &Batch, from: usize, most: usize) -> Option<usize> {
-        let to = (from + most).min(self.readers.len());
-        for reading in self.readers.get_mut(from..to).unwrap_or_default() {
+        let (readers, next) = self.members.stretch(from, most);
+        for reading in readers {
             if reading.replaying.is_none() && reading.wanted.meets(batch.kinds()) {
                 reading.deliver(batch);
             }
         }
-        (to < self.readers.len()).then_some(to)
+        next
     }
 
-    /// Writes the `ok`s that went with no event.
+    /// Writes the `ok`s that went with no event, and tells who waited for a delivery.
     pub(super) fn answer(&mut self) {
         self.answered.drain(..).for_each(|outbox| outbox.nudge());
+        for (event, accepted, waiting) in self.undelivered.drain(..) {
+            let readers = self.members.iter().filter(|reading| reading.wanted.contains(event)).count();
+            // Whoever asked may be gone.
+            let _ = waiting.send(Ok((accepted, readers)));
+        }
     }
 
-    /// Lets somebody in, and says so before anything else of the room reaches them.
-    pub(crate) fn join(&mut self, join: Join) -> Result<(), NotJoined> {
+    /// Lets somebody in, and says so before anything else of the room reaches them; yields whether they are new.
+    pub(crate) fn join(&mut self, join: Join) -> Result<bool, NotJoined> {
         if self.deleted {
             return Err(NotJoined::Gone);
         }
-        let connection = join.outbox.id();
-        let present = self.places.get(&connection).copied();
+        let connection = join.link.id();
+        let new = !self.members.has(connection);
+        let size = self.members.size();
         let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
-        let size = self.readers.len() - self.listeners;
-        if present.is_none()
-            && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX))
-        {
+        if new && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX)) {
             let message = format!("room `{}` is full: it holds {size} connections", self.id);
             return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
         }
-        let place = present.unwrap_or_else(|| self.enter(&join));
+        if new {
+            self.enter(&join);
+        }
         self.log.trim(now());
         let resume = self.log.resume(join.since.as_ref());
-        let Some(reading) = self.readers.get_mut(place) else { return Err(NotJoined::Gone) };
+        let Some(reading) = self.members.get_mut(connection) else { return Err(NotJoined::Gone) };
         if let Some(wanted) = join.wanted {
             reading.wanted = wanted;
         }
         let wanted = reading.wanted;
-        let (head, event_id) = self.log.head();
+        let (head, _) = self.log.head();
         let behind = match resume {
             Resume::Complete { after } if after < head => Some(after),
             _ => None,
         };
-        if present.is_none() || join.since.is_some() {
+        // Joining again is no late coming: its reader has what came before.
+        let late = new || join.since.is_some();
+        if late {
             reading.replaying = behind;
         }
-        let (seq, stream_id) = match (resume, &join.since) {
-            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
-            _ => (head, event_id),
-        };
-        let joined = frame::Joined {
-            room_id: &self.id,
-            name: &self.name,
-            epoch: self.log.epoch(),
-            seq: head,
-            event_id,
-            resume: resume.name(),
-            replay: behind.map_or(0, |after| head - after),
-            members: self.users.len(),
-        };
-        let position = stream_position(&self.id, self.log.epoch(), seq, stream_id);
-        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
-        join.outbox.send_at("joined", &json, join.slot, position);
-        // Joining again is no late coming: its reader has what came before.
-        let late = present.is_none() || join.since.is_some();
+        self.say_joined(&join, resume, behind);
         if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, wanted, limit);
             page.records.reverse();
-            join.outbox.send("history", &self.history(&page, None));
+            join.link.outbox.send("history", &self.history(&page, None));
         }
         if behind.is_some()
             && let Some(instance) = self.instance.upgrade()
         {
-            join.outbox.replay(&instance);
+            join.link.outbox.replay(&instance);
         }
-        Ok(())
+        Ok(new)
     }
 
     /// Has a listener of server code read along from now on.
     pub(crate) fn listen(&mut self, listener: Arc<Listener>, wanted: EventSet) {
-        self.listeners += 1;
-        self.add(Reading {
-            connection: listener.id(),
-            reader: Reader::Listener(listener),
-            user: None,
-            slot: 0,
-            wanted,
-            replaying: None,
-        });
+        self.members.add(Reading { reader: Reader::Listener(listener), slot: 0, wanted, replaying: None });
     }
 
-    /// The connection is out, if it was in.
-    pub(crate) fn leave(&mut self, connection: ConnectionId) {
-        let Some(place) = self.places.remove(&connection) else { return };
-        let gone = self.readers.swap_remove(place);
-        if let Some(moved) = self.readers.get(place) {
-            self.places.insert(moved.connection, place);
-        }
-        match gone.user {
-            Some(user) => {
-                if let Some(connections) = self.users.get_mut(&user) {
-                    *connections -= 1;
-                    if *connections == 0 {
-                        self.users.remove(&user);
-                    }
-                }
-            }
-            None => self.listeners -= 1,
+    /// The connection is out; yields whether it was in.
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
+        let Some((gone, turnout)) = self.members.remove(connection) else { return false };
+        if let (Reader::Member(_, link), Turnout::User) = (&gone.reader, turnout) {
+            self.user_went(&link.user_id);
         }
         self.tell_size();
+        true
+    }
+
+    /// The server puts a connection out, and says why; yields whether it was in.
+    pub(crate) fn remove(&mut self, link: &Link, reason: &str) -> bool {
+        let was_in = self.leave(link.id());
+        if was_in {
+            let left = frame::Left { room_id: &self.id, reason: Some(reason) };
+            link.outbox.send("left", &frame::Frame::new("left", None, left).encode());
+        }
+        was_in
     }
 
     /// Changes what a member is subscribed to; yields whether it is one.
@@ -292,16 +263,12 @@ impl State {
         connection: ConnectionId,
         change: impl FnOnce(EventSet) -> EventSet,
     ) -> bool {
-        let reading = self.places.get(&connection).and_then(|place| self.readers.get_mut(*place));
-        reading.map(|reading| reading.wanted = change(reading.wanted)).is_some()
+        self.members.get_mut(connection).map(|reading| reading.wanted = change(reading.wanted)).is_some()
     }
 
     /// Sends a reader the next page of its replay; at the end of the log it goes on live.
     pub(crate) fn replay_page(&mut self, connection: ConnectionId) {
-        let Some(reading) = self.places.get(&connection).and_then(|place| self.readers.get_mut(*place))
-        else {
-            return;
-        };
+        let Some(reading) = self.members.get_mut(connection) else { return };
         let Some(after) = reading.replaying else { return };
         let Some((page, cursor)) = self.log.after(after, reading.wanted, PAGE) else {
             // The log was trimmed past its reader.
@@ -315,7 +282,7 @@ impl State {
             reading.deliver_page(&batch);
         }
         match (&reading.reader, self.instance.upgrade()) {
-            (Reader::Connection(outbox), Some(instance)) => outbox.replayed(&instance, page.more),
+            (Reader::Member(outbox, _), Some(instance)) => outbox.replayed(&instance, page.more),
             // Until its queue is full; then it asks by itself.
             (Reader::Listener(listener), Some(instance)) if page.more && !listener.is_behind() => {
                 instance.replay_more(connection);
@@ -338,47 +305,40 @@ impl State {
 
     /// Who is in it, as the `members` frame.
     pub(crate) fn members(&self, after: Option<&str>, limit: usize, id: Option<&RawValue>) -> Vec<u8> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut listed = self.users.range::<str, _>((from, Bound::Unbounded));
-        let members = listed
-            .by_ref()
-            .take(limit)
-            .map(|(user, connections)| frame::Member { user_id: user.to_string(), connections: *connections })
-            .collect();
-        let body = frame::Members {
-            room_id: &self.id,
-            members,
-            size: self.users.len(),
-            more: listed.next().is_some(),
-        };
+        let (members, more) = self.members.list(after, limit);
+        let body = frame::Members { room_id: &self.id, members, size: self.members.users(), more };
         frame::Frame::new("members", id, body).encode()
     }
 
-    /// Ends the room for everybody in it.
-    pub(crate) fn delete(&mut self, reason: &str) {
+    /// The users who are in it.
+    pub(crate) fn user_ids(&self) -> Vec<String> {
+        self.members.list(None, usize::MAX).0.into_iter().map(|member| member.user_id).collect()
+    }
+
+    /// Ends the room for everybody in it; yields whom.
+    pub(crate) fn delete(&mut self, reason: &str) -> Vec<Arc<Link>> {
         self.deleted = true;
         let left = frame::Left { room_id: &self.id, reason: Some(reason) };
         let left = frame::Frame::new("left", None, left).encode();
-        for reading in self.readers.drain(..) {
-            match reading.reader {
-                Reader::Connection(outbox) => outbox.send("left", &left),
-                // Its queue closes with it.
-                Reader::Listener(_) => {}
+        let mut gone = Vec::new();
+        for reading in self.members.drain() {
+            // A listener's queue closes with it.
+            if let Reader::Member(outbox, link) = reading.reader {
+                outbox.send("left", &left);
+                gone.push(link);
             }
         }
-        self.places.clear();
-        self.users.clear();
-        self.listeners = 0;
         self.tell_size();
         // Before anybody is told: who then makes the room again doesn't find this one.
         if let Some(instance) = self.instance.upgrade() {
             instance.retire();
         }
+        gone
     }
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
-        self.deleted || (!self.created && self.readers.is_empty() && self.log.head().0 == 0)
+        self.deleted || (!self.created && self.members.is_empty() && self.log.head().0 == 0)
     }
 
     /// Whether a new instance in its place must not pass for it.
@@ -388,34 +348,95 @@ impl State {
 
     /// The log is lost: readers are cut, so that they come back and are told.
     pub(super) fn abandon(&mut self) {
-        self.readers.drain(..).for_each(|reading| reading.reader.cut(Cut::Closed));
-        self.places.clear();
+        for reading in self.members.drain() {
+            if let Reader::Member(outbox, _) = reading.reader {
+                outbox.cut(Cut::Closed);
+            }
+        }
         self.tell_size();
     }
 
-    fn enter(&mut self, join: &Join) -> usize {
-        *self.users.entry(Arc::clone(&join.user)).or_default() += 1;
-        self.add(Reading {
-            connection: join.outbox.id(),
-            reader: Reader::Connection(Arc::clone(&join.outbox)),
-            user: Some(Arc::clone(&join.user)),
+    /// Tells the members who came and went.
+    pub(crate) fn tell_presence(&mut self) {
+        if let Some(presence) = &mut self.presence {
+            presence.tell(&self.id, &self.members);
+        }
+    }
+
+    fn enter(&mut self, join: &Join) {
+        let turnout = self.members.add(Reading {
+            reader: Reader::Member(Arc::clone(&join.link.outbox), Arc::clone(&join.link)),
             slot: join.slot,
             wanted: self.room.default_events(),
             replaying: None,
-        })
+        });
+        let user = &join.link.user_id;
+        if turnout == Turnout::User && self.presence.as_mut().is_some_and(|presence| presence.came(user)) {
+            self.tell_presence_soon();
+        }
+        self.tell_size();
     }
 
-    fn add(&mut self, reading: Reading) -> usize {
-        let place = self.readers.len();
-        self.places.insert(reading.connection, place);
-        self.readers.push(reading);
-        self.tell_size();
-        place
+    /// A user's last connection is out.
+    fn user_went(&mut self, user: &Arc<str>) {
+        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        let departure = presence.went(user);
+        let user = Arc::clone(user);
+        instance.cast_after(presence.grace, move |state| {
+            if state.presence.as_mut().is_some_and(|presence| presence.gone(&user, departure)) {
+                state.tell_presence_soon();
+            }
+        });
+    }
+
+    fn tell_presence_soon(&mut self) {
+        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        if !std::mem::replace(&mut presence.waiting, true) {
+            instance.cast_after(presence::GATHER, State::tell_presence);
+        }
+    }
+
+    /// Says to a member that it is in, and where.
+    fn say_joined(&self, join: &Join, resume: Resume, behind: Option<u64>) {
+        let (head, event_id) = self.log.head();
+        let joined = frame::Joined {
+            room_id: &self.id,
+            name: &self.name,
+            epoch: self.log.epoch(),
+            seq: head,
+            event_id,
+            resume: resume.name(),
+            replay: behind.map_or(0, |after| head - after),
+            members: self.members.users(),
+        };
+        let (seq, event_id) = match (resume, &join.since) {
+            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
+            _ => (head, event_id),
+        };
+        let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
+        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
+        join.link.outbox.send_at("joined", &json, join.slot, position);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are the frame's fields")]
+    fn encode(
+        &self,
+        event: u8,
+        data: &str,
+        from: &str,
+        server: bool,
+        meta: Option<&str>,
+        seq: Option<u64>,
+        event_id: Id,
+        timestamp: u64,
+    ) -> bytes::Bytes {
+        let (room_id, event, event_id) = (&*self.id, self.room.event_name(event), event_id.as_str());
+        frame::EventHead { room_id, event, from, timestamp, event_id, seq, server, meta }.encode(data)
     }
 
     fn tell_size(&self) {
         if let Some(instance) = self.instance.upgrade() {
-            instance.size.store(self.readers.len() - self.listeners, Ordering::Relaxed);
+            instance.size.store(self.members.size(), Ordering::Relaxed);
         }
     }
 
@@ -430,6 +451,10 @@ impl State {
     fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
         match reply {
             Reply::None => {}
+            Reply::Delivered(waiting) => {
+                // What is no event, but was one before, has nobody to be delivered to.
+                let _ = waiting.send(outcome.map(|accepted| (accepted, 0)));
+            }
             Reply::Wait(waiting) => {
                 // Whoever asked may be gone.
                 let _ = waiting.send(outcome);
@@ -449,46 +474,6 @@ impl State {
                     self.answered.push(outbox);
                 }
             }
-        }
-    }
-}
-
-impl Reading {
-    fn deliver(&mut self, batch: &Batch) {
-        match &self.reader {
-            Reader::Connection(outbox) => outbox.deliver(self.slot, batch, self.wanted),
-            Reader::Listener(listener) => {
-                if let Some(behind) = listener.deliver(batch, self.wanted) {
-                    self.replaying = Some(behind);
-                }
-            }
-        }
-    }
-}
-
-impl Reading {
-    fn deliver_page(&mut self, batch: &Batch) {
-        match &self.reader {
-            Reader::Connection(outbox) => outbox.deliver_page(self.slot, batch, self.wanted),
-            Reader::Listener(_) => self.deliver(batch),
-        }
-    }
-
-    /// A connection comes back and is told that it lost something; server code can only be told in the log.
-    fn fell_out(&mut self, room_id: &str) {
-        if let Reader::Listener(_) = self.reader {
-            tracing::warn!(room_id, "a handler was slower than the room's retention and missed events");
-            self.replaying = None;
-        }
-        self.reader.cut(Cut::TooSlow);
-    }
-}
-
-impl Reader {
-    fn cut(&self, cut: Cut) {
-        match self {
-            Reader::Connection(outbox) => outbox.cut(cut),
-            Reader::Listener(_) => {}
         }
     }
 }

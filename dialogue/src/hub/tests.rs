@@ -12,8 +12,8 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::*;
 use crate::{
-    Accepted, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender, room::EventKind,
-    wire::Encoding,
+    Accepted, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender, identity::User,
+    room::EventKind, wire::Encoding,
 };
 
 pub(super) const MESSAGE: u8 = 0;
@@ -82,7 +82,7 @@ impl Direct for Arc<Moody> {
 struct Client {
     outbox: Arc<Outbox>,
     socket: Arc<Moody>,
-    user: Arc<str>,
+    link: Arc<Link>,
 }
 
 impl Client {
@@ -91,12 +91,12 @@ impl Client {
         let direct: Box<dyn Direct> = Box::new(Arc::clone(&socket));
         let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, Some(direct), Vec::new());
         tokio::spawn(write(Arc::clone(&outbox)));
-        Client { outbox, socket, user: format!("user{}", id % 5).into() }
+        let user = User { id: format!("user{}", id % 5).into(), known: None, anonymous_token: None };
+        Client { link: Link::new(Arc::clone(&outbox), user), outbox, socket }
     }
 
     fn joining(&self, since: Option<Position>) -> Join {
-        let (outbox, user) = (Arc::clone(&self.outbox), Arc::clone(&self.user));
-        Join { outbox, user, slot: 0, wanted: None, since, id: None }
+        Join { link: Arc::clone(&self.link), slot: 0, wanted: None, since, id: None }
     }
 
     async fn join(&self, registry: &Arc<Registry>, room_id: &str, since: Option<Position>) {
@@ -104,7 +104,7 @@ impl Client {
         loop {
             let join = self.joining(since.clone());
             match registry.run(&room, room_id, move |state| state.join(join)).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(_)) => return,
                 Ok(Err(NotJoined::Gone)) => tokio::task::yield_now().await,
                 other => panic!("{other:?}"),
             }
@@ -203,7 +203,7 @@ async fn whoever_stays_sees_all_in_order() {
             assert_follows(&seen, seen[0]["seq"].as_u64().expect("joined"));
             let instance = registry.find("chat").expect("it stays");
             let gone = first.outbox.id();
-            instance.cast(move |state| state.leave(gone));
+            instance.cast(move |state| _ = state.leave(gone));
             let Some(last) = seen.iter().rfind(|frame| frame["type"] == "event") else { return };
             let text = |field: &Value| field.as_str().expect("text").to_owned();
             let (seq, event_id) = (last["seq"].as_u64().expect("numbered"), text(&last["eventId"]));
@@ -290,7 +290,9 @@ async fn a_room_that_was_deleted_can_be_made_again_at_once() {
     let room = Arc::clone(registry.declared("project:1").expect("declared").0);
     let mut last = None;
     for _ in 0..200 {
-        let instance = registry.create(&room, "project:1", InstanceInfo::default()).expect("there is none");
+        let instance = registry
+            .create(&room, "project:1", InstanceInfo { created: true, ..InstanceInfo::default() }, 1)
+            .expect("there is none");
         let client = Client::new(1);
         client.join(&registry, "project:1", None).await;
         let epoch = client.seen(|frames| !frames.is_empty()).await[0]["epoch"].clone();

@@ -13,13 +13,14 @@ pub(crate) struct Anonymous {
     key: Hmac<Sha256>,
 }
 
-const PREFIX: &str = "anon-";
+/// What ids of anonymous users begin with.
+pub(super) const PREFIX: &str = "anon-";
 
 impl Anonymous {
     pub(crate) fn newcomer(&self) -> User {
         let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
-        User { id: id.into(), anonymous_token: Some(token.into()) }
+        User { id: id.into(), known: None, anonymous_token: Some(token.into()) }
     }
 
     /// The user that `token` was made for, if it was.
@@ -27,7 +28,12 @@ impl Anonymous {
         let (id, signature) = token.split_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.mac(id).verify_slice(&signature).ok()?;
-        Some(User { id: id.into(), anonymous_token: Some(Arc::from(token)) })
+        Some(User { id: id.into(), known: None, anonymous_token: Some(Arc::from(token)) })
+    }
+
+    /// Whether it looks like one of ours, whatever key signed it.
+    pub(crate) fn is_token(token: &str) -> bool {
+        token.starts_with(PREFIX)
     }
 
     fn mac(&self, id: &str) -> Hmac<Sha256> {

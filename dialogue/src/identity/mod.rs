@@ -1,13 +1,23 @@
 //! Who somebody is.
 
 mod anonymous;
+mod authenticator;
 mod server_key;
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, header::COOKIE};
+use tokio::time::{Instant, timeout};
+
+pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
 
 use crate::{Code, Refusal};
-
-pub(crate) use anonymous::Anonymous;
+use anonymous::Anonymous;
+pub(crate) use authenticator::{AnyAuthenticator, Known};
 pub(crate) use server_key::ServerKeys;
 
 /// Whoever sent a request.
@@ -23,28 +33,69 @@ pub(crate) enum Caller {
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) id: Arc<str>,
+    /// What the authenticator told; `None` for an anonymous user.
+    pub(crate) known: Option<Known>,
     /// What shows next time that this is the same anonymous user.
     pub(crate) anonymous_token: Option<Arc<str>>,
 }
 
 /// How callers are told apart.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Identity {
-    anonymous: Anonymous,
+    pub(crate) authenticator: Option<Box<dyn AnyAuthenticator>>,
+    /// Beside an authenticator: whether who shows no token is let in.
+    pub(crate) anonymous_too: bool,
+    /// The cookie that holds a token.
+    pub(crate) cookie: Option<String>,
     pub(crate) server_keys: ServerKeys,
+    anonymous: Anonymous,
 }
 
+/// How long an authenticator may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a user's id.
+const LONGEST_ID: usize = 128;
+
 impl Identity {
-    /// Who shows `token`, over HTTP.
-    pub(crate) fn caller(&self, token: Option<&str>) -> Result<Caller, Refusal> {
-        match token {
-            Some(token) if self.server_keys.hold(token) => Ok(Caller::Backend),
-            token => self.user(token).map(Caller::User),
+    /// Who sends an HTTP request.
+    pub(crate) async fn caller(&self, credentials: Credentials<'_>) -> Result<Caller, Refusal> {
+        if credentials.token.is_some_and(|token| self.server_keys.hold(token)) {
+            return Ok(Caller::Backend);
+        }
+        let user = self.user(credentials).await?;
+        user.map(Caller::User).ok_or_else(|| Refusal::new(Code::Unauthenticated, "a token is required"))
+    }
+
+    /// Who opens a connection; `None` if nobody is told yet, and a token has to come.
+    pub(crate) async fn user(&self, mut credentials: Credentials<'_>) -> Result<Option<User>, Refusal> {
+        credentials.token = credentials.token.or_else(|| self.cookie(credentials.headers));
+        let Some(authenticator) = &self.authenticator else {
+            return self.anonymous(credentials.token).map(Some);
+        };
+        if credentials.token.is_none() && authenticator.needs_token() {
+            return if self.anonymous_too { self.anonymous(None).map(Some) } else { Ok(None) };
+        }
+        if self.anonymous_too && credentials.token.is_some_and(Anonymous::is_token) {
+            return self.anonymous(credentials.token).map(Some);
+        }
+        match timeout(PATIENCE, authenticator.authenticate(&credentials)).await {
+            Ok(Ok(known)) => named(known).map(Some),
+            // An authenticator that asks nobody for a token may find nobody.
+            Ok(Err(AuthError::Rejected)) if credentials.token.is_none() => {
+                if self.anonymous_too {
+                    self.anonymous(None).map(Some)
+                } else {
+                    Ok(None)
+                }
+            }
+            Ok(Err(AuthError::Rejected)) => Err(not_valid()),
+            Ok(Err(AuthError::Unavailable)) | Err(_) => {
+                Err(Refusal::new(Code::Unavailable, AuthError::Unavailable.to_string()))
+            }
         }
     }
 
-    /// Who shows `token` on a connection: a server key is no identity there.
-    pub(crate) fn user(&self, token: Option<&str>) -> Result<User, Refusal> {
+    fn anonymous(&self, token: Option<&str>) -> Result<User, Refusal> {
         match token {
             None => Ok(self.anonymous.newcomer()),
             // Also when its signing key went with a restart: its client shows none next time, and knows that it is new.
@@ -52,17 +103,51 @@ impl Identity {
         }
     }
 
-    /// Whether `token` is `user`'s, for a token that is shown again on a live socket.
-    pub(crate) fn renews(&self, token: &str, user: &User) -> Result<(), Refusal> {
-        let known = self.anonymous.known(token).ok_or_else(not_valid)?;
-        if known.id == user.id {
-            Ok(())
-        } else {
-            Err(Refusal::new(Code::PermissionDenied, "the token is another user's"))
-        }
+    fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let name = self.cookie.as_deref()?;
+        let pairs = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+        pairs
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches('"'))
     }
 }
 
+impl User {
+    /// When the token by which the user is known expires.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        let expires = self.known.as_ref()?.expires?;
+        Some(Instant::now() + expires.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// Whether the user has the role.
+    pub(crate) fn has_role(&self, role: &str) -> bool {
+        self.known.as_ref().is_some_and(|known| known.roles.iter().any(|own| own == role))
+    }
+}
+
+/// A user by what the authenticator told, if the id is one that may be public.
+fn named(known: Known) -> Result<User, Refusal> {
+    let id = &*known.user_id;
+    let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
+    if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || reserved {
+        tracing::error!(
+            "the authenticator yields a user id that is empty, reserved, too long or has control characters"
+        );
+        return Err(not_valid());
+    }
+    Ok(User { id: Arc::clone(&known.user_id), known: Some(known), anonymous_token: None })
+}
+
 fn not_valid() -> Refusal {
-    Refusal::new(Code::Unauthenticated, "the token is not valid")
+    Refusal::new(Code::Unauthenticated, AuthError::Rejected.to_string())
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("authenticates", &self.authenticator.is_some())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,6 +1,6 @@
 //! The configuration of a server.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::runtime::Handle;
@@ -9,9 +9,10 @@ use super::{Application, Error, Server, declared::schema};
 use crate::{
     Channel,
     channel::{echo_route, http_routes, sse_route, websocket_route},
-    engine::{Engine, Limits, Origins},
+    engine::{Engine, Limits, Origins, Rules},
+    hooks::{AnyHooks, Hooks, Typed},
     hub::Registry,
-    identity::{Identity, ServerKeys},
+    identity::{Authenticator, Identity, ServerKeys},
 };
 
 /// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
@@ -38,15 +39,16 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ServerBuilder<A: Application> {
+pub struct ServerBuilder<A: Application, I = ()> {
     paths: Paths,
     limits: Limits,
     origins: Origins,
+    identity: Identity,
     server_keys: Vec<String>,
+    hooks: Option<Arc<dyn AnyHooks>>,
     most_rooms: usize,
-    application: PhantomData<A>,
+    application: PhantomData<fn() -> (A, I)>,
 }
 
 /// Where the channels are served.
@@ -96,10 +98,67 @@ impl<A: Application> ServerBuilder<A> {
             paths: Paths { websocket: Some("/ws".to_owned()), sse: Some("/events".to_owned()), echo: None },
             limits: Limits::default(),
             origins: Origins::default(),
+            identity: Identity::default(),
             server_keys: Vec::new(),
+            hooks: None,
             most_rooms: 100_000,
             application: PhantomData,
         }
+    }
+
+    /// Tells users apart by `authenticator`; from now on, who shows no valid token is refused. Name it before the
+    /// [`hooks`](Self::hooks), which get to see its identities.
+    pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity> {
+        self.identity.authenticator = Some(Box::new(authenticator));
+        ServerBuilder {
+            paths: self.paths,
+            limits: self.limits,
+            origins: self.origins,
+            identity: self.identity,
+            server_keys: self.server_keys,
+            hooks: None,
+            most_rooms: self.most_rooms,
+            application: PhantomData,
+        }
+    }
+}
+
+impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
+    /// Beside an authenticator, lets in who shows no token, as an anonymous user.
+    pub fn anonymous_too(mut self) -> Self {
+        self.identity.anonymous_too = true;
+        self
+    }
+
+    /// Also takes tokens from the cookie `name`. Browsers send it by themselves, so that only the allow-list of origins
+    /// stands between it and a stranger's page.
+    pub fn auth_cookie(mut self, name: impl Into<String>) -> Self {
+        self.identity.cookie = Some(name.into());
+        self
+    }
+
+    /// The application's say on who comes, joins, speaks and leaves.
+    pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
+        self.hooks = Some(Arc::new(Typed::new(hooks)));
+        self
+    }
+
+    /// Connections that a user may have at once: 64 by default.
+    pub fn max_connections_per_user(mut self, connections: usize) -> Self {
+        self.limits.connections = connections;
+        self
+    }
+
+    /// Rooms that a user may have created: 100 by default.
+    pub fn max_created_per_user(mut self, rooms: usize) -> Self {
+        self.limits.created = rooms;
+        self
+    }
+
+    /// How long a socket may show no token where one is required: 10 s by default. Then it is closed with 4401.
+    pub fn token_within(mut self, time: Duration) -> Self {
+        self.limits.token_within = time;
+        self
     }
 
     /// Serves the WebSocket at `path`; `/ws` by default.
@@ -218,7 +277,7 @@ impl<A: Application> ServerBuilder<A> {
             }
         }
         self.paths.check()?;
-        let mut identity = Identity::default();
+        let mut identity = self.identity;
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {
                 return Err(Error::configuration(format!(
@@ -232,7 +291,14 @@ impl<A: Application> ServerBuilder<A> {
         let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
         let registry = Registry::new(rooms, self.most_rooms, Handle::current());
         registry.open();
-        let engine = Engine::new(registry, gates, identity, self.limits, self.origins, schema);
+        let rules = Rules { identity, limits: self.limits, origins: self.origins, hooks: self.hooks };
+        let engine = Engine::new(registry, gates, rules, schema);
         Ok(Server { engine, paths: Arc::new(self.paths) }.into())
+    }
+}
+
+impl<A: Application, I> fmt::Debug for ServerBuilder<A, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").field("paths", &self.paths).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::task::JoinHandle;
@@ -14,7 +17,7 @@ use crate::{
     Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
     gate::{Guarded, Post},
-    hub::{ConnectionId, Instance, Listener, RoomDecl, State, not_found},
+    hub::{ConnectionId, Instance, Link, Listener, RoomDecl, State, not_found},
     log::Record,
     room::Key,
     wire::EventSet,
@@ -30,9 +33,9 @@ pub struct RoomHandle<R: Served> {
     room: PhantomData<fn() -> R>,
 }
 
-struct Place {
-    room: Arc<RoomDecl>,
-    room_id: Arc<str>,
+pub(super) struct Place {
+    pub(super) room: Arc<RoomDecl>,
+    pub(super) room_id: Arc<str>,
 }
 
 impl<R: Served> RoomHandle<R> {
@@ -45,6 +48,14 @@ impl<R: Served> RoomHandle<R> {
         let room = engine.room(&room_id).map(|(room, _)| Arc::clone(room)).ok();
         let place = room.map(|room| Place { room, room_id: Arc::clone(&room_id) });
         RoomHandle { engine, place, key: room_id.to_string(), room: PhantomData }
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(super) fn whereabouts(&self) -> Option<&Place> {
+        self.place.as_ref()
     }
 
     /// The room's id on the wire: `chat`, `project:7`.
@@ -67,16 +78,26 @@ impl<R: Served> RoomHandle<R> {
     ///
     /// Whether the event was accepted is open if the future is dropped.
     pub fn trigger<E: Gated<R>>(&self, event: E) -> Sending<'_, Refusal> {
-        Sending::new(self.post(event))
+        Sending::new(self.put(event, None, None))
     }
 
-    async fn post<E: Gated<R>>(&self, event: E) -> Result<Accepted, Refusal> {
+    /// Sends an event to some connections, past the log; yields to how many.
+    pub(super) async fn send_to<E: Gated<R>>(&self, links: &[Arc<Link>], event: E) -> Result<usize, Refusal> {
+        let recipients = Arc::new(AtomicUsize::new(0));
+        let to = links.iter().map(|link| link.id()).collect();
+        self.put(event, Some(to), Some(Arc::clone(&recipients))).await?;
+        Ok(recipients.load(Ordering::Relaxed))
+    }
+
+    async fn put<E: Gated<R>>(
+        &self,
+        event: E,
+        to: Option<Vec<ConnectionId>>,
+        recipients: Option<Arc<AtomicUsize>>,
+    ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
-        let guarded = self
-            .engine
-            .gates
-            .get(place.room.index)
-            .and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
+        let gate = self.engine.gates.get(place.room.index);
+        let guarded = gate.and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
         let key_text = place.room_id.split_once(':').map(|(_, key)| key);
         let (Some(guarded), Some(key)) = (guarded, R::Key::from_text(key_text)) else {
             return Err(not_found(&place.room_id));
@@ -87,9 +108,12 @@ impl<R: Served> RoomHandle<R> {
             room_id: Arc::clone(&place.room_id),
             event: index,
             from: "system".into(),
+            user: None,
             server: true,
             meta: None,
             key: None,
+            to,
+            recipients,
         };
         guarded.trigger(key, event, post).await
     }
@@ -193,7 +217,7 @@ impl ListenerHandle {
         self.task.abort();
         let id = self.id;
         if let Some(instance) = self.room.upgrade() {
-            instance.cast(move |state| state.leave(id));
+            instance.cast(move |state| _ = state.leave(id));
         }
     }
 }

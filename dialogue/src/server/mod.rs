@@ -4,7 +4,9 @@ mod builder;
 mod declared;
 mod error;
 mod handle;
+mod instance;
 mod serve;
+mod users;
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +16,9 @@ pub use builder::ServerBuilder;
 pub use declared::{Application, Declared};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
+pub use instance::{NewRoom, RoomDescription};
 pub use serve::Listening;
+pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::engine::Engine;
 use builder::Paths;
@@ -40,6 +44,11 @@ impl Server {
     #[cfg(test)]
     pub(crate) fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.engine)
+    }
+
+    /// The users that are connected to this process.
+    pub fn users(&self) -> Users {
+        Users::new(Arc::clone(&self.engine))
     }
 
     /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's

@@ -6,9 +6,10 @@
 mod fuzz;
 mod request;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use request::Request;
 pub(crate) use request::{bounded_limit, invalid};
@@ -17,8 +18,8 @@ use crate::{
     Channel, Code, Position, Refusal, Sender,
     engine::Engine,
     gate::{Post, Prepared},
-    hub::{Instance, InstanceInfo, Join, NotJoined, Outbox, Publish, Reply, RoomDecl, busy},
-    identity::User,
+    hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy},
+    identity::{Credentials, User},
     wire::{EventSet, frame},
 };
 
@@ -27,13 +28,27 @@ use crate::{
 pub(crate) struct Session {
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
-    user: User,
-    rooms: HashMap<Arc<str>, Arc<Instance>>,
+    /// `None` until somebody is told who this is.
+    link: Option<Arc<Link>>,
     watches: bool,
+    /// When the user's token expires.
+    expires: Option<Instant>,
+    /// Why it ends, for the hooks.
+    reason: &'static str,
+}
+
+/// Whether the connection goes on after a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoOn,
+    /// Nobody is told who this is: 4401.
+    Unauthenticated,
+    /// The application wants none of it: 4403.
+    TurnedAway,
 }
 
 /// A wish to join, before its room is known.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Entry {
     pub(crate) wanted: Option<EventSet>,
     pub(crate) since: Option<Position>,
@@ -47,25 +62,65 @@ pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
 const MEMBERS: (usize, usize) = (100, 1_000);
 
 impl Session {
-    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, user: User) -> Self {
-        Session { engine, outbox, user, rooms: HashMap::new(), watches: false }
+    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>) -> Self {
+        Session {
+            engine,
+            outbox,
+            link: None,
+            watches: false,
+            expires: None,
+            reason: "the connection was lost",
+        }
+    }
+
+    /// Whose session this is; the application may turn them away.
+    pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
+        let expires = user.expires();
+        let link = Link::new(Arc::clone(&self.outbox), user);
+        self.engine.directory.enter(&link)?;
+        let greeted = match &self.engine.hooks {
+            Some(hooks) => hooks.connect(&link.actor()).await,
+            None => Ok(()),
+        };
+        if let Err(refusal) = greeted {
+            self.engine.directory.exit(&link);
+            return Err(refusal);
+        }
+        self.link = Some(link);
+        self.expires = expires;
+        Ok(())
     }
 
     /// Says who the connection is: the first frame of a socket.
     pub(crate) fn greet(&self) {
-        let client_id = crate::log::Id::fresh();
+        let Some(link) = &self.link else { return };
+        let user = link.user();
         let connected = frame::Connected {
-            client_id: client_id.as_str(),
-            user_id: &self.user.id,
+            client_id: link.client_id.as_str(),
+            user_id: &link.user_id,
             protocol: 1,
             schema: &self.engine.schema,
-            anonymous_token: self.user.anonymous_token.as_deref(),
+            anonymous_token: user.anonymous_token.as_deref(),
         };
         self.send("connected", None, connected);
     }
 
+    pub(crate) fn is_identified(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// When the token expires by which the user is known.
+    pub(crate) fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// Why the session is about to end, in the application's hooks.
+    pub(crate) fn end(&mut self, reason: &'static str) {
+        self.reason = reason;
+    }
+
     /// Handles one frame of text. Every request with an `id` gets one reply.
-    pub(crate) async fn handle(&mut self, text: &str) {
+    pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
         let request = match Request::parse(text) {
             Ok(request) => request,
             Err(refusal) => return self.refuse(None, &refusal),
@@ -74,14 +129,27 @@ impl Session {
             Ok(id) => id,
             Err(refusal) => return self.refuse(None, &refusal),
         };
-        if let Err(refusal) = self.answer(&request, id).await {
-            self.refuse(id, &refusal);
+        match self.answer(&request, id).await {
+            Ok(()) => Verdict::GoOn,
+            Err(refusal) => {
+                self.refuse(id, &refusal);
+                match refusal.code {
+                    _ if self.link.is_some() => Verdict::GoOn,
+                    // It showed a token, and that was its chance.
+                    Code::Unauthenticated if request.is("auth") => Verdict::Unauthenticated,
+                    Code::PermissionDenied | Code::TooMany | Code::JoinDenied if request.is("auth") => {
+                        Verdict::TurnedAway
+                    }
+                    _ => Verdict::GoOn,
+                }
+            }
         }
     }
 
     /// Says why a request failed.
-    pub(crate) fn refuse(&self, id: Option<&RawValue>, refusal: &Refusal) {
+    pub(crate) fn refuse(&self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
         self.send("error", id, frame::Error::from(refusal));
+        Verdict::GoOn
     }
 
     /// Lets the connection into a room that is served over `channel`.
@@ -92,38 +160,39 @@ impl Session {
         entry: Entry,
     ) -> Result<(), Refusal> {
         let engine = Arc::clone(&self.engine);
+        let link = Arc::clone(self.link()?);
         let (room, _) = engine.room(room_id)?;
         if !room.channels.contains(&channel) {
             return Err(crate::hub::not_found(room_id));
         }
-        if self.rooms.len() >= engine.limits.rooms && !self.rooms.contains_key(room_id) {
+        if link.room_count() >= engine.limits.rooms && link.room(room_id).is_none() {
             let message = format!("a connection is in at most {} rooms", engine.limits.rooms);
             return Err(Refusal::new(Code::TooMany, message));
         }
+        engine.may_join(&link.actor(), room, room_id).await?;
         loop {
             let instance = engine.registry.enter(room, room_id)?;
-            let join = Join {
-                outbox: Arc::clone(&self.outbox),
-                user: Arc::clone(&self.user.id),
-                slot: entry.slot,
-                wanted: entry.wanted,
-                since: entry.since.clone(),
-                id: entry.id.clone(),
-            };
+            let Entry { wanted, since, slot, id } = entry.clone();
+            let join = Join { link: Arc::clone(&link), slot, wanted, since, id };
             // Before the wait, so that whatever ends the wait also ends the membership.
-            let before = self.rooms.insert(Arc::clone(&instance.id), Arc::clone(&instance));
+            let new = link.enter(&instance);
             match instance.run(move |state| state.join(join)).await {
-                Some(Ok(())) => return Ok(()),
+                Some(Ok(new)) => {
+                    if let (true, Some(hooks)) = (new, &engine.hooks) {
+                        hooks.joined(&link.actor(), instance.room_ref()).await;
+                    }
+                    return Ok(());
+                }
                 Some(Err(NotJoined::Refused(refusal))) => {
                     // In the instance that it was in, nobody is refused.
-                    if !before.is_some_and(|before| Arc::ptr_eq(&before, &instance)) {
-                        self.rooms.remove(room_id);
+                    if new {
+                        link.exit(&instance);
                     }
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
                 Some(Err(NotJoined::Gone)) | None => {
-                    self.rooms.remove(room_id);
+                    link.exit(&instance);
                     tokio::task::yield_now().await;
                 }
             }
@@ -131,7 +200,11 @@ impl Session {
     }
 
     async fn answer(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        match &*request.kind()? {
+        let kind = request.kind()?;
+        if self.link.is_none() && kind != "auth" {
+            return Err(Refusal::new(Code::Unauthenticated, "show a token first: `auth`"));
+        }
+        match &*kind {
             "trigger" => self.trigger(request, id).await,
             // In a box, so that a connection doesn't hold what they need while it waits for its next frame.
             kind => Box::pin(self.answer_rarely(kind, request, id)).await,
@@ -162,12 +235,9 @@ impl Session {
             "getHistory" => self.history(request, id).await?,
             "members" => self.members(request, id).await?,
             "listRooms" => self.list_rooms(request, id)?,
-            "createRoom" => self.create_room(request, id)?,
+            "createRoom" => self.create_room(request, id).await?,
             "deleteRoom" => self.delete_room(request, id).await?,
-            "auth" => {
-                self.engine.identity.renews(&request.token()?, &self.user)?;
-                self.done(id);
-            }
+            "auth" => self.auth(&request.token()?, id).await?,
             other => {
                 let shown: String = other.chars().take(64).collect();
                 return Err(invalid(format!("`type`: there is no frame `{shown}`")));
@@ -176,8 +246,30 @@ impl Session {
         Ok(())
     }
 
+    /// A token, on a live socket: the first, or a newer one of the same user.
+    async fn auth(&mut self, token: &str, id: Option<&RawValue>) -> Result<(), Refusal> {
+        let headers = http::HeaderMap::new();
+        let credentials = Credentials { token: Some(token), headers: &headers, peer: None };
+        let user = self.engine.identity.user(credentials).await?;
+        let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
+        match &self.link {
+            Some(link) if link.user_id == user.id => {
+                self.expires = user.expires();
+                link.renew(user);
+            }
+            Some(_) => return Err(Refusal::new(Code::PermissionDenied, "the token is another user's")),
+            None => {
+                self.identify(user).await?;
+                self.greet();
+            }
+        }
+        self.done(id);
+        Ok(())
+    }
+
     async fn trigger(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
+        let link = Arc::clone(self.link()?);
         let room = &instance.room;
         let name = request.event()?;
         let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
@@ -187,11 +279,13 @@ impl Session {
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
-        if let Some(prepared) = gate.open(event, data) {
+        if self.engine.hooks.is_none()
+            && let Some(prepared) = gate.open(event, data)
+        {
             // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
             let Prepared { data, conflated } = prepared?;
             let reply = id.map_or(Reply::None, |id| Reply::Frame(Arc::clone(&self.outbox), id.get().into()));
-            let from = Arc::clone(&self.user.id);
+            let from = Arc::clone(&link.user_id);
             let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
             return instance.publish(publish).await.map_err(|_| busy(&instance.id));
         }
@@ -200,12 +294,15 @@ impl Session {
             room: Arc::clone(room),
             room_id: Arc::clone(&instance.id),
             event,
-            from: Arc::clone(&self.user.id),
+            from: Arc::clone(&link.user_id),
+            user: Some(link.user()),
             server: false,
             meta,
             key,
+            to: None,
+            recipients: None,
         };
-        let accepted = gate.admit(data, post).await?;
+        let accepted = self.engine.trigger(&link.actor(), gate, data, post).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }
@@ -214,11 +311,15 @@ impl Session {
 
     async fn leave(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
-        let connection = self.outbox.id();
+        let link = Arc::clone(self.link()?);
+        let connection = link.id();
         // The reply comes after the last event.
-        instance.run(move |state| state.leave(connection)).await;
-        self.rooms.remove(&instance.id);
+        let was_in = instance.run(move |state| state.leave(connection)).await.unwrap_or(false);
+        link.exit(&instance);
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
+        if let (true, Some(hooks)) = (was_in, &self.engine.hooks) {
+            hooks.left(&link.actor(), instance.room_ref(), "left").await;
+        }
         Ok(())
     }
 
@@ -261,28 +362,32 @@ impl Session {
 
     fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let (after, limit) = (request.after()?, request.limit(ROOMS.0, ROOMS.1)?);
+        let link = self.link()?;
         if request.watch()? && !self.watches {
-            self.watches = true;
-            self.engine.watch(&self.outbox);
+            self.engine.watch(link);
         }
-        let rooms = self.engine.registry.list(after.as_deref(), |_| true, limit);
+        let actor = link.actor();
+        let visible = |instance: &Instance| self.engine.sees(&actor, instance);
+        let rooms = self.engine.registry.list(after.as_deref(), visible, limit);
         self.send("rooms", id, rooms);
+        self.watches |= request.watch()?;
         Ok(())
     }
 
-    fn create_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
+    async fn create_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let room_id = request.room_id()?;
         let (room, _) = self.engine.room(&room_id)?;
+        let actor = self.link()?.actor();
         let info = InstanceInfo {
             name: request.name()?,
             description: request.description()?,
             max_size: request.max_size()?,
-            created_by: Some(Arc::clone(&self.user.id)),
+            created_by: Some(Arc::clone(&actor.user.id)),
+            created: true,
         };
-        let instance = self.engine.registry.create(room, &room_id, info)?;
+        self.engine.may_join(&actor, room, &room_id).await?;
+        self.engine.create(room, &room_id, info).await?;
         self.done(id);
-        let created = frame::RoomCreated { room: instance.describe() };
-        self.engine.announce("roomCreated", &frame::Frame::new("roomCreated", None, created).encode());
         Ok(())
     }
 
@@ -290,23 +395,25 @@ impl Session {
         let room_id = request.room_id()?;
         self.engine.room(&room_id)?;
         let instance = self.engine.registry.find(&room_id).ok_or_else(|| crate::hub::not_found(&room_id))?;
-        if instance.info.created_by.as_ref() != Some(&self.user.id) {
+        if instance.info.created_by.as_ref() != Some(&self.link()?.user_id) {
             return Err(Refusal::new(Code::PermissionDenied, "only its creator may delete a room"));
         }
-        instance.run(|state| state.delete("the room was deleted")).await;
-        self.rooms.remove(&instance.id);
+        self.engine.delete(&instance).await;
         self.done(id);
-        let deleted = frame::RoomDeleted { room_id: &room_id };
-        self.engine.announce("roomDeleted", &frame::Frame::new("roomDeleted", None, deleted).encode());
         Ok(())
     }
 
+    fn link(&self) -> Result<&Arc<Link>, Refusal> {
+        self.link.as_ref().ok_or_else(|| Refusal::new(Code::Unauthenticated, "show a token first: `auth`"))
+    }
+
     /// A room that the connection is in.
-    fn joined(&mut self, room_id: &str) -> Result<Arc<Instance>, Refusal> {
-        match self.rooms.get(room_id) {
-            Some(instance) if !instance.is_retired() => return Ok(Arc::clone(instance)),
+    fn joined(&self, room_id: &str) -> Result<Arc<Instance>, Refusal> {
+        let link = self.link()?;
+        match link.room(room_id) {
+            Some(instance) if !instance.is_retired() => return Ok(instance),
             // It was deleted, and everybody was told.
-            Some(_) => drop(self.rooms.remove(room_id)),
+            Some(instance) => link.exit(&instance),
             None => drop(self.engine.room(room_id)?),
         }
         Err(Refusal::new(Code::NotInRoom, "join the room first"))
@@ -326,13 +433,30 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let connection = self.outbox.id();
+        let Some(link) = self.link.take() else { return };
+        let connection = link.id();
         if self.watches {
             self.engine.unwatch(connection);
         }
-        for instance in self.rooms.values() {
-            instance.cast(move |state| state.leave(connection));
-        }
+        self.engine.directory.exit(&link);
+        let Some(hooks) = self.engine.hooks.clone() else {
+            for instance in link.rooms() {
+                instance.cast(move |state| _ = state.leave(connection));
+            }
+            return;
+        };
+        // Hooks wait; whoever drops a session doesn't.
+        let reason = self.reason;
+        self.engine.registry.spawn(async move {
+            let actor = link.actor();
+            for instance in link.rooms() {
+                if instance.run(move |state| state.leave(connection)).await.unwrap_or(false) {
+                    link.exit(&instance);
+                    hooks.left(&actor, instance.room_ref(), reason).await;
+                }
+            }
+            hooks.disconnect(&actor, reason).await;
+        });
     }
 }
 

@@ -84,6 +84,11 @@ impl<'a> Request<'a> {
         text("type", self.kind)
     }
 
+    /// Whether it is of this type.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        self.kind().is_ok_and(|own| own == kind)
+    }
+
     pub(super) fn room_id(&self) -> Result<Cow<'a, str>, Refusal> {
         text("roomId", self.room_id)
     }

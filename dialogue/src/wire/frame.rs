@@ -188,6 +188,16 @@ pub(crate) struct Member {
     pub(crate) connections: usize,
 }
 
+/// Of `presence`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Presence<'a> {
+    pub(crate) room_id: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) change: &'a str,
+    pub(crate) size: usize,
+}
+
 /// Of `roomCreated`.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoomCreated {

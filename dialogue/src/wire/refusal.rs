@@ -31,6 +31,11 @@ impl Refusal {
         Refusal::new(Code::Blocked, reason)
     }
 
+    /// A refused join: [`Code::JoinDenied`], with its reason.
+    pub fn join_denied(reason: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(Code::JoinDenied, reason)
+    }
+
     /// [`Code::ValidationFailed`] with what is wrong.
     pub fn invalid(details: Vec<Detail>) -> Self {
         let message = match details.first() {

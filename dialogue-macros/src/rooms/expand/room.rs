@@ -1,5 +1,7 @@
 //! The type of a room, and what is declared of it.
 
+use std::time::Duration;
+
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
 use syn::{Ident, Path, spanned::Spanned};
@@ -76,6 +78,8 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let sync = room.options.sync.iter().map(|at| Literal::u64_unsuffixed(at.value));
     let retain = room.options.retain.iter().map(|retain| retention(krate, retain));
     let subscribe = room.subscribe.iter().map(|paths| quote!(&[#(<#paths as #krate::Event>::NAME),*]));
+    let presence = room.options.presence.iter().map(|grace| duration(*grace));
+    let role = room.options.role.iter();
     quote! {
         #krate::RoomOptions::new()
             #(.title(#title))*
@@ -84,18 +88,22 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
             #(.retain(#retain))*
             #(.sync(#sync))*
             #(.subscribe(#subscribe))*
+            #(.presence(#presence))*
+            #(.role(#role))*
     }
 }
 
 fn retention(krate: &Path, retain: &Retain) -> TokenStream {
     let events = retain.events.iter().map(|at| Literal::u64_unsuffixed(at.value));
     let bytes = retain.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));
-    let age = retain.age.iter().map(|at| {
-        // A hundred years of milliseconds are far from the end of `u64`.
-        let millis = Literal::u64_unsuffixed(u64::try_from(at.value.as_millis()).unwrap_or(u64::MAX));
-        quote!(::core::time::Duration::from_millis(#millis))
-    });
+    let age = retain.age.iter().map(|at| duration(at.value));
     quote!(#krate::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))*)
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    // A hundred years of milliseconds are far from the end of `u64`.
+    let millis = Literal::u64_unsuffixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    quote!(::core::time::Duration::from_millis(#millis))
 }
 
 /// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.

@@ -12,11 +12,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::{
+    Code, Refusal,
     engine::{Counted, Engine},
-    hub::Outbox,
+    hub::{Cut, Outbox},
     session::Session,
     wire::frame,
 };
@@ -25,9 +26,13 @@ use crate::{
 pub(super) struct Stream {
     outbox: Arc<Outbox>,
     alive: Pin<Box<Sleep>>,
+    /// When the user's token expires.
+    expiry: Option<Pin<Box<Sleep>>>,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What waits is the last.
+    over: bool,
     /// In the order in which they end: first the rooms are left, then the connection is no longer counted.
-    _session: Session,
+    session: Session,
     _counted: Counted,
 }
 
@@ -43,8 +48,10 @@ impl Stream {
         Stream {
             outbox,
             alive: Box::pin(sleep(ALIVE)),
+            expiry: session.expires().map(|time| Box::pin(sleep_until(time))),
             draining: Some(Box::pin(engine.drain.started())),
-            _session: session,
+            over: false,
+            session,
             _counted: counted,
         }
     }
@@ -75,13 +82,26 @@ impl Body for Stream {
         let drains = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
         if drains {
             self.draining = None;
+            self.over = true;
+            self.session.end("the instance is going down");
             self.send_away();
+        }
+        if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
+            self.expiry = None;
+            self.over = true;
+            self.session.end("the token expired");
+            self.session.refuse(None, &Refusal::new(Code::Unauthenticated, "the token expired"));
         }
         let mut chunks = Vec::new();
         match self.outbox.poll_take(cx, MOST, &mut chunks) {
             Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(join(chunks))))),
-            Poll::Ready(Err(_)) => return Poll::Ready(None),
-            Poll::Pending if self.draining.is_none() => return Poll::Ready(None),
+            Poll::Ready(Err(cut)) => {
+                if let Cut::Removed(_) = cut {
+                    self.session.end("removed by the server");
+                }
+                return Poll::Ready(None);
+            }
+            Poll::Pending if self.over => return Poll::Ready(None),
             Poll::Pending => {}
         }
         ready!(self.alive.as_mut().poll(cx));

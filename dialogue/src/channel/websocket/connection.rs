@@ -13,7 +13,7 @@ use crate::{
     engine::{Engine, spread_ms},
     hub::{Cut, Outbox},
     identity::User,
-    session::{Session, invalid},
+    session::{Session, Verdict, invalid},
     wire::{Encoding, frame},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     socket: Socket,
     outbox: Arc<Outbox>,
     session: Session,
+    /// Whoever the handshake told of.
+    user: Option<User>,
     decoder: Decoder,
     /// What was read and is no whole frame yet; empty between frames, so that an idle connection holds no buffer.
     input: BytesMut,
@@ -43,17 +45,33 @@ enum End {
     Cut(u16, String),
 }
 
+impl End {
+    /// For the application's hooks.
+    fn reason(&self) -> &'static str {
+        match self {
+            End::Closed(_) => "the client closed",
+            End::Gone => "the connection was lost",
+            End::Close(_, reason) => reason,
+            End::Cut(4403, _) => "removed by the server",
+            End::Cut(4408, _) => "no pong in time",
+            End::Cut(4409, _) => "reads too slowly",
+            End::Cut(..) => "broke the protocol",
+        }
+    }
+}
+
 /// How long a client has to take what waits for it and the close frame.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long is read on after the close frame.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Connection {
-    pub(super) fn new(engine: Arc<Engine>, mut socket: Socket, user: User) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, mut socket: Socket, user: Option<User>) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
         Connection {
-            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox), user),
+            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox)),
+            user,
             decoder: Decoder::new(engine.limits.frame),
             input: std::mem::take(&mut socket.early),
             heard: Instant::now(),
@@ -64,14 +82,17 @@ impl Connection {
     }
 
     pub(super) async fn run(mut self: Box<Self>) {
-        self.session.greet();
-        let end = self.converse().await;
+        let end = match self.welcome().await {
+            Ok(()) => self.converse().await,
+            Err(end) => end,
+        };
         // In a box, so that a connection doesn't hold what only its end needs.
         Box::pin(self.finish(end)).await;
     }
 
     async fn finish(self: Box<Self>, end: End) {
-        let Connection { mut socket, session, outbox, .. } = *self;
+        let Connection { mut socket, mut session, outbox, .. } = *self;
+        session.end(end.reason());
         // Nothing more reaches it, and its rooms know at once.
         drop(session);
         let (code, reason, rest) = match &end {
@@ -100,6 +121,17 @@ impl Connection {
         socket.writer.close().await;
     }
 
+    /// Says who the connection is, as far as the handshake told.
+    async fn welcome(&mut self) -> Result<(), End> {
+        let Some(user) = self.user.take() else { return Ok(()) };
+        if let Err(refusal) = self.session.identify(user).await {
+            self.session.refuse(None, &refusal);
+            return Err(End::Close(4403, "turned away"));
+        }
+        self.session.greet();
+        Ok(())
+    }
+
     async fn converse(&mut self) -> End {
         if let Some(end) = self.take_frames().await {
             return end;
@@ -107,8 +139,15 @@ impl Connection {
         let draining = self.engine.drain.started();
         tokio::pin!(draining);
         let mut pinged = false;
-        let mut check = Instant::now() + self.engine.limits.ping_every;
+        let opened = Instant::now();
+        let mut check = opened + self.engine.limits.ping_every;
         loop {
+            // Until when it may go on with the token that it has, or has not, shown.
+            let token_until = match self.session.expires() {
+                Some(time) => Some(time),
+                None if self.session.is_identified() => None,
+                None => Some(opened + self.engine.limits.token_within),
+            };
             tokio::select! {
                 read = self.socket.reader.read(&mut self.input), if self.has_room() => match read {
                     Ok(1..) => {
@@ -124,8 +163,12 @@ impl Connection {
                         return end;
                     },
                     Relief::Cut(Cut::TooSlow) => return End::Cut(4409, "reads too slowly".to_owned()),
+                    Relief::Cut(Cut::Removed(reason)) => return End::Cut(4403, reason.to_string()),
                     Relief::Cut(Cut::Closed) => return End::Gone,
                 },
+                () = sleep_until(token_until.unwrap_or(check)), if token_until.is_some() => {
+                    return End::Close(4401, "no valid token");
+                }
                 () = sleep_until(check) => {
                     let limits = &self.engine.limits;
                     let silent = self.heard.elapsed();
@@ -157,7 +200,11 @@ impl Connection {
     async fn take_frames(&mut self) -> Option<End> {
         while self.has_room() {
             match self.decoder.next(&mut self.input) {
-                Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
+                Ok(Some(Incoming::Text(text))) => match self.session.handle(&text).await {
+                    Verdict::GoOn => {}
+                    Verdict::Unauthenticated => return Some(End::Close(4401, "no valid token")),
+                    Verdict::TurnedAway => return Some(End::Close(4403, "turned away")),
+                },
                 Ok(Some(Incoming::Binary(_))) => {
                     self.session.refuse(None, &invalid("a frame is text: binary frames have no meaning"));
                 }

@@ -46,7 +46,7 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         Err(refusal) => return Ok(refuse(refusal)),
     };
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
-    let user = user(&engine, &parts.headers, token)?;
+    let user = user(&engine, &parts, token).await?;
     let counted = engine.admit()?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {

@@ -1,0 +1,80 @@
+//! One connection, as the rooms and the server know it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{ConnectionId, Instance, Outbox};
+use crate::{hooks::Actor, identity::User, log::Id};
+
+/// Whose it is, what it is written to by, and where it is in.
+///
+/// Shared by its session, its rooms and the directory of users, so that each of them can end what the others hold.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) outbox: Arc<Outbox>,
+    /// The connection's public id.
+    pub(crate) client_id: Id,
+    pub(crate) user_id: Arc<str>,
+    /// What is known of the user, by the newest token.
+    user: RwLock<User>,
+    rooms: Mutex<HashMap<Arc<str>, Arc<Instance>>>,
+}
+
+impl Link {
+    pub(crate) fn new(outbox: Arc<Outbox>, user: User) -> Arc<Self> {
+        Arc::new(Link {
+            outbox,
+            client_id: Id::fresh(),
+            user_id: Arc::clone(&user.id),
+            user: RwLock::new(user),
+            rooms: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.outbox.id()
+    }
+
+    pub(crate) fn user(&self) -> User {
+        self.user.read().clone()
+    }
+
+    /// The user on this connection, as hooks see it.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor { user: self.user(), client_id: Some(self.client_id.as_str().into()) }
+    }
+
+    /// The same user, by a newer token.
+    pub(crate) fn renew(&self, user: User) {
+        *self.user.write() = user;
+    }
+
+    /// The room called `room_id`, if the connection is in it.
+    pub(crate) fn room(&self, room_id: &str) -> Option<Arc<Instance>> {
+        self.rooms.lock().get(room_id).cloned()
+    }
+
+    /// All rooms that it is in.
+    pub(crate) fn rooms(&self) -> Vec<Arc<Instance>> {
+        self.rooms.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn room_count(&self) -> usize {
+        self.rooms.lock().len()
+    }
+
+    /// The connection is about to be in `instance`; yields whether it wasn't.
+    pub(crate) fn enter(&self, instance: &Arc<Instance>) -> bool {
+        let before = self.rooms.lock().insert(Arc::clone(&instance.id), Arc::clone(instance));
+        before.is_none_or(|before| !Arc::ptr_eq(&before, instance))
+    }
+
+    /// The connection is no longer in `instance`.
+    pub(crate) fn exit(&self, instance: &Instance) {
+        let mut rooms = self.rooms.lock();
+        if rooms.get(&instance.id).is_some_and(|other| std::ptr::eq(Arc::as_ptr(other), instance)) {
+            rooms.remove(&instance.id);
+        }
+    }
+}
