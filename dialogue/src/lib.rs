@@ -45,6 +45,8 @@ pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 pub use gate::{Caller, Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
 #[cfg(feature = "server")]
 pub use hooks::{Hooks, RoomRef, Visitor};
+#[cfg(feature = "jwt")]
+pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{AuthError, Authenticated, Authenticator, Credentials};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};

@@ -2,6 +2,8 @@
 
 mod anonymous;
 mod authenticator;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod server_key;
 
 use std::{
@@ -129,15 +131,19 @@ impl User {
 
 /// A user by what the authenticator told, if the id is one that may be public.
 fn named(known: Known) -> Result<User, Refusal> {
-    let id = &*known.user_id;
-    let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
-    if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || reserved {
+    if !may_be_public(&known.user_id) {
         tracing::error!(
             "the authenticator yields a user id that is empty, reserved, too long or has control characters"
         );
         return Err(not_valid());
     }
     Ok(User { id: Arc::clone(&known.user_id), known: Some(known), anonymous_token: None })
+}
+
+/// Whether an authenticator may yield the id.
+fn may_be_public(id: &str) -> bool {
+    let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
+    !(id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || reserved)
 }
 
 fn not_valid() -> Refusal {

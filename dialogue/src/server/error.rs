@@ -2,6 +2,9 @@
 
 use std::{fmt, io};
 
+#[cfg(feature = "jwt")]
+use crate::jwt::KeyError;
+
 /// Why a server can't be built or served.
 #[derive(Debug)]
 pub struct Error {
@@ -13,6 +16,8 @@ enum Kind {
     Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
+    #[cfg(feature = "jwt")]
+    Keys(KeyError),
 }
 
 impl Error {
@@ -29,12 +34,22 @@ impl Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+#[cfg(feature = "jwt")]
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        Error { kind: Kind::Keys(error) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Configuration(message) => f.write_str(message),
             Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
+            #[cfg(feature = "jwt")]
+            Kind::Keys(error) => write!(f, "{error}"),
         }
     }
 }
@@ -44,6 +59,8 @@ impl std::error::Error for Error {
         match &self.kind {
             Kind::Configuration(_) => None,
             Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
+            #[cfg(feature = "jwt")]
+            Kind::Keys(error) => error.source(),
         }
     }
 }

@@ -1,0 +1,271 @@
+//! Keys from a server on loopback.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+    time::{self, advance},
+};
+
+use super::*;
+use crate::identity::jwt::url::{FLOOR, FLOOR_WITHOUT_KEYS};
+
+/// A key server that answers what it is told to.
+struct KeyServer {
+    told: Arc<Told>,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+struct Told {
+    /// The whole answer; empty: hangs up.
+    answer: Mutex<String>,
+    asked: AtomicUsize,
+    /// One permit for each answer.
+    may: Semaphore,
+}
+
+impl KeyServer {
+    async fn new(answer: String) -> Self {
+        let told =
+            Told { answer: Mutex::new(answer), asked: AtomicUsize::new(0), may: Semaphore::new(1_000) };
+        let told = Arc::new(told);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let address = listener.local_addr().expect("an address");
+        let task = tokio::spawn({
+            let told = Arc::clone(&told);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    told.answer(stream).await;
+                }
+            }
+        });
+        KeyServer { told, address, task }
+    }
+
+    fn jwt(&self) -> Jwt {
+        Jwt::jwks_url(&format!("http://{}/jwks.json", self.address)).expect("a URL on this machine")
+    }
+
+    fn say(&self, answer: String) {
+        *self.told.answer.lock().expect("no panic elsewhere") = answer;
+    }
+
+    fn asked(&self) -> usize {
+        self.told.asked.load(Ordering::SeqCst)
+    }
+
+    async fn until_asked(&self, times: usize) {
+        let asked = async {
+            while self.asked() < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        time::timeout(Duration::from_secs(5), asked).await.expect("it is asked");
+    }
+}
+
+impl Drop for KeyServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Told {
+    async fn answer(&self, mut stream: TcpStream) {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+                return;
+            }
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.may.acquire().await.expect("never closed").forget();
+        let answer = self.answer.lock().expect("no panic elsewhere").clone();
+        // The client may have had enough of it.
+        let _written = stream.write_all(answer.as_bytes()).await;
+    }
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn keys(of: &[&Issuer]) -> String {
+    http("200 OK", &set(&of.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>()))
+}
+
+/// Lets time pass while nothing is under way.
+async fn pass(duration: Duration) {
+    time::pause();
+    advance(duration).await;
+    time::resume();
+}
+
+const ALICE: Result<&str, AuthError> = Ok("alice");
+const REJECTED: Result<&str, AuthError> = Err(AuthError::Rejected);
+const UNAVAILABLE: Result<&str, AuthError> = Err(AuthError::Unavailable);
+
+async fn says(jwt: &Jwt, issuer: &Issuer, expected: Result<&str, AuthError>) {
+    assert_eq!(
+        who(jwt, &issuer.token()).await.as_deref().map_err(|error| *error),
+        expected,
+        "{}",
+        issuer.kid
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_kid_fetches_but_forged_ones_make_no_storm() {
+    let (old, new, forged) = (Issuer::new("old"), Issuer::new("new"), Issuer::new("forged"));
+    let server = KeyServer::new(keys(&[&old])).await;
+    let jwt = server.jwt();
+    says(&jwt, &old, ALICE).await;
+    says(&jwt, &old, ALICE).await;
+    assert_eq!(server.asked(), 1);
+
+    server.say(keys(&[&old, &new]));
+    says(&jwt, &new, REJECTED).await;
+    assert_eq!(server.asked(), 1, "within the floor");
+    pass(FLOOR).await;
+    says(&jwt, &new, ALICE).await;
+    assert_eq!(server.asked(), 2);
+
+    pass(FLOOR).await;
+    let jwt = Arc::new(jwt);
+    let mut storm = JoinSet::new();
+    for _ in 0..100 {
+        let (jwt, token) = (Arc::clone(&jwt), forged.token());
+        storm.spawn(async move { assert_eq!(who(&*jwt, &token).await, Err(AuthError::Rejected)) });
+    }
+    storm.join_all().await;
+    assert_eq!(server.asked(), 3);
+    says(&jwt, &old, ALICE).await;
+}
+
+#[tokio::test]
+async fn old_keys_are_fetched_again_behind_the_users_back() {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let server = KeyServer::new(keys(&[&old])).await;
+    let jwt = server.jwt().refresh(Duration::from_secs(60));
+    says(&jwt, &old, ALICE).await;
+
+    pass(Duration::from_secs(59)).await;
+    says(&jwt, &old, ALICE).await;
+    assert_eq!(server.asked(), 1);
+
+    server.say(keys(&[&new]));
+    server.told.may.forget_permits(1_000);
+    pass(Duration::from_secs(1)).await;
+    // The server doesn't answer yet, and nobody waits for it.
+    says(&jwt, &old, ALICE).await;
+    says(&jwt, &old, ALICE).await;
+    server.until_asked(2).await;
+    server.told.may.add_permits(1);
+    // Nobody knows this key: its user waits for the fetch under way.
+    says(&jwt, &new, ALICE).await;
+    says(&jwt, &old, REJECTED).await;
+    assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_key_server_of_no_use_changes_nothing() {
+    let (old, new) = (Issuer::new("old"), Issuer::new("new"));
+    let server = KeyServer::new(keys(&[&old])).await;
+    let jwt = server.jwt().refresh(Duration::ZERO);
+    says(&jwt, &old, ALICE).await;
+    let answers = [
+        String::new(),
+        http("503 Service Unavailable", &set(&[new.jwk()])),
+        http("302 Found\r\nlocation: /elsewhere", ""),
+        http("200 OK", "<html>"),
+        http("200 OK", r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        http("200 OK", &" ".repeat(2 << 20)),
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned(),
+    ];
+    for answer in answers {
+        server.say(answer.clone());
+        let asked = server.asked();
+        pass(FLOOR).await;
+        says(&jwt, &new, UNAVAILABLE).await;
+        says(&jwt, &old, ALICE).await;
+        assert!(server.asked() > asked, "{answer:.40}");
+    }
+    server.say(keys(&[&new]));
+    pass(FLOOR).await;
+    says(&jwt, &new, ALICE).await;
+    says(&jwt, &old, REJECTED).await;
+}
+
+#[tokio::test]
+async fn without_any_keys_nobody_is_told() {
+    let issuer = Issuer::new("a");
+    let server = KeyServer::new(String::new()).await;
+    let jwt = server.jwt();
+    says(&jwt, &issuer, UNAVAILABLE).await;
+    let asked = server.asked();
+    server.say(keys(&[&issuer]));
+    says(&jwt, &issuer, UNAVAILABLE).await;
+    assert_eq!(server.asked(), asked, "within the floor");
+    pass(FLOOR_WITHOUT_KEYS).await;
+    says(&jwt, &issuer, ALICE).await;
+
+    // Away altogether: nobody listens.
+    drop(server);
+    pass(FLOOR).await;
+    says(&jwt, &Issuer::new("b"), UNAVAILABLE).await;
+    says(&jwt, &issuer, ALICE).await;
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_leaves_the_fetch_to_others() {
+    let issuer = Issuer::new("a");
+    let server = KeyServer::new(keys(&[&issuer])).await;
+    server.told.may.forget_permits(1_000);
+    let jwt = Arc::new(server.jwt());
+    let first = tokio::spawn({
+        let (jwt, token) = (Arc::clone(&jwt), issuer.token());
+        async move { who(&*jwt, &token).await }
+    });
+    server.until_asked(1).await;
+    first.abort();
+    assert!(first.await.is_err_and(|error| error.is_cancelled()));
+    server.told.may.add_permits(1);
+    says(&jwt, &issuer, ALICE).await;
+    assert_eq!(server.asked(), 1);
+}
+
+#[test]
+fn keys_come_over_tls_or_from_this_machine() {
+    for url in ["https://id.example/jwks", "http://localhost:1/", "http://127.0.0.2/", "http://[::1]:8080/"] {
+        assert!(Jwt::jwks_url(url).is_ok(), "{url}");
+    }
+    let wrong = [
+        "http://id.example/jwks",
+        "http://localhost.example/",
+        "http://10.0.0.1/",
+        "ftp://localhost/",
+        "file:///etc/x",
+        "",
+    ];
+    for url in wrong {
+        assert!(Jwt::jwks_url(url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_url_is_not_shown() {
+    let jwt = Jwt::jwks_url("https://me:hunter2@id.example/jwks?key=hunter2").expect("a URL");
+    let shown = format!("{jwt:?}");
+    assert!(shown.contains("id.example") && !shown.contains("hunter2"), "{shown}");
+}
