@@ -1,9 +1,9 @@
 //! The server that the wire protocol's page describes: one room for each part of it, for whoever writes a client or a
-//! test suite. It is configured by the environment: `ADDR`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`.
+//! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`.
 
 use std::env;
 
-use dialogue::prelude::*;
+use dialogue::{Jwt, ServerBuilder, prelude::*};
 
 /// Said by a member.
 #[dialogue::event]
@@ -118,17 +118,26 @@ dialogue::rooms! {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for later in ["JWT_SECRET", "PUSH_KEYS"] {
-        if env::var_os(later).is_some() {
-            return Err(format!("{later} is not in this version yet").into());
-        }
+    if env::var_os("PUSH_KEYS").is_some() {
+        return Err("PUSH_KEYS is not in this version yet".into());
     }
     for (name, only) in [("STORE", "memory"), ("BACKPLANE", "local")] {
         if env::var(name).is_ok_and(|value| value != only) {
             return Err(format!("{name} is `{only}` in this version").into());
         }
     }
-    let mut server = Conformance::server().echo_at("/echo");
+    match env::var("JWT_SECRET") {
+        // A token need not expire here; one that says when it does, does.
+        Ok(secret) => serve(Conformance::server().auth(Jwt::hs256(secret).without_expiry())).await,
+        Err(_) => serve(Conformance::server()).await,
+    }
+}
+
+/// Configures the rest, and serves until it is told to go.
+async fn serve<I: Send + Sync + 'static>(
+    server: ServerBuilder<Conformance, I>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = server.echo_at("/echo");
     if let Ok(key) = env::var("SERVER_KEY") {
         server = server.server_key(key);
     }

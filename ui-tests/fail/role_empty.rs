@@ -4,7 +4,7 @@ pub struct Message {
 }
 
 dialogue::rooms! {
-    #[room(presence)]
+    #[room(role = "")]
     chat: [Message] via [websocket];
 }
 
