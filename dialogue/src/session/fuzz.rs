@@ -66,8 +66,10 @@ impl Connection {
     async fn open() -> Self {
         let engine = Acme::server().max_instances(100).build().await.unwrap().engine();
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-        let user = engine.identity.user(None).unwrap();
-        Connection { session: Session::new(engine, outbox, user) }
+        let user = User { id: "somebody".into(), known: None, anonymous_token: None };
+        let mut session = Session::new(engine, outbox);
+        session.identify(user).await.unwrap();
+        Connection { session }
     }
 
     /// Sends one frame; yields the replies to it.
