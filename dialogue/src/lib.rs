@@ -1,4 +1,57 @@
-//! Typed realtime rooms.
+//! Typed realtime rooms over WebSocket and Server-Sent Events, checked at compile time.
+//!
+//! Annotate what is said with [`#[dialogue::event]`](macro@event), declare where with [`rooms!`], and get an axum router,
+//! the middleware chain of every room and typed clients.
+//!
+//! ```
+//! use dialogue::prelude::*;
+//!
+//! #[dialogue::event]
+//! pub struct Message {
+//!     #[validate(length(min = 1, max = 2000))]
+//!     pub text: String,
+//! }
+//!
+//! dialogue::rooms! {
+//!     pub struct Acme;
+//!     #[room(retain(events = 1_000), sync = 50)]
+//!     chat: [Message] via [websocket, sse];
+//! }
+//!
+//! # #[cfg(feature = "server")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Acme::server().build().await?;
+//! let app: axum::Router = axum::Router::new().merge(server.router());
+//! let accepted = server.chat().trigger(Message { text: "welcome".into() }).await?;
+//! assert_eq!(accepted.seq, Some(1));
+//! # drop(app);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "server"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Where to go on
+//!
+//! | for | see |
+//! |---|---|
+//! | what an event and a room may say of themselves | [`macro@event`], [`rooms!`] |
+//! | building, serving and draining | [`ServerBuilder`], [`Server`] |
+//! | putting events into rooms, and reacting to them | [`RoomHandle`] |
+//! | what an event passes on its way in | [`Middleware`] |
+//! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
+//! | the Rust client | `client` (feature `client`) |
+//! | what stands on the wire | [`wire`] |
+//!
+//! # Features
+//!
+//! | feature | |
+//! |---|---|
+//! | `server` (default) | the engine and its channels |
+//! | `client` | the typed client; without `server`, the crate compiles without axum |
+//! | `client-tls` | `wss://` and `https://` for the client |
+//! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
@@ -63,7 +116,45 @@ pub use wire::{Accepted, Code, Detail, Position, Refusal};
 #[cfg(feature = "server")]
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Declares rooms.
+/// Declares the rooms of an application.
+///
+/// ```text
+/// rooms = body | "<" body ">" ;
+/// body  = [ {attr} [vis] "struct" IDENT ";" ] { room ";" } [ room ] ;
+/// room  = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
+/// event = path [ "as" IDENT ] [ "with" chain ] ;
+/// chain = "[" entry {"," entry} "]" ;      (a type with `Default`, or a constructor call)
+/// ```
+///
+/// | room option | meaning | without |
+/// |---|---|---|
+/// | `name = "Chat"` | the name for people | the declared name |
+/// | `capacity = 10_000` | connections in an instance | no bound |
+/// | `retain(events = 1_000, bytes = 1MiB, age = 7d)` | what the log keeps; any of them | 1,000 events or 1 MiB |
+/// | `sync = 50` | events that a fresh join is sent as history | none |
+/// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
+/// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |
+/// | `role = "member"` | only users with that role may join | everybody |
+///
+/// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
+/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. The room's doc comment is what
+/// lists of rooms describe it by.
+///
+/// ```
+/// # #[dialogue::event] pub struct Message { pub text: String }
+/// # #[dialogue::event(ephemeral)] pub struct Typing { pub active: bool }
+/// dialogue::rooms! {
+///     pub struct Acme;
+///
+///     /// Where everybody talks.
+///     #[room(capacity = 500, sync = 20, presence)]
+///     chat: [Message, Typing] via [websocket, sse];
+///
+///     /// One for each number.
+///     project(u64): [Message] via [websocket];
+/// }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! rooms {
     ($($tokens:tt)*) => { $crate::__private::rooms! { ($crate) $($tokens)* } };
@@ -77,3 +168,8 @@ pub mod prelude {
     pub use crate::{Cx, Flow, Middleware, Next, RoomHandle, Server};
     pub use crate::{Delivery, Event, EventOf, Refusal, Room, event};
 }
+
+/// What the README shows compiles.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
