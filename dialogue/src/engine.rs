@@ -10,7 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use crate::{
     Code, Refusal,
@@ -79,11 +82,18 @@ pub(crate) struct Drain {
     state: watch::Sender<bool>,
     connections: AtomicUsize,
     left: Notify,
+    /// How many may put events into rooms.
+    speakers: watch::Sender<usize>,
 }
 
 /// Counts one connection for as long as it lives.
 pub(crate) struct Counted(Arc<Engine>);
 
+/// Counts one who may put events into rooms.
+pub(crate) struct Speaking(Arc<Engine>);
+
+/// How long those who speak when draining starts may take to finish.
+const FINISH: Duration = Duration::from_secs(5);
 /// Over how long those who are sent away come back.
 const SPREAD_MS: u64 = 3_000;
 
@@ -117,6 +127,7 @@ impl Engine {
                 state: watch::Sender::new(false),
                 connections: AtomicUsize::new(0),
                 left: Notify::new(),
+                speakers: watch::Sender::new(0),
             },
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
@@ -235,6 +246,25 @@ impl Engine {
         was_in
     }
 
+    /// Counts somebody who may put events into rooms; whether the instance drains is to be asked after that.
+    pub(crate) fn speak(self: &Arc<Self>) -> Speaking {
+        self.drain.speakers.send_modify(|speakers| *speakers += 1);
+        Speaking(Arc::clone(self))
+    }
+
+    /// Waits until the instance drains and nobody speaks any more: all that is acknowledged is with the rooms then, so
+    /// that whoever hears their rooms out misses nothing of it.
+    pub(crate) fn silent(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (started, mut speakers) = (self.drain.started(), self.drain.speakers.subscribe());
+        let finish = FINISH.min(self.limits.drain / 2);
+        async move {
+            started.await;
+            let silent = async { speakers.wait_for(|speakers| *speakers == 0).await.map(drop) };
+            // Who takes longer is heard by those who come back.
+            let _ = timeout(finish, silent).await;
+        }
+    }
+
     /// From now on, the connection is told of rooms that come and go.
     pub(crate) fn watch(&self, link: &Arc<Link>) {
         self.watchers.lock().insert(link.id(), Arc::clone(link));
@@ -298,6 +328,12 @@ impl Drop for Counted {
         if self.0.drain.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.drain.left.notify_waiters();
         }
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.0.drain.speakers.send_modify(|speakers| *speakers -= 1);
     }
 }
 

@@ -48,6 +48,7 @@ async fn trigger(
     let headers = &parts.headers;
     check_origin(&engine, headers)?;
     let caller = caller(&engine, &parts).await?;
+    let _speaking = engine.speak();
     if engine.drain.is_on() {
         return Err(draining().into());
     }

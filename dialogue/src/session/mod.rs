@@ -199,6 +199,16 @@ impl Session {
         }
     }
 
+    /// Waits until what was put into its rooms before is on its way to it.
+    pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let link = self.link.clone();
+        async move {
+            for room in link.map(|link| link.rooms()).unwrap_or_default() {
+                room.run(|_| ()).await;
+            }
+        }
+    }
+
     async fn answer(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let kind = request.kind()?;
         if self.link.is_none() && kind != "auth" {

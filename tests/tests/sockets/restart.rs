@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::harness::{Process, Result, Socket, Stream, seqs};
+use crate::harness::{Process, Result, Socket, Stream, seqs, soon};
 
 const MEMBERS: usize = 20;
+const SENDERS: usize = 4;
+/// What one has said before the server is told to go.
+const TALKED: usize = 50;
 /// As many as the conformance server's `chat` retains.
 const BURST: usize = 1_000;
 
@@ -20,17 +23,21 @@ async fn what_was_acknowledged_before_a_deployment_reaches_everybody() -> Result
         members.spawn(async move { member.rest().await });
     }
     let mut stream = Stream::open(process.address, "room=chat", "").await?;
-    let mut sender = Socket::join(process.address, "chat").await?;
-    burst(&mut sender, 0..BURST / 2).await?;
-    let first = sender.next().await?;
+    let (mut senders, (started, mut starting)) = (Vec::new(), mpsc::channel(1));
+    for _ in 0..SENDERS {
+        senders.push(Socket::join(process.address, "chat").await?);
+    }
+    let senders: JoinSet<_> = senders.into_iter().map(|sender| talk(sender, started.clone())).collect();
+    soon("they talk", starting.recv()).await?;
     process.terminate().await?;
-    // From here on, the socket may be closed at any time.
-    let _ = burst(&mut sender, BURST / 2..BURST).await;
-    let (mut said, code) = sender.rest().await?;
-    said.insert(0, first);
-    assert!(said.iter().any(|frame| frame["type"] == "reconnect") && code == Some(1012), "{code:?}");
-    let acknowledged: BTreeSet<u64> = seqs(&replies(&said)).into_iter().collect();
-    assert!(!acknowledged.is_empty());
+    let mut acknowledged = BTreeSet::new();
+    for sender in senders.join_all().await {
+        let (frames, code) = sender?;
+        assert_eq!(code, Some(1012));
+        acknowledged.extend(seqs(&replies(&frames)));
+        members.spawn(async move { Ok((frames, code)) });
+    }
+    assert!(acknowledged.len() >= TALKED);
 
     for member in members.join_all().await {
         let (frames, code) = member?;
@@ -88,6 +95,28 @@ async fn after_a_crash_everybody_is_told_and_retries_count_once() -> Result {
         events.len()
     );
     Ok(())
+}
+
+/// Says one thing after the other until the socket closes; tells `started` when it is well on the way.
+async fn talk(mut sender: Socket, started: mpsc::Sender<()>) -> Result<(Vec<Value>, Option<u16>)> {
+    let mut frames = Vec::new();
+    for number in 0.. {
+        if number == TALKED {
+            let _ = started.try_send(());
+        }
+        // It may be closed at any time.
+        let _ = burst(&mut sender, number..number + 1).await;
+        loop {
+            match sender.next_or_close().await? {
+                Ok(frame) => frames.push(frame),
+                Err(code) => return Ok((frames, code)),
+            }
+            if frames.last().is_some_and(|last| last["type"] == "ok") {
+                break;
+            }
+        }
+    }
+    Ok((frames, None))
 }
 
 /// Says each number once, with a key, without waiting.

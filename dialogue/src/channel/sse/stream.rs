@@ -45,11 +45,16 @@ const RETRY: Duration = Duration::from_secs(2);
 
 impl Stream {
     pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, counted: Counted) -> Self {
+        let (silent, caught_up) = (engine.silent(), session.caught_up());
+        let heard_out = async move {
+            silent.await;
+            caught_up.await;
+        };
         Stream {
             outbox,
             alive: Box::pin(sleep(ALIVE)),
             expiry: session.expires().map(|time| Box::pin(sleep_until(time))),
-            draining: Some(Box::pin(engine.drain.started())),
+            draining: Some(Box::pin(heard_out)),
             over: false,
             session,
             _counted: counted,

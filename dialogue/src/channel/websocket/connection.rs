@@ -10,7 +10,7 @@ use super::{
     socket::{Relief, Socket, linger},
 };
 use crate::{
-    engine::{Engine, spread_ms},
+    engine::{Engine, Speaking, spread_ms},
     hub::{Cut, Outbox},
     identity::User,
     session::{Session, Verdict, invalid},
@@ -25,6 +25,8 @@ pub(super) struct Connection {
     session: Session,
     /// Whoever the handshake told of.
     user: Option<User>,
+    /// Until the instance drains.
+    speaking: Option<Speaking>,
     decoder: Decoder,
     /// What was read and is no whole frame yet; empty between frames, so that an idle connection holds no buffer.
     input: BytesMut,
@@ -46,6 +48,15 @@ enum End {
 }
 
 impl End {
+    fn of(relief: &Relief) -> Option<Self> {
+        match relief {
+            Relief::Done => None,
+            Relief::Cut(Cut::TooSlow) => Some(End::Cut(4409, "reads too slowly".to_owned())),
+            Relief::Cut(Cut::Closed) => Some(End::Gone),
+            Relief::Cut(Cut::Removed(reason)) => Some(End::Cut(4403, reason.to_string())),
+        }
+    }
+
     /// For the application's hooks.
     fn reason(&self) -> &'static str {
         match self {
@@ -66,12 +77,18 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Connection {
-    pub(super) fn new(engine: Arc<Engine>, mut socket: Socket, user: Option<User>) -> Self {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        mut socket: Socket,
+        user: Option<User>,
+        speaking: Speaking,
+    ) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
         Connection {
             session: Session::new(Arc::clone(&engine), Arc::clone(&outbox)),
             user,
+            speaking: Some(speaking),
             decoder: Decoder::new(engine.limits.frame),
             input: std::mem::take(&mut socket.early),
             heard: Instant::now(),
@@ -158,13 +175,11 @@ impl Connection {
                     }
                     _ => return End::Gone,
                 },
-                relief = self.socket.writer.relieve(&self.outbox) => match relief {
-                    Relief::Done => if let Some(end) = self.take_frames().await {
+                relief = self.socket.writer.relieve(&self.outbox) => match End::of(&relief) {
+                    Some(end) => return end,
+                    None => if let Some(end) = self.take_frames().await {
                         return end;
                     },
-                    Relief::Cut(Cut::TooSlow) => return End::Cut(4409, "reads too slowly".to_owned()),
-                    Relief::Cut(Cut::Removed(reason)) => return End::Cut(4403, reason.to_string()),
-                    Relief::Cut(Cut::Closed) => return End::Gone,
                 },
                 () = sleep_until(token_until.unwrap_or(check)), if token_until.is_some() => {
                     return End::Close(4401, "no valid token");
@@ -181,14 +196,29 @@ impl Connection {
                         return End::Cut(4408, "no pong in time".to_owned());
                     }
                 },
-                () = &mut draining => {
-                    let reconnect = frame::Reconnect { after_ms: spread_ms() };
-                    let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
-                    self.outbox.send("reconnect", &reconnect);
-                    return End::Close(1012, "the instance is going down");
-                }
+                () = &mut draining => return Box::pin(self.hear_out()).await,
             }
         }
+    }
+
+    /// Takes no more frames, and stays until all that was said in its rooms is on its way.
+    async fn hear_out(&mut self) -> End {
+        drop(self.speaking.take());
+        let silent = self.engine.silent();
+        tokio::pin!(silent);
+        loop {
+            tokio::select! {
+                () = &mut silent => break,
+                relief = self.socket.writer.relieve(&self.outbox) => if let Some(end) = End::of(&relief) {
+                    return end;
+                },
+            }
+        }
+        self.session.caught_up().await;
+        let reconnect = frame::Reconnect { after_ms: spread_ms() };
+        let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
+        self.outbox.send("reconnect", &reconnect);
+        End::Close(1012, "the instance is going down")
     }
 
     /// Who doesn't read what is there isn't asked for more.

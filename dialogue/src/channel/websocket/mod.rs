@@ -47,10 +47,11 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     };
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
     let user = user(&engine, &parts, token).await?;
+    let speaking = engine.speak();
     let counted = engine.admit()?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
-            Box::new(Connection::new(engine, socket, user)).run().await;
+            Box::new(Connection::new(engine, socket, user, speaking)).run().await;
         }
         drop(counted);
     });
