@@ -284,7 +284,7 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
     }
 }
 
-fn visitor<I>(actor: &Actor) -> Visitor<I> {
+pub(crate) fn visitor<I>(actor: &Actor) -> Visitor<I> {
     Visitor { user: actor.user.clone(), client_id: actor.client_id.clone(), identity: PhantomData }
 }
 

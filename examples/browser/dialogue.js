@@ -18,6 +18,9 @@ import { REPLY_MS, bearer, openSocket, openStream, parse } from "./links.js";
  * @typedef {{ events: RoomEvent[], more: boolean }} Page oldest first
  * @typedef {{ key: string, event: string, data: any, at: number }} Unsent
  * @typedef {{ seq?: number, eventId: string, timestamp: number }} Accepted
+ * @typedef {{ roomId: string, name: string, description?: string, size: number, maxSize?: number, createdBy?: string }} RoomInfo
+ * @typedef {{ userId: string, connections: number }} Member
+ * @typedef {{ userId: string, change: "joined" | "left", size: number }} Presence
  * @typedef {{ phase: "connecting" | "live" | "waiting" | "closed", retryAt: number, reason: string }} State
  * @typedef {import("./links.js").Frame} Frame
  * @typedef {import("./links.js").Link} Link
@@ -33,6 +36,8 @@ import { REPLY_MS, bearer, openSocket, openStream, parse } from "./links.js";
  * @property {(unsent: Unsent, refusal: Refusal) => void} [onRefused] the server will never take it
  * @property {(refusal: Refusal) => void} [onError] anything else that the server complains of
  * @property {(count: number) => void} [onSkipped] ephemeral events left out, because we read too slowly
+ * @property {(presence: Presence) => void} [onPresence] another member came or went, in a room that tells
+ * @property {(refusal: Refusal) => void} [onDenied] the server does not let us in; without it, `onError`
  * @property {(reason: string) => void} [onLeft] the server removed us
  */
 
@@ -54,7 +59,7 @@ export class Refusal extends Error {
 
 /** One connection, however often it has to be made anew. */
 export class Dialogue {
-  userId = recall("user") ?? "";
+  userId = "";
   /** @type {State} */ state = { phase: "connecting", retryAt: 0, reason: "" };
   /** @type {Map<string, Room>} */ #rooms = new Map();
   /** @type {Map<number, { resolve(frame: any): void, reject(refusal: Refusal): void }>} */ #requests = new Map();
@@ -65,17 +70,24 @@ export class Dialogue {
   #blocked = 0;
   #resumeAt = 0;
   #identified = false;
+  /** @type {Map<string, RoomInfo>} */ #listed = new Map();
+  /** The list that is being made. @type {Map<string, RoomInfo> | undefined} */ #listing;
+  /** @type {((rooms: RoomInfo[]) => void) | undefined} */ #onRooms;
+  /** The application's own token. @type {string | undefined} */ #token;
   #base;
   #transport;
   #fixed;
   #onState;
 
   /**
-   * @param {{ base?: string, transport?: "websocket" | "sse", onState?: (state: State) => void }} [options] without
-   *   `transport`, a WebSocket, and a stream once sockets turn out not to get through
+   * @param {{ base?: string, transport?: "websocket" | "sse", token?: string, onState?: (state: State) => void }} [options]
+   *   without `transport`, a WebSocket, and a stream once sockets turn out not to get through; without `token`, as the
+   *   anonymous user that this browser was before
    */
-  constructor({ base = new URL(".", location.href).href, transport, onState = () => {} } = {}) {
+  constructor({ base = new URL(".", location.href).href, transport, token, onState = () => {} } = {}) {
     this.#base = base;
+    this.#token = token;
+    this.userId = (token ? null : recall("user")) ?? "";
     this.#fixed = transport !== undefined;
     this.#transport = transport ?? "websocket";
     this.#onState = onState;
@@ -102,6 +114,67 @@ export class Dialogue {
     return room;
   }
 
+  /**
+   * Leaves a room, and stays out of it after a reconnect.
+   * @param {string} roomId
+   */
+  leave(roomId) {
+    // A server that had us out already says so, which is no news.
+    if (this.#rooms.delete(roomId) && this.#identified) this.#request({ type: "leave", roomId }).catch(() => {});
+  }
+
+  /**
+   * Tells of all rooms that one may join, now and after every reconnect, and again when one comes or goes.
+   * @param {(rooms: RoomInfo[]) => void} onRooms
+   */
+  watchRooms(onRooms) {
+    this.#onRooms = onRooms;
+    if (this.#identified) this.refreshRooms();
+  }
+
+  /** Lists the rooms that are watched anew: nobody tells how many are in them. */
+  async refreshRooms() {
+    if (this.#listing) return;
+    const listing = (this.#listing = new Map());
+    try {
+      for (let more = true, after; more; ) {
+        const page = await this.#request({ type: "listRooms", watch: true, after });
+        for (const room of page.rooms) listing.set((after = room.roomId), room);
+        more = page.more;
+      }
+      this.#listed = listing;
+      this.#works();
+      this.#onRooms?.([...listing.values()]);
+    } catch {
+      // The next connection or refresh lists them.
+    } finally {
+      this.#listing = undefined;
+    }
+  }
+
+  /**
+   * Opens a room of one's own, of a kind that has keys.
+   * @param {string} roomId
+   * @param {{ name?: string, description?: string, maxSize?: number }} about
+   */
+  async createRoom(roomId, about) {
+    await this.#request({ type: "createRoom", roomId, ...about });
+  }
+
+  /** Ends a room of one's own for everybody in it. @param {string} roomId */
+  async deleteRoom(roomId) {
+    await this.#request({ type: "deleteRoom", roomId });
+  }
+
+  /**
+   * Shows a newer token of the same user, before the one in use expires.
+   * @param {string} token
+   */
+  async renew(token) {
+    this.#token = token;
+    if (this.#identified) await this.#request({ type: "auth", token });
+  }
+
   /** Doesn't wait for the next attempt. */
   retryNow() {
     if (this.state.phase === "waiting") this.#open();
@@ -118,7 +191,7 @@ export class Dialogue {
     this.#show("connecting");
     const connect = this.#transport === "sse" ? openStream : openSocket;
     /** @type {Link} */
-    const link = connect(this.#base, recall("token"), {
+    const link = connect(this.#base, this.#shown(), {
       frame: (frame) => this.#receive(frame),
       dropped: () => this.#disconnected("connecting"),
       end: (ending) => this.#link === link && this.#ended(ending),
@@ -132,7 +205,8 @@ export class Dialogue {
     const room = this.#rooms.get(frame.roomId ?? "");
     if (frame.type === "connected") this.#connected(frame);
     else if (frame.type === "reconnect") this.#resumeAt = Date.now() + Number(frame.afterMs ?? 0);
-    else if (frame.type === "joined") this.#joined();
+    else if (frame.type === "joined") this.#works();
+    else if (frame.type === "roomCreated" || frame.type === "roomDeleted") this.#roomChanged(frame);
     if (room && !(request && frame.type === "history")) room.receive(frame);
     if (request) {
       this.#requests.delete(Number(frame.id));
@@ -146,13 +220,24 @@ export class Dialogue {
   /** @param {Frame} frame */
   #connected(frame) {
     this.userId = frame.userId ?? this.userId;
-    if (frame.userId) remember("user", frame.userId);
+    if (frame.userId && !this.#token) remember("user", frame.userId);
     if (frame.anonymousToken) remember("token", frame.anonymousToken);
     if (this.#identified) return;
     this.#identified = true;
     // This transport gets through, and will again when the server is back.
     this.#fixed = true;
     for (const room of this.#rooms.values()) this.#enter(room);
+    if (this.#onRooms) this.refreshRooms();
+  }
+
+  /** @param {Frame} frame */
+  #roomChanged({ room, roomId = "" }) {
+    // A list that is being made may have passed the place already.
+    for (const rooms of [this.#listed, this.#listing]) {
+      if (room) rooms?.set(room.roomId, room);
+      else rooms?.delete(roomId);
+    }
+    this.#onRooms?.([...this.#listed.values()]);
   }
 
   /** @param {Room} room */
@@ -162,14 +247,15 @@ export class Dialogue {
     } catch (error) {
       const refusal = /** @type {Refusal} */ (error);
       if (refusal.code === "DISCONNECTED") return;
-      if (!isPassing(refusal)) return room.receive({ type: "error", ...refusal, message: refusal.message });
+      if (!isPassing(refusal)) return room.denied(refusal);
       const link = this.#link;
       await pause(refusal.retryAfterMs ?? jittered(2));
       if (link === this.#link) this.#enter(room);
     }
   }
 
-  #joined() {
+  /** Something that was asked for has come. */
+  #works() {
     this.#failures = this.#blocked = 0;
     this.#show("live");
   }
@@ -194,20 +280,35 @@ export class Dialogue {
     if (this.#resumeAt) delay = Math.max(0, this.#resumeAt - Date.now());
     this.#resumeAt = 0;
     this.#disconnected("waiting", reason, Date.now() + delay);
-    if (code === 4401 && !forget("token")) return this.#disconnected("closed", "a login is needed");
+    if (code === 4401 && !this.#forget()) return;
     this.#timer = setTimeout(() => this.#open(), delay);
     if (!opened && (await this.#mended())) this.retryNow();
   }
 
   /** The browser hides why a handshake failed; a plain request tells. Whether it is worth trying again at once. */
   async #mended() {
-    const token = recall("token");
+    const token = this.#shown();
     const ask = { headers: bearer(token), signal: AbortSignal.timeout(REPLY_MS), cache: /** @type {const} */ ("no-store") };
     const status = await fetch(new URL("rooms?limit=1", this.#base), ask).then(({ status }) => status, () => 0);
     // The token was signed by a server that is gone.
-    if (status === 401) return recall("token") === token ? forget("token") : true;
+    if (status === 401) return this.#shown() === token ? this.#forget() : true;
     if (status === 200 && ++this.#blocked > 2 && !this.#fixed) this.#transport = "sse";
     return false;
+  }
+
+  /** What is shown to the server as a token. */
+  #shown() {
+    return this.#token ?? recall("token");
+  }
+
+  /** Whether there is anything to come back as. A login can't be made up: without it, all ends here. */
+  #forget() {
+    const anonymous = this.#token === undefined && forget("token");
+    if (!anonymous) {
+      clearTimeout(this.#timer);
+      this.#disconnected("closed", "a login is needed");
+    }
+    return anonymous;
   }
 
   /**
@@ -296,6 +397,18 @@ export class Room {
     return (await this.#wire.request({ type: "members", roomId: this.#id, limit: 1 })).size;
   }
 
+  /** Who is in the room. @returns {Promise<Member[]>} */
+  async members() {
+    /** @type {Member[]} */
+    const all = [];
+    for (let more = true; more; ) {
+      const page = await this.#wire.request({ type: "members", roomId: this.#id, after: all.at(-1)?.userId });
+      all.push(...page.members);
+      more = page.more;
+    }
+    return all;
+  }
+
   /** For the connection. @returns {Frame} */
   joinFrame() {
     return { type: "join", roomId: this.#id, events: this.#handlers.events, since: this.position };
@@ -312,14 +425,20 @@ export class Room {
     if (first && this.#settle(first.key)) this.#handlers.onRefused?.(first, refusal);
   }
 
+  /** For the connection. @param {Refusal} refusal */
+  denied(refusal) {
+    (this.#handlers.onDenied ?? this.#handlers.onError)?.(refusal);
+  }
+
   /** For the connection. @param {any} frame */
   receive(frame) {
     if (frame.type === "event") this.#event(frame);
     else if (frame.type === "joined") this.#join(frame);
     else if (frame.type === "history") this.#handlers.onHistory?.(this.#page(frame, false));
     else if (frame.type === "skipped") this.#handlers.onSkipped?.(frame.count);
+    else if (frame.type === "presence") this.#handlers.onPresence?.(frame);
     else if (frame.type === "error" && frame.id === undefined) this.#handlers.onError?.(new Refusal(frame));
-    else if (frame.type === "left") {
+    else if (frame.type === "left" && frame.id === undefined) {
       this.#joined = false;
       this.#handlers.onLeft?.(frame.reason ?? "");
     }

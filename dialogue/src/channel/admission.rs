@@ -35,6 +35,17 @@ pub(super) async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Ref
     engine.identity.caller(credentials(parts, None)?).await
 }
 
+/// Who sends a request to a route of the application's own: always a user.
+pub(crate) async fn visitor(engine: &Engine, parts: &Parts) -> Result<User, Refusal> {
+    if !parts.method.is_safe() {
+        check_origin(engine, &parts.headers)?;
+    }
+    match caller(engine, parts).await? {
+        Caller::User(user) => Ok(user),
+        Caller::Backend => Err(unauthenticated()),
+    }
+}
+
 /// Who opens a connection, if that is told yet; `offered` is a token that came otherwise than as a header.
 pub(super) async fn user(
     engine: &Engine,
@@ -54,7 +65,7 @@ pub(super) fn unauthenticated() -> Refusal {
     Refusal::new(Code::Unauthenticated, "a token is required")
 }
 
-/// An `error` frame as the body of an HTTP answer.
+/// What every request of ours is refused with.
 pub(super) struct Refused(pub(super) Refusal);
 
 impl From<Refusal> for Refused {
@@ -65,11 +76,17 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let Refused(refusal) = self;
-        let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(Frame::new("error", None, Error::from(&refusal)))).into_response();
+        self.0.into_response()
+    }
+}
+
+/// The HTTP status of its code, and an `error` frame as the body: routes of the application's own refuse as ours do.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(Frame::new("error", None, Error::from(&self)))).into_response();
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(after) = refusal.retry_after {
+        if let Some(after) = self.retry_after {
             // Whole seconds (RFC 9110, section 10.2.3), and not too early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, seconds.into());

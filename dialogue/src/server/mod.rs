@@ -10,7 +10,7 @@ mod users;
 
 use std::{fmt, sync::Arc};
 
-use axum::Router;
+use axum::{Router, http::request::Parts};
 
 pub use builder::ServerBuilder;
 pub use declared::{Application, Declared};
@@ -20,7 +20,12 @@ pub use instance::{NewRoom, RoomDescription};
 pub use serve::Listening;
 pub use users::{ConnectionInfo, UserHandle, Users};
 
-use crate::engine::Engine;
+use crate::{
+    Refusal, Visitor,
+    channel::visitor,
+    engine::Engine,
+    hooks::{self, Actor},
+};
 use builder::Paths;
 
 /// A running engine with its rooms. Cheap to clone: all clones are one server.
@@ -49,6 +54,34 @@ impl Server {
     /// The users that are connected to this process.
     pub fn users(&self) -> Users {
         Users::new(Arc::clone(&self.engine))
+    }
+
+    /// Who sends a request to a route of the application's own: told by the authenticator, from a header or a cookie, as for
+    /// the routes of [`router`](Server::router). `I` is the authenticator's identity.
+    ///
+    /// ```
+    /// use axum::{extract::State, http::request::Parts};
+    /// use dialogue::{Code, Refusal, Server};
+    ///
+    /// /// What the authenticator tells of a user.
+    /// struct Member { name: String }
+    ///
+    /// async fn me(State(server): State<Server>, request: Parts) -> Result<String, Refusal> {
+    ///     let me = server.visitor::<Member>(&request).await?;
+    ///     let member = me.identity().ok_or_else(|| Refusal::new(Code::Unauthenticated, "sign in first"))?;
+    ///     Ok(format!("{}, whom others know as {}", member.name, me.user_id()))
+    /// }
+    ///
+    /// let routes: axum::Router<Server> = axum::Router::new().route("/me", axum::routing::get(me));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` without a valid token where one is required, `PERMISSION_DENIED` for a page of a foreign origin
+    /// (unless it only reads), `UNAVAILABLE` while tokens can't be checked.
+    pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Visitor<I>, Refusal> {
+        let user = visitor(&self.engine, request).await?;
+        Ok(hooks::visitor(&Actor { user, client_id: None }))
     }
 
     /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's

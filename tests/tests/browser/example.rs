@@ -14,16 +14,24 @@ use super::page::{Result, eventually};
 pub(crate) struct Example {
     binary: PathBuf,
     addr: String,
+    settings: Settings,
     process: Child,
 }
+
+/// Variables of its environment beside `ADDR`.
+type Settings = &'static [(&'static str, &'static str)];
 
 impl Example {
     /// Builds the example if need be, and starts it on a free port.
     pub(crate) async fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, &[]).await
+    }
+
+    pub(crate) async fn start_with(name: &str, settings: Settings) -> Result<Self> {
         let binary = folder()?.join(name);
         let addr = free_address()?;
-        let process = spawn(&binary, &addr).await?;
-        Ok(Self { binary, addr, process })
+        let process = spawn(&binary, &addr, settings).await?;
+        Ok(Self { binary, addr, settings, process })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -53,7 +61,7 @@ impl Example {
 
     /// Starts it again at the same address.
     pub(crate) async fn restart(&mut self) -> Result<()> {
-        self.process = spawn(&self.binary, &self.addr).await?;
+        self.process = spawn(&self.binary, &self.addr, self.settings).await?;
         Ok(())
     }
 }
@@ -66,9 +74,10 @@ fn free_address() -> Result<String> {
     Ok(addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).ok_or("no port is free")?)
 }
 
-async fn spawn(binary: &Path, addr: &str) -> Result<Child> {
-    let mut process =
-        Command::new(binary).env("ADDR", addr).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+async fn spawn(binary: &Path, addr: &str, settings: Settings) -> Result<Child> {
+    let mut command = Command::new(binary);
+    command.env("ADDR", addr).envs(settings.iter().copied()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.spawn()?;
     let out = process.stdout.take().ok_or("the example has no output")?;
     let line = tokio::time::timeout(super::page::PATIENCE, BufReader::new(out).lines().next_line()).await??;
     if line.as_deref() != Some(&format!("listening on http://{addr}")) {

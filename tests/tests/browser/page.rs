@@ -164,6 +164,11 @@ impl Page {
         Ok(())
     }
 
+    /// What a script yields.
+    pub(crate) async fn run(&self, script: &str) -> Result<serde_json::Value> {
+        Ok(self.0.execute(script, vec![]).await?)
+    }
+
     /// The texts of what matches.
     pub(crate) async fn texts(&self, css: &str) -> Result<Vec<String>> {
         let script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)";
