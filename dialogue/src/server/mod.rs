@@ -96,3 +96,43 @@ impl fmt::Debug for Server {
         f.debug_struct("Server").field("schema", &self.schema()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Code, Refusal};
+
+    #[crate::event]
+    struct Message {
+        text: String,
+    }
+
+    crate::rooms! { struct Acme; chat: [Message] via [websocket]; }
+
+    const KEY: &str = "a key of the application's own backend";
+
+    async fn visit(method: &str, header: Option<(&str, &str)>) -> Result<(), Refusal> {
+        let server = Acme::server().server_key(KEY).build().await.expect("a server");
+        let request = http::Request::builder().method(method).header("host", "acme.example");
+        let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        server.visitor::<()>(&parts).await.map(drop)
+    }
+
+    fn code(answer: Result<(), Refusal>) -> Option<Code> {
+        answer.err().map(|refusal| refusal.code)
+    }
+
+    #[tokio::test]
+    async fn a_foreign_page_may_read_as_its_visitor_and_no_more() {
+        let foreign = Some(("origin", "https://evil.example"));
+        assert_eq!(code(visit("POST", foreign).await), Some(Code::PermissionDenied));
+        assert_eq!(code(visit("GET", foreign).await), None);
+        assert_eq!(code(visit("POST", Some(("origin", "https://acme.example"))).await), None);
+    }
+
+    #[tokio::test]
+    async fn a_server_key_is_nobody() {
+        let key = format!("Bearer {KEY}");
+        assert_eq!(code(visit("POST", Some(("authorization", &key))).await), Some(Code::Unauthenticated));
+    }
+}

@@ -105,6 +105,38 @@ async fn a_reload_and_newer_tokens_change_nothing() -> Result<()> {
     browsers.close([ada]).await
 }
 
+#[tokio::test]
+async fn a_restart_takes_the_tables_but_not_who_one_is() -> Result<()> {
+    let settings = &[("JWT_SECRET", "a secret that outlives the process, as it has to")];
+    let (browsers, mut server) = (Browsers::start().await?, Example::start_with("rooms", settings).await?);
+    let (ada, ben) = meet(&browsers, &server.url()).await?;
+    open(&ada, "Chess").await?;
+    ada.sees("member", "Ada (you)").await?;
+
+    server.terminate().await?;
+    server.restart().await?;
+    ada.sees("lobby-notice", "“Chess” is gone: the server restarted").await?;
+    open(&ada, "Go").await?;
+    ben.sees("entry-name", "Go").await?;
+    browsers.close([ada, ben]).await
+}
+
+#[tokio::test]
+async fn who_has_no_good_token_is_shown_the_door() -> Result<()> {
+    let (browsers, mut server) = (Browsers::start().await?, Example::start("rooms").await?);
+    let ada = browsers.open(Look::Desktop).await?;
+    ada.goto(&server.url()).await?;
+    sign_in(&ada, "Ada").await?;
+    // It signs with another secret now.
+    server.kill().await?;
+    server.restart().await?;
+    ada.sees("door-notice", "You were signed out: a login is needed").await?;
+    ada.picture("rooms-door").await?;
+    ada.run("document.querySelector('[data-testid=name]').value = ''").await?;
+    sign_in(&ada, "Ada").await?;
+    browsers.close([ada]).await
+}
+
 /// Ada at a desk and Ben on the phone, both signed in and live.
 async fn meet(browsers: &Browsers, url: &str) -> Result<(Page, Page)> {
     let (ada, ben) = (browsers.open(Look::Desktop).await?, browsers.open(Look::DarkPhone).await?);
