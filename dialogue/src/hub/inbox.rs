@@ -36,8 +36,8 @@ pub(crate) struct Publish {
 pub(crate) enum Reply {
     /// Nobody.
     None,
-    /// A connection, by an `ok` with this `id` (as JSON).
-    Frame(Arc<Outbox>, Box<str>),
+    /// A connection, by an `ok` with this `id` (as JSON); without one, by an `error` only.
+    Frame(Arc<Outbox>, Option<Box<str>>),
     /// Code that waits until it is accepted.
     Wait(oneshot::Sender<Result<Accepted, Refusal>>),
     /// Code that waits until it is delivered, and is told to how many readers of this process.

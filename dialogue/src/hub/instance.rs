@@ -219,6 +219,12 @@ impl Instance {
         self.cast(move |state| state.replay_page(connection));
     }
 
+    /// How many commands wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.inbox.lock().commands.len()
+    }
+
     /// Waits until there is room.
     async fn space(&self) {
         while self.is_full() {

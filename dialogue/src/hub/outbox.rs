@@ -73,6 +73,9 @@ struct Queue {
 struct Item {
     bytes: Bytes,
     latest: Option<(Arc<str>, u8, Box<str>)>,
+    /// Of an event stream: which of its rooms then is where. The line that says so repeats all rooms, and is written when
+    /// the item is taken, so that it isn't what fills the queue.
+    at: Option<(u8, Box<str>)>,
 }
 
 /// A room that is being replayed to this connection, a page each time that the queue is empty.
@@ -184,8 +187,16 @@ impl Outbox {
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
-        let line = queue.move_to(slot, position);
-        queue.push(line, None);
+        queue.push_at(bytes.into(), None, Some((slot, position.into())));
+        self.push_out(&mut queue);
+    }
+
+    /// Sends a page of the log that nobody asked for by itself, and that never counts as too slow.
+    pub(crate) fn send_page(&self, kind: &str, json: &[u8]) {
+        let mut bytes = Vec::with_capacity(json.len() + 48);
+        self.encoding.put_frame(&mut bytes, kind, json);
+        let mut queue = self.queue.lock();
+        queue.page = queue.page.saturating_add(bytes.len());
         queue.push(bytes.into(), None);
         self.push_out(&mut queue);
     }
@@ -198,10 +209,11 @@ impl Outbox {
     /// Delivers a page of a replay, which may be larger than the bound.
     pub(crate) fn deliver_page(&self, slot: u8, batch: &Batch, wanted: EventSet) {
         let mut queue = self.queue.lock();
-        let before = queue.bytes;
+        // Other rooms' pages may be waiting still.
+        let (before, page) = (queue.bytes, queue.page);
         queue.page = usize::MAX;
         self.deliver_to(&mut queue, slot, batch, wanted);
-        queue.page = queue.bytes.saturating_sub(before);
+        queue.page = page.saturating_add(queue.bytes.saturating_sub(before));
     }
 
     fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
@@ -297,12 +309,21 @@ impl Outbox {
     /// From now on, each time that nothing waits, `instance` is asked for another page of the replay.
     pub(crate) fn replay(&self, instance: &Arc<Instance>) {
         let mut queue = self.queue.lock();
-        queue.replays.retain(|replay| !replay.is_of(instance));
-        queue.replays.push(Replay { instance: Arc::downgrade(instance), asked: false });
+        queue.replays.retain(|replay| replay.instance.strong_count() > 0);
+        // Where one goes on already, its next page is from the new position: a second request would be a second replay.
+        if !queue.replays.iter().any(|replay| replay.is_of(instance)) {
+            queue.replays.push(Replay { instance: Arc::downgrade(instance), asked: false });
+        }
         queue.emptied(self);
     }
 
-    /// `instance` sent a page; there are `more`.
+    /// How many rooms are being replayed.
+    #[cfg(test)]
+    pub(super) fn replays(&self) -> usize {
+        self.queue.lock().replays.len()
+    }
+
+    /// `instance` sent a page, or none as the reader left; there are `more`.
     pub(crate) fn replayed(&self, instance: &Arc<Instance>, more: bool) {
         let mut queue = self.queue.lock();
         if more {
@@ -319,14 +340,11 @@ impl Outbox {
 
     fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
         for (record, bytes) in batch.each(self.encoding, wanted) {
-            let bytes = match batch.stream_position(record) {
-                Some(position) if self.encoding == Encoding::Sse => {
-                    // One item, so that a newer event of its key takes both away.
-                    [queue.move_to(slot, position), bytes].concat().into()
-                }
-                _ => bytes,
+            let at = match self.encoding {
+                Encoding::Sse => batch.stream_position(record).map(|position| (slot, position.into())),
+                Encoding::WebSocket => None,
             };
-            self.queue_event(queue, batch, record, bytes);
+            self.queue_event(queue, batch, record, bytes, at);
         }
         self.bound(queue);
     }
@@ -342,19 +360,26 @@ impl Outbox {
                 queue.partial = true;
                 queue.push(bytes, None);
             } else {
-                self.queue_event(queue, batch, record, bytes);
+                self.queue_event(queue, batch, record, bytes, None);
             }
         }
         self.bound(queue);
     }
 
-    fn queue_event(&self, queue: &mut Queue, batch: &Batch, record: &crate::log::Record, bytes: Bytes) {
+    fn queue_event(
+        &self,
+        queue: &mut Queue,
+        batch: &Batch,
+        record: &crate::log::Record,
+        bytes: Bytes,
+        at: Option<(u8, Box<str>)>,
+    ) {
         let latest =
             record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
         if record.seq.is_none() && queue.bytes > self.limit / SHARE {
             return queue.skip(batch.room_id());
         }
-        queue.push(bytes, latest);
+        queue.push_at(bytes, latest, at);
     }
 
     fn bound(&self, queue: &mut Queue) {
@@ -396,6 +421,15 @@ impl Outbox {
 
 impl Queue {
     fn push(&mut self, bytes: Bytes, latest: Option<(Arc<str>, u8, Box<str>)>) {
+        self.push_at(bytes, latest, None);
+    }
+
+    fn push_at(
+        &mut self,
+        bytes: Bytes,
+        latest: Option<(Arc<str>, u8, Box<str>)>,
+        at: Option<(u8, Box<str>)>,
+    ) {
         if self.cut.is_some() {
             return;
         }
@@ -406,7 +440,7 @@ impl Queue {
             }
         }
         self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, latest });
+        self.items.push_back(Item { bytes, latest, at });
         self.drop_stale();
     }
 
@@ -419,7 +453,7 @@ impl Queue {
         if let Some(item) = place.and_then(|place| self.items.get_mut(place)) {
             self.bytes -= item.bytes.len();
             item.bytes = Bytes::new();
-            item.latest = None;
+            (item.latest, item.at) = (None, None);
             self.stale += 1;
         }
     }
@@ -451,7 +485,10 @@ impl Queue {
             }
             if !item.bytes.is_empty() {
                 self.bytes -= item.bytes.len();
-                return Some(item.bytes);
+                return Some(match item.at {
+                    Some((slot, position)) => [self.move_to(slot, position), item.bytes].concat().into(),
+                    None => item.bytes,
+                });
             }
         }
     }
@@ -513,9 +550,9 @@ impl Queue {
         }
     }
 
-    fn move_to(&mut self, slot: u8, position: String) -> Bytes {
+    fn move_to(&mut self, slot: u8, position: Box<str>) -> Bytes {
         if let Some(place) = self.positions.get_mut(usize::from(slot)) {
-            *place = position.into();
+            *place = position;
         }
         id_line(&self.positions)
     }

@@ -215,14 +215,17 @@ impl State {
         // Joining again is no late coming: its reader has what came before.
         let late = new || join.since.is_some();
         if late {
-            reading.replaying = behind;
+            let before = std::mem::replace(&mut reading.replaying, behind);
+            if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
+                join.link.outbox.replayed(&instance, false);
+            }
         }
         self.say_joined(&join, resume, behind);
         if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, wanted, limit);
             page.records.reverse();
-            join.link.outbox.send("history", &self.history(&page, None));
+            join.link.outbox.send_page("history", &self.history(&page, None));
         }
         if behind.is_some()
             && let Some(instance) = self.instance.upgrade()
@@ -240,8 +243,13 @@ impl State {
     /// The connection is out; yields whether it was in.
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
         let Some((gone, turnout)) = self.members.remove(connection) else { return false };
-        if let (Reader::Member(_, link), Turnout::User) = (&gone.reader, turnout) {
-            self.user_went(&link.user_id);
+        if let Reader::Member(outbox, link) = &gone.reader {
+            if let (Some(_), Some(instance)) = (gone.replaying, self.instance.upgrade()) {
+                outbox.replayed(&instance, false);
+            }
+            if turnout == Turnout::User {
+                self.user_went(&link.user_id);
+            }
         }
         self.tell_size();
         true
@@ -334,6 +342,11 @@ impl State {
             instance.retire();
         }
         gone
+    }
+
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> &str {
+        self.log.epoch()
     }
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
@@ -460,10 +473,11 @@ impl State {
                 let _ = waiting.send(outcome);
             }
             Reply::Frame(outbox, id) => {
-                match outcome {
-                    Ok(accepted) => outbox.queue("ok", &frame::accepted(&id, &accepted)),
-                    Err(refusal) => {
-                        let id = serde_json::from_str(&id).ok();
+                match (outcome, &id) {
+                    (Ok(accepted), Some(id)) => outbox.queue("ok", &frame::accepted(id, &accepted)),
+                    (Ok(_), None) => return,
+                    (Err(refusal), id) => {
+                        let id = id.as_deref().and_then(|id| serde_json::from_str(id).ok());
                         outbox.queue(
                             "error",
                             &frame::Frame::new("error", id, frame::Error::from(&refusal)).encode(),

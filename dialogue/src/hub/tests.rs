@@ -349,3 +349,53 @@ async fn who_finds_a_room_full_goes_on_when_there_is_space() {
     accepted.sort();
     assert_eq!(accepted, (1..=8).map(Some).collect::<Vec<_>>());
 }
+
+/// A connection that takes nothing.
+fn stalled(id: u64) -> Arc<Link> {
+    let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, None, Vec::new());
+    Link::new(outbox, User { id: "stalled".into(), known: None, anonymous_token: None })
+}
+
+#[tokio::test]
+async fn who_asked_for_no_answer_is_told_that_the_room_went() {
+    let registry = registry(vec![room("project", true, RoomOptions::new())]);
+    let declared = Arc::clone(registry.declared("project:1").expect("declared").0);
+    let client = Client::new(1);
+    let reply = Reply::Frame(Arc::clone(&client.outbox), None);
+    let publish = Publish { reply, ..event(MESSAGE, "1").0 };
+    let deleted = |state: &mut State| (state.delete("gone"), state.accept(publish));
+    registry.cast(&declared, "project:1", move |state| drop(deleted(state))).expect("it is made");
+    let told = client.seen(|frames| !frames.is_empty()).await;
+    assert_eq!((&told[0]["code"], told[0].get("id")), (&"ROOM_NOT_FOUND".into(), None));
+}
+
+#[tokio::test]
+async fn a_replay_ends_with_its_membership_and_is_never_two() {
+    let options = RoomOptions::new().retain(Retention::new().events(1_000));
+    let registry = registry(vec![room("chat", false, options)]);
+    let declared = Arc::clone(registry.declared("chat").expect("declared").0);
+    for _ in 0..10 {
+        publish(&registry, "chat", MESSAGE, &format!("{:50000}", 1)).await;
+    }
+    let epoch = registry.run(&declared, "chat", |state| state.epoch().to_owned()).await.expect("it runs");
+    let (link, since) =
+        (stalled(1), |seq| Some(Position { epoch: epoch.clone(), seq, event_id: String::new() }));
+    let replays = async |since: Option<Position>| {
+        let join = Join { link: Arc::clone(&link), slot: 0, wanted: None, since, id: None };
+        registry
+            .run(&declared, "chat", move |state| state.join(join))
+            .await
+            .expect("it runs")
+            .expect("joined");
+        link.outbox.replays()
+    };
+    assert_eq!([replays(since(0)).await, replays(since(1)).await, replays(since(10)).await], [1, 1, 0]);
+    assert_eq!(replays(since(0)).await, 1);
+    let connection = link.id();
+    registry.run(&declared, "chat", move |state| state.leave(connection)).await.expect("it runs");
+    assert_eq!(link.outbox.replays(), 0);
+
+    let (idle, instance) = (stalled(2), registry.find("chat").expect("it stays"));
+    (0..2).for_each(|_| idle.outbox.replay(&instance));
+    assert_eq!(instance.waiting(), 1);
+}

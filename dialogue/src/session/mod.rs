@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod fuzz;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -294,7 +296,7 @@ impl Session {
         {
             // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
             let Prepared { data, conflated } = prepared?;
-            let reply = id.map_or(Reply::None, |id| Reply::Frame(Arc::clone(&self.outbox), id.get().into()));
+            let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
             let from = Arc::clone(&link.user_id);
             let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
             return instance.publish(publish).await.map_err(|_| busy(&instance.id));
@@ -342,8 +344,11 @@ impl Session {
         let instance = self.joined(&request.room_id()?)?;
         let named = events(&instance.room, request)?.ok_or_else(|| invalid("`events` is missing"))?;
         let connection = self.outbox.id();
-        instance.run(move |state| state.subscribe(connection, |wanted| change(wanted, named))).await;
-        self.done(id);
+        match instance.run(move |state| state.subscribe(connection, |wanted| change(wanted, named))).await {
+            Some(true) => self.done(id),
+            // It was put out just now.
+            _ => return Err(not_in_room()),
+        }
         Ok(())
     }
 
@@ -426,7 +431,7 @@ impl Session {
             Some(instance) => link.exit(&instance),
             None => drop(self.engine.room(room_id)?),
         }
-        Err(Refusal::new(Code::NotInRoom, "join the room first"))
+        Err(not_in_room())
     }
 
     /// The `ok` of a request that has nothing more to say.
@@ -468,6 +473,10 @@ impl Drop for Session {
             hooks.disconnect(&actor, reason).await;
         });
     }
+}
+
+fn not_in_room() -> Refusal {
+    Refusal::new(Code::NotInRoom, "join the room first")
 }
 
 fn events(room: &RoomDecl, request: &Request<'_>) -> Result<Option<EventSet>, Refusal> {

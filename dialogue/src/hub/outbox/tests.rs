@@ -375,3 +375,22 @@ fn a_reader_that_stalls_for_long_costs_what_waits_for_it() {
         offered.check(&connection.end());
     }
 }
+
+#[test]
+fn pages_of_several_rooms_are_not_too_slow_and_neither_are_the_rooms_of_a_stream() {
+    let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
+    let mut offered = Offered { sorts: Vec::new(), seq: 0 };
+    for _ in 0..4 {
+        connection.outbox.deliver_page(0, &offered.batch(&[(Sort::Kept, 3_000)]), EventSet::ALL);
+        connection.outbox.send_page("history", &[b' '; 3_000]);
+    }
+    connection.run();
+    assert_eq!(connection.cut, None);
+
+    let elsewhere: Box<str> = format!("{}=e.1.x", "r".repeat(120)).into();
+    let mut connection = Connection::new(false, Encoding::Sse, vec![elsewhere; 16]);
+    let mut offered = Offered { sorts: Vec::new(), seq: 0 };
+    (0..10).for_each(|_| connection.outbox.deliver(0, &offered.batch(&[(Sort::Kept, 0)]), EventSet::ALL));
+    connection.drain(1 << 20);
+    assert_eq!((connection.cut.clone(), stream(connection).matches("\nevent: ").count()), (None, 10));
+}
