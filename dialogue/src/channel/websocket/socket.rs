@@ -165,9 +165,9 @@ impl Writer {
                     }
                 }
                 Writer::Other { half, taken } => {
-                    // A frame that is written in part goes first.
-                    if let Some(mut partial) = taken.pop() {
-                        half.write_all_buf(&mut partial).await?;
+                    // What was taken goes first: a frame that is written in part, and what followed it.
+                    while let Some(mut next) = taken.pop() {
+                        half.write_all_buf(&mut next).await?;
                     }
                     half.write_all(rest.as_deref().unwrap_or_default()).await?;
                     half.write_all(last).await?;
@@ -229,4 +229,53 @@ pub(super) async fn linger(reader: &mut Reader, patience: Duration) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use hyper::service::service_fn;
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream, duplex},
+        sync::oneshot,
+    };
+
+    use super::*;
+
+    /// A socket over something that is no TCP, and its other end, with the bytes of the handshake to be read first.
+    async fn over_a_pipe() -> (Socket, DuplexStream) {
+        let (ours, mut theirs) = duplex(1 << 10);
+        let (sender, upgraded) = oneshot::channel();
+        let sender = std::sync::Mutex::new(Some(sender));
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            let sent = sender.lock().unwrap().take().unwrap().send(hyper::upgrade::on(&mut request));
+            assert!(sent.is_ok());
+            let switching = http::Response::builder().status(101).header("upgrade", "x").body(Body::empty());
+            async { Ok::<_, Infallible>(switching.unwrap()) }
+        });
+        let http = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+        tokio::spawn(async move {
+            http.serve_connection_with_upgrades(TokioIo::new(ours), service).await.unwrap();
+        });
+        theirs.write_all(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
+        (Socket::open(upgraded.await.unwrap()).await.unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn all_that_was_taken_comes_before_the_last_words() {
+        let (mut socket, mut client) = over_a_pipe().await;
+        let Writer::Other { taken, .. } = &mut socket.writer else { panic!("a pipe is no TCP") };
+        // The first one last, as it is once it was taken.
+        taken.extend([Bytes::from_static(b"<reconnect>"), Bytes::from_static(b"<event>")]);
+        let writing = async {
+            socket.writer.finish(None, b"<close>", Duration::from_secs(60)).await;
+            socket.writer.end().await;
+        };
+        let mut read = String::new();
+        let (_, done) = tokio::join!(writing, client.read_to_string(&mut read));
+        done.unwrap();
+        assert!(read.ends_with("\r\n\r\n<event><reconnect><close>"), "{read}");
+    }
 }
