@@ -22,6 +22,7 @@ use crate::{
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
+    origins::Origins,
     wire::frame,
 };
 
@@ -63,18 +64,6 @@ pub(crate) struct Limits {
     pub(crate) pong_within: Duration,
     /// How long draining takes at most.
     pub(crate) drain: Duration,
-}
-
-/// From which pages browsers may connect.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Origins {
-    /// Those that this server served.
-    #[default]
-    Same,
-    /// These, such as `https://example.com`, and those that this server served.
-    These(Vec<String>),
-    /// All.
-    Any,
 }
 
 /// Whether the instance is going, and who is still on it.
@@ -159,7 +148,7 @@ impl Engine {
 
     /// Whether somebody may be in a room.
     pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
-        lacks_role(&who.user, room).map_or(Ok(()), Err)?;
+        is_allowed(&who.user, room)?;
         match &self.hooks {
             Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
             None => Ok(()),
@@ -168,7 +157,7 @@ impl Engine {
 
     /// Whether somebody is told of an instance.
     pub(crate) fn sees(&self, who: &Actor, instance: &Instance) -> bool {
-        lacks_role(&who.user, &instance.room).is_none()
+        is_allowed(&who.user, &instance.room).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, instance.room_ref()))
     }
 
@@ -284,10 +273,12 @@ impl Engine {
     }
 }
 
-/// Why a user isn't let into a room that needs a role.
-fn lacks_role(user: &User, room: &RoomDecl) -> Option<Refusal> {
-    let role = room.options.role.filter(|role| !user.has_role(role))?;
-    Some(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)))
+/// Whether a user has the role and the identity that a room needs.
+fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
+    if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
+        return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
+    }
+    room.asked.of_user(user, room.name).map(drop)
 }
 
 impl Drain {
@@ -349,19 +340,6 @@ impl Default for Limits {
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(20),
             drain: Duration::from_secs(15),
-        }
-    }
-}
-
-impl Origins {
-    /// Whether a page of `origin` may talk to a server that it calls `host`.
-    pub(crate) fn allow(&self, origin: Option<&str>, host: Option<&str>) -> bool {
-        let Some(origin) = origin else { return true };
-        let same = origin.split_once("://").is_some_and(|(_, own)| Some(own) == host);
-        match self {
-            Origins::Same => same,
-            Origins::These(listed) => same || listed.iter().any(|allowed| allowed == origin),
-            Origins::Any => true,
         }
     }
 }

@@ -77,6 +77,8 @@ mod hub;
 mod identity;
 #[cfg(feature = "server")]
 mod log;
+#[cfg(feature = "server")]
+mod origins;
 pub mod room;
 #[cfg(any(feature = "server", feature = "client"))]
 mod sending;
@@ -101,14 +103,14 @@ pub use hooks::{Hooks, RoomRef, Visitor};
 #[cfg(feature = "jwt")]
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
-pub use identity::{AuthError, Authenticated, Authenticator, Credentials};
+pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
-    Application, ConnectionInfo, Declared, Error, ListenerHandle, Listening, NewRoom, RoomDescription,
-    RoomHandle, Server, ServerBuilder, UserHandle, Users,
+    Admits, Application, Building, ConnectionInfo, Declared, Error, ListenerHandle, Listening, NewRoom,
+    RoomDescription, RoomHandle, Server, ServerBuilder, UserHandle, Users,
 };
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 

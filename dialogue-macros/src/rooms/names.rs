@@ -43,6 +43,8 @@ const METHODS: &[&str] = &[
     "try_from",
     "try_into",
     "type_id",
+    "users",
+    "visitor",
 ];
 
 /// `lobby_chat` to `LobbyChat`, at the same place in the source.
@@ -144,7 +146,7 @@ impl Room {
         let events = self.events.iter().filter_map(|event| event.path.get_ident());
         let with =
             self.with.iter().chain(self.events.iter().flat_map(|event| &event.with)).map(|entry| &entry.ty);
-        let types = with.chain(&self.key).filter_map(|ty| match ty {
+        let types = with.chain(&self.key).chain(&self.options.identity).filter_map(|ty| match ty {
             syn::Type::Path(path) => path.path.get_ident(),
             _ => None,
         });

@@ -18,7 +18,7 @@ use crate::{
 };
 
 const OPTIONS: &[&str] =
-    &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "role", "state"];
+    &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "role", "identity", "state"];
 const RETAIN: &[&str] = &["events", "bytes", "age", "forever"];
 
 /// What stands in the `#[room(…)]` of one room.
@@ -32,6 +32,8 @@ pub(super) struct Options {
     /// After which grace somebody is gone.
     pub(super) presence: Option<Duration>,
     pub(super) role: Option<LitStr>,
+    /// What callers have to be known as.
+    pub(super) identity: Option<Type>,
     limit: Option<()>,
     state: Option<()>,
 }
@@ -96,6 +98,10 @@ impl Options {
                     errors.at(role.span(), "the role is empty; without the option everybody may join");
                 }
                 once(&mut self.role, key, role)
+            }
+            "identity" => {
+                let identity = value(key, input, "identity = Member")?;
+                once(&mut self.identity, key, identity)
             }
             "state" => {
                 value::<Type>(key, input, "state = Type")?;

@@ -53,12 +53,13 @@ fn rooms_with_everything() {
         ///
         /// In public.
         #[room(name = "Chat", capacity = 10_000, retain(events = 1_000, bytes = 1MiB, age = 7d), sync = 50)]
-        #[room(subscribe = [Message])]
+        #[room(subscribe = [Message], presence, role = "member", identity = Member)]
         #[cfg(unix)]
         #[deprecated]
         chat: [Message, Typing with [OnlyMembers], v2::Message as MessageV2]
             via [websocket, sse] with [ContentFilter::words(["spam"]), Audit<Full>];
 
+        #[room(identity = auth::Claims)]
         project(ProjectId): [Message] via [sse];
     };
     same("rooms_with_everything", expand_rooms(&rooms, BOTH));

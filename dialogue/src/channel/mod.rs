@@ -1,11 +1,13 @@
 //! How events reach people. No channel knows another.
 
 mod admission;
+mod cors;
 mod http;
 mod sse;
 mod websocket;
 
 pub(crate) use admission::visitor;
+pub(crate) use cors::readable;
 pub(crate) use http::routes as http_routes;
 pub(crate) use sse::route as sse_route;
 pub(crate) use websocket::{echo_route, route as websocket_route};

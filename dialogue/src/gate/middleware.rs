@@ -2,9 +2,10 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
+use super::Served;
 use crate::{
     Event, Room,
-    identity::User,
+    identity::{Shared, User},
     wire::{Accepted, Refusal},
 };
 
@@ -71,6 +72,8 @@ pub struct Cx<R: Room> {
     pub(crate) room_id: Arc<str>,
     pub(crate) from: Arc<str>,
     pub(crate) user: Option<User>,
+    /// What the room asks for.
+    pub(crate) identity: Option<Shared>,
     pub(crate) server: bool,
 }
 
@@ -95,6 +98,15 @@ impl<R: Room> Cx<R> {
     pub fn caller<T: Send + Sync + 'static>(&self) -> Option<Caller<T>> {
         let identity = Arc::clone(&self.user.as_ref()?.known.as_ref()?.identity);
         identity.downcast().ok().map(Caller)
+    }
+
+    /// The identity that the room requires: `#[room(identity = Member)]`. `None` of server code only, for every user in
+    /// such a room has one; in other rooms see [`caller`](Self::caller).
+    pub fn identity(&self) -> Option<&R::Identity>
+    where
+        R: Served,
+    {
+        self.identity.as_ref()?.downcast_ref()
     }
 
     /// Whether the user has the role.

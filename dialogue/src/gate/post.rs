@@ -69,14 +69,23 @@ impl Post {
     }
 
     /// What middleware sees of it.
-    pub(super) fn cx<R: Room>(&self, key: R::Key) -> Cx<R> {
-        Cx {
+    ///
+    /// # Errors
+    ///
+    /// `JOIN_DENIED`, to a member whose newer token no longer tells of what the room asks for.
+    pub(super) fn cx<R: Room>(&self, key: R::Key) -> Result<Cx<R>, Refusal> {
+        let identity = match &self.user {
+            Some(user) => self.room.asked.of_user(user, self.room.name)?,
+            None => None,
+        };
+        Ok(Cx {
             key,
             room_id: Arc::clone(&self.room_id),
             from: Arc::clone(&self.from),
             user: self.user.clone(),
+            identity,
             server: self.server,
-        }
+        })
     }
 
     /// The text of the instance's key.

@@ -14,6 +14,8 @@ use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room};
 pub trait Served: Room {
     /// The middleware values, one for each place in a `with [..]`.
     type With: Send + Sync + 'static;
+    /// What it requires of its callers: [`Anybody`](crate::Anybody) when that is nothing.
+    type Identity: Send + Sync + 'static;
     /// One for each of [`Room::EVENTS`], in the same order.
     const GATES: &'static [Gate<Self>];
 
@@ -88,7 +90,7 @@ impl<R: Served> Guarded<R> {
     pub(crate) async fn trigger<E: Gated<R>>(&self, key: R::Key, event: E, post: Post) -> Flow {
         event.check().map_err(Refusal::invalid)?;
         let chain = E::chain(&self.with);
-        chain.run(&post.cx(key), event, End(post)).await
+        chain.run(&post.cx(key)?, event, End(post)).await
     }
 }
 
@@ -102,9 +104,13 @@ impl<R: Served> AnyRoom for Guarded<R> {
     }
 
     fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a> {
+        let refused = |refusal| -> BoxFlow<'a> { Box::pin(std::future::ready(Err(refusal))) };
         match (R::GATES.get(usize::from(post.event)), R::Key::from_text(post.key_text())) {
-            (Some(gate), Some(key)) => (gate.admit)(&self.with, post.cx(key), json, post),
-            _ => Box::pin(std::future::ready(Err(crate::hub::not_found(&post.room_id)))),
+            (Some(gate), Some(key)) => match post.cx(key) {
+                Ok(cx) => (gate.admit)(&self.with, cx, json, post),
+                Err(refusal) => refused(refusal),
+            },
+            _ => refused(crate::hub::not_found(&post.room_id)),
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
     inbox::{Command, Inbox, Publish},
     state::{ConnectionId, State},
 };
-use crate::{Channel, Code, Refusal, RoomOptions, room::EventKind, wire::EventSet};
+use crate::{Asked, Channel, Code, Refusal, RoomOptions, room::EventKind, wire::EventSet};
 
 /// What `rooms!` says of a room, without its type.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) struct RoomDecl {
     pub(crate) name: &'static str,
     pub(crate) keyed: bool,
     pub(crate) options: RoomOptions,
+    pub(crate) asked: Asked,
     pub(crate) channels: &'static [Channel],
     pub(crate) events: Vec<EventKind>,
 }

@@ -12,8 +12,8 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::*;
 use crate::{
-    Accepted, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender, identity::User,
-    room::EventKind, wire::Encoding,
+    Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender,
+    identity::User, room::EventKind, wire::Encoding,
 };
 
 pub(super) const MESSAGE: u8 = 0;
@@ -28,6 +28,7 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
         name,
         keyed,
         options,
+        asked: Asked::NOTHING,
         channels: &[Channel::WebSocket, Channel::Sse],
         events: vec![
             kind("message", DeliveryClass::Durable),

@@ -4,6 +4,7 @@ mod anonymous;
 mod authenticator;
 #[cfg(feature = "jwt")]
 pub mod jwt;
+mod provides;
 mod server_key;
 
 use std::{
@@ -16,6 +17,8 @@ use http::{HeaderMap, header::COOKIE};
 use tokio::time::{Instant, timeout};
 
 pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
+pub(crate) use provides::Shared;
+pub use provides::{Anybody, Asked, Provides};
 
 use crate::{Code, Refusal};
 use anonymous::Anonymous;

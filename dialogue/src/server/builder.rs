@@ -1,18 +1,26 @@
 //! The configuration of a server.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::Router;
 use tokio::runtime::Handle;
 
-use super::{Application, Error, Server, declared::schema};
+use super::{Admits, Application, Error, Server, declared::schema};
 use crate::{
-    Channel,
-    channel::{echo_route, http_routes, sse_route, websocket_route},
-    engine::{Engine, Limits, Origins, Rules},
+    Asked, Channel,
+    channel::{echo_route, http_routes, readable, sse_route, websocket_route},
+    engine::{Engine, Limits, Rules},
     hooks::{AnyHooks, Hooks, Typed},
     hub::Registry,
     identity::{Authenticator, Identity, ServerKeys},
+    origins::Origins,
 };
 
 /// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
@@ -78,17 +86,12 @@ impl Paths {
         Ok(())
     }
 
-    pub(super) fn routes(&self) -> Router<Arc<Engine>> {
-        let mut routes = http_routes();
-        let channels = [
-            self.websocket.as_deref().map(websocket_route),
-            self.sse.as_deref().map(sse_route),
-            self.echo.as_deref().map(echo_route),
-        ];
-        for route in channels.into_iter().flatten() {
-            routes = routes.merge(route);
-        }
-        routes
+    pub(super) fn routes(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+        let merge = |routes: Router<_>, route| routes.merge(route);
+        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(http_routes(), merge);
+        // Sockets ask for no leave to be read.
+        let sockets = [self.websocket.as_deref().map(websocket_route), self.echo.as_deref().map(echo_route)];
+        sockets.into_iter().flatten().fold(readable(routes, engine), merge)
     }
 }
 
@@ -192,8 +195,11 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
-    /// Lets pages of `origin` connect, such as `https://acme.example`; pages of the server's own always may. May be
-    /// called again for more.
+    /// Lets pages of `origin` connect, such as `https://acme.example`, and read what is answered over HTTP; pages of the
+    /// server's own always may. May be called again for more.
+    ///
+    /// The text is what browsers send as `Origin`: scheme, host, and the port where it isn't the scheme's own, in lower
+    /// case and with no `/` at the end. [`build`](Self::build) fails over any other.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         match &mut self.origins {
             Origins::These(listed) => listed.push(origin.into()),
@@ -202,7 +208,7 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
-    /// Lets pages of every origin connect. With cookies or in a private network, that lets strangers' pages act as
+    /// Lets pages of every origin connect, but none that hides it (`Origin: null`). With cookies or in a private network, that lets strangers' pages act as
     /// their visitors.
     pub fn allow_any_origin(mut self) -> Self {
         self.origins = Origins::Any;
@@ -260,9 +266,20 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     /// # Errors
     ///
     /// The configuration contradicts itself, or the declaration: the error says where.
-    pub async fn build(self) -> Result<A::Server, Error> {
+    ///
+    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides).
+    pub fn build(self) -> Building<A::Server>
+    where
+        A: Admits<I>,
+    {
+        Building(Box::pin(self.finish(A::ASKED)))
+    }
+
+    async fn finish(self, asked: &'static [Asked]) -> Result<A::Server, Error> {
+        let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
+        let rooms = A::ROOMS.iter().zip(asked).enumerate();
         let rooms: Vec<_> =
-            A::ROOMS.iter().enumerate().map(|(index, room)| Arc::new(room.describe(index))).collect();
+            rooms.map(|(index, (room, asked))| Arc::new(room.describe(index, asked))).collect();
         for room in &rooms {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
@@ -277,6 +294,11 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             }
         }
         self.paths.check()?;
+        if let Some(origin) = self.origins.unheard_of() {
+            return Err(Error::configuration(format!(
+                "`{origin}` is no origin; one is written as in `https://acme.example` or `http://localhost:5173`"
+            )));
+        }
         let mut identity = self.identity;
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {
@@ -294,6 +316,26 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         let rules = Rules { identity, limits: self.limits, origins: self.origins, hooks: self.hooks };
         let engine = Engine::new(registry, gates, rules, schema);
         Ok(Server { engine, paths: Arc::new(self.paths) }.into())
+    }
+}
+
+/// A server that is being built: await it.
+///
+/// A type of its own, for rustc checks the bounds of an `async fn` thrice, and would tell as often what is missing.
+#[must_use = "nothing is built until it is awaited"]
+pub struct Building<S>(Pin<Box<dyn Future<Output = Result<S, Error>> + Send>>);
+
+impl<S> Future for Building<S> {
+    type Output = Result<S, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().0.as_mut().poll(cx)
+    }
+}
+
+impl<S> fmt::Debug for Building<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Building")
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::Server;
 use crate::{
-    Served,
+    Asked, Served,
     gate::{AnyRoom, guarded},
     hub::RoomDecl,
     room::Key,
@@ -18,9 +18,16 @@ pub trait Application: Sized + 'static {
     type Server: From<Server>;
 }
 
+/// An application whose rooms can be served to callers that its authenticator tells of as `I`. `rooms!` implements it for
+/// each `I` that [`Provides`](crate::Provides) what the rooms require.
+pub trait Admits<I>: Application {
+    /// One for each of [`Application::ROOMS`], in the same order; or none at all, if no room asks for an identity.
+    const ASKED: &'static [Asked] = &[];
+}
+
 /// One row of [`Application::ROOMS`].
 pub struct Declared {
-    describe: fn(usize) -> RoomDecl,
+    describe: fn(usize, Asked) -> RoomDecl,
     guard: fn() -> Arc<dyn AnyRoom>,
 }
 
@@ -30,8 +37,8 @@ impl Declared {
         Declared { describe: describe::<R>, guard: guarded::<R> }
     }
 
-    pub(super) fn describe(&self, index: usize) -> RoomDecl {
-        (self.describe)(index)
+    pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomDecl {
+        (self.describe)(index, asked)
     }
 
     pub(super) fn guard(&self) -> Arc<dyn AnyRoom> {
@@ -39,13 +46,14 @@ impl Declared {
     }
 }
 
-fn describe<R: Served>(index: usize) -> RoomDecl {
+fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
     RoomDecl {
         index,
         name: R::NAME,
         // A room without key is the one whose key has no text.
         keyed: R::Key::from_text(None).is_none(),
         options: R::OPTIONS,
+        asked,
         channels: R::CHANNELS,
         events: R::EVENTS.iter().map(|row| *row.kind()).collect(),
     }

@@ -147,6 +147,10 @@ impl<R: Served> RoomHandle<R> {
     /// # }
     /// ```
     ///
+    /// The handler is told [who](Delivery::from) an event is from, and not their typed identity: the event may be an old
+    /// one, or come from another process, and its sender may be gone. What depends on the identity belongs into
+    /// [middleware](crate::Middleware), where [`Cx::identity`](crate::Cx::identity) has it.
+    ///
     /// In a room that can't be (see [`trigger`](Self::trigger)'s errors) nothing happens, so that nothing is handled.
     pub fn on<E, F, T>(&self, handler: F) -> ListenerHandle
     where

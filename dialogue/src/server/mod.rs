@@ -12,8 +12,8 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, http::request::Parts};
 
-pub use builder::ServerBuilder;
-pub use declared::{Application, Declared};
+pub use builder::{Building, ServerBuilder};
+pub use declared::{Admits, Application, Declared};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
 pub use instance::{NewRoom, RoomDescription};
@@ -43,7 +43,7 @@ impl Server {
     ///
     /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting.
     pub fn router(&self) -> Router {
-        self.paths.routes().with_state(Arc::clone(&self.engine))
+        self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine))
     }
 
     #[cfg(test)]

@@ -62,13 +62,15 @@ async fn works_below(running: &Running, path: &str, websocket: &str, sse: &str) 
 #[tokio::test]
 async fn a_configuration_that_contradicts_itself_is_not_built() {
     type Configure = fn(ServerBuilder<Acme>) -> ServerBuilder<Acme>;
-    let cases: [(Configure, &str); 6] = [
+    let cases: [(Configure, &str); 8] = [
         (|server| server.without_websocket().without_sse(), "`chat` is reachable over none"),
         (|server| server.websocket_at("ws"), "`ws` begins with no `/`"),
         (|server| server.server_key("short"), "at least 16 bytes"),
         (|server| server.sse_at("/ws"), "`/ws`"),
         (|server| server.websocket_at("/health"), "`/health`"),
         (|server| server.websocket_at("/{ws"), "`/{ws`"),
+        (|server| server.allow_origin("https://acme.example/"), "`https://acme.example/` is no origin"),
+        (|server| server.allow_origin("null"), "`null` is no origin"),
     ];
     for (configure, why) in cases {
         let error = configure(Acme::server()).build().await.unwrap_err().to_string();

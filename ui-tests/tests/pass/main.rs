@@ -7,6 +7,7 @@ mod chains;
 mod conditions;
 mod design;
 mod events;
+mod identity;
 mod keys;
 mod options;
 mod renamed;

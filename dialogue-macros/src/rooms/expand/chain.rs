@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Literal, TokenStream};
 use quote::quote;
-use syn::Path;
+use syn::{Path, spanned::Spanned};
 
 use crate::{
     anchor::{anchor, group, implement},
@@ -41,12 +41,17 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
             }
         }
     };
+    let identity = match &room.options.identity {
+        Some(identity) => anchor(identity.span(), quote!(type Identity = #identity;)),
+        None => quote!(type Identity = #krate::Anybody;),
+    };
     let store = (!slots.is_empty()).then(|| store(vis, &slots));
     quote! {
         #store
         #[automatically_derived]
         impl #krate::Served for #ty {
             #with
+            #identity
             const GATES: &'static [#krate::Gate<Self>] = &[#(#gates),*];
         }
         #(#gated)*

@@ -1,5 +1,6 @@
 //! Code for rooms that passed the checks: rows and types that point into the runtime, never logic.
 
+mod admit;
 mod chain;
 mod client;
 mod event;
@@ -19,6 +20,7 @@ use crate::anchor::anchor;
 pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
     let marker = marker(app);
     let server = sides.server.then(|| server::items(app));
+    let admit = sides.server.then(|| admit::impls(app));
     let client = sides.client.then(|| client::items(app));
     let rooms = app.rooms.iter().map(|room| {
         let types = room::types(app, room);
@@ -41,7 +43,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
             };
         }
     });
-    quote!(#marker #server #client #(#rooms)*)
+    quote!(#marker #server #admit #client #(#rooms)*)
 }
 
 fn marker(app: &App) -> TokenStream {

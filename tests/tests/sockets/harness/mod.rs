@@ -8,7 +8,9 @@ mod stream;
 use std::time::Duration;
 
 pub(crate) use process::Process;
-pub(crate) use running::{Acme, AcmeServer, Message, Noise, Price, Running, connect, post, small_window};
+pub(crate) use running::{
+    Acme, AcmeServer, Message, Noise, Price, Running, ask, connect, post, small_window,
+};
 use serde_json::Value;
 pub(crate) use socket::{Socket, is_refused};
 pub(crate) use stream::Stream;

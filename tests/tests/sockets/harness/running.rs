@@ -115,11 +115,28 @@ pub(crate) async fn post(address: SocketAddr, path: &str, headers: &str, body: &
 }
 
 /// Sends a request that asks for the end of the connection, and reads to there.
-pub(crate) async fn answer(mut stream: TcpStream, request: &str) -> Result<Answer> {
+pub(crate) async fn answer(stream: TcpStream, request: &str) -> Result<Answer> {
+    let (head, body) = exchange(stream, request).await?;
+    let status = head.split(' ').nth(1).ok_or("no status line")?.parse()?;
+    Ok((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
+}
+
+/// Asks with a request that has no body; yields the head of the answer, and its body.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> Result<(String, String)> {
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+    exchange(connect(address).await?, &request).await
+}
+
+async fn exchange(mut stream: TcpStream, request: &str) -> Result<(String, String)> {
     stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     soon("an answer", stream.read_to_string(&mut text)).await??;
-    let status = text.split(' ').nth(1).ok_or("no status line")?.parse()?;
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("no end of the head")?;
+    Ok((head.to_owned(), body.to_owned()))
 }

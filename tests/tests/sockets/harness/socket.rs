@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Error, Message, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
 use super::{Result, connect, position, soon};
@@ -31,6 +31,13 @@ pub(crate) struct Socket<W = TcpStream> {
 impl Socket {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         Self::over(connect(address).await?, "/ws").await
+    }
+
+    /// Opens a socket with a token.
+    pub(crate) async fn open_as(address: SocketAddr, token: &str) -> Result<Self> {
+        let mut request = "ws://localhost/ws".into_client_request()?;
+        request.headers_mut().insert("authorization", format!("Bearer {token}").try_into()?);
+        Self::requested(connect(address).await?, request).await
     }
 
     /// Opens a socket that has joined `room`.
@@ -66,9 +73,13 @@ impl Socket {
 
 impl<W: Wire> Socket<W> {
     pub(crate) async fn over(wire: W, path: &str) -> Result<Self> {
+        Self::requested(wire, format!("ws://localhost{path}")).await
+    }
+
+    async fn requested(wire: W, request: impl IntoClientRequest + Unpin) -> Result<Self> {
         // The client's default buffer is 128 KiB; there are thousands of clients here.
         let config = WebSocketConfig::default().read_buffer_size(4 << 10);
-        let opening = client_async_with_config(format!("ws://localhost{path}"), wire, Some(config));
+        let opening = client_async_with_config(request, wire, Some(config));
         let (frames, _) = soon("a handshake", opening).await??;
         let mut socket = Socket { frames, epoch: String::new(), since: Value::Null };
         match socket.next().await? {

@@ -1,0 +1,85 @@
+//! Whose identities the rooms of an application can be served to.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote};
+use syn::{Ident, Meta, Path, Type, spanned::Spanned};
+
+use crate::{
+    anchor::anchor,
+    rooms::model::{App, Room},
+};
+
+pub(super) fn impls(app: &App) -> TokenStream {
+    let App { krate, ident, rooms, .. } = app;
+    if rooms.iter().all(|room| room.options.identity.is_none()) {
+        return quote! {
+            #[automatically_derived]
+            impl<__I> #krate::Admits<__I> for #ident {}
+        };
+    }
+    let rows = rooms.iter().map(|room| row(krate, room));
+    let asking = rooms.iter().filter_map(|room| Some((room, room.options.identity.as_ref()?)));
+    let (mut bounds, mut traits) = (Vec::new(), Vec::new());
+    for (room, identity) in asking {
+        // An empty `for<>` stands where the bound begins for rustc, which marks it so at the user's type.
+        let bound = anchor(identity.span(), quote!(for<> #krate::Provides<#identity>));
+        if room.conditional() {
+            let name = format_ident!("__{}", room.ty);
+            traits.push(conditional(room, &name, &bound));
+            bounds.push(name.to_token_stream());
+        } else {
+            bounds.push(bound);
+        }
+    }
+    quote! {
+        #[allow(unexpected_cfgs, deprecated)]
+        const _: () = {
+            #(#traits)*
+
+            #[automatically_derived]
+            impl<__I> #krate::Admits<__I> for #ident where #(__I: #bounds),* {
+                const ASKED: &'static [#krate::Asked] = &[#(#rows),*];
+            }
+        };
+    }
+}
+
+fn row(krate: &Path, room: &Room) -> TokenStream {
+    let cfgs = &room.cfgs;
+    let row = match &room.options.identity {
+        Some(identity) => {
+            let name = spell(identity);
+            quote!(#krate::Asked::of::<__I, #identity>(#name))
+        }
+        None => quote!(#krate::Asked::NOTHING),
+    };
+    quote!(#(#cfgs)* #row)
+}
+
+/// A bound can't be conditional. A trait can: one that stands for the bound, or for none.
+fn conditional(room: &Room, name: &Ident, bound: &TokenStream) -> TokenStream {
+    let conditions = room.cfgs.iter().filter_map(|cfg| match &cfg.meta {
+        Meta::List(list) => Some(&list.tokens),
+        _ => None,
+    });
+    let conditions = quote!(all(#(#conditions),*));
+    quote! {
+        #[cfg(#conditions)]
+        trait #name: #bound {}
+        #[cfg(#conditions)]
+        impl<__I: #bound> #name for __I {}
+        #[cfg(not(#conditions))]
+        trait #name {}
+        #[cfg(not(#conditions))]
+        impl<__I> #name for __I {}
+    }
+}
+
+/// A type as people are told of it: where it is from is nobody's business.
+fn spell(ty: &Type) -> String {
+    let last = match ty {
+        Type::Path(path) => path.path.segments.last().map(ToTokens::to_token_stream),
+        _ => None,
+    };
+    last.unwrap_or_else(|| ty.to_token_stream()).to_string().replace(' ', "")
+}
