@@ -30,6 +30,9 @@ pub(crate) struct Registry {
     runtime: Handle,
 }
 
+/// Bytes of a list of rooms: a reply has to fit into what may wait for a connection.
+const PAGE: usize = 256 << 10;
+
 /// What a caller of [`Registry::create`] says of the instance.
 pub(crate) type InstanceInfo = Info;
 
@@ -103,12 +106,22 @@ impl Registry {
     ) -> frame::Rooms {
         let instances = self.instances.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut listed = instances
+        let listed = instances
             .range::<str, _>((from, Bound::Unbounded))
             .map(|(_, instance)| instance)
             .filter(|one| visible(one));
-        let rooms = listed.by_ref().take(limit).map(|instance| instance.describe()).collect();
-        frame::Rooms { rooms, more: listed.next().is_some() }
+        let (mut rooms, mut size, mut more) = (Vec::new(), 0, false);
+        for instance in listed {
+            let room = instance.describe();
+            size += serde_json::to_string(&room).map_or(0, |json| json.len() + 1);
+            // One room always fits, so that who asks on comes to the end.
+            if rooms.len() == limit || (size > PAGE && !rooms.is_empty()) {
+                more = true;
+                break;
+            }
+            rooms.push(room);
+        }
+        frame::Rooms { rooms, more }
     }
 
     /// Does `f` in the turn of the instance called `room_id`, which is made if need be.

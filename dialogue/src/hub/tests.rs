@@ -400,3 +400,25 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     (0..2).for_each(|_| idle.outbox.replay(&instance));
     assert_eq!(instance.waiting(), 1);
 }
+
+#[tokio::test]
+async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
+    let registry = registry(vec![room("project", true, RoomOptions::new())]);
+    let declared = Arc::clone(registry.declared("project:1").expect("declared").0);
+    for n in 0..300 {
+        // As JSON, six times as long.
+        let info =
+            InstanceInfo { description: Some("\u{1}".repeat(1_024)), created: true, ..Default::default() };
+        registry.create(&declared, &format!("project:{n}"), info, 1).expect("there is room");
+    }
+    let (mut listed, mut last) = (0, None::<String>);
+    loop {
+        let page = registry.list(last.as_deref(), |_| true, 1_000);
+        assert!(serde_json::to_string(&page).expect("JSON").len() < 300 << 10);
+        listed += page.rooms.len();
+        last = page.rooms.last().map(|room| room.room_id.clone());
+        if !page.more {
+            return assert_eq!(listed, 300);
+        }
+    }
+}
