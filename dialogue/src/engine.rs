@@ -62,6 +62,8 @@ pub(crate) struct Limits {
     pub(crate) ping_every: Duration,
     /// How long a socket may then go on being silent.
     pub(crate) pong_within: Duration,
+    /// How long a stream's reader may take nothing.
+    pub(crate) stall: Duration,
     /// How long draining takes at most.
     pub(crate) drain: Duration,
 }
@@ -339,6 +341,7 @@ impl Default for Limits {
             token_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(20),
+            stall: Duration::from_secs(60),
             drain: Duration::from_secs(15),
         }
     }

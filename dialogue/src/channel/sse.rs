@@ -1,5 +1,6 @@
 //! Rooms over Server-Sent Events (WHATWG HTML, section 9.2).
 
+mod keeper;
 mod query;
 mod stream;
 

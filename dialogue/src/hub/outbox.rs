@@ -68,6 +68,8 @@ struct Queue {
     positions: Vec<Box<str>>,
     cut: Option<Cut>,
     waker: Option<Waker>,
+    /// Of who waits for a cut alone.
+    cut_waker: Option<Waker>,
 }
 
 struct Item {
@@ -135,6 +137,7 @@ impl Outbox {
             positions,
             cut: None,
             waker: None,
+            cut_waker: None,
         };
         Arc::new(Outbox { id, encoding, direct, limit, queue: Mutex::new(queue) })
     }
@@ -283,6 +286,16 @@ impl Outbox {
             return Poll::Ready(Err(cut.clone()));
         }
         queue.register(cx);
+        Poll::Pending
+    }
+
+    /// Waits for the end, whoever else takes what is written before.
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Cut> {
+        let mut queue = self.queue.lock();
+        if let Some(cut) = &queue.cut {
+            return Poll::Ready(cut.clone());
+        }
+        queue.cut_waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -559,6 +572,9 @@ impl Queue {
 
     fn cut(&mut self, cut: Cut) {
         self.cut.get_or_insert(cut);
+        if let Some(waker) = self.cut_waker.take() {
+            waker.wake();
+        }
         self.wake();
     }
 

@@ -255,6 +255,13 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
+    /// How long an event stream's client may take nothing of it: 60 s by default, and 30 s at least. Then, at most as long
+    /// again later, it is no longer in its rooms.
+    pub fn stalled_within(mut self, time: Duration) -> Self {
+        self.limits.stall = time;
+        self
+    }
+
     /// How long draining may take, whatever clients do: 15 s by default.
     pub fn drain_within(mut self, time: Duration) -> Self {
         self.limits.drain = time;

@@ -14,10 +14,11 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::keeper::Keeper;
 use crate::{
     Code, Refusal,
     engine::{Counted, Engine},
-    hub::{Cut, Outbox},
+    hub::Outbox,
     session::Session,
     wire::frame,
 };
@@ -31,9 +32,7 @@ pub(super) struct Stream {
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What waits is the last.
     over: bool,
-    /// In the order in which they end: first the rooms are left, then the connection is no longer counted.
-    session: Session,
-    _counted: Counted,
+    keeper: Keeper,
 }
 
 /// How often a comment says that the stream lives.
@@ -51,13 +50,12 @@ impl Stream {
             caught_up.await;
         };
         Stream {
-            outbox,
             alive: Box::pin(sleep(ALIVE)),
             expiry: session.expires().map(|time| Box::pin(sleep_until(time))),
             draining: Some(Box::pin(heard_out)),
             over: false,
-            session,
-            _counted: counted,
+            keeper: Keeper::new(engine, &outbox, session, counted, engine.limits.stall.max(2 * ALIVE)),
+            outbox,
         }
     }
 
@@ -84,28 +82,26 @@ impl Body for Stream {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.keeper.is_read();
         let drains = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
         if drains {
             self.draining = None;
             self.over = true;
-            self.session.end("the instance is going down");
+            self.keeper.end("the instance is going down");
             self.send_away();
         }
         if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
             self.expiry = None;
             self.over = true;
-            self.session.end("the token expired");
-            self.session.refuse(None, &Refusal::new(Code::Unauthenticated, "the token expired"));
+            self.keeper.end("the token expired");
+            let refusal = Refusal::new(Code::Unauthenticated, "the token expired");
+            let error = frame::Frame::new("error", None, frame::Error::from(&refusal)).encode();
+            self.outbox.send("error", &error);
         }
         let mut chunks = Vec::new();
         match self.outbox.poll_take(cx, MOST, &mut chunks) {
             Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(join(chunks))))),
-            Poll::Ready(Err(cut)) => {
-                if let Cut::Removed(_) = cut {
-                    self.session.end("removed by the server");
-                }
-                return Poll::Ready(None);
-            }
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
             Poll::Pending if self.over => return Poll::Ready(None),
             Poll::Pending => {}
         }
