@@ -4,6 +4,7 @@
 
 mod example;
 mod lobby;
+mod origins;
 mod page;
 mod tunnel;
 
