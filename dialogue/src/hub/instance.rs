@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Registry,
     inbox::{Command, Inbox, Publish},
-    state::{ConnectionId, State},
+    state::{ConnectionId, State, now},
 };
 use crate::{Asked, Channel, Code, Refusal, RoomOptions, room::EventKind, wire::EventSet};
 
@@ -47,6 +47,8 @@ pub(crate) struct Instance {
     pub(crate) info: Info,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
+    /// When it was last left empty, in Unix milliseconds.
+    pub(super) emptied: AtomicU64,
     inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
     state: Mutex<Option<Box<State>>>,
@@ -130,6 +132,7 @@ impl Instance {
             id,
             info,
             size: AtomicUsize::new(0),
+            emptied: AtomicU64::new(now()),
             inbox: Mutex::default(),
             space: Notify::new(),
             registry,
@@ -157,6 +160,16 @@ impl Instance {
     /// Nothing is taken any more; what waits is still done.
     pub(super) fn retire(&self) {
         self.inbox.lock().retired = true;
+    }
+
+    /// Retires it if nobody is in it, nothing is to be done, and nobody made it on purpose; yields whether it did.
+    pub(super) fn retire_if_idle(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        let idle = !inbox.retired
+            && !inbox.running
+            && self.state.lock().as_ref().is_some_and(|state| state.is_idle());
+        inbox.retired |= idle;
+        idle
     }
 
     /// Pushes something to do; gives it back if the instance is retired.
@@ -218,6 +231,11 @@ impl Instance {
     /// The reader `connection` has taken what it was given: it gets the next page.
     pub(super) fn replay_more(self: &Arc<Self>, connection: ConnectionId) {
         self.cast(move |state| state.replay_page(connection));
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        !self.inbox.lock().running
     }
 
     /// How many commands wait.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use parking_lot::RwLock;
@@ -201,6 +201,23 @@ impl Registry {
         }
     }
 
+    /// Retires those that were left empty longest, a few at once, since each time all are looked at. Their logs are lost.
+    fn make_space(&self, instances: &mut BTreeMap<Arc<str>, Arc<Instance>>) {
+        let mut empty: Vec<_> = instances
+            .values()
+            .filter(|one| one.room.keyed && !one.info.created && one.size() == 0)
+            .map(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)))
+            .collect();
+        empty.sort_unstable();
+        let gone = empty.into_iter().map(|(_, id)| id);
+        let gone = gone.filter(|id| instances.get(id).is_some_and(|one| one.retire_if_idle()));
+        let gone: Vec<_> = gone.take(self.most.div_ceil(128)).collect();
+        if !gone.is_empty() {
+            *self.epoch.write() = Id::fresh().as_str().into();
+        }
+        gone.iter().for_each(|id| drop(instances.remove(id)));
+    }
+
     /// The instance, and whether it is new.
     fn insert(
         self: &Arc<Self>,
@@ -214,6 +231,9 @@ impl Registry {
             // It is not forgotten yet, but what takes its place must not pass for it.
             Some(_) => *self.epoch.write() = Id::fresh().as_str().into(),
             None => {}
+        }
+        if room.keyed && instances.len() >= self.most + self.rooms.len() {
+            self.make_space(&mut instances);
         }
         if room.keyed && instances.len() >= self.most + self.rooms.len() {
             return Err(Refusal::new(

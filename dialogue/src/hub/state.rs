@@ -349,6 +349,11 @@ impl State {
         self.log.epoch()
     }
 
+    /// Whether nothing but its log would be lost with it.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.created && self.members.is_empty()
+    }
+
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
         self.deleted || (!self.created && self.members.is_empty() && self.log.head().0 == 0)
@@ -450,6 +455,9 @@ impl State {
     fn tell_size(&self) {
         if let Some(instance) = self.instance.upgrade() {
             instance.size.store(self.members.size(), Ordering::Relaxed);
+            if self.members.is_empty() {
+                instance.emptied.store(now(), Ordering::Relaxed);
+            }
         }
     }
 
@@ -503,7 +511,7 @@ impl Resume {
 }
 
 /// Unix milliseconds.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

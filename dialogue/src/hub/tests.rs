@@ -422,3 +422,26 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
         }
     }
 }
+
+#[tokio::test]
+async fn past_the_bound_the_longest_empty_instance_goes() {
+    let decl = Arc::new(room("project", true, RoomOptions::new()));
+    // And one, as though the declaration were a room of its own.
+    let registry = Registry::new(vec![Arc::clone(&decl)], 2, Handle::current());
+    let client = Client::new(1);
+    client.join(&registry, "project:1", None).await;
+    registry
+        .create(&decl, "project:2", InstanceInfo { created: true, ..Default::default() }, 9)
+        .expect("made");
+    for n in 3..9 {
+        publish(&registry, &format!("project:{n}"), MESSAGE, "1").await;
+        while !registry.find(&format!("project:{n}")).expect("it is new").is_idle() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let ids: Vec<_> = registry.list(None, |_| true, 9).rooms.into_iter().map(|room| room.room_id).collect();
+    assert_eq!(ids, ["project:1", "project:2", "project:8"]);
+    let make = |id: &str| registry.cast(&decl, id, |_| ()).map(drop).map_err(|refusal| refusal.code);
+    client.join(&registry, "project:8", None).await;
+    assert_eq!(make("project:9"), Err(crate::Code::TooMany));
+}

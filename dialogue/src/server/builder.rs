@@ -242,7 +242,9 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
-    /// Instances of keyed rooms that there may be: 100,000 by default.
+    /// Instances of keyed rooms that there may be: 100,000 by default. Past that, those that joins or events made and
+    /// that were left empty longest go, and their logs with them: who comes back to one is told `lost`. `TOO_MANY` is for
+    /// when there are none to go: all were created on purpose, or somebody is in them.
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.most_rooms = instances;
         self
