@@ -14,13 +14,20 @@ pub(crate) struct Directory {
     most: usize,
 }
 
+/// A connection's place in a [`Directory`], which is free again when this is dropped.
+#[must_use = "the place is free again when this is dropped"]
+pub(crate) struct Place<'a> {
+    directory: &'a Directory,
+    link: &'a Link,
+}
+
 impl Directory {
     pub(crate) fn new(most: usize) -> Self {
         Directory { users: Mutex::default(), most }
     }
 
     /// Takes a connection in, if its user has not too many.
-    pub(crate) fn enter(&self, link: &Arc<Link>) -> Result<(), Refusal> {
+    pub(crate) fn enter<'a>(&'a self, link: &'a Arc<Link>) -> Result<Place<'a>, Refusal> {
         let mut users = self.users.lock();
         let links = users.entry(Arc::clone(&link.user_id)).or_default();
         if links.len() >= self.most {
@@ -28,7 +35,7 @@ impl Directory {
             return Err(Refusal::new(Code::TooMany, message));
         }
         links.push(Arc::clone(link));
-        Ok(())
+        Ok(Place { directory: self, link })
     }
 
     pub(crate) fn exit(&self, link: &Link) {
@@ -49,5 +56,19 @@ impl Directory {
     /// How many users are connected.
     pub(crate) fn len(&self) -> usize {
         self.users.lock().len()
+    }
+}
+
+impl Place<'_> {
+    /// The connection stays until it [exits](Directory::exit).
+    pub(crate) fn keep(self) {
+        // It holds nothing but borrows.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.directory.exit(self.link);
     }
 }

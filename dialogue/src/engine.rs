@@ -85,6 +85,8 @@ pub(crate) struct Speaking(Arc<Engine>);
 
 /// How long those who speak when draining starts may take to finish.
 const FINISH: Duration = Duration::from_secs(5);
+/// Why people leave a room that is deleted.
+pub(crate) const DELETED: &str = "the room was deleted";
 /// Over how long those who are sent away come back.
 const SPREAD_MS: u64 = 3_000;
 
@@ -140,12 +142,17 @@ impl Engine {
 
     /// Counts a connection; refuses it while the instance drains.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Counted, Refusal> {
-        self.drain.connections.fetch_add(1, Ordering::AcqRel);
-        let counted = Counted(Arc::clone(self));
+        let counted = self.count();
         if self.drain.is_on() {
             return Err(draining());
         }
         Ok(counted)
+    }
+
+    /// Counts what a drain waits for.
+    pub(crate) fn count(self: &Arc<Self>) -> Counted {
+        self.drain.connections.fetch_add(1, Ordering::AcqRel);
+        Counted(Arc::clone(self))
     }
 
     /// Whether somebody may be in a room.
@@ -182,13 +189,10 @@ impl Engine {
 
     /// Ends an instance for everybody in it, and tells those who watch.
     pub(crate) async fn delete(&self, instance: &Arc<Instance>) {
-        const REASON: &str = "the room was deleted";
-        let Some(gone) = instance.run(|state| state.delete(REASON)).await else { return };
+        // Of several at once, one deletes it.
+        let Some(Some(gone)) = instance.run(|state| state.delete(DELETED)).await else { return };
         for link in gone {
-            link.exit(instance);
-            if let Some(hooks) = &self.hooks {
-                hooks.left(&link.actor(), instance.room_ref(), REASON).await;
-            }
+            self.left(&link, instance, DELETED).await;
         }
         let deleted = frame::RoomDeleted { room_id: &instance.id };
         self.announce(instance, "roomDeleted", &frame::Frame::new("roomDeleted", None, deleted).encode());
@@ -229,12 +233,16 @@ impl Engine {
         let (member, said) = (Arc::clone(link), reason.to_owned());
         let was_in = instance.run(move |state| state.remove(&member, &said)).await.unwrap_or(false);
         if was_in {
-            link.exit(instance);
-            if let Some(hooks) = &self.hooks {
-                hooks.left(&link.actor(), instance.room_ref(), reason).await;
-            }
+            self.left(link, instance, reason).await;
         }
         was_in
+    }
+
+    /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
+    pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
+        if let (true, Some(hooks)) = (link.exit(instance), &self.hooks) {
+            hooks.left(&link.actor(), instance.room_ref(), reason).await;
+        }
     }
 
     /// Counts somebody who may put events into rooms; whether the instance drains is to be asked after that.

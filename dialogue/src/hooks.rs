@@ -226,31 +226,39 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> Typed<H, I> {
 
 impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
     fn connect<'a>(&'a self, who: &'a Actor) -> Answer<'a, Result<(), Refusal>> {
-        Box::pin(async move { decide("connect", self.hooks.connect(&visitor(who))).await })
+        Box::pin(async move { decide("connect", async { self.hooks.connect(&visitor(who)).await }).await })
     }
 
     fn disconnect<'a>(&'a self, who: &'a Actor, reason: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { tell("disconnect", self.hooks.disconnect(&visitor(who), reason)).await })
+        Box::pin(async move {
+            tell("disconnect", async { self.hooks.disconnect(&visitor(who), reason).await }).await
+        })
     }
 
     fn before_join<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
-        Box::pin(async move { decide("before_join", self.hooks.before_join(&visitor(who), &room)).await })
+        Box::pin(async move {
+            decide("before_join", async { self.hooks.before_join(&visitor(who), &room).await }).await
+        })
     }
 
     fn joined<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { tell("joined", self.hooks.joined(&visitor(who), &room)).await })
+        Box::pin(async move { tell("joined", async { self.hooks.joined(&visitor(who), &room).await }).await })
     }
 
     fn left<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>, reason: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move { tell("left", self.hooks.left(&visitor(who), &room, reason)).await })
+        Box::pin(
+            async move { tell("left", async { self.hooks.left(&visitor(who), &room, reason).await }).await },
+        )
     }
 
     fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> Answer<'a, ()> {
-        Box::pin(async move { tell("room_created", self.hooks.room_created(&room, by)).await })
+        Box::pin(
+            async move { tell("room_created", async { self.hooks.room_created(&room, by).await }).await },
+        )
     }
 
     fn room_deleted<'a>(&'a self, room: RoomRef<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { tell("room_deleted", self.hooks.room_deleted(&room)).await })
+        Box::pin(async move { tell("room_deleted", async { self.hooks.room_deleted(&room).await }).await })
     }
 
     fn before_trigger<'a>(
@@ -260,7 +268,8 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
         event: &'a str,
     ) -> Answer<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            decide("before_trigger", self.hooks.before_trigger(&visitor(who), &room, event)).await
+            decide("before_trigger", async { self.hooks.before_trigger(&visitor(who), &room, event).await })
+                .await
         })
     }
 
@@ -274,7 +283,10 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
     ) -> Answer<'a, ()> {
         Box::pin(async move {
             let who = visitor(who);
-            tell("after_trigger", self.hooks.after_trigger(&who, &room, event, accepted, recipients)).await;
+            tell("after_trigger", async {
+                self.hooks.after_trigger(&who, &room, event, accepted, recipients).await
+            })
+            .await;
         })
     }
 
@@ -288,6 +300,7 @@ pub(crate) fn visitor<I>(actor: &Actor) -> Visitor<I> {
     Visitor { user: actor.user.clone(), client_id: actor.client_id.clone(), identity: PhantomData }
 }
 
+/// Asks a hook; `asked` calls it, since what only makes the hook's future may panic too.
 async fn decide(hook: &str, asked: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
     AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|panic| {
         log(hook, &*panic);

@@ -18,7 +18,15 @@ pub(crate) struct Link {
     pub(crate) user_id: Arc<str>,
     /// What is known of the user, by the newest token.
     user: RwLock<User>,
-    rooms: Mutex<HashMap<Arc<str>, Arc<Instance>>>,
+    rooms: Mutex<HashMap<Arc<str>, Stay>>,
+}
+
+/// That a connection is in a room.
+#[derive(Debug)]
+struct Stay {
+    instance: Arc<Instance>,
+    /// Whether the application was told that it joined, and so is to be told that it left.
+    told: bool,
 }
 
 impl Link {
@@ -52,12 +60,12 @@ impl Link {
 
     /// The room called `room_id`, if the connection is in it.
     pub(crate) fn room(&self, room_id: &str) -> Option<Arc<Instance>> {
-        self.rooms.lock().get(room_id).cloned()
+        self.rooms.lock().get(room_id).map(|stay| Arc::clone(&stay.instance))
     }
 
     /// All rooms that it is in.
     pub(crate) fn rooms(&self) -> Vec<Arc<Instance>> {
-        self.rooms.lock().values().cloned().collect()
+        self.rooms.lock().values().map(|stay| Arc::clone(&stay.instance)).collect()
     }
 
     pub(crate) fn room_count(&self) -> usize {
@@ -66,15 +74,34 @@ impl Link {
 
     /// The connection is about to be in `instance`; yields whether it wasn't.
     pub(crate) fn enter(&self, instance: &Arc<Instance>) -> bool {
-        let before = self.rooms.lock().insert(Arc::clone(&instance.id), Arc::clone(instance));
-        before.is_none_or(|before| !Arc::ptr_eq(&before, instance))
+        let mut rooms = self.rooms.lock();
+        let is_in = rooms.get(&instance.id).is_some_and(|stay| stay.is_in(instance));
+        if !is_in {
+            rooms.insert(Arc::clone(&instance.id), Stay { instance: Arc::clone(instance), told: false });
+        }
+        !is_in
     }
 
-    /// The connection is no longer in `instance`.
-    pub(crate) fn exit(&self, instance: &Instance) {
+    /// The application is about to be told that the connection joined `instance`; yields whether it is still in.
+    pub(crate) fn tell(&self, instance: &Instance) -> bool {
         let mut rooms = self.rooms.lock();
-        if rooms.get(&instance.id).is_some_and(|other| std::ptr::eq(Arc::as_ptr(other), instance)) {
-            rooms.remove(&instance.id);
+        let stay = rooms.get_mut(&instance.id).filter(|stay| stay.is_in(instance));
+        stay.map(|stay| stay.told = true).is_some()
+    }
+
+    /// The connection is no longer in `instance`; yields whether the application is to be told so: to one caller only,
+    /// however many ends meet.
+    pub(crate) fn exit(&self, instance: &Instance) -> bool {
+        let mut rooms = self.rooms.lock();
+        if rooms.get(&instance.id).is_none_or(|stay| !stay.is_in(instance)) {
+            return false;
         }
+        rooms.remove(&instance.id).is_some_and(|stay| stay.told)
+    }
+}
+
+impl Stay {
+    fn is_in(&self, instance: &Instance) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.instance), instance)
     }
 }

@@ -323,9 +323,11 @@ impl State {
         self.members.list(None, usize::MAX).0.into_iter().map(|member| member.user_id).collect()
     }
 
-    /// Ends the room for everybody in it; yields whom.
-    pub(crate) fn delete(&mut self, reason: &str) -> Vec<Arc<Link>> {
-        self.deleted = true;
+    /// Ends the room for everybody in it; yields whom, unless it has ended.
+    pub(crate) fn delete(&mut self, reason: &str) -> Option<Vec<Arc<Link>>> {
+        if std::mem::replace(&mut self.deleted, true) {
+            return None;
+        }
         let left = frame::Left { room_id: &self.id, reason: Some(reason) };
         let left = frame::Frame::new("left", None, left).encode();
         let mut gone = Vec::new();
@@ -341,7 +343,7 @@ impl State {
         if let Some(instance) = self.instance.upgrade() {
             instance.retire();
         }
-        gone
+        Some(gone)
     }
 
     #[cfg(test)]

@@ -18,7 +18,7 @@ pub(crate) use request::{bounded_limit, invalid};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
-    engine::Engine,
+    engine::{DELETED, Engine},
     gate::{Post, Prepared},
     hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy},
     identity::{Credentials, User},
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     watches: bool,
     /// When the user's token expires.
     expires: Option<Instant>,
+    /// The application wants none of it.
+    turned_away: bool,
     /// Why it ends, for the hooks.
     reason: &'static str,
 }
@@ -71,6 +73,7 @@ impl Session {
             link: None,
             watches: false,
             expires: None,
+            turned_away: false,
             reason: "the connection was lost",
         }
     }
@@ -79,15 +82,12 @@ impl Session {
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
         let expires = user.expires();
         let link = Link::new(Arc::clone(&self.outbox), user);
-        self.engine.directory.enter(&link)?;
-        let greeted = match &self.engine.hooks {
-            Some(hooks) => hooks.connect(&link.actor()).await,
-            None => Ok(()),
-        };
-        if let Err(refusal) = greeted {
-            self.engine.directory.exit(&link);
-            return Err(refusal);
+        // Given back too if the client breaks off while the application thinks.
+        let place = self.engine.directory.enter(&link).inspect_err(|_| self.turned_away = true)?;
+        if let Some(hooks) = &self.engine.hooks {
+            hooks.connect(&link.actor()).await.inspect_err(|_| self.turned_away = true)?;
         }
+        place.keep();
         self.link = Some(link);
         self.expires = expires;
         Ok(())
@@ -137,11 +137,9 @@ impl Session {
                 self.refuse(id, &refusal);
                 match refusal.code {
                     _ if self.link.is_some() => Verdict::GoOn,
+                    _ if self.turned_away => Verdict::TurnedAway,
                     // It showed a token, and that was its chance.
                     Code::Unauthenticated if request.is("auth") => Verdict::Unauthenticated,
-                    Code::PermissionDenied | Code::TooMany | Code::JoinDenied if request.is("auth") => {
-                        Verdict::TurnedAway
-                    }
                     _ => Verdict::GoOn,
                 }
             }
@@ -173,6 +171,9 @@ impl Session {
         }
         engine.may_join(&link.actor(), room, room_id).await?;
         loop {
+            if let Some(before) = link.room(room_id).filter(|before| before.is_retired()) {
+                engine.left(&link, &before, DELETED).await;
+            }
             let instance = engine.registry.enter(room, room_id)?;
             let Entry { wanted, since, slot, id } = entry.clone();
             let join = Join { link: Arc::clone(&link), slot, wanted, since, id };
@@ -180,7 +181,7 @@ impl Session {
             let new = link.enter(&instance);
             match instance.run(move |state| state.join(join)).await {
                 Some(Ok(new)) => {
-                    if let (true, Some(hooks)) = (new, &engine.hooks) {
+                    if let (true, Some(hooks)) = (new && link.tell(&instance), &engine.hooks) {
                         hooks.joined(&link.actor(), instance.room_ref()).await;
                     }
                     return Ok(());
@@ -194,7 +195,7 @@ impl Session {
                 }
                 // It went just now: the next try makes a new one.
                 Some(Err(NotJoined::Gone)) | None => {
-                    link.exit(&instance);
+                    engine.left(&link, &instance, DELETED).await;
                     tokio::task::yield_now().await;
                 }
             }
@@ -326,12 +327,9 @@ impl Session {
         let link = Arc::clone(self.link()?);
         let connection = link.id();
         // The reply comes after the last event.
-        let was_in = instance.run(move |state| state.leave(connection)).await.unwrap_or(false);
-        link.exit(&instance);
+        instance.run(move |state| state.leave(connection)).await;
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
-        if let (true, Some(hooks)) = (was_in, &self.engine.hooks) {
-            hooks.left(&link.actor(), instance.room_ref(), "left").await;
-        }
+        self.engine.left(&link, &instance, "left").await;
         Ok(())
     }
 
@@ -427,8 +425,8 @@ impl Session {
         let link = self.link()?;
         match link.room(room_id) {
             Some(instance) if !instance.is_retired() => return Ok(instance),
-            // It was deleted, and everybody was told.
-            Some(instance) => link.exit(&instance),
+            // It was deleted, and everybody is told.
+            Some(_) => {}
             None => drop(self.engine.room(room_id)?),
         }
         Err(not_in_room())
@@ -462,15 +460,19 @@ impl Drop for Session {
         };
         // Hooks wait; whoever drops a session doesn't.
         let reason = self.reason;
+        // A drain waits for them too: the process may end with it.
+        let counted = self.engine.count();
         self.engine.registry.spawn(async move {
             let actor = link.actor();
             for instance in link.rooms() {
-                if instance.run(move |state| state.leave(connection)).await.unwrap_or(false) {
-                    link.exit(&instance);
+                // Also where the room is no more.
+                instance.run(move |state| state.leave(connection)).await;
+                if link.exit(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
             }
             hooks.disconnect(&actor, reason).await;
+            drop(counted);
         });
     }
 }
