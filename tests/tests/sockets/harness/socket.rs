@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
 };
 
 use super::{Result, connect, position, soon};
@@ -21,7 +21,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// A client that was greeted.
 pub(crate) struct Socket<W = TcpStream> {
-    frames: WebSocketStream<W>,
+    pub(crate) frames: WebSocketStream<W>,
     /// Of the room that was joined last.
     epoch: String,
     /// Position after the last event or join.
@@ -35,9 +35,8 @@ impl Socket {
 
     /// Opens a socket with a token.
     pub(crate) async fn open_as(address: SocketAddr, token: &str) -> Result<Self> {
-        let mut request = "ws://localhost/ws".into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {token}").try_into()?);
-        Self::requested(connect(address).await?, request).await
+        let header = format!("Bearer {token}");
+        Self::knock(connect(address).await?, "/ws", ("authorization", &header)).await?.greeted().await
     }
 
     /// Opens a socket that has joined `room`.
@@ -72,18 +71,26 @@ impl Socket {
 }
 
 impl<W: Wire> Socket<W> {
-    pub(crate) async fn over(wire: W, path: &str) -> Result<Self> {
-        Self::requested(wire, format!("ws://localhost{path}")).await
-    }
-
-    async fn requested(wire: W, request: impl IntoClientRequest + Unpin) -> Result<Self> {
+    /// Opens a socket that isn't greeted yet, by a handshake with one more header if it has a name.
+    pub(crate) async fn knock(wire: W, path: &str, header: (&'static str, &str)) -> Result<Self> {
         // The client's default buffer is 128 KiB; there are thousands of clients here.
         let config = WebSocketConfig::default().read_buffer_size(4 << 10);
+        let mut request = format!("ws://localhost{path}").into_client_request()?;
+        if !header.0.is_empty() {
+            request.headers_mut().insert(header.0, HeaderValue::from_str(header.1)?);
+        }
         let opening = client_async_with_config(request, wire, Some(config));
         let (frames, _) = soon("a handshake", opening).await??;
-        let mut socket = Socket { frames, epoch: String::new(), since: Value::Null };
-        match socket.next().await? {
-            greeting if greeting["type"] == "connected" => Ok(socket),
+        Ok(Socket { frames, epoch: String::new(), since: Value::Null })
+    }
+
+    pub(crate) async fn over(wire: W, path: &str) -> Result<Self> {
+        Self::knock(wire, path, ("", "")).await?.greeted().await
+    }
+
+    async fn greeted(mut self) -> Result<Self> {
+        match self.next().await? {
+            greeting if greeting["type"] == "connected" => Ok(self),
             other => Err(format!("the first frame is {other}").into()),
         }
     }

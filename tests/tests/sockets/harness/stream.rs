@@ -26,10 +26,15 @@ impl Stream {
         Self::over(connect(address).await?, &format!("/events?{query}"), last_id).await
     }
 
-    pub(crate) async fn over(mut wire: TcpStream, path: &str, last_id: &str) -> Result<Self> {
+    pub(crate) async fn over(wire: TcpStream, path: &str, last_id: &str) -> Result<Self> {
         let last = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
+        Self::with(wire, path, last_id, &last).await
+    }
+
+    /// Opens the stream at `path` with more headers, each with its line's end.
+    pub(crate) async fn with(mut wire: TcpStream, path: &str, last_id: &str, headers: &str) -> Result<Self> {
         let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{last}\r\n");
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{headers}\r\n");
         wire.write_all(request.as_bytes()).await?;
         let mut stream = Stream {
             wire: BufReader::new(wire),

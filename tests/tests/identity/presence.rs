@@ -1,0 +1,127 @@
+//! Who is there, as the others are told.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    club::House,
+    harness::{Result, Socket, soon},
+};
+
+fn is_presence(frame: &Value, user: &str, change: &str, size: u64) -> bool {
+    frame["type"] == "presence"
+        && frame["roomId"] == "lobby"
+        && frame["userId"] == user
+        && frame["change"] == change
+        && frame["size"] == size
+}
+
+#[tokio::test]
+async fn others_are_told_once_of_a_user_and_not_of_a_connection() -> Result {
+    let house = House::open().await?;
+    let mut alice = house.member("alice", "lobby").await?;
+    let mut stream = house.stream("carol", "lobby").await?;
+    let frame = alice.next().await?;
+    assert!(is_presence(&frame, "carol", "joined", 2), "a stream is a member: {frame}");
+    let bob = house.member("bob", "lobby").await?;
+    let mut second = house.member("bob", "lobby").await?;
+    let frame = alice.next().await?;
+    assert!(is_presence(&frame, "bob", "joined", 3), "{frame}");
+    let mut told = stream.next().await?.ok_or("the stream ended")?;
+    if told.1["userId"] == "alice" {
+        // She came just before, and was told of just after.
+        told = stream.next().await?.ok_or("the stream ended")?;
+    }
+    let (event, frame) = told;
+    assert!(event == "dialogue:presence" && is_presence(&frame, "bob", "joined", 3), "{event} {frame}");
+    // One of two goes: that is nothing. The other: that is, after the grace.
+    second.ask(json!({ "type": "leave", "id": 1, "roomId": "lobby" })).await?;
+    bob.reset()?;
+    for frame in [alice.next().await?, stream.next().await?.ok_or("the stream ended")?.1] {
+        assert!(is_presence(&frame, "bob", "left", 2), "{frame}");
+    }
+    // Nobody was told of themselves, nor who is in no room that declares it.
+    let reply = second.ask(json!({ "type": "listRooms", "id": 2 })).await?;
+    assert_eq!(reply["type"], "rooms");
+    house.running.stop().await
+}
+
+#[tokio::test]
+async fn a_reload_shows_nothing() -> Result {
+    let house = House::open().await?;
+    let mut alice = house.member("alice", "lobby").await?;
+    let bob = house.member("bob", "lobby").await?;
+    assert!(is_presence(&alice.next().await?, "bob", "joined", 2));
+    bob.reset()?;
+    let bob = house.member("bob", "lobby").await?;
+    // Longer than the grace: nothing comes, and a later change has the right size.
+    let nothing = tokio::time::timeout(Duration::from_millis(600), alice.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    bob.close().await?;
+    assert!(is_presence(&alice.next().await?, "bob", "left", 1));
+    house.running.stop().await
+}
+
+#[tokio::test]
+async fn rooms_that_do_not_declare_it_tell_nothing() -> Result {
+    let house = House::open().await?;
+    let mut alice = house.member("alice", "chat").await?;
+    let _bob = house.member("bob", "chat").await?;
+    let members = alice.ask(json!({ "type": "members", "id": 1, "roomId": "chat" })).await?;
+    let listed = json!([{ "userId": "alice", "connections": 1 }, { "userId": "bob", "connections": 1 }]);
+    assert_eq!((&members["members"], members["size"].as_u64()), (&listed, Some(2)));
+    let nothing = tokio::time::timeout(Duration::from_millis(300), alice.next()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    house.running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_ends_in_the_right_picture() -> Result {
+    const USERS: usize = 300;
+    let house = House::open().await?;
+    let mut watcher = house.member("watcher", "lobby").await?;
+    let mut crowd = Vec::new();
+    for number in 0..USERS {
+        crowd.push(house.member(&format!("user-{number}"), "lobby").await?);
+    }
+    // Half of them go, half of those come back, all at once and before anybody is seen to be gone.
+    let mut stayed = Vec::new();
+    for (number, socket) in crowd.into_iter().enumerate() {
+        if number % 2 == 0 {
+            stayed.push(socket);
+            continue;
+        }
+        socket.reset()?;
+        if number % 4 == 1 {
+            stayed.push(house.member(&format!("user-{number}"), "lobby").await?);
+        }
+    }
+    let there: Vec<_> =
+        (0..USERS).filter(|number| number % 4 != 3).map(|number| format!("user-{number}")).collect();
+    let picture = soon("the right picture", picture(&mut watcher, there.len())).await??;
+    assert_eq!(picture.into_iter().collect::<Vec<_>>(), {
+        let mut there = there;
+        there.sort_unstable();
+        there
+    });
+    drop(stayed);
+    house.running.stop().await
+}
+
+/// Who is there by what a watcher is told, once that has a size.
+async fn picture(watcher: &mut Socket, size: usize) -> Result<Vec<String>> {
+    let mut there = BTreeMap::new();
+    loop {
+        let frame = watcher.next().await?;
+        let user = frame["userId"].as_str().ok_or_else(|| format!("no presence: {frame}"))?.to_owned();
+        match frame["change"].as_str() {
+            Some("joined") => assert!(there.insert(user, ()).is_none(), "twice: {frame}"),
+            _ => assert!(there.remove(&user).is_some(), "who wasn't there: {frame}"),
+        }
+        // The watcher is one too. While some are still on their way out, they count.
+        if frame["size"] == size + 1 && there.len() == size {
+            return Ok(there.into_keys().collect());
+        }
+    }
+}
