@@ -14,6 +14,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message as F
 
 /// Said by a member.
 #[dialogue::event]
+#[derive(Debug)]
 pub struct Message {
     /// What is said.
     pub text: String,
