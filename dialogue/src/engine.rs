@@ -228,6 +228,16 @@ impl Engine {
         }
     }
 
+    /// Puts a connection out of the rooms that its user's newer token no longer opens.
+    pub(crate) async fn review(&self, link: &Arc<Link>) {
+        let user = link.user();
+        for instance in link.rooms() {
+            if let Err(refusal) = is_allowed(&user, &instance.room) {
+                self.put_out(link, &instance, &refusal.message).await;
+            }
+        }
+    }
+
     /// Puts a connection out of a room; yields whether it was in.
     pub(crate) async fn put_out(&self, link: &Arc<Link>, instance: &Arc<Instance>, reason: &str) -> bool {
         let (member, said) = (Arc::clone(link), reason.to_owned());

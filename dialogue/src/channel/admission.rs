@@ -11,6 +11,7 @@ use http::{
     HeaderMap, HeaderValue, StatusCode,
     header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, RETRY_AFTER},
     request::Parts,
+    uri::{Authority, Uri},
 };
 
 use crate::{
@@ -21,8 +22,9 @@ use crate::{
 };
 
 /// Refuses pages of foreign origins.
-pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap) -> Result<(), Refusal> {
-    let host = text(headers, HOST);
+pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+    // HTTP/2 has no `Host` (RFC 9113, section 8.3.1).
+    let host = text(headers, HOST).or_else(|| uri.authority().map(Authority::as_str));
     let allowed =
         |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| engine.origins.allow(origin, host));
     let mut shown = headers.get_all(ORIGIN).iter();
@@ -42,7 +44,7 @@ pub(super) async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Ref
 /// Who sends a request to a route of the application's own: always a user.
 pub(crate) async fn visitor(engine: &Engine, parts: &Parts) -> Result<User, Refusal> {
     if !parts.method.is_safe() {
-        check_origin(engine, &parts.headers)?;
+        check_origin(engine, &parts.headers, &parts.uri)?;
     }
     match caller(engine, parts).await? {
         Caller::User(user) => Ok(user),

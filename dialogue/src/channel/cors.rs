@@ -43,7 +43,7 @@ const PREFLIGHT_VARIES: HeaderValue =
 
 async fn answer(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let allowed = check_origin(&engine, headers);
+    let allowed = check_origin(&engine, headers, request.uri());
     // One that isn't allowed gets an answer that its browser keeps from it.
     let origin = headers.get(ORIGIN).filter(|_| allowed.is_ok()).cloned();
     let preflight = request.method() == Method::OPTIONS

@@ -1,11 +1,14 @@
 //! Rooms over plain HTTP: trigger, list, history, health.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -17,6 +20,7 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::admission::{Refused, caller, check_origin};
 use crate::{
@@ -30,6 +34,9 @@ use crate::{
     wire::{EventSet, frame::Frame},
 };
 
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
 /// The endpoints that belong to no channel.
 pub(crate) fn routes() -> Router<Arc<Engine>> {
     Router::new()
@@ -41,17 +48,14 @@ pub(crate) fn routes() -> Router<Arc<Engine>> {
 
 async fn trigger(
     State(engine): State<Arc<Engine>>,
-    Path((room_id, event)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    check_origin(&engine, headers)?;
+    check_origin(&engine, &parts.headers, &parts.uri)?;
     let caller = caller(&engine, &parts).await?;
-    let _speaking = engine.speak();
-    if engine.drain.is_on() {
-        return Err(draining().into());
-    }
+    let Path((room_id, event)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
@@ -66,7 +70,13 @@ async fn trigger(
         engine.may_join(&Actor { user: user.clone(), client_id: None }, room, &room_id).await?;
     }
     let key = key(headers)?;
-    let body = read(body, engine.limits.frame).await?;
+    let body = timeout(BODY_WITHIN, read(body, engine.limits.frame)).await;
+    let body = body.map_err(|_| invalid("the body didn't come in time"))??;
+    // From here on draining waits for it.
+    let _speaking = engine.speak();
+    if engine.drain.is_on() {
+        return Err(draining().into());
+    }
     let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
     if data.trim().is_empty() {
         return Err(invalid("`data` is missing: the body is the event's payload as JSON").into());
@@ -128,12 +138,13 @@ struct HistoryQuery {
 
 async fn history(
     State(engine): State<Arc<Engine>>,
-    Path(room_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     parts: Parts,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let actor = actor(caller(&engine, &parts).await?);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
+    let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     let (room, _) = engine.room(&room_id)?;
     if let Some(actor) = &actor {
         engine.may_join(actor, room, &room_id).await?;

@@ -41,7 +41,7 @@ async fn open(
     RawQuery(query): RawQuery,
     parts: Parts,
 ) -> Result<Response, Refused> {
-    check_origin(&engine, &parts.headers)?;
+    check_origin(&engine, &parts.headers, &parts.uri)?;
     let user = user(&engine, &parts, None).await?.ok_or_else(unauthenticated)?;
     let counted = engine.admit()?;
     let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;

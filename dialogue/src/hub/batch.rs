@@ -119,7 +119,7 @@ impl Batch {
             let mut spans = Vec::with_capacity(self.events.len());
             for record in &self.events {
                 let start = bytes.len();
-                encoding.put_event(&mut bytes, self.room.event_name(record.event), record);
+                encoding.put_event(&mut bytes, self.room.event_name(record.event), &record.json);
                 spans.push(start..bytes.len());
             }
             Encoded { bytes: bytes.into(), spans }

@@ -21,7 +21,9 @@ use super::{
     inbox::{Command, Inbox, Publish},
     state::{ConnectionId, State, now},
 };
-use crate::{Asked, Channel, Code, Refusal, RoomOptions, room::EventKind, wire::EventSet};
+use crate::{
+    Asked, Channel, Code, Refusal, RoomOptions, identity::is_anonymous, room::EventKind, wire::EventSet,
+};
 
 /// What `rooms!` says of a room, without its type.
 #[derive(Debug)]
@@ -78,6 +80,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STRETCH: usize = 256;
 /// Bytes of payloads in one batch.
 const BATCH_BYTES: usize = 128 << 10;
+
+impl Info {
+    /// Whether somebody made it on purpose who can be told from others.
+    pub(super) fn is_kept(&self) -> bool {
+        self.created && !self.created_by.as_deref().is_some_and(is_anonymous)
+    }
+}
 
 impl RoomDecl {
     pub(crate) fn event(&self, name: &str) -> Option<u8> {

@@ -104,24 +104,32 @@ impl Registry {
         mut visible: impl FnMut(&Instance) -> bool,
         limit: usize,
     ) -> frame::Rooms {
-        let instances = self.instances.read();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let listed = instances
-            .range::<str, _>((from, Bound::Unbounded))
-            .map(|(_, instance)| instance)
-            .filter(|one| visible(one));
-        let (mut rooms, mut size, mut more) = (Vec::new(), 0, false);
-        for instance in listed {
-            let room = instance.describe();
-            size += serde_json::to_string(&room).map_or(0, |json| json.len() + 1);
-            // One room always fits, so that who asks on comes to the end.
-            if rooms.len() == limit || (size > PAGE && !rooms.is_empty()) {
-                more = true;
-                break;
+        let (mut rooms, mut size) = (Vec::new(), 0);
+        let mut last: Option<Arc<str>> = after.map(Arc::from);
+        loop {
+            // The application is asked what is visible, which may ask for rooms itself: not under the lock.
+            let stretch = self.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return frame::Rooms { rooms, more: false } };
+            last = Some(Arc::clone(&end.id));
+            for instance in stretch.iter().filter(|one| visible(one)) {
+                let room = instance.describe();
+                size += serde_json::to_string(&room).map_or(0, |json| json.len() + 1);
+                // One room always fits, so that who asks on comes to the end.
+                if rooms.len() == limit || (size > PAGE && !rooms.is_empty()) {
+                    return frame::Rooms { rooms, more: true };
+                }
+                rooms.push(room);
             }
-            rooms.push(room);
         }
-        frame::Rooms { rooms, more }
+    }
+
+    /// Some instances after `after`, in the order of their ids.
+    fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
+        const STRETCH: usize = 256;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let instances = self.instances.read();
+        let stretch = instances.range::<str, _>((from, Bound::Unbounded)).take(STRETCH);
+        stretch.map(|(_, instance)| Arc::clone(instance)).collect()
     }
 
     /// Does `f` in the turn of the instance called `room_id`, which is made if need be.
@@ -202,10 +210,12 @@ impl Registry {
     }
 
     /// Retires those that were left empty longest, a few at once, since each time all are looked at. Their logs are lost.
+    ///
+    /// What was created on purpose stays, unless it was by an anonymous user: one of those is as many as it likes to be.
     fn make_space(&self, instances: &mut BTreeMap<Arc<str>, Arc<Instance>>) {
         let mut empty: Vec<_> = instances
             .values()
-            .filter(|one| one.room.keyed && !one.info.created && one.size() == 0)
+            .filter(|one| one.room.keyed && !one.info.is_kept() && one.size() == 0)
             .map(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)))
             .collect();
         empty.sort_unstable();

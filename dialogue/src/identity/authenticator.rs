@@ -64,12 +64,13 @@ impl<'a> Credentials<'a> {
         self.token
     }
 
-    /// The headers of the request or the handshake.
+    /// The headers of the request or the handshake; none where the token came in an `auth` frame.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// The address at the other end of the socket, where the server was told of it.
+    /// The address at the other end of the socket, where the server was told of it; not where the token came in an `auth`
+    /// frame.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

@@ -25,6 +25,11 @@ use anonymous::Anonymous;
 pub(crate) use authenticator::{AnyAuthenticator, Known};
 pub(crate) use server_key::ServerKeys;
 
+/// Whether a user id is one of those that are made for who shows no token.
+pub(crate) fn is_anonymous(id: &str) -> bool {
+    id.starts_with(anonymous::PREFIX)
+}
+
 /// Whoever sent a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {

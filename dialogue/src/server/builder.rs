@@ -59,6 +59,9 @@ pub struct ServerBuilder<A: Application, I = ()> {
     application: PhantomData<fn() -> (A, I)>,
 }
 
+/// What the longest of times is taken for: a year, which a clock can be wound on by.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Where the channels are served.
 #[derive(Debug, Clone)]
 pub(super) struct Paths {
@@ -160,7 +163,7 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
 
     /// How long a socket may show no token where one is required: 10 s by default. Then it is closed with 4401.
     pub fn token_within(mut self, time: Duration) -> Self {
-        self.limits.token_within = time;
+        self.limits.token_within = time.min(LONGEST);
         self
     }
 
@@ -253,20 +256,20 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     /// After how much silence a socket is pinged, and how long it may then take: 25 s and 20 s by default. A socket
     /// that stays silent is closed with 4408.
     pub fn keep_alive(mut self, every: Duration, within: Duration) -> Self {
-        (self.limits.ping_every, self.limits.pong_within) = (every, within);
+        (self.limits.ping_every, self.limits.pong_within) = (every.min(LONGEST), within.min(LONGEST));
         self
     }
 
     /// How long an event stream's client may take nothing of it: 60 s by default, and 30 s at least. Then, at most as long
     /// again later, it is no longer in its rooms.
     pub fn stalled_within(mut self, time: Duration) -> Self {
-        self.limits.stall = time;
+        self.limits.stall = time.min(LONGEST);
         self
     }
 
     /// How long draining may take, whatever clients do: 15 s by default.
     pub fn drain_within(mut self, time: Duration) -> Self {
-        self.limits.drain = time;
+        self.limits.drain = time.min(LONGEST);
         self
     }
 

@@ -83,8 +83,8 @@ impl Server {
         let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
             stop.await;
             engine.drain.start();
-            // Long enough for `/health` to be asked and newcomers to be told, which a closed door does not.
-            tokio::time::sleep(OPEN).await;
+            // Until the end `/health` is answered and newcomers are told, which a closed door does not.
+            tokio::join!(tokio::time::sleep(OPEN), engine.drain.finished());
         });
         let draining = self.engine.drain.started();
         let served = async { serve.await.map_err(Error::serve) };

@@ -269,6 +269,7 @@ impl Session {
             Some(link) if link.user_id == user.id => {
                 self.expires = user.expires();
                 link.renew(user);
+                self.engine.review(link).await;
             }
             Some(_) => return Err(Refusal::new(Code::PermissionDenied, "the token is another user's")),
             None => {

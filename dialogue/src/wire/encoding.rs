@@ -1,7 +1,5 @@
 //! How a frame stands in the bytes of a channel.
 
-use crate::log::Record;
-
 /// What a reader's bytes look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -27,15 +25,15 @@ impl Encoding {
     }
 
     /// Appends an event, without the `id:` line that an event stream has before it.
-    pub(crate) fn put_event(self, out: &mut Vec<u8>, name: &str, record: &Record) {
+    pub(crate) fn put_event(self, out: &mut Vec<u8>, name: &str, json: &[u8]) {
         match self {
             Encoding::WebSocket => {
-                put_text_header(out, record.json.len());
-                out.extend_from_slice(&record.json);
+                put_text_header(out, json.len());
+                out.extend_from_slice(json);
             }
             Encoding::Sse => {
                 put_field(out, "event: ", name.as_bytes());
-                put_data(out, &record.json);
+                put_data(out, json);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The wire contract, version 1: what both ends speak.
+//! The wire contract, version 1: what both ends speak. `PROTOCOL.md`, beside the crate's manifest, is the whole of it; here
+//! are the parts of it that stand in the API.
 
 mod code;
 mod details;

@@ -36,7 +36,7 @@ pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
 
 async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
-    check_origin(&engine, &parts.headers)?;
+    check_origin(&engine, &parts.headers, &parts.uri)?;
     let (accept, upgrade) = match greet(&mut parts) {
         Ok(greeted) => greeted,
         Err(refusal) => return Ok(refuse(refusal)),

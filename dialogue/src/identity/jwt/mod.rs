@@ -271,7 +271,7 @@ impl<C: Clone + fmt::Debug + Send + Sync + 'static> Authenticator for Jwt<C> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.at(token, now).await.map_err(|refused| {
             match refused {
-                Refused::Reserved => tracing::error!("a token of ours was refused: {refused}"),
+                Refused::Reserved => tracing::debug!("a token of ours was refused: {refused}"),
                 _ => tracing::debug!("a token was refused: {refused}"),
             }
             refused.into()

@@ -64,7 +64,7 @@ impl Payload {
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&self.bytes)).map_err(
             |error| {
                 // Where, but not what: serde's own text may quote the claim.
-                tracing::warn!(
+                tracing::debug!(
                     "the claim `{}` of a token is not what the application asks for",
                     error.path()
                 );
