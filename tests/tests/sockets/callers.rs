@@ -161,6 +161,8 @@ async fn a_newer_token_may_tell_of_less() -> Result {
     assert_eq!(renewed["type"], "ok", "{renewed}");
     let trigger = json!({ "id": 1, "type": "trigger", "roomId": "field:7", "event": "message", "data": { "text": "hello" } });
     let refused = eve.ask(trigger).await?;
+    assert_eq!(refused["code"], "NOT_IN_ROOM", "the newer token put her out: {refused}");
+    let refused = eve.ask(json!({ "id": 2, "type": "join", "roomId": "field:7" })).await?;
     assert!(is_refused(&refused, "JOIN_DENIED"), "{refused}");
     running.stop().await
 }
