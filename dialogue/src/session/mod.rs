@@ -316,7 +316,8 @@ impl Session {
             to: None,
             recipients: None,
         };
-        let accepted = self.engine.trigger(&link.actor(), gate, data, post).await?;
+        // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
+        let accepted = Box::pin(self.engine.trigger(&link.actor(), gate, data, post)).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }

@@ -99,7 +99,7 @@ impl Connection {
     }
 
     pub(super) async fn run(mut self: Box<Self>) {
-        let end = match self.welcome().await {
+        let end = match Box::pin(self.welcome()).await {
             Ok(()) => self.converse().await,
             Err(end) => end,
         };
