@@ -52,6 +52,7 @@
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
+//! | `testing` | for tests: what tries a store of one's own |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
@@ -88,6 +89,8 @@ mod server;
 mod session;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 
 #[doc(hidden)]
