@@ -59,7 +59,7 @@
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
-mod audit;
+pub mod audit;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
