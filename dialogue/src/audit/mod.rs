@@ -31,6 +31,7 @@
 //! goes on. The epoch is told, and not proven.
 
 mod anchor;
+mod export;
 mod line;
 mod tampered;
 #[cfg(test)]
@@ -39,5 +40,7 @@ mod verify;
 
 pub(crate) use anchor::link;
 pub use anchor::{Anchor, NoAnchor};
+pub(crate) use export::Export;
+pub use export::ExportError;
 pub use tampered::Tampered;
 pub use verify::{Summary, Verify, verify};

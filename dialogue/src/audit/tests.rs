@@ -174,3 +174,21 @@ fn a_line_is_laid_out_as_the_docs_say() {
     let zeros = "0".repeat(64);
     assert!(header.starts_with(&format!(r#"{{"audit":1,"roomId":"ledger","epoch":"k2f9","after":{{"seq":0,"digest":"{zeros}"}},"through":{{"seq":1,"#)));
 }
+
+/// Digests are kept, and frames are made anew when they are checked: how an event is written must never change.
+#[test]
+fn an_event_is_written_as_ever() {
+    let head = EventHead {
+        room_id: "ledger",
+        event: "entry",
+        from: "alice",
+        timestamp: 1_700_000_000_000,
+        event_id: "AAAAAAAAAAA",
+        seq: Some(1),
+        server: true,
+        meta: Some(r#"{"a":1}"#),
+    };
+    let digest = link(None, &head.encode(r#"{"text":"ü"}"#));
+    let kept = "1:55c91c195c7530dd38457c7796b55f65c0547119fdf1e54d173a6148be1cdb48";
+    assert_eq!(Anchor { seq: 1, digest }.to_string(), kept);
+}
