@@ -353,6 +353,11 @@ impl Registry {
         }
     }
 
+    /// Whether events can be accepted, as far as is known.
+    pub(crate) fn is_up(&self) -> bool {
+        self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
+    }
+
     /// What new logs are called.
     pub(super) fn epoch(&self) -> Arc<str> {
         Arc::clone(&self.epoch.read())
