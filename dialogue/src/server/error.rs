@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::KeyError;
+use crate::store::StoreError;
 
 /// Why a server can't be built or served.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ enum Kind {
     Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
+    Store(StoreError),
     #[cfg(feature = "jwt")]
     Keys(KeyError),
 }
@@ -35,6 +37,13 @@ impl Error {
 }
 
 /// So that a program's `main` has one kind of error.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Error { kind: Kind::Store(error) }
+    }
+}
+
+/// So that a program's `main` has one kind of error.
 #[cfg(feature = "jwt")]
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
@@ -48,6 +57,7 @@ impl fmt::Display for Error {
             Kind::Configuration(message) => f.write_str(message),
             Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
+            Kind::Store(error) => write!(f, "{error}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
         }
@@ -59,6 +69,7 @@ impl std::error::Error for Error {
         match &self.kind {
             Kind::Configuration(_) => None,
             Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
+            Kind::Store(error) => error.source(),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
         }
