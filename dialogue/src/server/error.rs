@@ -31,15 +31,12 @@ impl Error {
         Error { kind: Kind::Bind(address, source) }
     }
 
+    pub(super) fn store(source: StoreError) -> Self {
+        Error { kind: Kind::Store(source) }
+    }
+
     pub(super) fn serve(source: io::Error) -> Self {
         Error { kind: Kind::Serve(source) }
-    }
-}
-
-/// So that a program's `main` has one kind of error.
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Error { kind: Kind::Store(error) }
     }
 }
 
@@ -51,13 +48,20 @@ impl From<KeyError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Error::store(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Configuration(message) => f.write_str(message),
             Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
-            Kind::Store(error) => write!(f, "{error}"),
+            Kind::Store(source) => write!(f, "the store can't be used: {source}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
         }
@@ -69,7 +73,7 @@ impl std::error::Error for Error {
         match &self.kind {
             Kind::Configuration(_) => None,
             Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
-            Kind::Store(error) => error.source(),
+            Kind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
         }
