@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | none | | rooms whose past may go with the process |
 //! | [`Memory`] | | tests; several servers of one process; how a store is written |
+//! | `Disk` | `disk` | one server: a directory, and nothing to install |
 //!
 //! Or one of your own: implement [`Store`] for your database, and have `dialogue::testing::store_suite!` (feature
 //! `testing`) try it.
@@ -16,6 +17,8 @@
 
 mod any;
 mod codec;
+#[cfg(feature = "disk")]
+mod disk;
 mod error;
 mod event;
 mod memory;
@@ -25,6 +28,8 @@ use bytes::Bytes;
 
 pub(crate) use any::AnyStore;
 pub use codec::NotStored;
+#[cfg(feature = "disk")]
+pub use disk::{Disk, Durability};
 pub use error::StoreError;
 pub use event::StoredEvent;
 pub use memory::Memory;
