@@ -12,11 +12,7 @@ use redis::{Pipeline, Value};
 use tokio::{sync::Notify, task::AbortHandle, time::sleep};
 
 use super::{
-    Command, Failure, RedisError, RedisErrorKind,
-    dial::Dialer,
-    link::Link,
-    place::Place,
-    slots::SlotMap,
+    Command, Failure, RedisError, RedisErrorKind, dial::Dialer, link::Link, place::Place, slots::SlotMap,
     url::Address,
 };
 
@@ -86,8 +82,7 @@ impl Cluster {
     /// Sends each command to where its slot is, all at once; yields the answers in their order.
     pub(super) async fn run(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
         let mut answers: Vec<_> = commands.iter().map(|_| None).collect();
-        let mut errands: Vec<_> =
-            (0..commands.len()).map(|index| Errand { index, detour: None }).collect();
+        let mut errands: Vec<_> = (0..commands.len()).map(|index| Errand { index, detour: None }).collect();
         for _ in 0..=REDIRECTS {
             errands = self.round(commands, errands, writes, &mut answers).await;
             if errands.is_empty() {
@@ -121,11 +116,16 @@ impl Cluster {
                 Some(address) => parcels.entry(address).or_default().push(errand),
                 None => {
                     self.shared.stale.notify_one();
-                    put(answers, errand.index, Err(Failure::Unreachable("the Cluster does not serve the slot".into())));
+                    put(
+                        answers,
+                        errand.index,
+                        Err(Failure::Unreachable("the Cluster does not serve the slot".into())),
+                    );
                 }
             }
         }
-        let sent = parcels.into_iter().map(|(address, errands)| self.deliver(commands, address, errands, writes));
+        let sent =
+            parcels.into_iter().map(|(address, errands)| self.deliver(commands, address, errands, writes));
         let mut again = Vec::new();
         for (address, errand, answer) in join_all(sent).await.into_iter().flatten() {
             match self.shared.detour(&address, &answer) {
@@ -288,7 +288,8 @@ async fn ask_seed(dialer: &Dialer, seed: &Address) -> Result<SlotMap, RedisError
         () = &mut dialled.driver => None,
     };
     answer.and_then(|answer| SlotMap::read(&answer, seed)).ok_or_else(|| {
-        let message = format!("Redis at {seed} does not tell the Cluster's slots: its ACL must allow CLUSTER SLOTS");
+        let message =
+            format!("Redis at {seed} does not tell the Cluster's slots: its ACL must allow CLUSTER SLOTS");
         RedisError::new(RedisErrorKind::Unfit, message)
     })
 }

@@ -13,12 +13,7 @@ use tokio::{
 
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
-use super::{
-    RedisError, RedisErrorKind,
-    error::advice,
-    reply::{integer, text},
-    url::Address,
-};
+use super::{RedisError, RedisErrorKind, error::advice, reply::text, url::Address};
 
 /// How connections to the servers of one deployment are made.
 pub(super) struct Dialer {
@@ -142,7 +137,10 @@ impl Dialer {
             let _ = match self.encrypts() {
                 true => write!(message, "; does it want a client's certificate, given by `client_pem`?"),
                 false => {
-                    write!(message, "; if this is its TLS port, write rediss://, and if it is none of Redis, another")
+                    write!(
+                        message,
+                        "; if this is its TLS port, write rediss://, and if it is none of Redis, another"
+                    )
                 }
             };
             return RedisError::caused(RedisErrorKind::Unreachable, message, error);

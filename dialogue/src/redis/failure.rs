@@ -43,9 +43,8 @@ impl Failure {
 
     /// Whether the server is in no state to take writes, whatever they are.
     pub(super) fn is_condition(&self) -> bool {
-        const CONDITIONS: [&str; 9] = [
-            "OOM", "READONLY", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOPERM", "BUSY",
-        ];
+        const CONDITIONS: [&str; 7] =
+            ["OOM", "MISCONF", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "BUSY"];
         self.code().is_some_and(|code| CONDITIONS.contains(&code))
     }
 

@@ -2,9 +2,10 @@
 
 use super::RedisError;
 
-/// The names of one application's keys: `PREFIX:{TAG}:WHAT`.
+/// The names of one application's keys: `PREFIX:{KIND/OF}:WHAT`, as in `acme:{room/chat}:log`.
 ///
-/// What stands in braces decides the slot in a Cluster, so that everything of a room is in one place.
+/// What stands in braces decides the slot in a Cluster, so that everything of a room is in one place. It never begins
+/// with a brace, which would leave it empty.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: Box<str>,
@@ -25,9 +26,14 @@ impl Keys {
         Ok(Keys { prefix: prefix.into() })
     }
 
-    /// The key of `what` there is of the room or bucket `tag`.
-    pub(crate) fn of(&self, tag: &str, what: &str) -> String {
-        format!("{}:{{{tag}}}:{what}", self.prefix)
+    /// The key of `what` there is of the room `id`.
+    pub(crate) fn room(&self, id: &str, what: &str) -> String {
+        format!("{}:{{room/{id}}}:{what}", self.prefix)
+    }
+
+    /// The key of `what` there is of all records of the group `group`.
+    pub(crate) fn records(&self, group: &str, what: &str) -> String {
+        format!("{}:{{records/{group}}}:{what}", self.prefix)
     }
 
     pub(super) fn prefix(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use redis::{Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, watch},
@@ -31,6 +32,8 @@ struct Shared {
     dialer: Arc<Dialer>,
     state: watch::Sender<State>,
     condition: Condition,
+    /// A key of the server, while that refuses writes: whether it takes them again is tried there.
+    probe: Mutex<Option<String>>,
 }
 
 #[derive(Clone)]
@@ -68,7 +71,7 @@ impl Link {
     fn keep(place: Place, dialer: Arc<Dialer>, first: Option<Dialled>) -> Self {
         let condition = Condition::new(format!("Redis at {place}"));
         let (state, _) = watch::channel(State::Opening);
-        let shared = Arc::new(Shared { place, dialer, state, condition });
+        let shared = Arc::new(Shared { place, dialer, state, condition, probe: Mutex::default() });
         let task = tokio::spawn(Arc::clone(&shared).reconnect(first)).abort_handle();
         Link { shared, task }
     }
@@ -80,7 +83,9 @@ impl Link {
         let mut open = self.shared.connection().await?;
         match open.commands.send_packed_commands(commands, 0, commands.len()).await {
             Ok(answers) if answers.len() == commands.len() => Ok(answers),
-            Ok(_) => Err(self.lost(&open, "it answered with fewer replies than there were commands".to_owned())),
+            Ok(_) => {
+                Err(self.lost(&open, "it answered with fewer replies than there were commands".to_owned()))
+            }
             Err(error) if error.is_timeout() => {
                 let within = self.shared.dialer.answer_within;
                 Err(self.lost(&open, format!("it did not answer within {within:?}")))
@@ -95,6 +100,12 @@ impl Link {
             // It may know already.
             let _ = open.broken.try_send(why.to_owned());
         }
+    }
+
+    /// Takes note that the server refused a write to `key`; it is tried until the server takes it.
+    pub(super) fn refused(&self, failure: &Failure, key: &str) {
+        *self.shared.probe.lock() = Some(format!("{key}:probe"));
+        self.shared.condition.refuses(failure.code().unwrap_or_default(), &failure.to_string());
     }
 
     pub(super) fn condition(&self) -> &Condition {
@@ -122,14 +133,14 @@ impl Drop for Link {
 impl Shared {
     async fn connection(&self) -> Result<Open, Failure> {
         let mut states = self.state.subscribe();
-        let known = timeout(
-            self.dialer.connect_within,
-            states.wait_for(|state| !matches!(state, State::Opening)),
-        );
+        let known =
+            timeout(self.dialer.connect_within, states.wait_for(|state| !matches!(state, State::Opening)));
         match known.await.as_ref().map(|state| state.as_deref()) {
             Ok(Ok(State::Open(open))) => Ok(open.clone()),
             Ok(Ok(State::Closed(why))) => Err(Failure::Unreachable(Arc::clone(why))),
-            _ => Err(Failure::Unreachable(format!("Redis at {}: there is no connection yet", self.place).into())),
+            _ => Err(Failure::Unreachable(
+                format!("Redis at {}: there is no connection yet", self.place).into(),
+            )),
         }
     }
 
@@ -176,12 +187,21 @@ impl Shared {
 
     /// Returns when the server has fallen silent.
     async fn listen(&self, mut commands: MultiplexedConnection) {
-        let ping = redis::cmd("PING");
         loop {
             sleep(HEARTBEAT).await;
-            // Any answer is one; a broken connection ends its driver.
-            if commands.send_packed_command(&ping).await.is_err_and(|error| error.is_timeout()) {
-                return;
+            let probe = self.probe.lock().clone();
+            let mut beat = redis::cmd(if probe.is_some() { "SET" } else { "PING" });
+            if let Some(key) = &probe {
+                beat.arg(key).arg("").arg("PX").arg(1);
+            }
+            match commands.send_packed_command(&beat).await {
+                // A broken connection ends its driver.
+                Err(error) if error.is_timeout() => return,
+                Ok(Value::Okay) if probe.is_some() => {
+                    *self.probe.lock() = None;
+                    self.condition.accepts();
+                }
+                _ => {}
             }
         }
     }

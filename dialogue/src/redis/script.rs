@@ -1,6 +1,6 @@
 //! Scripts: what has to happen all at once or not at all.
 
-use redis::{Cmd, ServerError, Value, cmd};
+use redis::{Arg, Cmd, cmd};
 use sha1::{Digest, Sha1};
 
 /// A Lua script that servers know by its hash, once they have seen it.
@@ -26,7 +26,7 @@ impl Script {
     /// The same call with the text in it, for a server that has lost it.
     pub(super) fn in_full(&self, call: &Cmd) -> Option<Cmd> {
         let mut arguments = call.args_iter().map(|argument| match argument {
-            redis::Arg::Simple(bytes) => bytes,
+            Arg::Simple(bytes) => bytes,
             _ => &[],
         });
         if arguments.next() != Some(b"EVALSHA") || arguments.next() != Some(self.sha.as_bytes()) {
@@ -39,9 +39,4 @@ impl Script {
         });
         Some(full)
     }
-}
-
-/// Whether the server does not know the script.
-pub(super) fn is_unknown(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if ServerError::code(error) == "NOSCRIPT")
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use redis::Value;
 
 use super::{
@@ -22,14 +22,11 @@ pub(super) struct Sentinels {
 
 /// How long each of them may take: those that answer say enough.
 pub(super) const WITHIN: Duration = Duration::from_secs(1);
-/// Asked at one time, of however many.
-const AT_ONCE: usize = 16;
 
 impl Sentinels {
     /// The address that most of them name: one that was cut off may still name an old one.
     pub(super) async fn primary(&self) -> Result<Address, RedisError> {
-        let answers: Vec<_> =
-            stream::iter(&self.addresses).map(|address| self.ask(address)).buffer_unordered(AT_ONCE).collect().await;
+        let answers = join_all(self.addresses.iter().map(|address| self.ask(address))).await;
         let (mut votes, mut failure) = (HashMap::<Address, usize>::new(), None);
         for answer in answers {
             match answer {
@@ -58,7 +55,10 @@ impl Sentinels {
                 self.name
             ))),
             Ok(answer) => read(&answer).ok_or_else(|| {
-                RedisError::new(RedisErrorKind::Unfit, format!("the Sentinel at {address} answered {answer:?}"))
+                RedisError::new(
+                    RedisErrorKind::Unfit,
+                    format!("the Sentinel at {address} answered {answer:?}"),
+                )
             }),
             Err(error) => Err(RedisError::caused(
                 RedisErrorKind::Unreachable,

@@ -57,7 +57,11 @@ mod tests {
     use super::*;
 
     fn node(host: &str, port: i64) -> Value {
-        Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::BulkString(b"id".to_vec())])
+        Value::Array(vec![
+            Value::BulkString(host.into()),
+            Value::Int(port),
+            Value::BulkString(b"id".to_vec()),
+        ])
     }
 
     fn range(first: i64, last: i64, primary: Value) -> Value {
