@@ -9,7 +9,11 @@ use std::{
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::RwLock;
 use redis::{Pipeline, Value};
-use tokio::{sync::Notify, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::Notify,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
 
 use super::{
     Command, Failure, RedisError, RedisErrorKind, dial::Dialer, link::Link, place::Place, slots::SlotMap,
@@ -36,9 +40,9 @@ struct Nodes {
     links: HashMap<Address, Arc<Link>>,
 }
 
-/// How often a command may be sent on before it fails.
+/// How often commands may be sent on before they fail.
 const REDIRECTS: usize = 5;
-/// Before a command is sent again to a slot that is on the move.
+/// Before a command is sent again to a slot that is on the move, whose keys are here and there.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How old what is known of slots may get.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -83,13 +87,17 @@ impl Cluster {
     pub(super) async fn run(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
         let mut answers: Vec<_> = commands.iter().map(|_| None).collect();
         let mut errands: Vec<_> = (0..commands.len()).map(|index| Errand { index, detour: None }).collect();
-        for _ in 0..=REDIRECTS {
+        let end = Instant::now() + self.shared.dialer.answer_within;
+        let mut redirects = 0;
+        loop {
             errands = self.round(commands, errands, writes, &mut answers).await;
-            if errands.is_empty() {
+            if errands.is_empty() || redirects == REDIRECTS || Instant::now() >= end {
                 break;
             }
             if errands.iter().any(|errand| errand.detour.is_none()) {
                 sleep(PAUSE).await;
+            } else {
+                redirects += 1;
             }
         }
         let wandering = || Failure::Unreachable("the slot is on the move in the Cluster".into());

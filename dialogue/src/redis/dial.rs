@@ -67,11 +67,12 @@ impl Dialer {
             self.greet(address, stream).await
         });
         dialled.await.unwrap_or_else(|_| {
-            let message = format!(
-                "Redis at {address} did not answer within {:?}: {}",
-                self.connect_within,
-                advice(&io::ErrorKind::TimedOut.into())
-            );
+            let advice = match self.encrypts() {
+                true => "is this its TLS port?",
+                false => advice(&io::ErrorKind::TimedOut.into()),
+            };
+            let message =
+                format!("Redis at {address} did not answer within {:?}; {advice}", self.connect_within);
             Err(RedisError::new(RedisErrorKind::Unreachable, message))
         })
     }
@@ -151,12 +152,13 @@ impl Dialer {
             Some(user) => format!("user `{user}`"),
             None => "the default user".to_owned(),
         };
-        let message = if error.kind() == ErrorKind::AuthenticationFailed || said.contains("WRONGPASS") {
+        let message = if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS")
+        {
             format!(
                 "Redis at {address} does not accept {who} with the password given: {said}; \
                  both stand in the URL, redis://USER:PASSWORD@HOST"
             )
-        } else if said.contains("NOAUTH") || error.code() == Some("NOAUTH") {
+        } else if error.code() == Some("NOAUTH") {
             format!("Redis at {address} wants a password: write it into the URL, redis://USER:PASSWORD@HOST")
         } else {
             format!("Redis at {address} refuses {who} or database {}: {said}", self.database)

@@ -29,11 +29,6 @@ impl Failure {
         Failure::Refused { text: format!("{code} {detail}").trim_end().to_owned(), code }
     }
 
-    /// Whether it may have been executed all the same.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self, Failure::Lost(_))
-    }
-
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Failure::Refused { code, .. } => Some(code),

@@ -1,5 +1,5 @@
 -- Appends events to a room's log if they follow its newest one, and remembers their keys.
--- KEYS: 1 log, 2 keys, 3 their order
+-- KEYS: 1 log, and if any event has a key, 2 keys, 3 their order
 -- ARGV: 1 the epoch's number, 2 number of the first event, 3 how many events, 4 the epoch's text or '', 5 keys to keep,
 --       6.. events, then for each of them with a key: its field, its value, its number
 -- Yields 1, or 0 if the events don't follow.

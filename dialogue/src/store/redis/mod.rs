@@ -62,24 +62,24 @@ impl Store for Redis {
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
         let log = self.keys().room(room_id, "log");
-        let ends = [("XRANGE", "-", "+"), ("XREVRANGE", "+", "-")].map(|(name, from, to)| {
+        let read = |name: &str, from: &str, to: &str| {
             let mut read = cmd(name);
             read.arg(&log).arg(from).arg(to).arg("COUNT").arg(1);
             Command::new(log.clone(), read)
-        });
-        let mut ends = Vec::from_iter(self.run(&ends).await)
-            .into_iter()
-            .map(|end| end.map(|end| list(&end).map(|entries| entries.first().map(Entry::read))));
-        let (Some(first), Some(last)) = (ends.next(), ends.next()) else {
-            return Err(failed("read the head", None));
         };
-        let failed = |failure| failed("read the head of the log", Some(failure));
-        match (first.map_err(failed)?, last.map_err(failed)?) {
-            (Some(Some(Some(first))), Some(Some(Some(last)))) => {
-                let event = StoredEvent::decode(last.data).map_err(garbled)?;
-                Ok(Some(Head::new(last.epoch, first.seq, event)))
+        let ends = [read("XRANGE", "-", "+"), read("XREVRANGE", "+", "-")];
+        let mut entries = Vec::new();
+        for end in self.run(&ends).await {
+            let end = end.map_err(|failure| failed("read the head of the log", failure))?;
+            let Some(end) = list(&end) else { return Err(strange("the head of the log", &end)) };
+            entries.extend(end.iter().map(Entry::read));
+        }
+        match entries.as_slice() {
+            [] => Ok(None),
+            [Some(first), Some(last)] => {
+                let event = StoredEvent::decode(last.data.clone()).map_err(garbled)?;
+                Ok(Some(Head::new(Arc::clone(&last.epoch), first.seq, event)))
             }
-            (Some(None), Some(None)) => Ok(None),
             _ => Err(StoreError::new("what is in the log's place in Redis is no log of this version")),
         }
     }
@@ -151,10 +151,16 @@ impl Store for Redis {
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
-        let log = self.keys().room(room_id, "log");
-        let mut remove = cmd("UNLINK");
-        remove.arg(&log).arg(self.keys().room(room_id, "keys")).arg(self.keys().room(room_id, "order"));
-        self.plain(log, remove, "remove the log").await.map(drop)
+        let removals = ["log", "keys", "order"].map(|what| {
+            let key = self.keys().room(room_id, what);
+            let mut remove = cmd("UNLINK");
+            remove.arg(&key);
+            Command::new(key, remove)
+        });
+        match self.run(&removals).await.into_iter().find_map(Result::err) {
+            Some(failure) => Err(failed("remove the log", failure)),
+            None => Ok(()),
+        }
     }
 
     async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
@@ -164,7 +170,7 @@ impl Store for Redis {
             groups.into_iter().map(|(group, records)| self.put_group(group, &records)).collect();
         let answers = self.write(&SCRIPTS.put, &commands).await;
         match answers.into_iter().find_map(Result::err) {
-            Some(failure) => Err(failed("write records", Some(failure))),
+            Some(failure) => Err(failed("write records", failure)),
             None => Ok(()),
         }
     }
@@ -226,17 +232,20 @@ impl Redis {
     fn append_one(&self, append: &Append) -> Command {
         let Append { room_id, epoch, events } = append;
         let log = self.keys().room(room_id, "log");
-        let mut call = call(
-            &SCRIPTS.append,
-            &[&log, &self.keys().room(room_id, "keys"), &self.keys().room(room_id, "order")],
-        );
+        let keys: Vec<_> = events.iter().filter_map(StoredKey::of).collect();
+        let (names, order) = (self.keys().room(room_id, "keys"), self.keys().room(room_id, "order"));
+        // While a slot moves, a Cluster refuses what names keys of which some are not there.
+        let mut call = match keys.is_empty() {
+            true => call(&SCRIPTS.append, &[&log]),
+            false => call(&SCRIPTS.append, &[&log, &names, &order]),
+        };
         let (Epoch(number), beside) = Epoch::of(epoch);
         let first = events.first().map_or(0, |first| first.seq);
         call.arg(number).arg(first).arg(events.len()).arg(beside).arg(KEYS);
         for event in events {
             call.arg(&*event.encode());
         }
-        for key in events.iter().filter_map(StoredKey::of) {
+        for key in keys {
             let (field, value) = entry::key(&key);
             call.arg(field).arg(value).arg(key.seq);
         }
@@ -267,12 +276,12 @@ impl Redis {
         what: &str,
     ) -> Result<Value, StoreError> {
         let answers = self.call(script, &[Command::new(key, call)]).await;
-        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, Some(failure)))
+        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
     }
 
     async fn plain(&self, key: String, command: redis::Cmd, what: &str) -> Result<Value, StoreError> {
         let answers = self.run(&[Command::new(key, command)]).await;
-        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, Some(failure)))
+        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
     }
 }
 
@@ -281,12 +290,8 @@ fn group(key: &str) -> &str {
     key.split('/').next().unwrap_or_default()
 }
 
-fn failed(what: &str, failure: Option<Failure>) -> StoreError {
-    let error = StoreError::new(format!("can't {what} in Redis"));
-    match failure {
-        Some(failure) => error.source(failure),
-        None => error,
-    }
+fn failed(what: &str, failure: Failure) -> StoreError {
+    StoreError::new(format!("can't {what} in Redis")).source(failure)
 }
 
 fn strange(what: &str, answer: &Value) -> StoreError {
