@@ -98,8 +98,8 @@ mod tests {
         let fields = |fields: &[&str]| Value::Array(fields.iter().map(|field| bulk(*field)).collect());
         let entry = |parts| Entry::read(&Value::Array(vec![bulk("0-7"), fields(parts)]));
         let read = entry(&["d", "x"]).unwrap();
-        assert_eq!((&*read.epoch, read.seq, &*read.data), ("AAAAAAAAAAA", 7, &b"x"[..]));
-        assert_eq!(&*entry(&["d", "x", "e", "k2f9"]).unwrap().epoch, "k2f9");
-        assert!(entry(&["e", "k2f9"]).is_none() && Entry::read(&Value::Nil).is_none());
+        assert_eq!((&*read.epoch, read.seq, &*read.data), ("0", 7, &b"x"[..]));
+        assert_eq!(&*entry(&["d", "x", "e", "K2F9"]).unwrap().epoch, "K2F9");
+        assert!(entry(&["e", "K2F9"]).is_none() && Entry::read(&Value::Nil).is_none());
     }
 }

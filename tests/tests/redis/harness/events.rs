@@ -24,7 +24,7 @@ fn event(seq: u64) -> Result<StoredEvent> {
 /// Events of these numbers for one room.
 pub(crate) fn appends(room: &str, seqs: RangeInclusive<u64>) -> Result<Vec<Append>> {
     let events = seqs.map(event).collect::<Result<Vec<_>>>()?;
-    Ok(vec![Append::new(room.into(), "AAAAAAAAAAE".into(), events)])
+    Ok(vec![Append::new(room.into(), "gr9dy2k4w1c".into(), events)])
 }
 
 pub(crate) fn seqs(events: &[StoredEvent]) -> Vec<u64> {
