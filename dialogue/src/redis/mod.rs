@@ -127,6 +127,15 @@ impl Redis {
         }
     }
 
+    /// Whether a failure means that nothing else would work now either.
+    pub(crate) fn is_away(&self, failure: &Failure) -> bool {
+        match &self.shared.route {
+            Route::Alone(_) => failure.is_condition() || failure.code().is_none(),
+            // The others may be well.
+            Route::Cluster(_) => false,
+        }
+    }
+
     pub(crate) fn keys(&self) -> &Keys {
         &self.shared.keys
     }

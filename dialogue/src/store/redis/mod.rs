@@ -52,12 +52,19 @@ impl Store for Redis {
             }
             failed.push(place);
         }
-        let error = match (failure, conflict) {
-            (Some(failure), _) => StoreError::new("can't append to the log in Redis").source(failure),
-            (None, Some(room)) => StoreError::conflict(format!("the log of `{room}` in Redis is another")),
-            (None, None) => return Ok(()),
-        };
-        Err(if failed.len() == appends.len() { error } else { error.only(failed) })
+        match (failure, conflict) {
+            // The whole server is away: nobody needs to be asked which rooms.
+            (Some(failure), _) if failed.len() == appends.len() && self.is_away(&failure) => {
+                Err(StoreError::new("can't append to logs in Redis").source(failure))
+            }
+            (Some(failure), _) => {
+                Err(StoreError::new("can't append to a log in Redis").source(failure).only(failed))
+            }
+            (None, Some(room)) => {
+                Err(StoreError::conflict(format!("the log of `{room}` in Redis is another")).only(failed))
+            }
+            (None, None) => Ok(()),
+        }
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
