@@ -12,13 +12,17 @@ use super::{
     shape::shape,
     syntax::{Options, Subject},
 };
-use crate::diag::{self, Errors};
+use crate::{
+    diag::{self, Errors},
+    retain::Retain,
+};
 
 pub(super) struct Event {
     pub(super) krate: Path,
     pub(super) item: DeriveInput,
     pub(super) name: LitStr,
     pub(super) class: Class,
+    pub(super) retain: Option<Retain>,
     pub(super) from_server: bool,
     pub(super) shape: String,
     /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
@@ -42,6 +46,12 @@ pub(super) fn check(
     derives(&mut subject.item, rules, errors);
     let item = subject.item;
     let class = class(&options, &item.data, errors);
+    let retain = options.retain.map(|(key, retain)| {
+        if matches!(class, Class::Ephemeral) {
+            errors.at(key.span(), "an `ephemeral` event is never kept; drop one or the other");
+        }
+        retain
+    });
     if let Some(push) = &options.push {
         notification(push, &item.data, errors);
     }
@@ -64,6 +74,7 @@ pub(super) fn check(
         krate: options.krate.unwrap_or_else(|| dialogue.clone()),
         name,
         class,
+        retain,
         from_server: options.from.is_some(),
         shape: shape(&item),
         rules,

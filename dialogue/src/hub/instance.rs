@@ -324,7 +324,7 @@ impl Instance {
                 .state
                 .lock()
                 .as_ref()
-                .is_some_and(|state| state.is_idle() && (stored || state.value.version == 0));
+                .is_some_and(|state| state.is_idle() && (stored || !state.has_state()));
         inbox.retired |= idle;
         idle
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -281,6 +282,29 @@ impl Registry {
         let mut command = Command::Run(Box::new(move |state| {
             // Whoever asked may be gone.
             let _ = sender.send(f(state));
+        }));
+        loop {
+            let instance = self.enter(room, room_id)?;
+            match instance.push(command) {
+                Ok(()) => return receiver.await.map_err(|_| instance.failure().unwrap_or_else(internal)),
+                Err(back) => command = back,
+            }
+        }
+    }
+
+    /// Does in the turn of the instance called `room_id`, which is made if need be, what the store has a part in.
+    pub(crate) async fn wait<T: Send + 'static>(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut command = Command::Wait(Box::new(move |state| {
+            Box::pin(async move {
+                // Whoever asked may be gone.
+                let _ = sender.send(f(state).await);
+            })
         }));
         loop {
             let instance = self.enter(room, room_id)?;

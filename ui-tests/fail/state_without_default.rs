@@ -3,8 +3,11 @@ pub struct Message {
     pub text: String,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Board;
+
 dialogue::rooms! {
-    #[room(retain(forever))]
+    #[room(state = Board)]
     chat: [Message] via [websocket];
 }
 
