@@ -4,5 +4,6 @@ mod harness;
 mod logging;
 mod meeting;
 mod outage;
+mod server;
 mod shapes;
 mod store;
