@@ -138,7 +138,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn serve<I: Send + Sync + 'static>(
     server: ServerBuilder<Conformance, I>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = store::from_environment(server.echo_at("/echo"))?;
+    let mut server = store::from_environment(server.echo_at("/echo")).await?;
     if let Ok(key) = env::var("SERVER_KEY") {
         server = server.server_key(key);
     }

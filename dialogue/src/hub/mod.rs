@@ -9,6 +9,7 @@ mod batch;
 mod chain;
 mod inbox;
 mod instance;
+mod instances;
 mod link;
 mod listener;
 mod members;

@@ -23,6 +23,8 @@ mod error;
 mod event;
 mod memory;
 mod query;
+#[cfg(feature = "redis")]
+mod redis;
 
 use bytes::Bytes;
 

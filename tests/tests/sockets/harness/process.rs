@@ -13,27 +13,27 @@ use super::{Result, soon};
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
-    /// What `STORE` is, if anything.
-    store: Option<String>,
+    /// What `STORE` is.
+    store: String,
 }
 
 impl Process {
     /// Starts it at a free port.
     pub(crate) async fn start() -> Result<Self> {
-        Self::at("127.0.0.1:0", None).await
+        Self::over("memory").await
     }
 
     /// Starts it at a free port, over a store that `STORE` names.
     pub(crate) async fn over(store: &str) -> Result<Self> {
-        Self::at("127.0.0.1:0", Some(store.to_owned())).await
+        Self::at("127.0.0.1:0", store.to_owned()).await
     }
 
-    async fn at(address: &str, store: Option<String>) -> Result<Self> {
+    async fn at(address: &str, store: String) -> Result<Self> {
         let binary = tokio::task::spawn_blocking(binary).await??;
         let mut child = Command::new(binary)
             .env("ADDR", address)
             .env("SERVER_KEY", Self::KEY)
-            .envs(store.iter().map(|store| ("STORE", store)))
+            .env("STORE", &store)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
