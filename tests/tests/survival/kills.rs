@@ -6,6 +6,7 @@ use crate::{
     harness::{Process, Result, soon},
     log::Log,
     member::Member,
+    redis::RedisServer,
 };
 
 const KILLS: usize = 20;
@@ -17,11 +18,22 @@ const BURST: usize = 24;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_missing_or_changed_after_twenty_kills() -> Result {
     let folder = tempfile::tempdir()?;
-    survives(&format!("disk:{}", folder.path().join("data").display())).await
+    survives(&format!("disk:{}", folder.path().join("data").display()), async || Ok(())).await
 }
 
-/// Kills a server over that store in the middle of bursts, and holds what it has then against what it said.
-async fn survives(store: &str) -> Result {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_after_twenty_kills_of_redis_with_it() -> Result {
+    let mut redis = RedisServer::durable().await?;
+    survives(&format!("redis:{}", redis.url()), async || {
+        redis.kill()?;
+        redis.restart().await
+    })
+    .await
+}
+
+/// Kills a server over that store in the middle of bursts, after what happens to the store, and holds what it has then
+/// against what it said.
+async fn survives(store: &str, mut before: impl AsyncFnMut() -> Result) -> Result {
     let mut process = Process::over(store).await?;
     let mut members: Vec<_> = ROOMS.iter().zip(0..).map(|(room, number)| Member::new(room, number)).collect();
     for round in 0..KILLS {
@@ -36,6 +48,7 @@ async fn survives(store: &str) -> Result {
         for _ in 0..fastrand::usize(1..=ROOMS.len() * BURST) {
             soon("an ok", ok.recv()).await?;
         }
+        before().await?;
         process = process.kill_and_restart().await?;
         members = talking.join_all().await.into_iter().collect::<Result<_>>()?;
     }

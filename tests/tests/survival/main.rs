@@ -7,3 +7,6 @@ mod harness;
 mod kills;
 mod log;
 mod member;
+#[allow(dead_code, unused_imports)]
+#[path = "../redis/harness/mod.rs"]
+mod redis;

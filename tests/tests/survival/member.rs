@@ -81,6 +81,8 @@ impl Member {
                     self.is_answered(frame);
                     let _ = ok.try_send(());
                 }
+                // Its store is being killed. It is said again later.
+                Some("error") if frame["code"] == "UNAVAILABLE" => {}
                 _ => return Err(format!("{} is answered {frame}", self.number).into()),
             }
         }
