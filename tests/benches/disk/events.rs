@@ -1,0 +1,51 @@
+//! Events as a server stores them: 128 bytes of payload, with a key.
+
+use dialogue::store::{Append, Memory, Order, Query, Store, StoredEvent};
+
+use crate::Result;
+
+/// Said by a member.
+#[dialogue::event]
+#[derive(Debug)]
+pub struct Message {
+    /// What is said.
+    pub text: String,
+}
+
+dialogue::rooms! {
+    pub struct Acme;
+    #[room(retain(events = 100))]
+    project(u64): [Message] via [websocket];
+}
+
+impl Message {
+    /// 128 bytes, as JSON.
+    pub fn new(number: u64) -> Self {
+        Message { text: format!("{number:<117}") }
+    }
+}
+
+/// What a server stores of one event.
+pub async fn template() -> Result<StoredEvent> {
+    let store = Memory::new();
+    let server = Acme::server().store(store.clone()).build().await?;
+    server.project(1).trigger(Message::new(1)).await?;
+    let page = store.read("project:1", Query::new(Order::OldestFirst, 1)).await?;
+    let mut event = page.events.into_iter().next().ok_or("nothing was stored")?;
+    // As a client's has.
+    event.key = Some("0123456789abcdef".into());
+    Ok(event)
+}
+
+pub fn numbered(template: &StoredEvent, seq: u64) -> StoredEvent {
+    let mut event = template.clone();
+    (event.seq, event.offset) = (seq, seq * 250);
+    event.timestamp += seq;
+    event
+}
+
+/// Those events of a room.
+pub fn append(template: &StoredEvent, room: u64, seqs: impl IntoIterator<Item = u64>) -> Append {
+    let events = seqs.into_iter().map(|seq| numbered(template, seq)).collect();
+    Append::new(format!("project:{room}").into(), "epoch".into(), events)
+}
