@@ -29,8 +29,9 @@ impl Bare {
     ) -> Result {
         let mut batch = OwnedWriteBatch::with_capacity(self.database.clone(), 64);
         for room in rooms {
+            let event = numbered(template, seq);
             let key = [&b"e"[..], &room.to_be_bytes(), &seq.to_be_bytes()].concat();
-            batch.insert(&self.rows, key, [&[0; 4], &*numbered(template, seq).encode()].concat());
+            batch.insert(&self.rows, key, [&[0; 4], &*event.encode()].concat());
         }
         let mode = match durability {
             Durability::Memory => None,

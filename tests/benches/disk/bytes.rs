@@ -1,4 +1,4 @@
-//! Bytes on disk, of a million events in a thousand rooms, once all of them were closed.
+//! Bytes on disk, of five million events in a thousand rooms, once the store was closed.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -6,36 +6,36 @@ use dialogue::store::{Disk, Durability, Store};
 
 use crate::{
     Result, Scratch,
-    bare::Bare,
     events::{append, numbered, template},
 };
 
 const ROOMS: u64 = 1_000;
-const EVENTS: u64 = 1_000;
+const EVENTS: u64 = 5_000;
 
 pub async fn measure() -> Result {
     let template = template().await?;
-    let (bare, store) = (Scratch::new("bare")?, Scratch::new("store")?);
-    let (engine, disk) = (Bare::open(&bare.0)?, Disk::open(&store.0)?.durability(Durability::Memory));
+    let scratch = Scratch::new("bytes")?;
+    let disk = Disk::open(&scratch.0)?.durability(Durability::Memory);
     for seq in 1..=EVENTS {
-        engine.append(&template, 0..ROOMS, seq, Durability::Memory)?;
         disk.append((0..ROOMS).map(|room| append(&template, room, [seq])).collect()).await?;
     }
-    drop((engine, disk));
-    println!("\n| 1,000,000 events | bytes each |\n|---|---|");
-    println!("| payload | {} |", template.data.len());
-    println!("| encoded | {} |", numbered(&template, EVENTS).encode().len());
-    println!("| on disk, bare engine | {} |", on_disk(&bare.0)? / (ROOMS * EVENTS));
-    println!("| on disk, store | {} |", on_disk(&store.0)? / (ROOMS * EVENTS));
+    drop(disk);
+    println!("\n| {} events in {ROOMS} rooms | |\n|---|---|", ROOMS * EVENTS);
+    println!("| payload, bytes each | {} |", template.data.len());
+    println!("| encoded, bytes each | {} |", numbered(&template, EVENTS).encode().len());
+    println!("| on disk, bytes each | {} |", on_disk(&scratch.0)? / (ROOMS * EVENTS));
 
-    let disk = Disk::open(&store.0)?.durability(Durability::Memory);
-    for room in 0..ROOMS {
-        disk.trim(&format!("project:{room}"), EVENTS - 99, u64::MAX).await?;
+    // As a server does that retains 100 of each room.
+    let disk = Disk::open(&scratch.0)?.durability(Durability::Memory);
+    for seq in EVENTS + 1..=2 * EVENTS {
+        disk.append((0..ROOMS).map(|room| append(&template, room, [seq])).collect()).await?;
+        let room = seq % ROOMS;
+        disk.trim(&format!("project:{room}"), seq.saturating_sub(99), u64::MAX).await?;
     }
     drop(disk);
     println!(
-        "| on disk, store, trimmed to the last 100 of each room | {} |",
-        on_disk(&store.0)? / (ROOMS * EVENTS)
+        "| after as many again, trimmed to 100 each now and then: MB in all | {} |",
+        on_disk(&scratch.0)? / 1_000_000
     );
     Ok(())
 }

@@ -44,8 +44,28 @@ pub fn numbered(template: &StoredEvent, seq: u64) -> StoredEvent {
     event
 }
 
-/// Those events of a room.
+/// Those events of a room, each of which says something else.
 pub fn append(template: &StoredEvent, room: u64, seqs: impl IntoIterator<Item = u64>) -> Append {
-    let events = seqs.into_iter().map(|seq| numbered(template, seq)).collect();
-    Append::new(format!("project:{room}").into(), "epoch".into(), events)
+    let events = seqs.into_iter().map(|seq| {
+        let mut event = numbered(template, seq);
+        event.data = said().into();
+        event
+    });
+    Append::new(format!("project:{room}").into(), "epoch".into(), events.collect())
+}
+
+/// 128 bytes of a payload, in words.
+pub fn said() -> String {
+    const WORDS: &str = "about after again are because before but can come could day even first from get give good have \
+        here house how into just know like look make many more most new night now only other our over people room say \
+        see should some take than that their them then there these they thing think this time tomorrow two use very \
+        want was way well went were what when which who will with work would year yesterday you";
+    let words: Vec<_> = WORDS.split(' ').collect();
+    let mut said = String::from(r#"{"text":""#);
+    while said.len() < 126 {
+        said.push_str(fastrand::choice(&words).copied().unwrap_or_default());
+        said.push(' ');
+    }
+    said.truncate(126);
+    said + r#""}"#
 }

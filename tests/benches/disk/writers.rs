@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dialogue::store::{Disk, Durability, Store, StoredEvent};
+use dialogue::store::{Append, Disk, Durability, Store, StoredEvent};
 
 use crate::{
     Result, Scratch,
     bare::Bare,
-    events::{Acme, AcmeServer, Message, append, template},
+    events::{Acme, AcmeServer, Message, numbered, template},
     median,
 };
 
@@ -25,28 +25,32 @@ const LENGTH: Duration = Duration::from_millis(800);
 pub async fn measure() -> Result {
     let template = template().await?;
     println!(
-        "\n| durability, writers | bare engine | `append` | of it | `trigger` | of it |\n|---|---|---|---|---|---|"
+        "\n| durability, writers | bare engine | `append` | slower | `trigger` | slower | without a store |"
     );
+    println!("|---|---|---|---|---|---|---|");
     for durability in [Durability::Memory, Durability::Written, Durability::Synced] {
         for writers in [1, 64, 1_000] {
-            let mut found = [Vec::new(), Vec::new(), Vec::new()];
+            let mut found = [const { Vec::new() }; 4];
             // Files of one name for each, so that none profits from what another left.
             let scratches = [Scratch::new("bare")?, Scratch::new("store")?, Scratch::new("server")?];
             let bare = Bare::open(&scratches[0].0)?;
             let disk = Disk::open(&scratches[1].0)?.durability(durability);
             let kept = Disk::open(&scratches[2].0)?.durability(durability);
             let server = Acme::server().store(kept).build().await?;
+            let forgetful = Acme::server().build().await?;
             for round in 0..ROUNDS {
                 let rooms = round * writers..(round + 1) * writers;
                 found[0].push(of_bare(&bare, &template, rooms.clone(), durability)?);
                 found[1].push(of_store(&disk, &template, rooms.clone()).await?);
-                found[2].push(of_server(&server, rooms).await?);
+                found[2].push(of_server(&server, rooms.clone()).await?);
+                found[3].push(of_server(&forgetful, rooms).await?);
             }
-            let [bare, store, server] = found.map(median);
-            let of = |other: u64| bare as f64 / other as f64;
-            let (of_store, of_server) = (of(store), of(server));
+            let [bare, store, server, without] = found.map(median);
+            let slower = |other: u64| format!("{:.2}", bare as f64 / other as f64);
             println!(
-                "| {durability:?}, {writers} | {bare} | {store} | {of_store:.2} | {server} | {of_server:.2} |"
+                "| {durability:?}, {writers} | {bare} | {store} | {} | {server} | {} | {without} |",
+                slower(store),
+                slower(server)
             );
         }
     }
@@ -69,12 +73,16 @@ fn of_bare(bare: &Bare, template: &StoredEvent, rooms: Range<u64>, durability: D
 
 /// The same, as a server's rooms append them.
 async fn of_store(disk: &Disk, template: &StoredEvent, rooms: Range<u64>) -> Result<u64> {
-    let (disk, template, writers) = (disk.clone(), template.clone(), rooms.end - rooms.start);
+    let (disk, template) = (disk.clone(), template.clone());
+    let (epoch, writers) = (Arc::<str>::from("epoch"), rooms.end - rooms.start);
+    let rooms: Vec<Arc<str>> = rooms.map(|room| format!("project:{room}").into()).collect();
     let appending = tokio::spawn(async move {
         let (began, mut rounds) = (Instant::now(), 0);
         while began.elapsed() < LENGTH {
             rounds += 1;
-            disk.append(rooms.clone().map(|room| append(&template, room, [rounds])).collect()).await?;
+            let append =
+                |room| Append::new(Arc::clone(room), Arc::clone(&epoch), vec![numbered(&template, rounds)]);
+            disk.append(rooms.iter().map(append).collect()).await?;
         }
         Result::Ok(per_second(rounds * writers, began))
     });
