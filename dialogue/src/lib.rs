@@ -52,14 +52,18 @@
 //! | `server` (default) | the engine and its channels |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
+//! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
+//! | `testing` | for tests: what tries a store of one's own |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
-mod audit;
+pub mod audit;
+#[cfg(feature = "server")]
+mod caught;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
@@ -82,6 +86,8 @@ mod identity;
 mod log;
 #[cfg(feature = "server")]
 mod origins;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod room;
 #[cfg(any(feature = "server", feature = "client"))]
 mod sending;
@@ -91,11 +97,15 @@ mod server;
 mod session;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 
 #[doc(hidden)]
 pub mod __private;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisConnect, RedisError, RedisErrorKind};
 #[cfg(feature = "client")]
 pub use client::{Client, Connect, JoinRoom, RoomClient};
 pub use delivery::Delivery;

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::KeyError;
+#[cfg(feature = "redis")]
+use crate::redis::RedisError;
 use crate::store::StoreError;
 
 /// Why a server can't be built or served.
@@ -20,6 +22,8 @@ enum Kind {
     Store(StoreError),
     #[cfg(feature = "jwt")]
     Keys(KeyError),
+    #[cfg(feature = "redis")]
+    Redis(RedisError),
 }
 
 impl Error {
@@ -55,6 +59,14 @@ impl From<StoreError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+#[cfg(feature = "redis")]
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Error { kind: Kind::Redis(error) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -64,6 +76,8 @@ impl fmt::Display for Error {
             Kind::Store(source) => write!(f, "the store can't be used: {source}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
+            #[cfg(feature = "redis")]
+            Kind::Redis(error) => write!(f, "{error}"),
         }
     }
 }
@@ -76,6 +90,8 @@ impl std::error::Error for Error {
             Kind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
+            #[cfg(feature = "redis")]
+            Kind::Redis(error) => error.source(),
         }
     }
 }
