@@ -3,11 +3,8 @@ pub struct Message {
     pub text: String,
 }
 
-#[derive(serde::Serialize, serde::Deserialize)]
-pub struct Board;
-
 dialogue::rooms! {
-    #[room(state = Board)]
+    #[room(state = Message)]
     chat: [Message] via [websocket];
 }
 

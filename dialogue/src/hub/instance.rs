@@ -23,6 +23,7 @@ use super::{
     inbox::{Command, Inbox, Publish},
     state::{ConnectionId, State, now},
     turn::Turn,
+    upkeep::moment,
 };
 use crate::{
     Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
@@ -51,12 +52,14 @@ pub(crate) struct Instance {
     pub(crate) room: Arc<RoomDecl>,
     pub(crate) id: Arc<str>,
     info: RwLock<Arc<Info>>,
+    /// Who was said to create it when it was made.
+    creator: Option<Arc<str>>,
     archive: Option<Arc<Archive>>,
     /// Why it could not be opened: what waits for it is refused.
     failure: OnceLock<Refusal>,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
-    /// When it was last left empty, in Unix milliseconds.
+    /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
@@ -178,11 +181,12 @@ impl Instance {
             Instance {
                 room,
                 id,
+                creator: info.created_by.clone(),
                 info: RwLock::new(Arc::new(info)),
                 archive,
                 failure: OnceLock::new(),
                 size: AtomicUsize::new(0),
-                emptied: AtomicU64::new(now()),
+                emptied: AtomicU64::new(moment()),
                 inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
                 state: Mutex::new(state),
                 space: Notify::new(),
@@ -199,6 +203,10 @@ impl Instance {
     /// What is known of it.
     pub(crate) fn info(&self) -> Arc<Info> {
         Arc::clone(&self.info.read())
+    }
+
+    pub(super) fn creator(&self) -> Option<&Arc<str>> {
+        self.creator.as_ref()
     }
 
     /// Its name for people.
@@ -240,7 +248,7 @@ impl Instance {
     pub(super) fn tell_size(&self, size: usize) {
         self.size.store(size, Ordering::Relaxed);
         if size == 0 {
-            self.emptied.store(now(), Ordering::Relaxed);
+            self.emptied.store(moment(), Ordering::Relaxed);
         }
     }
 

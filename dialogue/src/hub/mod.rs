@@ -8,6 +8,7 @@ mod archive;
 mod batch;
 mod inbox;
 mod instance;
+mod instances;
 mod link;
 mod listener;
 mod members;

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::{Future, IntoFuture},
-    marker::PhantomData,
     pin::Pin,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -41,11 +40,10 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is read until it is awaited"]
-pub struct History<'a, R: Served> {
-    room: &'a RoomHandle<R>,
+pub struct History<R: Served> {
+    room: RoomHandle<R>,
     query: Query,
     only: Option<&'static str>,
-    marker: PhantomData<fn() -> R>,
 }
 
 /// A page of a room's past.
@@ -63,9 +61,9 @@ const LIMIT: usize = 50;
 
 impl<R: Served> RoomHandle<R> {
     /// Asks for a page of the room's past.
-    pub fn history(&self) -> History<'_, R> {
+    pub fn history(&self) -> History<R> {
         let query = Query::new(Order::NewestFirst, LIMIT);
-        History { room: self, query, only: None, marker: PhantomData }
+        History { room: self.clone(), query, only: None }
     }
 
     /// The instance that there is.
@@ -79,7 +77,7 @@ impl<R: Served> RoomHandle<R> {
     }
 }
 
-impl<'a, R: Served> History<'a, R> {
+impl<R: Served> History<R> {
     /// Only events `E`.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.only = Some(E::NAME);
@@ -169,16 +167,16 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl<'a, R: Served> IntoFuture for History<'a, R> {
+impl<R: Served> IntoFuture for History<R> {
     type Output = Result<HistoryPage<R>, Refusal>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.page())
     }
 }
 
-impl<R: Served> fmt::Debug for History<'_, R> {
+impl<R: Served> fmt::Debug for History<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("History")
             .field("room", &self.room)
