@@ -62,6 +62,8 @@ extern crate self as dialogue;
 #[cfg(feature = "server")]
 mod audit;
 #[cfg(feature = "server")]
+pub mod backplane;
+#[cfg(feature = "server")]
 mod caught;
 #[cfg(feature = "server")]
 mod channel;
