@@ -54,13 +54,14 @@
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
+//! | `testing` | for tests: what tries a store of one's own |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
-mod audit;
+pub mod audit;
 #[cfg(feature = "server")]
 pub mod backplane;
 #[cfg(feature = "server")]
@@ -98,6 +99,8 @@ mod server;
 mod session;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 
 #[doc(hidden)]

@@ -6,6 +6,7 @@
 
 mod archive;
 mod batch;
+mod chain;
 mod inbox;
 mod instance;
 mod instances;
@@ -23,6 +24,7 @@ mod turn;
 mod upkeep;
 
 pub(crate) use archive::{Archive, Saved};
+pub(crate) use chain::Said;
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;
