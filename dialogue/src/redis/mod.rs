@@ -199,6 +199,9 @@ impl Redis {
     }
 
     async fn send(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
         let link = match &self.shared.route {
             Route::Cluster(cluster) => return cluster.run(commands, writes).await,
             Route::Alone(link) => link,

@@ -46,14 +46,18 @@ async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
     let (mut told, mut last, mut patient_until) = (BTreeSet::new(), None::<Instant>, None::<Instant>);
     loop {
         beats.tick().await;
-        let Ok(Beat { known, mut there, gone }) = beat(redis, peer, LEASE).await else { continue };
         let now = Instant::now();
-        if last.is_some_and(|last| !known || now.duration_since(last) > LEASE - BEAT) {
-            // Redis was away, or has forgotten everybody: the others will be back like this one.
-            patient_until = Some(now + LEASE);
-        }
-        if last.replace(now).is_some() && !known {
-            teller.tell_surely(Told::Forgotten).await;
+        let Ok(Beat { known, mut there, gone }) = beat(redis, peer, LEASE).await else { continue };
+        if let Some(last) = last.replace(now) {
+            let away = now.elapsed() + now.duration_since(last);
+            if !known || away > LEASE - BEAT {
+                // Redis was away, or has forgotten everybody: the others will be back like this one.
+                patient_until = Some(now + LEASE);
+            }
+            // Even if it is known: something said long ago may have come late.
+            if !known || away >= LEASE {
+                teller.tell_surely(Told::Forgotten).await;
+            }
         }
         let patient = patient_until.is_some_and(|until| now < until);
         if patient {

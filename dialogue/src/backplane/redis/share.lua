@@ -47,7 +47,7 @@ for i = 9, #ARGV, 3 do
     local own = struct.unpack('>I8', data, 3)
     if own > 0 then
       seq = seq + 1
-      time = math.max(time, struct.unpack('>I8', data, 11))
+      time = math.max(time, (struct.unpack('>I8', data, 11)))
       if not exact then
         data = string.sub(data, 1, 2) .. struct.pack('>I8I8I8', seq, time, finish) .. string.sub(data, 27)
       end
