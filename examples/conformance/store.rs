@@ -16,9 +16,6 @@ pub(crate) async fn from_environment<I: Send + Sync + 'static>(
         Some(("disk", directory)) => Ok(server.store(Disk::open(directory)?)),
         Some(("redis", url)) => Ok(server.store(Redis::connect(url).await?)),
         Some(("redis-cluster", urls)) => Ok(server.store(Redis::cluster(urls.split(',')).await?)),
-        _ => {
-            Err("STORE is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…` in this version"
-                .into())
-        }
+        _ => Err("STORE is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`".into()),
     }
 }

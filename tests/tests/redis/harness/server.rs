@@ -41,6 +41,19 @@ impl RedisServer {
         RedisServer::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
+    /// Starts a Cluster of one.
+    pub(crate) async fn with_all_slots() -> Result<Self> {
+        let bus = free_port()?.to_string();
+        let server =
+            RedisServer::with(&["--save", "", "--cluster-enabled", "yes", "--cluster-port", &bus]).await?;
+        server.cli(&["cluster", "addslotsrange", "0", "16383"]).await?;
+        until("the Cluster is well", async || {
+            server.cli(&["cluster", "info"]).await.is_ok_and(|info| info.contains("cluster_state:ok"))
+        })
+        .await?;
+        Ok(server)
+    }
+
     /// Starts one with these options of `redis.conf`.
     pub(crate) async fn with(options: &[&str]) -> Result<Self> {
         RedisServer::letting_in(options, &[]).await
