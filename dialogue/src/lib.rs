@@ -63,6 +63,8 @@ extern crate self as dialogue;
 #[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
+pub mod backplane;
+#[cfg(feature = "server")]
 mod caught;
 #[cfg(feature = "server")]
 mod channel;

@@ -24,7 +24,7 @@ mod event;
 mod memory;
 mod query;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 
 use bytes::Bytes;
 
