@@ -207,13 +207,9 @@ impl Engine {
     ///
     /// `UNAVAILABLE` while the store can't do it.
     pub(crate) async fn delete(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
+        // Of several at once, one deletes it.
         let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
-        let gone = match deleting {
-            Ok(Ok(Some(gone))) => gone,
-            Ok(Err(refusal)) => return Err(refusal),
-            // Of several at once, one deletes it.
-            Ok(Ok(None)) | Err(_) => return Ok(()),
-        };
+        let Some(gone) = deleting?? else { return Ok(()) };
         for link in gone {
             self.left(&link, instance, DELETED).await;
         }

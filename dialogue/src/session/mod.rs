@@ -184,7 +184,7 @@ impl Session {
             if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
                 joined = match instance.event_at(epoch, join.since.as_ref()).await {
                     Ok(seen) => {
-                        join.seen = seen;
+                        join.seen = Some(seen);
                         instance.join(join).await
                     }
                     Err(refusal) => Some(Err(NotJoined::Refused(refusal))),
