@@ -97,7 +97,9 @@ pub use delivery::Delivery;
 pub use dialogue_macros::event;
 pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 #[cfg(feature = "server")]
-pub use gate::{Caller, Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
+pub use gate::{
+    Around, Caller, Chain, Cx, Equipped, Flow, FromState, Gate, Gated, Gates, Middleware, Next, Served,
+};
 #[cfg(feature = "server")]
 pub use hooks::{Hooks, RoomRef, Visitor};
 #[cfg(feature = "jwt")]
@@ -110,7 +112,7 @@ pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
     Admits, Application, Building, ConnectionInfo, Declared, Error, ListenerHandle, Listening, NewRoom,
-    RoomDescription, RoomHandle, Server, ServerBuilder, UserHandle, Users,
+    RoomDescription, RoomHandle, Server, ServerBuilder, Serves, UserHandle, Users,
 };
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 

@@ -168,9 +168,32 @@ impl<R: Room, E: Event, M: Middleware<R, E>, T: Chain<R, E>> Chain<R, E> for (&M
     }
 }
 
-struct Then<'a, T, N> {
-    rest: &'a T,
+/// Middleware of a server, around what it had before: `()`, or one of these.
+#[derive(Debug)]
+pub struct Around<L, M>(pub(crate) L, pub(crate) M);
+
+impl<R: Room, E: Event, L: Chain<R, E>, M: Middleware<R, E>> Chain<R, E> for Around<L, M> {
+    const EMPTY: bool = false;
+
+    fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send {
+        self.0.run(cx, event, Last { middleware: &self.1, end })
+    }
+}
+
+struct Last<'a, M, N> {
+    middleware: &'a M,
     end: N,
+}
+
+impl<R: Room, E: Event, M: Middleware<R, E>, N: Next<R, E>> Next<R, E> for Last<'_, M, N> {
+    fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send {
+        self.middleware.handle(cx, event, self.end)
+    }
+}
+
+pub(super) struct Then<'a, T, N> {
+    pub(super) rest: &'a T,
+    pub(super) end: N,
 }
 
 impl<R: Room, E: Event, T: Chain<R, E>, N: Next<R, E>> Next<R, E> for Then<'_, T, N> {

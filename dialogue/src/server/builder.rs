@@ -12,9 +12,9 @@ use std::{
 use axum::Router;
 use tokio::runtime::Handle;
 
-use super::{Admits, Application, Error, Server, declared::schema};
+use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 use crate::{
-    Asked, Channel,
+    Around, Asked, Channel,
     channel::{echo_route, http_routes, readable, sse_route, websocket_route},
     engine::{Engine, Limits, Rules},
     hooks::{AnyHooks, Hooks, Typed},
@@ -48,7 +48,7 @@ use crate::{
 /// # }
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ServerBuilder<A: Application, I = ()> {
+pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
     limits: Limits,
     origins: Origins,
@@ -56,6 +56,10 @@ pub struct ServerBuilder<A: Application, I = ()> {
     server_keys: Vec<String>,
     hooks: Option<Arc<dyn AnyHooks>>,
     most_rooms: usize,
+    /// What middleware is made from.
+    state: S,
+    /// The middleware in front of all rooms.
+    around: L,
     application: PhantomData<fn() -> (A, I)>,
 }
 
@@ -108,28 +112,73 @@ impl<A: Application> ServerBuilder<A> {
             server_keys: Vec::new(),
             hooks: None,
             most_rooms: 100_000,
+            state: (),
+            around: (),
             application: PhantomData,
         }
     }
+}
 
+impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// Tells users apart by `authenticator`; from now on, who shows no valid token is refused. Name it before the
     /// [`hooks`](Self::hooks), which get to see its identities.
-    pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity> {
+    pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity, S, L> {
         self.identity.authenticator = Some(Box::new(authenticator));
+        self.hooks = None;
+        self.turn(|state, around| (state, around))
+    }
+
+    /// What middleware that is [made from the state](crate::FromState) is made from; without, that is `()`.
+    pub fn state<T>(self, state: T) -> ServerBuilder<A, I, T, L> {
+        self.turn(|_, around| (state, around))
+    }
+
+    /// Puts `middleware` in front of every event of every room, before what the rooms declare; called again, it puts the
+    /// next one behind the one before. Events of server code pass it too.
+    ///
+    /// [`build`](Self::build) doesn't compile if it isn't [`Middleware`](crate::Middleware) for each event.
+    ///
+    /// ```
+    /// # use dialogue::{Cx, Event, Flow, Middleware, Next, Room};
+    /// # #[derive(Default)] struct Logger;
+    /// # impl<R: Room, E: Event> Middleware<R, E> for Logger {
+    /// #     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow { next.run(cx, event).await }
+    /// # }
+    /// #[dialogue::event]
+    /// pub struct Message { pub text: String }
+    ///
+    /// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> dialogue::Result<()> {
+    /// let server = Acme::server().middleware(Logger::default()).build().await?;
+    /// # drop(server);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Around<L, M>> {
+        self.turn(|state, around| (state, Around(around, middleware)))
+    }
+
+    /// The same settings, for other types.
+    fn turn<J, T, M>(self, turn: impl FnOnce(S, L) -> (T, M)) -> ServerBuilder<A, J, T, M> {
+        let (state, around) = turn(self.state, self.around);
         ServerBuilder {
             paths: self.paths,
             limits: self.limits,
             origins: self.origins,
             identity: self.identity,
             server_keys: self.server_keys,
-            hooks: None,
+            hooks: self.hooks,
             most_rooms: self.most_rooms,
+            state,
+            around,
             application: PhantomData,
         }
     }
 }
 
-impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
+impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Beside an authenticator, lets in who shows no token, as an anonymous user.
     pub fn anonymous_too(mut self) -> Self {
         self.identity.anonymous_too = true;
@@ -279,17 +328,28 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     ///
     /// The configuration contradicts itself, or the declaration: the error says where.
     ///
-    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides).
+    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides), if its
+    /// middleware [isn't made](crate::FromState) from the server's state, or if the server's middleware isn't
+    /// [one](crate::Middleware) for each event.
     pub fn build(self) -> Building<A::Server>
     where
-        A: Admits<I>,
+        A: Admits<I> + Serves<S, L>,
+        S: Send + 'static,
+        L: Send + Sync + 'static,
     {
-        Building(Box::pin(self.finish(A::ASKED)))
+        Building(Box::pin(self.finish(A::ASKED, A::ROOMS)))
     }
 
-    async fn finish(self, asked: &'static [Asked]) -> Result<A::Server, Error> {
+    async fn finish(
+        self,
+        asked: &'static [Asked],
+        declared: &'static [&'static [Declared<S, L>]],
+    ) -> Result<A::Server, Error>
+    where
+        L: Send + Sync + 'static,
+    {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
-        let rooms = A::ROOMS.iter().zip(asked).enumerate();
+        let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let rooms: Vec<_> =
             rooms.map(|(index, (room, asked))| Arc::new(room.describe(index, asked))).collect();
         for room in &rooms {
@@ -322,7 +382,8 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             identity.server_keys.add(key);
         }
         let schema = schema(&rooms);
-        let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
+        let around = Arc::new(self.around);
+        let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let registry = Registry::new(rooms, self.most_rooms, Handle::current());
         registry.open();
         let rules = Rules { identity, limits: self.limits, origins: self.origins, hooks: self.hooks };
@@ -351,7 +412,7 @@ impl<S> fmt::Debug for Building<S> {
     }
 }
 
-impl<A: Application, I> fmt::Debug for ServerBuilder<A, I> {
+impl<A: Application, I, S, L> fmt::Debug for ServerBuilder<A, I, S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder").field("paths", &self.paths).finish_non_exhaustive()
     }

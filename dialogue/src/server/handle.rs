@@ -16,7 +16,7 @@ use super::Server;
 use crate::{
     Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
-    gate::{Guarded, Post},
+    gate::Post,
     hub::{ConnectionId, Instance, Link, Listener, RoomDecl, State, not_found},
     log::Record,
     room::Key,
@@ -96,10 +96,7 @@ impl<R: Served> RoomHandle<R> {
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
-        let gate = self.engine.gates.get(place.room.index);
-        let guarded = gate.and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
-        let key_text = place.room_id.split_once(':').map(|(_, key)| key);
-        let (Some(guarded), Some(key)) = (guarded, R::Key::from_text(key_text)) else {
+        let Some(gate) = self.engine.gates.get(place.room.index) else {
             return Err(not_found(&place.room_id));
         };
         let post = Post {
@@ -115,7 +112,7 @@ impl<R: Served> RoomHandle<R> {
             to,
             recipients,
         };
-        guarded.trigger(key, event, post).await
+        gate.trigger(&mut Some(event), post).await
     }
 
     /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.

@@ -13,7 +13,7 @@ use std::{fmt, sync::Arc};
 use axum::{Router, http::request::Parts};
 
 pub use builder::{Building, ServerBuilder};
-pub use declared::{Admits, Application, Declared};
+pub use declared::{Admits, Application, Declared, Serves};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
 pub use instance::{NewRoom, RoomDescription};
