@@ -28,6 +28,7 @@ use proc_macro::TokenStream;
 /// | `ephemeral` | never stored or replayed, and the first to go when a reader is slow |
 /// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
 /// | `from = server` | clients may not send it |
+/// | `#[filter]` on a field | its text is for filters to read; `#[filter(skip)]` says of one that it isn't |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
 #[proc_macro_attribute]
 pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {

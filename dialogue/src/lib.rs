@@ -49,6 +49,7 @@
 //! | feature | |
 //! |---|---|
 //! | `server` (default) | the engine and its channels |
+//! | `filter` (default) | [`ContentFilter`]: brings `aho-corasick` and `regex` |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
@@ -67,6 +68,7 @@ mod directory;
 #[cfg(feature = "server")]
 mod engine;
 mod event;
+mod filtered;
 #[cfg(feature = "server")]
 mod gate;
 #[cfg(feature = "server")]
@@ -79,6 +81,7 @@ mod identity;
 mod log;
 #[cfg(feature = "server")]
 mod origins;
+mod rate;
 pub mod room;
 #[cfg(any(feature = "server", feature = "client"))]
 mod sending;
@@ -96,9 +99,13 @@ pub use client::{Client, Connect, JoinRoom, RoomClient};
 pub use delivery::Delivery;
 pub use dialogue_macros::event;
 pub use event::{ClientEvent, DeliveryClass, Event, Sender};
+pub use filtered::Filtered;
+#[cfg(feature = "filter")]
+pub use gate::ContentFilter;
 #[cfg(feature = "server")]
 pub use gate::{
-    Around, Caller, Chain, Cx, Equipped, Flow, FromState, Gate, Gated, Gates, Middleware, Next, Served,
+    Around, Caller, Chain, Cx, Dedup, Equipped, Flow, FromState, Gate, Gated, Gates, Logger, Middleware,
+    Next, Quota, RateLimit, Require, RequireRole, Served, Subject, Timeout,
 };
 #[cfg(feature = "server")]
 pub use hooks::{Hooks, RoomRef, Visitor};
@@ -106,6 +113,7 @@ pub use hooks::{Hooks, RoomRef, Visitor};
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
+pub use rate::{PerTime, Rate};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;
@@ -127,7 +135,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// body  = [ {attr} [vis] "struct" IDENT ";" ] { room ";" } [ room ] ;
 /// room  = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
 /// event = path [ "as" IDENT ] [ "with" chain ] ;
-/// chain = "[" entry {"," entry} "]" ;      (a type with `Default`, or a constructor call)
+/// chain = "[" entry {"," entry} "]" ;
+/// entry = type | "Type::new(..)" | "fn" path | closure ;
 /// ```
 ///
 /// | room option | meaning | without |
@@ -139,6 +148,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
 /// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |
 /// | `role = "member"` | only users with that role may join | everybody |
+/// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | events that a client may put into its instances, all together, and how many at once | no limit; as many as in the time |
 ///
 /// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
 /// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. The room's doc comment is what
@@ -166,11 +176,13 @@ macro_rules! rooms {
 
 /// What most programs with Dialogue name.
 pub mod prelude {
+    #[cfg(feature = "filter")]
+    pub use crate::ContentFilter;
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};
     #[cfg(feature = "server")]
-    pub use crate::{Cx, Flow, Middleware, Next, RoomHandle, Server};
-    pub use crate::{Delivery, Event, EventOf, Refusal, Room, event};
+    pub use crate::{Cx, Flow, FromState, Middleware, Next, RoomHandle, Server};
+    pub use crate::{Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
 }
 
 /// What the README shows compiles.

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use crate::event::Event;
+use crate::{event::Event, rate::Rate};
 
 /// A room that [`rooms!`](crate::rooms) declared.
 #[diagnostic::on_unimplemented(
@@ -171,6 +171,8 @@ pub struct RoomOptions {
     pub presence: Option<Duration>,
     /// The role that a user must have to be in.
     pub role: Option<&'static str>,
+    /// How often a client may put events into its instances, all together.
+    pub limit: Option<Rate>,
 }
 
 impl RoomOptions {
@@ -189,6 +191,7 @@ impl RoomOptions {
             subscribe: None,
             presence: None,
             role: None,
+            limit: None,
         }
     }
 
@@ -231,6 +234,12 @@ impl RoomOptions {
     /// Only users with this role may be in.
     pub const fn role(mut self, role: &'static str) -> Self {
         self.role = Some(role);
+        self
+    }
+
+    /// A client may put events into the room's instances, all together, so often.
+    pub const fn limit(mut self, rate: Rate) -> Self {
+        self.limit = Some(rate);
         self
     }
 

@@ -8,6 +8,7 @@ use syn::{
 };
 
 use super::{
+    filter::Filter,
     push, serde,
     shape::shape,
     syntax::{Options, Subject},
@@ -21,6 +22,7 @@ pub(super) struct Event {
     pub(super) class: Class,
     pub(super) from_server: bool,
     pub(super) shape: String,
+    pub(super) filter: Filter,
     /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
     pub(super) rules: Option<Vec<(String, String)>>,
 }
@@ -38,6 +40,7 @@ pub(super) fn check(
     dialogue: &Path,
     errors: &mut Errors,
 ) -> Result<Event, TokenStream> {
+    let filter = Filter::take(&mut subject, errors);
     let rules = rules(&mut subject, errors);
     derives(&mut subject.item, rules, errors);
     let item = subject.item;
@@ -66,6 +69,7 @@ pub(super) fn check(
         class,
         from_server: options.from.is_some(),
         shape: shape(&item),
+        filter,
         rules,
         item,
     })

@@ -34,7 +34,7 @@ pub(super) struct Options {
     pub(super) role: Option<LitStr>,
     /// What callers have to be known as.
     pub(super) identity: Option<Type>,
-    limit: Option<()>,
+    pub(super) limit: Option<Limit>,
     state: Option<()>,
 }
 
@@ -44,6 +44,14 @@ pub(super) struct Retain {
     pub(super) bytes: Option<At<u64>>,
     pub(super) age: Option<At<Duration>>,
     forever: Option<()>,
+}
+
+/// So many events of a client in a time.
+pub(super) struct Limit {
+    pub(super) count: u64,
+    pub(super) per: Duration,
+    /// How many at once, where that is said.
+    pub(super) burst: Option<u64>,
 }
 
 impl Options {
@@ -79,11 +87,7 @@ impl Options {
                 once(&mut self.sync, key, quantity::count(input, "`sync`", u32::MAX.into())?)
             }
             "subscribe" => once(&mut self.subscribe, key, subscribe(key, input, errors)?),
-            "limit" => {
-                limit(key, input)?;
-                once(&mut self.limit, key, ())?;
-                Err(later(key, "limits of a room are"))
-            }
+            "limit" => once(&mut self.limit, key, limit(key, input)?),
             "presence" => {
                 let mut grace = Duration::from_secs(2);
                 if input.peek(Token![=]) {
@@ -183,16 +187,17 @@ fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result
 }
 
 /// `= 10 per 1s burst 20`
-fn limit(key: &Ident, input: ParseStream<'_>) -> Result<()> {
+fn limit(key: &Ident, input: ParseStream<'_>) -> Result<Limit> {
     equals(key, input, "limit = 10 per 1s")?;
-    quantity::count(input, "`limit`", u32::MAX.into())?;
+    let count = quantity::count(input, "`limit`", u32::MAX.into())?.value;
     word(key, input, "per")?;
-    quantity::duration(input, "the time of `limit`")?;
+    let per = quantity::duration(input, "the time of `limit`")?.value;
+    let mut burst = None;
     if !input.is_empty() && !input.peek(Token![,]) {
         word(key, input, "burst")?;
-        quantity::count(input, "`burst`", u32::MAX.into())?;
+        burst = Some(quantity::count(input, "`burst`", u32::MAX.into())?.value);
     }
-    Ok(())
+    Ok(Limit { count, per, burst })
 }
 
 /// A word between two numbers; one must come after it.

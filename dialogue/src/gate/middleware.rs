@@ -1,8 +1,15 @@
 //! Middleware: composed by `rooms!` at compile time, without boxes.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+};
 
-use super::Served;
+use super::{
+    Served,
+    limits::{Limiter, Subject},
+};
 use crate::{
     Event, Room,
     identity::{Shared, User},
@@ -75,6 +82,12 @@ pub struct Cx<R: Room> {
     /// What the room asks for.
     pub(crate) identity: Option<Shared>,
     pub(crate) server: bool,
+    /// Whom limits count, if anybody.
+    pub(crate) subject: Option<Subject>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) idempotency_key: Option<Box<str>>,
+    /// The event is with the log, so that what becomes of it is no longer for middleware to say.
+    pub(crate) at_log: AtomicBool,
 }
 
 impl<R: Room> Cx<R> {
@@ -112,6 +125,11 @@ impl<R: Room> Cx<R> {
     /// Whether the user has the role.
     pub fn has_role(&self, role: &str) -> bool {
         self.user.as_ref().is_some_and(|user| user.has_role(role))
+    }
+
+    /// What makes a retry harmless: the trigger's `key`, or its `Idempotency-Key`.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// Whether server code sends it, or the application's own backend with a server key.

@@ -1,6 +1,12 @@
 //! One row for each event of a room: what decodes it and runs its chain.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde::de::DeserializeOwned;
 
@@ -137,8 +143,10 @@ impl<R: Gates<L>, L: Send + Sync + 'static> AnyRoom for Guarded<R, L> {
 struct End(Post);
 
 impl<R: Room, E: Event> Next<R, E> for End {
-    async fn run(self, _: &Cx<R>, event: E) -> Flow {
-        self.0.put(prepare(&event)?).await
+    async fn run(self, cx: &Cx<R>, event: E) -> Flow {
+        let prepared = prepare(&event)?;
+        cx.at_log.store(true, Ordering::Relaxed);
+        self.0.put(prepared).await
     }
 }
 

@@ -106,6 +106,8 @@ impl<R: Served> RoomHandle<R> {
             event: index,
             from: "system".into(),
             user: None,
+            subject: None,
+            limiter: Arc::clone(&self.engine.limiter),
             server: true,
             meta: None,
             key: None,

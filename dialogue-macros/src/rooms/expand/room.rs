@@ -11,7 +11,7 @@ use crate::{
     anchor::anchor,
     rooms::{
         model::{App, Room, spell},
-        options::Retain,
+        options::{Limit, Retain},
     },
 };
 
@@ -80,6 +80,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let subscribe = room.subscribe.iter().map(|paths| quote!(&[#(<#paths as #krate::Event>::NAME),*]));
     let presence = room.options.presence.iter().map(|grace| duration(*grace));
     let role = room.options.role.iter();
+    let limit = room.options.limit.iter().map(|limit| rate(krate, limit));
     quote! {
         #krate::RoomOptions::new()
             #(.title(#title))*
@@ -90,6 +91,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
             #(.subscribe(#subscribe))*
             #(.presence(#presence))*
             #(.role(#role))*
+            #(.limit(#limit))*
     }
 }
 
@@ -98,6 +100,13 @@ fn retention(krate: &Path, retain: &Retain) -> TokenStream {
     let bytes = retain.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));
     let age = retain.age.iter().map(|at| duration(at.value));
     quote!(#krate::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))*)
+}
+
+fn rate(krate: &Path, limit: &Limit) -> TokenStream {
+    let count = Literal::u64_unsuffixed(limit.count);
+    let per = duration(limit.per);
+    let burst = limit.burst.iter().map(|burst| Literal::u64_unsuffixed(*burst));
+    quote!(#krate::Rate::new(#count, #per) #(.burst(#burst))*)
 }
 
 fn duration(duration: Duration) -> TokenStream {
