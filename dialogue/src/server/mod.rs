@@ -1,5 +1,6 @@
 //! Assembly: what an application builds, holds and serves.
 
+mod accept;
 mod builder;
 mod declared;
 mod error;
