@@ -29,7 +29,8 @@ use std::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` doesn't say which text of it a filter is to read",
     label = "no field of `{Self}` is marked",
-    note = "put `#[filter]` on the fields of `{Self}` whose text is to be read, or `#[filter(skip)]` on one if none is"
+    note = "put `#[filter]` on the fields of `{Self}` whose text is to be read, or `#[filter(skip)]` on one if none is",
+    note = "a field that is marked is a `String`, an event that marks its own, or an `Option`, `Vec`, `Box` or map of them"
 )]
 pub trait Filtered {
     /// Shows each marked text to `look`, which may change it.

@@ -1,7 +1,7 @@
 //! `#[filter]`: which text of an event filters read.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Field, Fields, Ident, Member, Meta, Path, Type, spanned::Spanned};
 
 use super::syntax::Subject;
@@ -56,7 +56,10 @@ impl Filter {
         for (member, field) in members.into_iter().zip(fields) {
             *plain &= is_plain(&field.ty);
             match mark(field, errors) {
-                Some(true) => texts.push((member, field.ty.span())),
+                Some(true) => {
+                    let at = field.ident.as_ref().map_or_else(|| field.ty.span(), Ident::span);
+                    texts.push((member, at));
+                }
                 Some(false) => {}
                 None => continue,
             }
@@ -117,8 +120,9 @@ pub(super) fn implementation(krate: &Path, item: &DeriveInput, filter: &Filter) 
         _ if !filter.said => return None,
         Data::Struct(_) => {
             let looks = filter.shapes.iter().flat_map(|shape| &shape.texts).map(|(member, at)| {
-                let text = quote!(&mut self.#member);
-                look(krate, *at, &text)
+                let at = Span::call_site().located_at(*at);
+                let this = Ident::new("self", at);
+                look(krate, &quote_spanned!(at=> &mut #this.#member))
             });
             quote!(#(#looks)*)
         }
@@ -145,14 +149,16 @@ pub(super) fn implementation(krate: &Path, item: &DeriveInput, filter: &Filter) 
 /// `Self::Said { text: ref mut __0, .. } => { .. }`
 fn arm(krate: &Path, shape: &Shape) -> TokenStream {
     let variant = &shape.variant;
-    let names: Vec<Ident> = (0..shape.texts.len()).map(|index| format_ident!("__{index}")).collect();
+    let located = |(index, (_, at)): (usize, &(Member, Span))| {
+        Ident::new(&format!("__{index}"), Span::call_site().located_at(*at))
+    };
+    let names: Vec<Ident> = shape.texts.iter().enumerate().map(located).collect();
     let members = shape.texts.iter().map(|(member, _)| member);
-    let looks = shape.texts.iter().zip(&names).map(|((_, at), name)| look(krate, *at, &quote!(#name)));
+    let looks = names.iter().map(|name| look(krate, &quote!(#name)));
     quote!(Self::#variant { #(#members: ref mut #names,)* .. } => { #(#looks)* })
 }
 
-/// A field that has no text is told of at its type.
-fn look(krate: &Path, at: Span, text: &TokenStream) -> TokenStream {
-    let argument = quote_spanned!(Span::call_site().located_at(at)=> #text);
-    quote!(#krate::Filtered::each_text(#argument, __look);)
+/// A field that has no text is told of where it is.
+fn look(krate: &Path, text: &TokenStream) -> TokenStream {
+    quote!(#krate::Filtered::each_text(#text, __look);)
 }
