@@ -39,7 +39,8 @@
 //! | what an event and a room may say of themselves | [`macro@event`], [`rooms!`] |
 //! | building, serving and draining | [`ServerBuilder`], [`Server`] |
 //! | putting events into rooms, and reacting to them | [`RoomHandle`] |
-//! | what an event passes on its way in | [`Middleware`] |
+//! | what an event passes on its way in | [`Middleware`], and [`ContentFilter`], [`Dedup`], [`Logger`], [`RateLimit`], [`Require`], [`RequireRole`], [`Timeout`] |
+//! | how much anybody may do | [`ServerBuilder`], [`Rate`], [`Quota`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
 //! | the Rust client | `client` (feature `client`) |
 //! | what stands on the wire | [`wire`] |
@@ -136,8 +137,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// room  = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
 /// event = path [ "as" IDENT ] [ "with" chain ] ;
 /// chain = "[" entry {"," entry} "]" ;
-/// entry = type | "Type::new(..)" | "fn" path | closure ;
+/// entry = type | call | "fn" path | closure ;
 /// ```
+///
+/// Middleware in a chain is a type, which is made from the server's state ([`FromState`]) or with `Default`; a call of one of
+/// the type's own functions, `Type::new(..)`, and methods on that which yield the same type; a function with the arguments of
+/// [`Middleware::handle`] but the first, `fn name`; or a closure, `async |cx, event, next| ..`. Its order is the server's, the
+/// room's, the event's.
 ///
 /// | room option | meaning | without |
 /// |---|---|---|

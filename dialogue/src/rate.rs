@@ -23,6 +23,7 @@ pub struct Rate {
 }
 
 /// The longest time of a [`Rate`], and in which its burst comes back.
+#[cfg(feature = "server")]
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Rate {

@@ -45,6 +45,10 @@ pub type Flow = Result<Accepted, Refusal>;
 /// dialogue::rooms! { library: [Message] via [websocket] with [Quiet] }
 /// # fn main() {}
 /// ```
+///
+/// For every event of every room, it is generic over both, as in `impl<R: Room, E: Event> Middleware<R, E> for …`. What it
+/// is made of is said under [`FromState`](crate::FromState); the same may be written as a function or a closure, see
+/// [`rooms!`](crate::rooms).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not middleware for `{E}` in room `{R}`",
     label = "cannot stand in front of `{E}`",

@@ -49,6 +49,11 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+/// # Bounds
+///
+/// Each has a default that is safe in production.
+///
+#[doc = include_str!("../docs/bounds.md")]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,

@@ -131,6 +131,11 @@ mod tests {
         assert_eq!(code(visit("POST", Some(("origin", "https://acme.example"))).await), None);
     }
 
+    #[test]
+    fn the_readme_lists_the_bounds_as_the_docs_do() {
+        assert!(include_str!("../../../README.md").contains(include_str!("../docs/bounds.md")));
+    }
+
     #[tokio::test]
     async fn a_server_key_is_nobody() {
         let key = format!("Bearer {KEY}");
