@@ -63,8 +63,8 @@ impl<R: Served> RoomHandle<R> {
         &self.key
     }
 
-    /// Puts an event into the room, as the server: validated, through the room's middleware, and numbered like
-    /// everybody's.
+    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and numbered
+    /// like everybody's. Limits don't apply.
     ///
     /// It is accepted when this returns; readers get it at their own pace.
     ///

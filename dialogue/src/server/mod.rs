@@ -42,7 +42,9 @@ impl Server {
     /// The routes of all channels, as an ordinary axum router to be merged into the application's own or nested below
     /// a path of it.
     ///
-    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting.
+    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting, and serve
+    /// it `into_make_service_with_connect_info::<SocketAddr>()`: without, no address is known, so that none has a bound, and
+    /// limits tell anonymous users apart by their ids, which a reconnect changes.
     pub fn router(&self) -> Router {
         self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine))
     }

@@ -7,5 +7,6 @@ mod chains;
 #[path = "../sockets/harness/mod.rs"]
 mod harness;
 mod limits;
+mod logging;
 mod shipped;
 mod tokens;
