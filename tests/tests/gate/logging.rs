@@ -48,7 +48,7 @@ pub(crate) struct Login {
 }
 
 dialogue::rooms! {
-    struct Door;
+    struct House;
     door: [Login, Message] via [websocket] with [async |_, _, _| Err(dialogue::Refusal::blocked("closed"))];
     hall: [Login] via [websocket];
 }
@@ -57,7 +57,7 @@ dialogue::rooms! {
 async fn what_is_redacted_is_not_logged_and_the_rest_is() -> Result {
     let kept = Kept::default();
     let logged = tracing::subscriber::set_default(kept.clone());
-    let server = Door::server().middleware(Logger::new().payloads().redact(["password"])).build().await?;
+    let server = House::server().middleware(Logger::new().payloads().redact(["password"])).build().await?;
     let login = || Login { name: "Alice".into(), password: "hunter2".into() };
     server.hall().trigger(login()).await?;
     assert!(server.door().trigger(login()).await.is_err());
