@@ -123,6 +123,6 @@ fn a_chain_is_there_where_it_was_listed() {
 
 #[test]
 fn a_server_is_built_with_any_of_them() {
-    let _ = Rooms::server().middleware(Any::<u8>::default()).middleware(Any::<u16>::new("z")).build();
-    let _ = with_state::Acme::server().state(Shared("x")).middleware(FromShared("y")).build();
+    drop(Rooms::server().middleware(Any::<u8>::default()).middleware(Any::<u16>::new("z")).build());
+    drop(with_state::Acme::server().state(Shared("x")).middleware(FromShared("y")).build());
 }

@@ -61,7 +61,7 @@ pub enum Line {
     One(#[filter] String, String),
     Two {
         #[filter]
-        upper: Box<String>,
+        upper: Box<Option<String>>,
         #[filter]
         r#type: String,
         at: u64,
@@ -74,7 +74,7 @@ pub struct Pointer(#[filter(skip)] pub String);
 
 #[test]
 fn filters_see_what_is_marked() {
-    let two = Line::Two { upper: Box::new("c".into()), r#type: "d".into(), at: 1 };
+    let two = Line::Two { upper: Box::new(Some("c".into())), r#type: "d".into(), at: 1 };
     let lines = vec![Line::Nothing, Line::One("b".into(), "no".into()), two];
     let mut note = Note { text: Some("a".into()), lines, link: "no".into() };
     let mut seen = String::new();
