@@ -17,7 +17,7 @@ use super::Server;
 use crate::{
     Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
-    gate::{Guarded, Post},
+    gate::Post,
     hub::{ConnectionId, Heard, Instance, Link, Listener, Registry, RoomDecl, State, not_found},
     log::Record,
     room::Key,
@@ -64,8 +64,8 @@ impl<R: Served> RoomHandle<R> {
         &self.key
     }
 
-    /// Puts an event into the room, as the server: validated, through the room's middleware, and numbered like
-    /// everybody's.
+    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and numbered
+    /// like everybody's. Limits don't apply.
     ///
     /// It is accepted when this returns; readers get it at their own pace.
     ///
@@ -97,10 +97,7 @@ impl<R: Served> RoomHandle<R> {
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
-        let gate = self.engine.gates.get(place.room.index);
-        let guarded = gate.and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
-        let key_text = place.room_id.split_once(':').map(|(_, key)| key);
-        let (Some(guarded), Some(key)) = (guarded, R::Key::from_text(key_text)) else {
+        let Some(gate) = self.engine.gates.get(place.room.index) else {
             return Err(not_found(&place.room_id));
         };
         let post = Post {
@@ -110,13 +107,15 @@ impl<R: Served> RoomHandle<R> {
             event: index,
             from: "system".into(),
             user: None,
+            subject: None,
+            limiter: Arc::clone(&self.engine.limiter),
             server: true,
             meta: None,
             key: None,
             to,
             recipients,
         };
-        guarded.trigger(key, event, post).await
+        gate.trigger(&mut Some(event), post).await
     }
 
     /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.
