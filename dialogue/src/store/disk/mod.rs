@@ -33,8 +33,12 @@ use super::{Append, Head, Page, Query, Store, StoreError, StoredKey};
 /// until it works. Nothing acknowledged is lost by that, nor by the process being killed; a power failure loses what
 /// [`Durability`] says.
 ///
-/// It takes up to 100 MiB of memory (rows that aren't in a table yet, a cache of blocks, what is known of the rooms used
-/// last), and up to 200 MiB of the disk beside what it keeps.
+/// Calls that may wait for the disk do that on the runtime's threads for what blocks. Only a small append that is not to be
+/// [`Synced`](Durability::Synced) is done where it is called, when nothing holds it up.
+///
+/// It takes up to 80 MiB of memory: 32 of events that aren't in a table yet, 32 of what was read, and what is known of the
+/// rooms used last; 180 MiB when events come faster than tables are written, and then appends wait. The disk holds some
+/// 100 MiB beside what is kept: the journal, and what was trimmed of late.
 ///
 /// ```
 /// use dialogue::store::{Disk, Durability, Store};
@@ -60,6 +64,14 @@ pub struct Disk {
 }
 
 /// How safe an event is when its `ok` is sent.
+///
+/// | | what loses it | what an event alone waits for | with 1,000 writers |
+/// |---|---|---|---|
+/// | [`Memory`](Durability::Memory) | the process is killed | some 4 µs | as long |
+/// | [`Written`](Durability::Written) | the machine fails | some 8 µs: a system call | less: they share it |
+/// | [`Synced`](Durability::Synced), the default | the disk fails | the disk: 0.2 ms to some ms | 1,000 share one wait |
+///
+/// A process that ends in an orderly way loses nothing, whichever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
     /// It may be in this process' memory: lost when the process is killed.
