@@ -1,8 +1,8 @@
-//! Where logs are kept: `STORE` is `memory`, `redis:URL` or `redis-cluster:URL,URL…`.
+//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`.
 
 use std::{env, error::Error};
 
-use dialogue::{Redis, ServerBuilder};
+use dialogue::{Redis, ServerBuilder, store::Disk};
 
 use crate::Conformance;
 
@@ -13,8 +13,9 @@ pub(crate) async fn from_environment<I: Send + Sync + 'static>(
     let store = env::var("STORE").unwrap_or_else(|_| "memory".to_owned());
     match store.split_once(':') {
         None if store == "memory" => Ok(server),
+        Some(("disk", directory)) => Ok(server.store(Disk::open(directory)?)),
         Some(("redis", url)) => Ok(server.store(Redis::connect(url).await?)),
         Some(("redis-cluster", urls)) => Ok(server.store(Redis::cluster(urls.split(',')).await?)),
-        _ => Err("STORE is `memory`, `redis:URL` or `redis-cluster:URL,URL…` in this version".into()),
+        _ => Err("STORE is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`".into()),
     }
 }
