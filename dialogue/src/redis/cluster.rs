@@ -203,7 +203,8 @@ impl Cluster {
             delivered.push((address.clone(), errand, answer));
         }
         if writes {
-            super::judge(&link, commands, delivered.iter().map(|(_, errand, answer)| (errand.index, answer)));
+            let key = |errand: &Errand| commands.get(errand.index).map_or("", |command| &command.key);
+            super::judge(&link, delivered.iter().map(|(_, errand, answer)| (key(errand), answer)));
         }
         delivered
     }

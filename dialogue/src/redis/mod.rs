@@ -131,6 +131,11 @@ impl Redis {
         }
     }
 
+    /// Whether all keys are at one server.
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(self.shared.route, Route::Alone(_))
+    }
+
     /// Whether a failure means that nothing else would work now either.
     pub(crate) fn is_away(&self, failure: &Failure) -> bool {
         match &self.shared.route {
@@ -144,81 +149,124 @@ impl Redis {
         &self.shared.keys
     }
 
-    /// Sends commands that add data, all in one write to each server, and yields what each came to. That servers refuse
-    /// such commands, or take them again, is logged.
-    pub(crate) async fn write(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.run_script(script, commands, true).await
+    /// Sends calls of a script that add data, all in one write to each server, and yields what each came to. That servers
+    /// refuse such calls, or take them again, is logged.
+    pub(crate) async fn write(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(calls, Some(script), true).await
     }
 
     /// Sends calls of a script, and the script itself to servers that have lost it.
-    pub(crate) async fn call(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.run_script(script, commands, false).await
+    pub(crate) async fn call(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(calls, Some(script), false).await
     }
 
     /// Sends commands, and yields what each came to.
-    pub(crate) async fn run(&self, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.send(commands, false).await
+    pub(crate) async fn run(&self, commands: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(commands, None, false).await
     }
 
     /// Sends one call of a script.
     pub(crate) async fn call_one(&self, script: &Script, command: Command) -> Result<Value, Failure> {
-        first(self.call(script, &[command]).await)
+        first(self.call(script, vec![command]).await)
     }
 
     /// Sends one command.
     pub(crate) async fn run_one(&self, command: Command) -> Result<Value, Failure> {
-        first(self.run(&[command]).await)
+        first(self.run(vec![command]).await)
     }
 
-    async fn run_script(
+    async fn send(
         &self,
-        script: &Script,
-        commands: &[Command],
+        commands: Vec<Command>,
+        script: Option<&Script>,
         writes: bool,
     ) -> Vec<Result<Value, Failure>> {
-        let mut answers = self.send(commands, writes).await;
-        let unknown = |answer: &Result<Value, Failure>| {
-            answer.as_ref().is_err_and(|failure| failure.code() == Some("NOSCRIPT"))
-        };
-        let lost: Vec<_> =
-            (0..answers.len()).filter(|index| answers.get(*index).is_some_and(unknown)).collect();
-        if lost.is_empty() {
-            return answers;
-        }
-        let again = lost.iter().filter_map(|index| {
-            let command = commands.get(*index)?;
-            Some(Command { key: command.key.clone(), cmd: script.in_full(&command.cmd)? })
-        });
-        let again = self.send(&again.collect::<Vec<_>>(), writes).await;
-        for (index, answer) in lost.into_iter().zip(again) {
-            if let Some(place) = answers.get_mut(index) {
-                *place = answer;
-            }
-        }
-        answers
-    }
-
-    async fn send(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
         if commands.is_empty() {
             return Vec::new();
         }
-        let link = match &self.shared.route {
-            Route::Cluster(cluster) => return cluster.run(commands, writes).await,
-            Route::Alone(link) => link,
-        };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        commands.iter().for_each(|command| {
-            pipeline.add_command(command.cmd.clone());
-        });
-        match link.send(&pipeline).await {
-            Err(failure) => commands.iter().map(|_| Err(failure.clone())).collect(),
-            Ok(values) => {
-                let answers: Vec<_> = values.into_iter().map(|value| answer(Some(value))).collect();
-                if writes {
-                    judge(link, commands, answers.iter().enumerate());
+        match &self.shared.route {
+            Route::Cluster(cluster) => {
+                let mut answers = cluster.run(&commands, writes).await;
+                let sent = commands.iter().map(|command| (command.key.as_str(), &command.cmd));
+                if let Some((places, again)) = in_full(script, &answers, sent) {
+                    put(&mut answers, places, cluster.run(&again, writes).await);
                 }
                 answers
             }
+            Route::Alone(link) => {
+                let parcel = Parcel::of(commands);
+                let mut answers = parcel.send(link, writes).await;
+                if let Some((places, again)) = in_full(script, &answers, parcel.commands()) {
+                    put(&mut answers, places, Parcel::of(again).send(link, writes).await);
+                }
+                answers
+            }
+        }
+    }
+}
+
+/// Commands for one server.
+struct Parcel {
+    keys: Vec<String>,
+    pipeline: Pipeline,
+}
+
+impl Parcel {
+    fn of(commands: Vec<Command>) -> Self {
+        let mut parcel = Parcel {
+            keys: Vec::with_capacity(commands.len()),
+            pipeline: Pipeline::with_capacity(commands.len()),
+        };
+        for Command { key, cmd } in commands {
+            parcel.keys.push(key);
+            parcel.pipeline.add_command(cmd);
+        }
+        parcel
+    }
+
+    fn commands(&self) -> impl Iterator<Item = (&str, &Cmd)> {
+        self.keys.iter().map(String::as_str).zip(self.pipeline.cmd_iter())
+    }
+
+    async fn send(&self, link: &Link, writes: bool) -> Vec<Result<Value, Failure>> {
+        match link.send(&self.pipeline).await {
+            Err(failure) => self.keys.iter().map(|_| Err(failure.clone())).collect(),
+            Ok(values) => {
+                let answers: Vec<_> = values.into_iter().map(|value| answer(Some(value))).collect();
+                if writes {
+                    judge(link, self.keys.iter().map(String::as_str).zip(&answers));
+                }
+                answers
+            }
+        }
+    }
+}
+
+/// The calls of a script that a server did not know, with the script in them, and their places.
+fn in_full<'a>(
+    script: Option<&Script>,
+    answers: &[Result<Value, Failure>],
+    sent: impl Iterator<Item = (&'a str, &'a Cmd)>,
+) -> Option<(Vec<usize>, Vec<Command>)> {
+    let script = script?;
+    let unknown = |answer: &Result<Value, Failure>| {
+        answer.as_ref().is_err_and(|failure| failure.code() == Some("NOSCRIPT"))
+    };
+    if !answers.iter().any(unknown) {
+        return None;
+    }
+    let lost = answers.iter().zip(sent).enumerate().filter(|(_, (answer, _))| unknown(answer));
+    let again = lost.filter_map(|(place, (_, (key, cmd)))| {
+        Some((place, Command { key: key.to_owned(), cmd: script.in_full(cmd)? }))
+    });
+    Some(again.unzip())
+}
+
+/// Puts answers into their places.
+fn put(answers: &mut [Result<Value, Failure>], places: Vec<usize>, others: Vec<Result<Value, Failure>>) {
+    for (place, other) in places.into_iter().zip(others) {
+        if let Some(answer) = answers.get_mut(place) {
+            *answer = other;
         }
     }
 }
@@ -239,7 +287,7 @@ fn first(answers: Vec<Result<Value, Failure>>) -> Result<Value, Failure> {
 }
 
 /// An error of the server is none of the connection's.
-fn answer(value: Option<Value>) -> Result<Value, Failure> {
+pub(crate) fn answer(value: Option<Value>) -> Result<Value, Failure> {
     match value {
         Some(Value::ServerError(error)) => Err(Failure::refused(&error)),
         Some(value) => Ok(value),
@@ -247,23 +295,16 @@ fn answer(value: Option<Value>) -> Result<Value, Failure> {
     }
 }
 
-/// Draws from what writes came to what condition the server is in.
-fn judge<'a>(
-    link: &Link,
-    commands: &[Command],
-    answers: impl Iterator<Item = (usize, &'a Result<Value, Failure>)>,
-) {
+/// Draws from what writes to some keys came to what condition the server is in.
+fn judge<'a>(link: &Link, answers: impl Iterator<Item = (&'a str, &'a Result<Value, Failure>)>) {
     let mut accepted = false;
-    for (index, answer) in answers {
+    for (key, answer) in answers {
         match answer {
             Ok(_) => accepted = true,
             Err(failure) if failure.code() == Some("READONLY") => {
                 return link.renew("it has become a replica");
             }
-            Err(failure) if failure.is_condition() => {
-                let key = commands.get(index).map_or("", |command| command.key.as_str());
-                return link.refused(failure, key);
-            }
+            Err(failure) if failure.is_condition() => return link.refused(failure, key),
             Err(_) => {}
         }
     }

@@ -65,7 +65,7 @@ impl Backplane for Redis {
 
     async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
         let commands: Vec<_> = shares.iter().map(|share| self.share_one(peer, share)).collect();
-        let answers = self.write(&SCRIPTS.share, &commands).await;
+        let answers = self.write(&SCRIPTS.share, commands).await;
         let outcomes = shares.into_iter().zip(answers).map(|(share, answer)| match answer {
             Ok(Value::Int(0)) if !is_told_only(&share) => {
                 let message = format!("the log of `{}` in Redis is another", share.room_id);
@@ -97,7 +97,7 @@ impl Backplane for Redis {
             })
             .collect();
         let mut heads = Vec::with_capacity(room_ids.len());
-        for answer in self.run(&commands).await {
+        for answer in self.run(commands).await {
             let answer = answer.map_err(|failure| failed("read the heads of logs", failure))?;
             let head = match list(&answer) {
                 Some([newest, ..]) => {
@@ -137,7 +137,7 @@ impl Backplane for Redis {
         for change in &changes {
             call.arg(&*change.user_id).arg(change.connections);
         }
-        let called = self.write(&SCRIPTS.members, &[Command::new(members, call)]).await;
+        let called = self.write(&SCRIPTS.members, vec![Command::new(members, call)]).await;
         let called = called.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(failed)?;
         if !anybody {
             self.run_one(note("SREM")).await.map_err(failed)?;
