@@ -19,15 +19,15 @@ impl Logs {
         self.young.get(room_id).or_else(|| self.old.get(room_id))
     }
 
-    pub(super) fn insert(&mut self, room_id: Arc<str>, log: Log) {
-        if let Some(known) = self.young.get_mut(&room_id) {
+    pub(super) fn insert(&mut self, room_id: &Arc<str>, log: Log) {
+        if let Some(known) = self.young.get_mut(room_id) {
             *known = log;
             return;
         }
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(room_id, log);
+        self.young.insert(Arc::clone(room_id), log);
     }
 
     pub(super) fn remove(&mut self, room_id: &str) {
@@ -51,10 +51,10 @@ mod tests {
     #[test]
     fn the_newest_is_found() {
         let mut logs = Logs::default();
-        logs.insert("chat".into(), log(1));
-        (0..GENERATION).for_each(|room| logs.insert(room.to_string().into(), log(7)));
+        logs.insert(&"chat".into(), log(1));
+        (0..GENERATION).for_each(|room| logs.insert(&room.to_string().into(), log(7)));
         assert_eq!(last(&logs, "chat"), Some(1));
-        logs.insert("chat".into(), log(2));
+        logs.insert(&"chat".into(), log(2));
         assert_eq!(last(&logs, "chat"), Some(2));
         logs.remove("chat");
         assert_eq!(last(&logs, "chat"), None);
@@ -63,8 +63,8 @@ mod tests {
     #[test]
     fn what_is_long_unused_goes() {
         let mut logs = Logs::default();
-        logs.insert("chat".into(), log(1));
-        (0..2 * GENERATION).for_each(|room| logs.insert(room.to_string().into(), log(7)));
+        logs.insert(&"chat".into(), log(1));
+        (0..2 * GENERATION).for_each(|room| logs.insert(&room.to_string().into(), log(7)));
         assert_eq!(last(&logs, "chat"), None);
         assert!(logs.young.len() + logs.old.len() <= 2 * GENERATION);
     }

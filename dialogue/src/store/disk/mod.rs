@@ -167,6 +167,7 @@ impl Shared {
             _ => {}
         }
         let name = self.directory.path().display();
+        let was_open = matches!(state, State::Open(_));
         // The engine lets go of its files first.
         *state = State::Closed(Instant::now(), StoreError::new("the store is being opened again"));
         let engine = self.directory.engine();
@@ -176,7 +177,10 @@ impl Shared {
                 tracing::info!("a write to the store in {name} had failed; it is open again");
             }
             Err(error) => {
-                tracing::error!("the store in {name} can't be opened again yet: {error}");
+                // Said once; the server says when the store works again.
+                if was_open {
+                    tracing::error!("the store in {name} can't be opened again yet: {error}");
+                }
                 *state = State::Closed(Instant::now(), error);
             }
         }

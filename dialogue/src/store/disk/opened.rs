@@ -13,6 +13,7 @@ use std::{
 use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, LsmError, OwnedWriteBatch,
     PersistMode,
+    config::{BlockSizePolicy, CompressionPolicy},
 };
 use parking_lot::{Mutex, MutexGuard};
 
@@ -42,7 +43,9 @@ pub(super) struct Writer {
 }
 
 /// Bytes of rows in memory before they go into a table. Up to four times as many are there while tables are written.
-const MEMTABLE: u64 = 16 << 20;
+const MEMTABLE: u64 = 32 << 20;
+/// Bytes of a table that are read, and packed, together.
+const BLOCK: u32 = 8 << 10;
 /// Bytes of tables' blocks in memory.
 const CACHE: u64 = 32 << 20;
 /// Tables whose files are kept open.
@@ -65,6 +68,7 @@ impl Opened {
             .journal_compression(CompressionType::None)
             .cache_size(CACHE)
             .max_cached_files(Some(FILES))
+            // Of several, one turns in circles while the others merge tables.
             .worker_threads(1)
             .open()
             .map_err(failed)?;
@@ -152,23 +156,15 @@ impl Opened {
         Ok(())
     }
 
-    /// The log of a room, if it was used of late.
-    pub(super) fn known(&self, room_id: &str) -> Option<Log> {
-        self.logs.lock().find(room_id).cloned()
-    }
-
-    pub(super) fn learn(&self, _writer: &mut Writer, room_id: Arc<str>, log: Log) {
-        self.logs.lock().insert(room_id, log);
-    }
-
-    pub(super) fn forget(&self, _writer: &mut Writer, room_id: &str) {
-        self.logs.lock().remove(room_id);
+    /// What is known of logs. Only who has the writer changes it.
+    pub(super) fn logs(&self) -> MutexGuard<'_, Logs> {
+        self.logs.lock()
     }
 
     /// The log of a room.
     pub(super) fn log(&self, room_id: &str) -> Result<Option<Log>, StoreError> {
-        if let Some(log) = self.known(room_id) {
-            return Ok(Some(log));
+        if let Some(log) = self.logs().find(room_id) {
+            return Ok(Some(log.clone()));
         }
         let Some(row) = self.rows.get(rows::log(room_id)).map_err(unread)? else { return Ok(None) };
         let mut log = Log::decode(&row)?;
@@ -182,6 +178,16 @@ impl Opened {
         log.keyed = if newest.key.is_some() { newest.seq } else { keyed };
         Ok(Some(log))
     }
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        .manual_journal_persist(true)
+        .max_memtable_size(MEMTABLE)
+        .data_block_size_policy(BlockSizePolicy::all(BLOCK))
+        .data_block_compression_policy(CompressionPolicy::new([CompressionType::None, CompressionType::Lz4]))
+        // What is looked up by its key is nearly always there.
+        .expect_point_read_hits(true)
 }
 
 impl Writer {

@@ -103,11 +103,10 @@ impl Log {
 
     /// The row of an event that comes after this log's newest.
     pub(super) fn row(&self, event: &StoredEvent) -> Vec<u8> {
-        let encoded = event.encode();
-        let mut row = Vec::with_capacity(4 + encoded.len());
+        let mut row = Vec::with_capacity(event.data.len() + event.from.len() + 132);
         let back = if self.keyed == 0 { 0 } else { event.seq.saturating_sub(self.keyed) };
         row.put_u32(u32::try_from(back).unwrap_or(0));
-        row.put_slice(&encoded);
+        event.encode_into(&mut row);
         row
     }
 

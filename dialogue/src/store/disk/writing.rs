@@ -18,7 +18,8 @@ const SWEEP: usize = 64;
 impl Opened {
     /// Whether an append to these rooms reads nothing.
     pub(super) fn knows(&self, appends: &[Append]) -> bool {
-        appends.iter().all(|append| self.known(&append.room_id).is_some())
+        let logs = self.logs();
+        appends.iter().all(|append| logs.find(&append.room_id).is_some())
     }
 
     pub(super) fn append(
@@ -38,8 +39,9 @@ impl Opened {
         if !batch.is_empty() {
             self.commit(writer, batch, durability)?;
         }
+        let mut logs = self.logs();
         for (append, log) in grown {
-            self.learn(writer, append.room_id.clone(), log);
+            logs.insert(&append.room_id, log);
         }
         if refused.is_empty() {
             return Ok(());
@@ -107,7 +109,7 @@ impl Opened {
             batch.insert(&self.rows, rows::log(room_id), log.encode());
             // What a crash brings back is trimmed again.
             self.commit(&mut writer, batch, Durability::Memory)?;
-            self.learn(&mut writer, room_id.into(), log);
+            self.logs().insert(&room_id.into(), log);
         }
         self.sweep(asked)
     }
@@ -141,7 +143,7 @@ impl Opened {
         batch.remove(&self.rows, rows::log(room_id));
         batch.insert(&self.rows, rows::doomed(gone.id), gone.encode());
         self.commit(&mut writer, batch, durability)?;
-        self.forget(&mut writer, room_id);
+        self.logs().remove(room_id);
         writer.doomed.push(gone);
         drop(writer);
         self.sweep(asked)

@@ -1,8 +1,10 @@
 //! One `redis-server`.
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::{Child, Command, Output, Stdio},
+    sync::Mutex,
 };
 
 use super::{Result, folder::Folder, until};
@@ -17,9 +19,15 @@ pub(crate) struct RedisServer {
     child: Child,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, and that no other test was given: its server may not listen yet.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        if GIVEN.lock().map_err(|_| "a test failed here")?.insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 impl RedisServer {
