@@ -12,6 +12,7 @@ mod error;
 mod failure;
 mod keys;
 mod link;
+mod parcel;
 mod place;
 pub(crate) mod reply;
 mod script;
@@ -25,7 +26,7 @@ mod url;
 
 use std::{fmt, sync::Arc};
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use cluster::Cluster;
 pub use connect::RedisConnect;
@@ -34,6 +35,7 @@ pub use error::{RedisError, RedisErrorKind};
 pub(crate) use failure::Failure;
 pub(crate) use keys::Keys;
 use link::Link;
+use parcel::{Parcel, in_full, put};
 pub(crate) use script::Script;
 pub(crate) use subscriber::Subscriber;
 
@@ -205,72 +207,6 @@ impl Redis {
     }
 }
 
-/// Commands for one server.
-struct Parcel {
-    keys: Vec<String>,
-    pipeline: Pipeline,
-}
-
-impl Parcel {
-    fn of(commands: Vec<Command>) -> Self {
-        let mut parcel = Parcel {
-            keys: Vec::with_capacity(commands.len()),
-            pipeline: Pipeline::with_capacity(commands.len()),
-        };
-        for Command { key, cmd } in commands {
-            parcel.keys.push(key);
-            parcel.pipeline.add_command(cmd);
-        }
-        parcel
-    }
-
-    fn commands(&self) -> impl Iterator<Item = (&str, &Cmd)> {
-        self.keys.iter().map(String::as_str).zip(self.pipeline.cmd_iter())
-    }
-
-    async fn send(&self, link: &Link, writes: bool) -> Vec<Result<Value, Failure>> {
-        match link.send(&self.pipeline).await {
-            Err(failure) => self.keys.iter().map(|_| Err(failure.clone())).collect(),
-            Ok(values) => {
-                let answers: Vec<_> = values.into_iter().map(|value| answer(Some(value))).collect();
-                if writes {
-                    judge(link, self.keys.iter().map(String::as_str).zip(&answers));
-                }
-                answers
-            }
-        }
-    }
-}
-
-/// The calls of a script that a server did not know, with the script in them, and their places.
-fn in_full<'a>(
-    script: Option<&Script>,
-    answers: &[Result<Value, Failure>],
-    sent: impl Iterator<Item = (&'a str, &'a Cmd)>,
-) -> Option<(Vec<usize>, Vec<Command>)> {
-    let script = script?;
-    let unknown = |answer: &Result<Value, Failure>| {
-        answer.as_ref().is_err_and(|failure| failure.code() == Some("NOSCRIPT"))
-    };
-    if !answers.iter().any(unknown) {
-        return None;
-    }
-    let lost = answers.iter().zip(sent).enumerate().filter(|(_, (answer, _))| unknown(answer));
-    let again = lost.filter_map(|(place, (_, (key, cmd)))| {
-        Some((place, Command { key: key.to_owned(), cmd: script.in_full(cmd)? }))
-    });
-    Some(again.unzip())
-}
-
-/// Puts answers into their places.
-fn put(answers: &mut [Result<Value, Failure>], places: Vec<usize>, others: Vec<Result<Value, Failure>>) {
-    for (place, other) in places.into_iter().zip(others) {
-        if let Some(answer) = answers.get_mut(place) {
-            *answer = other;
-        }
-    }
-}
-
 impl Command {
     /// A command on `key`.
     pub(crate) fn new(key: String, cmd: Cmd) -> Self {
@@ -292,24 +228,6 @@ pub(crate) fn answer(value: Option<Value>) -> Result<Value, Failure> {
         Some(Value::ServerError(error)) => Err(Failure::refused(&error)),
         Some(value) => Ok(value),
         None => Err(Failure::Lost("an answer is missing".into())),
-    }
-}
-
-/// Draws from what writes to some keys came to what condition the server is in.
-fn judge<'a>(link: &Link, answers: impl Iterator<Item = (&'a str, &'a Result<Value, Failure>)>) {
-    let mut accepted = false;
-    for (key, answer) in answers {
-        match answer {
-            Ok(_) => accepted = true,
-            Err(failure) if failure.code() == Some("READONLY") => {
-                return link.renew("it has become a replica");
-            }
-            Err(failure) if failure.is_condition() => return link.refused(failure, key),
-            Err(_) => {}
-        }
-    }
-    if accepted {
-        link.condition().accepts();
     }
 }
 
