@@ -53,6 +53,12 @@ pub(crate) use subscriber::Subscriber;
 /// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
 /// be evicted like a cache.
 ///
+/// A user of its ACL needs no more than this, and in a Cluster `+cluster|slots`:
+///
+/// ```text
+/// ACL SETUSER acme on >PASSWORD ~acme:* &acme:* -@all +@connection +@read +@write +@scripting +@pubsub
+/// ```
+///
 /// It connects without end: when a server is lost, what needs it fails at once, at the latest after
 /// [`answer_within`](RedisConnect::answer_within), and works again when a new connection is there. Every change of its
 /// condition is one line in the log.
