@@ -50,6 +50,10 @@ pub(crate) use subscriber::Subscriber;
 /// | `appendonly yes`, `appendfsync everysec` | a crash, but for the last second or so |
 /// | `appendonly yes`, `appendfsync always` | a crash: nothing acknowledged is lost |
 ///
+/// Of a file that is torn by a crash in the middle of a script, Redis 7.0 may keep half by itself, and later put it in the
+/// place of what was acknowledged since. Set `aof-load-truncated no`, and mend such a file by `redis-check-aof --fix`, which
+/// cuts it where the script began.
+///
 /// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
 /// be evicted like a cache.
 ///
