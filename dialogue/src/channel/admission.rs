@@ -81,11 +81,21 @@ pub(super) async fn user(
 /// front speaks for.
 pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
     let peer = peer(parts).map(|peer| peer.ip());
-    let Some(last) = engine.limits.proxies.checked_sub(1) else { return peer };
+    match engine.limits.proxies.checked_sub(1) {
+        Some(last) => spoken_for(&parts.headers, last).or(peer),
+        None => peer,
+    }
+}
+
+/// Whom the proxy speaks for that has `last` others behind it; of fewer, the first.
+fn spoken_for(headers: &HeaderMap, last: usize) -> Option<IpAddr> {
     // Each proxy adds whom it was asked by, at the end; what stands before is the client's own invention.
-    let lines = parts.headers.get_all("x-forwarded-for").iter().rev();
-    let listed = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
-    listed.map(str::trim).nth(last).and_then(forwarded).or(peer)
+    // By bytes, since what the client invents need not be text.
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let listed: Vec<_> =
+        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).take(last + 1).collect();
+    let told = listed.last().and_then(|entry| std::str::from_utf8(entry).ok());
+    told.map(str::trim).and_then(forwarded)
 }
 
 /// `203.0.113.7`, `2001:db8::1`, and either with a port.
@@ -152,4 +162,29 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(lines: &[&[u8]], last: usize) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line).expect("a header"));
+        }
+        spoken_for(&headers, last).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn what_a_client_invents_stands_before_what_proxies_say() {
+        let honest = Some("203.0.113.7".to_owned());
+        assert_eq!(told(&[b"203.0.113.7"], 0), honest);
+        assert_eq!(told(&[b"10.0.0.1, 203.0.113.7"], 0), honest);
+        assert_eq!(told(&[b"\xff, 203.0.113.7"], 0), honest);
+        assert_eq!(told(&[b"10.0.0.1", b"203.0.113.7, 10.1.1.1"], 1), honest);
+        assert_eq!(told(&[b"203.0.113.7"], 1), honest);
+        assert_eq!(told(&[b"203.0.113.7, \xff"], 0), None);
+        assert_eq!(told(&[], 0), None);
+    }
 }

@@ -30,6 +30,7 @@ use crate::{
     hooks::{Actor, RoomRef},
     hub::{RoomDecl, history as room_history},
     identity::Caller,
+    log::Page,
     session::{HISTORY, ROOMS, bounded_limit, check_depth, invalid},
     wire::{EventSet, frame::Frame},
 };
@@ -163,7 +164,12 @@ async fn history(
     };
     let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.limits.history);
     let page = loop {
-        let instance = engine.registry.enter(room, &room_id)?;
+        // Whoever only reads makes no room.
+        let instance = match engine.registry.look_up(&room_id).await? {
+            Some(instance) => instance,
+            None if room.keyed => break Page::default(),
+            None => engine.registry.enter(room, &room_id)?,
+        };
         match instance.history(query.before, wanted, limit).await {
             // It went just now: the next try makes a new one.
             Err(_) if instance.is_retired() && instance.failure().is_none() => tokio::task::yield_now().await,

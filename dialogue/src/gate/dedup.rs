@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Event, Refusal, Room};
 
-/// Blocks an event that the same client sent to the same room just now, word for word: a double click, or spam.
+/// Blocks an event that the same user sent to the same room just now, word for word: a double click, or spam.
 ///
 /// No retry is taken for one: what comes with the idempotency key that it came with before, passes, and the log says that
 /// it was there. Server code and server keys pass. It remembers the newest 100,000 events, 48 bytes each: a client that
@@ -57,26 +57,59 @@ impl Dedup {
 
 impl<R: Room, E: Event> Middleware<R, E> for Dedup {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        let (Some(subject), Ok(json)) = (&cx.subject, serde_json::to_string(&event)) else {
+        let (Some(_), Ok(json)) = (&cx.subject, serde_json::to_string(&event)) else {
             return next.run(cx, event).await;
         };
-        let said = self.hasher.hash_one((subject, cx.room_id(), E::NAME, json));
-        let key = cx.idempotency_key().map(|key| self.hasher.hash_one(key));
-        if !self.said.lock().note(said, key, self.within) {
-            return Err(Refusal::blocked("you just said that"));
-        }
+        // By the user, whom the log knows the key of: others may come from the same address, and say the same.
+        let said = self.hasher.hash_one((cx.from(), cx.room_id(), E::NAME, json));
+        let key = cx.idempotency_key().map(|key| self.hasher.hash_one((cx.from(), key)));
+        let noted = match self.said.lock().note(said, key, self.within) {
+            Note::New(when) => Some(Noted { dedup: self, event: said, when }),
+            Note::Retry => None,
+            Note::Again => return Err(Refusal::blocked("you just said that")),
+        };
         let flow = next.run(cx, event).await;
-        if flow.is_err() {
-            // It wasn't said after all.
-            self.said.lock().events.remove(&said);
+        if flow.is_ok() {
+            noted.map(Noted::keep);
         }
         flow
     }
 }
 
+/// What was noted, until it is sure that it is said: also if nobody waits for that any more.
+struct Noted<'a> {
+    dedup: &'a Dedup,
+    event: u64,
+    when: Instant,
+}
+
+impl Noted<'_> {
+    fn keep(self) {
+        // It holds nothing but a borrow.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut said = self.dedup.said.lock();
+        if said.events.get(&self.event).is_some_and(|(when, _)| *when == self.when) {
+            said.events.remove(&self.event);
+        }
+    }
+}
+
+/// What there is to say of an event that is said.
+#[derive(Debug, PartialEq)]
+enum Note {
+    New(Instant),
+    Retry,
+    Again,
+}
+
 impl Said {
-    /// Notes what is said; yields whether it is new, or a retry.
-    fn note(&mut self, event: u64, key: Option<u64>, within: Duration) -> bool {
+    /// Notes what is said.
+    fn note(&mut self, event: u64, key: Option<u64>, within: Duration) -> Note {
         let now = Instant::now();
         while let Some((oldest, when)) = self.order.front()
             && (self.order.len() >= MOST || now.duration_since(*when) >= within)
@@ -87,11 +120,11 @@ impl Said {
             self.order.pop_front();
         }
         if let Some((_, before)) = self.events.get(&event) {
-            return key.is_some() && *before == key;
+            return if key.is_some() && *before == key { Note::Retry } else { Note::Again };
         }
         self.events.insert(event, (now, key));
         self.order.push_back((event, now));
-        true
+        Note::New(now)
     }
 }
 
@@ -103,28 +136,34 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(5);
 
+    impl Said {
+        fn lets(&mut self, event: u64, key: Option<u64>) -> bool {
+            self.note(event, key, WITHIN) != Note::Again
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_said_may_be_said_again_later() {
         let mut said = Said::default();
-        assert!(said.note(1, None, WITHIN) && said.note(2, None, WITHIN));
+        assert!(said.lets(1, None) && said.lets(2, None));
         advance(WITHIN / 2).await;
-        assert!(!said.note(1, None, WITHIN));
+        assert!(!said.lets(1, None));
         advance(WITHIN / 2).await;
-        assert!(said.note(1, None, WITHIN));
+        assert!(said.lets(1, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_retry_is_let_through() {
         let mut said = Said::default();
-        assert!(said.note(1, Some(7), WITHIN) && said.note(1, Some(7), WITHIN));
-        assert!(!said.note(1, Some(8), WITHIN) && !said.note(1, None, WITHIN));
+        assert!(said.lets(1, Some(7)) && said.lets(1, Some(7)));
+        assert!(!said.lets(1, Some(8)) && !said.lets(1, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_are_remembered() {
         let mut said = Said::default();
-        assert!((0..200_000).all(|event| said.note(event, None, WITHIN)));
+        assert!((0..200_000).all(|event| said.lets(event, None)));
         assert_eq!((said.events.len(), said.order.len()), (MOST, MOST));
-        assert!(said.note(0, None, WITHIN) && !said.note(199_999, None, WITHIN));
+        assert!(said.lets(0, None) && !said.lets(199_999, None));
     }
 }

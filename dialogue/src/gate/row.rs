@@ -14,7 +14,7 @@ use super::{
     middleware::{Chain, Cx, Flow, Next, Then},
     post::{Post, Prepared},
 };
-use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room};
+use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room, caught::caught};
 
 /// A room with the middleware that it was declared with. `rooms!` implements it.
 pub trait Served: Room {
@@ -70,10 +70,18 @@ impl<R: Served, L: Send + Sync + 'static> Gate<R, L> {
     {
         Gate {
             open: open::<R, E, L>,
-            admit: |guarded, cx, json, post| Box::pin(admit::<R, E, L>(guarded, cx, json, post)),
-            trigger: |guarded, cx, parcel, post| Box::pin(trigger::<R, E, L>(guarded, cx, parcel, post)),
+            admit: |guarded, cx, json, post| Box::pin(unharmed(admit::<R, E, L>(guarded, cx, json, post))),
+            trigger: |guarded, cx, parcel, post| {
+                Box::pin(unharmed(trigger::<R, E, L>(guarded, cx, parcel, post)))
+            },
         }
     }
+}
+
+/// Middleware that panics fails the event that it was called for, and nothing else.
+async fn unharmed(flow: impl Future<Output = Flow>) -> Flow {
+    let panicked = || Err(Refusal::new(Code::Internal, "internal error"));
+    caught("middleware", flow).await.unwrap_or_else(panicked)
 }
 
 impl<R: Served, L> fmt::Debug for Gate<R, L> {

@@ -41,6 +41,11 @@ impl Keys {
         format!("{}:{{peer/{id}}}:{what}", self.prefix)
     }
 
+    /// The key of what a client has left of a limit.
+    pub(crate) fn limit(&self, limit: &str, subject: &impl std::fmt::Display) -> String {
+        format!("{}:{{limit/{limit} {subject}}}:due", self.prefix)
+    }
+
     /// The key of who is a peer.
     pub(crate) fn peers(&self) -> String {
         format!("{}:{{peers}}:leases", self.prefix)

@@ -62,7 +62,10 @@ pub(super) async fn serve(
                 Err(error) if is_of_one(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "can't accept connections at the moment");
-                    sleep(PAUSE).await;
+                    tokio::select! {
+                        () = &mut stop => break,
+                        () = sleep(PAUSE) => {}
+                    }
                 }
             },
             // So that what has ended isn't held.

@@ -308,7 +308,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Counts the limits of clients over several instances, which by themselves count each what they see.
     pub fn quota(mut self, quota: impl Quota) -> Self {
-        self.rates.shared = Shared(Some(Arc::new(quota)));
+        self.rates.shared = Shared::new(quota);
         self
     }
 
@@ -544,7 +544,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         }
         let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
         registry.open().await.map_err(Error::store)?;
-        let doors = Doors::new(&self.rates, self.limits.address_connections);
+        let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
         let rules = Rules { identity, limits, limiter, doors, origins, hooks };
         let engine = Engine::new(registry, gates, rules, schema);

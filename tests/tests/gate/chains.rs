@@ -115,3 +115,35 @@ async fn what_middleware_makes_of_an_event_is_what_is_heard() -> Result {
     assert_eq!(texts(&alice.events(1).await?), ["hey"]);
     house.stop().await
 }
+
+/// Panics at a word.
+#[derive(Debug, Default)]
+pub(crate) struct Fuse;
+
+impl<R: Room> Middleware<R, Message> for Fuse {
+    async fn handle(&self, cx: &Cx<R>, event: Message, next: impl Next<R, Message>) -> Flow {
+        assert_ne!(event.text, "fuse", "what middleware may do, and shouldn't");
+        next.run(cx, event).await
+    }
+}
+
+dialogue::rooms! {
+    struct Fused;
+
+    fused: [Message] via [websocket] with [Fuse];
+}
+
+#[tokio::test]
+async fn middleware_that_panics_fails_its_own_event_and_hurts_nobody_else() -> Result {
+    let server = Fused::server().build().await?;
+    let routes = server.router();
+    let running = Running::serve(server, routes).await?;
+    let mut socket = Socket::join(running.address, "fused").await?;
+    let say = |text: &str| json!({ "type": "trigger", "id": text, "roomId": "fused", "event": "message", "data": { "text": text } });
+    assert!(is_refused(&socket.ask(say("fuse")).await?, "INTERNAL"));
+    assert_eq!(socket.ask(say("still here")).await?["seq"], 1);
+    assert_eq!(post(running.address, "/rooms/fused/events/message", "", r#"{"text":"fuse"}"#).await?.0, 500);
+    let refused = running.server.fused().trigger(Message { text: "fuse".into() }).await;
+    assert_eq!(refused.map_err(|refusal| refusal.code), Err(dialogue::Code::Internal));
+    running.stop().await
+}

@@ -16,9 +16,10 @@ impl Folded {
             return Folded { text: text.to_ascii_lowercase(), origins: None };
         }
         let (mut folded, mut origins) = (String::with_capacity(text.len()), Vec::with_capacity(text.len()));
-        for (at, c) in text.char_indices() {
-            // To upper case and back, so that what differs in lower case alone is alike: `ß` and `ss`, `ς` and `σ`.
-            folded.extend(c.to_uppercase().flat_map(char::to_lowercase));
+        for (at, c) in text.char_indices().filter(|(_, c)| !is_invisible(*c)) {
+            // To upper case and back, so that what differs in lower case alone is alike: `ß` and `ss`, `ς` and `σ`. To lower
+            // case first, for `ẞ`, which is its own upper case.
+            folded.extend(c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase));
             origins.resize(folded.len(), at);
         }
         origins.push(text.len());
@@ -34,6 +35,11 @@ impl Folded {
         let next = origins.get(end..).into_iter().flatten().copied().find(|next| Some(*next) != last);
         at(start).unwrap_or_default()..next.or_else(|| origins.last().copied()).unwrap_or_default()
     }
+}
+
+/// Whether a character shows nothing between its neighbours: soft hyphen, zero-width spaces and joiners.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}')
 }
 
 /// A word as it is looked for.

@@ -108,10 +108,9 @@ impl ContentFilter {
             Finds::Words(words) => put_stars(text, words.ranges(text)),
             Finds::Patterns { all, each } => {
                 let found = all.matches(text);
-                for pattern in found.iter().filter_map(|index| each.get(index)) {
-                    let ranges = pattern.find_iter(text).map(|found| found.range()).collect();
-                    put_stars(text, ranges);
-                }
+                let found = found.iter().filter_map(|index| each.get(index));
+                let ranges = found.flat_map(|pattern| pattern.find_iter(text)).map(|found| found.range());
+                put_stars(text, ranges.collect());
             }
         }
     }

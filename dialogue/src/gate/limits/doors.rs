@@ -15,6 +15,7 @@ pub(crate) struct Doors {
     connects: Option<Limit>,
     /// Connections of an address.
     most: usize,
+    proxied: bool,
     inside: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -27,10 +28,11 @@ pub(crate) struct Visit {
 }
 
 impl Doors {
-    /// With at most `most` connections of an address.
-    pub(crate) fn new(rates: &Rates, most: usize) -> Arc<Self> {
+    /// With at most `most` connections of an address. The machine's own isn't counted, unless proxies are known to say
+    /// whom they speak for: then whoever seems to be the machine itself only hides.
+    pub(crate) fn new(rates: &Rates, most: usize, proxied: bool) -> Arc<Self> {
         let connects = rates.connects.map(|rate| Limit::new(rate, rates.clients));
-        Arc::new(Doors { connects, most: most.max(1), inside: Mutex::default() })
+        Arc::new(Doors { connects, most: most.max(1), proxied, inside: Mutex::default() })
     }
 
     /// Lets a connection in; of an address that isn't known, always.
@@ -39,7 +41,7 @@ impl Doors {
     ///
     /// `RATE_LIMITED` where too many come at once, `TOO_MANY` where too many are in.
     pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Visit, Refusal> {
-        let address = address.map(network).filter(|address| !is_own(*address));
+        let address = address.map(network).filter(|address| self.proxied || !is_own(*address));
         if let Some(address) = address {
             if let Some(connects) = &self.connects {
                 connects.take(&Subject::at(address)).map_err(Refusal::rate_limited)?;
@@ -81,7 +83,7 @@ mod tests {
 
     fn doors(most: usize) -> Arc<Doors> {
         let rates = Rates { connects: Some(3.per_hour()), ..Rates::default() };
-        Doors::new(&rates, most)
+        Doors::new(&rates, most, false)
     }
 
     fn enter(doors: &Arc<Doors>, address: &str) -> Result<Visit, Code> {

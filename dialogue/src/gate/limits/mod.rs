@@ -10,6 +10,8 @@ mod ledger;
 mod limit;
 mod limiter;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod subject;
 
 pub(crate) use allowance::Allowance;

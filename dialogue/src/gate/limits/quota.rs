@@ -2,11 +2,16 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
 use super::Subject;
 use crate::Rate;
 
 /// Counts for all instances of an application, which by themselves count each what they see:
 /// [`ServerBuilder::quota`](crate::ServerBuilder::quota).
+///
+/// [`Redis`](crate::Redis) is one (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
 /// Asked only for what this instance's own count let through, so that a flood at one of them is none here.
 ///
@@ -60,17 +65,34 @@ impl<Q: Quota> AnyQuota for Q {
 
 /// What the application named, if anything.
 #[derive(Clone, Default)]
-pub(crate) struct Shared(pub(crate) Option<Arc<dyn AnyQuota>>);
+pub(crate) struct Shared {
+    quota: Option<Arc<dyn AnyQuota>>,
+    /// Until when it isn't asked, since it didn't answer.
+    silent: Arc<Mutex<Option<Instant>>>,
+}
 
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it isn't asked again when it took longer: everybody would wait as long.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl Shared {
+    pub(crate) fn new(quota: impl Quota) -> Self {
+        Shared { quota: Some(Arc::new(quota)), silent: Arc::default() }
+    }
+
     /// Takes one there too.
     pub(super) async fn take(&self, limit: &str, rate: Rate, subject: &Subject) -> Result<(), Duration> {
-        let Some(quota) = &self.0 else { return Ok(()) };
-        tokio::time::timeout(PATIENCE, quota.take(limit, rate, subject)).await.unwrap_or_else(|_| {
-            tracing::warn!(limit, "the quota of all instances doesn't answer; this one counts alone");
+        let Some(quota) = &self.quota else { return Ok(()) };
+        if self.silent.lock().is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        timeout(PATIENCE, quota.take(limit, rate, subject)).await.unwrap_or_else(|_| {
+            let before = self.silent.lock().replace(Instant::now() + SILENCE);
+            // Of many who waited together, one says so.
+            if before.is_none_or(|until| until <= Instant::now()) {
+                tracing::warn!(limit, "the quota of all instances doesn't answer; this one counts alone");
+            }
             Ok(())
         })
     }
@@ -78,6 +100,6 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Shared").field(&self.0.is_some()).finish()
+        f.debug_struct("Shared").field("quota", &self.quota.is_some()).finish_non_exhaustive()
     }
 }
