@@ -30,6 +30,7 @@ use proc_macro::TokenStream;
 /// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
 /// | `retain(events = 100, age = 1h)` | what is kept of it, where that is less than the room retains |
 /// | `from = server` | clients may not send it |
+/// | `#[filter]` on a field | its text is for filters to read; `#[filter(skip)]` says of one that it isn't |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
 #[proc_macro_attribute]
 pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {

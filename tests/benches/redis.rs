@@ -9,11 +9,14 @@
 mod harness;
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     time::{Duration, Instant},
 };
 
-use dialogue::Redis;
+use dialogue::{
+    Redis,
+    store::{Memory, Store},
+};
 use harness::{RedisServer, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,8 +39,15 @@ dialogue::rooms! {
     project(u64): [Message] via [websocket];
 }
 
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} ({:.1})", self.per_second, self.redis_micros)
+    }
+}
+
 const TIME: Duration = Duration::from_secs(3);
-const WRITERS: [usize; 3] = [1, 64, 1_000];
+/// Writers, and the rooms that they are spread over.
+const CROWDS: [(usize, usize); 5] = [(1, 1), (64, 1), (64, 64), (1_000, 1), (1_000, 1_000)];
 
 /// Events in a second, and CPU of Redis for each.
 struct Figure {
@@ -60,21 +70,21 @@ async fn compare() -> Result {
     for fsync in ["no", "everysec", "always"] {
         let append_only = if fsync == "no" { "no" } else { "yes" };
         let options = ["--save", "", "--appendonly", append_only, "--appendfsync", fsync];
-        for writers in WRITERS {
-            for rooms in [1, writers] {
-                let server = RedisServer::with(&options).await?;
-                let ours = measure(&server, dialogue(&server, writers, rooms)).await?;
-                let floor = measure(&server, floor(&server, writers, rooms)).await?;
-                let Figure { per_second, redis_micros } = ours;
-                println!(
-                    "| {fsync} | {writers} | {rooms} | {per_second:.0} ({redis_micros:.1}) | {:.0} ({:.1}) |",
-                    floor.per_second, floor.redis_micros
-                );
-                if writers == 1 {
-                    break;
-                }
-            }
+        for (writers, rooms) in CROWDS {
+            let server = RedisServer::with(&options).await?;
+            let store = Redis::connect(server.url()).await?;
+            let ours = measure(&server, dialogue(store, writers, rooms)).await?;
+            let floor = measure(&server, floor(&server, writers, rooms)).await?;
+            println!("| {fsync} | {writers} | {rooms} | {ours} | {floor} |");
         }
+    }
+    println!(
+        "\nThe same rooms over a store in this process' memory, which is what they cost by themselves:\n"
+    );
+    println!("| writers | rooms | events per second |\n|---|---|---|");
+    for (writers, rooms) in CROWDS {
+        let events = dialogue(Memory::new(), writers, rooms).await?;
+        println!("| {writers} | {rooms} | {} |", events / TIME.as_secs());
     }
     Ok(())
 }
@@ -98,8 +108,8 @@ async fn cpu(server: &RedisServer) -> Result<f64> {
     Ok(used.iter().sum())
 }
 
-async fn dialogue(server: &RedisServer, writers: usize, rooms: usize) -> Result<u64> {
-    let acme = Acme::server().store(Redis::connect(server.url()).await?).build().await?;
+async fn dialogue(store: impl Store, writers: usize, rooms: usize) -> Result<u64> {
+    let acme = Acme::server().store(store).build().await?;
     let (mut tasks, end) = (JoinSet::new(), Instant::now() + TIME);
     for writer in 0..writers {
         let room = acme.project(u64::try_from(writer % rooms)?);

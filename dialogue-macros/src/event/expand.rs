@@ -4,7 +4,10 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Spanned};
 
-use super::model::{Class, Event};
+use super::{
+    filter,
+    model::{Class, Event},
+};
 use crate::anchor::anchor;
 
 pub(super) fn items(event: &Event) -> TokenStream {
@@ -65,6 +68,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
             },
         )
     });
+    let filtered = filter::implementation(krate, item, &event.filter);
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #serde)]
@@ -73,6 +77,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
 
         #implementation
         #client
+        #filtered
     }
 }
 

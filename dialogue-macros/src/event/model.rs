@@ -8,6 +8,7 @@ use syn::{
 };
 
 use super::{
+    filter::Filter,
     push, serde,
     shape::shape,
     syntax::{Options, Subject},
@@ -25,6 +26,7 @@ pub(super) struct Event {
     pub(super) retain: Option<Retain>,
     pub(super) from_server: bool,
     pub(super) shape: String,
+    pub(super) filter: Filter,
     /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
     pub(super) rules: Option<Vec<(String, String)>>,
 }
@@ -42,6 +44,7 @@ pub(super) fn check(
     dialogue: &Path,
     errors: &mut Errors,
 ) -> Result<Event, TokenStream> {
+    let filter = Filter::take(&mut subject, errors);
     let rules = rules(&mut subject, errors);
     derives(&mut subject.item, rules, errors);
     let item = subject.item;
@@ -77,6 +80,7 @@ pub(super) fn check(
         retain,
         from_server: options.from.is_some(),
         shape: shape(&item),
+        filter,
         rules,
         item,
     })

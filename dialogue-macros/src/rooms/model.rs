@@ -1,9 +1,9 @@
 //! What the rooms mean, with every rule that one expansion can check.
 
-use quote::{ToTokens, format_ident};
+use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Type, Visibility, ext::IdentExt};
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
 
 use super::{
     Sides,
@@ -159,6 +159,15 @@ impl Room {
 
     pub(super) fn conditional(&self) -> bool {
         !self.cfgs.is_empty()
+    }
+
+    /// What stands in its `#[cfg(…)]`s, as one condition.
+    pub(super) fn conditions(&self) -> TokenStream {
+        let conditions = self.cfgs.iter().filter_map(|cfg| match &cfg.meta {
+            Meta::List(list) => Some(&list.tokens),
+            _ => None,
+        });
+        quote!(all(#(#conditions),*))
     }
 
     /// The enum of its events: `ChatEvent`.

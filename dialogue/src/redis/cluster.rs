@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Command, Failure, RedisError, RedisErrorKind, dial::Dialer, link::Link, place::Place, slots::SlotMap,
-    url::Address,
+    Command, Failure, RedisError, RedisErrorKind, dial::Dialer, link::Link, parcel::judge, place::Place,
+    slots::SlotMap, url::Address,
 };
 
 /// A Cluster: the primary of each slot, as far as is known, and connections to them.
@@ -203,7 +203,8 @@ impl Cluster {
             delivered.push((address.clone(), errand, answer));
         }
         if writes {
-            super::judge(&link, commands, delivered.iter().map(|(_, errand, answer)| (errand.index, answer)));
+            let key = |errand: &Errand| commands.get(errand.index).map_or("", |command| &command.key);
+            judge(&link, delivered.iter().map(|(_, errand, answer)| (key(errand), answer)));
         }
         delivered
     }

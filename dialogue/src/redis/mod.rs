@@ -12,6 +12,7 @@ mod error;
 mod failure;
 mod keys;
 mod link;
+mod parcel;
 mod place;
 pub(crate) mod reply;
 mod script;
@@ -25,7 +26,7 @@ mod url;
 
 use std::{fmt, sync::Arc};
 
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 use cluster::Cluster;
 pub use connect::RedisConnect;
@@ -34,6 +35,7 @@ pub use error::{RedisError, RedisErrorKind};
 pub(crate) use failure::Failure;
 pub(crate) use keys::Keys;
 use link::Link;
+use parcel::{Parcel, in_full, put};
 pub(crate) use script::Script;
 pub(crate) use subscriber::Subscriber;
 
@@ -48,8 +50,18 @@ pub(crate) use subscriber::Subscriber;
 /// | `appendonly yes`, `appendfsync everysec` | a crash, but for the last second or so |
 /// | `appendonly yes`, `appendfsync always` | a crash: nothing acknowledged is lost |
 ///
+/// Of a file that is torn by a crash in the middle of a script, Redis 7.0 may keep half by itself, and later put it in the
+/// place of what was acknowledged since. Set `aof-load-truncated no`, and mend such a file by `redis-check-aof --fix`, which
+/// cuts it where the script began.
+///
 /// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
 /// be evicted like a cache.
+///
+/// A user of its ACL needs no more than this, and in a Cluster `+cluster|slots`:
+///
+/// ```text
+/// ACL SETUSER acme on >PASSWORD ~acme:* &acme:* -@all +@connection +@read +@write +@scripting +@pubsub
+/// ```
 ///
 /// It connects without end: when a server is lost, what needs it fails at once, at the latest after
 /// [`answer_within`](RedisConnect::answer_within), and works again when a new connection is there. Every change of its
@@ -131,6 +143,11 @@ impl Redis {
         }
     }
 
+    /// Whether all keys are at one server.
+    pub(crate) fn is_one(&self) -> bool {
+        matches!(self.shared.route, Route::Alone(_))
+    }
+
     /// Whether a failure means that nothing else would work now either.
     pub(crate) fn is_away(&self, failure: &Failure) -> bool {
         match &self.shared.route {
@@ -144,78 +161,55 @@ impl Redis {
         &self.shared.keys
     }
 
-    /// Sends commands that add data, all in one write to each server, and yields what each came to. That servers refuse
-    /// such commands, or take them again, is logged.
-    pub(crate) async fn write(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.run_script(script, commands, true).await
+    /// Sends calls of a script that add data, all in one write to each server, and yields what each came to. That servers
+    /// refuse such calls, or take them again, is logged.
+    pub(crate) async fn write(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(calls, Some(script), true).await
     }
 
     /// Sends calls of a script, and the script itself to servers that have lost it.
-    pub(crate) async fn call(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.run_script(script, commands, false).await
+    pub(crate) async fn call(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(calls, Some(script), false).await
     }
 
     /// Sends commands, and yields what each came to.
-    pub(crate) async fn run(&self, commands: &[Command]) -> Vec<Result<Value, Failure>> {
-        self.send(commands, false).await
+    pub(crate) async fn run(&self, commands: Vec<Command>) -> Vec<Result<Value, Failure>> {
+        self.send(commands, None, false).await
     }
 
     /// Sends one call of a script.
     pub(crate) async fn call_one(&self, script: &Script, command: Command) -> Result<Value, Failure> {
-        first(self.call(script, &[command]).await)
+        first(self.call(script, vec![command]).await)
     }
 
     /// Sends one command.
     pub(crate) async fn run_one(&self, command: Command) -> Result<Value, Failure> {
-        first(self.run(&[command]).await)
+        first(self.run(vec![command]).await)
     }
 
-    async fn run_script(
+    async fn send(
         &self,
-        script: &Script,
-        commands: &[Command],
+        commands: Vec<Command>,
+        script: Option<&Script>,
         writes: bool,
     ) -> Vec<Result<Value, Failure>> {
-        let mut answers = self.send(commands, writes).await;
-        let unknown = |answer: &Result<Value, Failure>| {
-            answer.as_ref().is_err_and(|failure| failure.code() == Some("NOSCRIPT"))
-        };
-        let lost: Vec<_> =
-            (0..answers.len()).filter(|index| answers.get(*index).is_some_and(unknown)).collect();
-        if lost.is_empty() {
-            return answers;
-        }
-        let again = lost.iter().filter_map(|index| {
-            let command = commands.get(*index)?;
-            Some(Command { key: command.key.clone(), cmd: script.in_full(&command.cmd)? })
-        });
-        let again = self.send(&again.collect::<Vec<_>>(), writes).await;
-        for (index, answer) in lost.into_iter().zip(again) {
-            if let Some(place) = answers.get_mut(index) {
-                *place = answer;
-            }
-        }
-        answers
-    }
-
-    async fn send(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
         if commands.is_empty() {
             return Vec::new();
         }
-        let link = match &self.shared.route {
-            Route::Cluster(cluster) => return cluster.run(commands, writes).await,
-            Route::Alone(link) => link,
-        };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        commands.iter().for_each(|command| {
-            pipeline.add_command(command.cmd.clone());
-        });
-        match link.send(&pipeline).await {
-            Err(failure) => commands.iter().map(|_| Err(failure.clone())).collect(),
-            Ok(values) => {
-                let answers: Vec<_> = values.into_iter().map(|value| answer(Some(value))).collect();
-                if writes {
-                    judge(link, commands, answers.iter().enumerate());
+        match &self.shared.route {
+            Route::Cluster(cluster) => {
+                let mut answers = cluster.run(&commands, writes).await;
+                let sent = commands.iter().map(|command| (command.key.as_str(), &command.cmd));
+                if let Some((places, again)) = in_full(script, &answers, sent) {
+                    put(&mut answers, places, cluster.run(&again, writes).await);
+                }
+                answers
+            }
+            Route::Alone(link) => {
+                let parcel = Parcel::of(commands);
+                let mut answers = parcel.send(link, writes).await;
+                if let Some((places, again)) = in_full(script, &answers, parcel.commands()) {
+                    put(&mut answers, places, Parcel::of(again).send(link, writes).await);
                 }
                 answers
             }
@@ -239,36 +233,11 @@ fn first(answers: Vec<Result<Value, Failure>>) -> Result<Value, Failure> {
 }
 
 /// An error of the server is none of the connection's.
-fn answer(value: Option<Value>) -> Result<Value, Failure> {
+pub(crate) fn answer(value: Option<Value>) -> Result<Value, Failure> {
     match value {
         Some(Value::ServerError(error)) => Err(Failure::refused(&error)),
         Some(value) => Ok(value),
         None => Err(Failure::Lost("an answer is missing".into())),
-    }
-}
-
-/// Draws from what writes came to what condition the server is in.
-fn judge<'a>(
-    link: &Link,
-    commands: &[Command],
-    answers: impl Iterator<Item = (usize, &'a Result<Value, Failure>)>,
-) {
-    let mut accepted = false;
-    for (index, answer) in answers {
-        match answer {
-            Ok(_) => accepted = true,
-            Err(failure) if failure.code() == Some("READONLY") => {
-                return link.renew("it has become a replica");
-            }
-            Err(failure) if failure.is_condition() => {
-                let key = commands.get(index).map_or("", |command| command.key.as_str());
-                return link.refused(failure, key);
-            }
-            Err(_) => {}
-        }
-    }
-    if accepted {
-        link.condition().accepts();
     }
 }
 

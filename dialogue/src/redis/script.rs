@@ -17,11 +17,11 @@ impl Script {
     }
 
     /// A call of it on these keys; its other arguments follow.
-    pub(crate) fn call(&self, keys: &[&str]) -> Cmd {
+    pub(crate) fn call(&self, keys: &[impl AsRef<str>]) -> Cmd {
         let mut call = cmd("EVALSHA");
         call.arg(&self.sha).arg(keys.len());
         for key in keys {
-            call.arg(*key);
+            call.arg(key.as_ref());
         }
         call
     }

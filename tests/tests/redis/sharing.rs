@@ -242,6 +242,31 @@ async fn a_room_is_followed_through_a_failover() -> Result {
 }
 
 #[tokio::test]
+async fn a_room_is_followed_to_where_its_slot_goes() -> Result {
+    let cluster = RedisCluster::start().await?;
+    let mut a = Peer::join(1, Redis::cluster(cluster.urls()).await?).await?;
+    let mut b = Peer::join(2, Redis::cluster(cluster.urls()).await?).await?;
+    for round in 1..=3 {
+        a.put(1).await?;
+        assert_eq!(seqs(&b.batch().await?.events), [round]);
+        cluster.move_slot("dialogue:{room/chat}:log").await?;
+        b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_peer_that_may_not_listen_is_told_so_at_once() -> Result {
+    let server = RedisServer::start().await?;
+    let rules = "on >p ~* resetchannels +@all";
+    server.cli(&[&["acl", "setuser", "deaf"], &rules.split(' ').collect::<Vec<_>>()[..]].concat()).await?;
+    let redis = Redis::connect(format!("redis://deaf:p@127.0.0.1:{}", server.port)).await?;
+    let error = redis.join(Id::parse("peer0000001").ok_or("no id")?).await.expect_err("it hears nothing");
+    assert!(error.to_string().contains("NOPERM") && error.to_string().contains("channels"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn whoever_is_in_is_known_everywhere() -> Result {
     let server = RedisServer::start().await?;
     let a = Peer::join(1, Redis::connect(server.url()).await?).await?;

@@ -13,30 +13,40 @@ use crate::harness::{Proxy, RedisServer, Result, appends, seqs, until};
 const ROOMS: usize = 8;
 
 /// Appends to a room, some events at a time, until that fails; yields the number of the last that was acknowledged.
-async fn burst(redis: Redis, room: String, mut acknowledged: u64) -> Result<u64> {
+/// `from` tells these events from others that were given the same numbers before, and not acknowledged.
+async fn burst(redis: Redis, room: String, mut acknowledged: u64, from: &str) -> Result<u64> {
     loop {
         let next = acknowledged + 1..=acknowledged + fastrand::u64(1..=20);
         let last = *next.end();
-        match redis.append(appends(&room, next)?).await {
+        let mut appends = appends(&room, next)?;
+        appends.iter_mut().flat_map(|append| &mut append.events).for_each(|event| event.from = from.into());
+        match redis.append(appends).await {
             Ok(()) => acknowledged = last,
             Err(_) => return Ok(acknowledged),
         }
     }
 }
 
-/// Every event of a room is what was appended, without a hole; yields the number of the last.
-async fn whole(redis: &Redis, room: &str) -> Result<u64> {
-    let (mut after, mut query) = (0, Query::new(Order::OldestFirst, 1_000));
+/// Every event of a room is what was appended, without a hole; yields from whom each is.
+async fn authors(redis: &Redis, room: &str) -> Result<Vec<String>> {
+    let (mut authors, mut query) = (Vec::new(), Query::new(Order::OldestFirst, 1_000));
     loop {
-        let page = redis.read(room, query.clone()).await?;
-        let expected = appends(room, after + 1..=after + page.events.len() as u64)?.swap_remove(0).events;
+        let mut page = redis.read(room, query.clone()).await?;
+        let after = authors.len() as u64;
+        authors.extend(page.events.iter().map(|event| event.from.to_string()));
+        page.events.iter_mut().for_each(|event| event.from = "alice".into());
+        let expected = appends(room, after + 1..=authors.len() as u64)?.swap_remove(0).events;
         assert_eq!(page.events, expected);
-        after += page.events.len() as u64;
         query.after = page.next;
         if page.next.is_none() {
-            return Ok(after);
+            return Ok(authors);
         }
     }
+}
+
+/// The same of a room that nobody else appended to; yields the number of the last event.
+async fn whole(redis: &Redis, room: &str) -> Result<u64> {
+    Ok(authors(redis, room).await?.len() as u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,11 +54,12 @@ async fn twenty_kills_in_the_middle_of_bursts_lose_nothing_acknowledged() -> Res
     let mut server = RedisServer::durable().await?;
     let redis = Redis::connect(server.url()).await?;
     let mut heads = vec![0; ROOMS];
-    for _ in 0..20 {
+    let mut known = vec![Vec::new(); ROOMS];
+    for kill in 0..20 {
         let mut bursts = JoinSet::new();
         for (room, head) in heads.iter().enumerate() {
-            let (redis, head) = (redis.clone(), *head);
-            bursts.spawn(async move { (room, burst(redis, format!("project:{room}"), head).await) });
+            let (redis, head, from) = (redis.clone(), *head, kill.to_string());
+            bursts.spawn(async move { (room, burst(redis, format!("project:{room}"), head, &from).await) });
         }
         let size = server.cli(&["dbsize"]).await?;
         until("the bursts are on their way", async || {
@@ -64,9 +75,13 @@ async fn twenty_kills_in_the_middle_of_bursts_lose_nothing_acknowledged() -> Res
         server.restart().await?;
         until("it is connected again", async || redis.head("project:0").await.is_ok()).await?;
         for (room, acknowledged) in acknowledged {
-            let (held, acknowledged) = (whole(&redis, &format!("project:{room}")).await?, acknowledged?);
-            assert!(held >= acknowledged, "{acknowledged} were acknowledged, and {held} are held");
-            heads[room] = held;
+            let (held, acknowledged) = (authors(&redis, &format!("project:{room}")).await?, acknowledged?);
+            // Those that are known from before, then those of this time that were acknowledged.
+            let mut expected: Vec<String> = std::mem::take(&mut known[room]);
+            expected.resize(usize::try_from(acknowledged)?.max(expected.len()), kill.to_string());
+            assert!(held.starts_with(&expected), "{} of {}", held.len(), expected.len());
+            heads[room] = held.len() as u64;
+            known[room] = held;
         }
     }
     assert!(heads.iter().all(|head| *head > 20), "{heads:?}");

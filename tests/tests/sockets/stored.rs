@@ -164,7 +164,9 @@ async fn history_goes_back_to_the_first_event() -> Result {
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
         let mut request = json!({ "type": "getHistory", "id": 1, "roomId": "chat", "limit": 200 });
-        before.map(|before: u64| request["before"] = before.into());
+        if let Some(before) = before {
+            request["before"] = u64::into(before);
+        }
         let page = socket.ask(request).await?;
         let events = page["events"].as_array().ok_or("no events")?;
         seen.extend(seqs(events));

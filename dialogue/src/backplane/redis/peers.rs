@@ -116,7 +116,7 @@ async fn bury(redis: &Redis, peer: Id) -> Result<(), Failure> {
                 Command::new(members, bury)
             })
             .collect();
-        redis.call(&SCRIPTS.bury, &burials).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        redis.call(&SCRIPTS.bury, burials).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut done = cmd("SREM");
         done.arg(&rooms).arg(&some);
         redis.run_one(Command::new(rooms.clone(), done)).await?;

@@ -1,32 +1,58 @@
--- Appends events to a room's log if they follow its newest one, and remembers their keys.
--- KEYS: 1 log, and if any event has a key, 2 keys, 3 their order
--- ARGV: 1 the epoch's number, 2 number of the first event, 3 how many events, 4 the epoch's text or '', 5 keys to keep,
---       6.. events, then for each of them with a key: its field, its value, its number
--- Yields 1, or 0 if the events don't follow.
-local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local epoch, seq = ARGV[1], 0
-if newest then
-  epoch, seq = string.match(newest[1], '^(%d+)%-(%d+)$')
-end
-if epoch ~= ARGV[1] or tonumber(seq) + 1 ~= tonumber(ARGV[2]) then return 0 end
-for i = 0, ARGV[3] - 1 do
-  local id = string.format('%s-%.0f', epoch, ARGV[2] + i)
-  if ARGV[4] == '' then
-    redis.call('XADD', KEYS[1], id, 'd', ARGV[6 + i])
-  else
-    redis.call('XADD', KEYS[1], id, 'd', ARGV[6 + i], 'e', ARGV[4])
+-- Appends events to the logs of rooms if they follow the newest ones there, and remembers their keys.
+-- KEYS: for each room its log; for one whose events have keys, behind that its keys and their order
+-- ARGV: 1 keys of a room to keep, then for each room: 'k' if its events have keys or '', the epoch's number, its text or '',
+--       number of the first event, how many events, the events, and with 'k' for each: its field and value, or '' twice
+-- Yields for each room 1, or 0 if the events don't follow, or the error that there was.
+local CONDITIONS = {OOM = true, MISCONF = true, NOREPLICAS = true, READONLY = true, NOPERM = true}
+local keep, key, at, results = tonumber(ARGV[1]), 1, 2, {}
+local function append(log, keys, order, at)
+  local epoch, text, first, count = ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if newest then
+    local number, last = string.match(newest[1], '^(%d+)%-(%d+)$')
+    if number ~= epoch or last + 1 ~= first then return 0 end
+  elseif first ~= 1 then
+    return 0
   end
-end
-local first = 6 + ARGV[3]
-for i = first, #ARGV, 3 do
-  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
-  redis.call('ZADD', KEYS[3], ARGV[i + 2], ARGV[i])
-end
-if #ARGV >= first then
-  local over = redis.call('ZCARD', KEYS[3]) - ARGV[5]
+  for i = 0, count - 1 do
+    local id = string.format('%s-%.0f', epoch, first + i)
+    if text == '' then
+      redis.call('XADD', log, id, 'd', ARGV[at + 5 + i])
+    else
+      redis.call('XADD', log, id, 'd', ARGV[at + 5 + i], 'e', text)
+    end
+  end
+  if not keys then return 1 end
+  for i = 0, count - 1 do
+    local field = ARGV[at + 5 + count + 2 * i]
+    if field ~= '' then
+      redis.call('HSET', keys, field, ARGV[at + 6 + count + 2 * i])
+      redis.call('ZADD', order, first + i, field)
+    end
+  end
+  local over = redis.call('ZCARD', order) - keep
   if over > 0 then
-    local popped = redis.call('ZPOPMIN', KEYS[3], over)
-    for i = 1, #popped, 2 do redis.call('HDEL', KEYS[2], popped[i]) end
+    local popped = redis.call('ZPOPMIN', order, over)
+    for i = 1, #popped, 2 do redis.call('HDEL', keys, popped[i]) end
   end
+  return 1
 end
-return 1
+while at <= #ARGV do
+  local has_keys, count = ARGV[at] == 'k', ARGV[at + 4]
+  local done, result
+  if has_keys then
+    done, result = pcall(append, KEYS[key], KEYS[key + 1], KEYS[key + 2], at)
+    key, at = key + 3, at + 5 + 3 * count
+  else
+    done, result = pcall(append, KEYS[key], nil, nil, at)
+    key, at = key + 1, at + 5 + count
+  end
+  if not done then
+    local text = type(result) == 'table' and result.err or tostring(result)
+    -- What is wrong with all of Redis is nothing of this room.
+    if CONDITIONS[string.match(text, '^-?(%u+)')] then return redis.error_reply(text) end
+    result = redis.error_reply(text)
+  end
+  results[#results + 1] = result
+end
+return results

@@ -26,6 +26,8 @@ pub(crate) use entry::{Entry, event, key, read_key};
 pub(crate) use epoch::{Epoch, epoch_text};
 use scripts::SCRIPTS;
 
+/// Rooms that one call appends to: others have to wait for it.
+const ROOMS: usize = 64;
 /// Keys of a room that are remembered.
 pub(crate) const KEYS: usize = 10_000;
 /// Keys that are read at one time.
@@ -40,10 +42,13 @@ const RECORDS_BYTES: usize = 1 << 20;
 
 impl Store for Redis {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        let commands: Vec<_> = appends.iter().map(|append| self.append_one(append)).collect();
-        let answers = self.write(&SCRIPTS.append, &commands).await;
+        let calls: Vec<_> =
+            appends.chunks(self.rooms_of_a_call()).map(|some| self.append_some(some)).collect();
+        let answers = self.write(&SCRIPTS.append, calls).await;
+        let answers = appends.chunks(self.rooms_of_a_call()).zip(answers);
+        let answers = answers.flat_map(|(some, answer)| each(answer, some.len()));
         let (mut failed, mut conflict, mut failure) = (Vec::new(), None, None);
-        for (place, answer) in answers.into_iter().enumerate() {
+        for (place, answer) in answers.enumerate() {
             match answer {
                 Ok(Value::Int(1)) => continue,
                 Ok(Value::Int(0)) => conflict = appends.get(place).map(|append| Arc::clone(&append.room_id)),
@@ -74,9 +79,9 @@ impl Store for Redis {
             read.arg(&log).arg(from).arg(to).arg("COUNT").arg(1);
             Command::new(log.clone(), read)
         };
-        let ends = [read("XRANGE", "-", "+"), read("XREVRANGE", "+", "-")];
+        let ends = vec![read("XRANGE", "-", "+"), read("XREVRANGE", "+", "-")];
         let mut entries = Vec::new();
-        for end in self.run(&ends).await {
+        for end in self.run(ends).await {
             let end = end.map_err(|failure| failed("read the head of the log", failure))?;
             let Some(end) = list(&end) else { return Err(strange("the head of the log", &end)) };
             entries.extend(end.iter().map(Entry::read));
@@ -169,7 +174,7 @@ impl Store for Redis {
             remove.arg(&key);
             Command::new(key, remove)
         });
-        match self.run(&removals).await.into_iter().find_map(Result::err) {
+        match self.run(removals.into()).await.into_iter().find_map(Result::err) {
             Some(failure) => Err(failed("remove the log", failure)),
             None => Ok(()),
         }
@@ -180,7 +185,7 @@ impl Store for Redis {
         records.iter().for_each(|record| groups.entry(group(&record.0)).or_default().push(record));
         let commands: Vec<_> =
             groups.into_iter().map(|(group, records)| self.put_group(group, &records)).collect();
-        let answers = self.write(&SCRIPTS.put, &commands).await;
+        let answers = self.write(&SCRIPTS.put, commands).await;
         match answers.into_iter().find_map(Result::err) {
             Some(failure) => Err(failed("write records", failure)),
             None => Ok(()),
@@ -241,27 +246,39 @@ impl Store for Redis {
 }
 
 impl Redis {
-    fn append_one(&self, append: &Append) -> Command {
-        let Append { room_id, epoch, events } = append;
-        let log = self.keys().room(room_id, "log");
-        let keys: Vec<_> = events.iter().filter_map(StoredKey::of).collect();
-        let (names, order) = (self.keys().room(room_id, "keys"), self.keys().room(room_id, "order"));
-        // While a slot moves, a Cluster refuses what names keys of which some are not there.
-        let mut call = match keys.is_empty() {
-            true => SCRIPTS.append.call(&[&log]),
-            false => SCRIPTS.append.call(&[&log, &names, &order]),
-        };
-        let (Epoch(number), beside) = Epoch::of(epoch);
-        let first = events.first().map_or(0, |first| first.seq);
-        call.arg(number).arg(first).arg(events.len()).arg(beside).arg(KEYS);
-        for event in events {
-            call.arg(&*event.encode());
+    /// Rooms that one call appends to: in a Cluster, they are anywhere.
+    fn rooms_of_a_call(&self) -> usize {
+        if self.is_one() { ROOMS } else { 1 }
+    }
+
+    fn append_some(&self, appends: &[Append]) -> Command {
+        let has_keys = |append: &Append| append.events.iter().any(|event| event.key.is_some());
+        let mut keys = Vec::with_capacity(appends.len());
+        for append in appends {
+            keys.push(self.keys().room(&append.room_id, "log"));
+            // While a slot moves, a Cluster refuses what names keys of which some are not there.
+            if has_keys(append) {
+                keys.extend(["keys", "order"].map(|what| self.keys().room(&append.room_id, what)));
+            }
         }
-        for stored in keys {
-            let (field, value) = key(&stored);
-            call.arg(field).arg(value).arg(stored.seq);
+        let mut call = SCRIPTS.append.call(&keys);
+        call.arg(KEYS);
+        for append in appends {
+            let Append { epoch, events, .. } = append;
+            let (Epoch(number), beside) = Epoch::of(epoch);
+            call.arg(if has_keys(append) { "k" } else { "" }).arg(number).arg(beside);
+            call.arg(events.first().map_or(0, |first| first.seq)).arg(events.len());
+            for event in events {
+                call.arg(&*event.encode());
+            }
+            if has_keys(append) {
+                for event in events {
+                    let (field, value) = StoredKey::of(event).as_ref().map(key).unwrap_or_default();
+                    call.arg(field).arg(value);
+                }
+            }
         }
-        Command::new(log, call)
+        Command::new(keys.swap_remove(0), call)
     }
 
     fn put_group(&self, group: &str, records: &[&(String, Option<Bytes>)]) -> Command {
@@ -285,6 +302,17 @@ impl Redis {
 
     async fn plain(&self, key: String, command: Cmd, what: &str) -> Result<Value, StoreError> {
         self.run_one(Command::new(key, command)).await.map_err(|failure| failed(what, failure))
+    }
+}
+
+/// What a call on several rooms came to for each of them.
+fn each(answer: Result<Value, Failure>, rooms: usize) -> Vec<Result<Value, Failure>> {
+    match answer {
+        Ok(Value::Array(answers)) if answers.len() == rooms => {
+            answers.into_iter().map(|one| crate::redis::answer(Some(one))).collect()
+        }
+        Ok(other) => vec![Ok(other); rooms],
+        Err(failure) => vec![Err(failure); rooms],
     }
 }
 

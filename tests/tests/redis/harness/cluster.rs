@@ -49,6 +49,22 @@ impl RedisCluster {
         self.nodes.iter().map(RedisServer::url).collect()
     }
 
+    /// Moves the slot of `key`, with that key, to another primary.
+    pub(crate) async fn move_slot(&self, key: &str) -> Result {
+        let place = self.primary_of(key).await?;
+        let from = &self.nodes[place];
+        let to = &self.nodes[(place + 1) % 3];
+        let slot = from.cli(&["cluster", "keyslot", key]).await?;
+        let (from_id, to_id) = (from.cli(&["cluster", "myid"]).await?, to.cli(&["cluster", "myid"]).await?);
+        to.cli(&["cluster", "setslot", &slot, "importing", &from_id]).await?;
+        from.cli(&["cluster", "setslot", &slot, "migrating", &to_id]).await?;
+        from.cli(&["migrate", "127.0.0.1", &to.port.to_string(), key, "0", "5000"]).await?;
+        for node in [to, from] {
+            node.cli(&["cluster", "setslot", &slot, "node", &to_id]).await?;
+        }
+        Ok(())
+    }
+
     /// The place among the nodes of the primary that has `key`.
     pub(crate) async fn primary_of(&self, key: &str) -> Result<usize> {
         for (place, node) in self.nodes.iter().enumerate() {

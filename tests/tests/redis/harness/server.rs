@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write,
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::Mutex,
 };
@@ -36,9 +38,20 @@ impl RedisServer {
         RedisServer::with(&["--save", "", "--appendonly", "no"]).await
     }
 
-    /// Starts one that has every write on its disk before it answers.
+    /// Starts one that has every write on its disk before it answers, and that leaves the mending of a torn file to
+    /// `redis-check-aof`.
     pub(crate) async fn durable() -> Result<Self> {
-        RedisServer::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]).await
+        RedisServer::with(&[
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--aof-load-truncated",
+            "no",
+        ])
+        .await
     }
 
     /// Starts a Cluster of one.
@@ -95,8 +108,12 @@ impl RedisServer {
         Ok(())
     }
 
-    /// Starts it again after a [`kill`](Self::kill), with what is on its disk.
+    /// Starts it again after a [`kill`](Self::kill), with what is on its disk; a torn file is mended first.
     pub(crate) async fn restart(&mut self) -> Result {
+        let manifest = self.folder.path().join("appendonlydir/appendonly.aof.manifest");
+        if manifest.exists() {
+            mend(&manifest)?;
+        }
         self.child = spawn(self.port, &self.options, &self.folder)?;
         self.answers().await
     }
@@ -110,6 +127,23 @@ impl RedisServer {
     async fn answers(&mut self) -> Result {
         until("the server answers", async || matches!(self.cli(&["ping"]).await.as_deref(), Ok("PONG"))).await
     }
+}
+
+/// What somebody does whose Redis was killed in the middle of a write: `redis-check-aof` cuts the file before the
+/// transaction that is torn.
+fn mend(manifest: &Path) -> Result {
+    let checked = Command::new("redis-check-aof")
+        .arg("--fix")
+        .arg(manifest)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let mut checking = checked.map_err(|error| format!("can't start redis-check-aof: {error}"))?;
+    if let Some(mut answers) = checking.stdin.take() {
+        // It asks before it cuts, and only then.
+        let _ = answers.write_all(b"y\n");
+    }
+    if checking.wait()?.success() { Ok(()) } else { Err("redis-check-aof can't mend the file".into()) }
 }
 
 fn spawn(port: u16, options: &[String], folder: &Folder) -> Result<Child> {

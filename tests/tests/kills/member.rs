@@ -81,8 +81,6 @@ impl Member {
                     self.is_answered(frame);
                     let _ = ok.try_send(());
                 }
-                // Its store is being killed. It is said again later.
-                Some("error") if frame["code"] == "UNAVAILABLE" => {}
                 _ => return Err(format!("{} is answered {frame}", self.number).into()),
             }
         }
@@ -92,7 +90,11 @@ impl Member {
 
     /// Holds what it saw and what it was told against the log.
     pub(crate) fn saw_and_said(&self, log: &Log) -> Result {
-        assert_eq!(self.seen, log.events, "{} saw another log than there is", self.number);
+        for (seen, event) in self.seen.iter().zip(&log.events) {
+            assert_eq!(seen, event, "{} saw another log than there is", self.number);
+        }
+        let (seen, held) = (self.seen.len(), log.events.len());
+        assert_eq!(seen, held, "{} saw {seen} events of {held} in {}", self.number, self.room);
         for (text, answer) in &self.answered {
             let seq = answer["seq"].as_u64().ok_or("no number")?;
             let event = log.events.get(usize::try_from(seq)? - 1).ok_or(format!("{text} is missing"))?;
