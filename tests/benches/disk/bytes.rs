@@ -1,4 +1,4 @@
-//! Bytes on disk, of five million events in a thousand rooms, once the store was closed.
+//! Bytes on disk, of two million events in a thousand rooms, once the store was closed.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 const ROOMS: u64 = 1_000;
-const EVENTS: u64 = 5_000;
+const EVENTS: u64 = 2_000;
 
 pub(crate) async fn measure() -> Result {
     let template = template().await?;

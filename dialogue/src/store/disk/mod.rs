@@ -38,7 +38,8 @@ use super::{Append, Head, Page, Query, Store, StoreError, StoredKey};
 ///
 /// It takes up to 80 MiB of memory: 32 of events that aren't in a table yet, 32 of what was read, and what is known of the
 /// rooms used last; 180 MiB when events come faster than tables are written, and then appends wait. The disk holds some
-/// 100 MiB beside what is kept: the journal, and what was trimmed of late.
+/// 100 MiB beside what is kept, the journal and what was trimmed of late; and for a while more, when events come and go
+/// faster than tables are merged.
 ///
 /// ```
 /// use dialogue::store::{Disk, Durability, Store};
@@ -104,7 +105,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const FEW: usize = 64;
 
 impl Disk {
-    /// Opens the store in a directory, which is made if it isn't there. It waits for the disk: about a second at most,
+    /// Opens the store in a directory, which is made if it isn't there. It waits for the disk: about a second,
     /// however much the store holds.
     ///
     /// # Errors
