@@ -77,6 +77,7 @@ mod hub;
 mod identity;
 #[cfg(feature = "server")]
 mod log;
+mod notification;
 #[cfg(feature = "server")]
 mod origins;
 pub mod room;
@@ -104,6 +105,7 @@ pub use hooks::{Hooks, RoomRef, Visitor};
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
+pub use notification::{Audience, Notice, Notification, Recipient, Urgency};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use crate::event::Event;
+use crate::{
+    event::Event,
+    notification::{Notification, Pushed},
+};
 
 /// A room that [`rooms!`](crate::rooms) declared.
 #[diagnostic::on_unimplemented(
@@ -59,6 +62,8 @@ pub enum Channel {
     WebSocket,
     /// Server-Sent Events: from server to client.
     Sse,
+    /// Notifications for people who are not connected.
+    WebPush,
 }
 
 /// One row of [`Room::EVENTS`].
@@ -72,6 +77,13 @@ impl<R: Room> Carried<R> {
     /// The row of event `E`.
     pub const fn of<E: EventOf<R>>() -> Self {
         Carried { kind: EventKind::of::<E>(), decode: |json| serde_json::from_str::<E>(json).map(E::wrap) }
+    }
+
+    /// The row of event `E` in a room that is served over `webpush`.
+    pub const fn pushed<E: EventOf<R> + Notification>() -> Self {
+        let mut row = Self::of::<E>();
+        row.kind.push = Some(Pushed::of::<E>());
+        row
     }
 
     /// What is known of the event without its type.
@@ -98,12 +110,14 @@ pub struct EventKind {
     pub sender: crate::event::Sender,
     /// [`Event::SHAPE`].
     pub shape: &'static str,
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+    pub(crate) push: Option<Pushed>,
 }
 
 impl EventKind {
     /// What is known of `E`.
     pub const fn of<E: Event>() -> Self {
-        EventKind { name: E::NAME, class: E::CLASS, sender: E::SENDER, shape: E::SHAPE }
+        EventKind { name: E::NAME, class: E::CLASS, sender: E::SENDER, shape: E::SHAPE, push: None }
     }
 }
 
@@ -303,4 +317,7 @@ pub mod channel {
     /// [`Channel::Sse`](super::Channel::Sse).
     #[derive(Debug, Clone, Copy)]
     pub struct Sse;
+    /// [`Channel::WebPush`](super::Channel::WebPush).
+    #[derive(Debug, Clone, Copy)]
+    pub struct WebPush;
 }

@@ -4,7 +4,10 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Spanned};
 
-use super::model::{Class, Event};
+use super::{
+    model::{Class, Event},
+    push::notification,
+};
 use crate::anchor::anchor;
 
 pub(super) fn items(event: &Event) -> TokenStream {
@@ -57,6 +60,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
             },
         )
     });
+    let push = event.push.as_ref().map(|push| notification(ident, push, krate));
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #serde)]
@@ -65,6 +69,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
 
         #implementation
         #client
+        #push
     }
 }
 

@@ -296,6 +296,7 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
                 Channel::Sse => self.paths.sse.is_some(),
+                Channel::WebPush => false,
             });
             if !served {
                 return Err(Error::configuration(format!(
