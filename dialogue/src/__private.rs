@@ -65,8 +65,23 @@ pub trait ConflationKey: fmt::Display {}
 impl<T: fmt::Display> ConflationKey for T {}
 
 /// A field in a text of `push(…)`.
-pub fn text<T: Text>(field: &T) -> impl fmt::Display + use<'_, T> {
-    field
+pub fn text<T: Text>(field: &T) -> Shown<'_> {
+    Shown(field)
+}
+
+/// See [`text`]: not generic, so that a field without text is missed once.
+pub struct Shown<'a>(&'a dyn fmt::Display);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A field that a text of `push(…)` may have in it.
