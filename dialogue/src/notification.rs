@@ -23,7 +23,7 @@ use crate::Event;
 ///             Some("de") => format!("{} ist ausgefallen", self.service),
 ///             _ => format!("{} is down", self.service),
 ///         };
-///         Some(Notice::new(title, "").urgency(Urgency::High).collapse(&self.service))
+///         Some(Notice::new(title, "").urgency(Urgency::High))
 ///     }
 /// }
 ///
@@ -42,6 +42,12 @@ pub trait Notification: Event {
 
     /// Whom it is for.
     const AUDIENCE: Audience = Audience::Away;
+
+    /// A newer event of its room with the same text takes the place of this one where it isn't delivered yet, or is still
+    /// shown. `None` stands by itself.
+    fn collapse(&self) -> Option<String> {
+        None
+    }
 
     /// What `to` is shown; `None` if that is nothing.
     ///
@@ -114,8 +120,6 @@ pub struct Notice {
     pub urgency: Urgency,
     /// How long it is worth being shown, from when the event was accepted: not longer than 28 days. Zero is: now or never.
     pub ttl: Duration,
-    /// A newer one with the same text takes the place of one that isn't delivered yet, or is still shown; in one room.
-    pub collapse: Option<String>,
     /// JSON for the app.
     pub(crate) data: Option<String>,
 }
@@ -143,7 +147,6 @@ impl Notice {
             url: None,
             urgency: Urgency::Normal,
             ttl: Duration::from_secs(24 * 60 * 60),
-            collapse: None,
             data: None,
         }
     }
@@ -176,13 +179,6 @@ impl Notice {
         self
     }
 
-    /// In place of an older one with the same `key`.
-    #[must_use]
-    pub fn collapse(mut self, key: impl Into<String>) -> Self {
-        self.collapse = Some(key.into());
-        self
-    }
-
     /// With data for the app; what can't be JSON is left out.
     #[must_use]
     pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
@@ -200,6 +196,9 @@ pub(crate) struct Pushed {
     /// Renders the event that is this JSON.
     #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
     pub(crate) notice: fn(&str, &Recipient<'_>) -> serde_json::Result<Option<Notice>>,
+    /// The text by which a newer one takes its place.
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+    pub(crate) collapse: fn(&str) -> Option<String>,
     #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
     pub(crate) after: Duration,
     #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
@@ -210,6 +209,7 @@ impl Pushed {
     pub(crate) const fn of<E: Notification>() -> Self {
         Pushed {
             notice: |json, to| serde_json::from_str::<E>(json).map(|event| event.notice(to)),
+            collapse: |json| serde_json::from_str::<E>(json).ok()?.collapse(),
             after: E::AFTER,
             audience: E::AUDIENCE,
         }

@@ -28,7 +28,11 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
     });
     let collapse = parts.collapse.iter().map(|field| {
         let field = of_self(field);
-        quote!(.collapse(#krate::__private::collapse_key(#field)))
+        quote! {
+            fn collapse(&self) -> ::core::option::Option<::std::string::String> {
+                ::core::option::Option::Some(#krate::__private::collapse_key(#field))
+            }
+        }
     });
     let data = parts.data.iter().map(|field| {
         let data = field.as_ref().map_or_else(|| quote!(self), of_self);
@@ -47,9 +51,10 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
             impl #krate::Notification for #event {
                 #(#after)*
                 #always
+                #(#collapse)*
                 fn notice(&self, _: &#krate::Recipient<'_>) -> ::core::option::Option<#krate::Notice> {
                     ::core::option::Option::Some(
-                        #krate::Notice::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#collapse)* #(#data)*
+                        #krate::Notice::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
                     )
                 }
             }
