@@ -87,6 +87,8 @@ mod sending;
 mod server;
 #[cfg(feature = "server")]
 mod session;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod wire;
 
 #[doc(hidden)]

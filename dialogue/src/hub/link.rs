@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::{Mutex, RwLock};
 
 use super::{ConnectionId, Instance, Outbox};
-use crate::{hooks::Actor, identity::User, log::Id};
+use crate::{hooks::Actor, identity::User, wire::Id};
 
 /// Whose it is, what it is written to by, and where it is in.
 ///

@@ -15,7 +15,11 @@ use super::{
     instance::{Info, Refused},
     state::State,
 };
-use crate::{Code, Refusal, hooks::RoomRef, log::Id, wire::frame};
+use crate::{
+    Code, Refusal,
+    hooks::RoomRef,
+    wire::{Id, frame},
+};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {

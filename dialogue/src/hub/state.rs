@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     Accepted, Code, DeliveryClass, Position, Refusal,
-    log::{Id, Log, Page, Record, Resume},
-    wire::{EventSet, frame, stream_position},
+    log::{Log, Page, Record, Resume},
+    wire::{EventSet, Id, frame, stream_position},
 };
 
 /// One socket or stream, or a listener in server code.

@@ -13,9 +13,12 @@ use std::{
 };
 
 pub(crate) use keys::Keys;
-pub(crate) use record::{Id, Record};
+pub(crate) use record::Record;
 
-use crate::{Position, Retention, wire::EventSet};
+use crate::{
+    Position, Retention,
+    wire::{EventSet, Id},
+};
 
 /// The log of one room instance, in memory.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ fn log(retention: Retention) -> Log {
 fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
     let conflated = (event == PRICE).then(|| Box::from(if size.is_multiple_of(2) { "even" } else { "odd" }));
     let json = vec![b' '; size].into();
-    Arc::new(Record { seq: Some(seq), event, event_id: Id::fresh(), timestamp, conflated, json })
+    Arc::new(Record { seq: Some(seq), event, event_id: crate::wire::Id::fresh(), timestamp, conflated, json })
 }
 
 fn append(log: &mut Log, event: u8, timestamp: u64, size: usize) -> Arc<Record> {

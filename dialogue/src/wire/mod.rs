@@ -9,6 +9,8 @@ mod encoding;
 mod event_set;
 #[cfg(feature = "server")]
 pub(crate) mod frame;
+#[cfg(feature = "server")]
+mod id;
 mod position;
 mod refusal;
 
@@ -18,5 +20,7 @@ pub(crate) use details::details;
 pub(crate) use encoding::{Encoding, put_id, stream_position};
 #[cfg(feature = "server")]
 pub(crate) use event_set::EventSet;
+#[cfg(feature = "server")]
+pub use id::Id;
 pub use position::{Accepted, Position};
 pub use refusal::{Detail, Refusal};

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     RoomOptions,
     hub::tests::{MESSAGE, PRICE, TYPING, frames, room},
-    log::{Id, Record},
+    log::Record,
 };
 
 const LIMIT: usize = 4_096;
@@ -176,7 +176,14 @@ impl Offered {
                 self.seq += 1;
                 self.seq
             });
-            batch.push(Arc::new(Record { seq, event, event_id: Id::fresh(), timestamp: 0, conflated, json }));
+            batch.push(Arc::new(Record {
+                seq,
+                event,
+                event_id: crate::wire::Id::fresh(),
+                timestamp: 0,
+                conflated,
+                json,
+            }));
         }
         batch
     }

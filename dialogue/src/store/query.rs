@@ -1,0 +1,155 @@
+//! What a store is asked, and what it answers.
+
+use std::sync::Arc;
+
+use super::StoredEvent;
+use crate::wire::Id;
+
+/// Events for the log of one room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Append {
+    /// Whose.
+    pub room_id: Arc<str>,
+    /// The log's incarnation: the same as long as the log isn't removed.
+    pub epoch: Arc<str>,
+    /// At least one; their numbers follow each other.
+    pub events: Vec<StoredEvent>,
+}
+
+/// Where a log begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Head {
+    /// The log's incarnation.
+    pub epoch: Arc<str>,
+    /// The number of the oldest event held.
+    pub first: u64,
+    /// The newest event.
+    pub last: StoredEvent,
+}
+
+/// Which of a room's events to read.
+///
+/// ```
+/// use dialogue::store::{Order, Query};
+///
+/// // The newest 50 before number 1,000.
+/// let mut page = Query::new(Order::NewestFirst, 50);
+/// page.before = Some(1_000);
+/// assert!(page.admits(999, 1_700_000_000_000, "message") && !page.admits(1_000, 1_700_000_000_000, "message"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Query {
+    /// In which direction.
+    pub order: Order,
+    /// At most so many.
+    pub limit: usize,
+    /// About so many bytes of payloads: a page ends with the event that goes past it.
+    pub bytes: usize,
+    /// Only events after this number.
+    pub after: Option<u64>,
+    /// Only events before this number.
+    pub before: Option<u64>,
+    /// Only events from this time on: Unix milliseconds.
+    pub since: Option<u64>,
+    /// Only events from before this time.
+    pub until: Option<u64>,
+    /// Only events of these names.
+    pub events: Option<Vec<Arc<str>>>,
+}
+
+/// The direction of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// As they came.
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
+}
+
+/// Some events of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Page {
+    /// In the order that was asked for.
+    pub events: Vec<StoredEvent>,
+    /// If there may be more: what [`Query::after`] (or [`Query::before`], when the newest come first) of the next page is.
+    pub next: Option<u64>,
+}
+
+/// A key under which an event was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredKey {
+    /// The user who used it: a key is that user's own.
+    pub from: Arc<str>,
+    /// The key.
+    pub key: Arc<str>,
+    /// The number of the event.
+    pub seq: u64,
+    /// Its id.
+    pub event_id: Id,
+    /// Its time, in Unix milliseconds.
+    pub timestamp: u64,
+}
+
+impl Append {
+    /// Events for the log of a room.
+    pub fn new(room_id: Arc<str>, epoch: Arc<str>, events: Vec<StoredEvent>) -> Self {
+        Append { room_id, epoch, events }
+    }
+}
+
+impl Head {
+    /// A log that holds the events from `first` to `last`.
+    pub fn new(epoch: Arc<str>, first: u64, last: StoredEvent) -> Self {
+        Head { epoch, first, last }
+    }
+}
+
+impl Query {
+    /// All events, in pages of `limit` at most and of about 256 KiB.
+    pub fn new(order: Order, limit: usize) -> Self {
+        Query {
+            order,
+            limit,
+            bytes: 256 << 10,
+            after: None,
+            before: None,
+            since: None,
+            until: None,
+            events: None,
+        }
+    }
+
+    /// Whether an event is within all bounds.
+    pub fn admits(&self, seq: u64, timestamp: u64, event: &str) -> bool {
+        self.after.is_none_or(|after| seq > after)
+            && self.before.is_none_or(|before| seq < before)
+            && self.since.is_none_or(|since| timestamp >= since)
+            && self.until.is_none_or(|until| timestamp < until)
+            && self.events.as_ref().is_none_or(|events| events.iter().any(|name| **name == *event))
+    }
+}
+
+impl Page {
+    /// These events, and where to go on.
+    pub fn new(events: Vec<StoredEvent>, next: Option<u64>) -> Self {
+        Page { events, next }
+    }
+}
+
+impl StoredKey {
+    /// The key of an event, if it has one.
+    pub fn of(event: &StoredEvent) -> Option<Self> {
+        Some(StoredKey {
+            from: Arc::clone(&event.from),
+            key: Arc::clone(event.key.as_ref()?),
+            seq: event.seq,
+            event_id: event.event_id,
+            timestamp: event.timestamp,
+        })
+    }
+}
