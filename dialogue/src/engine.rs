@@ -16,13 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    Code, Refusal,
+    Channel, Code, Refusal,
     directory::Directory,
     gate::{AnyRoom, Flow, Post},
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
     origins::Origins,
+    push::Dispatch,
     wire::frame,
 };
 
@@ -33,7 +34,9 @@ pub(crate) struct Engine {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) origins: Origins,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
+    /// Who tells those that are away.
+    pub(crate) push: Option<Arc<Dispatch>>,
     /// The application's own, if it has some: without, an event costs nothing for them.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
@@ -91,12 +94,13 @@ pub(crate) const DELETED: &str = "the room was deleted";
 const SPREAD_MS: u64 = 3_000;
 
 /// What an application decides of an [`Engine`].
-#[derive(Default)]
 pub(crate) struct Rules {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) push: Option<Arc<Dispatch>>,
 }
 
 impl Engine {
@@ -106,12 +110,13 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, origins, hooks } = rules;
+        let Rules { identity, limits, origins, hooks, directory, push } = rules;
         Arc::new(Engine {
             registry,
             gates,
             identity,
-            directory: Directory::new(limits.connections),
+            directory,
+            push,
             limits,
             origins,
             hooks,
@@ -250,8 +255,22 @@ impl Engine {
 
     /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
     pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
+        self.departed(link, instance);
         if let (true, Some(hooks)) = (link.exit(instance), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
+        }
+    }
+
+    /// Whether events of a room are for those who are away, too.
+    pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
+        self.push.is_some() && room.channels.contains(&Channel::WebPush)
+    }
+
+    /// A connection is about to be no longer in a room: until now its user saw what was said there.
+    pub(crate) fn departed(&self, link: &Link, instance: &Instance) {
+        if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
+        {
+            push.departed(&link.user_id, &instance.id);
         }
     }
 

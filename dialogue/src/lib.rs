@@ -41,6 +41,7 @@
 //! | putting events into rooms, and reacting to them | [`RoomHandle`] |
 //! | what an event passes on its way in | [`Middleware`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
+//! | people who are not connected | [`Notification`], `push` (feature `push`) |
 //! | the Rust client | `client` (feature `client`) |
 //! | what stands on the wire | [`wire`] |
 //!
@@ -51,6 +52,8 @@
 //! | `server` (default) | the engine and its channels |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
+//! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
+//! | `webpush` | the same by browsers' push services; links OpenSSL |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
@@ -80,6 +83,11 @@ mod log;
 mod notification;
 #[cfg(feature = "server")]
 mod origins;
+#[cfg(feature = "push")]
+pub mod push;
+#[cfg(all(feature = "server", not(feature = "push")))]
+#[path = "push/absent.rs"]
+mod push;
 pub mod room;
 #[cfg(any(feature = "server", feature = "client"))]
 mod sending;
@@ -108,6 +116,8 @@ pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
 pub use notification::{Audience, Notice, Notification, Recipient, Urgency};
+#[cfg(feature = "push")]
+pub use push::Push;
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;

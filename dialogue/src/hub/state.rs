@@ -346,8 +346,8 @@ impl State {
         Some(gone)
     }
 
-    #[cfg(test)]
-    pub(super) fn epoch(&self) -> &str {
+    #[cfg(any(test, feature = "push"))]
+    pub(crate) fn epoch(&self) -> &str {
         self.log.epoch()
     }
 

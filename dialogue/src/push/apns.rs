@@ -68,7 +68,9 @@ impl Apns {
     ) -> Result<Self, PushError> {
         let (key_id, team_id, topic) = (key_id.into(), team_id.into(), bundle_id.into());
         if [&key_id, &team_id, &topic].iter().any(|text| !is_plain(text)) {
-            return Err(PushError::new("a key's id, a team's id and a bundle id are letters, digits, `.` and `-`"));
+            return Err(PushError::new(
+                "a key's id, a team's id and a bundle id are letters, digits, `.` and `-`",
+            ));
         }
         Ok(Apns { key: SigningKey::es256(pem)?, key_id, team_id, topic, base: PRODUCTION.to_owned() })
     }
@@ -91,7 +93,9 @@ impl Apns {
 }
 
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 255 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
 }
 
 /// The provider that an [`Apns`] is.
@@ -138,7 +142,12 @@ impl Provider for Sender {
 
 impl Sender {
     /// `Err` if the provider token has expired: what to make of that, and when it was issued.
-    async fn try_once(&self, device: &str, push: &Outgoing<'_>, body: &[u8]) -> Result<Outcome, (Outcome, Instant)> {
+    async fn try_once(
+        &self,
+        device: &str,
+        push: &Outgoing<'_>,
+        body: &[u8],
+    ) -> Result<Outcome, (Outcome, Instant)> {
         let Some((token, issued)) = self.provider_token() else {
             return Ok(Outcome::Retry { reason: "no randomness".to_owned(), after: None });
         };
@@ -238,9 +247,10 @@ fn outcome(answer: &Answer) -> Said {
         (200, _) => Outcome::Delivered,
         (410, _) => Outcome::Gone(timestamp.map(|at| UNIX_EPOCH + Duration::from_millis(at))),
         (400, "BadDeviceToken" | "DeviceTokenNotForTopic") => Outcome::Suspend(said),
-        (400, "BadTopic" | "MissingTopic" | "TopicDisallowed" | "BadCertificate" | "BadCertificateEnvironment") => {
-            Outcome::Misconfigured(said)
-        }
+        (
+            400,
+            "BadTopic" | "MissingTopic" | "TopicDisallowed" | "BadCertificate" | "BadCertificateEnvironment",
+        ) => Outcome::Misconfigured(said),
         (403, "ExpiredProviderToken") => return Said::Expired(Outcome::Misconfigured(said)),
         (403, _) => Outcome::Misconfigured(said),
         (429, "TooManyProviderTokenUpdates") => {

@@ -105,7 +105,14 @@ impl Error for NotPublic {}
 impl NotPublic {
     /// Whether `error` comes of it.
     pub(super) fn caused(error: &(dyn Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<NotPublic>())
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<NotPublic>() {
+                return true;
+            }
+            next = error.source();
+        }
+        false
     }
 }
 
@@ -159,10 +166,31 @@ mod tests {
     #[test]
     fn private_addresses_in_all_their_clothes() {
         let private = [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-            "192.0.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1",
-            "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::",
-            "2001:db8::1", "2001::1", "::127.0.0.1", "fec0::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "192.0.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+            "::127.0.0.1",
+            "fec0::1",
         ];
         for address in private {
             assert!(!is_public(address.parse().unwrap()), "{address}");
@@ -174,28 +202,49 @@ mod tests {
 
     #[test]
     fn endpoints_are_https_and_public() {
-        let good = ["https://fcm.googleapis.com/fcm/send/x", "https://push.example:8443/a?b", "https://8.8.8.8/x"];
+        let good =
+            ["https://fcm.googleapis.com/fcm/send/x", "https://push.example:8443/a?b", "https://8.8.8.8/x"];
         for endpoint in good {
             assert!(Hosts::Public.check(endpoint).is_ok(), "{endpoint}");
         }
         let bad = [
-            "", "x", "http://push.example/x", "https://u@push.example/x", "https://u:p@push.example/x",
-            "https://localhost/x", "https://a.localhost./x", "https://127.0.0.1/x", "https://[::1]/x",
+            "",
+            "x",
+            "http://push.example/x",
+            "https://u@push.example/x",
+            "https://u:p@push.example/x",
+            "https://localhost/x",
+            "https://a.localhost./x",
+            "https://127.0.0.1/x",
+            "https://[::1]/x",
             // As browsers read addresses, the library does: one number, octal, hexadecimal.
-            "https://2130706433/x", "https://0177.0.0.1/x", "https://0x7f.1/x", "file:///etc/passwd",
+            "https://2130706433/x",
+            "https://0177.0.0.1/x",
+            "https://0x7f.1/x",
+            "file:///etc/passwd",
         ];
         for endpoint in bad {
             assert!(Hosts::Public.check(endpoint).is_err(), "{endpoint}");
         }
-        assert!(Hosts::Any.check("https://localhost:1/x").is_ok() && Hosts::Any.check("http://localhost/x").is_err());
+        assert!(
+            Hosts::Any.check("https://localhost:1/x").is_ok()
+                && Hosts::Any.check("http://localhost/x").is_err()
+        );
     }
 
     #[test]
     fn known_services() {
-        for endpoint in ["https://updates.push.services.mozilla.com/x", "https://wns2-par02p.notify.windows.com/w/?token=x"] {
+        for endpoint in [
+            "https://updates.push.services.mozilla.com/x",
+            "https://wns2-par02p.notify.windows.com/w/?token=x",
+        ] {
             assert!(Hosts::Known.check(endpoint).is_ok(), "{endpoint}");
         }
-        for endpoint in ["https://push.example/x", "https://evilnotify.windows.com/x", "https://fcm.googleapis.com.evil.example/"] {
+        for endpoint in [
+            "https://push.example/x",
+            "https://evilnotify.windows.com/x",
+            "https://fcm.googleapis.com.evil.example/",
+        ] {
             assert!(Hosts::Known.check(endpoint).is_err(), "{endpoint}");
         }
     }

@@ -41,7 +41,11 @@ impl Trust {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => self.0.extend(certificates),
-            _ => return Err(PushError::new("there is no certificate in this PEM: `-----BEGIN CERTIFICATE-----`")),
+            _ => {
+                return Err(PushError::new(
+                    "there is no certificate in this PEM: `-----BEGIN CERTIFICATE-----`",
+                ));
+            }
         }
         Ok(())
     }
@@ -161,7 +165,8 @@ fn date(text: &str) -> Option<SystemTime> {
     let mut numbers = parts.map(|part| part.parse::<u64>().ok());
     let (year, hour) = (numbers.next()??, numbers.next()??);
     let (minute, second) = (numbers.next()??, numbers.next()??);
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60
+    {
         return None;
     }
     // Days from 1970-01-01, with the year beginning in March, so that the leap day is its last.

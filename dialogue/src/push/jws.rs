@@ -60,8 +60,8 @@ fn der(pem: &str) -> Result<Vec<u8>, PushError> {
         .split_once("-----BEGIN PRIVATE KEY-----")
         .and_then(|(_, rest)| rest.split_once("-----END PRIVATE KEY-----"))
         .map(|(inside, _)| inside);
-    let inside =
-        inside.ok_or_else(|| PushError::new("a private key is PKCS #8 in PEM: `-----BEGIN PRIVATE KEY-----`"))?;
+    let inside = inside
+        .ok_or_else(|| PushError::new("a private key is PKCS #8 in PEM: `-----BEGIN PRIVATE KEY-----`"))?;
     let base64: String = inside.split_whitespace().collect();
     STANDARD.decode(base64).map_err(|_| PushError::new("what stands in the private key's PEM is no base64"))
 }

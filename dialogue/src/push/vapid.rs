@@ -22,9 +22,8 @@ use web_push::{
 use super::{
     Outcome, Outgoing, Provider, PushError, Subscription, Target,
     endpoint::{Hosts, Resolver},
-    fcm::urgency,
     http::{Answer, Trust, Versions, build},
-    topic,
+    topic, urgency,
 };
 
 /// Pushes to browsers, whichever service theirs is, signed by the application's own key (VAPID).
@@ -139,7 +138,9 @@ impl Provider for Sender {
         };
         self.vapid.hosts.check(&subscription.endpoint)?;
         if decode(&subscription.keys.p256dh).is_none_or(|key| key.len() != 65 || key.first() != Some(&4)) {
-            return Err("`subscription.keys.p256dh` is a public key of the curve P-256 in base64url".to_owned());
+            return Err(
+                "`subscription.keys.p256dh` is a public key of the curve P-256 in base64url".to_owned()
+            );
         }
         if decode(&subscription.keys.auth).is_none_or(|secret| secret.len() != 16) {
             return Err("`subscription.keys.auth` is 16 bytes in base64url".to_owned());

@@ -16,11 +16,17 @@ use super::{Admits, Application, Error, Server, declared::schema};
 use crate::{
     Asked, Channel,
     channel::{echo_route, http_routes, readable, sse_route, websocket_route},
+    directory::Directory,
     engine::{Engine, Limits, Rules},
     hooks::{AnyHooks, Hooks, Typed},
     hub::Registry,
     identity::{Authenticator, Identity, ServerKeys},
     origins::Origins,
+};
+#[cfg(feature = "push")]
+use crate::{
+    channel::push_routes,
+    push::{Dispatch, Push},
 };
 
 /// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
@@ -55,6 +61,8 @@ pub struct ServerBuilder<A: Application, I = ()> {
     identity: Identity,
     server_keys: Vec<String>,
     hooks: Option<Arc<dyn AnyHooks>>,
+    #[cfg(feature = "push")]
+    push: Option<Push>,
     most_rooms: usize,
     application: PhantomData<fn() -> (A, I)>,
 }
@@ -73,7 +81,7 @@ pub(super) struct Paths {
 impl Paths {
     /// What the router would panic over.
     fn check(&self) -> Result<(), Error> {
-        let mut taken = vec!["/rooms", "/health"];
+        let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
         for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten() {
             let why = match path.as_str() {
                 path if !path.starts_with('/') => "begins with no `/`",
@@ -91,7 +99,10 @@ impl Paths {
 
     pub(super) fn routes(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
         let merge = |routes: Router<_>, route| routes.merge(route);
-        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(http_routes(), merge);
+        let routes = http_routes();
+        #[cfg(feature = "push")]
+        let routes = routes.merge(push_routes());
+        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(routes, merge);
         // Sockets ask for no leave to be read.
         let sockets = [self.websocket.as_deref().map(websocket_route), self.echo.as_deref().map(echo_route)];
         sockets.into_iter().flatten().fold(readable(routes, engine), merge)
@@ -107,6 +118,8 @@ impl<A: Application> ServerBuilder<A> {
             identity: Identity::default(),
             server_keys: Vec::new(),
             hooks: None,
+            #[cfg(feature = "push")]
+            push: None,
             most_rooms: 100_000,
             application: PhantomData,
         }
@@ -123,6 +136,8 @@ impl<A: Application> ServerBuilder<A> {
             identity: self.identity,
             server_keys: self.server_keys,
             hooks: None,
+            #[cfg(feature = "push")]
+            push: self.push,
             most_rooms: self.most_rooms,
             application: PhantomData,
         }
@@ -146,6 +161,13 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     /// The application's say on who comes, joins, speaks and leaves.
     pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
         self.hooks = Some(Arc::new(Typed::new(hooks)));
+        self
+    }
+
+    /// Tells people who are away: rooms that are served over `webpush` need it.
+    #[cfg(feature = "push")]
+    pub fn push(mut self, push: Push) -> Self {
+        self.push = Some(push);
         self
     }
 
@@ -296,12 +318,15 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
                 Channel::Sse => self.paths.sse.is_some(),
+                #[cfg(feature = "push")]
+                Channel::WebPush => self.push.is_some(),
+                #[cfg(not(feature = "push"))]
                 Channel::WebPush => false,
             });
             if !served {
                 return Err(Error::configuration(format!(
                     "room `{}` is reachable over none of the channels that the server has; \
-                     drop `without_websocket` or `without_sse`, or the room",
+                     drop `without_websocket` or `without_sse`, give it a `push`, or drop the room",
                     room.name
                 )));
             }
@@ -322,11 +347,29 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             }
             identity.server_keys.add(key);
         }
+        #[cfg(feature = "push")]
+        let (opened, longest_after) = {
+            let pushed = rooms.iter().flat_map(|room| &room.events).filter_map(|kind| kind.push);
+            let longest_after = pushed.map(|pushed| pushed.after).max().unwrap_or_default();
+            (self.push.map(Push::open).transpose()?, longest_after)
+        };
         let schema = schema(&rooms);
         let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
         let registry = Registry::new(rooms, self.most_rooms, Handle::current());
         registry.open();
-        let rules = Rules { identity, limits: self.limits, origins: self.origins, hooks: self.hooks };
+        let directory = Arc::new(Directory::new(self.limits.connections));
+        #[cfg(feature = "push")]
+        let push = opened.map(|opened| Dispatch::start(opened, None, &registry, &directory, longest_after));
+        #[cfg(not(feature = "push"))]
+        let push = None;
+        let rules = Rules {
+            identity,
+            limits: self.limits,
+            origins: self.origins,
+            hooks: self.hooks,
+            directory,
+            push,
+        };
         let engine = Engine::new(registry, gates, rules, schema);
         Ok(Server { engine, paths: Arc::new(self.paths) }.into())
     }

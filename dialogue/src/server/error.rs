@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::KeyError;
+#[cfg(feature = "push")]
+use crate::push::PushError;
 
 /// Why a server can't be built or served.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ enum Kind {
     Serve(io::Error),
     #[cfg(feature = "jwt")]
     Keys(KeyError),
+    #[cfg(feature = "push")]
+    Push(PushError),
 }
 
 impl Error {
@@ -42,6 +46,14 @@ impl From<KeyError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+#[cfg(feature = "push")]
+impl From<PushError> for Error {
+    fn from(error: PushError) -> Self {
+        Error { kind: Kind::Push(error) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -50,6 +62,8 @@ impl fmt::Display for Error {
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
+            #[cfg(feature = "push")]
+            Kind::Push(error) => write!(f, "{error}"),
         }
     }
 }
@@ -61,6 +75,8 @@ impl std::error::Error for Error {
             Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
+            #[cfg(feature = "push")]
+            Kind::Push(error) => error.source(),
         }
     }
 }

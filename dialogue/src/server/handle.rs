@@ -114,6 +114,7 @@ impl<R: Served> RoomHandle<R> {
             key: None,
             to,
             recipients,
+            push: self.engine.push.clone(),
         };
         guarded.trigger(key, event, post).await
     }

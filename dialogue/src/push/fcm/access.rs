@@ -62,7 +62,8 @@ impl Access {
                 let good = Duration::from_secs(expires_in.min(24 * 3_600));
                 let token: Arc<str> = access_token.into();
                 // One that lives shorter than that is used for half of its life.
-                state.token = Some((Arc::clone(&token), Instant::now() + good.saturating_sub(EARLY).max(good / 2)));
+                state.token =
+                    Some((Arc::clone(&token), Instant::now() + good.saturating_sub(EARLY).max(good / 2)));
                 state.failed = None;
                 Ok(token)
             }
@@ -94,9 +95,15 @@ impl Access {
 
     async fn ask(&self) -> Result<Granted, Outcome> {
         let assertion = self.account.assertion(SystemTime::now());
-        let assertion = assertion.ok_or_else(|| Outcome::Retry { reason: "no randomness".to_owned(), after: None })?;
-        let form = [("grant_type", GRANT), ("assertion", &assertion)];
-        let answer = Answer::to(self.client.post(self.account.token_uri.clone()).form(&form)).await?;
+        let assertion =
+            assertion.ok_or_else(|| Outcome::Retry { reason: "no randomness".to_owned(), after: None })?;
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", GRANT)
+            .append_pair("assertion", &assertion)
+            .finish();
+        let request = self.client.post(self.account.token_uri.clone()).body(form);
+        let request = request.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = Answer::to(request).await?;
         match answer.status.as_u16() {
             200 => serde_json::from_slice(&answer.body)
                 .map_err(|_| answer.retry("an access token's answer can't be read".to_owned())),

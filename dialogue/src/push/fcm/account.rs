@@ -35,7 +35,11 @@ impl Account {
             token_uri: String,
         }
         // The parser's own text may quote the key.
-        let none = || PushError::new("this is no service account's key file: it has `type`, `project_id`, `client_email`, `private_key` and `token_uri`");
+        let none = || {
+            PushError::new(
+                "this is no service account's key file: it has `type`, `project_id`, `client_email`, `private_key` and `token_uri`",
+            )
+        };
         let file: File = serde_json::from_str(json).map_err(|_| none())?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         if file.kind != "service_account" || !file.project_id.chars().all(plain) {
@@ -43,7 +47,9 @@ impl Account {
         }
         let token_uri = Url::parse(&file.token_uri).map_err(|_| none())?;
         if token_uri.scheme() != "https" {
-            return Err(PushError::new("the service account's `token_uri` is not https: anybody could read the tokens"));
+            return Err(PushError::new(
+                "the service account's `token_uri` is not https: anybody could read the tokens",
+            ));
         }
         Ok(Account {
             project_id: file.project_id,

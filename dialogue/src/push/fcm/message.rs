@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Notice, Urgency,
-    push::{Outgoing, topic},
+    push::{Outgoing, topic, urgency},
 };
 
 /// The body of a request. FCM's own fields tell each platform what they can; the rest is `data`, for the app.
@@ -64,12 +64,4 @@ fn data(notice: &Notice, push: &Outgoing<'_>) -> Map<String, Value> {
         put("data", json.clone());
     }
     data
-}
-
-pub(in crate::push) fn urgency(urgency: Urgency) -> &'static str {
-    match urgency {
-        Urgency::Low => "low",
-        Urgency::Normal => "normal",
-        Urgency::High => "high",
-    }
 }

@@ -87,7 +87,11 @@ impl Provider for Sender {
 
     fn check(&self, target: &Target) -> Result<(), String> {
         match target {
-            Target::Token(token) if token.len() <= LONGEST_TOKEN && token.bytes().all(|b| b.is_ascii_graphic()) => Ok(()),
+            Target::Token(token)
+                if token.len() <= LONGEST_TOKEN && token.bytes().all(|b| b.is_ascii_graphic()) =>
+            {
+                Ok(())
+            }
             _ => Err("`token` is what Firebase gave the device".to_owned()),
         }
     }
@@ -116,7 +120,9 @@ impl Sender {
         let request = self.client.post(&self.url).bearer_auth(&token);
         let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_vec());
         match Answer::to(request).await {
-            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && error_code(&answer).is_none() => Err(token),
+            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && error_code(&answer).is_none() => {
+                Err(token)
+            }
             Ok(answer) => Ok(outcome(&answer)),
             Err(outcome) => Ok(outcome),
         }
