@@ -170,9 +170,9 @@ impl Engine {
     }
 
     /// Whether somebody is told of an instance.
-    pub(crate) fn sees(&self, who: &Actor, instance: &Instance) -> bool {
-        is_allowed(&who.user, &instance.room).is_ok()
-            && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, instance.room_ref()))
+    pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
+        is_allowed(&who.user, declared).is_ok()
+            && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
 
     /// Makes an instance of a keyed room, and tells those who watch.
@@ -183,7 +183,7 @@ impl Engine {
         info: InstanceInfo,
     ) -> Result<Arc<Instance>, Refusal> {
         let by = info.created_by.clone();
-        let instance = self.registry.create(room, room_id, info, self.limits.created)?;
+        let instance = self.registry.create(room, room_id, info, self.limits.created).await?;
         let created = frame::RoomCreated { room: instance.describe() };
         self.announce(&instance, "roomCreated", &frame::Frame::new("roomCreated", None, created).encode());
         if let Some(hooks) = &self.hooks {
@@ -193,9 +193,18 @@ impl Engine {
     }
 
     /// Ends an instance for everybody in it, and tells those who watch.
-    pub(crate) async fn delete(&self, instance: &Arc<Instance>) {
-        // Of several at once, one deletes it.
-        let Some(Some(gone)) = instance.run(|state| state.delete(DELETED)).await else { return };
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while the store can't do it.
+    pub(crate) async fn delete(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
+        let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
+        let gone = match deleting {
+            Ok(Ok(Some(gone))) => gone,
+            Ok(Err(refusal)) => return Err(refusal),
+            // Of several at once, one deletes it.
+            Ok(Ok(None)) | Err(_) => return Ok(()),
+        };
         for link in gone {
             self.left(&link, instance, DELETED).await;
         }
@@ -204,6 +213,7 @@ impl Engine {
         if let Some(hooks) = &self.hooks {
             hooks.room_deleted(instance.room_ref()).await;
         }
+        Ok(())
     }
 
     /// Takes a user's event through the application's hooks and the room's gate into its log.
@@ -306,7 +316,9 @@ impl Engine {
     fn announce(&self, instance: &Instance, kind: &'static str, json: &[u8]) {
         // Sending never waits, but the application is asked: not under the lock.
         let watchers: Vec<_> = self.watchers.lock().values().cloned().collect();
-        for link in watchers.iter().filter(|link| self.sees(&link.actor(), instance)) {
+        for link in
+            watchers.iter().filter(|link| self.sees(&link.actor(), instance.room_ref(), &instance.room))
+        {
             link.outbox.send(kind, json);
         }
     }

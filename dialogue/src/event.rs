@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::wire::Detail;
+use crate::{Retention, wire::Detail};
 
 /// Something that happens in a room: a struct or an enum with [`#[dialogue::event]`](macro@crate::event).
 ///
@@ -27,6 +27,9 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// The definition as written, which goes into the hash that `connected` tells clients.
     const SHAPE: &'static str = "";
+
+    /// What is kept of it, where that is less than the room retains; [`Retention::bytes`] counts for nothing here.
+    const RETENTION: Option<Retention> = None;
 
     /// What a newer event of a [`DeliveryClass::Latest`] class replaces an older one by.
     fn conflation_key(&self) -> Option<String> {

@@ -61,6 +61,8 @@
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
+mod audit;
+#[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
 pub mod client;

@@ -110,6 +110,8 @@ pub struct EventKind {
     pub sender: crate::event::Sender,
     /// [`Event::SHAPE`].
     pub shape: &'static str,
+    /// [`Event::RETENTION`].
+    pub retention: Option<Retention>,
     #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
     pub(crate) push: Option<Pushed>,
 }
@@ -117,7 +119,14 @@ pub struct EventKind {
 impl EventKind {
     /// What is known of `E`.
     pub const fn of<E: Event>() -> Self {
-        EventKind { name: E::NAME, class: E::CLASS, sender: E::SENDER, shape: E::SHAPE, push: None }
+        EventKind {
+            name: E::NAME,
+            class: E::CLASS,
+            sender: E::SENDER,
+            shape: E::SHAPE,
+            retention: E::RETENTION,
+            push: None,
+        }
     }
 }
 
@@ -185,6 +194,10 @@ pub struct RoomOptions {
     pub presence: Option<Duration>,
     /// The role that a user must have to be in.
     pub role: Option<&'static str>,
+    /// Whether its events are chained by their hashes.
+    pub audit: bool,
+    /// Whether an instance has a state of its own.
+    pub state: bool,
 }
 
 impl RoomOptions {
@@ -203,6 +216,8 @@ impl RoomOptions {
             subscribe: None,
             presence: None,
             role: None,
+            audit: false,
+            state: false,
         }
     }
 
@@ -248,6 +263,18 @@ impl RoomOptions {
         self
     }
 
+    /// Each event carries a hash over itself and all before it, so that a change of the log is found.
+    pub const fn audit(mut self) -> Self {
+        self.audit = true;
+        self
+    }
+
+    /// Each instance has a state of its own.
+    pub const fn state(mut self) -> Self {
+        self.state = true;
+        self
+    }
+
     /// The events that a join without `events` subscribes to.
     pub const fn subscribe(mut self, names: &'static [&'static str]) -> Self {
         self.subscribe = Some(names);
@@ -268,6 +295,8 @@ pub struct Retention {
     pub bytes: Option<u64>,
     /// Nothing older.
     pub age: Option<Duration>,
+    /// Everything, for ever.
+    pub forever: bool,
 }
 
 impl Retention {
@@ -277,7 +306,7 @@ impl Retention {
         reason = "a constant is made with it, and `default` is no `const fn`"
     )]
     pub const fn new() -> Self {
-        Retention { events: None, bytes: None, age: None }
+        Retention { events: None, bytes: None, age: None, forever: false }
     }
 
     /// At most so many events.
@@ -298,10 +327,17 @@ impl Retention {
         self
     }
 
+    /// Everything, for ever: for a log that is to be audited. It takes a server with a store.
+    pub const fn forever(mut self) -> Self {
+        self.forever = true;
+        self
+    }
+
     /// The bounds in events and bytes that hold.
     #[cfg(feature = "server")]
     pub(crate) fn bounds(&self) -> (u64, u64) {
         match (self.events, self.bytes, self.age) {
+            _ if self.forever => (u64::MAX, u64::MAX),
             (None, None, None) => (1_000, 1 << 20),
             (None, None, Some(_)) => (100_000, 64 << 20),
             (events, bytes, _) => (events.unwrap_or(u64::MAX), bytes.unwrap_or(u64::MAX)),

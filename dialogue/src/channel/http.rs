@@ -27,8 +27,8 @@ use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, draining},
     gate::Post,
-    hooks::Actor,
-    hub::Instance,
+    hooks::{Actor, RoomRef},
+    hub::{RoomDecl, history as room_history},
     identity::Caller,
     session::{HISTORY, ROOMS, bounded_limit, invalid},
     wire::{EventSet, frame::Frame},
@@ -125,8 +125,10 @@ async fn rooms(
     let actor = actor(caller(&engine, &parts).await?);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
-    let visible = |instance: &Instance| actor.as_ref().is_none_or(|actor| engine.sees(actor, instance));
-    Ok(answer("rooms", engine.registry.list(query.after.as_deref(), visible, limit)))
+    let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
+        actor.as_ref().is_none_or(|actor| engine.sees(actor, room, declared))
+    };
+    Ok(answer("rooms", engine.registry.list(query.after.as_deref(), visible, limit).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,11 +156,15 @@ async fn history(
         None => EventSet::ALL,
     };
     let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?;
-    let page = engine
-        .registry
-        .run(room, &room_id, move |state| state.page(query.before, wanted, limit, None))
-        .await?;
-    Ok(json(page))
+    let page = loop {
+        let instance = engine.registry.enter(room, &room_id)?;
+        match instance.history(query.before, wanted, limit).await {
+            // It went just now: the next try makes a new one.
+            Err(_) if instance.is_retired() && instance.failure().is_none() => tokio::task::yield_now().await,
+            page => break page?,
+        }
+    };
+    Ok(json(room_history(&room_id, &page, None)))
 }
 
 async fn health(State(engine): State<Arc<Engine>>) -> Response {

@@ -1,11 +1,11 @@
 //! What waits to be done in a room instance.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
-use crate::{Accepted, Refusal};
+use crate::{Accepted, Refusal, wire::frame};
 
 /// One thing to do, in its turn.
 pub(crate) enum Command {
@@ -13,7 +13,13 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Anything else: a join, a look at the log.
     Run(Box<dyn FnOnce(&mut State) + Send>),
+    /// What the store has a part in.
+    Wait(Box<Waiting>),
 }
+
+/// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
+pub(super) type Waiting =
+    dyn for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send;
 
 /// An event that passed the gate.
 #[derive(Debug)]
@@ -64,7 +70,38 @@ impl Command {
             Command::Publish(publish) => {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
-            Command::Run(_) => 0,
+            Command::Run(_) | Command::Wait(_) => 0,
+        }
+    }
+}
+
+impl Reply {
+    /// Says what became of the event; yields the outbox that a frame now waits in.
+    pub(super) fn give(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
+        match self {
+            Reply::None => None,
+            Reply::Delivered(waiting) => {
+                // What is no event, but was one before, has nobody to be delivered to.
+                let _ = waiting.send(outcome.map(|accepted| (accepted, 0)));
+                None
+            }
+            Reply::Wait(waiting) => {
+                // Whoever asked may be gone.
+                let _ = waiting.send(outcome);
+                None
+            }
+            Reply::Frame(outbox, id) => {
+                match (outcome, &id) {
+                    (Ok(accepted), Some(id)) => outbox.queue("ok", &frame::accepted(id, &accepted)),
+                    (Ok(_), None) => return None,
+                    (Err(refusal), id) => {
+                        let id = id.as_deref().and_then(|id| serde_json::from_str(id).ok());
+                        let error = frame::Frame::new("error", id, frame::Error::from(&refusal));
+                        outbox.queue("error", &error.encode());
+                    }
+                }
+                Some(outbox)
+            }
         }
     }
 }
@@ -74,6 +111,7 @@ impl fmt::Debug for Command {
         f.write_str(match self {
             Command::Publish(_) => "Publish",
             Command::Run(_) => "Run",
+            Command::Wait(_) => "Wait",
         })
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},
@@ -18,11 +19,14 @@ use tokio::{
 
 use super::{
     Registry,
+    archive::{Archive, Found},
     inbox::{Command, Inbox, Publish},
     state::{ConnectionId, State, now},
+    turn::Turn,
 };
 use crate::{
-    Asked, Channel, Code, Refusal, RoomOptions, identity::is_anonymous, room::EventKind, wire::EventSet,
+    Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
+    store::StoreError, wire::EventSet,
 };
 
 /// What `rooms!` says of a room, without its type.
@@ -42,20 +46,23 @@ pub(crate) struct RoomDecl {
 ///
 /// Whoever has something to do pushes a command; if nobody is working on them, a task is spawned that does so until none
 /// is left. So an idle room has no task, a busy one has one writer, and what is pushed while that one writes to the
-/// readers becomes the next batch.
+/// readers becomes the next batch. While a new one is looked for in the store, what is pushed waits likewise.
 pub(crate) struct Instance {
     pub(crate) room: Arc<RoomDecl>,
     pub(crate) id: Arc<str>,
-    pub(crate) info: Info,
+    info: RwLock<Arc<Info>>,
+    archive: Option<Arc<Archive>>,
+    /// Why it could not be opened: what waits for it is refused.
+    failure: OnceLock<Refusal>,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
     /// When it was last left empty, in Unix milliseconds.
     pub(super) emptied: AtomicU64,
-    inbox: Mutex<Inbox>,
+    pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
-    state: Mutex<Option<Box<State>>>,
-    space: Notify,
-    registry: Weak<Registry>,
+    pub(super) state: Mutex<Option<Box<State>>>,
+    pub(super) space: Notify,
+    pub(super) registry: Weak<Registry>,
     runtime: Handle,
 }
 
@@ -76,14 +83,10 @@ const INBOX_BYTES: usize = 4 << 20;
 const INBOX_COMMANDS: usize = 16 << 10;
 /// How long a sender waits at most.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Readers that are written to before other tasks get a turn.
-const STRETCH: usize = 256;
-/// Bytes of payloads in one batch.
-const BATCH_BYTES: usize = 128 << 10;
 
 impl Info {
     /// Whether somebody made it on purpose who can be told from others.
-    pub(super) fn is_kept(&self) -> bool {
+    fn is_kept(&self) -> bool {
         self.created && !self.created_by.as_deref().is_some_and(is_anonymous)
     }
 }
@@ -113,6 +116,41 @@ impl RoomDecl {
         Refusal::new(Code::EventNotAllowed, format!("room `{}` does not carry `{event}`", self.name))
     }
 
+    /// How many connections an instance holds at most.
+    pub(super) fn max_size(&self, info: &Info) -> Option<u32> {
+        match (self.options.capacity, info.max_size) {
+            (Some(declared), Some(own)) => Some(declared.min(own)),
+            (declared, own) => declared.or(own),
+        }
+    }
+
+    /// What each kind of event keeps of itself, where it is declared to.
+    pub(super) fn own_retention(&self) -> Vec<Option<Retention>> {
+        self.events.iter().map(|kind| kind.retention).collect()
+    }
+
+    /// Kinds of event that are kept by their number, and how many of each.
+    pub(super) fn counted(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
+        self.events
+            .iter()
+            .enumerate()
+            .filter_map(|(event, kind)| Some((u8::try_from(event).ok()?, kind.retention?.events?)))
+    }
+
+    /// The names of a set of events; `None` for all.
+    pub(super) fn names_of(&self, wanted: EventSet) -> Option<Vec<Arc<str>>> {
+        let named = self
+            .events
+            .iter()
+            .enumerate()
+            .map(|(event, kind)| (u8::try_from(event).unwrap_or(u8::MAX), kind));
+        let names: Vec<_> = named
+            .filter(|(event, _)| wanted.contains(*event))
+            .map(|(_, kind)| Arc::from(kind.name))
+            .collect();
+        (names.len() < self.events.len()).then_some(names)
+    }
+
     /// What a join without `events` subscribes to.
     pub(crate) fn default_events(&self) -> EventSet {
         let Some(names) = self.options.subscribe else { return EventSet::ALL };
@@ -121,32 +159,138 @@ impl RoomDecl {
 }
 
 impl Instance {
+    /// An instance that is there at once; or, where there is an archive, once it was looked for there.
     pub(super) fn new(
-        registry: Weak<Registry>,
-        runtime: Handle,
+        registry: &Arc<Registry>,
         room: Arc<RoomDecl>,
         id: Arc<str>,
         epoch: Arc<str>,
         info: Info,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|this| Instance {
-            state: Mutex::new(Some(Box::new(State::new(
-                Weak::clone(this),
-                Arc::clone(&room),
-                Arc::clone(&id),
-                epoch,
-                &info,
-            )))),
-            room,
-            id,
-            info,
-            size: AtomicUsize::new(0),
-            emptied: AtomicU64::new(now()),
-            inbox: Mutex::default(),
-            space: Notify::new(),
-            registry,
-            runtime,
-        })
+        let archive = registry.archive.clone();
+        let opening = archive.is_some();
+        let instance = Arc::new_cyclic(|this| {
+            let state = (!opening).then(|| {
+                let found = Found { info: None, log: None, state: None };
+                let (this, room) = (Weak::clone(this), Arc::clone(&room));
+                Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
+            });
+            Instance {
+                room,
+                id,
+                info: RwLock::new(Arc::new(info)),
+                archive,
+                failure: OnceLock::new(),
+                size: AtomicUsize::new(0),
+                emptied: AtomicU64::new(now()),
+                inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
+                state: Mutex::new(state),
+                space: Notify::new(),
+                registry: Arc::downgrade(registry),
+                runtime: registry.runtime.clone(),
+            }
+        });
+        if opening {
+            instance.runtime.spawn(Arc::clone(&instance).open());
+        }
+        instance
+    }
+
+    /// What is known of it.
+    pub(crate) fn info(&self) -> Arc<Info> {
+        Arc::clone(&self.info.read())
+    }
+
+    /// Its name for people.
+    pub(crate) fn name(&self) -> String {
+        let info = self.info();
+        info.name.as_deref().or(self.room.options.title).unwrap_or(self.room.name).to_owned()
+    }
+
+    pub(super) fn archive(&self) -> Option<&Arc<Archive>> {
+        self.archive.as_ref()
+    }
+
+    /// Why it could not be opened.
+    pub(crate) fn failure(&self) -> Option<Refusal> {
+        self.failure.get().cloned()
+    }
+
+    /// Says that new logs are called otherwise from now on.
+    pub(super) async fn renew_epoch(&self) -> Result<(), StoreError> {
+        match self.registry.upgrade() {
+            Some(registry) => registry.renew_epoch().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has the store trimmed before long.
+    pub(super) fn trim_soon(&self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.upkeep.trim(&self.id);
+        }
+    }
+
+    /// Runs a task of its own, which ends by itself.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// So many connections are in it now.
+    pub(super) fn tell_size(&self, size: usize) {
+        self.size.store(size, Ordering::Relaxed);
+        if size == 0 {
+            self.emptied.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Looks for it in the store, and then does what was pushed meanwhile.
+    async fn open(self: Arc<Self>) {
+        let (Some(archive), Some(registry)) = (&self.archive, self.registry.upgrade()) else { return };
+        let opened = async {
+            let found = archive.find(&self.room, &self.id, now()).await.map_err(|error| {
+                tracing::error!(room_id = &*self.id, %error, "a room can't be opened");
+                super::state::unavailable(&self.id)
+            })?;
+            let new = self.room.keyed && found.info.is_none() && found.log.is_none();
+            if new && archive.total() >= registry.most {
+                return Err(registry.too_many());
+            }
+            Ok(found)
+        };
+        match opened.await {
+            Ok(found) => {
+                if let Some(info) = &found.info {
+                    *self.info.write() = Arc::new(info.clone());
+                }
+                let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
+                let state = State::new(this, room, id, self.archive.clone(), registry.epoch(), found);
+                *self.state.lock() = Some(Box::new(state));
+                drop(registry);
+                Turn::work(self).await;
+            }
+            Err(refusal) => self.fail(&registry, refusal),
+        }
+    }
+
+    /// It can't be opened: who waits is told, and who comes next makes a new try.
+    fn fail(self: &Arc<Self>, registry: &Registry, refusal: Refusal) {
+        // Before anybody finds out that it is no more.
+        let _ = self.failure.set(refusal.clone());
+        let waiting = {
+            let mut inbox = self.inbox.lock();
+            (inbox.retired, inbox.running) = (true, false);
+            std::mem::take(&mut inbox.commands)
+        };
+        for command in waiting {
+            if let Command::Publish(publish) = command
+                && let Some(outbox) = publish.reply.give(Err(refusal.clone()))
+            {
+                outbox.nudge();
+            }
+        }
+        self.space.notify_waiters();
+        registry.forget(self, false);
     }
 
     /// How many connections are in it.
@@ -156,10 +300,7 @@ impl Instance {
 
     /// How many connections it holds at most.
     pub(crate) fn max_size(&self) -> Option<u32> {
-        match (self.room.options.capacity, self.info.max_size) {
-            (Some(declared), Some(own)) => Some(declared.min(own)),
-            (declared, own) => declared.or(own),
-        }
+        self.room.max_size(&self.info())
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -171,14 +312,26 @@ impl Instance {
         self.inbox.lock().retired = true;
     }
 
-    /// Retires it if nobody is in it, nothing is to be done, and nobody made it on purpose; yields whether it did.
+    /// Retires it if nobody is in it and nothing is to be done; yields whether it did. Where there is no store, what
+    /// somebody made on purpose, or has a state of its own, stays.
     pub(super) fn retire_if_idle(&self) -> bool {
+        let stored = self.archive.is_some();
         let mut inbox = self.inbox.lock();
         let idle = !inbox.retired
             && !inbox.running
-            && self.state.lock().as_ref().is_some_and(|state| state.is_idle());
+            && (stored || !self.info.read().is_kept())
+            && self
+                .state
+                .lock()
+                .as_ref()
+                .is_some_and(|state| state.is_idle() && (stored || state.value.version == 0));
         inbox.retired |= idle;
         idle
+    }
+
+    /// What its creator says of it, once it is sure that nobody else did.
+    pub(super) fn describe_as(&self, info: Info) {
+        *self.info.write() = Arc::new(info);
     }
 
     /// Pushes something to do; gives it back if the instance is retired.
@@ -192,7 +345,7 @@ impl Instance {
         inbox.commands.push(command);
         if !inbox.running {
             inbox.running = true;
-            self.runtime.spawn(Arc::clone(self).work());
+            self.runtime.spawn(Turn::work(Arc::clone(self)));
         }
         Ok(())
     }
@@ -218,6 +371,27 @@ impl Instance {
         }));
         self.push(command).ok()?;
         receiver.await.ok()
+    }
+
+    /// Does in its turn what the store has a part in, and waits for what it yields.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if the instance is no more.
+    pub(crate) async fn wait<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Wait(Box::new(move |state| {
+            Box::pin(async move {
+                // Whoever asked may be gone.
+                let _ = sender.send(f(state).await);
+            })
+        }));
+        let gone = || self.failure().unwrap_or_else(|| super::busy(&self.id));
+        self.push(command).map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())
     }
 
     /// Does `f` in its turn.
@@ -267,33 +441,6 @@ impl Instance {
         let inbox = self.inbox.lock();
         !inbox.retired && (inbox.bytes > INBOX_BYTES || inbox.commands.len() > INBOX_COMMANDS)
     }
-
-    /// Does what was pushed until nothing is left.
-    async fn work(self: Arc<Self>) {
-        let Some(state) = self.state.lock().take() else { return };
-        let mut turn = Turn { instance: self, state: Some(state) };
-        let mut commands = Vec::new();
-        while turn.next(&mut commands) {
-            turn.instance.space.notify_waiters();
-            for command in commands.drain(..) {
-                match command {
-                    Command::Publish(publish) => {
-                        let Some(state) = &mut turn.state else { return };
-                        if state.accept(publish) > BATCH_BYTES {
-                            turn.deliver().await;
-                        }
-                    }
-                    Command::Run(f) => {
-                        // Whoever joins now has what was accepted before in its position.
-                        turn.deliver().await;
-                        let Some(state) = &mut turn.state else { return };
-                        f(state);
-                    }
-                }
-            }
-            turn.deliver().await;
-        }
-    }
 }
 
 /// Why an event didn't get into a room.
@@ -303,71 +450,6 @@ pub(crate) enum Refused {
     Busy,
     /// The instance is no more.
     Retired(Command),
-}
-
-/// A turn of work on an instance, which has the state meanwhile.
-struct Turn {
-    instance: Arc<Instance>,
-    state: Option<Box<State>>,
-}
-
-impl Turn {
-    /// Takes what was pushed; ends the turn if that is nothing.
-    fn next(&mut self, commands: &mut Vec<Command>) -> bool {
-        let mut inbox = self.instance.inbox.lock();
-        if !inbox.commands.is_empty() {
-            inbox.bytes = 0;
-            std::mem::swap(&mut inbox.commands, commands);
-            return true;
-        }
-        let mut lost = false;
-        inbox.running = false;
-        // Where the last turn was a burst, its memory goes.
-        inbox.commands = Vec::new();
-        if let Some(state) = self.state.take() {
-            inbox.retired |= state.is_over();
-            lost = state.has_past();
-            *self.instance.state.lock() = Some(state);
-        }
-        let retired = inbox.retired;
-        drop(inbox);
-        if retired && let Some(registry) = self.instance.registry.upgrade() {
-            registry.forget(&self.instance, lost);
-        }
-        false
-    }
-
-    /// Writes what was accepted to all readers.
-    async fn deliver(&mut self) {
-        let Some(state) = &mut self.state else { return };
-        let Some(batch) = state.take_batch() else { return state.answer() };
-        let mut from = 0;
-        while let Some(next) = state.deliver(&batch, from, STRETCH) {
-            from = next;
-            tokio::task::yield_now().await;
-        }
-        state.answer();
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // Still here only if the work panicked or the runtime is going: the log is lost, and its readers must know.
-        if let Some(mut state) = self.state.take() {
-            let waiting = {
-                let mut inbox = self.instance.inbox.lock();
-                inbox.retired = true;
-                std::mem::take(&mut inbox.commands)
-            };
-            // Whoever waits for them is told, and so is who waits for space.
-            drop(waiting);
-            self.instance.space.notify_waiters();
-            state.abandon();
-            if let Some(registry) = self.instance.registry.upgrade() {
-                registry.forget(&self.instance, true);
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Instance {

@@ -4,6 +4,7 @@
 //! one thing at a time, and writes what happened to every reader's [`Outbox`]; what drains an outbox is a channel's
 //! business.
 
+mod archive;
 mod batch;
 mod inbox;
 mod instance;
@@ -12,15 +13,19 @@ mod listener;
 mod members;
 mod outbox;
 mod presence;
+mod reading;
 mod registry;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turn;
+mod upkeep;
 
+pub(crate) use archive::Archive;
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;
 pub(crate) use listener::Listener;
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
 pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
-pub(crate) use state::{ConnectionId, Join, NotJoined, State};
+pub(crate) use state::{ConnectionId, Join, NotJoined, State, history};

@@ -56,6 +56,11 @@ impl Presence {
         }
     }
 
+    /// Whether nobody is about to be told something.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.leaving.is_empty() && self.untold.is_empty() && !self.waiting
+    }
+
     /// Tells the members.
     pub(super) fn tell(&mut self, room_id: &str, members: &Members) {
         self.waiting = false;

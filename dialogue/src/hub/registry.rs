@@ -10,42 +10,87 @@ use parking_lot::RwLock;
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
-    Instance, RoomDecl,
+    Archive, Instance, RoomDecl,
     inbox::{Command, Publish},
     instance::{Info, Refused},
-    state::State,
+    state::{State, unavailable},
+    upkeep::{self, Upkeep},
 };
-use crate::{
-    Code, Refusal,
-    hooks::RoomRef,
-    wire::{Id, frame},
-};
+use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::frame};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
     rooms: Vec<Arc<RoomDecl>>,
     names: HashMap<&'static str, usize>,
     /// Ordered, so that a list of them can be paged through.
-    instances: RwLock<BTreeMap<Arc<str>, Arc<Instance>>>,
+    instances: RwLock<Instances>,
     /// What new logs are called. Empty ones may share it: an instance that nobody needed and that is made again is the
     /// same to whoever comes back. Once a log is lost, new ones are called otherwise.
     epoch: RwLock<Arc<str>>,
-    most: usize,
-    runtime: Handle,
+    /// The store, if there is one.
+    pub(super) archive: Option<Arc<Archive>>,
+    pub(super) upkeep: Upkeep,
+    pub(super) most: usize,
+    pub(super) runtime: Handle,
 }
 
+/// The instances in memory, by their ids.
+type Instances = BTreeMap<Arc<str>, Arc<Instance>>;
+
+/// Rooms that are looked at in one go.
+const STRETCH: usize = 256;
 /// Bytes of a list of rooms: a reply has to fit into what may wait for a connection.
 const PAGE: usize = 256 << 10;
+
+/// A room that there is.
+enum Known {
+    Here(Arc<Instance>),
+    /// It isn't in memory.
+    Stored(Info),
+}
 
 /// What a caller of [`Registry::create`] says of the instance.
 pub(crate) type InstanceInfo = Info;
 
 impl Registry {
     /// `most` bounds the instances of keyed rooms.
-    pub(crate) fn new(rooms: Vec<Arc<RoomDecl>>, most: usize, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(
+        rooms: Vec<Arc<RoomDecl>>,
+        most: usize,
+        archive: Option<Arc<Archive>>,
+        runtime: Handle,
+    ) -> Arc<Self> {
         let names = rooms.iter().map(|room| (room.name, room.index)).collect();
-        let epoch = RwLock::new(Id::fresh().as_str().into());
-        Arc::new(Registry { rooms, names, instances: RwLock::default(), epoch, most, runtime })
+        let registry = Arc::new(Registry {
+            rooms,
+            names,
+            instances: RwLock::default(),
+            epoch: RwLock::new(epoch::fresh()),
+            archive,
+            upkeep: Upkeep::default(),
+            most,
+            runtime,
+        });
+        // It ends with the registry.
+        registry.runtime.spawn(upkeep::run(Arc::downgrade(&registry)));
+        registry
+    }
+
+    /// Makes the instances of rooms without key, which are there from the start.
+    ///
+    /// # Errors
+    ///
+    /// The store can't be read.
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<(), StoreError> {
+        if let Some(archive) = &self.archive {
+            *self.epoch.write() = archive.epoch().await?;
+            archive.count().await?;
+        }
+        for room in self.rooms.iter().filter(|room| !room.keyed) {
+            let opened = self.run(room, room.name, |_| ()).await;
+            opened.map_err(|refusal| StoreError::new(refusal.message))?;
+        }
+        Ok(())
     }
 
     /// The declaration that `room_id` is of, and the text of its key.
@@ -68,6 +113,23 @@ impl Registry {
         self.instances.read().get(room_id).filter(|instance| !instance.is_retired()).cloned()
     }
 
+    /// The instance called `room_id` if there is one, in memory or in the store.
+    pub(crate) async fn look_up(self: &Arc<Self>, room_id: &str) -> Result<Option<Arc<Instance>>, Refusal> {
+        if let Some(instance) = self.find(room_id) {
+            return Ok(Some(instance));
+        }
+        let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(None) };
+        let known = archive.known(room_id).await.map_err(|_| unavailable(room_id))?;
+        if known.is_none() {
+            return Ok(None);
+        }
+        let instance = self.enter(room, room_id)?;
+        match instance.run(|_| ()).await {
+            Some(()) => Ok(Some(instance)),
+            None => instance.failure().map_or(Ok(None), Err),
+        }
+    }
+
     /// The instance called `room_id`, made if need be. Whoever calls has checked that the key is one.
     pub(crate) fn enter(
         self: &Arc<Self>,
@@ -81,55 +143,127 @@ impl Registry {
     }
 
     /// Makes the instance called `room_id`.
-    pub(crate) fn create(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         room: &Arc<RoomDecl>,
         room_id: &str,
         info: Info,
         most_of_a_user: usize,
     ) -> Result<Arc<Instance>, Refusal> {
-        if let Some(user) = &info.created_by {
-            let own = |instance: &&Arc<Instance>| instance.info.created_by.as_ref() == Some(user);
-            if self.instances.read().values().filter(own).count() >= most_of_a_user {
-                let message = format!("a user creates at most {most_of_a_user} rooms");
-                return Err(Refusal::new(Code::TooMany, message));
-            }
+        if let Some(user) = &info.created_by
+            && self.created_by(user, most_of_a_user).await? >= most_of_a_user
+        {
+            let message = format!("a user creates at most {most_of_a_user} rooms");
+            return Err(Refusal::new(Code::TooMany, message));
         }
-        match self.insert(room, room_id, info)? {
-            (instance, true) => Ok(instance),
-            (_, false) => Err(Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"))),
+        let exists = || Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"));
+        let (instance, new) = self.insert(room, room_id, info.clone())?;
+        if !new {
+            return Err(exists());
+        }
+        let Some(archive) = self.archive.clone() else { return Ok(instance) };
+        let creating = Arc::clone(&instance);
+        let create = instance.wait(move |state| {
+            Box::pin(async move {
+                if state.has_been() {
+                    return Ok(false);
+                }
+                archive.remember(&creating.id, &info).await?;
+                creating.describe_as(info);
+                state.known();
+                Ok::<_, StoreError>(true)
+            })
+        });
+        match create.await? {
+            Ok(true) => Ok(instance),
+            Ok(false) => Err(exists()),
+            Err(_) => Err(unavailable(room_id)),
         }
     }
 
-    /// Instances after `after` in the order of their ids.
-    pub(crate) fn list(
+    /// How many rooms a user created, up to `most`.
+    async fn created_by(&self, user: &Arc<str>, most: usize) -> Result<usize, Refusal> {
+        if let Some(archive) = &self.archive {
+            let message = "how many rooms you created can't be told now; try again";
+            let unknown = |_| Refusal::new(Code::Unavailable, message);
+            return archive.created_by(user, most).await.map_err(unknown);
+        }
+        let own = |instance: &&Arc<Instance>| instance.info().created_by.as_ref() == Some(user);
+        Ok(self.instances.read().values().filter(own).take(most).count())
+    }
+
+    /// Rooms after `after` in the order of their ids, in memory or not.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while the store can't be read.
+    pub(crate) async fn list(
         &self,
         after: Option<&str>,
-        mut visible: impl FnMut(&Instance) -> bool,
+        mut visible: impl FnMut(RoomRef<'_>, &RoomDecl) -> bool,
         limit: usize,
-    ) -> frame::Rooms {
+    ) -> Result<frame::Rooms, Refusal> {
         let (mut rooms, mut size) = (Vec::new(), 0);
         let mut last: Option<Arc<str>> = after.map(Arc::from);
         loop {
             // The application is asked what is visible, which may ask for rooms itself: not under the lock.
-            let stretch = self.stretch(last.as_deref());
-            let Some(end) = stretch.last() else { return frame::Rooms { rooms, more: false } };
-            last = Some(Arc::clone(&end.id));
-            for instance in stretch.iter().filter(|one| visible(one)) {
-                let room = instance.describe();
-                size += serde_json::to_string(&room).map_or(0, |json| json.len() + 1);
+            let stretch = self.known_after(last.as_deref()).await?;
+            let Some((end, ..)) = stretch.last() else { return Ok(frame::Rooms { rooms, more: false }) };
+            last = Some(Arc::clone(end));
+            for (id, room, known) in stretch {
+                if !visible(RoomRef { id: &id, name: room.name }, &room) {
+                    continue;
+                }
+                let described = match known {
+                    Known::Here(instance) => instance.describe(),
+                    Known::Stored(info) => room.describe(&id, &info, 0),
+                };
+                size += serde_json::to_string(&described).map_or(0, |json| json.len() + 1);
                 // One room always fits, so that who asks on comes to the end.
                 if rooms.len() == limit || (size > PAGE && !rooms.is_empty()) {
-                    return frame::Rooms { rooms, more: true };
+                    return Ok(frame::Rooms { rooms, more: true });
                 }
-                rooms.push(room);
+                rooms.push(described);
             }
         }
     }
 
+    /// Some rooms after `after`, those in memory and those that only the store has.
+    async fn known_after(
+        &self,
+        after: Option<&str>,
+    ) -> Result<Vec<(Arc<str>, Arc<RoomDecl>, Known)>, Refusal> {
+        let here = self.stretch(after);
+        let mut known: BTreeMap<_, _> = BTreeMap::new();
+        // Beyond the end of either that is cut off, the other knows more.
+        let mut end = (here.len() == STRETCH).then(|| here.last().map(|last| Arc::clone(&last.id))).flatten();
+        if let Some(archive) = &self.archive {
+            let stored = archive.rooms(after, STRETCH).await.map_err(|_| {
+                Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
+            })?;
+            if stored.len() == STRETCH {
+                let last = stored.last().map(|(id, _)| Arc::clone(id));
+                end = match (end, last) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
+            }
+            for (id, info) in stored {
+                if let Ok((room, _)) = self.declared(&id) {
+                    known.insert(id, (Arc::clone(room), Known::Stored(info)));
+                }
+            }
+        }
+        for instance in here {
+            let room = Arc::clone(&instance.room);
+            known.insert(Arc::clone(&instance.id), (room, Known::Here(instance)));
+        }
+        let known = known.into_iter().map(|(id, (room, known))| (id, room, known));
+        Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
+    }
+
     /// Some instances after `after`, in the order of their ids.
-    fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
-        const STRETCH: usize = 256;
+    pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let instances = self.instances.read();
         let stretch = instances.range::<str, _>((from, Bound::Unbounded)).take(STRETCH);
@@ -149,8 +283,9 @@ impl Registry {
             let _ = sender.send(f(state));
         }));
         loop {
-            match self.enter(room, room_id)?.push(command) {
-                Ok(()) => return receiver.await.map_err(|_| internal()),
+            let instance = self.enter(room, room_id)?;
+            match instance.push(command) {
+                Ok(()) => return receiver.await.map_err(|_| instance.failure().unwrap_or_else(internal)),
                 Err(back) => command = back,
             }
         }
@@ -194,40 +329,52 @@ impl Registry {
         }
     }
 
-    /// Makes the instances of rooms without key, which are there from the start.
-    pub(crate) fn open(self: &Arc<Self>) {
-        for room in self.rooms.iter().filter(|room| !room.keyed) {
-            // Only instances of keyed rooms are bounded.
-            let _ = self.enter(room, room.name);
-        }
+    /// What new logs are called.
+    pub(super) fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.epoch.read())
+    }
+
+    /// Calls new logs otherwise from now on.
+    pub(super) async fn renew_epoch(&self) -> Result<(), StoreError> {
+        let fresh = match &self.archive {
+            Some(archive) => archive.new_epoch().await?,
+            None => epoch::fresh(),
+        };
+        *self.epoch.write() = fresh;
+        Ok(())
+    }
+
+    pub(super) fn too_many(&self) -> Refusal {
+        Refusal::new(Code::TooMany, format!("there are {} rooms, and no more may be made", self.most))
     }
 
     /// Takes a retired instance out; its log may be `lost` with it.
     pub(super) fn forget(&self, instance: &Arc<Instance>, lost: bool) {
         let mut instances = self.instances.write();
         if lost {
-            *self.epoch.write() = Id::fresh().as_str().into();
+            *self.epoch.write() = epoch::fresh();
         }
         if instances.get(&instance.id).is_some_and(|other| Arc::ptr_eq(other, instance)) {
             instances.remove(&instance.id);
         }
     }
 
-    /// Retires those that were left empty longest, a few at once, since each time all are looked at. Their logs are lost.
+    /// Retires those that were left empty longest, a few at once, since each time all are looked at. Where there is no
+    /// store, their logs are lost.
     ///
-    /// What was created on purpose stays, unless it was by an anonymous user: one of those is as many as it likes to be.
-    fn make_space(&self, instances: &mut BTreeMap<Arc<str>, Arc<Instance>>) {
+    /// What was created on purpose stays then, unless it was by an anonymous user: one of those is as many as it likes to be.
+    fn make_space(&self, instances: &mut Instances) {
         let mut empty: Vec<_> = instances
             .values()
-            .filter(|one| one.room.keyed && !one.info.is_kept() && one.size() == 0)
+            .filter(|one| one.room.keyed && one.size() == 0)
             .map(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)))
             .collect();
         empty.sort_unstable();
         let gone = empty.into_iter().map(|(_, id)| id);
         let gone = gone.filter(|id| instances.get(id).is_some_and(|one| one.retire_if_idle()));
         let gone: Vec<_> = gone.take(self.most.div_ceil(128)).collect();
-        if !gone.is_empty() {
-            *self.epoch.write() = Id::fresh().as_str().into();
+        if !gone.is_empty() && self.archive.is_none() {
+            *self.epoch.write() = epoch::fresh();
         }
         gone.iter().for_each(|id| drop(instances.remove(id)));
     }
@@ -243,27 +390,17 @@ impl Registry {
         match instances.get(room_id) {
             Some(instance) if !instance.is_retired() => return Ok((Arc::clone(instance), false)),
             // It is not forgotten yet, but what takes its place must not pass for it.
-            Some(_) => *self.epoch.write() = Id::fresh().as_str().into(),
-            None => {}
+            Some(_) if self.archive.is_none() => *self.epoch.write() = epoch::fresh(),
+            _ => {}
         }
         if room.keyed && instances.len() >= self.most + self.rooms.len() {
             self.make_space(&mut instances);
         }
         if room.keyed && instances.len() >= self.most + self.rooms.len() {
-            return Err(Refusal::new(
-                Code::TooMany,
-                format!("there are {} rooms, and no more may be made", self.most),
-            ));
+            return Err(self.too_many());
         }
         let id: Arc<str> = room_id.into();
-        let instance = Instance::new(
-            Arc::downgrade(self),
-            self.runtime.clone(),
-            Arc::clone(room),
-            Arc::clone(&id),
-            Arc::clone(&self.epoch.read()),
-            info,
-        );
+        let instance = Instance::new(self, Arc::clone(room), Arc::clone(&id), self.epoch(), info);
         instances.insert(id, Arc::clone(&instance));
         Ok((instance, true))
     }
@@ -277,16 +414,21 @@ impl Instance {
 
     /// What a list of rooms says of it.
     pub(crate) fn describe(&self) -> frame::RoomInfo {
-        let options = &self.room.options;
+        self.room.describe(&self.id, &self.info(), self.size())
+    }
+}
+
+impl RoomDecl {
+    /// What a list of rooms says of an instance.
+    fn describe(&self, room_id: &str, info: &Info, size: usize) -> frame::RoomInfo {
         let own = |text: Option<&str>| text.map(str::to_owned);
         frame::RoomInfo {
-            room_id: self.id.to_string(),
-            name: own(self.info.name.as_deref().or(options.title))
-                .unwrap_or_else(|| self.room.name.to_owned()),
-            description: own(self.info.description.as_deref().or(options.description)),
-            size: self.size(),
-            max_size: self.max_size(),
-            created_by: own(self.info.created_by.as_deref()),
+            room_id: room_id.to_owned(),
+            name: own(info.name.as_deref().or(self.options.title)).unwrap_or_else(|| self.name.to_owned()),
+            description: own(info.description.as_deref().or(self.options.description)),
+            size,
+            max_size: self.max_size(info),
+            created_by: own(info.created_by.as_deref()),
         }
     }
 }

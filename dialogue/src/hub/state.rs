@@ -1,26 +1,36 @@
 //! What a room instance holds: its log, who is in it, and what is about to be delivered.
 
+mod accept;
+mod join;
+mod replay;
+
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     time::SystemTime,
 };
 
 use serde_json::value::RawValue;
+use tokio::time::Instant as Moment;
+
+pub(crate) use accept::unavailable;
+pub(crate) use join::{Join, NotJoined};
 
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
+    archive::{Archive, Found, RoomValue, Trimming},
     batch::Batch,
-    inbox::{Delivered, Publish, Reply},
-    instance::Info,
+    inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
     outbox::Cut,
     presence::{self, Presence},
 };
 use crate::{
-    Accepted, Code, DeliveryClass, Position, Refusal,
-    log::{Log, Page, Record, Resume},
-    wire::{EventSet, Id, frame, stream_position},
+    Accepted, Refusal,
+    log::{Log, Page, Record},
+    store::Query,
+    wire::{EventSet, frame},
 };
+use accept::Pending;
 
 /// One socket or stream, or a listener in server code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,135 +42,65 @@ pub(crate) struct State {
     instance: Weak<Instance>,
     room: Arc<RoomDecl>,
     id: Arc<str>,
-    name: String,
-    /// Whether somebody made it on purpose: then it stays though nobody is in it.
-    created: bool,
+    archive: Option<Arc<Archive>>,
+    /// Whether the store knows of the room, if there is one.
+    known: bool,
     deleted: bool,
+    /// The log turned out to be another: whoever needs the room makes a new instance.
+    over: bool,
+    /// Until when nobody asks the store how an append ended that failed.
+    unsettled: Option<Moment>,
     log: Log,
+    /// The number of the event with which the store is to be trimmed again.
+    trim_at: u64,
     members: Members,
     /// In a room that declares it.
     presence: Option<Presence>,
-    pending: Option<Batch>,
-    pending_bytes: usize,
+    /// The room's own state, where it declares one.
+    pub(super) value: RoomValue,
+    pending: Option<Pending>,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
     /// Who waits for the pending batch to be delivered: of which event, and what to tell.
     undelivered: Vec<(u8, Accepted, Delivered)>,
 }
 
-/// A member's wish to be in.
-#[derive(Debug)]
-pub(crate) struct Join {
-    pub(crate) link: Arc<Link>,
-    pub(crate) slot: u8,
-    pub(crate) wanted: Option<EventSet>,
-    pub(crate) since: Option<Position>,
-    /// Of the request, as JSON.
-    pub(crate) id: Option<Box<RawValue>>,
-}
-
-/// Why a join came to nothing.
-#[derive(Debug)]
-pub(crate) enum NotJoined {
-    Refused(Refusal),
-    /// The instance is no more; there may be a new one.
-    Gone,
-}
-
-/// Bytes of one page of a replay.
-const PAGE: u64 = 64 << 10;
-
 impl State {
+    /// The room as it was `found` in the store, or as it is when nothing was; a new log is called `epoch`.
     pub(super) fn new(
         instance: Weak<Instance>,
         room: Arc<RoomDecl>,
         id: Arc<str>,
+        archive: Option<Arc<Archive>>,
         epoch: Arc<str>,
-        info: &Info,
+        found: Found,
     ) -> Self {
         let presence = room.options.presence.map(Presence::new);
-        let name = info.name.clone().or_else(|| room.options.title.map(str::to_owned));
+        let Found { info, log, state } = found;
+        let log = log.map(|log| log.restore(&room, &id));
+        let log = log.unwrap_or_else(|| {
+            let log = Log::new(epoch, room.options.retention, &room.own_retention());
+            if archive.is_some() { log.stored() } else { log }
+        });
         State {
             instance,
-            name: name.unwrap_or_else(|| room.name.to_owned()),
-            created: info.created || !room.keyed,
+            known: info.is_some() || !room.keyed,
             deleted: false,
-            log: Log::new(epoch, room.options.retention),
+            over: false,
+            unsettled: None,
+            // The first event after a start finds what was left.
+            trim_at: log.next_seq(),
+            log,
             room,
             id,
+            archive,
             members: Members::default(),
             presence,
+            value: state.unwrap_or_default(),
             pending: None,
-            pending_bytes: 0,
             answered: Vec::new(),
             undelivered: Vec::new(),
         }
-    }
-
-    /// Takes an event into the log; yields how many bytes wait to be delivered.
-    pub(super) fn accept(&mut self, publish: Publish) -> usize {
-        let Publish { event, data, conflated, from, server, meta, key, reply } = publish;
-        if self.deleted {
-            self.reply(
-                reply,
-                Err(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id))),
-            );
-            return self.pending_bytes;
-        }
-        if let Some(seen) = key.as_ref().and_then(|key| self.log.keys.seen(&from, key)) {
-            self.reply(reply, Ok(seen));
-            return self.pending_bytes;
-        }
-        let class =
-            self.room.events.get(usize::from(event)).map_or(DeliveryClass::Durable, |kind| kind.class);
-        let seq = (class != DeliveryClass::Ephemeral).then(|| self.log.next_seq());
-        let (event_id, timestamp) = (Id::fresh(), now());
-        let json = self.encode(event, &data, &from, server, meta.as_deref(), seq, event_id, timestamp);
-        let conflated = conflated.map(String::into_boxed_str);
-        let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, json });
-        self.pending_bytes += record.json.len();
-        self.pending
-            .get_or_insert_with(|| {
-                Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()))
-            })
-            .push(Arc::clone(&record));
-        self.log.append(record);
-        let accepted = Accepted { seq, event_id: event_id.as_str().to_owned(), timestamp, duplicate: false };
-        if let Some(key) = &key {
-            self.log.keys.remember(&from, key, accepted.clone());
-        }
-        match reply {
-            Reply::Delivered(waiting) => self.undelivered.push((event, accepted, waiting)),
-            reply => self.reply(reply, Ok(accepted)),
-        }
-        self.pending_bytes
-    }
-
-    /// Hands an event to some members alone, past the log; yields to how many.
-    pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
-        let Publish { event, data, from, server, meta, .. } = publish;
-        let (event_id, timestamp) = (Id::fresh(), now());
-        let json = self.encode(event, &data, &from, server, meta.as_deref(), None, event_id, timestamp);
-        let mut batch =
-            Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
-        batch.push(Arc::new(Record { seq: None, event, event_id, timestamp, conflated: None, json }));
-        let mut readers = 0;
-        for connection in to {
-            if let Some(reading) = self.members.get_mut(*connection)
-                && reading.wanted.contains(event)
-            {
-                reading.deliver(&batch);
-                readers += 1;
-            }
-        }
-        let event_id = event_id.as_str().to_owned();
-        (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
-    }
-
-    /// What is to be delivered now.
-    pub(super) fn take_batch(&mut self) -> Option<Batch> {
-        self.pending_bytes = 0;
-        self.pending.take()
     }
 
     /// Delivers a batch to some readers; yields where to go on.
@@ -182,57 +122,6 @@ impl State {
             // Whoever asked may be gone.
             let _ = waiting.send(Ok((accepted, readers)));
         }
-    }
-
-    /// Lets somebody in, and says so before anything else of the room reaches them; yields whether they are new.
-    pub(crate) fn join(&mut self, join: Join) -> Result<bool, NotJoined> {
-        if self.deleted {
-            return Err(NotJoined::Gone);
-        }
-        let connection = join.link.id();
-        let new = !self.members.has(connection);
-        let size = self.members.size();
-        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
-        if new && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX)) {
-            let message = format!("room `{}` is full: it holds {size} connections", self.id);
-            return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
-        }
-        if new {
-            self.enter(&join);
-        }
-        self.log.trim(now());
-        let resume = self.log.resume(join.since.as_ref());
-        let Some(reading) = self.members.get_mut(connection) else { return Err(NotJoined::Gone) };
-        if let Some(wanted) = join.wanted {
-            reading.wanted = wanted;
-        }
-        let wanted = reading.wanted;
-        let (head, _) = self.log.head();
-        let behind = match resume {
-            Resume::Complete { after } if after < head => Some(after),
-            _ => None,
-        };
-        // Joining again is no late coming: its reader has what came before.
-        let late = new || join.since.is_some();
-        if late {
-            let before = std::mem::replace(&mut reading.replaying, behind);
-            if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
-                join.link.outbox.replayed(&instance, false);
-            }
-        }
-        self.say_joined(&join, resume, behind);
-        if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
-            let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
-            let mut page = self.log.before(None, wanted, limit);
-            page.records.reverse();
-            join.link.outbox.send_page("history", &self.history(&page, None));
-        }
-        if behind.is_some()
-            && let Some(instance) = self.instance.upgrade()
-        {
-            join.link.outbox.replay(&instance);
-        }
-        Ok(new)
     }
 
     /// Has a listener of server code read along from now on.
@@ -265,50 +154,30 @@ impl State {
         was_in
     }
 
-    /// Changes what a member is subscribed to; yields whether it is one.
-    pub(crate) fn subscribe(
-        &mut self,
-        connection: ConnectionId,
-        change: impl FnOnce(EventSet) -> EventSet,
-    ) -> bool {
-        self.members.get_mut(connection).map(|reading| reading.wanted = change(reading.wanted)).is_some()
-    }
-
-    /// Sends a reader the next page of its replay; at the end of the log it goes on live.
-    pub(crate) fn replay_page(&mut self, connection: ConnectionId) {
-        let Some(reading) = self.members.get_mut(connection) else { return };
-        let Some(after) = reading.replaying else { return };
-        let Some((page, cursor)) = self.log.after(after, reading.wanted, PAGE) else {
-            // The log was trimmed past its reader.
-            return reading.fell_out(&self.id);
-        };
-        reading.replaying = page.more.then_some(cursor);
-        if !page.records.is_empty() {
-            let mut batch =
-                Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()));
-            page.records.into_iter().for_each(|record| batch.push(record));
-            reading.deliver_page(&batch);
-        }
-        match (&reading.reader, self.instance.upgrade()) {
-            (Reader::Member(outbox, _), Some(instance)) => outbox.replayed(&instance, page.more),
-            // Until its queue is full; then it asks by itself.
-            (Reader::Listener(listener), Some(instance)) if page.more && !listener.is_behind() => {
-                instance.replay_more(connection);
-            }
-            _ => {}
-        }
-    }
-
-    /// A page of the log, as the `history` frame.
-    pub(crate) fn page(
-        &mut self,
-        before: Option<u64>,
-        wanted: EventSet,
-        limit: usize,
-        id: Option<&RawValue>,
-    ) -> Vec<u8> {
+    /// A page of the log, newest first; the rest of it may be in the store.
+    pub(crate) fn page(&mut self, before: Option<u64>, wanted: EventSet, limit: usize) -> Page {
         self.log.trim(now());
-        self.history(&self.log.before(before, wanted, limit), id)
+        self.log.before(before, wanted, limit)
+    }
+
+    /// What of a log that is all in memory `query` asks for, and where to go on.
+    pub(super) fn select(&mut self, query: &Query) -> (Vec<Arc<Record>>, Option<u64>) {
+        self.log.trim(now());
+        self.log.select(query, |event| self.room.event_name(event))
+    }
+
+    /// Which of these events the room still keeps.
+    pub(super) fn kept(&mut self, mut records: Vec<Arc<Record>>, wanted: EventSet) -> Vec<Arc<Record>> {
+        self.log.trim(now());
+        let first = self.log.first_seq();
+        records.retain(|record| record.seq >= Some(first) && self.log.is_for(record, wanted));
+        records
+    }
+
+    /// The epoch of the log, and the number of the oldest event held.
+    pub(super) fn whereabouts(&mut self) -> (Arc<str>, u64) {
+        self.log.trim(now());
+        (Arc::clone(self.log.epoch()), self.log.first_seq())
     }
 
     /// Who is in it, as the `members` frame.
@@ -323,11 +192,31 @@ impl State {
         self.members.list(None, usize::MAX).0.into_iter().map(|member| member.user_id).collect()
     }
 
-    /// Ends the room for everybody in it; yields whom, unless it has ended.
-    pub(crate) fn delete(&mut self, reason: &str) -> Option<Vec<Arc<Link>>> {
-        if std::mem::replace(&mut self.deleted, true) {
-            return None;
+    /// Ends the room for everybody in it, in the store first; yields whom, unless it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The store can't do it now: the room goes on.
+    pub(crate) async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<Link>>>, Refusal> {
+        if self.deleted || self.over {
+            return Ok(None);
         }
+        if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
+            let forgetting = async {
+                instance.renew_epoch().await?;
+                archive.forget(&self.id, &instance.info()).await
+            };
+            forgetting.await.map_err(|error| {
+                tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                unavailable(&self.id)
+            })?;
+        }
+        Ok(Some(self.end(reason)))
+    }
+
+    /// Ends the room for everybody in it; yields whom.
+    pub(super) fn end(&mut self, reason: &str) -> Vec<Arc<Link>> {
+        self.deleted = true;
         let left = frame::Left { room_id: &self.id, reason: Some(reason) };
         let left = frame::Frame::new("left", None, left).encode();
         let mut gone = Vec::new();
@@ -343,7 +232,22 @@ impl State {
         if let Some(instance) = self.instance.upgrade() {
             instance.retire();
         }
-        Some(gone)
+        gone
+    }
+
+    /// Whether the store knows of the room, or there is none.
+    pub(super) fn is_known(&self) -> bool {
+        self.known || self.archive.is_none()
+    }
+
+    /// The store knows of the room now.
+    pub(super) fn known(&mut self) {
+        self.known = true;
+    }
+
+    /// Whether it was there before anybody asked for it.
+    pub(super) fn has_been(&self) -> bool {
+        self.known || self.log.head().0 > 0
     }
 
     #[cfg(any(test, feature = "push"))]
@@ -351,23 +255,33 @@ impl State {
         self.log.epoch()
     }
 
-    /// Whether nothing but its log would be lost with it.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether nothing would be missed if it left memory: its log may be.
     pub(super) fn is_idle(&self) -> bool {
-        !self.created && self.members.is_empty()
+        self.members.is_empty()
+            && self.pending.is_none()
+            && self.unsettled.is_none()
+            && self.presence.as_ref().is_none_or(Presence::is_quiet)
     }
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
-        self.deleted || (!self.created && self.members.is_empty() && self.log.head().0 == 0)
+        let created = self.instance.upgrade().is_some_and(|instance| instance.info().created);
+        let kept = created || !self.room.keyed || self.value.version > 0;
+        self.deleted || self.over || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 
     /// Whether a new instance in its place must not pass for it.
     pub(super) fn has_past(&self) -> bool {
-        self.deleted || self.log.head().0 > 0
+        self.archive.is_none() && (self.deleted || self.log.head().0 > 0)
     }
 
-    /// The log is lost: readers are cut, so that they come back and are told.
+    /// The log is lost, or is another: readers are cut, so that they come back and are told.
     pub(super) fn abandon(&mut self) {
+        self.over = true;
         for reading in self.members.drain() {
             if let Reader::Member(outbox, _) = reading.reader {
                 outbox.cut(Cut::Closed);
@@ -383,18 +297,45 @@ impl State {
         }
     }
 
-    fn enter(&mut self, join: &Join) {
-        let turnout = self.members.add(Reading {
-            reader: Reader::Member(Arc::clone(&join.link.outbox), Arc::clone(&join.link)),
-            slot: join.slot,
-            wanted: self.room.default_events(),
-            replaying: None,
-        });
-        let user = &join.link.user_id;
-        if turnout == Turnout::User && self.presence.as_mut().is_some_and(|presence| presence.came(user)) {
-            self.tell_presence_soon();
+    /// What is to be trimmed in the store.
+    pub(super) fn trimming(&mut self) -> Trimming {
+        self.log.trim(now());
+        let head = self.log.head().0;
+        self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
+        Trimming {
+            room_id: Arc::clone(&self.id),
+            retention: self.room.options.retention,
+            first: self.log.first_seq(),
+            head,
+            end: self.log.end().offset,
+            unsure: self.log.unsure(),
         }
-        self.tell_size();
+    }
+
+    /// Drops from memory what has grown too old.
+    pub(super) fn grow_old(&mut self) {
+        self.log.trim(now());
+    }
+
+    /// The store was trimmed.
+    pub(super) fn trimmed(&mut self, first: u64) {
+        self.log.trimmed(first);
+    }
+
+    /// Has the store trimmed, now and then.
+    fn note_trimming(&mut self) {
+        if self.archive.is_some()
+            && self.log.next_seq() > self.trim_at
+            && let Some(instance) = self.instance.upgrade()
+        {
+            self.trim_at = u64::MAX;
+            instance.trim_soon();
+        }
+    }
+
+    /// An empty batch of its events.
+    fn batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()))
     }
 
     /// A user's last connection is out.
@@ -416,100 +357,18 @@ impl State {
         }
     }
 
-    /// Says to a member that it is in, and where.
-    fn say_joined(&self, join: &Join, resume: Resume, behind: Option<u64>) {
-        let (head, event_id) = self.log.head();
-        let joined = frame::Joined {
-            room_id: &self.id,
-            name: &self.name,
-            epoch: self.log.epoch(),
-            seq: head,
-            event_id,
-            resume: resume.name(),
-            replay: behind.map_or(0, |after| head - after),
-            members: self.members.users(),
-        };
-        let (seq, event_id) = match (resume, &join.since) {
-            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
-            _ => (head, event_id),
-        };
-        let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
-        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
-        join.link.outbox.send_at("joined", &json, join.slot, position);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "they are the frame's fields")]
-    fn encode(
-        &self,
-        event: u8,
-        data: &str,
-        from: &str,
-        server: bool,
-        meta: Option<&str>,
-        seq: Option<u64>,
-        event_id: Id,
-        timestamp: u64,
-    ) -> bytes::Bytes {
-        let (room_id, event, event_id) = (&*self.id, self.room.event_name(event), event_id.as_str());
-        frame::EventHead { room_id, event, from, timestamp, event_id, seq, server, meta }.encode(data)
-    }
-
     fn tell_size(&self) {
         if let Some(instance) = self.instance.upgrade() {
-            instance.size.store(self.members.size(), Ordering::Relaxed);
-            if self.members.is_empty() {
-                instance.emptied.store(now(), Ordering::Relaxed);
-            }
-        }
-    }
-
-    fn history(&self, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
-        // The records hold what we encoded as JSON.
-        let events =
-            page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
-        frame::Frame::new("history", id, frame::History { room_id: &self.id, events, more: page.more })
-            .encode()
-    }
-
-    fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
-        match reply {
-            Reply::None => {}
-            Reply::Delivered(waiting) => {
-                // What is no event, but was one before, has nobody to be delivered to.
-                let _ = waiting.send(outcome.map(|accepted| (accepted, 0)));
-            }
-            Reply::Wait(waiting) => {
-                // Whoever asked may be gone.
-                let _ = waiting.send(outcome);
-            }
-            Reply::Frame(outbox, id) => {
-                match (outcome, &id) {
-                    (Ok(accepted), Some(id)) => outbox.queue("ok", &frame::accepted(id, &accepted)),
-                    (Ok(_), None) => return,
-                    (Err(refusal), id) => {
-                        let id = id.as_deref().and_then(|id| serde_json::from_str(id).ok());
-                        outbox.queue(
-                            "error",
-                            &frame::Frame::new("error", id, frame::Error::from(&refusal)).encode(),
-                        );
-                    }
-                }
-                if self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox)) {
-                    self.answered.push(outbox);
-                }
-            }
+            instance.tell_size(self.members.size());
         }
     }
 }
 
-impl Resume {
-    fn name(self) -> &'static str {
-        match self {
-            Resume::Fresh => "fresh",
-            Resume::Complete { .. } => "complete",
-            Resume::Lost => "lost",
-        }
-    }
+/// A page of a room's log as the `history` frame.
+pub(crate) fn history(room_id: &str, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
+    // The records hold what we encoded as JSON.
+    let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
+    frame::Frame::new("history", id, frame::History { room_id, events, more: page.more }).encode()
 }
 
 /// Unix milliseconds.

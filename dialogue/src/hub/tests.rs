@@ -22,7 +22,7 @@ pub(super) const PRICE: u8 = 2;
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomDecl {
-    let kind = |name, class| EventKind { name, class, sender: Sender::Anyone, shape: "" };
+    let kind = |name, class| EventKind { name, class, sender: Sender::Anyone, shape: "", retention: None };
     RoomDecl {
         index: 0,
         name,
@@ -97,7 +97,7 @@ impl Client {
     }
 
     fn joining(&self, since: Option<Position>) -> Join {
-        Join { link: Arc::clone(&self.link), slot: 0, wanted: None, since, id: None }
+        Join { link: Arc::clone(&self.link), slot: 0, wanted: None, since, seen: None, id: None }
     }
 
     async fn join(&self, registry: &Arc<Registry>, room_id: &str, since: Option<Position>) {
@@ -141,7 +141,7 @@ async fn write(outbox: Arc<Outbox>) {
 }
 
 fn registry(rooms: Vec<RoomDecl>) -> Arc<Registry> {
-    Registry::new(rooms.into_iter().map(Arc::new).collect(), 1_000, Handle::current())
+    Registry::new(rooms.into_iter().map(Arc::new).collect(), 1_000, None, Handle::current())
 }
 
 fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, Refusal>>) {
@@ -278,7 +278,7 @@ async fn nobody_is_left_in_an_instance_that_went() {
         done.expect("no panic");
     }
     let gone = async {
-        while !registry.list(None, |_| true, 10).rooms.is_empty() {
+        while !registry.list(None, |_, _| true, 10).await.expect("memory lists").rooms.is_empty() {
             tokio::task::yield_now().await;
         }
     };
@@ -293,12 +293,13 @@ async fn a_room_that_was_deleted_can_be_made_again_at_once() {
     for _ in 0..200 {
         let instance = registry
             .create(&room, "project:1", InstanceInfo { created: true, ..InstanceInfo::default() }, 1)
+            .await
             .expect("there is none");
         let client = Client::new(1);
         client.join(&registry, "project:1", None).await;
         let epoch = client.seen(|frames| !frames.is_empty()).await[0]["epoch"].clone();
         assert_ne!(last.replace(epoch.clone()), Some(epoch), "it passes for the one before");
-        instance.run(|state| state.delete("gone")).await.expect("it is there");
+        instance.run(|state| state.end("gone")).await.expect("it is there");
         client.seen(|frames| frames.iter().any(|frame| frame["type"] == "left")).await;
     }
 }
@@ -328,8 +329,12 @@ async fn a_writer_that_panics_leaves_nobody_waiting() {
 async fn who_finds_a_room_full_waits_but_not_for_ever() {
     // Nobody drives this one: its rooms' writers never run.
     let still = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let registry =
-        Registry::new(vec![Arc::new(room("chat", false, RoomOptions::new()))], 1, still.handle().clone());
+    let registry = Registry::new(
+        vec![Arc::new(room("chat", false, RoomOptions::new()))],
+        1,
+        None,
+        still.handle().clone(),
+    );
     let room = Arc::clone(registry.declared("chat").expect("declared").0);
     let large = "x".repeat(5 << 20);
     registry.publish(&room, "chat", event(MESSAGE, &large).0).await.expect("there is room");
@@ -364,7 +369,7 @@ async fn who_asked_for_no_answer_is_told_that_the_room_went() {
     let client = Client::new(1);
     let reply = Reply::Frame(Arc::clone(&client.outbox), None);
     let publish = Publish { reply, ..event(MESSAGE, "1").0 };
-    let deleted = |state: &mut State| (state.delete("gone"), state.accept(publish));
+    let deleted = |state: &mut State| (state.end("gone"), state.accept(publish));
     registry.cast(&declared, "project:1", move |state| drop(deleted(state))).expect("it is made");
     let told = client.seen(|frames| !frames.is_empty()).await;
     assert_eq!((&told[0]["code"], told[0].get("id")), (&"ROOM_NOT_FOUND".into(), None));
@@ -382,7 +387,7 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let (link, since) =
         (stalled(1), |seq| Some(Position { epoch: epoch.clone(), seq, event_id: String::new() }));
     let replays = async |since: Option<Position>| {
-        let join = Join { link: Arc::clone(&link), slot: 0, wanted: None, since, id: None };
+        let join = Join { link: Arc::clone(&link), slot: 0, wanted: None, since, seen: None, id: None };
         registry
             .run(&declared, "chat", move |state| state.join(join))
             .await
@@ -409,11 +414,11 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
         // As JSON, six times as long.
         let info =
             InstanceInfo { description: Some("\u{1}".repeat(1_024)), created: true, ..Default::default() };
-        registry.create(&declared, &format!("project:{n}"), info, 1).expect("there is room");
+        registry.create(&declared, &format!("project:{n}"), info, 1).await.expect("there is room");
     }
     let (mut listed, mut last) = (0, None::<String>);
     loop {
-        let page = registry.list(last.as_deref(), |_| true, 1_000);
+        let page = registry.list(last.as_deref(), |_, _| true, 1_000).await.expect("memory lists");
         assert!(serde_json::to_string(&page).expect("JSON").len() < 300 << 10);
         listed += page.rooms.len();
         last = page.rooms.last().map(|room| room.room_id.clone());
@@ -427,11 +432,12 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
 async fn past_the_bound_the_longest_empty_instance_goes() {
     let decl = Arc::new(room("project", true, RoomOptions::new()));
     // And one, as though the declaration were a room of its own.
-    let registry = Registry::new(vec![Arc::clone(&decl)], 2, Handle::current());
+    let registry = Registry::new(vec![Arc::clone(&decl)], 2, None, Handle::current());
     let client = Client::new(1);
     client.join(&registry, "project:1", None).await;
     registry
         .create(&decl, "project:2", InstanceInfo { created: true, ..Default::default() }, 9)
+        .await
         .expect("made");
     for n in 3..9 {
         publish(&registry, &format!("project:{n}"), MESSAGE, "1").await;
@@ -439,7 +445,14 @@ async fn past_the_bound_the_longest_empty_instance_goes() {
             tokio::task::yield_now().await;
         }
     }
-    let ids: Vec<_> = registry.list(None, |_| true, 9).rooms.into_iter().map(|room| room.room_id).collect();
+    let ids: Vec<_> = registry
+        .list(None, |_, _| true, 9)
+        .await
+        .expect("memory lists")
+        .rooms
+        .into_iter()
+        .map(|room| room.room_id)
+        .collect();
     assert_eq!(ids, ["project:1", "project:2", "project:8"]);
     let make = |id: &str| registry.cast(&decl, id, |_| ()).map(drop).map_err(|refusal| refusal.code);
     client.join(&registry, "project:8", None).await;

@@ -8,7 +8,8 @@ use sha2::Sha256;
 
 use super::User;
 
-/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104) with a key that lives as long as the process.
+/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104) with a key that lives as long as the process, or
+/// as the store.
 pub(crate) struct Anonymous {
     key: Hmac<Sha256>,
 }
@@ -17,6 +18,11 @@ pub(crate) struct Anonymous {
 pub(super) const PREFIX: &str = "anon-";
 
 impl Anonymous {
+    /// Signs with `key`: of 64 bytes, the block size of SHA-256.
+    pub(super) fn signing(key: &[u8; 64]) -> Self {
+        Anonymous { key: Hmac::new(key.into()) }
+    }
+
     pub(crate) fn newcomer(&self) -> User {
         let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
@@ -45,8 +51,7 @@ impl Anonymous {
 
 impl Default for Anonymous {
     fn default() -> Self {
-        // The array's size is the block size of SHA-256.
-        Anonymous { key: Hmac::new(&random::<64>().into()) }
+        Anonymous::signing(&random())
     }
 }
 
@@ -59,7 +64,7 @@ impl std::fmt::Debug for Anonymous {
 /// # Panics
 ///
 /// If the operating system has no randomness to give: no identity would be safe then.
-fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes

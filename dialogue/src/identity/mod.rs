@@ -22,6 +22,7 @@ pub use provides::{Anybody, Asked, Provides};
 
 use crate::{Code, Refusal};
 use anonymous::Anonymous;
+pub(crate) use anonymous::random;
 pub(crate) use authenticator::{AnyAuthenticator, Known};
 pub(crate) use server_key::ServerKeys;
 
@@ -103,6 +104,11 @@ impl Identity {
                 Err(Refusal::new(Code::Unavailable, AuthError::Unavailable.to_string()))
             }
         }
+    }
+
+    /// Signs the tokens of anonymous users with that, from now on.
+    pub(crate) fn keep_anonymous(&mut self, key: &[u8; 64]) {
+        self.anonymous = Anonymous::signing(key);
     }
 
     fn anonymous(&self, token: Option<&str>) -> Result<User, Refusal> {

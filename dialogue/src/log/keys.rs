@@ -19,7 +19,8 @@ pub(crate) struct Keys {
 type Entry = Arc<(Arc<str>, Box<str>)>;
 
 const KEPT: usize = 10_000;
-const KEPT_MS: u64 = 5 * 60 * 1_000;
+/// How long a key is remembered at least, in milliseconds.
+pub(crate) const KEPT_MS: u64 = 5 * 60 * 1_000;
 
 impl Keys {
     /// What `user` was told when `key` came first.

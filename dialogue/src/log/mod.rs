@@ -2,7 +2,11 @@
 //!
 //! Knows nothing of channels, members or time passing: whoever owns a [`Log`] says what time it is.
 
+pub(crate) mod epoch;
+mod health;
+mod journal;
 mod keys;
+mod own;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -12,26 +16,50 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use keys::Keys;
+pub(crate) use journal::Journal;
+pub(crate) use keys::{KEPT_MS, Keys};
+use own::Own;
 pub(crate) use record::Record;
 
 use crate::{
     Position, Retention,
+    store::{Order, Query},
     wire::{EventSet, Id},
 };
 
-/// The log of one room instance, in memory.
+/// The log of one room instance: all of it in memory, or the newest events, where a store has the others.
 #[derive(Debug)]
 pub(crate) struct Log {
     epoch: Arc<str>,
     retention: Retention,
+    /// What is kept of single kinds of event, where that is less.
+    own: Own,
+    /// The newest events.
     records: VecDeque<Arc<Record>>,
+    /// Bytes of those.
     bytes: u64,
+    /// Whether a store has events that are older than those, down to `first`.
+    stored: bool,
+    /// The number of the oldest event held.
+    first: u64,
     /// The newest event, which outlives its own record.
-    head: Option<(u64, Id)>,
-    /// The number of the newest event of each conflated key; bounded by the records held.
+    head: Head,
+    /// The number of the newest event of each conflated key; bounded by the records held, or by [`NEWEST`].
     newest: HashMap<(u8, Box<str>), u64>,
     pub(crate) keys: Keys,
+}
+
+/// Where a log ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    /// The newest event; none in a log that never had one.
+    pub(crate) newest: Option<(u64, Id)>,
+    /// Its time.
+    pub(crate) timestamp: u64,
+    /// Bytes of all events that there ever were.
+    pub(crate) offset: u64,
+    /// The hash chain so far, where the room is audited.
+    pub(crate) digest: Option<Box<[u8; 32]>>,
 }
 
 /// How a reader comes back.
@@ -43,6 +71,19 @@ pub(crate) enum Resume {
     Complete { after: u64 },
     /// The log no longer holds it all, or never did.
     Lost,
+    /// The store has to be asked for the event at its position.
+    Unknown,
+}
+
+/// What there is after a position.
+#[derive(Debug)]
+pub(crate) enum Stretch {
+    /// Some events, and the number that reading goes on after.
+    Here(Page, u64),
+    /// The store has it.
+    Stored,
+    /// Some of it is no longer held.
+    Gone,
 }
 
 /// A stretch of a log.
@@ -51,25 +92,51 @@ pub(crate) struct Page {
     pub(crate) records: Vec<Arc<Record>>,
     /// Whether there is more in the direction of reading.
     pub(crate) more: bool,
+    /// Of a page that is read backwards: the rest of it is in the store, before this number.
+    pub(crate) rest: Option<u64>,
 }
 
 /// How many records a page may look at for one that its reader wants: what a request costs at most.
 const SCAN: usize = 10_000;
 /// Bytes of a page that is read backwards, unless its first record alone is larger: a reply has to fit into what may
 /// wait for a connection.
-const PAGE: u64 = 256 << 10;
+pub(crate) const PAGE: u64 = 256 << 10;
+/// Events that stay in memory where a store has them too: who was away for a moment reads nothing else.
+pub(crate) const TAIL: usize = 1_000;
+/// Bytes of those.
+pub(crate) const TAIL_BYTES: u64 = 256 << 10;
+/// Conflated keys that are known of events which only the store has.
+const NEWEST: usize = 65_536;
 
 impl Log {
-    /// An empty log.
-    pub(crate) fn new(epoch: Arc<str>, retention: Retention) -> Self {
+    /// An empty log; `own` is what is kept of each kind of event, where the declaration says so.
+    pub(crate) fn new(epoch: Arc<str>, retention: Retention, own: &[Option<Retention>]) -> Self {
         Log {
             epoch,
             retention,
+            own: Own::new(own),
             records: VecDeque::new(),
             bytes: 0,
-            head: None,
+            stored: false,
+            first: 1,
+            head: Head::default(),
             newest: HashMap::new(),
             keys: Keys::default(),
+        }
+    }
+
+    /// Older events than those in memory are in the store.
+    pub(crate) fn stored(mut self) -> Self {
+        self.stored = true;
+        self
+    }
+
+    /// A log that the store has: it begins with number `first` and ends at `head`, and these are its newest events, oldest
+    /// first.
+    pub(crate) fn restore(&mut self, first: u64, head: Head, tail: Vec<Arc<Record>>) {
+        (self.first, self.head) = (first, head);
+        for record in tail {
+            self.push(record);
         }
     }
 
@@ -79,7 +146,12 @@ impl Log {
 
     /// The number and the id of the newest event; 0 and empty in an empty log.
     pub(crate) fn head(&self) -> (u64, &str) {
-        self.head.as_ref().map_or((0, ""), |(seq, id)| (*seq, id.as_str()))
+        self.head.newest.as_ref().map_or((0, ""), |(seq, id)| (*seq, id.as_str()))
+    }
+
+    /// Where it ends, in full.
+    pub(crate) fn end(&self) -> &Head {
+        &self.head
     }
 
     /// The number that the next event gets.
@@ -91,57 +163,111 @@ impl Log {
     pub(crate) fn append(&mut self, record: Arc<Record>) {
         let Some(seq) = record.seq else { return };
         debug_assert_eq!(seq, self.next_seq());
-        self.head = Some((seq, record.event_id));
+        self.head.newest = Some((seq, record.event_id));
+        self.head.offset += record.size();
+        self.head.timestamp = record.timestamp;
+        if record.digest.is_some() {
+            self.head.digest.clone_from(&record.digest);
+        }
+        let now = record.timestamp;
+        self.push(record);
+        self.trim(now);
+    }
+
+    fn push(&mut self, record: Arc<Record>) {
+        let Some(seq) = record.seq else { return };
         self.bytes += record.size();
         if let Some(key) = &record.conflated {
             self.newest.insert((record.event, key.clone()), seq);
         }
-        let now = record.timestamp;
+        self.own.note(record.event, seq);
         self.records.push_back(record);
-        self.trim(now);
     }
 
-    /// Drops what the retention no longer keeps at `now`, in Unix milliseconds.
+    /// Drops what the retention no longer keeps at `now`, in Unix milliseconds, and what the store alone may have.
     pub(crate) fn trim(&mut self, now: u64) {
         let (events, bytes) = self.retention.bounds();
         let oldest = self.retention.age.map(|age| now.saturating_sub(millis(age)));
+        self.own.now = now;
+        self.first = self.first.max(self.next_seq().saturating_sub(events));
         while let Some(first) = self.records.front() {
-            let keeps = to_u64(self.records.len()) <= events
-                && self.bytes <= bytes
-                && oldest.is_none_or(|oldest| first.timestamp >= oldest);
-            if keeps {
-                return;
+            let seq = first.seq.unwrap_or(0);
+            // What is older is in the store: what is to go of that, whoever reads it finds out.
+            let alone = seq > self.first;
+            let keeps = alone
+                || (seq == self.first
+                    && self.bytes <= bytes
+                    && oldest.is_none_or(|oldest| first.timestamp >= oldest));
+            let stays = !self.stored || (self.records.len() <= TAIL && self.bytes <= TAIL_BYTES);
+            if keeps && stays {
+                break;
             }
-            let Some(gone) = self.records.pop_front() else { return };
+            let Some(gone) = self.records.pop_front() else { break };
             self.bytes -= gone.size();
-            if let (Some(key), Some(seq)) = (&gone.conflated, gone.seq) {
+            if keeps {
+                continue;
+            }
+            self.first = self.first.max(seq + 1);
+            if let Some(key) = &gone.conflated {
                 let key = (gone.event, key.clone());
                 if self.newest.get(&key) == Some(&seq) {
                     self.newest.remove(&key);
                 }
             }
         }
+        if self.stored && self.newest.len() > NEWEST {
+            let tail = self.tail();
+            self.newest.retain(|_, seq| *seq >= tail);
+        }
     }
 
-    /// What a reader that last saw `since` can be given.
-    pub(crate) fn resume(&self, since: Option<&Position>) -> Resume {
+    /// The store's part of the log begins with number `first` now.
+    pub(crate) fn trimmed(&mut self, first: u64) {
+        self.first = self.first.max(first.min(self.next_seq()));
+    }
+
+    /// What of the retention is to be looked up in the store, since memory doesn't know it.
+    pub(crate) fn unsure(&self) -> bool {
+        let bounded = self.retention.age.is_some() || self.retention.bounds().1 < u64::MAX;
+        self.stored && bounded && self.first < self.tail()
+    }
+
+    /// What a reader that last saw `since` can be given; `seen` is the id of the event there, if the store was asked.
+    pub(crate) fn resume(&self, since: Option<&Position>, seen: Option<&Id>) -> Resume {
         let Some(since) = since else { return Resume::Fresh };
-        let held = since.epoch == *self.epoch
-            && since.seq <= self.head().0
-            && since.seq + 1 >= self.first_seq()
-            && (since.event_id.is_empty() || self.id_at(since.seq).is_none_or(|id| id == since.event_id));
-        if held { Resume::Complete { after: since.seq } } else { Resume::Lost }
+        let held = since.epoch == *self.epoch && since.seq <= self.head().0 && since.seq + 1 >= self.first;
+        if !held {
+            return Resume::Lost;
+        }
+        let known = self.id_at(since.seq).or(seen.map(Id::as_str));
+        match known {
+            _ if since.event_id.is_empty() => {}
+            Some(id) if id == since.event_id => {}
+            Some(_) => return Resume::Lost,
+            None if self.stored && since.seq >= self.first && since.seq < self.tail() => {
+                return Resume::Unknown;
+            }
+            None => {}
+        }
+        Resume::Complete { after: since.seq }
     }
 
     /// The number of the oldest event held, or of the next one where none is.
     pub(crate) fn first_seq(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the oldest event in memory, or of the next one where none is.
+    pub(crate) fn tail(&self) -> u64 {
         self.next_seq() - to_u64(self.records.len())
     }
 
     /// The events after `seq`, oldest first, up to about `bytes` of them; of conflated ones the newest alone.
-    /// `None` if some of them are no longer held.
-    pub(crate) fn after(&self, seq: u64, wanted: EventSet, bytes: u64) -> Option<(Page, u64)> {
-        let skip = (seq + 1).checked_sub(self.first_seq())?;
+    pub(crate) fn after(&self, seq: u64, wanted: EventSet, bytes: u64) -> Stretch {
+        if seq + 1 < self.first {
+            return Stretch::Gone;
+        }
+        let Some(skip) = (seq + 1).checked_sub(self.tail()) else { return Stretch::Stored };
         let mut page = Page::default();
         let (mut cursor, mut size) = (seq, 0);
         for record in self.records.iter().skip(to_usize(skip)) {
@@ -150,49 +276,102 @@ impl Log {
                 break;
             }
             cursor += 1;
-            if wanted.contains(record.event) && self.is_newest(record) {
+            if self.is_for(record, wanted) && self.is_newest(record) {
                 size += record.size();
                 page.records.push(Arc::clone(record));
             }
         }
-        Some((page, cursor))
+        Stretch::Here(page, cursor)
     }
 
     /// Up to `limit` events before `before`, newest first, and fewer where they are large.
     pub(crate) fn before(&self, before: Option<u64>, wanted: EventSet, limit: usize) -> Page {
-        let end = before.map_or(self.next_seq(), |before| before.clamp(self.first_seq(), self.next_seq()));
-        let held = to_usize(end - self.first_seq());
+        let (tail, next) = (self.tail(), self.next_seq());
+        let end = before.map_or(next, |before| before.clamp(tail, next));
         let (mut page, mut size) = (Page::default(), 0);
-        for (scanned, record) in self.records.iter().take(held).rev().enumerate() {
-            let fits = !wanted.contains(record.event) || size + record.size() <= PAGE;
+        let held = self.records.iter().take(to_usize(end - tail));
+        for (scanned, record) in held.rev().enumerate() {
+            let wants = self.is_for(record, wanted);
+            let fits = !wants || size + record.size() <= PAGE;
             // A page that found nothing goes on: its reader would have no number to ask further from.
             if page.records.len() == limit || ((scanned >= SCAN || !fits) && !page.records.is_empty()) {
                 page.more = true;
-                break;
+                return page;
             }
-            if wanted.contains(record.event) {
+            if wants {
                 size += record.size();
                 page.records.push(Arc::clone(record));
             }
         }
+        if before.is_none_or(|before| before > self.first) && self.first < tail {
+            page.more = true;
+            page.rest = (page.records.len() < limit).then(|| before.map_or(tail, |before| before.min(tail)));
+        }
         page
+    }
+
+    /// What of a log that is all in memory `query` asks for, and where to go on; `name` tells what events are called.
+    pub(crate) fn select(
+        &self,
+        query: &Query,
+        name: impl Fn(u8) -> &'static str,
+    ) -> (Vec<Arc<Record>>, Option<u64>) {
+        let wanted = |record: &&Arc<Record>| {
+            let seq = record.seq.unwrap_or(0);
+            query.admits(seq, record.timestamp, name(record.event)) && self.own.keeps(record)
+        };
+        match query.order {
+            Order::OldestFirst => take(self.records.iter().filter(wanted), query),
+            Order::NewestFirst => take(self.records.iter().rev().filter(wanted), query),
+        }
+    }
+
+    /// Whether a reader of `wanted` gets the event, as long as the room keeps it.
+    pub(crate) fn is_for(&self, record: &Record, wanted: EventSet) -> bool {
+        wanted.contains(record.event) && self.own.keeps(record)
+    }
+
+    /// Whether no newer event took its place.
+    pub(crate) fn is_newest(&self, record: &Record) -> bool {
+        match &record.conflated {
+            // The key is cloned for the look-up of a tuple; replay is no hot path.
+            Some(key) => {
+                let newest = self.newest.get(&(record.event, key.clone())).copied();
+                newest.is_none_or(|newest| record.seq >= Some(newest))
+            }
+            None => true,
+        }
+    }
+
+    /// The numbers of the newest events of a kind that is kept by their number, oldest first.
+    pub(crate) fn recall(&mut self, event: u8, seqs: VecDeque<u64>) {
+        self.own.recall(event, seqs);
     }
 
     /// The id of event `seq`, as long as that is known.
     fn id_at(&self, seq: u64) -> Option<&str> {
-        match &self.head {
+        match &self.head.newest {
             Some((head, id)) if *head == seq => Some(id.as_str()),
-            _ => Some(self.records.get(to_usize(seq.checked_sub(self.first_seq())?))?.event_id.as_str()),
+            _ => Some(self.records.get(to_usize(seq.checked_sub(self.tail())?))?.event_id.as_str()),
         }
     }
+}
 
-    fn is_newest(&self, record: &Record) -> bool {
-        match &record.conflated {
-            // The key is cloned for the look-up of a tuple; replay is no hot path.
-            Some(key) => self.newest.get(&(record.event, key.clone())).copied() == record.seq,
-            None => true,
+/// As many of the `records` as `query` allows, and where to go on.
+fn take<'a>(
+    records: impl Iterator<Item = &'a Arc<Record>>,
+    query: &Query,
+) -> (Vec<Arc<Record>>, Option<u64>) {
+    let (mut taken, mut size) = (Vec::new(), 0);
+    for record in records {
+        if taken.len() >= query.limit || (size >= query.bytes && size > 0) {
+            let next = taken.last().and_then(|last: &Arc<Record>| last.seq);
+            return (taken, next);
         }
+        size += record.json.len();
+        taken.push(Arc::clone(record));
     }
+    (taken, None)
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

@@ -16,6 +16,8 @@ pub(crate) struct Record {
     pub(crate) timestamp: u64,
     /// The key of a conflated event: a newer one with the same key takes its place.
     pub(crate) conflated: Option<Box<str>>,
+    /// In a room that is audited: the hash chain up to and with this event.
+    pub(crate) digest: Option<Box<[u8; 32]>>,
     /// The whole `event` frame, encoded once.
     pub(crate) json: Bytes,
 }

@@ -11,13 +11,21 @@ const MESSAGE: u8 = 0;
 const PRICE: u8 = 1;
 
 fn log(retention: Retention) -> Log {
-    Log::new(EPOCH.into(), retention)
+    Log::new(EPOCH.into(), retention, &[])
 }
 
 fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
     let conflated = (event == PRICE).then(|| Box::from(if size.is_multiple_of(2) { "even" } else { "odd" }));
     let json = vec![b' '; size].into();
-    Arc::new(Record { seq: Some(seq), event, event_id: crate::wire::Id::fresh(), timestamp, conflated, json })
+    Arc::new(Record {
+        seq: Some(seq),
+        event,
+        event_id: crate::wire::Id::fresh(),
+        timestamp,
+        conflated,
+        digest: None,
+        json,
+    })
 }
 
 fn append(log: &mut Log, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
@@ -53,7 +61,7 @@ fn history(log: &Log, wanted: EventSet, limit: usize) -> Vec<u64> {
 fn replay(log: &Log, mut seq: u64, wanted: EventSet, bytes: u64) -> Option<Vec<u64>> {
     let mut found = Vec::new();
     loop {
-        let (page, cursor) = log.after(seq, wanted, bytes)?;
+        let Stretch::Here(page, cursor) = log.after(seq, wanted, bytes) else { return None };
         found.extend(seqs(&page.records));
         if !page.more {
             return Some(found);
@@ -128,7 +136,7 @@ impl Model {
 
 prop_compose! {
     fn retention()(events in option::of(1..20_u64), bytes in option::of(1..800_u64), age in option::of(1..60_u64)) -> Retention {
-        Retention { events, bytes, age: age.map(Duration::from_millis) }
+        Retention { events, bytes, age: age.map(Duration::from_millis), forever: false }
     }
 }
 
@@ -180,7 +188,7 @@ proptest! {
             2 => position(seq, "another"),
             _ => Position { epoch: "older".to_owned(), ..position(seq, right) },
         };
-        prop_assert_eq!(log.resume(Some(&since)), model.resume(&since));
+        prop_assert_eq!(log.resume(Some(&since), None), model.resume(&since));
     }
 
     #[test]
@@ -211,9 +219,9 @@ proptest! {
 
 #[test]
 fn nobody_is_fresh_but_who_names_no_position() {
-    assert_eq!(log(Retention::new()).resume(None), Resume::Fresh);
-    assert_eq!(log(Retention::new()).resume(Some(&position(0, ""))), Resume::Complete { after: 0 });
-    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, ""))), Resume::Lost);
+    assert_eq!(log(Retention::new()).resume(None, None), Resume::Fresh);
+    assert_eq!(log(Retention::new()).resume(Some(&position(0, "")), None), Resume::Complete { after: 0 });
+    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, "")), None), Resume::Lost);
 }
 
 #[test]
@@ -222,9 +230,9 @@ fn the_head_outlives_its_record() {
     let last = append(&mut log, MESSAGE, 0, 10);
     log.trim(1_001);
     assert_eq!((log.first_seq(), log.head()), (2, (1, last.event_id.as_str())));
-    assert_eq!(log.resume(Some(&position(1, last.event_id.as_str()))), Resume::Complete { after: 1 });
-    assert_eq!(log.resume(Some(&position(1, "another"))), Resume::Lost);
-    assert_eq!(log.resume(Some(&position(0, ""))), Resume::Lost);
+    assert_eq!(log.resume(Some(&position(1, last.event_id.as_str())), None), Resume::Complete { after: 1 });
+    assert_eq!(log.resume(Some(&position(1, "another")), None), Resume::Lost);
+    assert_eq!(log.resume(Some(&position(0, "")), None), Resume::Lost);
     assert!(log.newest.is_empty() && log.records.is_empty() && log.bytes == 0);
 }
 

@@ -256,7 +256,7 @@ impl Devices {
                 };
                 match read(json) {
                     Some(device) if self.is_over(&device, now) => {
-                        drop(self.forget(&registration, None).await?)
+                        _ = self.forget(&registration, None).await?
                     }
                     _ => count += 1,
                 }

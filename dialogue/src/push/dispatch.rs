@@ -104,6 +104,7 @@ impl Dispatch {
             space: Arc::clone(&space),
             early: BTreeMap::new(),
             live: HashMap::new(),
+            epochs: HashMap::new(),
             newest: HashMap::new(),
         };
         tasks.spawn_on(router.run(arrivals), &runtime);
@@ -215,6 +216,8 @@ struct Router {
     early: BTreeMap<(Instant, String), Arc<Round>>,
     /// All that are not done with.
     live: HashMap<String, Weak<Round>>,
+    /// Of rooms, as they were a moment ago.
+    epochs: HashMap<Arc<str>, Arc<str>>,
     /// By room and collapse key.
     newest: HashMap<(Arc<str>, String), Weak<Round>>,
 }
@@ -244,8 +247,9 @@ impl Router {
     }
 
     async fn take(&mut self, round: Arc<Round>) {
+        round.in_epoch(self.epoch(&round.room_id).await.as_deref());
         if let Some(pending) = &self.shared.pending {
-            pending.keep(&round, &round.told).await;
+            pending.keep(&round).await;
         }
         self.enlist(&round);
         self.early.insert((round.due, round.id.clone()), round);
@@ -264,7 +268,6 @@ impl Router {
 
     /// Gives those that are due to every lane.
     async fn hand_over(&mut self) {
-        let mut epochs: HashMap<Arc<str>, Option<String>> = HashMap::new();
         while let Some(first) = self.early.first_entry()
             && first.key().0 <= Instant::now()
         {
@@ -272,16 +275,6 @@ impl Router {
             if round.is_superseded() {
                 continue;
             }
-            let epoch = match epochs.get(&round.room_id) {
-                Some(epoch) => epoch.clone(),
-                None => {
-                    // Once for all that are due: it interrupts the room.
-                    let epoch = self.epoch(&round.room_id).await;
-                    epochs.insert(Arc::clone(&round.room_id), epoch.clone());
-                    epoch
-                }
-            };
-            round.in_epoch(round.told.epoch.as_deref().or(epoch.as_deref()));
             for (provider, lane) in &self.lanes {
                 let after = round.told.done.get(*provider).cloned();
                 // The permits are fewer than its places; those of a process before wait.
@@ -290,9 +283,15 @@ impl Router {
         }
     }
 
-    async fn epoch(&self, room_id: &str) -> Option<String> {
+    /// The epoch of a room's log. Asked for once for a while: it interrupts the room.
+    async fn epoch(&mut self, room_id: &Arc<str>) -> Option<Arc<str>> {
+        if let Some(epoch) = self.epochs.get(room_id) {
+            return Some(Arc::clone(epoch));
+        }
         let instance = self.registry.upgrade()?.find(room_id)?;
-        instance.run(|state| state.epoch().to_owned()).await
+        let epoch: Arc<str> = instance.run(|state| state.epoch().into()).await?;
+        self.epochs.insert(Arc::clone(room_id), Arc::clone(&epoch));
+        Some(epoch)
     }
 
     /// Lets go of what is done with, and keeps how far the others are.
@@ -305,15 +304,14 @@ impl Router {
             .collect();
         gone.iter().for_each(|id| drop(self.live.remove(id)));
         self.newest.retain(|_, round| round.strong_count() > 0);
+        self.epochs.clear();
         let Some(pending) = &self.shared.pending else { return };
         if !gone.is_empty() {
             pending.done(gone).await;
         }
         let live: Vec<Arc<Round>> = self.live.values().filter_map(Weak::upgrade).collect();
-        for round in live {
-            if let Some(told) = round.news() {
-                pending.keep(&round, &told).await;
-            }
+        for round in live.iter().filter(|round| round.has_news()) {
+            pending.keep(round).await;
         }
     }
 
@@ -341,8 +339,6 @@ impl Router {
             }
         }
         for (name, chain) in chains {
-            // By then it is known where the event stands, if it ever was.
-            chain.round.in_epoch(chain.round.told.epoch.as_deref());
             let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == name) else { continue };
             let _ = lane.send(Task::Resume(chain)).await;
         }
@@ -354,6 +350,7 @@ impl Router {
         let units = u32::try_from(told.data.len() / UNIT + 1).ok()?;
         let permit = Arc::clone(&self.space).try_acquire_many_owned(units).ok()?;
         let round = Arc::new(Round::new(room, told, permit)?);
+        round.in_epoch(round.told.epoch.as_deref());
         self.enlist(&round);
         self.early.insert((round.due, round.id.clone()), Arc::clone(&round));
         Some(round)

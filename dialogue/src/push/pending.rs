@@ -48,9 +48,9 @@ impl Pending {
         Pending { store }
     }
 
-    /// An event is on its way, as far as `told` says.
-    pub(super) async fn keep(&self, round: &Round, told: &Told) {
-        let Ok(json) = serde_json::to_vec(told) else { return };
+    /// An event is on its way, as far as it is.
+    pub(super) async fn keep(&self, round: &Round) {
+        let Ok(json) = serde_json::to_vec(&round.told()) else { return };
         self.put(vec![(of_round(&round.id), Some(json.into()))]).await;
     }
 

@@ -126,16 +126,18 @@ impl Round {
         progress.changed = true;
     }
 
-    /// What is to be kept, if that is new.
-    pub(super) fn news(&self) -> Option<Told> {
-        let mut progress = self.progress.lock();
-        if !std::mem::take(&mut progress.changed) {
-            return None;
-        }
+    /// What is to be kept.
+    pub(super) fn told(&self) -> Told {
         let mut told = self.told.clone();
-        told.epoch = self.position().map(|position| position.epoch.clone()).or(told.epoch);
+        told.epoch = self.position().map(|position| position.epoch.clone());
+        let progress = self.progress.lock();
         told.done.extend(progress.done.iter().map(|(provider, key)| ((*provider).to_owned(), key.clone())));
-        Some(told)
+        told
+    }
+
+    /// Whether that is new since this was asked last.
+    pub(super) fn has_news(&self) -> bool {
+        std::mem::take(&mut self.progress.lock().changed)
     }
 }
 

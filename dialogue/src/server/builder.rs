@@ -19,9 +19,10 @@ use crate::{
     directory::Directory,
     engine::{Engine, Limits, Rules},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::Registry,
+    hub::{Archive, Registry},
     identity::{Authenticator, Identity, ServerKeys},
     origins::Origins,
+    store::{AnyStore, Store},
 };
 #[cfg(feature = "push")]
 use crate::{
@@ -63,6 +64,7 @@ pub struct ServerBuilder<A: Application, I = ()> {
     hooks: Option<Arc<dyn AnyHooks>>,
     #[cfg(feature = "push")]
     push: Option<Push>,
+    store: Option<Arc<dyn AnyStore>>,
     most_rooms: usize,
     application: PhantomData<fn() -> (A, I)>,
 }
@@ -120,6 +122,7 @@ impl<A: Application> ServerBuilder<A> {
             hooks: None,
             #[cfg(feature = "push")]
             push: None,
+            store: None,
             most_rooms: 100_000,
             application: PhantomData,
         }
@@ -138,6 +141,7 @@ impl<A: Application> ServerBuilder<A> {
             hooks: None,
             #[cfg(feature = "push")]
             push: self.push,
+            store: self.store,
             most_rooms: self.most_rooms,
             application: PhantomData,
         }
@@ -168,6 +172,21 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     #[cfg(feature = "push")]
     pub fn push(mut self, push: Push) -> Self {
         self.push = Some(push);
+        self
+    }
+
+    /// Keeps logs and rooms in `store`, so that they outlive the process. Without, they are in memory.
+    ///
+    /// ```
+    /// # #[dialogue::event] pub struct Message { pub text: String }
+    /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    /// # async fn run() -> Result<(), dialogue::Error> {
+    /// let server = Acme::server().store(dialogue::store::Memory::new()).build().await?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
         self
     }
 
@@ -267,9 +286,12 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
-    /// Instances of keyed rooms that there may be: 100,000 by default. Past that, those that joins or events made and
-    /// that were left empty longest go, and their logs with them: who comes back to one is told `lost`. `TOO_MANY` is for
-    /// when there are none to go: all were created on purpose, or somebody is in them.
+    /// Instances of keyed rooms that there may be: 100,000 by default.
+    ///
+    /// Past that, where there is no store, those that joins or events made and that were left empty longest go, and their
+    /// logs with them: who comes back to one is told `lost`. `TOO_MANY` is for when there are none to go: all were created
+    /// on purpose, or somebody is in them. With a [`store`](Self::store), rooms that nobody is in leave memory after a
+    /// minute and come back as they were; the bound is on all that the store has.
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.most_rooms = instances;
         self
@@ -299,7 +321,7 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     ///
     /// # Errors
     ///
-    /// The configuration contradicts itself, or the declaration: the error says where.
+    /// The configuration contradicts itself, or the declaration: the error says where. Or the store can't be read.
     ///
     /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides).
     pub fn build(self) -> Building<A::Server>
@@ -355,11 +377,26 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         };
         let schema = schema(&rooms);
         let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
-        let registry = Registry::new(rooms, self.most_rooms, Handle::current());
-        registry.open();
+        let runtime = Handle::current();
+        #[cfg(feature = "push")]
+        let store = self.store.clone();
+        let archive = self.store.map(|store| Archive::new(store, &runtime));
+        match &archive {
+            Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
+            None => {
+                if let Some(room) = rooms.iter().find(|room| room.options.retention.forever) {
+                    return Err(Error::configuration(format!(
+                        "room `{}` keeps its events for ever, which memory doesn't: give the server a `store`",
+                        room.name
+                    )));
+                }
+            }
+        }
+        let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
+        registry.open().await.map_err(Error::store)?;
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
-        let push = opened.map(|opened| Dispatch::start(opened, None, &registry, &directory, longest_after));
+        let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
         #[cfg(not(feature = "push"))]
         let push = None;
         let rules = Rules {

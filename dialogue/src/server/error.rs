@@ -6,6 +6,7 @@ use std::{fmt, io};
 use crate::jwt::KeyError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
+use crate::store::StoreError;
 
 /// Why a server can't be built or served.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ enum Kind {
     Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
+    Store(StoreError),
     #[cfg(feature = "jwt")]
     Keys(KeyError),
     #[cfg(feature = "push")]
@@ -31,6 +33,10 @@ impl Error {
 
     pub(super) fn bind(address: String, source: io::Error) -> Self {
         Error { kind: Kind::Bind(address, source) }
+    }
+
+    pub(super) fn store(source: StoreError) -> Self {
+        Error { kind: Kind::Store(source) }
     }
 
     pub(super) fn serve(source: io::Error) -> Self {
@@ -54,12 +60,20 @@ impl From<PushError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Error::store(error)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Configuration(message) => f.write_str(message),
             Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
+            Kind::Store(source) => write!(f, "the store can't be used: {source}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
@@ -73,6 +87,7 @@ impl std::error::Error for Error {
         match &self.kind {
             Kind::Configuration(_) => None,
             Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
+            Kind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
             #[cfg(feature = "push")]

@@ -75,7 +75,8 @@ impl<R: Served> RoomHandle<R> {
     ///
     /// # Errors
     ///
-    /// `ROOM_EXISTS` if it is there; `TOO_MANY` if there are as many as there may be, or as that user may create.
+    /// `ROOM_EXISTS` if it is there; `TOO_MANY` if there are as many as there may be, or as that user may create;
+    /// `UNAVAILABLE` while the store can't take it.
     pub async fn create(&self, room: NewRoom) -> Result<(), Refusal> {
         let place = self.place()?;
         let info = InstanceInfo { created: true, ..room.info };
@@ -87,23 +88,27 @@ impl<R: Served> RoomHandle<R> {
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` for a room that has no key: it is declared, and stays.
+    /// `PERMISSION_DENIED` for a room that has no key: it is declared, and stays. `UNAVAILABLE` while the store can't do it.
     pub async fn delete(&self) -> Result<bool, Refusal> {
         let place = self.place()?;
         if !place.room.keyed {
             return Err(Refusal::new(crate::Code::PermissionDenied, "a declared room can't be deleted"));
         }
-        let Some(instance) = self.engine().registry.find(&place.room_id) else { return Ok(false) };
-        self.engine().delete(&instance).await;
+        let Some(instance) = self.engine().registry.look_up(&place.room_id).await? else { return Ok(false) };
+        self.engine().delete(&instance).await?;
         Ok(true)
     }
 
     /// What there is to say of this instance; `None` if there is none at the moment.
-    pub fn describe(&self) -> Option<RoomDescription> {
-        let instance = self.engine().registry.find(self.id())?;
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while the store can't be read.
+    pub async fn describe(&self) -> Result<Option<RoomDescription>, Refusal> {
+        let Some(instance) = self.engine().registry.look_up(self.id()).await? else { return Ok(None) };
         let crate::wire::frame::RoomInfo { room_id, name, description, size, max_size, created_by } =
             instance.describe();
-        Some(RoomDescription { room_id, name, description, size, max_size, created_by })
+        Ok(Some(RoomDescription { room_id, name, description, size, max_size, created_by }))
     }
 
     /// The ids of the users who are in it, in their order.

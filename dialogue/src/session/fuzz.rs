@@ -76,7 +76,7 @@ impl Connection {
     async fn say(&mut self, frame: &str) -> Vec<Value> {
         self.session.handle(frame).await;
         let registry = &self.session.engine.registry;
-        for room in registry.list(None, |_| true, usize::MAX).rooms {
+        for room in registry.list(None, |_, _| true, usize::MAX).await.expect("memory lists").rooms {
             // What was pushed before is done.
             if let Some(instance) = registry.find(&room.room_id) {
                 instance.run(|_| ()).await;

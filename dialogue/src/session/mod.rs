@@ -24,7 +24,8 @@ use crate::{
     Channel, Code, Position, Refusal, Sender,
     engine::{DELETED, Engine},
     gate::{Post, Prepared},
-    hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy},
+    hooks::RoomRef,
+    hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history},
     identity::{Credentials, User},
     wire::{EventSet, frame},
 };
@@ -180,10 +181,15 @@ impl Session {
             }
             let instance = engine.registry.enter(room, room_id)?;
             let Entry { wanted, since, slot, id } = entry.clone();
-            let join = Join { link: Arc::clone(&link), slot, wanted, since, id };
+            let mut join = Join { link: Arc::clone(&link), slot, wanted, since, seen: None, id };
             // Before the wait, so that whatever ends the wait also ends the membership.
             let new = link.enter(&instance);
-            match instance.run(move |state| state.join(join)).await {
+            let mut joined = instance.join(join.clone()).await;
+            if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
+                join.seen = instance.event_at(epoch, join.since.as_ref()).await?;
+                joined = instance.join(join).await;
+            }
+            match joined {
                 Some(Ok(new)) => {
                     if let (true, Some(hooks)) = (new && link.tell(&instance), &engine.hooks) {
                         hooks.joined(&link.actor(), instance.room_ref()).await;
@@ -198,8 +204,11 @@ impl Session {
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
-                Some(Err(NotJoined::Gone)) | None => {
+                Some(Err(NotJoined::Gone | NotJoined::AskStore(_))) | None => {
                     engine.left(&link, &instance, DELETED).await;
+                    if let Some(refusal) = instance.failure() {
+                        return Err(refusal);
+                    }
                     tokio::task::yield_now().await;
                 }
             }
@@ -251,7 +260,7 @@ impl Session {
             "unsubscribe" => self.subscribe(request, id, EventSet::without).await?,
             "getHistory" => self.history(request, id).await?,
             "members" => self.members(request, id).await?,
-            "listRooms" => self.list_rooms(request, id)?,
+            "listRooms" => self.list_rooms(request, id).await?,
             "createRoom" => self.create_room(request, id).await?,
             "deleteRoom" => self.delete_room(request, id).await?,
             "auth" => self.auth(&request.token()?, id).await?,
@@ -373,9 +382,8 @@ impl Session {
             None => EventSet::ALL,
         };
         let (before, limit) = (request.before()?, request.limit(HISTORY.0, HISTORY.1)?);
-        let own_id = id.map(RawValue::to_owned);
-        let page = instance.run(move |state| state.page(before, wanted, limit, own_id.as_deref())).await;
-        self.outbox.send("history", &page.ok_or_else(|| busy(&instance.id))?);
+        let page = instance.history(before, wanted, limit).await?;
+        self.outbox.send("history", &history(&instance.id, &page, id));
         Ok(())
     }
 
@@ -389,15 +397,15 @@ impl Session {
         Ok(())
     }
 
-    fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
+    async fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let (after, limit) = (request.after()?, request.limit(ROOMS.0, ROOMS.1)?);
         let link = self.link()?;
         if request.watch()? && !self.watches {
             self.engine.watch(link);
         }
         let actor = link.actor();
-        let visible = |instance: &Instance| self.engine.sees(&actor, instance);
-        let rooms = self.engine.registry.list(after.as_deref(), visible, limit);
+        let visible = |room: RoomRef<'_>, declared: &RoomDecl| self.engine.sees(&actor, room, declared);
+        let rooms = self.engine.registry.list(after.as_deref(), visible, limit).await?;
         self.send("rooms", id, rooms);
         self.watches |= request.watch()?;
         Ok(())
@@ -423,11 +431,12 @@ impl Session {
     async fn delete_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let room_id = request.room_id()?;
         self.engine.room(&room_id)?;
-        let instance = self.engine.registry.find(&room_id).ok_or_else(|| crate::hub::not_found(&room_id))?;
-        if instance.info.created_by.as_ref() != Some(&self.link()?.user_id) {
+        let instance = self.engine.registry.look_up(&room_id).await?;
+        let instance = instance.ok_or_else(|| crate::hub::not_found(&room_id))?;
+        if instance.info().created_by.as_ref() != Some(&self.link()?.user_id) {
             return Err(Refusal::new(Code::PermissionDenied, "only its creator may delete a room"));
         }
-        self.engine.delete(&instance).await;
+        self.engine.delete(&instance).await?;
         self.done(id);
         Ok(())
     }

@@ -181,6 +181,7 @@ impl Offered {
                 event,
                 event_id: crate::wire::Id::fresh(),
                 timestamp: 0,
+                digest: None,
                 conflated,
                 json,
             }));

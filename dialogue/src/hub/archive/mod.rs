@@ -1,0 +1,39 @@
+//! What the rooms of this process have in their store.
+
+mod catalog;
+mod event;
+mod open;
+mod pages;
+mod trim;
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use tokio::runtime::Handle;
+
+pub(super) use open::{Found, State as RoomValue};
+pub(super) use pages::OldPage;
+use pages::Pages;
+pub(super) use trim::Trimming;
+
+use crate::{log::Journal, store::AnyStore};
+
+/// The store, as rooms use it: their logs, what is known of them, and pages of the past that many read at once.
+pub(crate) struct Archive {
+    pub(crate) journal: Arc<Journal>,
+    pages: Pages,
+    /// Rooms that are known of.
+    total: AtomicUsize,
+}
+
+impl Archive {
+    pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
+        let journal = Journal::new(store, runtime);
+        Arc::new(Archive { journal, pages: Pages::default(), total: AtomicUsize::new(0) })
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! What the store has of one room, when it comes into memory.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::Archive;
+use crate::{
+    hub::{RoomDecl, instance::Info},
+    log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES},
+    store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
+    wire::Accepted,
+};
+
+/// What there is of a room.
+pub(crate) struct Found {
+    pub(crate) info: Option<Info>,
+    pub(crate) log: Option<FoundLog>,
+    pub(crate) state: Option<State>,
+}
+
+/// A room's own state, as it was saved.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// How often it was saved.
+    pub(crate) version: u64,
+    /// As JSON.
+    pub(crate) json: bytes::Bytes,
+}
+
+/// What a log begins again from.
+pub(crate) struct FoundLog {
+    pub(crate) epoch: Arc<str>,
+    first: u64,
+    last: StoredEvent,
+    /// The newest events, newest first.
+    tail: Vec<StoredEvent>,
+    keys: Vec<StoredKey>,
+    /// Of kinds of event that are kept by their number: the newest ones' numbers, newest first.
+    counted: Vec<(u8, Vec<u64>)>,
+}
+
+impl Archive {
+    /// Looks for a room. Costs the same whether its log is long or short.
+    pub(crate) async fn find(&self, room: &RoomDecl, room_id: &str, now: u64) -> Result<Found, StoreError> {
+        let state = async { if room.options.state { self.state(room_id).await } else { Ok(None) } };
+        let known = async { if room.keyed { self.known(room_id).await } else { Ok(None) } };
+        let (info, head, state) = tokio::try_join!(known, self.journal.head(room_id), state)?;
+        let Some(head) = head else { return Ok(Found { info, log: None, state }) };
+        let mut newest = Query::new(Order::NewestFirst, TAIL);
+        newest.bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
+        let keys = self.journal.keys(room_id, now.saturating_sub(KEPT_MS));
+        let (page, keys) = tokio::try_join!(self.journal.read(room_id, newest), keys)?;
+        let mut counted = Vec::new();
+        for (event, most) in room.counted() {
+            let mut query = Query::new(Order::NewestFirst, usize::try_from(most).unwrap_or(usize::MAX));
+            query.events = Some(vec![room.event_name(event).into()]);
+            query.bytes = usize::MAX;
+            let Page { events, .. } = self.journal.read(room_id, query).await?;
+            counted.push((event, events.iter().map(|event| event.seq).collect()));
+        }
+        let log = FoundLog {
+            epoch: head.epoch,
+            first: head.first,
+            last: head.last,
+            tail: page.events,
+            keys,
+            counted,
+        };
+        Ok(Found { info, log: Some(log), state })
+    }
+
+    /// A room's own state.
+    pub(crate) async fn state(&self, room_id: &str) -> Result<Option<State>, StoreError> {
+        let Some(mut value) = self.journal.get(&state_of(room_id)).await? else { return Ok(None) };
+        let version = bytes::Buf::try_get_u64(&mut value)
+            .map_err(|_| StoreError::new("the record of a room's state is damaged"))?;
+        Ok(Some(State { version, json: value }))
+    }
+
+    /// Saves a room's own state.
+    pub(crate) async fn save_state(&self, room_id: &str, state: &State) -> Result<(), StoreError> {
+        let value = [&state.version.to_be_bytes()[..], &state.json].concat();
+        self.journal.put(vec![(state_of(room_id), Some(value.into()))]).await
+    }
+}
+
+/// The key of the record that holds a room's own state: 8 bytes of its version, and JSON.
+pub(super) fn state_of(room_id: &str) -> String {
+    format!("state/{room_id}")
+}
+
+impl FoundLog {
+    /// Makes the log of it.
+    pub(crate) fn restore(self, room: &RoomDecl, room_id: &str) -> Log {
+        let FoundLog { epoch, first, last, tail, keys, counted } = self;
+        let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).stored();
+        let record = |stored: &StoredEvent| room.record(room_id, stored).map(Arc::new);
+        let size = record(&last).map_or(0, |record| record.size());
+        let head = log::Head {
+            newest: Some((last.seq, last.event_id)),
+            timestamp: last.timestamp,
+            offset: last.offset + size,
+            digest: last.digest.map(Box::new),
+        };
+        // Numbers in memory follow each other: an event that is no longer declared leaves the rest to the store.
+        let tail = tail.iter().map_while(record).collect::<VecDeque<_>>();
+        log.restore(first, head, tail.into_iter().rev().collect());
+        for (event, seqs) in counted {
+            log.recall(event, seqs.into_iter().rev().collect());
+        }
+        for StoredKey { from, key, seq, event_id, timestamp } in keys {
+            let event_id = event_id.as_str().to_owned();
+            log.keys.remember(
+                &from,
+                &key,
+                Accepted { seq: Some(seq), event_id, timestamp, duplicate: false },
+            );
+        }
+        log
+    }
+}

@@ -1,0 +1,107 @@
+//! Reading a room's past: from memory, and from the store where it is longer.
+
+use std::sync::Arc;
+
+use super::{Instance, Join, NotJoined, archive::Archive, state::unavailable};
+use crate::{
+    Position, Refusal,
+    log::{PAGE, Page, Record},
+    store::{Order, Query, StoreError},
+    wire::{EventSet, Id},
+};
+
+/// Pages of the store that one request reads at most before it has found something.
+const PAGES: usize = 64;
+
+impl Instance {
+    /// Up to `limit` events before `before`, newest first.
+    pub(crate) async fn history(
+        self: &Arc<Self>,
+        before: Option<u64>,
+        wanted: EventSet,
+        limit: usize,
+    ) -> Result<Page, Refusal> {
+        let page = self.run(move |state| state.page(before, wanted, limit)).await;
+        let mut page = page.ok_or_else(|| self.gone())?;
+        if let Some(rest) = page.rest.take() {
+            let size: usize = page.records.iter().map(|record| record.json.len()).sum();
+            let mut query = Query::new(Order::NewestFirst, limit - page.records.len());
+            query.before = Some(rest);
+            query.bytes = usize::try_from(PAGE).unwrap_or(usize::MAX).saturating_sub(size);
+            if query.bytes > 0 {
+                let (records, next) = self.read(query, wanted).await?;
+                page.records.extend(records);
+                page.more = next.is_some();
+            }
+        }
+        Ok(page)
+    }
+
+    /// What `query` asks for of the events that are `wanted`, and where to go on if there may be more.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        mut query: Query,
+        wanted: EventSet,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+        query.events = self.room.names_of(wanted);
+        let Some(archive) = self.archive() else {
+            return self.run(move |state| state.select(&query)).await.ok_or_else(|| self.gone());
+        };
+        let (_, first) = self.run(|state| state.whereabouts()).await.ok_or_else(|| self.gone())?;
+        query.after = query.after.max(first.checked_sub(1));
+        for _ in 0..PAGES {
+            let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
+                tracing::debug!(room_id = &*self.id, %error, "the past of a room can't be read");
+                Refusal {
+                    message: "the room's past can't be read now; try again".into(),
+                    ..unavailable(&self.id)
+                }
+            })?;
+            let kept = self.run(move |state| state.kept(records, wanted)).await.ok_or_else(|| self.gone())?;
+            if !kept.is_empty() || next.is_none() {
+                return Ok((kept, next));
+            }
+            match query.order {
+                Order::OldestFirst => query.after = next,
+                Order::NewestFirst => query.before = next,
+            }
+        }
+        Ok((Vec::new(), query.after.filter(|_| query.order == Order::OldestFirst).or(query.before)))
+    }
+
+    /// Lets somebody in; `None` if it is no more.
+    pub(crate) async fn join(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
+        self.run(move |state| state.join(join)).await
+    }
+
+    /// The id of the event at a position, which only the store knows; of one that is no longer declared, what the position
+    /// says.
+    pub(crate) async fn event_at(
+        self: &Arc<Self>,
+        epoch: &Arc<str>,
+        since: Option<&Position>,
+    ) -> Result<Option<Id>, Refusal> {
+        let (Some(archive), Some(since)) = (self.archive(), since) else { return Ok(None) };
+        let page = archive.after(&self.room, &self.id, epoch, since.seq.saturating_sub(1)).await;
+        let page = page.map_err(|_| unavailable(&self.id))?;
+        let event = page.as_ref().and_then(|page| {
+            page.records.iter().find(|record| record.seq == Some(since.seq)).map(|record| record.event_id)
+        });
+        Ok(event.or_else(|| Id::parse(&since.event_id)))
+    }
+
+    async fn read_stored(
+        &self,
+        archive: &Archive,
+        query: &Query,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), StoreError> {
+        let page = archive.journal.read(&self.id, query.clone()).await?;
+        let records = page.events.iter().filter_map(|stored| self.room.record(&self.id, stored));
+        Ok((records.map(Arc::new).collect(), page.next))
+    }
+
+    /// Why nothing can be read: it is no more, or could not be opened.
+    fn gone(&self) -> Refusal {
+        self.failure().unwrap_or_else(|| super::busy(&self.id))
+    }
+}

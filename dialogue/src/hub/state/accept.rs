@@ -1,0 +1,281 @@
+//! How an event gets into the log: accepted, made safe, and then said so.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant as Moment;
+
+use super::{
+    super::{
+        batch::Batch,
+        inbox::{Publish, Reply},
+    },
+    State, now,
+};
+use crate::{
+    Accepted, Code, DeliveryClass, Refusal,
+    hub::ConnectionId,
+    log::{Head, Record},
+    store::{Append, StoredEvent},
+    wire::{Id, frame},
+};
+
+/// Events that were accepted and aren't safe yet: nobody is told of them before they are.
+#[derive(Debug)]
+pub(in super::super) struct Pending {
+    drafts: Vec<Draft>,
+    /// Where the log ends with them.
+    end: Head,
+    /// The same as the store keeps them, where there is one.
+    events: Vec<StoredEvent>,
+    /// Which of the drafts came under which key, for those that come twice at once.
+    keys: HashMap<Key, usize>,
+    again: Vec<(usize, Reply)>,
+    bytes: usize,
+}
+
+/// A user, and the key that makes a retry of theirs harmless.
+type Key = (Arc<str>, Box<str>);
+
+#[derive(Debug)]
+struct Draft {
+    record: Arc<Record>,
+    key: Option<Key>,
+    reply: Reply,
+}
+
+/// How long nobody asks the store again after it failed.
+const PAUSE: Duration = Duration::from_millis(250);
+
+impl State {
+    /// Takes an event; yields how many bytes wait to be delivered.
+    pub(in super::super) fn accept(&mut self, publish: Publish) -> usize {
+        let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
+        let ephemeral = class == Some(DeliveryClass::Ephemeral);
+        if let Some(refusal) = self.takes_nothing(ephemeral) {
+            self.reply(publish.reply, Err(refusal));
+            return self.waiting();
+        }
+        let Publish { event, data, conflated, from, server, meta, key, reply } = publish;
+        let key = key.map(|key| (Arc::clone(&from), key));
+        if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
+            self.reply(reply, Ok(seen));
+            return self.waiting();
+        }
+        let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
+        if let Some(first) = key.as_ref().and_then(|key| pending.keys.get(key)) {
+            pending.again.push((*first, reply));
+            return pending.bytes;
+        }
+        let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
+        // So that an event that is looked up by its time is found by its number.
+        let (event_id, timestamp) = (Id::fresh(), now().max(pending.end.timestamp));
+        let head = frame::EventHead {
+            room_id: &self.id,
+            event: self.room.event_name(event),
+            from: &from,
+            timestamp,
+            event_id: event_id.as_str(),
+            seq,
+            server,
+            meta: meta.as_deref(),
+        };
+        let json = head.encode(&data);
+        let digest = (self.room.options.audit && seq.is_some())
+            .then(|| Box::new(crate::audit::link(pending.end.digest.as_deref(), &json)));
+        let offset = pending.end.offset;
+        pending.bytes += json.len();
+        if let Some(seq) = seq {
+            pending.end.newest = Some((seq, event_id));
+            pending.end.timestamp = timestamp;
+            pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
+            pending.end.digest.clone_from(&digest);
+        }
+        if let (Some(seq), true) = (seq, self.archive.is_some()) {
+            pending.events.push(StoredEvent {
+                seq,
+                event_id,
+                timestamp,
+                event: self.room.event_name(event).into(),
+                from,
+                server,
+                data: data.into(),
+                meta: meta.map(Arc::from),
+                conflated: conflated.as_deref().map(Arc::from),
+                key: key.as_ref().map(|(_, key)| Arc::from(&**key)),
+                offset,
+                digest: digest.as_deref().copied(),
+            });
+        }
+        let conflated = conflated.map(String::into_boxed_str);
+        let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json });
+        if let Some(key) = &key {
+            pending.keys.insert(key.clone(), pending.drafts.len());
+        }
+        pending.drafts.push(Draft { record, key, reply });
+        pending.bytes
+    }
+
+    /// What was accepted and waits.
+    pub(in super::super) fn take_pending(&mut self) -> Option<Pending> {
+        self.pending.take()
+    }
+
+    /// What the store is to append of it.
+    pub(in super::super) fn append_of(&self, pending: &mut Pending) -> Option<Append> {
+        let events = std::mem::take(&mut pending.events);
+        (!events.is_empty()).then(|| Append::new(Arc::clone(&self.id), Arc::clone(self.log.epoch()), events))
+    }
+
+    /// What was accepted is safe: it goes into the log, and whoever sent it is told; yields what is to be delivered.
+    pub(in super::super) fn settle(&mut self, pending: Pending) -> Batch {
+        let Pending { drafts, again, .. } = pending;
+        let mut batch = self.batch();
+        let mut again = again.into_iter().peekable();
+        let mut said = Vec::new();
+        for Draft { record, key, reply } in drafts {
+            let accepted = Accepted {
+                seq: record.seq,
+                event_id: record.event_id.as_str().to_owned(),
+                timestamp: record.timestamp,
+                duplicate: false,
+            };
+            let event = record.event;
+            batch.push(Arc::clone(&record));
+            self.log.append(record);
+            if again.peek().is_some() {
+                said.push(accepted.clone());
+            }
+            if let Some((from, key)) = key {
+                self.log.keys.remember(&from, &key, accepted.clone());
+            }
+            match reply {
+                Reply::Delivered(waiting) => self.undelivered.push((event, accepted, waiting)),
+                reply => self.reply(reply, Ok(accepted)),
+            }
+        }
+        for (first, reply) in again {
+            let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
+            self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
+        }
+        self.note_trimming();
+        batch
+    }
+
+    /// The store failed to take it: whoever sent it is told, and what was never meant to be kept is delivered still.
+    pub(in super::super) fn refuse(&mut self, pending: Pending) -> Option<Pending> {
+        let refusal = unavailable(&self.id);
+        let mut left = Pending::after(self.log.end().clone());
+        for draft in pending.drafts {
+            if draft.record.seq.is_none() {
+                left.drafts.push(draft);
+            } else {
+                self.reply(draft.reply, Err(refusal.clone()));
+            }
+        }
+        // Whether what came twice is ephemeral is no longer known; a retry finds out.
+        pending.again.into_iter().for_each(|(_, reply)| self.reply(reply, Err(refusal.clone())));
+        (!left.drafts.is_empty()).then_some(left)
+    }
+
+    /// An append failed, and may have been done: the log takes nothing until the store has told where it ends.
+    pub(in super::super) fn unsettle(&mut self) {
+        self.unsettled = Some(Moment::now() + PAUSE);
+    }
+
+    /// Whether the store is to be asked where the log ends.
+    pub(in super::super) fn is_to_be_settled(&self) -> bool {
+        self.unsettled.is_some_and(|until| Moment::now() >= until)
+    }
+
+    /// The store told: all that it has is in the log.
+    pub(in super::super) fn settled(&mut self) {
+        self.unsettled = None;
+    }
+
+    /// Takes what the store has beyond the log: an append that failed was done after all.
+    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> Option<Batch> {
+        let mut batch = self.batch();
+        let new: Vec<_> = events.iter().skip_while(|event| event.seq < self.log.next_seq()).collect();
+        for stored in new {
+            let record = self.room.record(&self.id, stored).map(Arc::new)?;
+            batch.push(Arc::clone(&record));
+            self.log.append(record);
+            if let Some(key) = &stored.key {
+                let event_id = stored.event_id.as_str().to_owned();
+                let (seq, timestamp) = (Some(stored.seq), stored.timestamp);
+                let accepted = Accepted { seq, event_id, timestamp, duplicate: false };
+                self.log.keys.remember(&stored.from, key, accepted);
+            }
+        }
+        (!batch.events().is_empty()).then_some(batch)
+    }
+
+    /// Hands an event to some members alone, past the log; yields to how many.
+    pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
+        let Publish { event, data, from, server, meta, .. } = publish;
+        let (event_id, timestamp) = (Id::fresh(), now());
+        let head = frame::EventHead {
+            room_id: &self.id,
+            event: self.room.event_name(event),
+            from: &from,
+            timestamp,
+            event_id: event_id.as_str(),
+            seq: None,
+            server,
+            meta: meta.as_deref(),
+        };
+        let json = head.encode(&data);
+        let mut batch = self.batch();
+        let (seq, conflated, digest) = (None, None, None);
+        batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
+        let mut readers = 0;
+        for connection in to {
+            if let Some(reading) = self.members.get_mut(*connection)
+                && reading.wanted.contains(event)
+            {
+                reading.deliver(&batch);
+                readers += 1;
+            }
+        }
+        let event_id = event_id.as_str().to_owned();
+        (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
+    }
+
+    /// Why no event can be taken now.
+    fn takes_nothing(&self, ephemeral: bool) -> Option<Refusal> {
+        if self.deleted {
+            return Some(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id)));
+        }
+        (self.over || (self.unsettled.is_some() && !ephemeral)).then(|| unavailable(&self.id))
+    }
+
+    fn waiting(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.bytes)
+    }
+
+    pub(super) fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
+        if let Some(outbox) = reply.give(outcome)
+            && self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox))
+        {
+            self.answered.push(outbox);
+        }
+    }
+}
+
+impl Pending {
+    fn after(end: Head) -> Self {
+        Pending {
+            drafts: Vec::new(),
+            end,
+            events: Vec::new(),
+            keys: HashMap::new(),
+            again: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+/// The store can't take it now.
+pub(crate) fn unavailable(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be written now; try again"))
+}

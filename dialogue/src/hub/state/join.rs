@@ -1,0 +1,144 @@
+//! Coming in.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{
+    super::{
+        Link,
+        members::{Reader, Reading, Turnout},
+    },
+    State, now,
+};
+use crate::{
+    Code, Position, Refusal,
+    log::Resume,
+    wire::{EventSet, Id, frame, stream_position},
+};
+
+/// A member's wish to be in.
+#[derive(Debug, Clone)]
+pub(crate) struct Join {
+    pub(crate) link: Arc<Link>,
+    pub(crate) slot: u8,
+    pub(crate) wanted: Option<EventSet>,
+    pub(crate) since: Option<Position>,
+    /// The id of the event at `since`, if the store was asked.
+    pub(crate) seen: Option<Id>,
+    /// Of the request, as JSON.
+    pub(crate) id: Option<Box<RawValue>>,
+}
+
+/// Why a join came to nothing.
+#[derive(Debug)]
+pub(crate) enum NotJoined {
+    Refused(Refusal),
+    /// The instance is no more; there may be a new one.
+    Gone,
+    /// Whether it can resume, the store alone knows: it is to be asked first, in this epoch.
+    AskStore(Arc<str>),
+}
+
+impl State {
+    /// Lets somebody in, and says so before anything else of the room reaches them; yields whether they are new.
+    pub(crate) fn join(&mut self, join: Join) -> Result<bool, NotJoined> {
+        if self.deleted || self.over {
+            return Err(NotJoined::Gone);
+        }
+        let connection = join.link.id();
+        let new = !self.members.has(connection);
+        let size = self.members.size();
+        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
+        if new && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX)) {
+            let message = format!("room `{}` is full: it holds {size} connections", self.id);
+            return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
+        }
+        self.log.trim(now());
+        let resume = self.log.resume(join.since.as_ref(), join.seen.as_ref());
+        if resume == Resume::Unknown {
+            return Err(NotJoined::AskStore(Arc::clone(self.log.epoch())));
+        }
+        if new {
+            self.enter(&join);
+        }
+        let Some(reading) = self.members.get_mut(connection) else { return Err(NotJoined::Gone) };
+        if let Some(wanted) = join.wanted {
+            reading.wanted = wanted;
+        }
+        let wanted = reading.wanted;
+        let (head, _) = self.log.head();
+        let behind = match resume {
+            Resume::Complete { after } if after < head => Some(after),
+            _ => None,
+        };
+        // Joining again is no late coming: its reader has what came before.
+        let late = new || join.since.is_some();
+        if late {
+            let before = std::mem::replace(&mut reading.replaying, behind);
+            if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
+                join.link.outbox.replayed(&instance, false);
+            }
+        }
+        self.say_joined(&join, resume, behind);
+        if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
+            let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
+            let mut page = self.log.before(None, wanted, limit);
+            page.records.reverse();
+            join.link.outbox.send_page("history", &super::history(&self.id, &page, None));
+        }
+        if behind.is_some()
+            && let Some(instance) = self.instance.upgrade()
+        {
+            join.link.outbox.replay(&instance);
+        }
+        Ok(new)
+    }
+
+    fn enter(&mut self, join: &Join) {
+        let turnout = self.members.add(Reading {
+            reader: Reader::Member(Arc::clone(&join.link.outbox), Arc::clone(&join.link)),
+            slot: join.slot,
+            wanted: self.room.default_events(),
+            replaying: None,
+        });
+        let user = &join.link.user_id;
+        if turnout == Turnout::User && self.presence.as_mut().is_some_and(|presence| presence.came(user)) {
+            self.tell_presence_soon();
+        }
+        self.tell_size();
+    }
+
+    /// Says to a member that it is in, and where.
+    fn say_joined(&self, join: &Join, resume: Resume, behind: Option<u64>) {
+        let (head, event_id) = self.log.head();
+        let instance = self.instance.upgrade();
+        let joined = frame::Joined {
+            room_id: &self.id,
+            name: &instance.map_or_else(|| self.room.name.to_owned(), |instance| instance.name()),
+            epoch: self.log.epoch(),
+            seq: head,
+            event_id,
+            resume: resume.name(),
+            replay: behind.map_or(0, |after| head - after),
+            members: self.members.users(),
+        };
+        let (seq, event_id) = match (resume, &join.since) {
+            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
+            _ => (head, event_id),
+        };
+        let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
+        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
+        join.link.outbox.send_at("joined", &json, join.slot, position);
+    }
+}
+
+impl Resume {
+    fn name(self) -> &'static str {
+        match self {
+            Resume::Fresh => "fresh",
+            Resume::Complete { .. } => "complete",
+            Resume::Lost | Resume::Unknown => "lost",
+        }
+    }
+}

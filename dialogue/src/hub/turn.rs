@@ -1,0 +1,232 @@
+//! A turn of work on an instance: one task has its state, until nothing is left to do.
+
+use std::sync::Arc;
+
+use super::{Instance, archive::Archive, batch::Batch, inbox::Command, state::State};
+use crate::{
+    Refusal,
+    store::{Append, Order, Query, StoreError},
+};
+
+/// See the [module](self).
+pub(super) struct Turn {
+    instance: Arc<Instance>,
+    state: Option<Box<State>>,
+}
+
+/// Readers that are written to before other tasks get a turn.
+const STRETCH: usize = 256;
+/// Bytes of payloads in one batch.
+const BATCH_BYTES: usize = 128 << 10;
+/// Events of one page, of those that the store has beyond the log.
+const PAGE: usize = 1_000;
+
+/// Where the store says that a log ends.
+enum End {
+    /// Where memory does.
+    Here,
+    /// Further on.
+    Beyond,
+    /// Elsewhere: it is another log.
+    Elsewhere,
+}
+
+impl Turn {
+    /// Does what was pushed until nothing is left.
+    pub(super) async fn work(instance: Arc<Instance>) {
+        let Some(state) = instance.state.lock().take() else { return };
+        let mut turn = Turn { instance, state: Some(state) };
+        let mut commands = Vec::new();
+        while turn.next(&mut commands) {
+            turn.instance.space.notify_waiters();
+            for command in commands.drain(..) {
+                match command {
+                    Command::Publish(publish) => {
+                        if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
+                            turn.ask().await;
+                        }
+                        let Some(state) = &mut turn.state else { return };
+                        if state.accept(publish) > BATCH_BYTES {
+                            turn.deliver().await;
+                        }
+                    }
+                    Command::Run(f) => {
+                        // Whoever joins now has what was accepted before in its position.
+                        turn.deliver().await;
+                        let Some(state) = &mut turn.state else { return };
+                        f(state);
+                    }
+                    Command::Wait(f) => {
+                        turn.deliver().await;
+                        let Some(state) = &mut turn.state else { return };
+                        f(state).await;
+                    }
+                }
+            }
+            turn.deliver().await;
+        }
+    }
+
+    /// Takes what was pushed; ends the turn if that is nothing.
+    fn next(&mut self, commands: &mut Vec<Command>) -> bool {
+        let mut inbox = self.instance.inbox.lock();
+        if !inbox.commands.is_empty() {
+            inbox.bytes = 0;
+            std::mem::swap(&mut inbox.commands, commands);
+            return true;
+        }
+        let mut lost = false;
+        inbox.running = false;
+        // Where the last turn was a burst, its memory goes.
+        inbox.commands = Vec::new();
+        if let Some(state) = self.state.take() {
+            inbox.retired |= state.is_over();
+            lost = state.has_past();
+            *self.instance.state.lock() = Some(state);
+        }
+        let retired = inbox.retired;
+        drop(inbox);
+        if retired && let Some(registry) = self.instance.registry.upgrade() {
+            registry.forget(&self.instance, lost);
+        }
+        false
+    }
+
+    /// Makes what was accepted safe, and writes it to all readers.
+    async fn deliver(&mut self) {
+        let Some(state) = &mut self.state else { return };
+        let Some(mut pending) = state.take_pending() else { return state.answer() };
+        if let (Some(archive), Some(append)) = (self.instance.archive(), state.append_of(&mut pending)) {
+            match store(state, &self.instance, archive, append).await {
+                Ok(()) => {}
+                Err(()) => match state.refuse(pending) {
+                    Some(rest) => pending = rest,
+                    None => return state.answer(),
+                },
+            }
+        }
+        let batch = state.settle(pending);
+        self.write(batch).await;
+    }
+
+    /// Writes a batch to all readers.
+    async fn write(&mut self, batch: Batch) {
+        let Some(state) = &mut self.state else { return };
+        let mut from = 0;
+        while let Some(next) = state.deliver(&batch, from, STRETCH) {
+            from = next;
+            tokio::task::yield_now().await;
+        }
+        state.answer();
+    }
+
+    /// Asks the store how an append ended that failed.
+    async fn ask(&mut self) {
+        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
+        if !archive.journal.is_up() {
+            return state.unsettle();
+        }
+        match end(state, &self.instance, archive).await {
+            Ok(End::Here) => state.settled(),
+            Ok(End::Beyond) => self.adopt().await,
+            Ok(End::Elsewhere) => {
+                tracing::error!(
+                    room_id = &*self.instance.id,
+                    "the store has another log than it had: the room starts again, and its readers are told"
+                );
+                self.instance.retire();
+                state.abandon();
+            }
+            Err(error) => {
+                tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
+                state.unsettle();
+            }
+        }
+    }
+
+    /// Takes what the store has beyond the log, and delivers it.
+    async fn adopt(&mut self) {
+        loop {
+            let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
+            let mut query = Query::new(Order::OldestFirst, PAGE);
+            query.after = Some(state.log().head().0);
+            let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
+                return state.unsettle();
+            };
+            let Some(batch) = state.adopt(&page.events) else { return state.settled() };
+            self.write(batch).await;
+        }
+    }
+}
+
+/// Appends to the store, in which the room is made known first.
+async fn store(state: &mut State, instance: &Instance, archive: &Archive, append: Append) -> Result<(), ()> {
+    if !archive.journal.is_up() {
+        // Nothing was done, for sure.
+        return Err(());
+    }
+    if !state.is_known() {
+        archive.remember(&instance.id, &instance.info()).await.map_err(drop)?;
+        state.known();
+    }
+    archive.journal.append(append).await.map_err(|error| {
+        if error.is_conflict() {
+            tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that its writer doesn't know");
+        }
+        state.unsettle();
+    })
+}
+
+async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<End, StoreError> {
+    let log = state.log();
+    let (head, event_id) = log.head();
+    let Some(found) = archive.journal.head(&instance.id).await? else {
+        if head == 0 {
+            return Ok(End::Here);
+        }
+        // Its numbers will be given again.
+        instance.renew_epoch().await?;
+        return Ok(End::Elsewhere);
+    };
+    if (head > 0 && found.epoch != *log.epoch()) || found.last.seq < head {
+        return Ok(End::Elsewhere);
+    }
+    if found.last.seq == head {
+        return Ok(if found.last.event_id.as_str() == event_id { End::Here } else { End::Elsewhere });
+    }
+    if head == 0 {
+        return Ok(if found.epoch == *log.epoch() { End::Beyond } else { End::Elsewhere });
+    }
+    let mut query = Query::new(Order::OldestFirst, 1);
+    (query.after, query.before) = (Some(head - 1), Some(head + 1));
+    let page = archive.journal.read(&instance.id, query).await?;
+    let same = page.events.first().is_none_or(|event| event.event_id.as_str() == event_id);
+    Ok(if same { End::Beyond } else { End::Elsewhere })
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Still here only if the work panicked or the runtime is going: a log in memory is lost, and its readers must know.
+        if let Some(mut state) = self.state.take() {
+            let waiting = {
+                let mut inbox = self.instance.inbox.lock();
+                inbox.retired = true;
+                std::mem::take(&mut inbox.commands)
+            };
+            // Whoever waits for them is told, and so is who waits for space.
+            for command in waiting {
+                if let Command::Publish(publish) = command
+                    && let Some(outbox) =
+                        publish.reply.give(Err(Refusal::new(crate::Code::Internal, "internal error")))
+                {
+                    outbox.nudge();
+                }
+            }
+            self.instance.space.notify_waiters();
+            state.abandon();
+            if let Some(registry) = self.instance.registry.upgrade() {
+                registry.forget(&self.instance, self.instance.archive().is_none());
+            }
+        }
+    }
+}

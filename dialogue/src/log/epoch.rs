@@ -1,0 +1,53 @@
+//! What the incarnations of logs are called.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A name that no log had before: the time in microseconds since 1970, in base 36.
+pub(crate) fn fresh() -> Arc<str> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    // A clock that is set back must not give a name twice.
+    let last = LAST.fetch_max(now, Ordering::Relaxed);
+    if last < now { text(now) } else { text(LAST.fetch_add(1, Ordering::Relaxed) + 1) }
+}
+
+/// The name that a number makes.
+pub(crate) fn text(mut number: u64) -> Arc<str> {
+    const DIGITS: u64 = 36;
+    let mut reversed = Vec::new();
+    loop {
+        let digit = u32::try_from(number % DIGITS).unwrap_or(0);
+        reversed.extend(char::from_digit(digit, 36));
+        number /= DIGITS;
+        if number == 0 {
+            return reversed.into_iter().rev().collect::<String>().into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_number() {
+        for number in [0, 35, 36, 1_700_000_000_000_000, u64::MAX] {
+            assert_eq!(u64::from_str_radix(&text(number), 36), Ok(number));
+        }
+    }
+
+    #[test]
+    fn no_name_comes_twice() {
+        let names: HashSet<_> = (0..10_000).map(|_| fresh()).collect();
+        assert_eq!(names.len(), 10_000);
+    }
+}
