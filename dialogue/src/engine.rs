@@ -271,6 +271,14 @@ impl Engine {
         }
     }
 
+    /// Waits until nobody is left, and what is to be pushed is where it is safe.
+    pub(crate) async fn settled(&self) {
+        self.drain.finished().await;
+        if let Some(push) = &self.push {
+            push.settle().await;
+        }
+    }
+
     /// Whether events of a room are for those who are away, too.
     pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
         self.push.is_some() && room.channels.contains(&Channel::WebPush)

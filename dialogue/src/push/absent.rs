@@ -21,6 +21,10 @@ impl Dispatch {
         match *self {}
     }
 
+    pub(crate) async fn settle(&self) {
+        match *self {}
+    }
+
     pub(crate) fn departed(&self, _: &Arc<str>, _: &Arc<str>) {
         match *self {}
     }

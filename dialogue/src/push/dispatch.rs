@@ -9,9 +9,9 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use super::{
@@ -39,6 +39,7 @@ pub(crate) struct Dispatch {
     providers: Vec<(Arc<dyn AnyProvider>, Arc<Counts>)>,
     shared: Arc<Shared>,
     arriving: mpsc::Sender<Arc<Round>>,
+    settling: mpsc::Sender<oneshot::Sender<()>>,
     /// What may wait, in [`UNIT`]s.
     space: Arc<Semaphore>,
     public_key: Option<String>,
@@ -61,8 +62,12 @@ const UNIT: usize = 1 << 10;
 const QUEUE: usize = SPACE / UNIT + 1;
 /// Between two looks at what is done with.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same while a process that ends waits.
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks for registrations that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// What a process that ends waits for its last pushes.
+const SETTLE_WITHIN: Duration = Duration::from_secs(3);
 /// Between two tries to read what a process before left.
 const STORE_REST: Duration = Duration::from_secs(1);
 
@@ -85,6 +90,7 @@ impl Dispatch {
             pending,
         });
         let (arriving, arrivals) = mpsc::channel(QUEUE);
+        let (settling, settlers) = mpsc::channel(1);
         let space = Arc::new(Semaphore::new(SPACE / UNIT));
         let (mut tasks, runtime) = (JoinSet::new(), Handle::current());
         let (mut lanes, mut providers) = (Vec::new(), Vec::new());
@@ -106,11 +112,12 @@ impl Dispatch {
             live: HashMap::new(),
             epochs: HashMap::new(),
             newest: HashMap::new(),
+            settlers: Vec::new(),
         };
-        tasks.spawn_on(router.run(arrivals), &runtime);
+        tasks.spawn_on(router.run(arrivals, settlers), &runtime);
         tasks.spawn_on(sweep(Arc::clone(&shared)), &runtime);
         let public_key = opened.public_key;
-        Arc::new(Dispatch { providers, shared, arriving, space, public_key, _tasks: tasks })
+        Arc::new(Dispatch { providers, shared, arriving, settling, space, public_key, _tasks: tasks })
     }
 
     /// The event, if it is one that is pushed; to be told once it is accepted.
@@ -183,6 +190,14 @@ impl Dispatch {
         self.shared.departures.note(user, room_id);
     }
 
+    /// Brings what is on its way to where it is safe: into the store, or else to its devices, for which it waits a little.
+    pub(crate) async fn settle(&self) {
+        let (settled, wait) = oneshot::channel();
+        if self.settling.send(settled).await.is_ok() {
+            let _ = timeout(SETTLE_WITHIN, wait).await;
+        }
+    }
+
     /// What pages subscribe with.
     pub(crate) fn public_key(&self) -> Option<&str> {
         self.public_key.as_deref()
@@ -220,10 +235,16 @@ struct Router {
     epochs: HashMap<Arc<str>, Arc<str>>,
     /// By room and collapse key.
     newest: HashMap<(Arc<str>, String), Weak<Round>>,
+    /// Who waits until nothing would be lost with the process.
+    settlers: Vec<oneshot::Sender<()>>,
 }
 
 impl Router {
-    async fn run(mut self, mut arrivals: mpsc::Receiver<Arc<Round>>) {
+    async fn run(
+        mut self,
+        mut arrivals: mpsc::Receiver<Arc<Round>>,
+        mut settlers: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
         self.resume().await;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -240,8 +261,18 @@ impl Router {
                     Some(round) => self.take(round).await,
                     None => return,
                 },
-                () = is_due => self.hand_over().await,
-                _ = look.tick(), if !self.live.is_empty() => self.look().await,
+                () = is_due => self.hand_over(Instant::now()).await,
+                _ = look.tick(), if !self.live.is_empty() || !self.settlers.is_empty() => {
+                    self.look().await;
+                    if !self.settlers.is_empty() {
+                        look.reset_after(SETTLE_EVERY);
+                    }
+                }
+                Some(settler) = settlers.recv() => {
+                    self.settlers.push(settler);
+                    self.settle(&mut arrivals).await;
+                    look.reset_after(SETTLE_EVERY);
+                }
             }
         }
     }
@@ -266,10 +297,24 @@ impl Router {
         }
     }
 
-    /// Gives those that are due to every lane.
-    async fn hand_over(&mut self) {
+    /// The process is about to end.
+    async fn settle(&mut self, arrivals: &mut mpsc::Receiver<Arc<Round>>) {
+        while let Ok(round) = arrivals.try_recv() {
+            self.take(round).await;
+        }
+        if self.shared.pending.is_none()
+            && let Some(((last, _), _)) = self.early.last_key_value()
+        {
+            // Nobody else will.
+            self.hand_over(*last).await;
+        }
+        self.look().await;
+    }
+
+    /// Gives those that are due by then to every lane.
+    async fn hand_over(&mut self, by: Instant) {
         while let Some(first) = self.early.first_entry()
-            && first.key().0 <= Instant::now()
+            && first.key().0 <= by
         {
             let round = first.remove();
             if round.is_superseded() {
@@ -305,6 +350,13 @@ impl Router {
         gone.iter().for_each(|id| drop(self.live.remove(id)));
         self.newest.retain(|_, round| round.strong_count() > 0);
         self.epochs.clear();
+        if self.live.is_empty() || self.shared.pending.is_some() {
+            self.keep(gone).await;
+            self.settlers.drain(..).for_each(|settler| _ = settler.send(()));
+        }
+    }
+
+    async fn keep(&self, gone: Vec<String>) {
         let Some(pending) = &self.shared.pending else { return };
         if !gone.is_empty() {
             pending.done(gone).await;
@@ -334,6 +386,7 @@ impl Router {
                 Left::Chain { registration, user, tries } => {
                     let lane = self.lanes.iter().find(|(name, _)| registration.device.is_of(name));
                     let (Some((name, _)), Some(round)) = (lane, &last) else { continue };
+                    round.skip(registration.device.clone());
                     chains.push((*name, Left::of(registration, user, tries, Arc::clone(round))));
                 }
             }

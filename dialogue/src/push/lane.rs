@@ -41,6 +41,8 @@ pub(super) struct Lane {
     counts: Arc<Counts>,
     arriving: mpsc::Receiver<Task>,
     walks: VecDeque<Walk>,
+    /// Those that are at their end, while tries of theirs are under way.
+    ending: Vec<Walk>,
     /// Chains that wait for their next try: of at most [`MOST_WAITING`] devices, then no new ones are begun.
     waiting: BinaryHeap<Reverse<Waiting>>,
     trying: JoinSet<(Chain, Ended, Option<Arc<Open>>)>,
@@ -63,7 +65,7 @@ struct Walk {
     /// Where the next page begins; `None` behind the last.
     after: Option<Option<String>>,
     /// Pages whose chains are under way, and the key that each of them ends with.
-    open: VecDeque<(Weak<Open>, Option<String>)>,
+    open: VecDeque<(Weak<Open>, String)>,
     current: Option<Arc<Open>>,
 }
 
@@ -81,6 +83,8 @@ const MOST_WAITING: usize = 10_000;
 const MOST_WALKS: usize = 64;
 /// Devices that are read at a time.
 const PAGE: usize = 256;
+/// Behind all keys of devices.
+const END: &str = "push/room/~";
 /// How long the store is left alone when it couldn't.
 const STORE_REST: Duration = Duration::from_secs(1);
 
@@ -97,6 +101,7 @@ impl Lane {
             counts,
             arriving,
             walks: VecDeque::new(),
+            ending: Vec::new(),
             waiting: BinaryHeap::new(),
             trying: JoinSet::new(),
             paused: Instant::now(),
@@ -119,6 +124,7 @@ impl Lane {
                     Ok((chain, ended, open)) => {
                         self.conclude(chain, ended).await;
                         drop(open);
+                        self.ending.retain_mut(|walk| !walk.report(self.provider.name()));
                     }
                     // An application's own code panicked, and said so.
                     Err(_) => self.counts.rejected(),
@@ -171,9 +177,11 @@ impl Lane {
             true => Ok(None),
             false => walk.next(&self.shared.devices, name).await,
         };
-        walk.report(name);
-        if matches!(next, Ok(Some(_)) | Err(_)) || !walk.is_walked() {
-            self.walks.push_back(walk);
+        let reported = walk.report(name);
+        match next {
+            Ok(None) if reported => {}
+            Ok(None) => self.ending.push(walk),
+            Ok(Some(_)) | Err(_) => self.walks.push_back(walk),
         }
         next
     }
@@ -247,9 +255,10 @@ impl Walk {
             };
             let (page, next) = devices.of_room(&self.round.room_id, provider, after.as_deref(), PAGE).await?;
             let open = Arc::new(Open);
-            self.open.push_back((Arc::downgrade(&open), next.clone()));
+            self.open.push_back((Arc::downgrade(&open), next.clone().unwrap_or_else(|| END.to_owned())));
             self.current = Some(open);
-            (self.page, self.after) = (page.into(), next.map(Some));
+            let page = page.into_iter().filter(|entry| !self.round.skips(&entry.registration.device));
+            (self.page, self.after) = (page.collect(), next.map(Some));
         }
         let (Some(entry), Some(open)) = (self.page.pop_front(), &self.current) else { return Ok(None) };
         Ok(Some((
@@ -258,19 +267,18 @@ impl Walk {
         )))
     }
 
-    /// Whether all of its devices were begun with.
-    fn is_walked(&self) -> bool {
-        self.page.is_empty() && self.after.is_none()
-    }
-
-    /// Says how far it is done with.
-    fn report(&mut self, provider: &'static str) {
+    /// Says how far it is done with; yields whether that is all.
+    fn report(&mut self, provider: &'static str) -> bool {
+        let mut done = None;
         while let Some((open, _)) = self.open.front()
             && open.strong_count() == 0
-            && let Some((_, Some(key))) = self.open.pop_front()
         {
+            done = self.open.pop_front();
+        }
+        if let Some((_, key)) = done {
             self.round.done_to(provider, key);
         }
+        self.open.is_empty()
     }
 }
 

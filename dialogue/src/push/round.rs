@@ -1,7 +1,7 @@
 //! One event on its way to all devices of its room.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, OnceLock,
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::now;
+use super::{device::DeviceId, now};
 use crate::{Accepted, Position, hub::RoomDecl, notification::Pushed};
 
 /// See the [module](self). It lives as long as a try for one of its devices is to come.
@@ -35,6 +35,8 @@ pub(super) struct Round {
     position: OnceLock<Option<Position>>,
     /// A newer one takes its place.
     superseded: AtomicBool,
+    /// Devices that a process before left to be tried again.
+    skipped: Mutex<HashSet<DeviceId>>,
     /// How far each provider's devices are done with.
     progress: Mutex<Progress>,
     /// Its share of what may wait.
@@ -84,6 +86,7 @@ impl Round {
             due: began + pushed.after.saturating_sub(age),
             position: OnceLock::new(),
             superseded: AtomicBool::new(false),
+            skipped: Mutex::default(),
             progress: Mutex::default(),
             told,
             _permit: permit,
@@ -117,6 +120,15 @@ impl Round {
 
     pub(super) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
+    }
+
+    /// A device is told otherwise than by walking.
+    pub(super) fn skip(&self, device: DeviceId) {
+        self.skipped.lock().insert(device);
+    }
+
+    pub(super) fn skips(&self, device: &DeviceId) -> bool {
+        self.skipped.lock().contains(device)
     }
 
     /// A provider's devices are done with up to that key.

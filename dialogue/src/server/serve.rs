@@ -94,7 +94,7 @@ impl Server {
             tokio::time::sleep(self.engine.limits.drain).await;
         };
         tokio::select! {
-            served = async { served.await?; self.engine.drain.finished().await; Ok(()) } => served,
+            served = async { served.await?; self.engine.settled().await; Ok(()) } => served,
             () = gone => Ok(()),
         }
     }
@@ -106,7 +106,7 @@ impl Server {
     pub async fn drain(&self) {
         self.engine.drain.start();
         // What is left then is left to the end of the process.
-        let _ = timeout(self.engine.limits.drain, self.engine.drain.finished()).await;
+        let _ = timeout(self.engine.limits.drain, self.engine.settled()).await;
     }
 }
 
