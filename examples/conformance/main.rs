@@ -1,5 +1,8 @@
 //! The server that the wire protocol's page describes: one room for each part of it, for whoever writes a client or a
-//! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`.
+//! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`,
+//! `PUSH_KEYS`.
+
+mod push;
 
 use std::env;
 
@@ -51,7 +54,7 @@ pub struct TaskMoved {
 }
 
 /// A service is down.
-#[dialogue::event(from = server)]
+#[dialogue::event(from = server, push(title = "{service} is down", body = "{detail}"))]
 #[derive(Debug)]
 pub struct Alert {
     /// Which.
@@ -113,14 +116,11 @@ dialogue::rooms! {
 
     project(u64): [Message, TaskMoved] via [websocket, sse];
 
-    alerts: [Alert] via [websocket];
+    alerts: [Alert] via [webpush, websocket];
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if env::var_os("PUSH_KEYS").is_some() {
-        return Err("PUSH_KEYS is not in this version yet".into());
-    }
     for (name, only) in [("STORE", "memory"), ("BACKPLANE", "local")] {
         if env::var(name).is_ok_and(|value| value != only) {
             return Err(format!("{name} is `{only}` in this version").into());
@@ -138,6 +138,9 @@ async fn serve<I: Send + Sync + 'static>(
     server: ServerBuilder<Conformance, I>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut server = server.echo_at("/echo");
+    if let Ok(path) = env::var("PUSH_KEYS") {
+        server = server.push(push::read(&path)?);
+    }
     if let Ok(key) = env::var("SERVER_KEY") {
         server = server.server_key(key);
     }

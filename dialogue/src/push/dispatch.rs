@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -88,6 +91,8 @@ impl Dispatch {
             departures: Departures::new(longest_after + LOOK_EVERY),
             complaints: Complaints::default(),
             pending,
+            stopping: AtomicBool::new(false),
+            trying: AtomicUsize::new(0),
         });
         let (arriving, arrivals) = mpsc::channel(QUEUE);
         let (settling, settlers) = mpsc::channel(1);
@@ -302,6 +307,7 @@ impl Router {
         while let Ok(round) = arrivals.try_recv() {
             self.take(round).await;
         }
+        self.shared.stopping.store(self.shared.pending.is_some(), Ordering::Release);
         if self.shared.pending.is_none()
             && let Some(((last, _), _)) = self.early.last_key_value()
         {
@@ -350,8 +356,10 @@ impl Router {
         gone.iter().for_each(|id| drop(self.live.remove(id)));
         self.newest.retain(|_, round| round.strong_count() > 0);
         self.epochs.clear();
-        if self.live.is_empty() || self.shared.pending.is_some() {
-            self.keep(gone).await;
+        let stopped =
+            self.shared.stopping.load(Ordering::Acquire) && self.shared.trying.load(Ordering::Acquire) == 0;
+        self.keep(gone).await;
+        if self.live.is_empty() || stopped {
             self.settlers.drain(..).for_each(|settler| _ = settler.send(()));
         }
     }

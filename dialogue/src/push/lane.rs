@@ -3,7 +3,10 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +36,10 @@ pub(super) struct Shared {
     pub(super) complaints: Complaints,
     /// Where the store outlives the process.
     pub(super) pending: Option<Pending>,
+    /// Nothing more is begun: the process is about to end, and another goes on.
+    pub(super) stopping: AtomicBool,
+    /// Tries that are under way.
+    pub(super) trying: AtomicUsize,
 }
 
 pub(super) struct Lane {
@@ -120,15 +127,18 @@ impl Lane {
                 }
             };
             tokio::select! {
-                Some(ended) = self.trying.join_next(), if !self.trying.is_empty() => match ended {
-                    Ok((chain, ended, open)) => {
-                        self.conclude(chain, ended).await;
-                        drop(open);
-                        self.ending.retain_mut(|walk| !walk.report(self.provider.name()));
+                Some(ended) = self.trying.join_next(), if !self.trying.is_empty() => {
+                    match ended {
+                        Ok((chain, ended, open)) => {
+                            self.conclude(chain, ended).await;
+                            drop(open);
+                            self.ending.retain_mut(|walk| !walk.report(self.provider.name()));
+                        }
+                        // An application's own code panicked, and said so.
+                        Err(_) => self.counts.rejected(),
                     }
-                    // An application's own code panicked, and said so.
-                    Err(_) => self.counts.rejected(),
-                },
+                    self.shared.trying.fetch_sub(1, Ordering::AcqRel);
+                }
                 task = self.arriving.recv(), if !full => match task {
                     Some(Task::Walk(round, after)) => self.walks.push_back(Walk::new(round, after)),
                     Some(Task::Resume(chain)) => self.wait(Instant::now(), chain),
@@ -143,6 +153,9 @@ impl Lane {
     /// Begins what may be begun; yields when there may be more.
     async fn begin(&mut self) -> Option<Instant> {
         while self.trying.len() < self.provider.concurrency() {
+            if self.shared.stopping.load(Ordering::Acquire) {
+                return None;
+            }
             let now = Instant::now();
             if self.paused > now {
                 return Some(self.paused);
@@ -188,6 +201,7 @@ impl Lane {
 
     fn start(&mut self, mut chain: Chain, open: Option<Arc<Open>>) {
         let (shared, provider) = (Arc::clone(&self.shared), Arc::clone(&self.provider));
+        shared.trying.fetch_add(1, Ordering::AcqRel);
         self.trying.spawn(async move {
             let ended = chain.run(&shared, &*provider).await;
             (chain, ended, open)
