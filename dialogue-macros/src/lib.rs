@@ -11,6 +11,7 @@ mod manifest;
 mod options;
 mod path;
 mod quantity;
+mod retain;
 mod rooms;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use proc_macro::TokenStream;
 /// | `name = "new-post"` | another name on the wire |
 /// | `ephemeral` | never stored or replayed, and the first to go when a reader is slow |
 /// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
+/// | `retain(events = 100, age = 1h)` | what is kept of it, where that is less than the room retains |
 /// | `from = server` | clients may not send it |
 /// | `push(title = "{field} …", body = "…")` | how it reads as a notification, for rooms that are served over `webpush`: see below |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |

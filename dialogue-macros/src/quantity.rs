@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use proc_macro2::Span;
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::quote;
 use syn::{LitFloat, LitInt, Result, parse::ParseStream};
 
 use crate::diag;
@@ -66,6 +67,13 @@ pub(crate) fn duration(input: ParseStream<'_>, what: &str) -> Result<At<Duration
     };
     let At { value, span } = within(millis, &literal, what, u64::MAX)?;
     Ok(At { value: Duration::from_millis(value), span })
+}
+
+/// A duration, as code.
+pub(crate) fn expand(duration: Duration) -> TokenStream {
+    // A hundred years of milliseconds are far from the end of `u64`.
+    let millis = Literal::u64_unsuffixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    quote!(::core::time::Duration::from_millis(#millis))
 }
 
 fn number(input: ParseStream<'_>, what: &str, such_as: &str) -> Result<(u64, LitInt)> {

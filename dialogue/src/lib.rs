@@ -40,6 +40,7 @@
 //! | building, serving and draining | [`ServerBuilder`], [`Server`] |
 //! | putting events into rooms, and reacting to them | [`RoomHandle`] |
 //! | what an event passes on its way in | [`Middleware`] |
+//! | what outlives the process | [`store`], [`RoomHandle::history`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
 //! | people who are not connected | [`Notification`], `push` (feature `push`) |
 //! | the Rust client | `client` (feature `client`) |
@@ -125,8 +126,9 @@ pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, Two
 pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
-    Admits, Application, Building, ConnectionInfo, Declared, Error, ListenerHandle, Listening, NewRoom,
-    RoomDescription, RoomHandle, Server, ServerBuilder, UserHandle, Users,
+    Admits, Application, Building, ConnectionInfo, Declared, Error, History, HistoryPage, ListenerHandle,
+    Listening, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Snapshot, Stateful, UserHandle,
+    Users,
 };
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 
@@ -149,6 +151,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `name = "Chat"` | the name for people | the declared name |
 /// | `capacity = 10_000` | connections in an instance | no bound |
 /// | `retain(events = 1_000, bytes = 1MiB, age = 7d)` | what the log keeps; any of them | 1,000 events or 1 MiB |
+/// | `retain(forever)` | the log keeps everything; takes a server with a store | |
+/// | `audit` | each event carries a hash over itself and all before it | no hashes |
+/// | `state = Board` | instances have a state of their own, see [`RoomHandle::update`] | none |
 /// | `sync = 50` | events that a fresh join is sent as history | none |
 /// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
 /// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |

@@ -59,7 +59,8 @@ struct ApnsSettings {
 pub(crate) fn read(path: &str) -> Result<Push, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|error| format!("can't read {path}: {error}"))?;
     // Without the parser's own text, which may quote a key.
-    let settings: Settings = serde_json::from_str(&text).map_err(|_| format!("{path} holds no push settings"))?;
+    let settings: Settings =
+        serde_json::from_str(&text).map_err(|_| format!("{path} holds no push settings"))?;
     let mut push = Push::new();
     if let Some(VapidSettings { private_key, subject, private_hosts, known_hosts }) = settings.vapid {
         let mut vapid = match private_key.contains("-----BEGIN") {

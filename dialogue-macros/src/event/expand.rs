@@ -21,6 +21,13 @@ pub(super) fn items(event: &Event) -> TokenStream {
         }
     });
     let class = self::class(class, krate);
+    let retention = event.retain.as_ref().map(|retain| {
+        let retention = retain.expand(krate);
+        quote! {
+            const RETENTION: ::core::option::Option<#krate::Retention> =
+                ::core::option::Option::Some(#retention);
+        }
+    });
     let sender = event.from_server.then(|| {
         quote! { const SENDER: #krate::Sender = #krate::Sender::Server; }
     });
@@ -47,6 +54,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
                 const SHAPE: &'static ::core::primitive::str = #shape;
                 #is_object
                 #class
+                #retention
                 #check
             }
         },

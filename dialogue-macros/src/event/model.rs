@@ -13,13 +13,17 @@ use super::{
     shape::shape,
     syntax::{Options, Subject},
 };
-use crate::diag::{self, Errors};
+use crate::{
+    diag::{self, Errors},
+    retain::Retain,
+};
 
 pub(super) struct Event {
     pub(super) krate: Path,
     pub(super) item: DeriveInput,
     pub(super) name: LitStr,
     pub(super) class: Class,
+    pub(super) retain: Option<Retain>,
     pub(super) from_server: bool,
     pub(super) shape: String,
     pub(super) push: Option<Push>,
@@ -45,6 +49,12 @@ pub(super) fn check(
     let item = subject.item;
     let class = class(&options, &item.data, errors);
     let push = options.push.filter(|push| push.check(&item.data, errors));
+    let retain = options.retain.map(|(key, retain)| {
+        if matches!(class, Class::Ephemeral) {
+            errors.at(key.span(), "an `ephemeral` event is never kept; drop one or the other");
+        }
+        retain
+    });
     let name = match options.name {
         Some(name) => checked(name, errors),
         None => LitStr::new(&kebab(&item.ident.unraw().to_string()), item.ident.span()),
@@ -64,6 +74,7 @@ pub(super) fn check(
         krate: options.krate.unwrap_or_else(|| dialogue.clone()),
         name,
         class,
+        retain,
         from_server: options.from.is_some(),
         push,
         shape: shape(&item),

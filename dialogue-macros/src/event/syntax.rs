@@ -13,9 +13,10 @@ use crate::{
     diag::{self, Errors},
     options::{self, once, value},
     path,
+    retain::Retain,
 };
 
-const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "from", "push", "crate"];
+const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "retain", "from", "push", "crate"];
 
 /// What stands in `#[event(…)]`.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(super) struct Options {
     pub(super) ephemeral: Option<Ident>,
     /// The option itself, and the field if one could be read.
     pub(super) latest: Option<(Ident, Option<Member>)>,
+    /// The option itself, and what it says.
+    pub(super) retain: Option<(Ident, Retain)>,
     pub(super) from: Option<Ident>,
     pub(super) push: Option<Push>,
     pub(super) krate: Option<Path>,
@@ -57,6 +60,10 @@ impl Options {
                     )
                 });
                 once(&mut self.latest, key, (key.clone(), errors.ok(field)))
+            }
+            "retain" => {
+                let retain = Retain::parse(key, input, Retain::OF_AN_EVENT, errors)?;
+                once(&mut self.retain, key, (key.clone(), retain))
             }
             "from" => {
                 options::equals(key, input, "from = server")?;

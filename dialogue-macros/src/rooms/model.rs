@@ -9,12 +9,13 @@ use super::{
     Sides,
     chain::Entry,
     names,
-    options::{Options, Retain},
+    options::Options,
     syntax::{self, EventRef, Header, List},
 };
 use crate::{
     diag::{self, Errors},
     path,
+    retain::Retain,
 };
 
 /// More than that are two rooms.
@@ -254,7 +255,7 @@ impl Room {
         let retained = match &self.options.retain {
             None => 1_000,
             Some(Retain { events: Some(events), .. }) => events.value,
-            Some(Retain { events: None, bytes: None, .. }) => 100_000,
+            Some(Retain { events: None, bytes: None, age: Some(_), .. }) => 100_000,
             Some(_) => u64::MAX,
         };
         if let Some(sync) = self.options.sync.filter(|sync| sync.value > retained) {

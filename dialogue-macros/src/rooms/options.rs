@@ -5,7 +5,6 @@ use std::time::Duration;
 use syn::{
     Attribute, Ident, LitStr, Meta, Path, Result, Token, Type, bracketed,
     ext::IdentExt,
-    parenthesized,
     parse::{ParseStream, Parser},
     token,
 };
@@ -15,11 +14,22 @@ use crate::{
     options::{self, equals, once, skip_until, value},
     path,
     quantity::{self, At},
+    retain::Retain,
 };
 
-const OPTIONS: &[&str] =
-    &["name", "capacity", "retain", "sync", "subscribe", "limit", "presence", "role", "identity", "state"];
-const RETAIN: &[&str] = &["events", "bytes", "age", "forever"];
+const OPTIONS: &[&str] = &[
+    "name",
+    "capacity",
+    "retain",
+    "sync",
+    "subscribe",
+    "limit",
+    "presence",
+    "role",
+    "identity",
+    "state",
+    "audit",
+];
 
 /// What stands in the `#[room(…)]` of one room.
 #[derive(Default)]
@@ -34,16 +44,10 @@ pub(super) struct Options {
     pub(super) role: Option<LitStr>,
     /// What callers have to be known as.
     pub(super) identity: Option<Type>,
+    /// What its instances hold of their own.
+    pub(super) state: Option<Type>,
+    pub(super) audit: Option<()>,
     limit: Option<()>,
-    state: Option<()>,
-}
-
-#[derive(Default)]
-pub(super) struct Retain {
-    pub(super) events: Option<At<u64>>,
-    pub(super) bytes: Option<At<u64>>,
-    pub(super) age: Option<At<Duration>>,
-    forever: Option<()>,
 }
 
 impl Options {
@@ -73,7 +77,7 @@ impl Options {
                 equals(key, input, "capacity = 50")?;
                 once(&mut self.capacity, key, quantity::count(input, "`capacity`", u32::MAX.into())?)
             }
-            "retain" => once(&mut self.retain, key, Retain::parse(key, input, errors)?),
+            "retain" => once(&mut self.retain, key, Retain::parse(key, input, Retain::OF_A_ROOM, errors)?),
             "sync" => {
                 equals(key, input, "sync = 50")?;
                 once(&mut self.sync, key, quantity::count(input, "`sync`", u32::MAX.into())?)
@@ -104,56 +108,11 @@ impl Options {
                 once(&mut self.identity, key, identity)
             }
             "state" => {
-                value::<Type>(key, input, "state = Type")?;
-                once(&mut self.state, key, ())?;
-                Err(later(key, "the state of a room is"))
+                let state = value(key, input, "state = Board")?;
+                once(&mut self.state, key, state)
             }
+            "audit" => once(&mut self.audit, key, ()),
             given => Err(syn::Error::new(key.span(), diag::unknown("room option", given, OPTIONS))),
-        }
-    }
-}
-
-impl Retain {
-    fn parse(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<Retain> {
-        const FORM: &str = "retain(events = 1_000, bytes = 1MiB, age = 7d)";
-        if !input.peek(token::Paren) {
-            return Err(syn::Error::new(
-                key.span(),
-                format_args!("`retain` is written `{FORM}`, with at least one of them"),
-            ));
-        }
-        let content;
-        parenthesized!(content in input);
-        if content.is_empty() {
-            return Err(syn::Error::new(
-                key.span(),
-                format_args!("`retain` says nothing; it is written `{FORM}`"),
-            ));
-        }
-        let mut retain = Retain::default();
-        options::read(&content, errors, |key, input, _| retain.option(key, input));
-        Ok(retain)
-    }
-
-    fn option(&mut self, key: &Ident, input: ParseStream<'_>) -> Result<()> {
-        match key.to_string().as_str() {
-            "events" => {
-                equals(key, input, "events = 1_000")?;
-                once(&mut self.events, key, quantity::count(input, "`events`", u64::MAX)?)
-            }
-            "bytes" => {
-                equals(key, input, "bytes = 1MiB")?;
-                once(&mut self.bytes, key, quantity::bytes(input, "`bytes`")?)
-            }
-            "age" => {
-                equals(key, input, "age = 7d")?;
-                once(&mut self.age, key, quantity::duration(input, "`age`")?)
-            }
-            "forever" => {
-                once(&mut self.forever, key, ())?;
-                Err(later(key, "keeping events for ever is"))
-            }
-            given => Err(syn::Error::new(key.span(), diag::unknown("bound of `retain`", given, RETAIN))),
         }
     }
 }

@@ -172,6 +172,11 @@ async fn health(State(engine): State<Arc<Engine>>) -> Response {
         let body = Json(serde_json::json!({ "status": "draining", "reason": "the instance is going down" }));
         return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
     }
+    if !engine.registry.is_up() {
+        let body =
+            Json(serde_json::json!({ "status": "unavailable", "reason": "the store takes no events" }));
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    }
     Json(serde_json::json!({ "status": "ok" })).into_response()
 }
 

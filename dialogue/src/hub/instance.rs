@@ -23,6 +23,7 @@ use super::{
     inbox::{Command, Inbox, Publish},
     state::{ConnectionId, State, now},
     turn::Turn,
+    upkeep::moment,
 };
 use crate::{
     Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
@@ -56,7 +57,7 @@ pub(crate) struct Instance {
     failure: OnceLock<Refusal>,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
-    /// When it was last left empty, in Unix milliseconds.
+    /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
@@ -182,7 +183,7 @@ impl Instance {
                 archive,
                 failure: OnceLock::new(),
                 size: AtomicUsize::new(0),
-                emptied: AtomicU64::new(now()),
+                emptied: AtomicU64::new(moment()),
                 inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
                 state: Mutex::new(state),
                 space: Notify::new(),
@@ -240,7 +241,7 @@ impl Instance {
     pub(super) fn tell_size(&self, size: usize) {
         self.size.store(size, Ordering::Relaxed);
         if size == 0 {
-            self.emptied.store(now(), Ordering::Relaxed);
+            self.emptied.store(moment(), Ordering::Relaxed);
         }
     }
 
@@ -324,7 +325,7 @@ impl Instance {
                 .state
                 .lock()
                 .as_ref()
-                .is_some_and(|state| state.is_idle() && (stored || state.value.version == 0));
+                .is_some_and(|state| state.is_idle() && (stored || !state.has_state()));
         inbox.retired |= idle;
         idle
     }

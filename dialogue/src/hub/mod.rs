@@ -21,7 +21,7 @@ mod tests;
 mod turn;
 mod upkeep;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, Saved};
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;

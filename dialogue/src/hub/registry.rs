@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -291,6 +292,29 @@ impl Registry {
         }
     }
 
+    /// Does in the turn of the instance called `room_id`, which is made if need be, what the store has a part in.
+    pub(crate) async fn wait<T: Send + 'static>(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let mut command = Command::Wait(Box::new(move |state| {
+            Box::pin(async move {
+                // Whoever asked may be gone.
+                let _ = sender.send(f(state).await);
+            })
+        }));
+        loop {
+            let instance = self.enter(room, room_id)?;
+            match instance.push(command) {
+                Ok(()) => return receiver.await.map_err(|_| instance.failure().unwrap_or_else(internal)),
+                Err(back) => command = back,
+            }
+        }
+    }
+
     /// Does `f` in the turn of the instance called `room_id`, which is made if need be; yields that.
     pub(crate) fn cast(
         self: &Arc<Self>,
@@ -327,6 +351,11 @@ impl Registry {
                 Err(_) => return Err(busy(room_id)),
             };
         }
+    }
+
+    /// Whether events can be accepted, as far as is known.
+    pub(crate) fn is_up(&self) -> bool {
+        self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
     }
 
     /// What new logs are called.

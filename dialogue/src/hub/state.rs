@@ -17,7 +17,7 @@ pub(crate) use join::{Join, NotJoined};
 
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
-    archive::{Archive, Found, RoomValue, Trimming},
+    archive::{Archive, Found, Saved, Trimming},
     batch::Batch,
     inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
@@ -57,7 +57,7 @@ pub(crate) struct State {
     /// In a room that declares it.
     presence: Option<Presence>,
     /// The room's own state, where it declares one.
-    pub(super) value: RoomValue,
+    saved: Saved,
     pending: Option<Pending>,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
@@ -96,7 +96,7 @@ impl State {
             archive,
             members: Members::default(),
             presence,
-            value: state.unwrap_or_default(),
+            saved: state.unwrap_or_default(),
             pending: None,
             answered: Vec::new(),
             undelivered: Vec::new(),
@@ -235,6 +235,41 @@ impl State {
         gone
     }
 
+    /// The room's own state.
+    pub(crate) fn saved(&self) -> Saved {
+        self.saved.clone()
+    }
+
+    /// Whether it has a state of its own that isn't the default.
+    pub(super) fn has_state(&self) -> bool {
+        self.saved.version > 0
+    }
+
+    /// Changes the room's own state, and saves it first.
+    ///
+    /// # Errors
+    ///
+    /// What `change` is refused with, or `UNAVAILABLE`: it stays as it was.
+    pub(crate) async fn save<T>(
+        &mut self,
+        change: impl FnOnce(&Saved) -> Result<(Vec<u8>, T), Refusal>,
+    ) -> Result<T, Refusal> {
+        let (json, changed) = change(&self.saved)?;
+        let saved = Saved { version: self.saved.version + 1, json: json.into() };
+        if let (Some(archive), Some(instance)) = (&self.archive, self.instance.upgrade()) {
+            let saving = async {
+                if !self.known {
+                    archive.remember(&self.id, &instance.info()).await?;
+                }
+                archive.save_state(&self.id, &saved).await
+            };
+            saving.await.map_err(|_| unavailable(&self.id))?;
+            self.known = true;
+        }
+        self.saved = saved;
+        Ok(changed)
+    }
+
     /// Whether the store knows of the room, or there is none.
     pub(super) fn is_known(&self) -> bool {
         self.known || self.archive.is_none()
@@ -270,7 +305,7 @@ impl State {
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
         let created = self.instance.upgrade().is_some_and(|instance| instance.info().created);
-        let kept = created || !self.room.keyed || self.value.version > 0;
+        let kept = created || !self.room.keyed || self.saved.version > 0;
         self.deleted || self.over || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 

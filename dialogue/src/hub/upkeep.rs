@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, OnceLock, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
     Registry,
@@ -31,6 +31,12 @@ const SWEEP: u64 = 3_600;
 const IDLE_MS: u64 = 60_000;
 /// Rooms of the store that are looked at in one go.
 const PAGE: usize = 256;
+
+/// Milliseconds by a clock that nobody sets.
+pub(super) fn moment() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+}
 
 impl Upkeep {
     /// The room is trimmed in the next round.
@@ -77,7 +83,7 @@ fn look(registry: &Arc<Registry>) {
             }
             let idle = instance.room.keyed
                 && instance.size() == 0
-                && instance.emptied.load(Ordering::Relaxed) + IDLE_MS < now();
+                && instance.emptied.load(Ordering::Relaxed) + IDLE_MS < moment();
             if stored && idle && instance.retire_if_idle() {
                 registry.forget(instance, false);
             }

@@ -117,7 +117,7 @@ impl<R: Served> RoomHandle<R> {
         instance.run(|state| state.user_ids()).await.unwrap_or_default()
     }
 
-    fn place(&self) -> Result<&super::handle::Place, Refusal> {
+    pub(super) fn place(&self) -> Result<&super::handle::Place, Refusal> {
         self.whereabouts().ok_or_else(|| not_found(self.id()))
     }
 }

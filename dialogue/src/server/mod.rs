@@ -4,8 +4,10 @@ mod builder;
 mod declared;
 mod error;
 mod handle;
+mod history;
 mod instance;
 mod serve;
+mod state;
 mod users;
 
 use std::{fmt, sync::Arc};
@@ -16,8 +18,10 @@ pub use builder::{Building, ServerBuilder};
 pub use declared::{Admits, Application, Declared};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
+pub use history::{History, HistoryPage};
 pub use instance::{NewRoom, RoomDescription};
 pub use serve::Listening;
+pub use state::{Snapshot, Stateful};
 pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::{

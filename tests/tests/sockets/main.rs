@@ -8,6 +8,7 @@ mod harness;
 mod losses;
 mod paths;
 mod restart;
+mod stored;
 mod storms;
 mod transport;
 mod typed;

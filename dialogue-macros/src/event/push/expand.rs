@@ -1,13 +1,11 @@
 //! The `Notification` that `push(…)` stands for.
 
-use std::time::Duration;
-
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Member, Path};
 
 use super::Push;
-use crate::anchor::anchor;
+use crate::{anchor::anchor, quantity};
 
 pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -> TokenStream {
     let parts = &push.parts;
@@ -23,7 +21,7 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
     });
     let urgency = parts.urgency.iter().map(|urgency| quote!(.urgency(#krate::Urgency::#urgency)));
     let ttl = parts.ttl.iter().map(|ttl| {
-        let ttl = duration(ttl.value);
+        let ttl = quantity::expand(ttl.value);
         quote!(.ttl(#ttl))
     });
     let collapse = parts.collapse.iter().map(|field| {
@@ -39,7 +37,7 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
         quote!(.data(#data))
     });
     let after = parts.after.iter().map(|after| {
-        let after = duration(after.value);
+        let after = quantity::expand(after.value);
         quote!(const AFTER: ::core::time::Duration = #after;)
     });
     let always =
@@ -67,9 +65,4 @@ fn of_self(field: &Member) -> TokenStream {
     let span = syn::spanned::Spanned::span(field);
     let this = Ident::new("self", Span::call_site().located_at(span));
     quote_spanned!(span=> &#this.#field)
-}
-
-fn duration(duration: Duration) -> TokenStream {
-    let millis = Literal::u64_unsuffixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    quote!(::core::time::Duration::from_millis(#millis))
 }

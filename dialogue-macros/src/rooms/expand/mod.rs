@@ -6,6 +6,7 @@ mod client;
 mod event;
 mod room;
 mod server;
+mod state;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -29,6 +30,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
         let cfgs = &room.cfgs;
         let impls = [room::impls(&app.krate, room), event::impls(&app.krate, room)];
         let chain = sides.server.then(|| chain::impls(app, room));
+        let state = sides.server.then(|| state::impls(&app.krate, room));
         quote! {
             #types
             #event
@@ -40,6 +42,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
             const _: () = {
                 #(#impls)*
                 #chain
+                #state
             };
         }
     });

@@ -1,7 +1,5 @@
 //! The type of a room, and what is declared of it.
 
-use std::time::Duration;
-
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
 use syn::{Ident, Path, spanned::Spanned};
@@ -9,10 +7,8 @@ use syn::{Ident, Path, spanned::Spanned};
 use super::room_docs;
 use crate::{
     anchor::anchor,
-    rooms::{
-        model::{App, Room, spell},
-        options::Retain,
-    },
+    quantity,
+    rooms::model::{App, Room, spell},
 };
 
 pub(super) fn types(app: &App, room: &Room) -> TokenStream {
@@ -77,10 +73,12 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let description = room.description.iter();
     let capacity = room.options.capacity.iter().map(|at| Literal::u64_unsuffixed(at.value));
     let sync = room.options.sync.iter().map(|at| Literal::u64_unsuffixed(at.value));
-    let retain = room.options.retain.iter().map(|retain| retention(krate, retain));
+    let retain = room.options.retain.iter().map(|retain| retain.expand(krate));
     let subscribe = room.subscribe.iter().map(|paths| quote!(&[#(<#paths as #krate::Event>::NAME),*]));
-    let presence = room.options.presence.iter().map(|grace| duration(*grace));
+    let presence = room.options.presence.iter().map(|grace| quantity::expand(*grace));
     let role = room.options.role.iter();
+    let audit = room.options.audit.map(|()| quote!(.audit()));
+    let state = room.options.state.as_ref().map(|_| quote!(.state()));
     quote! {
         #krate::RoomOptions::new()
             #(.title(#title))*
@@ -91,20 +89,9 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
             #(.subscribe(#subscribe))*
             #(.presence(#presence))*
             #(.role(#role))*
+            #audit
+            #state
     }
-}
-
-fn retention(krate: &Path, retain: &Retain) -> TokenStream {
-    let events = retain.events.iter().map(|at| Literal::u64_unsuffixed(at.value));
-    let bytes = retain.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));
-    let age = retain.age.iter().map(|at| duration(at.value));
-    quote!(#krate::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))*)
-}
-
-fn duration(duration: Duration) -> TokenStream {
-    // A hundred years of milliseconds are far from the end of `u64`.
-    let millis = Literal::u64_unsuffixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    quote!(::core::time::Duration::from_millis(#millis))
 }
 
 /// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.

@@ -42,10 +42,10 @@ impl Archive {
     /// What new logs are called, as it was last said; it outlives the process, so that who comes back to a room in which
     /// nothing was said yet finds it as it was.
     pub(crate) async fn epoch(&self) -> Result<Arc<str>, StoreError> {
-        if let Some(epoch) = self.journal.get(EPOCH).await? {
-            if let Ok(epoch) = std::str::from_utf8(&epoch) {
-                return Ok(epoch.into());
-            }
+        if let Some(epoch) = self.journal.get(EPOCH).await?
+            && let Ok(epoch) = std::str::from_utf8(&epoch)
+        {
+            return Ok(epoch.into());
         }
         self.new_epoch().await
     }
@@ -60,10 +60,10 @@ impl Archive {
 
     /// What signs the tokens of anonymous users, as long as the store keeps it.
     pub(crate) async fn secret(&self) -> Result<[u8; 64], StoreError> {
-        if let Some(secret) = self.journal.get(SECRET).await? {
-            if let Ok(secret) = <[u8; 64]>::try_from(&*secret) {
-                return Ok(secret);
-            }
+        if let Some(secret) = self.journal.get(SECRET).await?
+            && let Ok(secret) = <[u8; 64]>::try_from(&*secret)
+        {
+            return Ok(secret);
         }
         let secret = crate::identity::random::<64>();
         self.journal.put(vec![(SECRET.to_owned(), Some(Bytes::copy_from_slice(&secret)))]).await?;

@@ -10,7 +10,8 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::runtime::Handle;
 
-pub(super) use open::{Found, State as RoomValue};
+pub(super) use open::Found;
+pub(crate) use open::Saved;
 pub(super) use pages::OldPage;
 use pages::Pages;
 pub(super) use trim::Trimming;

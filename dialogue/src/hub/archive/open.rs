@@ -14,12 +14,12 @@ use crate::{
 pub(crate) struct Found {
     pub(crate) info: Option<Info>,
     pub(crate) log: Option<FoundLog>,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<Saved>,
 }
 
 /// A room's own state, as it was saved.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct State {
+pub(crate) struct Saved {
     /// How often it was saved.
     pub(crate) version: u64,
     /// As JSON.
@@ -69,15 +69,15 @@ impl Archive {
     }
 
     /// A room's own state.
-    pub(crate) async fn state(&self, room_id: &str) -> Result<Option<State>, StoreError> {
+    pub(crate) async fn state(&self, room_id: &str) -> Result<Option<Saved>, StoreError> {
         let Some(mut value) = self.journal.get(&state_of(room_id)).await? else { return Ok(None) };
         let version = bytes::Buf::try_get_u64(&mut value)
             .map_err(|_| StoreError::new("the record of a room's state is damaged"))?;
-        Ok(Some(State { version, json: value }))
+        Ok(Some(Saved { version, json: value }))
     }
 
     /// Saves a room's own state.
-    pub(crate) async fn save_state(&self, room_id: &str, state: &State) -> Result<(), StoreError> {
+    pub(crate) async fn save_state(&self, room_id: &str, state: &Saved) -> Result<(), StoreError> {
         let value = [&state.version.to_be_bytes()[..], &state.json].concat();
         self.journal.put(vec![(state_of(room_id), Some(value.into()))]).await
     }

@@ -47,6 +47,10 @@ dialogue::rooms! {
     ticker: [Price] via [websocket, sse];
 
     project(u64): [Message] via [websocket, sse];
+
+    /// What is said last, and nothing else.
+    #[room(retain(events = 20), sync = 10)]
+    synced: [Message] via [websocket, sse];
 }
 
 /// A server that listens; it drains when [`stop`](Running::stop) is called.
@@ -62,7 +66,9 @@ impl Running {
         Self::with(|server| server).await
     }
 
-    pub(crate) async fn with(configure: fn(ServerBuilder<Acme>) -> ServerBuilder<Acme>) -> Result<Self> {
+    pub(crate) async fn with(
+        configure: impl FnOnce(ServerBuilder<Acme>) -> ServerBuilder<Acme>,
+    ) -> Result<Self> {
         let server = configure(Acme::server()).build().await?;
         let routes = server.router();
         Self::serve(server, routes).await

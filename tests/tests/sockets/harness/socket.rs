@@ -39,6 +39,16 @@ impl Socket {
         Self::knock(connect(address).await?, "/ws", ("authorization", &header)).await?.greeted().await
     }
 
+    /// Opens a socket with an anonymous token, or none; yields the token of the user that it is.
+    pub(crate) async fn anonymous(address: SocketAddr, token: &str) -> Result<(Self, String)> {
+        let header = format!("Bearer {token}");
+        let header = if token.is_empty() { ("", "") } else { ("authorization", header.as_str()) };
+        let mut socket = Self::knock(connect(address).await?, "/ws", header).await?;
+        let greeting = socket.next().await?;
+        let token = greeting["anonymousToken"].as_str().ok_or("no token")?;
+        Ok((socket, token.to_owned()))
+    }
+
     /// Opens a socket that has joined `room`.
     pub(crate) async fn join(address: SocketAddr, room: &str) -> Result<Self> {
         let mut socket = Self::open(address).await?;

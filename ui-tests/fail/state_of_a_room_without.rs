@@ -4,8 +4,11 @@ pub struct Message {
 }
 
 dialogue::rooms! {
-    #[room(retain(forever))]
     chat: [Message] via [websocket];
+}
+
+async fn look(server: &RoomsServer) {
+    let _ = server.chat().state().await;
 }
 
 fn main() {}

@@ -1,0 +1,113 @@
+//! What a store that fails costs: named refusals, and nothing else.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use dialogue::{Code, Delivery};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+
+use crate::{
+    Message, Noise,
+    faulty::{Faulty, Mood},
+    said, say, serve,
+};
+
+/// Longer than the server takes to ask again.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+fn numbered(texts: &[&str]) -> Vec<(u64, String)> {
+    (1..).zip(texts.iter().map(|text| (*text).to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_refuses_is_unavailable_and_in_no_log() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    say(&server, "before").await.unwrap();
+    store.be(Mood::Fails);
+    for _ in 0..3 {
+        assert_eq!(say(&server, "never").await.unwrap_err().code, Code::Unavailable);
+    }
+    store.be(Mood::Well);
+    sleep(RECOVERY).await;
+    assert_eq!(say(&server, "after").await.unwrap().seq, Some(2));
+    assert_eq!(said(&server).await, numbered(&["before", "after"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_though_it_failed_is_found_and_delivered() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    server.chat().on(move |message: Delivery<Message>| {
+        let _ = heard.send(message.event.text);
+        async {}
+    });
+    say(&server, "before").await.unwrap();
+    store.be(Mood::FailsLate);
+    assert_eq!(say(&server, "late").await.unwrap_err().code, Code::Unavailable);
+    store.be(Mood::Well);
+    sleep(RECOVERY).await;
+    assert_eq!(say(&server, "after").await.unwrap().seq, Some(3));
+    for expected in ["before", "late", "after"] {
+        assert_eq!(hearing.recv().await.as_deref(), Some(expected));
+    }
+    assert_eq!(said(&server).await, numbered(&["before", "late", "after"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_is_down_nobody_waits_for_it() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    store.be(Mood::Fails);
+    assert!(say(&server, "noticed").await.is_err());
+    let asked = store.appends.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        assert!(say(&server, "never").await.is_err());
+    }
+    assert_eq!(store.appends.load(Ordering::SeqCst), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_never_kept_goes_on_while_the_store_is_down() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    store.be(Mood::Fails);
+    assert!(say(&server, "never").await.is_err());
+    assert_eq!(server.chat().trigger(Noise { volume: 3 }).await.unwrap().seq, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stalls_is_given_up_in_time_and_waited_for_by_few() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    say(&server, "before").await.unwrap();
+    store.be(Mood::Stalls);
+    // As much as a room lets wait, and more.
+    let large = "x".repeat(50_000);
+    let mut senders = JoinSet::new();
+    for _ in 0..300 {
+        let (server, large) = (server.clone(), large.clone());
+        senders.spawn(async move { say(&server, large).await });
+    }
+    let outcomes = tokio::time::timeout(Duration::from_secs(60), senders.join_all()).await.expect("in time");
+    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap_err().code == Code::Unavailable));
+    store.be(Mood::Well);
+    sleep(RECOVERY).await;
+    assert_eq!(say(&server, "after").await.unwrap().seq, Some(2));
+    assert_eq!(said(&server).await, numbered(&["before", "after"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_flushed_is_another_one() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    say(&server, "gone").await.unwrap();
+    dialogue::store::Store::remove(&store.memory, "chat").await.unwrap();
+    // It notices by what it is refused, and begins anew with the next.
+    assert_eq!(say(&server, "refused").await.unwrap_err().code, Code::Unavailable);
+    sleep(RECOVERY).await;
+    let _ = say(&server, "noticed").await;
+    sleep(RECOVERY).await;
+    say(&server, "anew").await.unwrap();
+    assert_eq!(said(&server).await, numbered(&["anew"]));
+}

@@ -1,0 +1,65 @@
+//! Rooms that aren't in memory.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use dialogue::NewRoom;
+
+use crate::{Message, faulty::Faulty, serve};
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_nobody_is_in_leaves_memory_and_comes_back() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    server.project(7).create(NewRoom::new().name("Apollo")).await.unwrap();
+    server.project(7).trigger(Message { text: "kept".into() }).await.unwrap();
+    let opened = store.reads.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(server.project(7).describe().await.unwrap().unwrap().name, "Apollo");
+    let accepted = server.project(7).trigger(Message { text: "more".into() }).await.unwrap();
+    assert_eq!(accepted.seq, Some(2));
+    assert!(store.reads.load(Ordering::SeqCst) > opened, "it was in memory still");
+}
+
+#[tokio::test]
+async fn a_start_reads_no_logs_of_rooms_that_nobody_asks_for() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    for n in 0..500 {
+        server.project(n).trigger(Message { text: "there".into() }).await.unwrap();
+    }
+    drop(server);
+    let before = store.reads.load(Ordering::SeqCst);
+    let server = serve(store.clone()).await;
+    // Rooms without key are opened, and those have no log yet.
+    assert_eq!(store.reads.load(Ordering::SeqCst), before);
+    assert_eq!(server.project(3).trigger(Message { text: "again".into() }).await.unwrap().seq, Some(2));
+}
+
+#[tokio::test]
+async fn users_and_the_server_make_a_bounded_number_of_rooms_over_restarts() {
+    let store = Faulty::new();
+    let bounded = || crate::Acme::server().store(store.clone()).max_instances(5).max_created_per_user(2);
+    let by = |user: &str| NewRoom::new().created_by(user);
+    let server = bounded().build().await.unwrap();
+    server.project(1).create(by("alice")).await.unwrap();
+    server.project(2).create(by("alice")).await.unwrap();
+    let server = {
+        drop(server);
+        bounded().build().await.unwrap()
+    };
+    let third = server.project(3).create(by("alice")).await.unwrap_err();
+    assert_eq!(third.code, dialogue::Code::TooMany);
+    for n in 3..=5 {
+        server
+            .project(n)
+            .create(by("bob/"))
+            .await
+            .or_else(|refusal| (n == 5).then_some(()).ok_or(refusal))
+            .unwrap();
+    }
+    server.project(6).create(NewRoom::new()).await.unwrap();
+    let sixth = server.project(7).create(NewRoom::new()).await.unwrap_err();
+    assert_eq!(sixth.code, dialogue::Code::TooMany);
+    assert!(server.project(1).delete().await.unwrap());
+    server.project(7).create(by("alice")).await.unwrap();
+}

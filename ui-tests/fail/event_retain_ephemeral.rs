@@ -1,0 +1,6 @@
+#[dialogue::event(ephemeral, retain(age = 1h))]
+pub struct Typing {
+    pub active: bool,
+}
+
+fn main() {}
