@@ -125,7 +125,7 @@ impl Chain {
             true => Ended::Expired,
             false => Ended::Again(Instant::now() + wait),
         };
-        let complain = |what: &str, reason: &str| shared.complaints.say(provider, what, reason);
+        let complain = |what: &'static str, reason: &str| shared.complaints.say(provider, what, reason);
         let stored = match outcome {
             Outcome::Delivered => return Ended::Delivered,
             Outcome::Retry { reason, after } => {

@@ -18,10 +18,13 @@ pub(super) struct Departures {
 
 #[derive(Default)]
 struct State {
-    last: HashMap<(Arc<str>, Arc<str>), Instant>,
+    last: HashMap<Whence, Instant>,
     /// In their order, those that were followed by another too.
-    order: VecDeque<(Instant, (Arc<str>, Arc<str>))>,
+    order: VecDeque<(Instant, Whence)>,
 }
+
+/// A user and a room.
+type Whence = (Arc<str>, Arc<str>);
 
 /// Beyond, the oldest are forgotten, and somebody may be told of what they saw.
 const MOST: usize = 200_000;

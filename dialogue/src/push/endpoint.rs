@@ -52,11 +52,11 @@ impl Hosts {
             return Err("the endpoint is an https URL without a user");
         }
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let fits = |known: &&str| host == *known || known.starts_with('.') && host.ends_with(known);
+        let fits = |known: &str| host == known || known.starts_with('.') && host.ends_with(known);
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         match self {
             Hosts::Any => Ok(url),
-            Hosts::Known if KNOWN.iter().any(|known| fits(&known)) => Ok(url),
+            Hosts::Known if KNOWN.iter().any(|known| fits(known)) => Ok(url),
             Hosts::Known => Err("the endpoint is at no push service that is known here"),
             Hosts::Public if host == "localhost" || host.ends_with(".localhost") => Err(PRIVATE),
             Hosts::Public if address.is_some_and(|address| !is_public(address)) => Err(PRIVATE),

@@ -35,8 +35,6 @@ mod payload;
 mod pending;
 mod provider;
 mod round;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "webpush")]
 mod vapid;
 

@@ -124,9 +124,10 @@ mod tests {
         #[test]
         fn it_fits_or_is_none(body in "\\PC{0,200}", most in 0_usize..400) {
             let made = json(&Notice::new("t", body), most);
-            prop_assert!(made.is_none_or(|bytes| {
+            let fits = made.is_none_or(|bytes| {
                 bytes.len() <= most && serde_json::from_slice::<serde_json::Value>(&bytes).is_ok()
-            }));
+            });
+            prop_assert!(fits);
         }
     }
 }
