@@ -169,6 +169,20 @@ impl Engine {
         }
     }
 
+    /// Whether somebody may make an instance of a keyed room.
+    pub(crate) async fn may_create(
+        &self,
+        who: &Actor,
+        room: &RoomDecl,
+        room_id: &str,
+    ) -> Result<(), Refusal> {
+        self.may_join(who, room, room_id).await?;
+        match &self.hooks {
+            Some(hooks) => hooks.before_create(who, RoomRef { id: room_id, name: room.name }).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether somebody is told of an instance.
     pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
         is_allowed(&who.user, declared).is_ok()
@@ -266,7 +280,7 @@ impl Engine {
     /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
     pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
         self.departed(link, instance);
-        if let (true, Some(hooks)) = (link.exit(instance), &self.hooks) {
+        if let (true, Some(hooks)) = (link.exit(instance, reason), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
         }
     }

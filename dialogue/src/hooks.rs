@@ -1,10 +1,12 @@
 //! The application's say on who comes, joins, speaks and leaves.
 
-use std::{any::Any, fmt, future::Future, marker::PhantomData, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use futures_util::FutureExt;
-
-use crate::{Accepted, Code, Refusal, identity::User};
+use crate::{
+    Accepted, Code, Refusal,
+    caught::{caught, caught_now},
+    identity::User,
+};
 
 /// What an application wants to know of, and to decide. `I` is its [`Authenticator`](crate::Authenticator)'s identity.
 ///
@@ -49,6 +51,20 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
     ///
     /// What they are told, usually [`Refusal::join_denied`].
     fn before_join(
+        &self,
+        who: &Visitor<I>,
+        room: &RoomRef<'_>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = (who, room);
+        async { Ok(()) }
+    }
+
+    /// Whether somebody who may join an instance of a keyed room may create it; a join makes it too, and is not asked this.
+    ///
+    /// # Errors
+    ///
+    /// What they are told, usually with [`Code::PermissionDenied`](crate::Code::PermissionDenied).
+    fn before_create(
         &self,
         who: &Visitor<I>,
         room: &RoomRef<'_>,
@@ -191,6 +207,7 @@ pub(crate) trait AnyHooks: Send + Sync {
     fn connect<'a>(&'a self, who: &'a Actor) -> Answer<'a, Result<(), Refusal>>;
     fn disconnect<'a>(&'a self, who: &'a Actor, reason: &'a str) -> Answer<'a, ()>;
     fn before_join<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
+    fn before_create<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
     fn joined<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, ()>;
     fn left<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>, reason: &'a str) -> Answer<'a, ()>;
     fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> Answer<'a, ()>;
@@ -238,6 +255,12 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
     fn before_join<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
         Box::pin(async move {
             decide("before_join", async { self.hooks.before_join(&visitor(who), &room).await }).await
+        })
+    }
+
+    fn before_create<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            decide("before_create", async { self.hooks.before_create(&visitor(who), &room).await }).await
         })
     }
 
@@ -291,8 +314,7 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
     }
 
     fn sees(&self, who: &Actor, room: RoomRef<'_>) -> bool {
-        let sees = std::panic::catch_unwind(AssertUnwindSafe(|| self.hooks.sees(&visitor(who), &room)));
-        sees.inspect_err(|panic| log("sees", &**panic)).unwrap_or(false)
+        caught_now("sees", || self.hooks.sees(&visitor(who), &room)).unwrap_or(false)
     }
 }
 
@@ -300,22 +322,11 @@ pub(crate) fn visitor<I>(actor: &Actor) -> Visitor<I> {
     Visitor { user: actor.user.clone(), client_id: actor.client_id.clone(), identity: PhantomData }
 }
 
-/// Asks a hook; `asked` calls it, since what only makes the hook's future may panic too.
+/// Asks a hook.
 async fn decide(hook: &str, asked: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
-    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(|panic| {
-        log(hook, &*panic);
-        Err(Refusal::new(Code::Internal, "internal error"))
-    })
+    caught(hook, asked).await.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
 }
 
 async fn tell(hook: &str, told: impl Future<Output = ()>) {
-    if let Err(panic) = AssertUnwindSafe(told).catch_unwind().await {
-        log(hook, &*panic);
-    }
-}
-
-fn log(hook: &str, panic: &(dyn Any + Send)) {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-    tracing::error!(hook, panic = text, "a hook panicked");
+    let _ = caught(hook, told).await;
 }

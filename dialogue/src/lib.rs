@@ -55,14 +55,18 @@
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
 //! | `webpush` | the same by browsers' push services; links OpenSSL |
+//! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
+//! | `testing` | for tests: what tries a store of one's own |
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
-mod audit;
+pub mod audit;
+#[cfg(feature = "server")]
+mod caught;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
@@ -91,6 +95,8 @@ pub mod push;
 #[cfg(all(feature = "server", not(feature = "push")))]
 #[path = "push/absent.rs"]
 mod push;
+#[cfg(feature = "redis")]
+mod redis;
 pub mod room;
 #[cfg(any(feature = "server", feature = "client"))]
 mod sending;
@@ -100,11 +106,15 @@ mod server;
 mod session;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 
 #[doc(hidden)]
 pub mod __private;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisConnect, RedisError, RedisErrorKind};
 #[cfg(feature = "client")]
 pub use client::{Client, Connect, JoinRoom, RoomClient};
 pub use delivery::Delivery;

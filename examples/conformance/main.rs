@@ -1,8 +1,9 @@
 //! The server that the wire protocol's page describes: one room for each part of it, for whoever writes a client or a
-//! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `MAX_FRAME`, `ALLOWED_ORIGINS`,
-//! `PUSH_KEYS`.
+//! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `STORE`, `MAX_FRAME`,
+//! `ALLOWED_ORIGINS`, `PUSH_KEYS`.
 
 mod push;
+mod store;
 
 use std::env;
 
@@ -121,10 +122,8 @@ dialogue::rooms! {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for (name, only) in [("STORE", "memory"), ("BACKPLANE", "local")] {
-        if env::var(name).is_ok_and(|value| value != only) {
-            return Err(format!("{name} is `{only}` in this version").into());
-        }
+    if env::var("BACKPLANE").is_ok_and(|value| value != "local") {
+        return Err("BACKPLANE is `local` in this version".into());
     }
     match env::var("JWT_SECRET") {
         // A token need not expire here; one that says when it does, does.
@@ -137,7 +136,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn serve<I: Send + Sync + 'static>(
     server: ServerBuilder<Conformance, I>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = server.echo_at("/echo");
+    let mut server = store::from_environment(server.echo_at("/echo")).await?;
     if let Ok(path) = env::var("PUSH_KEYS") {
         server = server.push(push::read(&path)?);
     }

@@ -149,7 +149,7 @@ async fn kick(
     let caller = lobby.server.visitor::<Member>(&request).await?;
     let member = caller.identity().ok_or_else(unknown)?;
     let table = lobby.server.table(id);
-    let opened_by = table.describe().and_then(|table| table.created_by);
+    let opened_by = table.describe().await?.and_then(|table| table.created_by);
     if opened_by.as_deref() != Some(caller.user_id()) && !caller.has_role(MODERATOR) {
         return Err(Refusal::new(
             Code::PermissionDenied,

@@ -52,6 +52,8 @@ pub(crate) struct Instance {
     pub(crate) room: Arc<RoomDecl>,
     pub(crate) id: Arc<str>,
     info: RwLock<Arc<Info>>,
+    /// Who was said to create it when it was made.
+    creator: Option<Arc<str>>,
     archive: Option<Arc<Archive>>,
     /// Why it could not be opened: what waits for it is refused.
     failure: OnceLock<Refusal>,
@@ -179,6 +181,7 @@ impl Instance {
             Instance {
                 room,
                 id,
+                creator: info.created_by.clone(),
                 info: RwLock::new(Arc::new(info)),
                 archive,
                 failure: OnceLock::new(),
@@ -200,6 +203,10 @@ impl Instance {
     /// What is known of it.
     pub(crate) fn info(&self) -> Arc<Info> {
         Arc::clone(&self.info.read())
+    }
+
+    pub(super) fn creator(&self) -> Option<&Arc<str>> {
+        self.creator.as_ref()
     }
 
     /// Its name for people.

@@ -25,8 +25,16 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Stay {
     instance: Arc<Instance>,
-    /// Whether the application was told that it joined, and so is to be told that it left.
-    told: bool,
+    told: Told,
+}
+
+/// Whether the application was told that a connection joined, and so is to be told that it left.
+#[derive(Debug)]
+enum Told {
+    No,
+    /// It is being told; and the connection is out again already, for this reason.
+    Now(Option<Box<str>>),
+    Yes,
 }
 
 impl Link {
@@ -77,7 +85,7 @@ impl Link {
         let mut rooms = self.rooms.lock();
         let is_in = rooms.get(&instance.id).is_some_and(|stay| stay.is_in(instance));
         if !is_in {
-            rooms.insert(Arc::clone(&instance.id), Stay { instance: Arc::clone(instance), told: false });
+            rooms.insert(Arc::clone(&instance.id), Stay { instance: Arc::clone(instance), told: Told::No });
         }
         !is_in
     }
@@ -86,17 +94,44 @@ impl Link {
     pub(crate) fn tell(&self, instance: &Instance) -> bool {
         let mut rooms = self.rooms.lock();
         let stay = rooms.get_mut(&instance.id).filter(|stay| stay.is_in(instance));
-        stay.map(|stay| stay.told = true).is_some()
+        stay.map(|stay| stay.told = Told::Now(None)).is_some()
+    }
+
+    /// The application was told that the connection joined `instance`; yields why it is out again, if it is: the application
+    /// is to be told that now.
+    pub(crate) fn told(&self, instance: &Instance) -> Option<Box<str>> {
+        let mut rooms = self.rooms.lock();
+        let stay = rooms.get_mut(&instance.id).filter(|stay| stay.is_in(instance))?;
+        match std::mem::replace(&mut stay.told, Told::Yes) {
+            Told::Now(Some(reason)) => {
+                rooms.remove(&instance.id);
+                Some(reason)
+            }
+            _ => None,
+        }
     }
 
     /// The connection is no longer in `instance`; yields whether the application is to be told so: to one caller only,
-    /// however many ends meet.
-    pub(crate) fn exit(&self, instance: &Instance) -> bool {
+    /// however many ends meet, and not before it was told of the join.
+    pub(crate) fn exit(&self, instance: &Instance, reason: &str) -> bool {
         let mut rooms = self.rooms.lock();
-        if rooms.get(&instance.id).is_none_or(|stay| !stay.is_in(instance)) {
+        let Some(stay) = rooms.get_mut(&instance.id).filter(|stay| stay.is_in(instance)) else {
+            return false;
+        };
+        if let Told::Now(gone) = &mut stay.told {
+            gone.get_or_insert_with(|| reason.into());
             return false;
         }
-        rooms.remove(&instance.id).is_some_and(|stay| stay.told)
+        rooms.remove(&instance.id).is_some_and(|stay| matches!(stay.told, Told::Yes))
+    }
+
+    /// The connection itself is no more, and so is whoever was telling the application of a join; else as
+    /// [`exit`](Self::exit).
+    pub(crate) fn end(&self, instance: &Instance) -> bool {
+        let mut rooms = self.rooms.lock();
+        let is_in = rooms.get(&instance.id).is_some_and(|stay| stay.is_in(instance));
+        let stay = is_in.then(|| rooms.remove(&instance.id)).flatten();
+        stay.is_some_and(|stay| !matches!(stay.told, Told::No))
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod archive;
 mod batch;
+mod chain;
 mod inbox;
 mod instance;
+mod instances;
 mod link;
 mod listener;
 mod members;
@@ -22,6 +24,7 @@ mod turn;
 mod upkeep;
 
 pub(crate) use archive::{Archive, Saved};
+pub(crate) use chain::Said;
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;

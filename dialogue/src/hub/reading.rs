@@ -101,7 +101,7 @@ impl Instance {
     }
 
     /// Why nothing can be read: it is no more, or could not be opened.
-    fn gone(&self) -> Refusal {
+    pub(super) fn gone(&self) -> Refusal {
         self.failure().unwrap_or_else(|| super::busy(&self.id))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ops::Bound,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
 };
@@ -14,6 +13,7 @@ use super::{
     Archive, Instance, RoomDecl,
     inbox::{Command, Publish},
     instance::{Info, Refused},
+    instances::Instances,
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
@@ -23,7 +23,6 @@ use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::
 pub(crate) struct Registry {
     rooms: Vec<Arc<RoomDecl>>,
     names: HashMap<&'static str, usize>,
-    /// Ordered, so that a list of them can be paged through.
     instances: RwLock<Instances>,
     /// What new logs are called. Empty ones may share it: an instance that nobody needed and that is made again is the
     /// same to whoever comes back. Once a log is lost, new ones are called otherwise.
@@ -34,9 +33,6 @@ pub(crate) struct Registry {
     pub(super) most: usize,
     pub(super) runtime: Handle,
 }
-
-/// The instances in memory, by their ids.
-type Instances = BTreeMap<Arc<str>, Arc<Instance>>;
 
 /// Rooms that are looked at in one go.
 const STRETCH: usize = 256;
@@ -189,8 +185,7 @@ impl Registry {
             let unknown = |_| Refusal::new(Code::Unavailable, message);
             return archive.created_by(user, most).await.map_err(unknown);
         }
-        let own = |instance: &&Arc<Instance>| instance.info().created_by.as_ref() == Some(user);
-        Ok(self.instances.read().values().filter(own).take(most).count())
+        Ok(self.instances.read().created_by(user))
     }
 
     /// Rooms after `after` in the order of their ids, in memory or not.
@@ -265,10 +260,7 @@ impl Registry {
 
     /// Some instances after `after`, in the order of their ids.
     pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let instances = self.instances.read();
-        let stretch = instances.range::<str, _>((from, Bound::Unbounded)).take(STRETCH);
-        stretch.map(|(_, instance)| Arc::clone(instance)).collect()
+        self.instances.read().after(after, STRETCH)
     }
 
     /// Does `f` in the turn of the instance called `room_id`, which is made if need be.
@@ -383,9 +375,7 @@ impl Registry {
         if lost {
             *self.epoch.write() = epoch::fresh();
         }
-        if instances.get(&instance.id).is_some_and(|other| Arc::ptr_eq(other, instance)) {
-            instances.remove(&instance.id);
-        }
+        instances.remove(instance);
     }
 
     /// Retires those that were left empty longest, a few at once, since each time all are looked at. Where there is no
@@ -393,19 +383,15 @@ impl Registry {
     ///
     /// What was created on purpose stays then, unless it was by an anonymous user: one of those is as many as it likes to be.
     fn make_space(&self, instances: &mut Instances) {
-        let mut empty: Vec<_> = instances
-            .values()
-            .filter(|one| one.room.keyed && one.size() == 0)
-            .map(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)))
-            .collect();
-        empty.sort_unstable();
-        let gone = empty.into_iter().map(|(_, id)| id);
-        let gone = gone.filter(|id| instances.get(id).is_some_and(|one| one.retire_if_idle()));
+        let mut empty: Vec<_> =
+            instances.iter().filter(|one| one.room.keyed && one.size() == 0).cloned().collect();
+        empty.sort_by_cached_key(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)));
+        let gone = empty.into_iter().filter(|one| one.retire_if_idle());
         let gone: Vec<_> = gone.take(self.most.div_ceil(128)).collect();
         if !gone.is_empty() && self.archive.is_none() {
             *self.epoch.write() = epoch::fresh();
         }
-        gone.iter().for_each(|id| drop(instances.remove(id)));
+        gone.iter().for_each(|one| instances.remove(one));
     }
 
     /// The instance, and whether it is new.
@@ -429,8 +415,8 @@ impl Registry {
             return Err(self.too_many());
         }
         let id: Arc<str> = room_id.into();
-        let instance = Instance::new(self, Arc::clone(room), Arc::clone(&id), self.epoch(), info);
-        instances.insert(id, Arc::clone(&instance));
+        let instance = Instance::new(self, Arc::clone(room), id, self.epoch(), info);
+        instances.insert(&instance);
         Ok((instance, true))
     }
 }

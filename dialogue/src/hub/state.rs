@@ -1,6 +1,7 @@
 //! What a room instance holds: its log, who is in it, and what is about to be delivered.
 
 mod accept;
+mod chain;
 mod join;
 mod replay;
 

@@ -20,7 +20,7 @@ pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
 pub(crate) use provides::Shared;
 pub use provides::{Anybody, Asked, Provides};
 
-use crate::{Code, Refusal};
+use crate::{Code, Refusal, caught::caught};
 use anonymous::Anonymous;
 pub(crate) use anonymous::random;
 pub(crate) use authenticator::{AnyAuthenticator, Known};
@@ -89,20 +89,23 @@ impl Identity {
         if self.anonymous_too && credentials.token.is_some_and(Anonymous::is_token) {
             return self.anonymous(credentials.token).map(Some);
         }
-        match timeout(PATIENCE, authenticator.authenticate(&credentials)).await {
-            Ok(Ok(known)) => named(known).map(Some),
+        let asked = async { authenticator.authenticate(&credentials).await };
+        let answer = timeout(PATIENCE, caught("authenticate", asked)).await;
+        match answer {
+            Ok(Some(Ok(known))) => named(known).map(Some),
             // An authenticator that asks nobody for a token may find nobody.
-            Ok(Err(AuthError::Rejected)) if credentials.token.is_none() => {
+            Ok(Some(Err(AuthError::Rejected))) if credentials.token.is_none() => {
                 if self.anonymous_too {
                     self.anonymous(None).map(Some)
                 } else {
                     Ok(None)
                 }
             }
-            Ok(Err(AuthError::Rejected)) => Err(not_valid()),
-            Ok(Err(AuthError::Unavailable)) | Err(_) => {
+            Ok(Some(Err(AuthError::Rejected))) => Err(not_valid()),
+            Ok(Some(Err(AuthError::Unavailable))) | Err(_) => {
                 Err(Refusal::new(Code::Unavailable, AuthError::Unavailable.to_string()))
             }
+            Ok(None) => Err(Refusal::new(Code::Internal, "internal error")),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of channels, members or time passing: whoever owns a [`Log`] says what time it is.
 
+mod chain;
 pub(crate) mod epoch;
 mod health;
 mod journal;

@@ -6,6 +6,8 @@ use std::{fmt, io};
 use crate::jwt::KeyError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
+#[cfg(feature = "redis")]
+use crate::redis::RedisError;
 use crate::store::StoreError;
 
 /// Why a server can't be built or served.
@@ -24,6 +26,8 @@ enum Kind {
     Keys(KeyError),
     #[cfg(feature = "push")]
     Push(PushError),
+    #[cfg(feature = "redis")]
+    Redis(RedisError),
 }
 
 impl Error {
@@ -67,6 +71,14 @@ impl From<StoreError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+#[cfg(feature = "redis")]
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Error { kind: Kind::Redis(error) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -78,6 +90,8 @@ impl fmt::Display for Error {
             Kind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
             Kind::Push(error) => write!(f, "{error}"),
+            #[cfg(feature = "redis")]
+            Kind::Redis(error) => write!(f, "{error}"),
         }
     }
 }
@@ -92,6 +106,8 @@ impl std::error::Error for Error {
             Kind::Keys(error) => error.source(),
             #[cfg(feature = "push")]
             Kind::Push(error) => error.source(),
+            #[cfg(feature = "redis")]
+            Kind::Redis(error) => error.source(),
         }
     }
 }

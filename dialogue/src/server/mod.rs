@@ -3,6 +3,7 @@
 mod builder;
 mod declared;
 mod error;
+mod export;
 mod handle;
 mod history;
 mod instance;

@@ -186,20 +186,28 @@ impl Session {
             let new = link.enter(&instance);
             let mut joined = instance.join(join.clone()).await;
             if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
-                join.seen = instance.event_at(epoch, join.since.as_ref()).await?;
-                joined = instance.join(join).await;
+                joined = match instance.event_at(epoch, join.since.as_ref()).await {
+                    Ok(seen) => {
+                        join.seen = seen;
+                        instance.join(join).await
+                    }
+                    Err(refusal) => Some(Err(NotJoined::Refused(refusal))),
+                };
             }
             match joined {
                 Some(Ok(new)) => {
                     if let (true, Some(hooks)) = (new && link.tell(&instance), &engine.hooks) {
                         hooks.joined(&link.actor(), instance.room_ref()).await;
+                        if let Some(reason) = link.told(&instance) {
+                            hooks.left(&link.actor(), instance.room_ref(), &reason).await;
+                        }
                     }
                     return Ok(());
                 }
                 Some(Err(NotJoined::Refused(refusal))) => {
                     // In the instance that it was in, nobody is refused.
                     if new {
-                        link.exit(&instance);
+                        link.exit(&instance, "refused");
                     }
                     return Err(refusal);
                 }
@@ -422,7 +430,7 @@ impl Session {
             created_by: Some(Arc::clone(&actor.user.id)),
             created: true,
         };
-        self.engine.may_join(&actor, room, &room_id).await?;
+        self.engine.may_create(&actor, room, &room_id).await?;
         self.engine.create(room, &room_id, info).await?;
         self.done(id);
         Ok(())
@@ -493,7 +501,7 @@ impl Drop for Session {
             for instance in link.rooms() {
                 // Also where the room is no more.
                 instance.run(move |state| state.leave(connection)).await;
-                if link.exit(&instance) {
+                if link.end(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
             }

@@ -27,6 +27,13 @@ const DIGEST: u8 = 16;
 impl StoredEvent {
     /// The whole event as bytes, to be read by [`decode`](Self::decode) in this version and later ones.
     pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.data.len() + self.from.len() + 128);
+        self.encode_into(&mut out);
+        out.freeze()
+    }
+
+    /// Puts those bytes behind others.
+    pub(crate) fn encode_into(&self, out: &mut impl BufMut) {
         let texts = [&self.meta, &self.conflated, &self.key].map(Option::as_deref);
         let flags = [
             (self.server, SERVER),
@@ -35,7 +42,6 @@ impl StoredEvent {
             (texts[2].is_some(), KEY),
             (self.digest.is_some(), DIGEST),
         ];
-        let mut out = BytesMut::with_capacity(self.data.len() + self.from.len() + 128);
         out.put_u8(FORMAT);
         out.put_u8(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         out.put_u64(self.seq);
@@ -51,7 +57,6 @@ impl StoredEvent {
             out.put_slice(digest);
         }
         out.put_slice(&self.data);
-        out.freeze()
     }
 
     /// Reads what [`encode`](Self::encode) wrote.

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | none | | rooms whose past may go with the process |
 //! | [`Memory`] | | tests; several servers of one process; how a store is written |
+//! | `Disk` | `disk` | one server: a directory, and nothing to install |
 //!
 //! Or one of your own: implement [`Store`] for your database, and have `dialogue::testing::store_suite!` (feature
 //! `testing`) try it.
@@ -16,15 +17,21 @@
 
 mod any;
 mod codec;
+#[cfg(feature = "disk")]
+mod disk;
 mod error;
 mod event;
 mod memory;
 mod query;
+#[cfg(feature = "redis")]
+mod redis;
 
 use bytes::Bytes;
 
 pub(crate) use any::AnyStore;
 pub use codec::NotStored;
+#[cfg(feature = "disk")]
+pub use disk::{Disk, Durability};
 pub use error::StoreError;
 pub use event::StoredEvent;
 pub use memory::Memory;
@@ -55,8 +62,14 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::conflict`] for rooms that hold one of these numbers already, which keep what they have. Any error may
-    /// be [of some rooms only](StoreError::only); the others' events are kept then.
+    /// [`StoreError::conflict`] for rooms whose newest event isn't the one before these (they hold one of these numbers
+    /// already, or there would be a hole), or whose log is of another epoch; they keep what they have. Any error may be
+    /// [of some rooms only](StoreError::only); the others' events are kept then.
+    ///
+    /// # Cancel safety
+    ///
+    /// A call that is dropped may be done later still, but then like any other: it is refused if the log went on without
+    /// it.
     fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Where a room's log begins and ends; `None` if nothing was ever appended to it, or it was removed since.
@@ -77,7 +90,8 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, room_id: &str, query: Query) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
     /// The keys under which events of a room were appended since a time (Unix milliseconds), oldest first; of very many
-    /// the newest 10,000. Those of trimmed events too.
+    /// the newest 10,000. Those of trimmed events too. A key that a user used again, which is the server's to allow, may
+    /// come once or as often as it was used, the newest event last.
     ///
     /// # Errors
     ///

@@ -142,6 +142,11 @@ impl Page {
 }
 
 impl StoredKey {
+    /// The key that a user used for an event, of which are `seq`, `event_id` and `timestamp`.
+    pub fn new(from: Arc<str>, key: Arc<str>, seq: u64, event_id: Id, timestamp: u64) -> Self {
+        StoredKey { from, key, seq, event_id, timestamp }
+    }
+
     /// The key of an event, if it has one.
     pub fn of(event: &StoredEvent) -> Option<Self> {
         Some(StoredKey {

@@ -36,10 +36,16 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start() -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?).arg(ARGUMENT).stdout(Stdio::piped()).spawn()?;
+        let mut process =
+            Command::new(std::env::current_exe()?).arg(ARGUMENT).stdout(Stdio::piped()).spawn()?;
         let out = process.stdout.take().ok_or("the service has no output")?;
         let mut lines = BufReader::new(out).lines();
-        let mut line = || lines.next().ok_or("the service says nothing")?.map_err(Box::<dyn std::error::Error + Send + Sync>::from);
+        let mut line = || {
+            lines
+                .next()
+                .ok_or("the service says nothing")?
+                .map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        };
         let (port, authority) = (line()?, String::from_utf8(STANDARD.decode(line()?)?)?);
         Ok(Fake { process, port, authority })
     }

@@ -39,7 +39,9 @@ impl Live {
                 while let Some(Ok(frame)) = socket.next().await {
                     let now = born.elapsed().as_micros() as u64;
                     let Ok(text) = frame.to_text() else { continue };
-                    let sent = serde_json::from_str::<Value>(text).ok().and_then(|frame| frame["data"]["at"].as_u64());
+                    let sent = serde_json::from_str::<Value>(text)
+                        .ok()
+                        .and_then(|frame| frame["data"]["at"].as_u64());
                     if let Some(sent) = sent {
                         // Whoever counts may have enough.
                         let _ = sender.try_send(now.saturating_sub(sent));
@@ -68,6 +70,7 @@ impl Live {
 /// The median and the 99th of a hundred.
 pub(crate) fn percentiles(mut latencies: Vec<u64>) -> (u64, u64) {
     latencies.sort_unstable();
-    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at =
+        |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or_default();
     (at(0.5), at(0.99))
 }

@@ -116,7 +116,10 @@ async fn measure(what: &str, push: Push, provider: &'static str) -> Result {
     let begun = Instant::now();
     alert(&server, provider).await?;
     let rate = DEVICES as f64 / begun.elapsed().as_secs_f64();
-    println!("{what}: {rate:.0} pushes/s; {bytes} bytes a device; registered at {:.0}/s", DEVICES as f64 / registered.as_secs_f64());
+    println!(
+        "{what}: {rate:.0} pushes/s; {bytes} bytes a device; registered at {:.0}/s",
+        DEVICES as f64 / registered.as_secs_f64()
+    );
 
     let mut live = Live::start(address, &server).await?;
     let (mut quiet, mut busy) = (Vec::new(), Vec::new());
@@ -133,7 +136,14 @@ async fn measure(what: &str, push: Push, provider: &'static str) -> Result {
         });
     }
     let (quiet, busy) = (live::percentiles(quiet), live::percentiles(busy));
-    println!("{what}: live p50 {} µs, p99 {} µs; while pushing {} and {} ({:.2} times)", quiet.0, quiet.1, busy.0, busy.1, busy.1 as f64 / quiet.1 as f64);
+    println!(
+        "{what}: live p50 {} µs, p99 {} µs; while pushing {} and {} ({:.2} times)",
+        quiet.0,
+        quiet.1,
+        busy.0,
+        busy.1,
+        busy.1 as f64 / quiet.1 as f64
+    );
     Ok(())
 }
 
@@ -166,7 +176,11 @@ async fn register(address: SocketAddr, provider: &'static str) -> Result {
                 let answer = client.request(request).await?;
                 let status = answer.status();
                 let body = answer.into_body().collect().await?.to_bytes();
-                if status == 200 { Ok(()) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into()) }
+                if status == 200 {
+                    Ok(())
+                } else {
+                    Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into())
+                }
             }
         })
         .buffer_unordered(32);

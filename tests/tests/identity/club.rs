@@ -7,7 +7,7 @@ use std::{
 };
 
 use dialogue::{
-    Accepted, AuthError, Authenticated, Authenticator, Credentials, Hooks, Refusal, RoomRef, Server,
+    Accepted, AuthError, Authenticated, Authenticator, Code, Credentials, Hooks, Refusal, RoomRef, Server,
     ServerBuilder, Visitor,
 };
 use serde_json::Value;
@@ -53,6 +53,7 @@ impl Authenticator for Porter {
     type Identity = Member;
 
     async fn authenticate(&self, shown: &Credentials<'_>) -> Result<Authenticated<Member>, AuthError> {
+        assert_ne!(shown.token(), Some("fuse"), "what an authenticator may do, and shouldn't");
         let parts: Vec<_> = shown.token().unwrap_or_default().split('/').collect();
         let [user, roles, lifetime, "secret"] = parts[..] else { return Err(AuthError::Rejected) };
         let member = Member { name: user.to_uppercase() };
@@ -72,7 +73,7 @@ pub(crate) fn token(user: &str) -> String {
 
 /// Writes down each call. Users are treated by their names: `banned` may not connect, `fuse-HOOK` has that hook panic,
 /// `slow` takes
-/// a while to be seen off, and `patient` is never answered.
+/// a while to be seen off, `pensive` to be let in, `guest` may create no room, and `patient` is never answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Diary(Arc<watch::Sender<Vec<String>>>);
 
@@ -141,7 +142,19 @@ impl Hooks<Member> for Diary {
         }
     }
 
+    async fn before_create(&self, who: &Visitor<Member>, _: &RoomRef<'_>) -> Result<(), Refusal> {
+        match who.user_id() {
+            "guest" => Err(Refusal::new(Code::PermissionDenied, "guests open no rooms")),
+            _ => Ok(()),
+        }
+    }
+
     async fn joined(&self, who: &Visitor<Member>, room: &RoomRef<'_>) {
+        if who.user_id() == "pensive" {
+            // Thinks about it until somebody speaks.
+            let spoken = |lines: &Vec<String>| lines.iter().any(|line| line.starts_with("before_trigger"));
+            let _ = self.0.subscribe().wait_for(spoken).await;
+        }
         self.write("joined", name(who), room.id());
     }
 

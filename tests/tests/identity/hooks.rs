@@ -240,6 +240,42 @@ async fn triggers_are_asked_for_and_told_of_with_their_recipients() -> Result {
 }
 
 #[tokio::test]
+async fn nobody_is_said_to_have_left_before_they_are_said_to_have_joined() -> Result {
+    let house = House::open().await?;
+    let mut alice = house.member("alice", "chat").await?;
+    let mut pensive = house.socket("pensive").await?;
+    let joined = pensive.enter("chat", Value::Null).await?;
+    assert_eq!(joined["type"], "joined");
+    let server = &house.running.server;
+    assert!(server.users().get("pensive").remove_from(&server.chat(), "out").await);
+    alice.ask(trigger("chat", "go on")).await?;
+    let expected = ["connect", "before_join chat", "joined chat", "left chat: out"];
+    house.diary.says("pensive", &expected).await?;
+    assert!(is_refused(&pensive.ask(trigger("chat", "out")).await?, "NOT_IN_ROOM"));
+    house.running.stop().await
+}
+
+#[tokio::test]
+async fn who_may_join_a_room_may_yet_be_refused_to_create_it() -> Result {
+    let house = House::open().await?;
+    let mut guest = house.socket("guest").await?;
+    let refused = guest.ask(json!({ "type": "createRoom", "id": 1, "roomId": "project:1" })).await?;
+    assert!(is_refused(&refused, "PERMISSION_DENIED"), "{refused}");
+    assert_eq!(guest.enter("project:1", Value::Null).await?["type"], "joined");
+    house.running.stop().await
+}
+
+#[tokio::test]
+async fn an_authenticator_that_panics_fails_its_own_request_and_hurts_nobody_else() -> Result {
+    let house = House::open().await?;
+    let mut alice = house.member("alice", "chat").await?;
+    let refused = alice.ask(json!({ "type": "auth", "id": 1, "token": "fuse" })).await?;
+    assert!(is_refused(&refused, "INTERNAL"), "{refused}");
+    assert_eq!(alice.ask(trigger("chat", "still here")).await?["seq"], 1);
+    house.running.stop().await
+}
+
+#[tokio::test]
 async fn a_hook_that_panics_fails_its_own_request_and_hurts_nobody_else() -> Result {
     let house = House::open().await?;
     let mut alice = house.member("alice", "chat").await?;

@@ -37,7 +37,8 @@ async fn a_storm_of_users_leaves_nothing_behind() -> Result {
     assert_eq!(stayed.len(), crowd.div_ceil(2));
     // Nothing of those who broke off is left.
     until("only who stayed is there", async || users.count() == stayed.len() + 1).await?;
-    assert_eq!(house.running.server.chat().describe().map(|chat| chat.size), Some(stayed.len()));
+    let chat = house.running.server.chat().describe().await?;
+    assert_eq!(chat.map(|chat| chat.size), Some(stayed.len()));
     drop(stayed);
 
     until("every user is gone", async || users.count() == 1).await?;

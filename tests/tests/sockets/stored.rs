@@ -2,14 +2,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use dialogue::store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{Acme, Message, Result, Running, Socket, Stream, ask, seqs, texts, until};
+use crate::harness::{Message, Result, Running, Socket, Stream, ask, seqs, texts, until};
 
 /// More than a room keeps in memory.
 const LONG: u64 = 3_000;
@@ -19,15 +19,19 @@ const LONG: u64 = 3_000;
 struct Counting {
     memory: Memory,
     reads: Arc<AtomicUsize>,
-    down: Arc<std::sync::atomic::AtomicBool>,
+    down: Arc<AtomicBool>,
+    /// Of a hundred appends, so many fail without being done, and as many fail after.
+    flaky: Arc<AtomicUsize>,
 }
 
 impl Store for Counting {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        match self.down.load(Ordering::SeqCst) {
-            true => Err(StoreError::new("it is down")),
-            false => self.memory.append(appends).await,
+        let (bad, dice) = (self.flaky.load(Ordering::SeqCst), fastrand::usize(..100));
+        if self.down.load(Ordering::SeqCst) || dice < bad {
+            return Err(StoreError::new("it is down"));
         }
+        self.memory.append(appends).await?;
+        if dice < 2 * bad { Err(StoreError::new("nobody heard that it was done")) } else { Ok(()) }
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
@@ -239,5 +243,42 @@ async fn health_says_that_the_store_is_down_and_when_it_is_not() -> Result {
     })
     .await?;
     assert_eq!(socket.events(1).await?[0]["seq"], 1);
+    running.stop().await
+}
+
+/// Says `words` one after the other, each until it is accepted; every time under its key.
+async fn insist(mut socket: Socket, words: Vec<String>) -> Result {
+    socket.enter("chat", Value::Null).await?;
+    for word in words {
+        let say = json!({ "type": "trigger", "id": word, "roomId": "chat", "event": "message",
+                          "data": { "text": word }, "key": word });
+        while socket.ask(say.clone()).await?["type"] != "ok" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_store_that_fails_now_and_then_every_event_comes_once_and_in_order() -> Result {
+    const SENDERS: usize = 6;
+    const EACH: usize = 60;
+    let store = Counting::default();
+    let running = start(&store).await?;
+    let mut member = Socket::join(running.address, "chat").await?;
+    store.flaky.store(10, Ordering::SeqCst);
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        let words = (0..EACH).map(|n| format!("{sender}.{n}")).collect();
+        senders.spawn(insist(Socket::open(running.address).await?, words));
+    }
+    let events = member.events(SENDERS * EACH).await?;
+    senders.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+    assert_eq!(seqs(&events), (1..=u64::try_from(SENDERS * EACH)?).collect::<Vec<_>>());
+    for sender in 0..SENDERS {
+        let own: Vec<_> =
+            texts(&events).into_iter().filter(|text| text.starts_with(&format!("{sender}."))).collect();
+        assert_eq!(own, (0..EACH).map(|n| format!("{sender}.{n}")).collect::<Vec<_>>());
+    }
     running.stop().await
 }

@@ -1,0 +1,154 @@
+//! Writing an export.
+
+use std::{error::Error, fmt, io};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{
+    Anchor, Summary,
+    line::{Header, put_line},
+};
+use crate::Refusal;
+
+/// A file that is being written.
+pub(crate) struct Export<W> {
+    writer: W,
+    room_id: String,
+    epoch: String,
+    through: Anchor,
+    /// What the first line says, once it is written.
+    after: Option<Anchor>,
+    waiting: Vec<u8>,
+}
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 << 10;
+
+impl<W: AsyncWrite + Unpin> Export<W> {
+    /// Of a log up to `through`.
+    pub(crate) fn new(writer: W, room_id: &str, epoch: &str, through: Anchor) -> Self {
+        let (room_id, epoch) = (room_id.to_owned(), epoch.to_owned());
+        Export { writer, room_id, epoch, through, after: None, waiting: Vec::new() }
+    }
+
+    /// Whether an event was written.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// Writes the event that follows `before`.
+    pub(crate) async fn event(&mut self, before: Anchor, digest: &[u8; 32], frame: &[u8]) -> io::Result<()> {
+        self.begin(before);
+        put_line(&mut self.waiting, digest, frame);
+        if self.waiting.len() >= PIECE {
+            self.writer.write_all(&self.waiting).await?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left. `last` is the last event, or the one that there is none after.
+    pub(crate) async fn finish(mut self, last: Anchor) -> io::Result<Summary> {
+        let after = self.begin(last);
+        self.writer.write_all(&self.waiting).await?;
+        self.writer.flush().await?;
+        Ok(Summary { room_id: self.room_id, epoch: self.epoch, after, through: self.through })
+    }
+
+    fn begin(&mut self, before: Anchor) -> Anchor {
+        *self.after.get_or_insert_with(|| {
+            self.waiting = Header::new(&self.room_id, &self.epoch, before, self.through).encode();
+            before
+        })
+    }
+}
+
+/// Why a log could not be exported. What was written until then is no export: [`verify`](super::verify) says that it was
+/// cut off.
+#[derive(Debug)]
+pub struct ExportError {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    NotAudited(String),
+    Unchained(u64),
+    Trimmed(u64),
+    OtherLog(Anchor),
+    Refused(Refusal),
+    Write(io::Error),
+}
+
+impl ExportError {
+    pub(crate) fn not_audited(room_id: &str) -> Self {
+        Kind::NotAudited(room_id.to_owned()).into()
+    }
+
+    /// An event without a digest, between others.
+    pub(crate) fn unchained(seq: u64) -> Self {
+        Kind::Unchained(seq).into()
+    }
+
+    /// An event that isn't there any longer.
+    pub(crate) fn trimmed(seq: u64) -> Self {
+        Kind::Trimmed(seq).into()
+    }
+
+    pub(crate) fn other_log(anchor: Anchor) -> Self {
+        Kind::OtherLog(anchor).into()
+    }
+}
+
+impl From<Kind> for ExportError {
+    fn from(kind: Kind) -> Self {
+        ExportError { kind }
+    }
+}
+
+impl From<Refusal> for ExportError {
+    fn from(refusal: Refusal) -> Self {
+        Kind::Refused(refusal).into()
+    }
+}
+
+impl From<io::Error> for ExportError {
+    fn from(error: io::Error) -> Self {
+        Kind::Write(error).into()
+    }
+}
+
+impl fmt::Display for ExportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::NotAudited(room_id) => {
+                write!(f, "the events of `{room_id}` carry no digests: declare the room with `audit`")
+            }
+            Kind::Unchained(seq) => {
+                let anchor = Anchor { seq: *seq, ..Anchor::BEGINNING };
+                write!(
+                    f,
+                    "event {seq} carries no digest, since the room was not audited then: export what is after `{anchor}`"
+                )
+            }
+            Kind::Trimmed(seq) => {
+                write!(f, "the log no longer holds event {seq}: export it again, or keep it for longer")
+            }
+            Kind::OtherLog(Anchor { seq, .. }) => {
+                write!(f, "the log has another event {seq} than the anchor is of, or none")
+            }
+            Kind::Refused(refusal) => write!(f, "the log can't be read: {}", refusal.message),
+            Kind::Write(error) => write!(f, "the export can't be written: {error}"),
+        }
+    }
+}
+
+impl Error for ExportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            Kind::Write(error) => Some(error),
+            Kind::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}

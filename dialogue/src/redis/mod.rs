@@ -1,0 +1,258 @@
+//! Redis and Valkey: connections that come back by themselves, to one server, the one that Sentinels name, or a Cluster.
+//!
+//! Knows keys, commands and scripts, and nothing of rooms.
+
+mod backoff;
+mod cluster;
+mod condition;
+mod connect;
+mod dial;
+mod error;
+mod failure;
+mod keys;
+mod link;
+mod place;
+pub(crate) mod reply;
+mod script;
+mod sentinel;
+mod slot;
+mod slots;
+#[cfg(feature = "redis-tls")]
+mod tls;
+mod url;
+
+use std::{fmt, sync::Arc};
+
+use redis::{Cmd, Pipeline, Value};
+
+use cluster::Cluster;
+pub use connect::RedisConnect;
+pub use error::{RedisError, RedisErrorKind};
+pub(crate) use failure::Failure;
+pub(crate) use keys::Keys;
+use link::Link;
+pub(crate) use script::Script;
+
+/// Redis 7 or newer, or Valkey: one server, the one that Sentinels name, or a Cluster. All clones are one.
+///
+/// As a [`Store`](crate::store::Store) it keeps rooms' logs as streams. How safe an event is when it is acknowledged is
+/// for the server's configuration to say:
+///
+/// | `redis.conf` | survives |
+/// |---|---|
+/// | `appendonly no` | neither a crash nor, beyond the last snapshot, a restart of Redis |
+/// | `appendonly yes`, `appendfsync everysec` | a crash, but for the last second or so |
+/// | `appendonly yes`, `appendfsync always` | a crash: nothing acknowledged is lost |
+///
+/// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
+/// be evicted like a cache.
+///
+/// It connects without end: when a server is lost, what needs it fails at once, at the latest after
+/// [`answer_within`](RedisConnect::answer_within), and works again when a new connection is there. Every change of its
+/// condition is one line in the log.
+///
+/// ```no_run
+/// # use dialogue::prelude::*;
+/// # use dialogue::Redis;
+/// # #[dialogue::event] pub struct Message { pub text: String }
+/// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let redis = Redis::connect("redis://127.0.0.1:6379").prefix("acme").await?;
+/// let server = Acme::server().store(redis).build().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    keys: Keys,
+    route: Route,
+}
+
+enum Route {
+    Alone(Link),
+    Cluster(Cluster),
+}
+
+/// A command, and the key that says where it has to go.
+pub(crate) struct Command {
+    key: String,
+    pub(crate) cmd: Cmd,
+}
+
+impl Redis {
+    /// Connects to the server at `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS (feature
+    /// `redis-tls`); all but the host may be left out.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it fails if the server can't be reached, refuses the user, is older than 7.0, or is a replica.
+    pub fn connect(url: impl Into<String>) -> RedisConnect {
+        RedisConnect::alone(url.into())
+    }
+
+    /// Connects to the Cluster that has nodes at these URLs, of which one that answers is enough.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it fails if no node can be reached, or one that the Cluster names can't.
+    pub fn cluster(urls: impl IntoIterator<Item = impl Into<String>>) -> RedisConnect {
+        RedisConnect::cluster(urls.into_iter().map(Into::into).collect())
+    }
+
+    /// Connects to the primary that the Sentinels at these URLs know by `name`, and after a failover to the new one. User,
+    /// password, database and TLS of the URLs hold for Sentinels and servers; see [`RedisConnect::credentials`].
+    ///
+    /// # Errors
+    ///
+    /// Awaiting it fails if no Sentinel knows the primary, or it can't be reached.
+    pub fn sentinel(
+        urls: impl IntoIterator<Item = impl Into<String>>,
+        name: impl Into<String>,
+    ) -> RedisConnect {
+        RedisConnect::sentinel(urls.into_iter().map(Into::into).collect(), name.into())
+    }
+
+    fn new(keys: Keys, route: Route) -> Self {
+        Redis { shared: Arc::new(Shared { keys, route }) }
+    }
+
+    /// What is wrong with it now, as far as is known; `None` when all is well.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.shared.route {
+            Route::Alone(link) => link.condition().trouble(),
+            Route::Cluster(cluster) => cluster.trouble(),
+        }
+    }
+
+    /// Whether a failure means that nothing else would work now either.
+    pub(crate) fn is_away(&self, failure: &Failure) -> bool {
+        match &self.shared.route {
+            Route::Alone(_) => failure.is_condition() || failure.code().is_none(),
+            // The others may be well.
+            Route::Cluster(_) => false,
+        }
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.shared.keys
+    }
+
+    /// Sends commands that add data, all in one write to each server, and yields what each came to. That servers refuse
+    /// such commands, or take them again, is logged.
+    pub(crate) async fn write(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
+        self.run_script(script, commands, true).await
+    }
+
+    /// Sends calls of a script, and the script itself to servers that have lost it.
+    pub(crate) async fn call(&self, script: &Script, commands: &[Command]) -> Vec<Result<Value, Failure>> {
+        self.run_script(script, commands, false).await
+    }
+
+    /// Sends commands, and yields what each came to.
+    pub(crate) async fn run(&self, commands: &[Command]) -> Vec<Result<Value, Failure>> {
+        self.send(commands, false).await
+    }
+
+    async fn run_script(
+        &self,
+        script: &Script,
+        commands: &[Command],
+        writes: bool,
+    ) -> Vec<Result<Value, Failure>> {
+        let mut answers = self.send(commands, writes).await;
+        let unknown = |answer: &Result<Value, Failure>| {
+            answer.as_ref().is_err_and(|failure| failure.code() == Some("NOSCRIPT"))
+        };
+        let lost: Vec<_> =
+            (0..answers.len()).filter(|index| answers.get(*index).is_some_and(unknown)).collect();
+        if lost.is_empty() {
+            return answers;
+        }
+        let again = lost.iter().filter_map(|index| {
+            let command = commands.get(*index)?;
+            Some(Command { key: command.key.clone(), cmd: script.in_full(&command.cmd)? })
+        });
+        let again = self.send(&again.collect::<Vec<_>>(), writes).await;
+        for (index, answer) in lost.into_iter().zip(again) {
+            if let Some(place) = answers.get_mut(index) {
+                *place = answer;
+            }
+        }
+        answers
+    }
+
+    async fn send(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
+        let link = match &self.shared.route {
+            Route::Cluster(cluster) => return cluster.run(commands, writes).await,
+            Route::Alone(link) => link,
+        };
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        commands.iter().for_each(|command| {
+            pipeline.add_command(command.cmd.clone());
+        });
+        match link.send(&pipeline).await {
+            Err(failure) => commands.iter().map(|_| Err(failure.clone())).collect(),
+            Ok(values) => {
+                let answers: Vec<_> = values.into_iter().map(|value| answer(Some(value))).collect();
+                if writes {
+                    judge(link, commands, answers.iter().enumerate());
+                }
+                answers
+            }
+        }
+    }
+}
+
+impl Command {
+    /// A command on `key`.
+    pub(crate) fn new(key: String, cmd: Cmd) -> Self {
+        Command { key, cmd }
+    }
+
+    fn slot(&self) -> u16 {
+        slot::slot(self.key.as_bytes())
+    }
+}
+
+/// An error of the server is none of the connection's.
+fn answer(value: Option<Value>) -> Result<Value, Failure> {
+    match value {
+        Some(Value::ServerError(error)) => Err(Failure::refused(&error)),
+        Some(value) => Ok(value),
+        None => Err(Failure::Lost("an answer is missing".into())),
+    }
+}
+
+/// Draws from what writes came to what condition the server is in.
+fn judge<'a>(
+    link: &Link,
+    commands: &[Command],
+    answers: impl Iterator<Item = (usize, &'a Result<Value, Failure>)>,
+) {
+    let mut accepted = false;
+    for (index, answer) in answers {
+        match answer {
+            Ok(_) => accepted = true,
+            Err(failure) if failure.code() == Some("READONLY") => {
+                return link.renew("it has become a replica");
+            }
+            Err(failure) if failure.is_condition() => {
+                let key = commands.get(index).map_or("", |command| command.key.as_str());
+                return link.refused(failure, key);
+            }
+            Err(_) => {}
+        }
+    }
+    if accepted {
+        link.condition().accepts();
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("prefix", &self.shared.keys.prefix()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! Scripts: what has to happen all at once or not at all.
+
+use redis::{Arg, Cmd, cmd};
+use sha1::{Digest, Sha1};
+
+/// A Lua script that servers know by its hash, once they have seen it.
+#[derive(Debug)]
+pub(crate) struct Script {
+    text: &'static str,
+    sha: String,
+}
+
+impl Script {
+    pub(crate) fn new(text: &'static str) -> Self {
+        let sha = Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        Script { text, sha }
+    }
+
+    /// A call of it, without keys and arguments: first their number comes, then the keys, then what else it takes.
+    pub(crate) fn call(&self) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.sha);
+        call
+    }
+
+    /// The same call with the text in it, for a server that has lost it.
+    pub(super) fn in_full(&self, call: &Cmd) -> Option<Cmd> {
+        let mut arguments = call.args_iter().map(|argument| match argument {
+            Arg::Simple(bytes) => bytes,
+            _ => &[],
+        });
+        if arguments.next() != Some(b"EVALSHA") || arguments.next() != Some(self.sha.as_bytes()) {
+            return None;
+        }
+        let mut full = cmd("EVAL");
+        full.arg(self.text);
+        arguments.for_each(|argument| {
+            full.arg(argument);
+        });
+        Some(full)
+    }
+}

@@ -1,0 +1,76 @@
+//! TLS by rustls and ring.
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    },
+};
+
+use super::{RedisError, RedisErrorKind, dial::Stream};
+
+/// How connections are encrypted.
+#[derive(Clone)]
+pub(super) struct Tls(TlsConnector);
+
+/// Whom to trust, and what to show: PEM texts.
+#[derive(Clone, Default)]
+pub(super) struct Certificates {
+    /// Trusted instead of what the system trusts.
+    pub(super) roots: Option<Vec<u8>>,
+    /// A chain and its private key.
+    pub(super) own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Tls {
+    pub(super) fn new(certificates: &Certificates) -> Result<Self, RedisError> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| RedisError::caused(RedisErrorKind::Tls, "can't set up TLS", error))?
+            .with_root_certificates(roots(certificates.roots.as_deref())?);
+        let config = match &certificates.own {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(|_| RedisError::configuration("the client's key is no PEM of a private key"))?;
+                let chain = read(chain, "the client's certificate")?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| {
+                    RedisError::configuration(format!("the client's certificate can't be used: {error}"))
+                })?
+            }
+        };
+        Ok(Tls(TlsConnector::from(Arc::new(config))))
+    }
+
+    pub(super) async fn wrap(&self, host: &str, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Box::new(self.0.connect(name, stream).await?))
+    }
+}
+
+fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, RedisError> {
+    let mut roots = RootCertStore::empty();
+    let Some(pem) = pem else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    for certificate in read(pem, "the CA")? {
+        roots.add(certificate).map_err(|error| {
+            RedisError::configuration(format!("the CA's certificate can't be used: {error}"))
+        })?;
+    }
+    Ok(roots)
+}
+
+fn read(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, RedisError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    certificates
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
+        .ok_or_else(|| RedisError::configuration(format!("{what} is no PEM of certificates")))
+}

@@ -1,0 +1,130 @@
+//! Where a server is, and what to show there.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use super::RedisError;
+
+/// The host and the port of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Address {
+    /// Without the brackets of an IPv6 address.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What a URL says: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS.
+#[derive(Clone)]
+pub(super) struct Url {
+    pub(super) address: Address,
+    pub(super) tls: bool,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: u32,
+}
+
+const PORT: u16 = 6379;
+/// A Sentinel's.
+pub(super) const SENTINEL_PORT: u16 = 26379;
+
+impl Url {
+    pub(super) fn parse(text: &str) -> Result<Self, RedisError> {
+        Url::parse_with(text, PORT)
+    }
+
+    /// The same where another port is the default.
+    ///
+    /// No error repeats the text: it may hold a password.
+    pub(super) fn parse_with(text: &str, port: u16) -> Result<Self, RedisError> {
+        let url = redis::parse_redis_url(text).ok_or_else(|| {
+            RedisError::configuration(
+                "the URL of Redis is none: write redis://HOST:PORT, or rediss://HOST:PORT for TLS; \
+                 a `@`, `:` or `/` in a password is written %40, %3A or %2F",
+            )
+        })?;
+        let tls = match url.scheme() {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" => true,
+            other => {
+                return Err(RedisError::configuration(format!(
+                    "the URL of Redis begins with `{other}:`: write redis://HOST:PORT, or rediss:// for TLS"
+                )));
+            }
+        };
+        if tls && !cfg!(feature = "redis-tls") {
+            return Err(RedisError::configuration(
+                "a rediss:// URL wants TLS, which is behind the feature `redis-tls`",
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(RedisError::configuration(
+                "the URL of Redis ends with a query: what it would say is said by methods of `RedisConnect`",
+            ));
+        }
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(RedisError::configuration("the URL of Redis names no host"));
+        }
+        Ok(Url {
+            address: Address { host: host.to_owned(), port: url.port().unwrap_or(port) },
+            tls,
+            user: Some(url.username()).filter(|user| !user.is_empty()).map(decode).transpose()?,
+            password: url.password().map(decode).transpose()?,
+            database: database(url.path())?,
+        })
+    }
+}
+
+fn decode(text: &str) -> Result<String, RedisError> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| {
+        RedisError::configuration("the user or the password in the URL of Redis is not UTF-8 once decoded")
+    })
+}
+
+fn database(path: &str) -> Result<u32, RedisError> {
+    match path.trim_start_matches('/') {
+        "" => Ok(0),
+        number => number.parse().map_err(|_| {
+            RedisError::configuration(format!(
+                "the URL of Redis ends with `/{number}`, where the number of a database may stand"
+            ))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_and_who() {
+        let url = Url::parse("redis://app:p%40ss@[::1]:7000/3").unwrap();
+        assert_eq!(url.address.to_string(), "[::1]:7000");
+        assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("app"), Some("p@ss")));
+        assert_eq!((url.database, url.tls), (3, false));
+        let plain = Url::parse("valkey://cache.example").unwrap();
+        assert_eq!((plain.address.port, plain.user, plain.password), (6379, None, None));
+        assert_eq!(Url::parse_with("redis://s", SENTINEL_PORT).unwrap().address.port, 26379);
+    }
+
+    #[test]
+    fn a_url_that_cannot_work_says_why_and_no_secret() {
+        let wrong = ["", "secret", "http://u:secret@h", "redis://u:secret@h/x", "redis://u:secret@h?a=b"];
+        for url in wrong.into_iter().chain(["redis://u:secret@", "unix:///secret", "redis://u:secret%FF@h"]) {
+            let error = Url::parse(url).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|error| !error.contains("secret")), "{url}: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading: events by number, time and name, keys, and records.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use fjall::Guard;
+
+use super::{
+    super::{Head, Order, Page, Query, StoreError, StoredEvent, StoredKey},
+    opened::{Opened, unread},
+    rows::{self, Log},
+};
+
+/// Events that one page looks at, of which a filter may let pass none.
+const LOOKED_AT: usize = 10_000;
+/// Keys of a room that are told of.
+const KEYS: usize = 10_000;
+
+impl Opened {
+    pub(super) fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
+        // After what is being written, which decides whether it is there.
+        let _writer = self.writer();
+        let Some(log) = self.log(room_id)? else { return Ok(None) };
+        let last = self.rows.get(rows::event(log.id, log.last)).map_err(unread)?;
+        let last = last
+            .ok_or_else(|| StoreError::new(format!("the log of room {room_id} has lost its newest event")))?;
+        Ok(Some(Head::new(log.epoch, log.first, rows::read_event(&last)?.0)))
+    }
+
+    pub(super) fn read(&self, room_id: &str, query: &Query) -> Result<Page, StoreError> {
+        let Some(log) = self.log(room_id)? else { return Ok(Page::default()) };
+        let end = log.last.saturating_add(1);
+        let mut from = query.after.map_or(log.first, |after| after.saturating_add(1)).clamp(log.first, end);
+        let mut to = query.before.map_or(end, |before| before.clamp(log.first, end));
+        if let Some(since) = query.since {
+            from = self.first_since(&log, since, from, to)?;
+        }
+        if let Some(until) = query.until {
+            to = self.first_since(&log, until, from, to)?;
+        }
+        if from >= to {
+            return Ok(Page::default());
+        }
+        let held = self.rows.range(rows::event(log.id, from)..rows::event(log.id, to));
+        match query.order {
+            Order::OldestFirst => page(held, query),
+            Order::NewestFirst => page(held.rev(), query),
+        }
+    }
+
+    /// The number of the first event from that time on, of those from `from` up to before `to`.
+    fn first_since(&self, log: &Log, time: u64, mut from: u64, mut to: u64) -> Result<u64, StoreError> {
+        while from < to {
+            let middle = from + (to - from) / 2;
+            let event = self.rows.get(rows::event(log.id, middle)).map_err(unread)?;
+            // One that isn't there was trimmed just now.
+            let earlier = match event {
+                Some(row) => rows::read_event(&row)?.0.timestamp < time,
+                None => true,
+            };
+            if earlier {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        Ok(from)
+    }
+
+    pub(super) fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
+        let Some(log) = self.log(room_id)? else { return Ok(Vec::new()) };
+        let since = since.max(log.keys_since);
+        let mut found = self.keys_down(&log, log.last, since, KEYS)?;
+        for row in self.rows.range(rows::key(log.id, log.keys)..rows::key(log.id, log.first)).rev() {
+            let (place, row) = row.into_inner().map_err(unread)?;
+            let key = rows::read_key(&place, &row)?;
+            if found.len() >= KEYS || key.timestamp < since {
+                break;
+            }
+            found.push(key);
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let value = self.rows.get(rows::record(key)).map_err(unread)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    pub(super) fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let from = match after.filter(|after| *after >= prefix) {
+            Some(after) => Bound::Excluded(rows::record(after)),
+            None => Bound::Included(rows::record(prefix)),
+        };
+        let (prefix, mut found) = (rows::record(prefix), Vec::new());
+        for row in self.rows.range((from, Bound::Unbounded)).take(limit) {
+            let (key, value) = row.into_inner().map_err(unread)?;
+            if !key.starts_with(&prefix) {
+                break;
+            }
+            let key = std::str::from_utf8(&key).map_err(rows::damaged)?;
+            found.push((key.chars().skip(1).collect(), Bytes::copy_from_slice(&value)));
+        }
+        Ok(found)
+    }
+}
+
+fn page(held: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreError> {
+    let (mut page, mut size) = (Page::default(), 0);
+    for (looked_at, row) in held.enumerate() {
+        let (event, _) = rows::read_event(&row.value().map_err(unread)?)?;
+        if looked_at >= LOOKED_AT {
+            page.next = Some(before(&event, query.order));
+            break;
+        }
+        if !query.admits(event.seq, event.timestamp, &event.event) {
+            continue;
+        }
+        if page.events.len() >= query.limit || (size >= query.bytes && size > 0) {
+            page.next = page.events.last().map(|last: &StoredEvent| last.seq);
+            break;
+        }
+        size += event.data.len();
+        page.events.push(event);
+    }
+    Ok(page)
+}
+
+/// The number that comes before an event's in that order.
+fn before(event: &StoredEvent, order: Order) -> u64 {
+    match order {
+        Order::OldestFirst => event.seq.saturating_sub(1),
+        Order::NewestFirst => event.seq.saturating_add(1),
+    }
+}

@@ -1,0 +1,99 @@
+//! What the log says of damage.
+
+use std::{
+    fmt::{self, Write as _},
+    fs,
+    io::{Read, Seek, SeekFrom, Write},
+    sync::Mutex,
+};
+
+use tracing::{Event, Metadata, Subscriber, field::Visit, span};
+
+use super::*;
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<String>>);
+
+struct Line<'a>(&'a mut String);
+
+impl Subscriber for Kept {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("dialogue")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Line(&mut self.0.lock().expect("no panic elsewhere")));
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn fmt::Debug) {
+        writeln!(self.0, "{value:?}").expect("memory");
+    }
+}
+
+/// What opening logs, and what it yields.
+fn opening(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
+    let kept = Kept::default();
+    let logged = tracing::subscriber::set_default(kept.clone());
+    let opened = Disk::open(&scratch.0);
+    drop(logged);
+    let log = kept.0.lock().expect("no panic elsewhere").clone();
+    (log, opened)
+}
+
+/// A store with 20 events in its journal, which was closed; and where the last of its bytes is.
+async fn closed() -> (Scratch, fs::File, u64) {
+    let scratch = Scratch::new();
+    let disk = scratch.open();
+    for seq in 1..=20 {
+        append_one(&disk, "chat", event(seq)).await.expect("appended");
+    }
+    drop(disk);
+    let mut journal =
+        fs::File::options().read(true).write(true).open(scratch.0.join("engine/0.jnl")).expect("there");
+    let mut bytes = Vec::new();
+    journal.read_to_end(&mut bytes).expect("read");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("events");
+    (scratch, journal, end as u64)
+}
+
+#[tokio::test]
+async fn a_torn_end_is_repaired_with_a_line() {
+    let (scratch, journal, end) = closed().await;
+    journal.set_len(end - 5).expect("cut");
+    let (log, opened) = opening(&scratch);
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("ended within a write: repaired"), "{log}");
+    assert_eq!(numbers(&all(&opened.expect("opened"), "chat").await), (1..20).collect::<Vec<_>>());
+    assert_eq!(opening(&scratch).0, "");
+}
+
+#[tokio::test]
+async fn an_end_that_came_in_part_is_repaired() {
+    let (scratch, mut journal, end) = closed().await;
+    journal.seek(SeekFrom::Start(end - 40)).expect("there");
+    journal.write_all(&[0; 8]).expect("written");
+    let (log, opened) = opening(&scratch);
+    assert!(log.contains("ended within a write: repaired"), "{log}");
+    assert_eq!(numbers(&all(&opened.expect("opened"), "chat").await), (1..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn damage_before_whole_writes_is_an_error() {
+    let (scratch, mut journal, end) = closed().await;
+    journal.seek(SeekFrom::Start(end / 2)).expect("there");
+    journal.write_all(&[0; 8]).expect("written");
+    let refused = opening(&scratch).1.expect_err("damaged").to_string();
+    assert!(refused.contains("is damaged at byte"), "{refused}");
+}

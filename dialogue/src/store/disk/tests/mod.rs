@@ -1,0 +1,105 @@
+//! What a store in a directory withstands.
+
+#[cfg(unix)]
+mod full;
+#[cfg(unix)]
+mod killed;
+mod logged;
+mod model;
+mod opening;
+mod trimming;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::{
+    super::{Append, Order, Query, Store, StoreError, StoredEvent},
+    Disk, Durability,
+};
+use crate::wire::Id;
+
+/// A path for a directory, which is removed with what is in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Scratch(std::env::temp_dir().join(format!("dialogue-disk-{}-{number}", std::process::id())))
+    }
+
+    fn open(&self) -> Disk {
+        Disk::open(&self.0).expect("opened")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may not have been made.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An event with the key `key-SEQ`, at the millisecond of its number.
+fn event(seq: u64) -> StoredEvent {
+    StoredEvent {
+        seq,
+        event_id: Id::fresh(),
+        timestamp: seq,
+        event: "message".into(),
+        from: "alice".into(),
+        server: false,
+        data: format!(r#"{{"text":"number {seq}"}}"#).into(),
+        meta: None,
+        conflated: None,
+        key: Some(format!("key-{seq}").into()),
+        offset: seq * 100,
+        digest: None,
+    }
+}
+
+fn append(room_id: &str, events: impl IntoIterator<Item = StoredEvent>) -> Append {
+    Append::new(room_id.into(), "epoch".into(), events.into_iter().collect())
+}
+
+async fn append_one(disk: &Disk, room_id: &str, event: StoredEvent) -> Result<(), StoreError> {
+    disk.append(vec![append(room_id, [event])]).await
+}
+
+/// All of a room's events.
+async fn all(disk: &Disk, room_id: &str) -> Vec<StoredEvent> {
+    let (mut query, mut found) = (Query::new(Order::OldestFirst, 1_000), Vec::new());
+    loop {
+        let page = disk.read(room_id, query.clone()).await.expect("read");
+        found.extend(page.events);
+        let Some(next) = page.next else { return found };
+        query.after = Some(next);
+    }
+}
+
+fn numbers(events: &[StoredEvent]) -> Vec<u64> {
+    events.iter().map(|event| event.seq).collect()
+}
+
+/// The command that runs one test of this program, which is ignored otherwise, over a store in a directory.
+#[cfg(unix)]
+fn alone(test: &str, directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["--exact", "--ignored", "--nocapture", "--quiet"])
+        .arg(format!("store::disk::tests::{test}"));
+    command.env("DIALOGUE_DISK", directory);
+    command
+}
+
+/// The directory that [`alone`] names.
+#[cfg(unix)]
+fn named() -> PathBuf {
+    std::env::var_os("DIALOGUE_DISK").expect("this test is run by another").into()
+}

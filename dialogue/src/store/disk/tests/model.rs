@@ -1,0 +1,124 @@
+//! Whatever is done to a store on disk, it answers as one in memory does.
+
+use proptest::prelude::*;
+
+use super::{
+    super::super::{Head, Memory, Page, StoredKey},
+    *,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append { room: usize, epoch: &'static str, events: Vec<bool>, skip: u64 },
+    Trim { room: usize, first: u64, keys_since: u64 },
+    Remove { room: usize },
+    Put { key: u8, value: Option<u8> },
+    Reopen,
+}
+
+const ROOMS: [&str; 2] = ["chat", "project:1"];
+
+fn rarely<T: Clone + std::fmt::Debug>(mostly: T, rarely: T) -> impl Strategy<Value = T> {
+    prop_oneof![9 => Just(mostly), 1 => Just(rarely)]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let room = || 0..ROOMS.len();
+    let step = prop_oneof![
+        6 => (room(), rarely("epoch", "another"), proptest::collection::vec(any::<bool>(), 1..20), rarely(0, 1))
+            .prop_map(|(room, epoch, events, skip)| Step::Append { room, epoch, events, skip }),
+        2 => (room(), 0_u64..80, 0_u64..40)
+            .prop_map(|(room, first, keys_since)| Step::Trim { room, first, keys_since }),
+        1 => room().prop_map(|room| Step::Remove { room }),
+        1 => (0_u8..4, any::<Option<u8>>()).prop_map(|(key, value)| Step::Put { key, value }),
+        1 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..30)
+}
+
+fn queries() -> impl Strategy<Value = Query> {
+    let bound = || proptest::option::of(0_u64..60);
+    let names = proptest::option::of(prop_oneof![Just(vec!["message".into()]), Just(vec!["price".into()])]);
+    (any::<bool>(), 1_usize..9, 1_usize..200, bound(), bound(), bound(), bound(), names).prop_map(
+        |(oldest, limit, bytes, after, before, since, until, events)| {
+            let order = if oldest { Order::OldestFirst } else { Order::NewestFirst };
+            Query { bytes, after, before, since, until, events, ..Query::new(order, limit) }
+        },
+    )
+}
+
+/// What a store answers to all that can be asked.
+async fn answers(store: &impl Store, queries: &[Query]) -> Vec<(Option<Head>, Vec<StoredKey>, Vec<Page>)> {
+    let mut answers = Vec::new();
+    for room in ROOMS {
+        let mut pages = Vec::new();
+        for query in queries {
+            pages.push(store.read(room, query.clone()).await.expect("read"));
+        }
+        let keys = store.keys(room, 20).await.expect("told");
+        answers.push((store.head(room).await.expect("told"), keys, pages));
+    }
+    answers
+}
+
+fn event(seq: u64, keyed: bool) -> StoredEvent {
+    let event = super::event(seq);
+    // Both stores are given the same.
+    let event_id = Id::parse(&format!("{seq:011}")).expect("11 digits");
+    let name = if seq.is_multiple_of(3) { "price" } else { "message" };
+    // Several of one millisecond.
+    StoredEvent {
+        event_id,
+        event: name.into(),
+        timestamp: seq / 2,
+        key: event.key.clone().filter(|_| keyed),
+        ..event
+    }
+}
+
+async fn take(store: &impl Store, step: &Step) -> Result<(), StoreError> {
+    match step {
+        Step::Append { room, epoch, events, skip } => {
+            let head = store.head(ROOMS[*room]).await.expect("told");
+            let next = head.map_or(1, |head| head.last.seq + 1) + skip;
+            let events = (next..).zip(events).map(|(seq, keyed)| event(seq, *keyed)).collect();
+            store.append(vec![Append::new(ROOMS[*room].into(), (*epoch).into(), events)]).await
+        }
+        Step::Trim { room, first, keys_since } => {
+            let head = store.head(ROOMS[*room]).await.expect("told");
+            let now = head.map_or(0, |head| head.last.timestamp);
+            store.trim(ROOMS[*room], *first, now.min(*keys_since)).await
+        }
+        Step::Remove { room } => store.remove(ROOMS[*room]).await,
+        Step::Put { key, value } => {
+            store.put(vec![(format!("a/{key}"), value.map(|value| vec![value].into()))]).await
+        }
+        Step::Reopen => Ok(()),
+    }
+}
+
+async fn compare(steps: Vec<Step>, queries: Vec<Query>) {
+    let (scratch, memory) = (Scratch::new(), Memory::new());
+    let mut disk = scratch.open().durability(Durability::Memory);
+    for step in steps {
+        if matches!(step, Step::Reopen) {
+            drop(disk);
+            disk = scratch.open().durability(Durability::Written);
+        }
+        let done = (take(&memory, &step).await, take(&disk, &step).await);
+        assert_eq!(done.0.is_ok(), done.1.is_ok(), "{step:?}");
+        assert_eq!(answers(&memory, &queries).await, answers(&disk, &queries).await, "after {step:?}");
+        let found = (memory.scan("a/", Some("a/0"), 2).await, disk.scan("a/", Some("a/0"), 2).await);
+        assert_eq!(found.0.expect("scanned"), found.1.expect("scanned"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_answers_as_memory_does(steps in steps(), queries in proptest::collection::vec(queries(), 4)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(compare(steps, queries));
+    }
+}

@@ -1,0 +1,109 @@
+//! Opening a directory: ours, another's, and one that was left in the middle of something.
+
+use std::fs;
+
+use super::*;
+
+fn refusal(scratch: &Scratch) -> String {
+    Disk::open(&scratch.0).expect_err("refused").to_string()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_again() {
+    let scratch = Scratch::new();
+    let events: Vec<_> = (1..=3).map(event).collect();
+    let disk = scratch.open();
+    disk.append(vec![append("chat", events.clone())]).await.expect("appended");
+    disk.put(vec![("a/1".into(), Some("one".into()))]).await.expect("put");
+    drop(disk);
+
+    let disk = scratch.open();
+    let head = disk.head("chat").await.expect("told").expect("a log");
+    assert_eq!((&*head.epoch, head.first, &head.last), ("epoch", 1, &events[2]));
+    assert_eq!(all(&disk, "chat").await, events);
+    assert_eq!(disk.get("a/1").await.expect("got").as_deref(), Some(&b"one"[..]));
+    append_one(&disk, "chat", event(4)).await.expect("appended");
+}
+
+#[test]
+fn a_second_one_is_told_who_has_it() {
+    let scratch = Scratch::new();
+    let first = scratch.open();
+    assert!(refusal(&scratch).contains("this very process has it open"), "{}", refusal(&scratch));
+    fs::write(scratch.0.join("lock"), "1234").expect("written");
+    assert!(refusal(&scratch).contains("process 1234 has it open"), "{}", refusal(&scratch));
+    drop(first);
+    scratch.open();
+}
+
+#[test]
+fn a_directory_with_something_else_is_left_alone() {
+    let scratch = Scratch::new();
+    fs::create_dir(&scratch.0).expect("made");
+    fs::write(scratch.0.join("thesis.tex"), "").expect("written");
+    assert!(refusal(&scratch).contains("it holds `thesis.tex`, and no store"), "{}", refusal(&scratch));
+    assert_eq!(fs::read_dir(&scratch.0).expect("read").count(), 1);
+}
+
+#[test]
+fn another_format_is_refused() {
+    let scratch = Scratch::new();
+    drop(scratch.open());
+    fs::write(scratch.0.join("format"), "dialogue store, format 2\n").expect("written");
+    assert!(refusal(&scratch).contains("it is of format 2"), "{}", refusal(&scratch));
+    fs::write(scratch.0.join("format"), "JPEG").expect("written");
+    assert!(refusal(&scratch).contains("its file `format` is not a store's"), "{}", refusal(&scratch));
+}
+
+#[test]
+fn what_is_no_directory_is_refused() {
+    let scratch = Scratch::new();
+    fs::write(&scratch.0, "").expect("written");
+    assert!(refusal(&scratch).contains("it is no directory"), "{}", refusal(&scratch));
+    fs::remove_file(&scratch.0).expect("removed");
+}
+
+/// Root may write everywhere, so a thread tries it as somebody else.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_cant_be_written_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = Scratch::new();
+    fs::create_dir(&scratch.0).expect("made");
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o555)).expect("set");
+    let refused = std::thread::scope(|scope| {
+        let attempt = scope.spawn(|| {
+            if rustix::process::getuid().is_root() {
+                rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65_534)).expect("another user");
+            }
+            refusal(&scratch)
+        });
+        attempt.join().expect("refused")
+    });
+    assert!(refused.contains("must be able to write there"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_that_was_half_made_is_made() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("engine/keyspaces")).expect("made");
+    fs::write(scratch.0.join("engine/0.jnl"), "").expect("written");
+    append_one(&scratch.open(), "chat", event(1)).await.expect("appended");
+
+    fs::remove_file(scratch.0.join("format")).expect("removed");
+    assert_eq!(all(&scratch.open(), "chat").await.len(), 1);
+    assert!(scratch.0.join("format").exists());
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_is_not_done() {
+    let scratch = Scratch::new();
+    let disk = scratch.open();
+    let shared = Arc::clone(&disk.shared);
+    let state = shared.state.write();
+    let waiting = append_one(&disk, "chat", event(1));
+    assert!(tokio::time::timeout(std::time::Duration::ZERO, waiting).await.is_err(), "it got in");
+    drop(state);
+    assert_eq!(disk.head("chat").await.expect("told"), None);
+}

@@ -1,0 +1,105 @@
+//! What stands in a room's keys, and back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::Value;
+
+use super::epoch::Epoch;
+use crate::{
+    redis::reply::{list, text},
+    store::{NotStored, StoredEvent, StoredKey},
+    wire::Id,
+};
+
+/// One entry of a room's stream.
+pub(super) struct Entry {
+    pub(super) epoch: Arc<str>,
+    pub(super) seq: u64,
+    pub(super) data: Bytes,
+}
+
+impl Entry {
+    /// Reads `[id, [field, value, …]]`.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        let [id, fields] = list(value)? else { return None };
+        let (epoch, seq) = text(id)?.split_once('-')?;
+        let (mut data, mut beside) = (None, None);
+        for pair in list(fields)?.chunks_exact(2) {
+            match pair {
+                [name, Value::BulkString(value)] if text(name) == Some("d") => {
+                    data = Some(Bytes::copy_from_slice(value));
+                }
+                [name, value] if text(name) == Some("e") => beside = text(value).map(Arc::from),
+                _ => {}
+            }
+        }
+        let epoch = match beside {
+            Some(beside) => beside,
+            None => Epoch(epoch.parse().ok()?).text(),
+        };
+        Some(Entry { epoch, seq: seq.parse().ok()?, data: data? })
+    }
+}
+
+/// An event that a script yields.
+pub(super) fn event(value: Value) -> Result<StoredEvent, NotStored> {
+    match value {
+        Value::BulkString(bytes) => StoredEvent::decode(bytes.into()),
+        _ => Err(NotStored::Garbled),
+    }
+}
+
+/// The field and the value of a key: `LENGTH:FROM KEY` and `SEQ ID TIMESTAMP`.
+pub(super) fn key(key: &StoredKey) -> (String, String) {
+    let StoredKey { from, key, seq, event_id, timestamp } = key;
+    (format!("{}:{from}{key}", from.len()), format!("{seq} {event_id} {timestamp}"))
+}
+
+pub(super) fn read_key(field: &Value, value: &Value) -> Option<StoredKey> {
+    let (length, rest) = text(field)?.split_once(':')?;
+    let (from, key) = rest.split_at_checked(length.parse().ok()?)?;
+    let mut parts = text(value)?.split(' ');
+    Some(StoredKey {
+        from: from.into(),
+        key: key.into(),
+        seq: parts.next()?.parse().ok()?,
+        event_id: Id::parse(parts.next()?)?,
+        timestamp: parts.next()?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: impl Into<String>) -> Value {
+        Value::BulkString(text.into().into_bytes())
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        for (from, name) in [("alice", "k"), ("a:b", ":c"), ("é", ""), ("12:x", "1:2")] {
+            let stored = StoredKey {
+                from: from.into(),
+                key: name.into(),
+                seq: 7,
+                event_id: Id::fresh(),
+                timestamp: 9,
+            };
+            let (field, value) = key(&stored);
+            assert_eq!(read_key(&bulk(field), &bulk(value)), Some(stored));
+        }
+        assert_eq!(read_key(&bulk("99:x"), &bulk("1 2 3")), None);
+    }
+
+    #[test]
+    fn an_entry_tells_its_epoch() {
+        let fields = |fields: &[&str]| Value::Array(fields.iter().map(|field| bulk(*field)).collect());
+        let entry = |parts| Entry::read(&Value::Array(vec![bulk("0-7"), fields(parts)]));
+        let read = entry(&["d", "x"]).unwrap();
+        assert_eq!((&*read.epoch, read.seq, &*read.data), ("0", 7, &b"x"[..]));
+        assert_eq!(&*entry(&["d", "x", "e", "K2F9"]).unwrap().epoch, "K2F9");
+        assert!(entry(&["e", "K2F9"]).is_none() && Entry::read(&Value::Nil).is_none());
+    }
+}

@@ -1,0 +1,310 @@
+//! Logs as streams in Redis, records as hashes.
+//!
+//! | key | |
+//! |---|---|
+//! | `PREFIX:{room/ID}:log` | a stream; its ids are the epoch and the number of an event |
+//! | `PREFIX:{room/ID}:keys`, `…:order` | what was appended under which key: a hash, and a sorted set by number |
+//! | `PREFIX:{records/GROUP}:values`, `…:names` | records whose keys begin with `GROUP/`: a hash, and a sorted set |
+//!
+//! Epoch and number are in one key with the events: none of them can be evicted or lost without the others.
+
+mod entry;
+mod epoch;
+mod scripts;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redis::{Value, cmd};
+
+use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
+use crate::redis::{
+    Command, Failure, Redis,
+    reply::{integer, list, text},
+};
+use entry::Entry;
+use epoch::Epoch;
+use scripts::{SCRIPTS, call};
+
+/// Keys of a room that are remembered.
+const KEYS: usize = 10_000;
+/// Keys that are read at one time.
+const KEYS_PAGE: usize = 1_000;
+/// Events that a page looks at, at most: those of other names are looked at too.
+const LOOKS: usize = 2_000;
+/// What is dropped at one time: others have to wait for it.
+const DROPS: usize = 10_000;
+/// Records that are read at one time, and bytes of them.
+const RECORDS_PAGE: usize = 500;
+const RECORDS_BYTES: usize = 1 << 20;
+
+impl Store for Redis {
+    async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
+        let commands: Vec<_> = appends.iter().map(|append| self.append_one(append)).collect();
+        let answers = self.write(&SCRIPTS.append, &commands).await;
+        let (mut failed, mut conflict, mut failure) = (Vec::new(), None, None);
+        for (place, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(Value::Int(1)) => continue,
+                Ok(Value::Int(0)) => conflict = appends.get(place).map(|append| Arc::clone(&append.room_id)),
+                Ok(other) => failure = Some(Failure::strange("an append", &other)),
+                Err(error) => failure = Some(error),
+            }
+            failed.push(place);
+        }
+        match (failure, conflict) {
+            // The whole server is away: nobody needs to be asked which rooms.
+            (Some(failure), _) if failed.len() == appends.len() && self.is_away(&failure) => {
+                Err(StoreError::new("can't append to logs in Redis").source(failure))
+            }
+            (Some(failure), _) => {
+                Err(StoreError::new("can't append to a log in Redis").source(failure).only(failed))
+            }
+            (None, Some(room)) => {
+                Err(StoreError::conflict(format!("the log of `{room}` in Redis is another")).only(failed))
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
+        let log = self.keys().room(room_id, "log");
+        let read = |name: &str, from: &str, to: &str| {
+            let mut read = cmd(name);
+            read.arg(&log).arg(from).arg(to).arg("COUNT").arg(1);
+            Command::new(log.clone(), read)
+        };
+        let ends = [read("XRANGE", "-", "+"), read("XREVRANGE", "+", "-")];
+        let mut entries = Vec::new();
+        for end in self.run(&ends).await {
+            let end = end.map_err(|failure| failed("read the head of the log", failure))?;
+            let Some(end) = list(&end) else { return Err(strange("the head of the log", &end)) };
+            entries.extend(end.iter().map(Entry::read));
+        }
+        match entries.as_slice() {
+            [] => Ok(None),
+            [Some(first), Some(last)] => {
+                let event = StoredEvent::decode(last.data.clone()).map_err(garbled)?;
+                Ok(Some(Head::new(Arc::clone(&last.epoch), first.seq, event)))
+            }
+            _ => Err(StoreError::new("what is in the log's place in Redis is no log of this version")),
+        }
+    }
+
+    async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
+        let log = self.keys().room(room_id, "log");
+        let mut read = call(&SCRIPTS.read, &[&log]);
+        let bound = |bound: Option<u64>| bound.map_or_else(String::new, |bound| bound.to_string());
+        read.arg(match query.order {
+            Order::OldestFirst => "oldest",
+            Order::NewestFirst => "newest",
+        });
+        read.arg(query.limit.max(1)).arg(query.bytes.max(1));
+        for edge in [query.after, query.before, query.since, query.until] {
+            read.arg(bound(edge));
+        }
+        read.arg(LOOKS);
+        for name in query.events.iter().flatten() {
+            read.arg(&**name);
+        }
+        let answer = self.one(&SCRIPTS.read, log, read, "read the log").await?;
+        let Value::Array(parts) = answer else { return Err(strange("a read", &answer)) };
+        let mut parts = parts.into_iter();
+        let Some(Value::Array(events)) = parts.next() else { return Err(strange("a read", &Value::Nil)) };
+        let events = events.into_iter().map(entry::event).collect::<Result<_, _>>().map_err(garbled)?;
+        let next = parts.next().and_then(|next| text(&next)?.parse().ok());
+        Ok(Page::new(events, next))
+    }
+
+    async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
+        let (mut found, mut bound) = (Vec::new(), "+inf".to_owned());
+        loop {
+            let keys = self.keys().room(room_id, "keys");
+            let mut read = call(&SCRIPTS.keys, &[&keys, &self.keys().room(room_id, "order")]);
+            read.arg(since).arg(&bound).arg(KEYS_PAGE);
+            let answer = self.one(&SCRIPTS.keys, keys, read, "read the keys of a log").await?;
+            let pairs = list(&answer).unwrap_or_default().chunks_exact(2);
+            let page = pairs.filter_map(|pair| match pair {
+                [field, value] => entry::read_key(field, value),
+                _ => None,
+            });
+            let before = found.len();
+            found.extend(page);
+            match found.last() {
+                Some(StoredKey { seq, .. }) if found.len() > before && found.len() < KEYS => {
+                    bound = format!("({seq}");
+                }
+                _ => break,
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+        loop {
+            let log = self.keys().room(room_id, "log");
+            let mut trim = call(
+                &SCRIPTS.trim,
+                &[&log, &self.keys().room(room_id, "keys"), &self.keys().room(room_id, "order")],
+            );
+            trim.arg(first).arg(keys_since).arg(DROPS);
+            match self.one(&SCRIPTS.trim, log, trim, "trim the log").await? {
+                Value::Int(0) => return Ok(()),
+                Value::Int(_) => {}
+                other => return Err(strange("a trim", &other)),
+            }
+        }
+    }
+
+    async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
+        let removals = ["log", "keys", "order"].map(|what| {
+            let key = self.keys().room(room_id, what);
+            let mut remove = cmd("UNLINK");
+            remove.arg(&key);
+            Command::new(key, remove)
+        });
+        match self.run(&removals).await.into_iter().find_map(Result::err) {
+            Some(failure) => Err(failed("remove the log", failure)),
+            None => Ok(()),
+        }
+    }
+
+    async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
+        let mut groups = std::collections::BTreeMap::<&str, Vec<&(String, Option<Bytes>)>>::new();
+        records.iter().for_each(|record| groups.entry(group(&record.0)).or_default().push(record));
+        let commands: Vec<_> =
+            groups.into_iter().map(|(group, records)| self.put_group(group, &records)).collect();
+        let answers = self.write(&SCRIPTS.put, &commands).await;
+        match answers.into_iter().find_map(Result::err) {
+            Some(failure) => Err(failed("write records", failure)),
+            None => Ok(()),
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let values = self.keys().records(group(key), "values");
+        let mut get = cmd("HGET");
+        get.arg(&values).arg(key);
+        match self.plain(values, get, "read a record").await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(value) => Ok(Some(value.into())),
+            other => Err(strange("HGET", &other)),
+        }
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        let (values, names) =
+            (self.keys().records(group(prefix), "values"), self.keys().records(group(prefix), "names"));
+        let mut found: Vec<(String, Bytes)> = Vec::new();
+        // No text holds this byte, so that this is after all that begins with the prefix.
+        let end = [b"(", prefix.as_bytes(), b"\xff"].concat();
+        while found.len() < limit {
+            let from = match found.last().map(|(name, _)| name.as_str()).or(after) {
+                Some(after) if after >= prefix => format!("({after}"),
+                _ => format!("[{prefix}"),
+            };
+            let mut scan = call(&SCRIPTS.scan, &[&values, &names]);
+            scan.arg(from).arg(&end).arg((limit - found.len()).min(RECORDS_PAGE)).arg(RECORDS_BYTES);
+            let answer = self.one(&SCRIPTS.scan, values.clone(), scan, "list records").await?;
+            let Some((more, pairs)) = list(&answer).and_then(<[Value]>::split_first) else {
+                return Err(strange("a list of records", &answer));
+            };
+            for pair in pairs.chunks_exact(2) {
+                if let [name, Value::BulkString(value)] = pair
+                    && let Some(name) = text(name)
+                {
+                    found.push((name.to_owned(), Bytes::copy_from_slice(value)));
+                }
+            }
+            if integer(more) != Some(1) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Redis takes what comes meanwhile, and writes it to its disk together.
+    fn concurrency(&self) -> usize {
+        4
+    }
+}
+
+impl Redis {
+    fn append_one(&self, append: &Append) -> Command {
+        let Append { room_id, epoch, events } = append;
+        let log = self.keys().room(room_id, "log");
+        let keys: Vec<_> = events.iter().filter_map(StoredKey::of).collect();
+        let (names, order) = (self.keys().room(room_id, "keys"), self.keys().room(room_id, "order"));
+        // While a slot moves, a Cluster refuses what names keys of which some are not there.
+        let mut call = match keys.is_empty() {
+            true => call(&SCRIPTS.append, &[&log]),
+            false => call(&SCRIPTS.append, &[&log, &names, &order]),
+        };
+        let (Epoch(number), beside) = Epoch::of(epoch);
+        let first = events.first().map_or(0, |first| first.seq);
+        call.arg(number).arg(first).arg(events.len()).arg(beside).arg(KEYS);
+        for event in events {
+            call.arg(&*event.encode());
+        }
+        for key in keys {
+            let (field, value) = entry::key(&key);
+            call.arg(field).arg(value).arg(key.seq);
+        }
+        Command::new(log, call)
+    }
+
+    fn put_group(&self, group: &str, records: &[&(String, Option<Bytes>)]) -> Command {
+        let values = self.keys().records(group, "values");
+        let mut put = call(&SCRIPTS.put, &[&values, &self.keys().records(group, "names")]);
+        let written: Vec<_> =
+            records.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+        put.arg(written.len());
+        for (name, value) in written {
+            put.arg(name).arg(&**value);
+        }
+        for (name, _) in records.iter().filter(|(_, value)| value.is_none()) {
+            put.arg(name);
+        }
+        Command::new(values, put)
+    }
+
+    /// Calls a script of one room or group.
+    async fn one(
+        &self,
+        script: &crate::redis::Script,
+        key: String,
+        call: redis::Cmd,
+        what: &str,
+    ) -> Result<Value, StoreError> {
+        let answers = self.call(script, &[Command::new(key, call)]).await;
+        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
+    }
+
+    async fn plain(&self, key: String, command: redis::Cmd, what: &str) -> Result<Value, StoreError> {
+        let answers = self.run(&[Command::new(key, command)]).await;
+        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
+    }
+}
+
+/// What records are kept together by: the first part of their key, which a prefix has whole.
+fn group(key: &str) -> &str {
+    key.split('/').next().unwrap_or_default()
+}
+
+fn failed(what: &str, failure: Failure) -> StoreError {
+    StoreError::new(format!("can't {what} in Redis")).source(failure)
+}
+
+fn strange(what: &str, answer: &Value) -> StoreError {
+    StoreError::new("Redis answers as none that is known").source(Failure::strange(what, answer))
+}
+
+fn garbled(error: super::NotStored) -> StoreError {
+    StoreError::new("can't read an event in Redis").source(error)
+}

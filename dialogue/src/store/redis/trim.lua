@@ -1,0 +1,25 @@
+-- Drops a room's oldest events, and its oldest keys; a bounded number of each.
+-- KEYS: 1 log, 2 keys, 3 their order
+-- ARGV: 1 number of the first event to keep, 2 time of the first key to keep, 3 how many to drop at most
+-- Yields 1 if there is more to drop.
+local more = 0
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if oldest then
+  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+  local epoch, first = string.match(oldest[1], '^(%d+)%-(%d+)$')
+  local last = tonumber((string.match(newest[1], '%-(%d+)$')))
+  local keep = math.min(tonumber(ARGV[1]), last)
+  local most = first + ARGV[3]
+  if keep > most then keep, more = most, 1 end
+  if keep > tonumber(first) then
+    redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%s-%.0f', epoch, keep))
+  end
+end
+local old = redis.call('ZRANGE', KEYS[3], 0, ARGV[3] - 1)
+for i, field in ipairs(old) do
+  if tonumber((string.match(redis.call('HGET', KEYS[2], field), '%d+$'))) >= tonumber(ARGV[2]) then return more end
+  redis.call('HDEL', KEYS[2], field)
+  redis.call('ZREM', KEYS[3], field)
+end
+if #old >= tonumber(ARGV[3]) then more = 1 end
+return more

@@ -1,0 +1,196 @@
+//! Any operations in any order: what `Memory` answers is right.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+use super::{events::event, pages::by, tried::Tried};
+use crate::store::{AnyStore, Append, Memory, Order, Query, StoreError, StoredEvent};
+
+pub(super) async fn it_answers_as_memory_does(tried: Tried<'_>) {
+    for seed in 1..=20 {
+        let mut model = Model::new(seed);
+        for _ in 0..60 {
+            model.step(&*tried.store).await;
+        }
+        model.agree(&*tried.store).await;
+    }
+}
+
+/// What a store has to answer, and what both were asked.
+pub(super) struct Model {
+    model: Memory,
+    random: Rng,
+    seed: u64,
+    asked: Vec<String>,
+}
+
+/// Rooms of one seed.
+const ROOMS: u64 = 4;
+
+impl Model {
+    /// Seeds tell the rooms and the records of several models of one store apart.
+    pub(super) fn new(seed: u64) -> Self {
+        Model { model: Memory::new(), random: Rng::with_seed(seed), seed, asked: Vec::new() }
+    }
+
+    /// Asks both for something.
+    pub(super) async fn step(&mut self, store: &dyn AnyStore) {
+        match self.random.u8(..10) {
+            0..4 => self.append(store).await,
+            4 => self.trim(store).await,
+            5 if self.random.u8(..3) == 0 => self.remove(store).await,
+            5 | 6 => self.put(store).await,
+            _ => self.read(store).await,
+        }
+    }
+
+    /// Compares all that there is.
+    pub(super) async fn agree(&mut self, store: &dyn AnyStore) {
+        for room in 0..ROOMS {
+            let room_id = format!("{}:{room}", self.seed);
+            let (got, model) = (store.head(&room_id).await, self.model.head(&room_id).await);
+            self.same(&format!("head of {room_id}"), got, model);
+            for order in [Order::OldestFirst, Order::NewestFirst] {
+                self.pages(store, &room_id, Query::new(order, 50)).await;
+            }
+            let (got, model) = (store.keys(&room_id, 0).await, self.model.keys(&room_id, 0).await);
+            self.same(&format!("keys of {room_id}"), got, model);
+        }
+        let prefix = format!("{}/", self.seed);
+        let (got, model) = (store.scan(&prefix, None, 100).await, self.model.scan(&prefix, None, 100).await);
+        self.same("scan", got, model);
+    }
+
+    async fn append(&mut self, store: &dyn AnyStore) {
+        let mut rooms: Vec<_> = (0..ROOMS).collect();
+        self.random.shuffle(&mut rooms);
+        rooms.truncate(self.random.usize(1..=3));
+        let mut appends = Vec::new();
+        for room in rooms {
+            let room_id = format!("{}:{room}", self.seed);
+            let head = self.model.head(&room_id).await.ok().flatten();
+            // A log may end earlier than the server believes, or later.
+            let wrong = [0, 0, 0, 0, 0, 0, 0, 0, 1, 2][self.random.usize(..10)];
+            let next = head.as_ref().map_or(1, |head| head.last.seq + 1);
+            let first = if wrong == 1 { next + 1 } else { next.saturating_sub(wrong).max(1) };
+            let events = (first..first + self.random.u64(1..6)).map(|seq| self.event(seq)).collect();
+            let epoch = head.map_or_else(|| format!("e{}", self.asked.len()).into(), |head| head.epoch);
+            appends.push(Append::new(room_id.into(), epoch, events));
+        }
+        let numbers: Vec<_> = appends
+            .iter()
+            .map(|append| (&append.room_id, Vec::from_iter(append.events.iter().map(|event| event.seq))))
+            .collect();
+        let asked = format!("append {numbers:?}");
+        let (got, model) = (store.append(appends.clone()).await, self.model.append(appends.clone()).await);
+        let verdict = |answer: Result<(), StoreError>| match answer {
+            Ok(()) => Ok::<_, StoreError>(vec![true; appends.len()]),
+            Err(error) if error.is_conflict() => {
+                Ok((0..appends.len()).map(|room| !error.is_of(room)).collect())
+            }
+            Err(error) => Err(error),
+        };
+        self.same(&format!("{asked} (which are kept)"), verdict(got), verdict(model));
+    }
+
+    fn event(&mut self, seq: u64) -> StoredEvent {
+        let key = (self.random.u8(..3) == 0).then(|| format!("key {seq}").into());
+        let data = Bytes::from(vec![b'x'; self.random.usize(..40) * self.random.usize(..40)]);
+        StoredEvent { key, data, ..event(seq) }
+    }
+
+    async fn trim(&mut self, store: &dyn AnyStore) {
+        let (room_id, first) = (self.room_id(), self.random.u64(..30));
+        let keys_since = super::events::time(self.random.u64(..30));
+        let asked = format!("trim {room_id} to {first}, keys since {keys_since}");
+        let got = store.trim(&room_id, first, keys_since).await;
+        let model = self.model.trim(&room_id, first, keys_since).await;
+        self.same(&asked, got, model);
+    }
+
+    async fn remove(&mut self, store: &dyn AnyStore) {
+        let room_id = self.room_id();
+        let (got, model) = (store.remove(&room_id).await, self.model.remove(&room_id).await);
+        self.same(&format!("remove {room_id}"), got, model);
+    }
+
+    async fn put(&mut self, store: &dyn AnyStore) {
+        let count = self.random.usize(1..4);
+        let mut records: Vec<(String, Option<Bytes>)> = Vec::new();
+        for _ in 0..count {
+            let key = format!("{}/{}", self.seed, self.random.u8(..8));
+            let value = (self.random.u8(..3) > 0)
+                .then(|| Bytes::from(vec![self.random.u8(..); self.random.usize(..20)]));
+            if records.iter().all(|(other, _)| *other != key) {
+                records.push((key, value));
+            }
+        }
+        let asked = format!("put {records:?}");
+        let (got, model) = (store.put(records.clone()).await, self.model.put(records).await);
+        self.same(&asked, got, model);
+    }
+
+    async fn read(&mut self, store: &dyn AnyStore) {
+        let room_id = self.room_id();
+        let maybe = |random: &mut Rng, bound: u64| (random.u8(..3) == 0).then(|| random.u64(..bound));
+        let order = if self.random.bool() { Order::OldestFirst } else { Order::NewestFirst };
+        let mut query = Query::new(order, self.random.usize(1..12));
+        query.bytes = [1, 500, 2_000, 1 << 20][self.random.usize(..4)];
+        query.after = maybe(&mut self.random, 30);
+        query.before = maybe(&mut self.random, 30);
+        query.since = maybe(&mut self.random, 30).map(super::events::time);
+        query.until = maybe(&mut self.random, 30).map(super::events::time);
+        query.events = (self.random.u8(..4) == 0).then(|| vec!["task-moved".into()]);
+        self.pages(store, &room_id, query).await;
+    }
+
+    /// All pages of a query, joined: where they are cut is a store's own affair.
+    async fn pages(&mut self, store: &dyn AnyStore, room_id: &str, query: Query) {
+        let got = joined(store, room_id, query.clone()).await;
+        let model = joined(&self.model, room_id, query.clone()).await;
+        self.same(&format!("read all pages of {room_id} ({})", by(&query)), got, model);
+    }
+
+    fn room_id(&mut self) -> String {
+        format!("{}:{}", self.seed, self.random.u64(..ROOMS))
+    }
+
+    fn same<T: Debug + PartialEq>(
+        &mut self,
+        asked: &str,
+        store: Result<T, StoreError>,
+        model: Result<T, StoreError>,
+    ) {
+        let model = model.expect("a store in memory has no reason to fail");
+        match store {
+            Ok(store) if store == model => self.asked.push(asked.to_owned()),
+            Ok(store) => {
+                let before = self.asked.join("\n  ");
+                panic!(
+                    "asked to {asked}, the store answered\n  {store:?}\nwhere\n  {model:?}\nis right; before, it was asked to\n  {before}"
+                )
+            }
+            Err(error) => panic!("asked to {asked}, the store failed though nothing was wrong: {error}"),
+        }
+    }
+}
+
+async fn joined(
+    store: &dyn AnyStore,
+    room_id: &str,
+    mut query: Query,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let mut joined = Vec::new();
+    for _ in 0..500 {
+        let page = store.read(room_id, query.clone()).await?;
+        joined.extend(page.events);
+        match (page.next, query.order) {
+            (None, _) => break,
+            (next, Order::OldestFirst) => query.after = next,
+            (next, Order::NewestFirst) => query.before = next,
+        }
+    }
+    Ok(joined)
+}

@@ -1,0 +1,21 @@
+//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`.
+
+use std::{env, error::Error};
+
+use dialogue::{Redis, ServerBuilder, store::Disk};
+
+use crate::Conformance;
+
+/// Gives the server the store that the environment names.
+pub(crate) async fn from_environment<I: Send + Sync + 'static>(
+    server: ServerBuilder<Conformance, I>,
+) -> Result<ServerBuilder<Conformance, I>, Box<dyn Error>> {
+    let store = env::var("STORE").unwrap_or_else(|_| "memory".to_owned());
+    match store.split_once(':') {
+        None if store == "memory" => Ok(server),
+        Some(("disk", directory)) => Ok(server.store(Disk::open(directory)?)),
+        Some(("redis", url)) => Ok(server.store(Redis::connect(url).await?)),
+        Some(("redis-cluster", urls)) => Ok(server.store(Redis::cluster(urls.split(',')).await?)),
+        _ => Err("STORE is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`".into()),
+    }
+}

@@ -1,0 +1,167 @@
+//! What is in Redis after all that can happen to it.
+
+use std::time::{Duration, Instant};
+
+use dialogue::{
+    Redis,
+    store::{Order, Query, Store},
+};
+use tokio::task::JoinSet;
+
+use crate::harness::{Proxy, RedisServer, Result, appends, seqs, until};
+
+const ROOMS: usize = 8;
+
+/// Appends to a room, some events at a time, until that fails; yields the number of the last that was acknowledged.
+async fn burst(redis: Redis, room: String, mut acknowledged: u64) -> Result<u64> {
+    loop {
+        let next = acknowledged + 1..=acknowledged + fastrand::u64(1..=20);
+        let last = *next.end();
+        match redis.append(appends(&room, next)?).await {
+            Ok(()) => acknowledged = last,
+            Err(_) => return Ok(acknowledged),
+        }
+    }
+}
+
+/// Every event of a room is what was appended, without a hole; yields the number of the last.
+async fn whole(redis: &Redis, room: &str) -> Result<u64> {
+    let (mut after, mut query) = (0, Query::new(Order::OldestFirst, 1_000));
+    loop {
+        let page = redis.read(room, query.clone()).await?;
+        let expected = appends(room, after + 1..=after + page.events.len() as u64)?.swap_remove(0).events;
+        assert_eq!(page.events, expected);
+        after += page.events.len() as u64;
+        query.after = page.next;
+        if page.next.is_none() {
+            return Ok(after);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_kills_in_the_middle_of_bursts_lose_nothing_acknowledged() -> Result {
+    let mut server = RedisServer::durable().await?;
+    let redis = Redis::connect(server.url()).await?;
+    let mut heads = vec![0; ROOMS];
+    for _ in 0..20 {
+        let mut bursts = JoinSet::new();
+        for (room, head) in heads.iter().enumerate() {
+            let (redis, head) = (redis.clone(), *head);
+            bursts.spawn(async move { (room, burst(redis, format!("project:{room}"), head).await) });
+        }
+        let size = server.cli(&["dbsize"]).await?;
+        until("the bursts are on their way", async || {
+            redis
+                .head("project:0")
+                .await
+                .is_ok_and(|head| head.is_some_and(|head| head.last.seq > heads[0] + 50))
+        })
+        .await
+        .map_err(|error| format!("{error}; {size} rooms"))?;
+        server.kill()?;
+        let acknowledged = bursts.join_all().await;
+        server.restart().await?;
+        until("it is connected again", async || redis.head("project:0").await.is_ok()).await?;
+        for (room, acknowledged) in acknowledged {
+            let (held, acknowledged) = (whole(&redis, &format!("project:{room}")).await?, acknowledged?);
+            assert!(held >= acknowledged, "{acknowledged} were acknowledged, and {held} are held");
+            heads[room] = held;
+        }
+    }
+    assert!(heads.iter().all(|head| *head > 20), "{heads:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_append_that_was_done_unseen_is_a_conflict() -> Result {
+    let server = RedisServer::start().await?;
+    let proxy = Proxy::to(server.port).await?;
+    let within = Duration::from_millis(300);
+    let redis = Redis::connect(proxy.url()).answer_within(within).connect_within(within).await?;
+    redis.append(appends("chat", 1..=1)?).await?;
+    proxy.delay(Duration::from_millis(400));
+    let error = redis.append(appends("chat", 2..=3)?).await.expect_err("no answer in time");
+    assert!(!error.is_conflict(), "{error}");
+    proxy.delay(Duration::ZERO);
+    until("the head is told", async || {
+        redis.head("chat").await.is_ok_and(|head| head.is_some_and(|head| head.last.seq == 3))
+    })
+    .await?;
+    let error = redis.append(appends("chat", 2..=3)?).await.expect_err("they are there");
+    assert!(error.is_conflict(), "{error}");
+    assert_eq!(whole(&redis, "chat").await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flushed_server_has_no_log_and_takes_a_new_one() -> Result {
+    let server = RedisServer::start().await?;
+    let redis = Redis::connect(server.url()).await?;
+    redis.append(appends("chat", 1..=3)?).await?;
+    server.cli(&["flushall"]).await?;
+    let error = redis.append(appends("chat", 4..=4)?).await.expect_err("the log is gone");
+    assert!(error.is_conflict(), "{error}");
+    assert_eq!(redis.head("chat").await?, None);
+    redis.append(appends("chat", 1..=1)?).await?;
+    assert_eq!(whole(&redis, "chat").await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_room_that_is_refused_leaves_the_others_alone() -> Result {
+    let server = RedisServer::start().await?;
+    let redis = Redis::connect(server.url()).await?;
+    redis.append(appends("a", 1..=3)?).await?;
+    let rooms = [appends("a", 3..=4)?, appends("b", 1..=2)?, appends("c", 2..=2)?].concat();
+    let error = redis.append(rooms).await.expect_err("two of them don't fit");
+    assert!(error.is_conflict() && !error.is_of_all());
+    assert_eq!([0, 1, 2].map(|room| error.is_of(room)), [true, false, true]);
+    assert_eq!((whole(&redis, "a").await?, whole(&redis, "b").await?), (3, 2));
+    assert_eq!(redis.head("c").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_server_is_told_in_time() -> Result {
+    let server = RedisServer::start().await?;
+    let redis = Redis::connect(server.url()).await?;
+    redis.append(appends("chat", 1..=1)?).await?;
+    let wrong = [
+        (["min-replicas-to-write", "1"], "NOREPLICAS"),
+        (["maxmemory", "1"], "OOM"),
+        (["maxclients", "1"], ""),
+    ];
+    for (setting, code) in wrong {
+        let before = server.cli(&["config", "get", setting[0]]).await?;
+        let before = before.lines().last().unwrap_or_default().to_owned();
+        server.cli(&[&["config", "set"], &setting[..]].concat()).await?;
+        let began = Instant::now();
+        let appended = redis.append(appends("chat", 2..=2)?).await;
+        assert!(began.elapsed() < Duration::from_secs(4));
+        match appended {
+            Err(error) => assert!(error.to_string().contains(code) && !code.is_empty(), "{error}"),
+            Ok(()) => assert!(code.is_empty(), "{code}"),
+        }
+        server.cli(&["config", "set", setting[0], &before]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_middle_of_a_long_log_is_read_like_its_end() -> Result {
+    let server = RedisServer::start().await?;
+    let redis = Redis::connect(server.url()).await?;
+    for start in (1..=20_000).step_by(500) {
+        redis.append(appends("chat", start..=start + 499)?).await?;
+    }
+    let mut query = Query::new(Order::NewestFirst, 3);
+    query.before = Some(10_000);
+    assert_eq!(seqs(&redis.read("chat", query).await?.events), [9_999, 9_998, 9_997]);
+    let mut query = Query::new(Order::OldestFirst, 3);
+    (query.since, query.until) = (Some(15_000), Some(15_002));
+    assert_eq!(seqs(&redis.read("chat", query).await?.events), [15_000, 15_001]);
+    redis.trim("chat", 19_000, 0).await?;
+    assert_eq!(redis.head("chat").await?.map(|head| (head.first, head.last.seq)), Some((19_000, 20_000)));
+    Ok(())
+}
