@@ -14,6 +14,10 @@
 //! | keys or settings are wrong | logged, and tried again slowly |
 //! | the message is bad | logged and given up |
 //!
+//! Each event makes one chain of tries for each device. Where the server has a store, devices and what is on its way outlive
+//! the process: a server that drains loses and doubles nothing, and one that crashes may send again what it sent in its last
+//! second. Without a store, a server that drains gives what waits a few seconds, and a restart forgets all devices.
+//!
 //! Nothing in here knows a socket; a device's token, a subscription and the providers' keys are never logged.
 
 mod apns;
