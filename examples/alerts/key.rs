@@ -16,5 +16,9 @@ pub(crate) fn from_env() -> Result<String, Box<dyn Error>> {
     eprintln!("VAPID_KEY is not set: after a restart, browsers have to ask for notifications again");
     let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
     let key = key.map_err(|_| "the system has no randomness")?;
-    Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(key)))
+    let base64 = STANDARD.encode(key);
+    // Lines of 64 characters (RFC 7468).
+    let (first, rest) = base64.split_at(64);
+    let (second, third) = rest.split_at(64);
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{first}\n{second}\n{third}\n-----END PRIVATE KEY-----\n"))
 }

@@ -385,3 +385,92 @@ fn unavailable(error: StoreError) -> Refusal {
     tracing::warn!(%error, "devices can't be registered");
     Refusal::new(Code::Unavailable, "devices can't be registered now; try again")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        push::{Keys, Subscription},
+        store::Memory,
+    };
+
+    const ROOM: &str = "project:a/b";
+
+    fn devices(store: &Memory) -> Devices {
+        let expire_after = Duration::from_secs(3_600);
+        Devices::new(Arc::new(store.clone()), Bounds { of_user: 2, of_all: 3, rooms: 2, expire_after })
+    }
+
+    fn wish(user: &str, token: &str) -> Wish {
+        Wish {
+            user: user.to_owned(),
+            provider: "fcm",
+            target: Target::Token(token.to_owned()),
+            language: None,
+            rooms: vec![ROOM.to_owned()],
+        }
+    }
+
+    async fn entries(devices: &Devices) -> Vec<Entry> {
+        devices.of_room(ROOM, "fcm", None, 100).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_one_registration_does_not_touch_the_next() {
+        let store = Memory::new();
+        let (here, elsewhere) = (devices(&store), devices(&store));
+        here.register(wish("alice", "t")).await.unwrap();
+        let before = entries(&here).await.pop().unwrap();
+        elsewhere.register(wish("alice", "t")).await.unwrap();
+        assert!(!here.forget(&before.registration, None).await.unwrap());
+        here.suspend(&before.registration).await.unwrap();
+        let now = entries(&here).await;
+        assert_eq!(now.len(), 1);
+        assert!(here.current(&now[0], ROOM).await.unwrap().is_some());
+        assert!(here.forget(&now[0].registration, None).await.unwrap());
+        assert_eq!(store.scan("push/", None, 10).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_device_is_its_newest_users() {
+        let devices = devices(&Memory::new());
+        devices.register(wish("alice", "t")).await.unwrap();
+        let alices = entries(&devices).await.pop().unwrap();
+        devices.register(wish("bob", "t")).await.unwrap();
+        assert!(devices.current(&alices, ROOM).await.unwrap().is_none());
+        let bobs = entries(&devices).await;
+        assert_eq!((bobs.len(), &*bobs[0].user), (1, "bob"));
+        assert_eq!((devices.forget_user("alice").await, devices.forget_user("bob").await), (Ok(0), Ok(1)));
+    }
+
+    #[tokio::test]
+    async fn bounds_of_a_user_of_all_and_of_rooms() {
+        let devices = devices(&Memory::new());
+        let code = |done: Result<(), Refusal>| done.err().map(|refusal| refusal.code);
+        for (user, token, expected) in [
+            ("alice", "1", None),
+            ("alice", "2", None),
+            ("alice", "3", Some(Code::TooMany)),
+            ("bob", "3", None),
+            ("carol", "4", Some(Code::TooMany)),
+            ("carol", "3", None),
+        ] {
+            assert_eq!(code(devices.register(wish(user, token)).await), expected, "{user} {token}");
+        }
+        let mut more = wish("carol", "3");
+        more.rooms = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(code(devices.register(more).await), Some(Code::TooMany));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_ends_when_its_browser_said() {
+        let store = Memory::new();
+        let devices = devices(&store);
+        let keys = Keys { p256dh: String::new(), auth: String::new() };
+        let endpoint = "https://push.example/1".to_owned();
+        let target = Target::Subscription(Subscription { endpoint, expiration_time: Some(1), keys });
+        devices.register(Wish { target, ..wish("alice", "") }).await.unwrap();
+        devices.sweep().await.unwrap();
+        assert_eq!(store.scan("push/", None, 10).await.unwrap(), []);
+    }
+}

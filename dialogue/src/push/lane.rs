@@ -85,7 +85,7 @@ struct Waiting {
     chain: Chain,
 }
 
-const MOST_WAITING: usize = 10_000;
+const MOST_WAITING: usize = 100_000;
 /// Rounds that walk at once; the others wait for one of them to end.
 const MOST_WALKS: usize = 64;
 /// Devices that are read at a time.
@@ -208,7 +208,11 @@ impl Lane {
         });
     }
 
-    async fn conclude(&mut self, chain: Chain, ended: Ended) {
+    async fn conclude(&mut self, chain: Chain, mut ended: Ended) {
+        // Devices that fail again and again must not keep others from their first try.
+        if self.waiting.len() >= MOST_WAITING && chain.tries > 1 && matches!(ended, Ended::Again(_)) {
+            ended = Ended::Expired;
+        }
         self.counts.count(&ended);
         match ended {
             Ended::Again(at) => self.wait_on_record(at, chain).await,
