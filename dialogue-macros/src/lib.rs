@@ -30,6 +30,7 @@ use proc_macro::TokenStream;
 /// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
 /// | `retain(events = 100, age = 1h)` | what is kept of it, where that is less than the room retains |
 /// | `from = server` | clients may not send it |
+/// | `#[filter]` on a field | its text is for filters to read; `#[filter(skip)]` says of one that it isn't |
 /// | `push(title = "{field} …", body = "…")` | how it reads as a notification, for rooms that are served over `webpush`: see below |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
 ///

@@ -122,7 +122,9 @@ pub mod via {
 
 #[cfg(feature = "server")]
 mod server {
-    use crate::{Application, RoomHandle, Served, Server, ServerBuilder};
+    use std::future::Future;
+
+    use crate::{Application, Cx, Event, Flow, Next, Room, RoomHandle, Served, Server, ServerBuilder};
 
     /// `Acme::server()`.
     pub fn server<A: Application>() -> ServerBuilder<A> {
@@ -133,9 +135,21 @@ mod server {
     pub fn handle<R: Served>(server: &Server, key: R::Key) -> RoomHandle<R> {
         RoomHandle::new(server, key)
     }
+
+    /// `with [async |cx, event, next| ..]`: says what the closure is given.
+    pub fn call<'a, R, E, N, F, Answer>(closure: F, cx: &'a Cx<R>, event: E, next: N) -> Answer
+    where
+        R: Room,
+        E: Event,
+        N: Next<R, E>,
+        F: FnOnce(&'a Cx<R>, E, N) -> Answer,
+        Answer: Future<Output = Flow>,
+    {
+        closure(cx, event, next)
+    }
 }
 #[cfg(feature = "server")]
-pub use server::{handle, server};
+pub use server::{call, handle, server};
 
 #[cfg(feature = "testing")]
 pub use crate::testing::store::{

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     Channel, Code, Refusal,
     directory::Directory,
-    gate::{AnyRoom, Flow, Post},
+    gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     pub(crate) directory: Arc<Directory>,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) doors: Arc<Doors>,
     /// The application's own, if it has some: without, an event costs nothing for them.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
@@ -55,8 +57,22 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     /// Rooms that a connection is in.
     pub(crate) rooms: usize,
+    /// Event names in a list of them.
+    pub(crate) subscriptions: usize,
+    /// Levels of a frame's JSON.
+    pub(crate) depth: usize,
+    /// Events of a page of history.
+    pub(crate) history: usize,
     /// Connections of a user.
     pub(crate) connections: usize,
+    /// Connections of an address.
+    pub(crate) address_connections: usize,
+    /// Proxies in front, which say whom they speak for.
+    pub(crate) proxies: usize,
+    /// How long the head of a request may take to come.
+    pub(crate) head_within: Duration,
+    /// Bytes of the head of a request.
+    pub(crate) head: usize,
     /// Rooms that a user created.
     pub(crate) created: usize,
     /// How long a socket may show no token where one is required.
@@ -81,7 +97,11 @@ pub(crate) struct Drain {
 }
 
 /// Counts one connection for as long as it lives.
-pub(crate) struct Counted(Arc<Engine>);
+pub(crate) struct Counted {
+    engine: Arc<Engine>,
+    /// Its place at its address.
+    _visit: Option<Visit>,
+}
 
 /// Counts one who may put events into rooms.
 pub(crate) struct Speaking(Arc<Engine>);
@@ -97,6 +117,8 @@ const SPREAD_MS: u64 = 3_000;
 pub(crate) struct Rules {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
+    pub(crate) limiter: Limiter,
+    pub(crate) doors: Arc<Doors>,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     pub(crate) directory: Arc<Directory>,
@@ -110,13 +132,15 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, origins, hooks, directory, push } = rules;
+        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push } = rules;
         Arc::new(Engine {
             registry,
             gates,
             identity,
             directory,
             push,
+            limiter: Arc::new(limiter),
+            doors,
             limits,
             origins,
             hooks,
@@ -146,8 +170,9 @@ impl Engine {
     }
 
     /// Counts a connection; refuses it while the instance drains.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<Counted, Refusal> {
-        let counted = self.count();
+    pub(crate) fn admit(self: &Arc<Self>, visit: Visit) -> Result<Counted, Refusal> {
+        let mut counted = self.count();
+        counted._visit = Some(visit);
         if self.drain.is_on() {
             return Err(draining());
         }
@@ -157,7 +182,7 @@ impl Engine {
     /// Counts what a drain waits for.
     pub(crate) fn count(self: &Arc<Self>) -> Counted {
         self.drain.connections.fetch_add(1, Ordering::AcqRel);
-        Counted(Arc::clone(self))
+        Counted { engine: Arc::clone(self), _visit: None }
     }
 
     /// Whether somebody may be in a room.
@@ -212,13 +237,9 @@ impl Engine {
     ///
     /// `UNAVAILABLE` while the store can't do it.
     pub(crate) async fn delete(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
+        // Of several at once, one deletes it.
         let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
-        let gone = match deleting {
-            Ok(Ok(Some(gone))) => gone,
-            Ok(Err(refusal)) => return Err(refusal),
-            // Of several at once, one deletes it.
-            Ok(Ok(None)) | Err(_) => return Ok(()),
-        };
+        let Some(gone) = deleting?? else { return Ok(()) };
         for link in gone {
             self.left(&link, instance, DELETED).await;
         }
@@ -389,8 +410,8 @@ impl Drain {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.drain.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.drain.left.notify_waiters();
+        if self.engine.drain.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.engine.drain.left.notify_waiters();
         }
     }
 }
@@ -407,7 +428,14 @@ impl Default for Limits {
             frame: 64 << 10,
             outbox: 1 << 20,
             rooms: 256,
+            subscriptions: 128,
+            depth: 64,
+            history: 200,
             connections: 64,
+            address_connections: 1_024,
+            proxies: 0,
+            head_within: Duration::from_secs(10),
+            head: 32 << 10,
             created: 100,
             token_within: Duration::from_secs(10),
             ping_every: Duration::from_secs(25),

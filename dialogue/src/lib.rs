@@ -39,7 +39,8 @@
 //! | what an event and a room may say of themselves | [`macro@event`], [`rooms!`] |
 //! | building, serving and draining | [`ServerBuilder`], [`Server`] |
 //! | putting events into rooms, and reacting to them | [`RoomHandle`] |
-//! | what an event passes on its way in | [`Middleware`] |
+//! | what an event passes on its way in | [`Middleware`], and [`ContentFilter`], [`Dedup`], [`Logger`], [`RateLimit`], [`Require`], [`RequireRole`], [`Timeout`] |
+//! | how much anybody may do | [`ServerBuilder`], [`Rate`], [`Quota`] |
 //! | what outlives the process | [`store`], [`RoomHandle::history`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
 //! | people who are not connected | [`Notification`], `push` (feature `push`) |
@@ -51,6 +52,7 @@
 //! | feature | |
 //! |---|---|
 //! | `server` (default) | the engine and its channels |
+//! | `filter` (default) | [`ContentFilter`]: brings `aho-corasick` and `regex` |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
@@ -66,6 +68,8 @@ extern crate self as dialogue;
 #[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
+pub mod backplane;
+#[cfg(feature = "server")]
 mod caught;
 #[cfg(feature = "server")]
 mod channel;
@@ -77,6 +81,7 @@ mod directory;
 #[cfg(feature = "server")]
 mod engine;
 mod event;
+mod filtered;
 #[cfg(feature = "server")]
 mod gate;
 #[cfg(feature = "server")]
@@ -95,6 +100,7 @@ pub mod push;
 #[cfg(all(feature = "server", not(feature = "push")))]
 #[path = "push/absent.rs"]
 mod push;
+mod rate;
 #[cfg(feature = "redis")]
 mod redis;
 pub mod room;
@@ -120,8 +126,14 @@ pub use client::{Client, Connect, JoinRoom, RoomClient};
 pub use delivery::Delivery;
 pub use dialogue_macros::event;
 pub use event::{ClientEvent, DeliveryClass, Event, Sender};
+pub use filtered::Filtered;
+#[cfg(feature = "filter")]
+pub use gate::ContentFilter;
 #[cfg(feature = "server")]
-pub use gate::{Caller, Chain, Cx, Flow, Gate, Gated, Middleware, Next, Served};
+pub use gate::{
+    Around, Caller, Chain, Cx, Dedup, Equipped, Flow, FromState, Gate, Gated, Gates, Logger, Middleware,
+    Next, Quota, RateLimit, Require, RequireRole, Served, Subject, Timeout,
+};
 #[cfg(feature = "server")]
 pub use hooks::{Hooks, RoomRef, Visitor};
 #[cfg(feature = "jwt")]
@@ -131,14 +143,15 @@ pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Cred
 pub use notification::{Audience, Notice, Notification, Recipient, Urgency};
 #[cfg(feature = "push")]
 pub use push::Push;
+pub use rate::{PerTime, Rate};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
     Admits, Application, Building, ConnectionInfo, Declared, Error, History, HistoryPage, ListenerHandle,
-    Listening, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Snapshot, Stateful, UserHandle,
-    Users,
+    Listening, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Serves, Snapshot, Stateful,
+    UserHandle, Users,
 };
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 
@@ -153,8 +166,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// body  = [ {attr} [vis] "struct" IDENT ";" ] { room ";" } [ room ] ;
 /// room  = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
 /// event = path [ "as" IDENT ] [ "with" chain ] ;
-/// chain = "[" entry {"," entry} "]" ;      (a type with `Default`, or a constructor call)
+/// chain = "[" entry {"," entry} "]" ;
+/// entry = type | call | "fn" path | closure ;
 /// ```
+///
+/// Middleware in a chain is a type, which is made from the server's state ([`FromState`]) or with `Default`; a call of one of
+/// the type's own functions, `Type::new(..)`, and methods on that which yield the same type; a function with the arguments of
+/// [`Middleware::handle`] but the first, `fn name`; or a closure, `async |cx, event, next| ..`. Its order is the server's, the
+/// room's, the event's.
 ///
 /// | room option | meaning | without |
 /// |---|---|---|
@@ -168,6 +187,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
 /// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |
 /// | `role = "member"` | only users with that role may join | everybody |
+/// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | events that a client may put into its instances, all together, and how many at once | no limit; as many as in the time |
 ///
 /// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
 /// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. The room's doc comment is what
@@ -195,11 +215,13 @@ macro_rules! rooms {
 
 /// What most programs with Dialogue name.
 pub mod prelude {
+    #[cfg(feature = "filter")]
+    pub use crate::ContentFilter;
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};
     #[cfg(feature = "server")]
-    pub use crate::{Cx, Flow, Middleware, Next, RoomHandle, Server};
-    pub use crate::{Delivery, Event, EventOf, Refusal, Room, event};
+    pub use crate::{Cx, Flow, FromState, Middleware, Next, RoomHandle, Server};
+    pub use crate::{Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
 }
 
 /// What the README shows compiles.

@@ -5,6 +5,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use crate::{
     event::Event,
     notification::{Notification, Pushed},
+    rate::Rate,
 };
 
 /// A room that [`rooms!`](crate::rooms) declared.
@@ -201,6 +202,8 @@ pub struct RoomOptions {
     pub audit: bool,
     /// Whether an instance has a state of its own.
     pub state: bool,
+    /// How often a client may put events into its instances, all together.
+    pub limit: Option<Rate>,
 }
 
 impl RoomOptions {
@@ -221,6 +224,7 @@ impl RoomOptions {
             role: None,
             audit: false,
             state: false,
+            limit: None,
         }
     }
 
@@ -275,6 +279,12 @@ impl RoomOptions {
     /// Each instance has a state of its own.
     pub const fn state(mut self) -> Self {
         self.state = true;
+        self
+    }
+
+    /// A client may put events into the room's instances, all together, so often.
+    pub const fn limit(mut self, rate: Rate) -> Self {
+        self.limit = Some(rate);
         self
     }
 

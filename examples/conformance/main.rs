@@ -14,6 +14,7 @@ use dialogue::{Jwt, ServerBuilder, prelude::*};
 #[derive(Debug)]
 pub struct Message {
     /// What is said.
+    #[filter]
     #[validate(length(min = 1, max = 2000))]
     pub text: String,
 }
@@ -64,27 +65,6 @@ pub struct Alert {
     pub detail: String,
 }
 
-/// Stops messages that hold a word, as a whole and in any case.
-#[derive(Debug)]
-pub struct NoWord(&'static str);
-
-impl NoWord {
-    /// Stops `word`, which is in lower case.
-    pub fn new(word: &'static str) -> Self {
-        NoWord(word)
-    }
-}
-
-impl<R: Room> Middleware<R, Message> for NoWord {
-    async fn handle(&self, cx: &Cx<R>, event: Message, next: impl Next<R, Message>) -> Flow {
-        let text = event.text.to_lowercase();
-        if text.split(|c: char| !c.is_alphanumeric()).any(|word| word == self.0) {
-            return Err(Refusal::blocked(format!("`{}` is not said here", self.0)));
-        }
-        next.run(cx, event).await
-    }
-}
-
 dialogue::rooms! {
     /// One room for each part of the protocol.
     pub struct Conformance;
@@ -95,6 +75,7 @@ dialogue::rooms! {
     #[room(capacity = 2)]
     small: [Message] via [websocket, sse];
 
+    #[room(limit = 5 per 1s)]
     limited: [Message] via [websocket];
 
     #[room(retain(events = 20), sync = 10)]
@@ -104,7 +85,7 @@ dialogue::rooms! {
 
     ticker: [Price] via [websocket, sse];
 
-    moderated: [Message] via [websocket] with [NoWord::new("spam")];
+    moderated: [Message] via [websocket] with [ContentFilter::words(["spam"])];
 
     #[room(role = "member")]
     members: [Message] via [websocket];
@@ -136,7 +117,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn serve<I: Send + Sync + 'static>(
     server: ServerBuilder<Conformance, I>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = store::from_environment(server.echo_at("/echo")).await?;
+    // No limits but those of the rooms, so that load can be tested on it.
+    let server = server.echo_at("/echo").without_frame_limit().without_connect_limit();
+    let mut server = store::from_environment(server).await?;
     if let Ok(path) = env::var("PUSH_KEYS") {
         server = server.push(push::read(&path)?);
     }

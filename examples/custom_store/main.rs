@@ -45,3 +45,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on http://{}", listening.local_addr());
     Ok(listening.serve(app).await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_chat_goes_on_after_a_restart() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        for seq in 1..=3 {
+            let store = Sqlite::open(folder.path().join("chat.sqlite"))?;
+            let server = Rooms::server().store(store).build().await?;
+            let hello = Message { text: format!("hello {seq}"), name: "alice".into() };
+            assert_eq!(server.chat().trigger(hello).await?.seq, Some(seq));
+            let page = server.chat().history().oldest_first().await?;
+            let seen: Vec<_> = page.events.iter().map(|event| event.seq).collect();
+            assert_eq!(seen, Vec::from_iter((1..=seq).map(Some)));
+        }
+        Ok(())
+    }
+}

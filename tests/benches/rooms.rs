@@ -45,7 +45,7 @@ fn main() -> Result {
 }
 
 async fn measure() -> Result {
-    let server = Acme::server().max_instances(200_000).build().await?;
+    let server = Acme::server().max_instances(200_000).without_frame_limit().build().await?;
     let listener = Server::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (serving, routes) = (Server::clone(&server), server.router());

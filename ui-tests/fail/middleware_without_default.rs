@@ -11,7 +11,12 @@ impl<R: dialogue::Room> dialogue::Middleware<R, Message> for Quiet {
 }
 
 dialogue::rooms! {
+    pub struct Acme;
     chat: [Message] via [websocket] with [Quiet];
+}
+
+async fn serve() -> dialogue::Result<AcmeServer> {
+    Acme::server().build().await
 }
 
 fn main() {}

@@ -5,6 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Spanned};
 
 use super::{
+    filter,
     model::{Class, Event},
     push::notification,
 };
@@ -69,6 +70,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
         )
     });
     let push = event.push.as_ref().map(|push| notification(ident, push, krate));
+    let filtered = filter::implementation(krate, item, &event.filter);
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #serde)]
@@ -77,6 +79,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
 
         #implementation
         #client
+        #filtered
         #push
     }
 }

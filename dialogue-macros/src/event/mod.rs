@@ -1,6 +1,7 @@
 //! `#[event]`: syntax, then model, then code.
 
 mod expand;
+mod filter;
 mod model;
 mod push;
 mod serde;

@@ -8,6 +8,7 @@ use syn::{
 };
 
 use super::{
+    filter::Filter,
     push::Push,
     serde,
     shape::shape,
@@ -26,6 +27,7 @@ pub(super) struct Event {
     pub(super) retain: Option<Retain>,
     pub(super) from_server: bool,
     pub(super) shape: String,
+    pub(super) filter: Filter,
     pub(super) push: Option<Push>,
     /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
     pub(super) rules: Option<Vec<(String, String)>>,
@@ -44,6 +46,7 @@ pub(super) fn check(
     dialogue: &Path,
     errors: &mut Errors,
 ) -> Result<Event, TokenStream> {
+    let filter = Filter::take(&mut subject, errors);
     let rules = rules(&mut subject, errors);
     derives(&mut subject.item, rules, errors);
     let item = subject.item;
@@ -78,6 +81,7 @@ pub(super) fn check(
         from_server: options.from.is_some(),
         push,
         shape: shape(&item),
+        filter,
         rules,
         item,
     })

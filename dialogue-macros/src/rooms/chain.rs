@@ -1,37 +1,65 @@
-//! `with [..]`: middleware, as a type or a constructor call.
+//! `with [..]`: middleware, as a type, a constructor call, a function or a closure.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Expr, Path, PathArguments, Result, Token, Type, parse::ParseStream, spanned::Spanned};
+use syn::{
+    Expr, ExprClosure, Path, PathArguments, Result, Token, Type, parse::ParseStream, spanned::Spanned,
+};
 
-const FORM: &str =
-    "middleware is a type, which is made with `Default`, or a constructor call: `Type::new(..)`";
+use crate::path;
+
+const FORM: &str = "middleware is a type, which is made from the server's state or with `Default`; a constructor call: \
+     `Type::new(..)`; a function: `fn name`; or a closure: `async |cx, event, next| ..`";
 
 /// One middleware of a chain.
 pub(super) struct Entry {
-    pub(super) ty: Type,
-    /// The constructor call; without one the type's default.
-    pub(super) make: Option<Expr>,
+    pub(super) form: Form,
     pub(super) span: Span,
+}
+
+/// How it is written.
+pub(super) enum Form {
+    Type(Type),
+    /// A constructor call, and the type that it makes.
+    Call(Type, Expr),
+    Function(Path),
+    Closure(ExprClosure),
 }
 
 impl Entry {
     pub(super) fn parse(input: ParseStream<'_>) -> Result<Entry> {
         let at = input.span();
+        if input.peek(Token![fn]) {
+            input.parse::<Token![fn]>()?;
+            let path = path::of_type(input)?;
+            return Ok(Entry { span: path.span(), form: Form::Function(path) });
+        }
         let ahead = input.fork();
         // `Type<Parameter>` is a comparison to the parser of expressions: what is no call is tried as a type.
-        if let Ok(call @ (Expr::Call(_) | Expr::MethodCall(_) | Expr::Struct(_))) = ahead.parse::<Expr>() {
-            input.parse::<Expr>()?;
-            return Entry::constructor(call);
+        match ahead.parse::<Expr>() {
+            Ok(Expr::Closure(_)) => {
+                let closure: ExprClosure = input.parse()?;
+                return Ok(Entry { form: Form::Closure(closure), span: at });
+            }
+            Ok(call @ (Expr::Call(_) | Expr::MethodCall(_) | Expr::Struct(_))) => {
+                input.parse::<Expr>()?;
+                return Entry::constructor(call);
+            }
+            _ => {}
         }
         let tokens = element(input);
         let ty: Type = syn::parse2(tokens).map_err(|_| syn::Error::new(at, FORM))?;
         let span = ty.span();
-        Ok(Entry { ty, make: None, span })
+        Ok(Entry { form: Form::Type(ty), span })
     }
 
+    /// `Type::new(..)`, and methods on it that yield the same type.
     fn constructor(call: Expr) -> Result<Entry> {
-        let path = match &call {
+        let mut first = &call;
+        while let Expr::MethodCall(method) = first {
+            first = &method.receiver;
+        }
+        let path = match first {
             Expr::Call(call) => match &*call.func {
                 Expr::Path(path) if path.qself.is_none() && path.path.segments.len() > 1 => &path.path,
                 _ => return Err(syn::Error::new_spanned(&call.func, FORM)),
@@ -41,7 +69,15 @@ impl Entry {
         let path = Path { leading_colon: path.leading_colon, segments: before_last(path) };
         let ty = Type::Path(syn::TypePath { attrs: Vec::new(), qself: None, path });
         let span = ty.span();
-        Ok(Entry { ty, make: Some(call), span })
+        Ok(Entry { form: Form::Call(ty, call), span })
+    }
+
+    /// The type that it is a value of, where that is written.
+    pub(super) fn ty(&self) -> Option<&Type> {
+        match &self.form {
+            Form::Type(ty) | Form::Call(ty, _) => Some(ty),
+            Form::Function(_) | Form::Closure(_) => None,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the rooms mean, with every rule that one expansion can check.
 
-use quote::{ToTokens, format_ident};
+use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Type, Visibility, ext::IdentExt};
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
 
 use super::{
     Sides,
@@ -167,6 +167,15 @@ impl Room {
     /// Whether its events must say how they read as notifications.
     pub(super) fn pushes(&self) -> bool {
         self.channels.iter().any(|(_, channel)| *channel == Channel::WebPush)
+    }
+
+    /// What stands in its `#[cfg(…)]`s, as one condition.
+    pub(super) fn conditions(&self) -> TokenStream {
+        let conditions = self.cfgs.iter().filter_map(|cfg| match &cfg.meta {
+            Meta::List(list) => Some(&list.tokens),
+            _ => None,
+        });
+        quote!(all(#(#conditions),*))
     }
 
     /// The enum of its events: `ChatEvent`.

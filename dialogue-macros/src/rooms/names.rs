@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use quote::format_ident;
 use syn::{Ident, ext::IdentExt};
 
-use super::{Sides, model::Room};
+use super::{Sides, chain::Entry, model::Room};
 use crate::diag::Errors;
 
 /// Methods of `Server`, of `Client` and of traits that their generated companions have: a room's method would hide them.
@@ -149,7 +149,7 @@ impl Room {
     fn uses<'a>(&self, names: &'a [Ident]) -> Option<&'a Ident> {
         let events = self.events.iter().filter_map(|event| event.path.get_ident());
         let with =
-            self.with.iter().chain(self.events.iter().flat_map(|event| &event.with)).map(|entry| &entry.ty);
+            self.with.iter().chain(self.events.iter().flat_map(|event| &event.with)).filter_map(Entry::ty);
         let types = with.chain(&self.key).chain(&self.options.identity).filter_map(|ty| match ty {
             syn::Type::Path(path) => path.path.get_ident(),
             _ => None,

@@ -47,7 +47,15 @@ pub(super) struct Options {
     /// What its instances hold of their own.
     pub(super) state: Option<Type>,
     pub(super) audit: Option<()>,
-    limit: Option<()>,
+    pub(super) limit: Option<Limit>,
+}
+
+/// So many events of a client in a time.
+pub(super) struct Limit {
+    pub(super) count: u64,
+    pub(super) per: Duration,
+    /// How many at once, where that is said.
+    pub(super) burst: Option<u64>,
 }
 
 impl Options {
@@ -83,11 +91,7 @@ impl Options {
                 once(&mut self.sync, key, quantity::count(input, "`sync`", u32::MAX.into())?)
             }
             "subscribe" => once(&mut self.subscribe, key, subscribe(key, input, errors)?),
-            "limit" => {
-                limit(key, input)?;
-                once(&mut self.limit, key, ())?;
-                Err(later(key, "limits of a room are"))
-            }
+            "limit" => once(&mut self.limit, key, limit(key, input)?),
             "presence" => {
                 let mut grace = Duration::from_secs(2);
                 if input.peek(Token![=]) {
@@ -142,16 +146,17 @@ fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result
 }
 
 /// `= 10 per 1s burst 20`
-fn limit(key: &Ident, input: ParseStream<'_>) -> Result<()> {
+fn limit(key: &Ident, input: ParseStream<'_>) -> Result<Limit> {
     equals(key, input, "limit = 10 per 1s")?;
-    quantity::count(input, "`limit`", u32::MAX.into())?;
+    let count = quantity::count(input, "`limit`", u32::MAX.into())?.value;
     word(key, input, "per")?;
-    quantity::duration(input, "the time of `limit`")?;
+    let per = quantity::duration(input, "the time of `limit`")?.value;
+    let mut burst = None;
     if !input.is_empty() && !input.peek(Token![,]) {
         word(key, input, "burst")?;
-        quantity::count(input, "`burst`", u32::MAX.into())?;
+        burst = Some(quantity::count(input, "`burst`", u32::MAX.into())?.value);
     }
-    Ok(())
+    Ok(Limit { count, per, burst })
 }
 
 /// A word between two numbers; one must come after it.
@@ -167,8 +172,4 @@ fn word(key: &Ident, input: ParseStream<'_>, known: &str) -> Result<()> {
         true => Err(form()),
         false => Ok(()),
     }
-}
-
-fn later(key: &Ident, what: &str) -> syn::Error {
-    syn::Error::new(key.span(), format_args!("{what} not in this version of dialogue yet"))
 }

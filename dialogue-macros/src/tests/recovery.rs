@@ -25,7 +25,8 @@ fn every_fault_is_told_and_every_room_made() {
             "expected `;` between rooms",
             "expected `via [..]`, `with [..]` or `;`",
             "rooms are separated by `;`",
-            "middleware is a type, which is made with `Default`, or a constructor call: `Type::new(..)`",
+            "middleware is a type, which is made from the server's state or with `Default`; a constructor call: \
+             `Type::new(..)`; a function: `fn name`; or a closure: `async |cx, event, next| ..`",
             "unknown channel `webhook`; expected `websocket`, `sse` or `webpush`",
         ]
     );

@@ -28,6 +28,7 @@ fn an_event_with_everything() {
         #[derive(Debug)]
         #[serde(rename_all = "camelCase")]
         pub struct Price {
+            #[filter]
             #[validate(length(min = 1))]
             pub ticker_symbol: String,
             pub cents: u64,
@@ -80,7 +81,7 @@ fn rooms_with_everything() {
         ///
         /// In public.
         #[room(name = "Chat", capacity = 10_000, retain(events = 1_000, bytes = 1MiB, age = 7d), sync = 50)]
-        #[room(subscribe = [Message], presence, role = "member", identity = Member)]
+        #[room(subscribe = [Message], presence, role = "member", identity = Member, limit = 10 per 1s burst 20)]
         #[cfg(unix)]
         #[deprecated]
         chat: [Message, Typing with [OnlyMembers], v2::Message as MessageV2]

@@ -6,6 +6,7 @@ use super::{
     line::{Header, put_line},
     link, verify,
 };
+use crate::wire::frame::EventHead;
 
 /// A log's frames from number `after + 1` on, as an export: its first line, and one for each event.
 fn lines(after: Anchor, texts: &[String]) -> Vec<Vec<u8>> {

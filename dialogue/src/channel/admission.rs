@@ -1,6 +1,6 @@
 //! What every request shows before anything else: where its page is from, and who sends it. And how it is refused.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Json,
@@ -17,6 +17,7 @@ use http::{
 use crate::{
     Code, Refusal,
     engine::Engine,
+    gate::Subject,
     identity::{Caller, Credentials, User},
     wire::frame::{Error, Frame},
 };
@@ -37,8 +38,23 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> R
 }
 
 /// Who sends an HTTP request.
-pub(super) async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
+async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
     engine.identity.caller(credentials(parts, None)?).await
+}
+
+/// Who sends an HTTP request, which counts as one, and whom limits count; they don't apply to the application's backend.
+pub(super) async fn counted(engine: &Engine, parts: &Parts) -> Result<(Caller, Option<Subject>), Refusal> {
+    let caller = caller(engine, parts).await;
+    let subject = match &caller {
+        Ok(Caller::User(user)) => Some(Subject::of(user, address(engine, parts))),
+        Ok(Caller::Backend) => None,
+        // Whoever tries tokens is counted, too.
+        Err(_) => address(engine, parts).map(Subject::at),
+    };
+    if let Some(subject) = &subject {
+        engine.limiter.request(subject).await?;
+    }
+    Ok((caller?, subject))
 }
 
 /// Who sends a request to a route of the application's own: always a user.
@@ -61,8 +77,29 @@ pub(super) async fn user(
     engine.identity.user(credentials(parts, offered)?).await
 }
 
+/// Where a request comes from, as far as that is known: the other end of the socket, or whom the last of the proxies in
+/// front speaks for.
+pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
+    let peer = peer(parts).map(|peer| peer.ip());
+    let Some(last) = engine.limits.proxies.checked_sub(1) else { return peer };
+    // Each proxy adds whom it was asked by, at the end; what stands before is the client's own invention.
+    let lines = parts.headers.get_all("x-forwarded-for").iter().rev();
+    let listed = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+    listed.map(str::trim).nth(last).and_then(forwarded).or(peer)
+}
+
+/// `203.0.113.7`, `2001:db8::1`, and either with a port.
+fn forwarded(text: &str) -> Option<IpAddr> {
+    let ip = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    ip.or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
+}
+
+fn peer(parts: &Parts) -> Option<SocketAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
+}
+
 fn credentials<'a>(parts: &'a Parts, offered: Option<&'a str>) -> Result<Credentials<'a>, Refusal> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer);
+    let peer = peer(parts);
     Ok(Credentials { token: bearer(&parts.headers)?.or(offered), headers: &parts.headers, peer })
 }
 

@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::admission::{Refused, caller, check_origin};
+use super::admission::{Refused, check_origin, counted};
 use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, draining},
@@ -30,7 +30,7 @@ use crate::{
     hooks::{Actor, RoomRef},
     hub::{RoomDecl, history as room_history},
     identity::Caller,
-    session::{HISTORY, ROOMS, bounded_limit, invalid},
+    session::{HISTORY, ROOMS, bounded_limit, check_depth, invalid},
     wire::{EventSet, frame::Frame},
 };
 
@@ -54,7 +54,7 @@ async fn trigger(
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     check_origin(&engine, &parts.headers, &parts.uri)?;
-    let caller = caller(&engine, &parts).await?;
+    let (caller, subject) = counted(&engine, &parts).await?;
     let Path((room_id, event)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
@@ -80,8 +80,12 @@ async fn trigger(
     if data.trim().is_empty() {
         return Err(invalid("`data` is missing: the body is the event's payload as JSON").into());
     }
+    check_depth(data, engine.limits.depth)?;
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
         return Err(invalid("the body is not JSON").into());
+    }
+    if let Some(subject) = &subject {
+        engine.limiter.event(subject, room.index).await?;
     }
     let mut post = Post {
         registry: Arc::clone(&engine.registry),
@@ -90,6 +94,8 @@ async fn trigger(
         event: index,
         from: "system".into(),
         user: None,
+        subject,
+        limiter: Arc::clone(&engine.limiter),
         server,
         meta: None,
         key,
@@ -122,7 +128,7 @@ async fn rooms(
     parts: Parts,
     query: Result<Query<RoomsQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
-    let actor = actor(caller(&engine, &parts).await?);
+    let actor = actor(counted(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
     let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
@@ -144,7 +150,7 @@ async fn history(
     parts: Parts,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
-    let actor = actor(caller(&engine, &parts).await?);
+    let actor = actor(counted(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     let (room, _) = engine.room(&room_id)?;
@@ -155,7 +161,7 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?;
+    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.limits.history);
     let page = loop {
         let instance = engine.registry.enter(room, &room_id)?;
         match instance.history(query.before, wanted, limit).await {

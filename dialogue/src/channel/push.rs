@@ -12,7 +12,7 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::{
-    admission::{Refused, caller, check_origin, unauthenticated},
+    admission::{Refused, check_origin, counted, unauthenticated},
     http::{answer, body, is_json},
 };
 use crate::{
@@ -56,12 +56,15 @@ async fn change(
     let (parts, sent) = request.into_parts();
     check_origin(&engine, &parts.headers, &parts.uri)?;
     // The application's own backend has no device.
-    let Caller::User(user) = caller(&engine, &parts).await? else { return Err(unauthenticated().into()) };
+    let (Caller::User(user), _) = counted(&engine, &parts).await? else {
+        return Err(unauthenticated().into());
+    };
     if change == Change::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
     let sent = body(sent, engine.limits.frame).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    change_push(&engine, &Actor { user, client_id: None }, change, Wanted::parse(text)?).await?;
+    change_push(&engine, &Actor { user, client_id: None }, change, Wanted::parse(text, &engine.limits)?)
+        .await?;
     Ok(answer("ok", Empty {}))
 }

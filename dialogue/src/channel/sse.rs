@@ -19,10 +19,11 @@ use http::{
     request::Parts,
 };
 
-use super::admission::{Refused, check_origin, unauthenticated, user};
+use super::admission::{Refused, address, check_origin, unauthenticated, user};
 use crate::{
     Channel,
     engine::Engine,
+    gate::Subject,
     hub::Outbox,
     session::{Entry, Session},
     wire::{Encoding, stream_position},
@@ -42,11 +43,14 @@ async fn open(
     parts: Parts,
 ) -> Result<Response, Refused> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
+    let address = address(&engine, &parts);
+    let visit = engine.doors.enter(address)?;
     let user = user(&engine, &parts, None).await?.ok_or_else(unauthenticated)?;
-    let counted = engine.admit()?;
+    engine.limiter.request(&Subject::of(&user, address)).await?;
+    let counted = engine.admit(visit)?;
     let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
-    let wanted = query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?)?;
+    let wanted = query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?, engine.limits.subscriptions)?;
 
     // A stream that breaks off before a room's first event goes on from where that room was.
     let positions = query.rooms.iter().map(|room_id| {
@@ -56,7 +60,7 @@ async fn open(
     let positions = positions.collect();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.limits.outbox, None, positions);
     outbox.send_raw(Stream::opening());
-    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox));
+    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), address);
     session.identify(user).await?;
     for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
         let since = query.since(room_id).cloned();

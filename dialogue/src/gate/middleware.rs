@@ -1,8 +1,15 @@
 //! Middleware: composed by `rooms!` at compile time, without boxes.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+};
 
-use super::Served;
+use super::{
+    Served,
+    limits::{Limiter, Subject},
+};
 use crate::{
     Event, Room,
     identity::{Shared, User},
@@ -38,6 +45,10 @@ pub type Flow = Result<Accepted, Refusal>;
 /// dialogue::rooms! { library: [Message] via [websocket] with [Quiet] }
 /// # fn main() {}
 /// ```
+///
+/// For every event of every room, it is generic over both, as in `impl<R: Room, E: Event> Middleware<R, E> for …`. What it
+/// is made of is said under [`FromState`](crate::FromState); the same may be written as a function or a closure, see
+/// [`rooms!`](crate::rooms).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not middleware for `{E}` in room `{R}`",
     label = "cannot stand in front of `{E}`",
@@ -75,6 +86,12 @@ pub struct Cx<R: Room> {
     /// What the room asks for.
     pub(crate) identity: Option<Shared>,
     pub(crate) server: bool,
+    /// Whom limits count, if anybody.
+    pub(crate) subject: Option<Subject>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) idempotency_key: Option<Box<str>>,
+    /// The event is with the log, so that what becomes of it is no longer for middleware to say.
+    pub(crate) at_log: AtomicBool,
 }
 
 impl<R: Room> Cx<R> {
@@ -112,6 +129,11 @@ impl<R: Room> Cx<R> {
     /// Whether the user has the role.
     pub fn has_role(&self, role: &str) -> bool {
         self.user.as_ref().is_some_and(|user| user.has_role(role))
+    }
+
+    /// What makes a retry harmless: the trigger's `key`, or its `Idempotency-Key`.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
     }
 
     /// Whether server code sends it, or the application's own backend with a server key.
@@ -168,9 +190,32 @@ impl<R: Room, E: Event, M: Middleware<R, E>, T: Chain<R, E>> Chain<R, E> for (&M
     }
 }
 
-struct Then<'a, T, N> {
-    rest: &'a T,
+/// Middleware of a server, around what it had before: `()`, or one of these.
+#[derive(Debug)]
+pub struct Around<L, M>(pub(crate) L, pub(crate) M);
+
+impl<R: Room, E: Event, L: Chain<R, E>, M: Middleware<R, E>> Chain<R, E> for Around<L, M> {
+    const EMPTY: bool = false;
+
+    fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send {
+        self.0.run(cx, event, Last { middleware: &self.1, end })
+    }
+}
+
+struct Last<'a, M, N> {
+    middleware: &'a M,
     end: N,
+}
+
+impl<R: Room, E: Event, M: Middleware<R, E>, N: Next<R, E>> Next<R, E> for Last<'_, M, N> {
+    fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send {
+        self.middleware.handle(cx, event, self.end)
+    }
+}
+
+pub(super) struct Then<'a, T, N> {
+    pub(super) rest: &'a T,
+    pub(super) end: N,
 }
 
 impl<R: Room, E: Event, T: Chain<R, E>, N: Next<R, E>> Next<R, E> for Then<'_, T, N> {

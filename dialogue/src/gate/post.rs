@@ -2,12 +2,15 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::sync::oneshot;
 
-use super::middleware::{Cx, Flow};
+use super::{
+    limits::{Limiter, Subject},
+    middleware::{Cx, Flow},
+};
 use crate::{
     Code, Refusal, Room,
     hub::{ConnectionId, Publish, Registry, Reply, RoomDecl},
@@ -34,6 +37,9 @@ pub(crate) struct Post {
     pub(crate) from: Arc<str>,
     /// The user that sends it; server code is none.
     pub(crate) user: Option<User>,
+    /// Whom limits count; they don't apply to server code.
+    pub(crate) subject: Option<Subject>,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) server: bool,
     pub(crate) meta: Option<Box<str>>,
     pub(crate) key: Option<Box<str>>,
@@ -60,20 +66,7 @@ impl Post {
     }
 
     async fn put_into_room(self, prepared: Prepared) -> Flow {
-        let Post {
-            registry,
-            room,
-            room_id,
-            event,
-            from,
-            server,
-            meta,
-            key,
-            to,
-            recipients,
-            user: _,
-            push: _,
-        } = self;
+        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
         let Prepared { data, conflated } = prepared;
         let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
@@ -113,6 +106,10 @@ impl Post {
             user: self.user.clone(),
             identity,
             server: self.server,
+            subject: self.subject.clone(),
+            limiter: Arc::clone(&self.limiter),
+            idempotency_key: self.key.clone(),
+            at_log: AtomicBool::new(false),
         })
     }
 

@@ -1,11 +1,17 @@
 //! One row for each event of a room: what decodes it and runs its chain.
 
-use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use serde::de::DeserializeOwned;
 
 use super::{
-    middleware::{Chain, Cx, Flow, Next},
+    middleware::{Chain, Cx, Flow, Next, Then},
     post::{Post, Prepared},
 };
 use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room};
@@ -16,11 +22,18 @@ pub trait Served: Room {
     type With: Send + Sync + 'static;
     /// What it requires of its callers: [`Anybody`](crate::Anybody) when that is nothing.
     type Identity: Send + Sync + 'static;
-    /// One for each of [`Room::EVENTS`], in the same order.
-    const GATES: &'static [Gate<Self>];
+}
 
+/// A room whose middleware can be made from the application's state `S`. `rooms!` implements it.
+pub trait Equipped<S>: Served {
     /// Makes the middleware.
-    fn with() -> Self::With;
+    fn with(state: &S) -> Self::With;
+}
+
+/// A room that may stand behind the server's middleware `L`. `rooms!` implements it.
+pub trait Gates<L: Send + Sync + 'static>: Served {
+    /// One for each of [`Room::EVENTS`], in the same order.
+    const GATES: &'static [Gate<Self, L>];
 }
 
 /// An event with the chain that stands in front of it in room `R`. `rooms!` implements it.
@@ -34,88 +47,95 @@ pub trait Gated<R: Served>: EventOf<R> {
     fn chain(with: &R::With) -> impl Chain<R, Self>;
 }
 
-/// One row of [`Served::GATES`].
-pub struct Gate<R: Served> {
-    open: Open<R>,
-    admit: for<'a> fn(&'a R::With, Cx<R>, &'a str, Post) -> BoxFlow<'a>,
+/// One row of [`Gates::GATES`].
+pub struct Gate<R: Served, L> {
+    open: fn(&Guarded<R, L>, &str) -> Opened,
+    admit: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a str, Post) -> BoxFlow<'a>,
+    trigger: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a mut Parcel, Post) -> BoxFlow<'a>,
 }
 
-/// `None` where something stands in front of the log.
-type Open<R> = fn(&<R as Served>::With, &str) -> Option<Result<Prepared, Refusal>>;
+/// What goes into the log; `None` where something stands in front of it.
+type Opened = Option<Result<Prepared, Refusal>>;
+
+/// An event of server code without its type: an `Option<E>`, to be taken out once.
+pub(crate) type Parcel = dyn Any + Send;
 
 pub(crate) type BoxFlow<'a> = Pin<Box<dyn Future<Output = Flow> + Send + 'a>>;
 
-impl<R: Served> Gate<R> {
+impl<R: Served, L: Send + Sync + 'static> Gate<R, L> {
     /// The row of event `E`.
-    pub const fn of<E: Gated<R>>() -> Self {
+    pub const fn of<E: Gated<R>>() -> Self
+    where
+        L: Chain<R, E>,
+    {
         Gate {
-            open: open::<R, E>,
-            admit: |with, cx, json, post| Box::pin(admit::<R, E>(with, cx, json, post)),
+            open: open::<R, E, L>,
+            admit: |guarded, cx, json, post| Box::pin(admit::<R, E, L>(guarded, cx, json, post)),
+            trigger: |guarded, cx, parcel, post| Box::pin(trigger::<R, E, L>(guarded, cx, parcel, post)),
         }
     }
 }
 
-impl<R: Served> fmt::Debug for Gate<R> {
+impl<R: Served, L> fmt::Debug for Gate<R, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gate")
     }
 }
 
 /// A room without its type: what a connection calls. The one place where a box is made for an event, and only for one
-/// that has middleware.
+/// that has middleware, or comes from server code.
 pub(crate) trait AnyRoom: Send + Sync {
     /// Whether `text` is the canonical text of a key.
     fn is_key(&self, text: Option<&str>) -> bool;
 
     /// What goes into the log, if nothing stands in front of it.
-    fn open(&self, event: u8, json: &str) -> Option<Result<Prepared, Refusal>>;
+    fn open(&self, event: u8, json: &str) -> Opened;
 
     /// Runs the event's chain, at whose end it is posted.
     fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a>;
 
-    fn as_any(&self) -> &dyn Any;
+    /// The same for an event of server code.
+    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Post) -> BoxFlow<'a>;
 }
 
 /// See [`AnyRoom`].
-pub(crate) struct Guarded<R: Served> {
+struct Guarded<R: Served, L> {
     with: R::With,
+    around: Arc<L>,
 }
 
-impl<R: Served> Guarded<R> {
-    pub(crate) fn new() -> Self {
-        Guarded { with: R::with() }
-    }
-
-    /// Runs the chain for an event of server code.
-    pub(crate) async fn trigger<E: Gated<R>>(&self, key: R::Key, event: E, post: Post) -> Flow {
-        event.check().map_err(Refusal::invalid)?;
-        let chain = E::chain(&self.with);
-        chain.run(&post.cx(key)?, event, End(post)).await
-    }
-}
-
-impl<R: Served> AnyRoom for Guarded<R> {
-    fn is_key(&self, text: Option<&str>) -> bool {
-        R::Key::from_text(text).is_some()
-    }
-
-    fn open(&self, event: u8, json: &str) -> Option<Result<Prepared, Refusal>> {
-        R::GATES.get(usize::from(event)).and_then(|gate| (gate.open)(&self.with, json))
-    }
-
-    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a> {
+impl<R: Gates<L>, L: Send + Sync + 'static> Guarded<R, L> {
+    fn pass<'a>(
+        &'a self,
+        post: Post,
+        through: impl FnOnce(&Gate<R, L>, Cx<R>, Post) -> BoxFlow<'a>,
+    ) -> BoxFlow<'a> {
         let refused = |refusal| -> BoxFlow<'a> { Box::pin(std::future::ready(Err(refusal))) };
         match (R::GATES.get(usize::from(post.event)), R::Key::from_text(post.key_text())) {
             (Some(gate), Some(key)) => match post.cx(key) {
-                Ok(cx) => (gate.admit)(&self.with, cx, json, post),
+                Ok(cx) => through(gate, cx, post),
                 Err(refusal) => refused(refusal),
             },
             _ => refused(crate::hub::not_found(&post.room_id)),
         }
     }
+}
 
-    fn as_any(&self) -> &dyn Any {
-        self
+impl<R: Gates<L>, L: Send + Sync + 'static> AnyRoom for Guarded<R, L> {
+    fn is_key(&self, text: Option<&str>) -> bool {
+        R::Key::from_text(text).is_some()
+    }
+
+    fn open(&self, event: u8, json: &str) -> Opened {
+        R::GATES.get(usize::from(event)).and_then(|gate| (gate.open)(self, json))
+    }
+
+    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a> {
+        self.pass(post, |gate, cx, post| (gate.admit)(self, cx, json, post))
+    }
+
+    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Post) -> BoxFlow<'a> {
+        self.pass(post, |gate, cx, post| (gate.trigger)(self, cx, event, post))
     }
 }
 
@@ -123,21 +143,53 @@ impl<R: Served> AnyRoom for Guarded<R> {
 struct End(Post);
 
 impl<R: Room, E: Event> Next<R, E> for End {
-    async fn run(self, _: &Cx<R>, event: E) -> Flow {
-        self.0.put(prepare(&event)?).await
+    async fn run(self, cx: &Cx<R>, event: E) -> Flow {
+        let prepared = prepare(&event)?;
+        cx.at_log.store(true, Ordering::Relaxed);
+        self.0.put(prepared).await
     }
 }
 
-fn open<R: Served, E: Gated<R>>(with: &R::With, json: &str) -> Option<Result<Prepared, Refusal>> {
+fn open<R: Served, E: Gated<R>, L: Chain<R, E>>(guarded: &Guarded<R, L>, json: &str) -> Opened {
     fn is_empty<R: Room, E, C: Chain<R, E>>(_: &C) -> bool {
         C::EMPTY
     }
-    is_empty(&E::chain(with)).then(|| decode::<E>(json).and_then(|event| prepare(&event)))
+    (L::EMPTY && is_empty(&E::chain(&guarded.with)))
+        .then(|| decode::<E>(json).and_then(|event| prepare(&event)))
 }
 
-async fn admit<R: Served, E: Gated<R>>(with: &R::With, cx: Cx<R>, json: &str, post: Post) -> Flow {
-    let event = decode::<E>(json)?;
-    E::chain(with).run(&cx, event, End(post)).await
+async fn admit<R: Served, E: Gated<R>, L: Chain<R, E>>(
+    guarded: &Guarded<R, L>,
+    cx: Cx<R>,
+    json: &str,
+    post: Post,
+) -> Flow {
+    run(guarded, &cx, decode::<E>(json)?, post).await
+}
+
+async fn trigger<R: Served, E: Gated<R>, L: Chain<R, E>>(
+    guarded: &Guarded<R, L>,
+    cx: Cx<R>,
+    parcel: &mut Parcel,
+    post: Post,
+) -> Flow {
+    let Some(event) = parcel.downcast_mut::<Option<E>>().and_then(Option::take) else {
+        tracing::error!(event = E::NAME, "server code's event is none of its room's");
+        return Err(Refusal::new(Code::Internal, "internal error"));
+    };
+    event.check().map_err(Refusal::invalid)?;
+    run(guarded, &cx, event, post).await
+}
+
+/// The server's middleware, the room's and the event's, in this order.
+async fn run<R: Served, E: Gated<R>, L: Chain<R, E>>(
+    guarded: &Guarded<R, L>,
+    cx: &Cx<R>,
+    event: E,
+    post: Post,
+) -> Flow {
+    let own = E::chain(&guarded.with);
+    guarded.around.run(cx, event, Then { rest: &own, end: End(post) }).await
 }
 
 fn decode<E: Event>(json: &str) -> Result<E, Refusal> {
@@ -184,6 +236,10 @@ fn why<E: DeserializeOwned>(json: &str) -> Refusal {
     Refusal::invalid(vec![Detail { path, message }])
 }
 
-pub(crate) fn guarded<R: Served>() -> Arc<dyn AnyRoom> {
-    Arc::new(Guarded::<R>::new())
+pub(crate) fn guarded<R, S, L>(state: &S, around: &Arc<L>) -> Arc<dyn AnyRoom>
+where
+    R: Equipped<S> + Gates<L>,
+    L: Send + Sync + 'static,
+{
+    Arc::new(Guarded::<R, L> { with: R::with(state), around: Arc::clone(around) })
 }

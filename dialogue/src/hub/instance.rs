@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, oneshot},
+    sync::{Mutex as AsyncMutex, Notify, oneshot},
     time::timeout,
 };
 
@@ -57,10 +57,15 @@ pub(crate) struct Instance {
     archive: Option<Arc<Archive>>,
     /// Why it could not be opened: what waits for it is refused.
     failure: OnceLock<Refusal>,
+    deleted: AtomicBool,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
+    /// When what has grown too old was last dropped, likewise.
+    trimmed_at: AtomicU64,
+    /// Held while the store is trimmed, or the room is removed from it.
+    pub(super) trimming: AsyncMutex<()>,
     pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
     pub(super) state: Mutex<Option<Box<State>>>,
@@ -89,7 +94,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Info {
     /// Whether somebody made it on purpose who can be told from others.
-    fn is_kept(&self) -> bool {
+    pub(super) fn is_kept(&self) -> bool {
         self.created && !self.created_by.as_deref().is_some_and(is_anonymous)
     }
 }
@@ -185,8 +190,11 @@ impl Instance {
                 info: RwLock::new(Arc::new(info)),
                 archive,
                 failure: OnceLock::new(),
+                deleted: AtomicBool::new(false),
                 size: AtomicUsize::new(0),
                 emptied: AtomicU64::new(moment()),
+                trimmed_at: AtomicU64::new(moment()),
+                trimming: AsyncMutex::const_new(()),
                 inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
                 state: Mutex::new(state),
                 space: Notify::new(),
@@ -239,6 +247,13 @@ impl Instance {
         }
     }
 
+    /// Somebody had something to do in it: it isn't idle for now.
+    pub(super) fn touch(&self, state: &State) {
+        if self.archive.is_some() && state.is_idle() {
+            self.emptied.store(moment(), Ordering::Relaxed);
+        }
+    }
+
     /// Runs a task of its own, which ends by itself.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
@@ -256,17 +271,25 @@ impl Instance {
     async fn open(self: Arc<Self>) {
         let (Some(archive), Some(registry)) = (&self.archive, self.registry.upgrade()) else { return };
         let opened = async {
-            let found = archive.find(&self.room, &self.id, now()).await.map_err(|error| {
-                tracing::error!(room_id = &*self.id, %error, "a room can't be opened");
-                super::state::unavailable(&self.id)
-            })?;
+            let found = archive.find(&self.room, &self.id, now()).await?;
+            if found.log.is_none() && archive.is_flushed().await? {
+                registry.renew_epoch().await?;
+            }
             let new = self.room.keyed && found.info.is_none() && found.log.is_none();
             if new && archive.total() >= registry.most {
-                return Err(registry.too_many());
+                registry.renew_epoch().await?;
+                archive.make_space(|room_id| registry.find(room_id).is_some()).await?;
             }
-            Ok(found)
+            Ok(match new && archive.total() >= registry.most {
+                true => Err(registry.too_many()),
+                false => Ok(found),
+            })
         };
-        match opened.await {
+        let opened = opened.await.unwrap_or_else(|error: StoreError| {
+            tracing::error!(room_id = &*self.id, %error, "a room can't be opened");
+            Err(super::state::unavailable(&self.id))
+        });
+        match opened {
             Ok(found) => {
                 if let Some(info) = &found.info {
                     *self.info.write() = Arc::new(info.clone());
@@ -311,6 +334,16 @@ impl Instance {
         self.room.max_size(&self.info())
     }
 
+    /// Whether it was ended on purpose.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Relaxed)
+    }
+
+    /// It ends on purpose.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_retired(&self) -> bool {
         self.inbox.lock().retired
     }
@@ -335,6 +368,26 @@ impl Instance {
                 .is_some_and(|state| state.is_idle() && (stored || !state.has_state()));
         inbox.retired |= idle;
         idle
+    }
+
+    /// Whether nothing has been dropped by its age for `time`; says that it is now, if so.
+    pub(super) fn is_untrimmed(&self, time: Duration) -> bool {
+        let (now, before) = (moment(), self.trimmed_at.load(Ordering::Relaxed));
+        let due = u128::from(now.saturating_sub(before)) >= time.as_millis();
+        if due {
+            self.trimmed_at.store(now, Ordering::Relaxed);
+        }
+        due
+    }
+
+    /// Drops from memory what has grown too old, unless somebody is at work: they do so themselves.
+    pub(super) fn trim_if_idle(&self) {
+        let inbox = self.inbox.lock();
+        if !inbox.running
+            && let Some(state) = self.state.lock().as_mut()
+        {
+            state.grow_old();
+        }
     }
 
     /// What its creator says of it, once it is sure that nobody else did.

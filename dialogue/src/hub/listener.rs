@@ -20,28 +20,27 @@ use crate::{log::Record, wire::EventSet};
 pub(crate) struct Listener {
     id: ConnectionId,
     queue: mpsc::Sender<Arc<Record>>,
-    behind: AtomicBool,
+    behind: Arc<AtomicBool>,
+}
+
+/// The task's end of it: closed when the room is no more.
+pub(crate) struct Heard {
+    id: ConnectionId,
+    queue: mpsc::Receiver<Arc<Record>>,
+    behind: Arc<AtomicBool>,
 }
 
 const WAITING: usize = 1_024;
 
 impl Listener {
-    pub(crate) fn new(id: ConnectionId) -> (Arc<Self>, mpsc::Receiver<Arc<Record>>) {
-        let (queue, receiver) = mpsc::channel(WAITING);
-        (Arc::new(Listener { id, queue, behind: AtomicBool::new(false) }), receiver)
+    pub(crate) fn new(id: ConnectionId) -> (Arc<Self>, Heard) {
+        let (sender, queue) = mpsc::channel(WAITING);
+        let behind = Arc::new(AtomicBool::new(false));
+        (Arc::new(Listener { id, queue: sender, behind: Arc::clone(&behind) }), Heard { id, queue, behind })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
-    }
-
-    /// For the listener's task, once it has taken all that was queued.
-    pub(crate) fn caught_up(&self, instance: &Weak<Instance>) {
-        if self.behind.swap(false, Ordering::SeqCst)
-            && let Some(instance) = instance.upgrade()
-        {
-            instance.replay_more(self.id);
-        }
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -62,6 +61,21 @@ impl Listener {
             }
         }
         None
+    }
+}
+
+impl Heard {
+    /// The next record; `None` when the room is no more.
+    pub(crate) async fn next(&mut self, instance: &Weak<Instance>) -> Option<Arc<Record>> {
+        if let Ok(record) = self.queue.try_recv() {
+            return Some(record);
+        }
+        if self.behind.swap(false, Ordering::SeqCst)
+            && let Some(instance) = instance.upgrade()
+        {
+            instance.replay_more(self.id);
+        }
+        self.queue.recv().await
     }
 }
 

@@ -17,6 +17,7 @@ mod outbox;
 mod presence;
 mod reading;
 mod registry;
+mod settle;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ pub(crate) use chain::Said;
 pub(crate) use inbox::{Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Heard, Listener};
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
 pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
 pub(crate) use state::{ConnectionId, Join, NotJoined, State, history};

@@ -1,6 +1,8 @@
 //! Reading a room's past: from memory, and from the store where it is longer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{Instance, Join, NotJoined, archive::Archive, state::unavailable};
 use crate::{
@@ -10,8 +12,8 @@ use crate::{
     wire::{EventSet, Id},
 };
 
-/// Pages of the store that one request reads at most before it has found something.
-const PAGES: usize = 64;
+/// How long a request looks for events that are rare.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// Up to `limit` events before `before`, newest first.
@@ -47,26 +49,34 @@ impl Instance {
         let Some(archive) = self.archive() else {
             return self.run(move |state| state.select(&query)).await.ok_or_else(|| self.gone());
         };
-        let (_, first) = self.run(|state| state.whereabouts()).await.ok_or_else(|| self.gone())?;
+        let first = self.run(move |state| state.first_of(wanted)).await.ok_or_else(|| self.gone())?;
         query.after = query.after.max(first.checked_sub(1));
-        for _ in 0..PAGES {
-            let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
-                tracing::debug!(room_id = &*self.id, %error, "the past of a room can't be read");
-                Refusal {
-                    message: "the room's past can't be read now; try again".into(),
-                    ..unavailable(&self.id)
+        let reading = async {
+            loop {
+                let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
+                    tracing::debug!(room_id = &*self.id, %error, "the past of a room can't be read");
+                    self.unreadable()
+                })?;
+                if records.is_empty() && next.is_none() {
+                    return Ok((records, next));
                 }
-            })?;
-            let kept = self.run(move |state| state.kept(records, wanted)).await.ok_or_else(|| self.gone())?;
-            if !kept.is_empty() || next.is_none() {
-                return Ok((kept, next));
+                let kept =
+                    self.run(move |state| state.kept(records, wanted)).await.ok_or_else(|| self.gone())?;
+                // A page that found nothing goes on: its reader would have no number to ask further from.
+                if !kept.is_empty() || next.is_none() {
+                    return Ok((kept, next));
+                }
+                match query.order {
+                    Order::OldestFirst => query.after = next,
+                    Order::NewestFirst => query.before = next,
+                }
             }
-            match query.order {
-                Order::OldestFirst => query.after = next,
-                Order::NewestFirst => query.before = next,
-            }
-        }
-        Ok((Vec::new(), query.after.filter(|_| query.order == Order::OldestFirst).or(query.before)))
+        };
+        timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(self.unreadable()))
+    }
+
+    fn unreadable(&self) -> Refusal {
+        Refusal { message: "the room's past can't be read now; try again".into(), ..unavailable(&self.id) }
     }
 
     /// Lets somebody in; `None` if it is no more.
@@ -74,8 +84,7 @@ impl Instance {
         self.run(move |state| state.join(join)).await
     }
 
-    /// The id of the event at a position, which only the store knows; of one that is no longer declared, what the position
-    /// says.
+    /// The id of the event at a position, which only the store knows.
     pub(crate) async fn event_at(
         self: &Arc<Self>,
         epoch: &Arc<str>,
@@ -84,10 +93,7 @@ impl Instance {
         let (Some(archive), Some(since)) = (self.archive(), since) else { return Ok(None) };
         let page = archive.after(&self.room, &self.id, epoch, since.seq.saturating_sub(1)).await;
         let page = page.map_err(|_| unavailable(&self.id))?;
-        let event = page.as_ref().and_then(|page| {
-            page.records.iter().find(|record| record.seq == Some(since.seq)).map(|record| record.event_id)
-        });
-        Ok(event.or_else(|| Id::parse(&since.event_id)))
+        Ok(page.and_then(|page| page.id_of(since.seq)))
     }
 
     async fn read_stored(

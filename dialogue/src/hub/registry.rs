@@ -68,8 +68,9 @@ impl Registry {
             most,
             runtime,
         });
-        // It ends with the registry.
+        // They end with the registry.
         registry.runtime.spawn(upkeep::run(Arc::downgrade(&registry)));
+        registry.runtime.spawn(upkeep::sweep(Arc::downgrade(&registry)));
         registry
     }
 
@@ -85,7 +86,9 @@ impl Registry {
         }
         for room in self.rooms.iter().filter(|room| !room.keyed) {
             let opened = self.run(room, room.name, |_| ()).await;
-            opened.map_err(|refusal| StoreError::new(refusal.message))?;
+            opened.map_err(|refusal| {
+                StoreError::new(format!("can't open room `{}`: {}", room.name, refusal.message))
+            })?;
         }
         Ok(())
     }
@@ -112,15 +115,16 @@ impl Registry {
 
     /// The instance called `room_id` if there is one, in memory or in the store.
     pub(crate) async fn look_up(self: &Arc<Self>, room_id: &str) -> Result<Option<Arc<Instance>>, Refusal> {
-        if let Some(instance) = self.find(room_id) {
-            return Ok(Some(instance));
-        }
-        let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(None) };
-        let known = archive.known(room_id).await.map_err(|_| unavailable(room_id))?;
-        if known.is_none() {
-            return Ok(None);
-        }
-        let instance = self.enter(room, room_id)?;
+        let here = self.find(room_id);
+        let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(here) };
+        let instance = match here {
+            Some(instance) => instance,
+            None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none() => {
+                return Ok(None);
+            }
+            None => self.enter(room, room_id)?,
+        };
+        // What is known of it is known once it is open.
         match instance.run(|_| ()).await {
             Some(()) => Ok(Some(instance)),
             None => instance.failure().map_or(Ok(None), Err),
@@ -154,15 +158,19 @@ impl Registry {
             return Err(Refusal::new(Code::TooMany, message));
         }
         let exists = || Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"));
-        let (instance, new) = self.insert(room, room_id, info.clone())?;
+        let Some(archive) = self.archive.clone() else {
+            let (instance, new) = self.insert(room, room_id, info)?;
+            return if new { Ok(instance) } else { Err(exists()) };
+        };
+        // Nothing is said of it before it is sure that it is new.
+        let (instance, new) = self.insert(room, room_id, Info::default())?;
         if !new {
             return Err(exists());
         }
-        let Some(archive) = self.archive.clone() else { return Ok(instance) };
         let creating = Arc::clone(&instance);
         let create = instance.wait(move |state| {
             Box::pin(async move {
-                if state.has_been() {
+                if state.has_been() || state.is_gone() {
                     return Ok(false);
                 }
                 archive.remember(&creating.id, &info).await?;
@@ -234,16 +242,13 @@ impl Registry {
         // Beyond the end of either that is cut off, the other knows more.
         let mut end = (here.len() == STRETCH).then(|| here.last().map(|last| Arc::clone(&last.id))).flatten();
         if let Some(archive) = &self.archive {
-            let stored = archive.rooms(after, STRETCH).await.map_err(|_| {
+            let (stored, last) = archive.rooms(after, STRETCH).await.map_err(|_| {
                 Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
             })?;
-            if stored.len() == STRETCH {
-                let last = stored.last().map(|(id, _)| Arc::clone(id));
-                end = match (end, last) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
-            }
+            end = match (end, last) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
             for (id, info) in stored {
                 if let Ok((room, _)) = self.declared(&id) {
                     known.insert(id, (Arc::clone(room), Known::Stored(info)));

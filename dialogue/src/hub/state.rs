@@ -52,6 +52,8 @@ pub(crate) struct State {
     /// Until when nobody asks the store how an append ended that failed.
     unsettled: Option<Moment>,
     log: Log,
+    /// What the store calls the log.
+    stored_as: Arc<str>,
     /// The number of the event with which the store is to be trimmed again.
     trim_at: u64,
     members: Members,
@@ -78,6 +80,7 @@ impl State {
     ) -> Self {
         let presence = room.options.presence.map(Presence::new);
         let Found { info, log, state } = found;
+        let stored_as = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.stored_as));
         let log = log.map(|log| log.restore(&room, &id));
         let log = log.unwrap_or_else(|| {
             let log = Log::new(epoch, room.options.retention, &room.own_retention());
@@ -91,6 +94,7 @@ impl State {
             unsettled: None,
             // The first event after a start finds what was left.
             trim_at: log.next_seq(),
+            stored_as,
             log,
             room,
             id,
@@ -175,10 +179,10 @@ impl State {
         records
     }
 
-    /// The epoch of the log, and the number of the oldest event held.
-    pub(super) fn whereabouts(&mut self) -> (Arc<str>, u64) {
+    /// The number of the oldest event that may be held of those that are `wanted`.
+    pub(super) fn first_of(&mut self, wanted: EventSet) -> u64 {
         self.log.trim(now());
-        (Arc::clone(self.log.epoch()), self.log.first_seq())
+        self.log.first_of(wanted)
     }
 
     /// Who is in it, as the `members` frame.
@@ -199,18 +203,21 @@ impl State {
     ///
     /// The store can't do it now: the room goes on.
     pub(crate) async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<Link>>>, Refusal> {
-        if self.deleted || self.over {
-            return Ok(None);
+        if self.is_gone() {
+            return if self.deleted { Ok(None) } else { Err(unavailable(&self.id)) };
         }
         if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
             let forgetting = async {
+                let _trimming = instance.trimming.lock().await;
                 instance.renew_epoch().await?;
-                archive.forget(&self.id, &instance.info()).await
+                archive.forget(&self.id, &instance.info(), self.known && self.room.keyed).await
             };
-            forgetting.await.map_err(|error| {
+            if let Err(error) = forgetting.await {
                 tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
-                unavailable(&self.id)
-            })?;
+                // Its log may be gone all the same.
+                self.unsettle();
+                return Err(unavailable(&self.id));
+            }
         }
         Ok(Some(self.end(reason)))
     }
@@ -218,6 +225,10 @@ impl State {
     /// Ends the room for everybody in it; yields whom.
     pub(super) fn end(&mut self, reason: &str) -> Vec<Arc<Link>> {
         self.deleted = true;
+        // Before a listener's queue closes: its task looks.
+        if let Some(instance) = self.instance.upgrade() {
+            instance.delete();
+        }
         let left = frame::Left { room_id: &self.id, reason: Some(reason) };
         let left = frame::Frame::new("left", None, left).encode();
         let mut gone = Vec::new();
@@ -255,6 +266,9 @@ impl State {
         &mut self,
         change: impl FnOnce(&Saved) -> Result<(Vec<u8>, T), Refusal>,
     ) -> Result<T, Refusal> {
+        if self.is_gone() {
+            return Err(unavailable(&self.id));
+        }
         let (json, changed) = change(&self.saved)?;
         let saved = Saved { version: self.saved.version + 1, json: json.into() };
         if let (Some(archive), Some(instance)) = (&self.archive, self.instance.upgrade()) {
@@ -269,6 +283,11 @@ impl State {
         }
         self.saved = saved;
         Ok(changed)
+    }
+
+    /// Whether it is no more: there may be a new one.
+    pub(super) fn is_gone(&self) -> bool {
+        self.deleted || self.over
     }
 
     /// Whether the store knows of the room, or there is none.
@@ -289,6 +308,11 @@ impl State {
     #[cfg(any(test, feature = "push"))]
     pub(crate) fn epoch(&self) -> &str {
         self.log.epoch()
+    }
+
+    /// What the store calls the log.
+    pub(super) fn stored_as(&self) -> &Arc<str> {
+        &self.stored_as
     }
 
     pub(super) fn log(&self) -> &Log {

@@ -3,34 +3,18 @@
 use std::sync::Arc;
 
 use super::{Instance, archive::Archive, batch::Batch, inbox::Command, state::State};
-use crate::{
-    Refusal,
-    store::{Append, Order, Query, StoreError},
-};
+use crate::{Refusal, log::NotAppended, store::Append};
 
 /// See the [module](self).
 pub(super) struct Turn {
-    instance: Arc<Instance>,
-    state: Option<Box<State>>,
+    pub(super) instance: Arc<Instance>,
+    pub(super) state: Option<Box<State>>,
 }
 
 /// Readers that are written to before other tasks get a turn.
 const STRETCH: usize = 256;
 /// Bytes of payloads in one batch.
 const BATCH_BYTES: usize = 128 << 10;
-/// Events of one page, of those that the store has beyond the log.
-const PAGE: usize = 1_000;
-
-/// Where the store says that a log ends.
-enum End {
-    /// Where memory does.
-    Here,
-    /// Further on.
-    Beyond,
-    /// Elsewhere: it is another log.
-    Elsewhere,
-}
-
 impl Turn {
     /// Does what was pushed until nothing is left.
     pub(super) async fn work(instance: Arc<Instance>) {
@@ -40,11 +24,12 @@ impl Turn {
         while turn.next(&mut commands) {
             turn.instance.space.notify_waiters();
             for command in commands.drain(..) {
+                if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
+                    turn.deliver().await;
+                    turn.ask().await;
+                }
                 match command {
                     Command::Publish(publish) => {
-                        if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
-                            turn.ask().await;
-                        }
                         let Some(state) = &mut turn.state else { return };
                         if state.accept(publish) > BATCH_BYTES {
                             turn.deliver().await;
@@ -80,6 +65,7 @@ impl Turn {
         // Where the last turn was a burst, its memory goes.
         inbox.commands = Vec::new();
         if let Some(state) = self.state.take() {
+            self.instance.touch(&state);
             inbox.retired |= state.is_over();
             lost = state.has_past();
             *self.instance.state.lock() = Some(state);
@@ -110,7 +96,7 @@ impl Turn {
     }
 
     /// Writes a batch to all readers.
-    async fn write(&mut self, batch: Batch) {
+    pub(super) async fn write(&mut self, batch: Batch) {
         let Some(state) = &mut self.state else { return };
         let mut from = 0;
         while let Some(next) = state.deliver(&batch, from, STRETCH) {
@@ -118,44 +104,6 @@ impl Turn {
             tokio::task::yield_now().await;
         }
         state.answer();
-    }
-
-    /// Asks the store how an append ended that failed.
-    async fn ask(&mut self) {
-        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
-        if !archive.journal.is_up() {
-            return state.unsettle();
-        }
-        match end(state, &self.instance, archive).await {
-            Ok(End::Here) => state.settled(),
-            Ok(End::Beyond) => self.adopt().await,
-            Ok(End::Elsewhere) => {
-                tracing::error!(
-                    room_id = &*self.instance.id,
-                    "the store has another log than it had: the room starts again, and its readers are told"
-                );
-                self.instance.retire();
-                state.abandon();
-            }
-            Err(error) => {
-                tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
-                state.unsettle();
-            }
-        }
-    }
-
-    /// Takes what the store has beyond the log, and delivers it.
-    async fn adopt(&mut self) {
-        loop {
-            let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
-            let mut query = Query::new(Order::OldestFirst, PAGE);
-            query.after = Some(state.log().head().0);
-            let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
-                return state.unsettle();
-            };
-            let Some(batch) = state.adopt(&page.events) else { return state.settled() };
-            self.write(batch).await;
-        }
     }
 }
 
@@ -169,39 +117,15 @@ async fn store(state: &mut State, instance: &Instance, archive: &Archive, append
         archive.remember(&instance.id, &instance.info()).await.map_err(drop)?;
         state.known();
     }
-    archive.journal.append(append).await.map_err(|error| {
-        if error.is_conflict() {
-            tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that its writer doesn't know");
+    archive.journal.append(append).await.map_err(|error| match error {
+        NotAppended::Untouched => {}
+        NotAppended::Unknown(error) => {
+            if error.is_conflict() {
+                tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that its writer doesn't know");
+            }
+            state.unsettle();
         }
-        state.unsettle();
     })
-}
-
-async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<End, StoreError> {
-    let log = state.log();
-    let (head, event_id) = log.head();
-    let Some(found) = archive.journal.head(&instance.id).await? else {
-        if head == 0 {
-            return Ok(End::Here);
-        }
-        // Its numbers will be given again.
-        instance.renew_epoch().await?;
-        return Ok(End::Elsewhere);
-    };
-    if (head > 0 && found.epoch != *log.epoch()) || found.last.seq < head {
-        return Ok(End::Elsewhere);
-    }
-    if found.last.seq == head {
-        return Ok(if found.last.event_id.as_str() == event_id { End::Here } else { End::Elsewhere });
-    }
-    if head == 0 {
-        return Ok(if found.epoch == *log.epoch() { End::Beyond } else { End::Elsewhere });
-    }
-    let mut query = Query::new(Order::OldestFirst, 1);
-    (query.after, query.before) = (Some(head - 1), Some(head + 1));
-    let page = archive.journal.read(&instance.id, query).await?;
-    let same = page.events.first().is_none_or(|event| event.event_id.as_str() == event_id);
-    Ok(if same { End::Beyond } else { End::Elsewhere })
 }
 
 impl Drop for Turn {

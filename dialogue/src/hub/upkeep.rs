@@ -6,14 +6,16 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
-    Registry,
+    Instance, Registry,
     archive::{Archive, Trimming},
     state::now,
 };
+use crate::store::StoreError;
 
 /// The rooms that are to be trimmed in the store.
 #[derive(Debug, Default)]
@@ -25,8 +27,12 @@ pub(super) struct Upkeep {
 const ROUND: Duration = Duration::from_secs(1);
 /// Rounds between two looks at every room in memory.
 const LOOK: u64 = 10;
-/// Rounds between two looks at every room in the store, for those whose events grow old while nobody comes.
-const SWEEP: u64 = 3_600;
+/// Between two looks at every room in the store, for those whose events grow old while nobody comes.
+const SWEEP: Duration = Duration::from_secs(3_600);
+/// In which share of an age a room is trimmed by it.
+const SHARE: u32 = 64;
+/// Rooms that are trimmed at once.
+const AT_ONCE: usize = 8;
 /// How long a room may be empty before it leaves memory, in milliseconds.
 const IDLE_MS: u64 = 60_000;
 /// Rooms of the store that are looked at in one go.
@@ -58,65 +64,85 @@ pub(super) async fn run(registry: Weak<Registry>) {
         let Some(archive) = registry.archive.clone() else { continue };
         if archive.journal.is_up() {
             trim(&registry, &archive).await;
-            if round.is_multiple_of(SWEEP) {
-                sweep(&registry, &archive).await;
-            }
+        }
+    }
+}
+
+/// Looks now and then at the rooms that aren't in memory, until the registry is gone.
+pub(super) async fn sweep(registry: Weak<Registry>) {
+    let mut sweeps = interval(SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first comes at once, and a start has enough to do.
+    sweeps.tick().await;
+    loop {
+        sweeps.tick().await;
+        let Some(registry) = registry.upgrade() else { return };
+        let Some(archive) = registry.archive.clone() else { return };
+        if let Err(error) = sweep_once(&registry, &archive).await {
+            tracing::debug!(%error, "rooms that aren't in memory can't be trimmed");
         }
     }
 }
 
 /// Looks at every room in memory.
 fn look(registry: &Arc<Registry>) {
-    let stored = registry.archive.is_some();
     let mut last: Option<Arc<str>> = None;
     loop {
         let stretch = registry.stretch(last.as_deref());
         let Some(end) = stretch.last() else { return };
         last = Some(Arc::clone(&end.id));
         for instance in &stretch {
-            if instance.room.options.retention.age.is_some() {
-                if stored {
-                    registry.upkeep.trim(&instance.id);
-                } else {
-                    instance.cast(|state| state.grow_old());
-                }
-            }
-            let idle = instance.room.keyed
-                && instance.size() == 0
-                && instance.emptied.load(Ordering::Relaxed) + IDLE_MS < moment();
-            if stored && idle && instance.retire_if_idle() {
-                registry.forget(instance, false);
-            }
+            look_at(registry, instance);
         }
     }
 }
 
-/// Trims the rooms that are due.
-async fn trim(registry: &Arc<Registry>, archive: &Archive) {
-    let due = std::mem::take(&mut *registry.upkeep.due.lock());
-    for room_id in due {
-        let Some(instance) = registry.find(&room_id) else { continue };
-        let Some(trimming) = instance.run(|state| state.trimming()).await else { continue };
-        match archive.trim(&trimming, now()).await {
-            Ok(first) => instance.cast(move |state| state.trimmed(first)),
-            Err(error) => tracing::debug!(%room_id, %error, "a room can't be trimmed"),
+fn look_at(registry: &Arc<Registry>, instance: &Arc<Instance>) {
+    let Some(age) = instance.room.options.retention.age.filter(|_| registry.archive.is_none()) else {
+        let aged = instance.room.options.retention.age.is_some_and(|age| instance.is_untrimmed(age / SHARE));
+        if aged {
+            registry.upkeep.trim(&instance.id);
         }
+        let idle = instance.room.keyed
+            && instance.size() == 0
+            && instance.emptied.load(Ordering::Relaxed) + IDLE_MS < moment();
+        if registry.archive.is_some() && idle && instance.retire_if_idle() {
+            registry.forget(instance, false);
+        }
+        return;
+    };
+    if instance.is_untrimmed(age / SHARE) {
+        instance.trim_if_idle();
     }
+}
+
+/// Trims the rooms that are due; those that can't be are so again.
+async fn trim(registry: &Arc<Registry>, archive: &Arc<Archive>) {
+    let due = std::mem::take(&mut *registry.upkeep.due.lock());
+    let trims = due.into_iter().filter_map(|room_id| registry.find(&room_id));
+    let trims = futures_util::stream::iter(trims).for_each_concurrent(AT_ONCE, async |instance| {
+        if !archive.journal.is_up() {
+            return registry.upkeep.trim(&instance.id);
+        }
+        if let Err(error) = instance.trim_stored(archive).await {
+            tracing::debug!(room_id = &*instance.id, %error, "a room can't be trimmed");
+            registry.upkeep.trim(&instance.id);
+        }
+    });
+    trims.await;
 }
 
 /// Trims rooms that aren't in memory and whose events may have grown too old.
-async fn sweep(registry: &Arc<Registry>, archive: &Archive) {
+async fn sweep_once(registry: &Arc<Registry>, archive: &Archive) -> Result<(), StoreError> {
     let mut last: Option<Arc<str>> = None;
     loop {
-        let Ok(page) = archive.rooms(last.as_deref(), PAGE).await else { return };
-        let Some((end, _)) = page.last() else { return };
-        last = Some(Arc::clone(end));
+        let (page, next) = archive.rooms(last.as_deref(), PAGE).await?;
         for (room_id, _) in page {
             let Ok((room, _)) = registry.declared(&room_id) else { continue };
             if room.options.retention.age.is_none() || registry.find(&room_id).is_some() {
                 continue;
             }
-            let Ok(Some(head)) = archive.journal.head(&room_id).await else { continue };
+            let Some(head) = archive.journal.head(&room_id).await? else { continue };
             let trimming = Trimming {
                 room_id: Arc::clone(&room_id),
                 retention: room.options.retention,
@@ -125,9 +151,26 @@ async fn sweep(registry: &Arc<Registry>, archive: &Archive) {
                 end: head.last.offset,
                 unsure: true,
             };
-            if let Err(error) = archive.trim(&trimming, now()).await {
-                tracing::debug!(%room_id, %error, "a room can't be trimmed");
-            }
+            archive.trim(&trimming, now()).await?;
         }
+        match next {
+            Some(next) => last = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+impl Instance {
+    /// Trims what the store has of it.
+    async fn trim_stored(self: &Arc<Self>, archive: &Archive) -> Result<(), StoreError> {
+        let Some(trimming) = self.run(|state| state.trimming()).await else { return Ok(()) };
+        // Whoever deletes it waits: what takes its place must not be trimmed by its numbers.
+        let _trimming = self.trimming.lock().await;
+        if self.is_retired() {
+            return Ok(());
+        }
+        let first = archive.trim(&trimming, now()).await?;
+        self.cast(move |state| state.trimmed(first));
+        Ok(())
     }
 }

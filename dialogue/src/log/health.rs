@@ -11,10 +11,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
-use super::journal::WITHIN;
+use super::journal::within;
 use crate::store::{AnyStore, StoreError};
 
 /// Goes down when the store fails, and up again once it takes something: meanwhile nobody waits for it in vain.
@@ -81,7 +81,7 @@ async fn probe(health: Weak<Health>) {
         pause = (pause * 2).min(LONGEST_PAUSE);
         let Some(health) = health.upgrade() else { return };
         let writing = health.store.put(vec![(PROBE.to_owned(), Some("up".into()))]);
-        if matches!(timeout(WITHIN, writing).await, Ok(Ok(()))) {
+        if within("write", writing).await.is_ok() {
             health.down.store(false, Ordering::Release);
             tracing::info!("the store takes events again");
             return;

@@ -8,6 +8,7 @@ mod health;
 mod journal;
 mod keys;
 mod own;
+mod queue;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, NotAppended};
 pub(crate) use keys::{KEPT_MS, Keys};
 use own::Own;
 pub(crate) use record::Record;
@@ -234,28 +235,34 @@ impl Log {
     }
 
     /// What a reader that last saw `since` can be given; `seen` is the id of the event there, if the store was asked.
-    pub(crate) fn resume(&self, since: Option<&Position>, seen: Option<&Id>) -> Resume {
+    pub(crate) fn resume(&self, since: Option<&Position>, seen: Option<Option<Id>>) -> Resume {
         let Some(since) = since else { return Resume::Fresh };
         let held = since.epoch == *self.epoch && since.seq <= self.head().0 && since.seq + 1 >= self.first;
         if !held {
             return Resume::Lost;
         }
-        let known = self.id_at(since.seq).or(seen.map(Id::as_str));
-        match known {
-            _ if since.event_id.is_empty() => {}
-            Some(id) if id == since.event_id => {}
-            Some(_) => return Resume::Lost,
-            None if self.stored && since.seq >= self.first && since.seq < self.tail() => {
+        let here = self.id_at(since.seq).map(|id| id == since.event_id);
+        let same = match (here, seen) {
+            _ if since.event_id.is_empty() => true,
+            (Some(same), _) => same,
+            (None, Some(seen)) => seen.is_some_and(|id| id.as_str() == since.event_id),
+            (None, None) if self.stored && since.seq >= self.first && since.seq < self.tail() => {
                 return Resume::Unknown;
             }
-            None => {}
-        }
-        Resume::Complete { after: since.seq }
+            // Before the first event held, nothing is known of it.
+            (None, None) => true,
+        };
+        if same { Resume::Complete { after: since.seq } } else { Resume::Lost }
     }
 
     /// The number of the oldest event held, or of the next one where none is.
     pub(crate) fn first_seq(&self) -> u64 {
         self.first
+    }
+
+    /// The number of the oldest event that may be held of those that are `wanted`.
+    pub(crate) fn first_of(&self, wanted: EventSet) -> u64 {
+        self.first.max(self.own.first_of(wanted).unwrap_or(0))
     }
 
     /// The number of the oldest event in memory, or of the next one where none is.

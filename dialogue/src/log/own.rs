@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Record, millis, to_u64};
-use crate::Retention;
+use crate::{Retention, wire::EventSet};
 
 /// What an event's own declaration keeps of it.
 ///
@@ -55,6 +55,19 @@ impl Own {
             kind.retention.age.is_none_or(|age| record.timestamp.saturating_add(millis(age)) >= self.now);
         let full = kind.retention.events.is_some_and(|most| to_u64(kind.newest.len()) >= most);
         young && (!full || kind.newest.front().is_none_or(|first| record.seq >= Some(*first)))
+    }
+
+    /// The number of the oldest event that is kept of some kinds, if that is known of all of them.
+    pub(super) fn first_of(&self, wanted: EventSet) -> Option<u64> {
+        let full = |kind: &Kind| {
+            let most = kind.retention.events?;
+            kind.newest.front().copied().filter(|_| to_u64(kind.newest.len()) >= most)
+        };
+        let kinds = self.kinds.iter().enumerate();
+        let wanted =
+            kinds.filter(|(event, _)| u8::try_from(*event).is_ok_and(|event| wanted.contains(event)));
+        let firsts = wanted.map(|(_, kind)| kind.as_ref().and_then(full)).collect::<Option<Vec<_>>>()?;
+        firsts.into_iter().min()
     }
 
     pub(super) fn recall(&mut self, event: u8, seqs: VecDeque<u64>) {

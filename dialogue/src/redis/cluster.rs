@@ -10,7 +10,7 @@ use futures_util::future::{join_all, try_join_all};
 use parking_lot::RwLock;
 use redis::{Pipeline, Value};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::AbortHandle,
     time::{Instant, sleep},
 };
@@ -33,6 +33,8 @@ struct Shared {
     nodes: RwLock<Nodes>,
     /// Told when something suggests that slots are elsewhere now.
     stale: Notify,
+    /// Tells when they are.
+    moved: watch::Sender<()>,
 }
 
 struct Nodes {
@@ -78,7 +80,8 @@ impl Cluster {
         }));
         let links = links.await.map_err(named)?.into_iter().collect();
         let nodes = RwLock::new(Nodes { slots, links });
-        let shared = Arc::new(Shared { seeds, dialer, nodes, stale: Notify::new() });
+        let shared =
+            Arc::new(Shared { seeds, dialer, nodes, stale: Notify::new(), moved: watch::Sender::new(()) });
         let task = tokio::spawn(Arc::clone(&shared).refresh_on()).abort_handle();
         Ok(Cluster { shared, task })
     }
@@ -108,6 +111,25 @@ impl Cluster {
     pub(super) fn trouble(&self) -> Option<String> {
         let nodes = self.shared.nodes.read();
         nodes.links.values().find_map(|link| link.condition().trouble()).or_else(|| nodes.slots.gap())
+    }
+
+    /// The primary of a slot, if any is known.
+    pub(super) fn primary(&self, slot: u16) -> Option<Address> {
+        self.shared.nodes.read().slots.primary(slot).cloned()
+    }
+
+    /// Tells of every change of where slots are.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.shared.moved.subscribe()
+    }
+
+    /// Something suggests that slots are elsewhere.
+    pub(super) fn suspect(&self) {
+        self.shared.stale.notify_one();
+    }
+
+    pub(super) fn dialer(&self) -> &Arc<Dialer> {
+        &self.shared.dialer
     }
 
     /// Sends every errand once; yields those that have to be sent again.
@@ -277,7 +299,10 @@ impl Shared {
         let primaries: HashSet<_> = slots.primaries().into_iter().collect();
         let dropped: Vec<_> = {
             let mut nodes = self.nodes.write();
-            nodes.slots = slots;
+            if nodes.slots != slots {
+                nodes.slots = slots;
+                self.moved.send_replace(());
+            }
             nodes.links.extract_if(|address, _| !primaries.contains(address)).collect()
         };
         for (address, _) in dropped {
@@ -288,7 +313,7 @@ impl Shared {
 }
 
 async fn ask_seed(dialer: &Dialer, seed: &Address) -> Result<SlotMap, RedisError> {
-    let mut dialled = Place::Node(seed.clone()).dial(dialer).await?;
+    let mut dialled = Place::Node(seed.clone()).dial(dialer, None).await?;
     let mut question = redis::cmd("CLUSTER");
     question.arg("SLOTS");
     let answer = tokio::select! {

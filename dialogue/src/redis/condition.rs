@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Whether a server can be reached, and takes writes.
+/// Whether a server can be reached, and takes what it is there for.
 #[derive(Debug)]
 pub(super) struct Condition {
     /// As it stands in the log.
     name: String,
+    /// What it may refuse.
+    what: &'static str,
     trouble: Mutex<Option<Trouble>>,
 }
 
@@ -22,39 +24,39 @@ struct Trouble {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Unreachable,
-    /// It refuses writes, with this code.
+    /// It refuses, with this code.
     Refuses(String),
 }
 
 impl Condition {
     /// Nothing is known yet.
-    pub(super) fn new(name: impl Into<String>) -> Self {
-        Condition { name: name.into(), trouble: Mutex::new(None) }
+    pub(super) fn new(name: impl Into<String>, what: &'static str) -> Self {
+        Condition { name: name.into(), what, trouble: Mutex::new(None) }
     }
 
     pub(super) fn unreachable(&self, why: &str) {
         self.enter(Kind::Unreachable, why);
     }
 
-    /// It answers; whether it takes writes too will show.
+    /// It answers; whether it takes what it is sent will show.
     pub(super) fn reached(&self) {
         self.leave(|kind| *kind == Kind::Unreachable, "is reachable again");
     }
 
-    /// It refused a write.
+    /// It refused something.
     pub(super) fn refuses(&self, code: &str, why: &str) {
         self.enter(Kind::Refuses(code.to_owned()), why);
     }
 
-    /// It took a write.
+    /// It took something.
     pub(super) fn accepts(&self) {
-        self.leave(|_| true, "takes writes again");
+        self.leave(|_| true, &format!("takes {} again", self.what));
     }
 
     /// What is wrong with it.
     pub(super) fn trouble(&self) -> Option<String> {
         let trouble = self.trouble.lock();
-        trouble.as_ref().map(|trouble| format!("{} {}", self.name, trouble.kind.says(&trouble.why)))
+        trouble.as_ref().map(|trouble| format!("{} {}", self.name, self.says(&trouble.kind, &trouble.why)))
     }
 
     fn enter(&self, kind: Kind, why: &str) {
@@ -64,11 +66,18 @@ impl Condition {
                 return;
             }
             let since = trouble.as_ref().map_or_else(Instant::now, |trouble| trouble.since);
-            let line = kind.says(why);
+            let line = self.says(&kind, why);
             *trouble = Some(Trouble { kind, why: why.to_owned(), since });
             line
         };
         tracing::warn!("{} {line}", self.name);
+    }
+
+    fn says(&self, kind: &Kind, why: &str) -> String {
+        match kind {
+            Kind::Unreachable => format!("is unreachable: {why}"),
+            Kind::Refuses(_) => format!("refuses {}: {why}", self.what),
+        }
     }
 
     fn leave(&self, ends: impl FnOnce(&Kind) -> bool, what: &str) {
@@ -85,15 +94,6 @@ impl Condition {
     }
 }
 
-impl Kind {
-    fn says(&self, why: &str) -> String {
-        match self {
-            Kind::Unreachable => format!("is unreachable: {why}"),
-            Kind::Refuses(_) => format!("refuses writes: {why}"),
-        }
-    }
-}
-
 fn tenths(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis() / 100 * 100).unwrap_or(u64::MAX))
 }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_server_is_well_until_it_fails_and_again_once_it_works() {
-        let condition = Condition::new("Redis at h:1");
+        let condition = Condition::new("Redis at h:1", "writes");
         assert_eq!(condition.trouble(), None);
         condition.unreachable("refused");
         assert_eq!(condition.trouble().as_deref(), Some("Redis at h:1 is unreachable: refused"));
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn that_it_answers_does_not_mean_that_it_takes_writes() {
-        let condition = Condition::new("Redis at h:1");
+        let condition = Condition::new("Redis at h:1", "writes");
         condition.refuses("OOM", "full");
         condition.reached();
         assert_eq!(condition.trouble().as_deref(), Some("Redis at h:1 refuses writes: full"));

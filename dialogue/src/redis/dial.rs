@@ -1,9 +1,10 @@
 //! One connection to one server.
 
-use std::{fmt::Write, future::Future, io, pin::Pin, time::Duration};
+use std::{convert::Infallible, fmt::Write, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, RedisConnectionInfo, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -36,6 +37,9 @@ pub(super) struct Dialled {
     pub(super) server: Server,
 }
 
+/// Takes what a server says unasked; it must not wait.
+pub(super) type Pushes = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
 pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -61,10 +65,14 @@ impl Dialer {
     /// Connects, and shows who we are.
     ///
     /// Cancel safe.
-    pub(super) async fn dial(&self, address: &Address) -> Result<Dialled, RedisError> {
+    pub(super) async fn dial(
+        &self,
+        address: &Address,
+        pushes: Option<Pushes>,
+    ) -> Result<Dialled, RedisError> {
         let dialled = timeout(self.connect_within, async {
             let stream = self.stream(address).await?;
-            self.greet(address, stream).await
+            self.greet(address, stream, pushes).await
         });
         dialled.await.unwrap_or_else(|_| {
             let advice = match self.encrypts() {
@@ -100,10 +108,21 @@ impl Dialer {
         Ok(Box::new(stream))
     }
 
-    async fn greet(&self, address: &Address, stream: Box<dyn Stream>) -> Result<Dialled, RedisError> {
-        let config = AsyncConnectionConfig::new()
+    async fn greet(
+        &self,
+        address: &Address,
+        stream: Box<dyn Stream>,
+        pushes: Option<Pushes>,
+    ) -> Result<Dialled, RedisError> {
+        let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(self.answer_within))
             .set_pipeline_buffer_size(REQUESTS);
+        if let Some(pushes) = pushes {
+            config = config.set_push_sender(move |push| {
+                pushes(push);
+                Ok::<_, Infallible>(())
+            });
+        }
         let (mut commands, driver) = MultiplexedConnection::new_with_config(&self.identity(), stream, config)
             .await
             .map_err(|error| self.refused(address, error))?;

@@ -36,6 +36,16 @@ impl Keys {
         format!("{}:{{records/{group}}}:{what}", self.prefix)
     }
 
+    /// The key of `what` there is of the peer `id`.
+    pub(crate) fn peer(&self, id: &str, what: &str) -> String {
+        format!("{}:{{peer/{id}}}:{what}", self.prefix)
+    }
+
+    /// The key of who is a peer.
+    pub(crate) fn peers(&self) -> String {
+        format!("{}:{{peers}}:leases", self.prefix)
+    }
+
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }

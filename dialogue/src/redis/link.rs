@@ -52,14 +52,14 @@ struct Open {
 }
 
 /// From one sign of life that a server is asked for to the next.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a connection has to hold for the next break to be the first.
-const STEADY: Duration = Duration::from_secs(10);
+pub(super) const STEADY: Duration = Duration::from_secs(10);
 
 impl Link {
     /// Connects; an error is that of the first attempt.
     pub(super) async fn open(place: Place, dialer: Arc<Dialer>) -> Result<Self, RedisError> {
-        let first = place.dial(&dialer).await?;
+        let first = place.dial(&dialer, None).await?;
         Ok(Link::keep(place, dialer, Some(first)))
     }
 
@@ -69,7 +69,7 @@ impl Link {
     }
 
     fn keep(place: Place, dialer: Arc<Dialer>, first: Option<Dialled>) -> Self {
-        let condition = Condition::new(format!("Redis at {place}"));
+        let condition = Condition::new(format!("Redis at {place}"), "writes");
         let (state, _) = watch::channel(State::Opening);
         let shared = Arc::new(Shared { place, dialer, state, condition, probe: Mutex::default() });
         let task = tokio::spawn(Arc::clone(&shared).reconnect(first)).abort_handle();
@@ -106,6 +106,14 @@ impl Link {
     pub(super) fn refused(&self, failure: &Failure, key: &str) {
         *self.shared.probe.lock() = Some(format!("{key}:probe"));
         self.shared.condition.refuses(failure.code().unwrap_or_default(), &failure.to_string());
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.shared.place
+    }
+
+    pub(super) fn dialer(&self) -> &Arc<Dialer> {
+        &self.shared.dialer
     }
 
     pub(super) fn condition(&self) -> &Condition {
@@ -149,7 +157,7 @@ impl Shared {
         loop {
             let dialled = match first.take() {
                 Some(dialled) => Ok(dialled),
-                None => self.place.dial(&self.dialer).await,
+                None => self.place.dial(&self.dialer, None).await,
             };
             match dialled {
                 Ok(dialled) => {

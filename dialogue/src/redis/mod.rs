@@ -7,6 +7,7 @@ mod cluster;
 mod condition;
 mod connect;
 mod dial;
+mod ear;
 mod error;
 mod failure;
 mod keys;
@@ -17,6 +18,7 @@ mod script;
 mod sentinel;
 mod slot;
 mod slots;
+mod subscriber;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod url;
@@ -27,11 +29,13 @@ use redis::{Cmd, Pipeline, Value};
 
 use cluster::Cluster;
 pub use connect::RedisConnect;
+pub(crate) use ear::Heard;
 pub use error::{RedisError, RedisErrorKind};
 pub(crate) use failure::Failure;
 pub(crate) use keys::Keys;
 use link::Link;
 pub(crate) use script::Script;
+pub(crate) use subscriber::Subscriber;
 
 /// Redis 7 or newer, or Valkey: one server, the one that Sentinels name, or a Cluster. All clones are one.
 ///
@@ -156,6 +160,16 @@ impl Redis {
         self.send(commands, false).await
     }
 
+    /// Sends one call of a script.
+    pub(crate) async fn call_one(&self, script: &Script, command: Command) -> Result<Value, Failure> {
+        first(self.call(script, &[command]).await)
+    }
+
+    /// Sends one command.
+    pub(crate) async fn run_one(&self, command: Command) -> Result<Value, Failure> {
+        first(self.run(&[command]).await)
+    }
+
     async fn run_script(
         &self,
         script: &Script,
@@ -185,6 +199,9 @@ impl Redis {
     }
 
     async fn send(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
         let link = match &self.shared.route {
             Route::Cluster(cluster) => return cluster.run(commands, writes).await,
             Route::Alone(link) => link,
@@ -215,6 +232,10 @@ impl Command {
     fn slot(&self) -> u16 {
         slot::slot(self.key.as_bytes())
     }
+}
+
+fn first(answers: Vec<Result<Value, Failure>>) -> Result<Value, Failure> {
+    answers.into_iter().next().unwrap_or_else(|| answer(None))
 }
 
 /// An error of the server is none of the connection's.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     RedisError,
-    dial::{Dialer, Dialled},
+    dial::{Dialer, Dialled, Pushes},
     sentinel::Sentinels,
     url::Address,
 };
@@ -22,23 +22,28 @@ pub(super) enum Place {
 
 impl Place {
     /// Connects to the server that is there now, if it is what it should be.
-    pub(super) async fn dial(&self, dialer: &Dialer) -> Result<Dialled, RedisError> {
+    pub(super) async fn dial(&self, dialer: &Dialer, pushes: Option<Pushes>) -> Result<Dialled, RedisError> {
         match self {
-            Place::Node(address) => dial(dialer, address, "cluster").await,
-            Place::Alone(address) => primary(dialer, address).await,
-            Place::Named(sentinels) => primary(dialer, &sentinels.primary().await?).await,
+            Place::Node(address) => dial(dialer, address, "cluster", pushes).await,
+            Place::Alone(address) => primary(dialer, address, pushes).await,
+            Place::Named(sentinels) => primary(dialer, &sentinels.primary().await?, pushes).await,
         }
     }
 }
 
-async fn primary(dialer: &Dialer, address: &Address) -> Result<Dialled, RedisError> {
-    let dialled = dial(dialer, address, "standalone").await?;
+async fn primary(dialer: &Dialer, address: &Address, pushes: Option<Pushes>) -> Result<Dialled, RedisError> {
+    let dialled = dial(dialer, address, "standalone", pushes).await?;
     dialled.server.is_primary(address)?;
     Ok(dialled)
 }
 
-async fn dial(dialer: &Dialer, address: &Address, mode: &str) -> Result<Dialled, RedisError> {
-    let dialled = dialer.dial(address).await?;
+async fn dial(
+    dialer: &Dialer,
+    address: &Address,
+    mode: &str,
+    pushes: Option<Pushes>,
+) -> Result<Dialled, RedisError> {
+    let dialled = dialer.dial(address, pushes).await?;
     dialled.server.fits(address, mode)?;
     Ok(dialled)
 }

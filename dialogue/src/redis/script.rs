@@ -16,10 +16,13 @@ impl Script {
         Script { text, sha }
     }
 
-    /// A call of it, without keys and arguments: first their number comes, then the keys, then what else it takes.
-    pub(crate) fn call(&self) -> Cmd {
+    /// A call of it on these keys; its other arguments follow.
+    pub(crate) fn call(&self, keys: &[&str]) -> Cmd {
         let mut call = cmd("EVALSHA");
-        call.arg(&self.sha);
+        call.arg(&self.sha).arg(keys.len());
+        for key in keys {
+            call.arg(*key);
+        }
         call
     }
 

@@ -41,7 +41,7 @@ impl Sentinels {
     }
 
     async fn ask(&self, address: &Address) -> Result<Address, RedisError> {
-        let mut dialled = self.dialer.dial(address).await?;
+        let mut dialled = self.dialer.dial(address, None).await?;
         dialled.server.fits(address, "sentinel")?;
         let mut question = redis::cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The primary of each slot.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotMap {
     /// First and last slot, without overlaps, in order.
     ranges: Vec<(u16, u16, Address)>,

@@ -12,16 +12,18 @@ use std::{
 use axum::Router;
 use tokio::runtime::Handle;
 
-use super::{Admits, Application, Error, Server, declared::schema};
+use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 use crate::{
-    Asked, Channel,
+    Around, Asked, Channel, Quota, Rate,
     channel::{echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
+    gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, Registry},
     identity::{Authenticator, Identity, ServerKeys},
     origins::Origins,
+    session::HISTORY,
     store::{AnyStore, Store},
 };
 #[cfg(feature = "push")]
@@ -54,10 +56,16 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+/// # Bounds
+///
+/// Each has a default that is safe in production.
+///
+#[doc = include_str!("../docs/bounds.md")]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ServerBuilder<A: Application, I = ()> {
+pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
     limits: Limits,
+    rates: Rates,
     origins: Origins,
     identity: Identity,
     server_keys: Vec<String>,
@@ -66,6 +74,10 @@ pub struct ServerBuilder<A: Application, I = ()> {
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
     most_rooms: usize,
+    /// What middleware is made from.
+    state: S,
+    /// The middleware in front of all rooms.
+    around: L,
     application: PhantomData<fn() -> (A, I)>,
 }
 
@@ -116,6 +128,7 @@ impl<A: Application> ServerBuilder<A> {
         ServerBuilder {
             paths: Paths { websocket: Some("/ws".to_owned()), sse: Some("/events".to_owned()), echo: None },
             limits: Limits::default(),
+            rates: Rates::default(),
             origins: Origins::default(),
             identity: Identity::default(),
             server_keys: Vec::new(),
@@ -124,31 +137,74 @@ impl<A: Application> ServerBuilder<A> {
             push: None,
             store: None,
             most_rooms: 100_000,
-            application: PhantomData,
-        }
-    }
-
-    /// Tells users apart by `authenticator`; from now on, who shows no valid token is refused. Name it before the
-    /// [`hooks`](Self::hooks), which get to see its identities.
-    pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity> {
-        self.identity.authenticator = Some(Box::new(authenticator));
-        ServerBuilder {
-            paths: self.paths,
-            limits: self.limits,
-            origins: self.origins,
-            identity: self.identity,
-            server_keys: self.server_keys,
-            hooks: None,
-            #[cfg(feature = "push")]
-            push: self.push,
-            store: self.store,
-            most_rooms: self.most_rooms,
+            state: (),
+            around: (),
             application: PhantomData,
         }
     }
 }
 
-impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
+impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
+    /// Tells users apart by `authenticator`; from now on, who shows no valid token is refused. Name it before the
+    /// [`hooks`](Self::hooks), which get to see its identities.
+    pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity, S, L> {
+        self.identity.authenticator = Some(Box::new(authenticator));
+        self.hooks = None;
+        self.turn(|state, around| (state, around))
+    }
+
+    /// What middleware that is [made from the state](crate::FromState) is made from; without, that is `()`.
+    pub fn state<T>(self, state: T) -> ServerBuilder<A, I, T, L> {
+        self.turn(|_, around| (state, around))
+    }
+
+    /// Puts `middleware` in front of every event of every room, before what the rooms declare; called again, it puts the
+    /// next one behind the one before. Events of server code pass it too.
+    ///
+    /// [`build`](Self::build) doesn't compile if it isn't [`Middleware`](crate::Middleware) for each event.
+    ///
+    /// ```
+    /// use dialogue::Logger;
+    ///
+    /// #[dialogue::event]
+    /// pub struct Message { pub text: String }
+    ///
+    /// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> dialogue::Result<()> {
+    /// let server = Acme::server().middleware(Logger::default()).build().await?;
+    /// # drop(server);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Around<L, M>> {
+        self.turn(|state, around| (state, Around(around, middleware)))
+    }
+
+    /// The same settings, for other types.
+    fn turn<J, T, M>(self, turn: impl FnOnce(S, L) -> (T, M)) -> ServerBuilder<A, J, T, M> {
+        let (state, around) = turn(self.state, self.around);
+        ServerBuilder {
+            paths: self.paths,
+            limits: self.limits,
+            rates: self.rates,
+            origins: self.origins,
+            identity: self.identity,
+            server_keys: self.server_keys,
+            hooks: self.hooks,
+            #[cfg(feature = "push")]
+            push: self.push,
+            store: self.store,
+            most_rooms: self.most_rooms,
+            state,
+            around,
+            application: PhantomData,
+        }
+    }
+}
+
+impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Beside an authenticator, lets in who shows no token, as an anonymous user.
     pub fn anonymous_too(mut self) -> Self {
         self.identity.anonymous_too = true;
@@ -193,6 +249,88 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     /// Connections that a user may have at once: 64 by default.
     pub fn max_connections_per_user(mut self, connections: usize) -> Self {
         self.limits.connections = connections;
+        self
+    }
+
+    /// Connections that an address may have at once, of IPv6 its first 64 bits: 1,024 by default. The machine's own address
+    /// has no bound. Behind a proxy, say [how many](Self::behind_proxies).
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.limits.address_connections = connections;
+        self
+    }
+
+    /// How many proxies stand in front of the server, each of which adds to `X-Forwarded-For` whom it speaks for: none by
+    /// default. With too few, everybody seems to have a proxy's address, and shares its bounds and limits; with too many,
+    /// clients choose theirs.
+    pub fn behind_proxies(mut self, proxies: usize) -> Self {
+        self.limits.proxies = proxies;
+        self
+    }
+
+    /// How often a client may ask for anything, over all rooms, over sockets and HTTP together: an event, a join, a page of
+    /// history, or a frame that is none of them. Without a limit by default.
+    ///
+    /// A client is a user, or an address while anonymous, so that a reconnect resets nothing. Beyond, it is answered
+    /// `RATE_LIMITED`; a socket that is told so more than 100 times in 10 s is closed with 4429. A room's own limit stands in
+    /// its declaration, one of an event in its chain: [`RateLimit`](crate::RateLimit). Server code and server keys have no
+    /// limits.
+    ///
+    /// ```
+    /// use dialogue::prelude::*;
+    ///
+    /// #[dialogue::event]
+    /// pub struct Message { pub text: String }
+    ///
+    /// dialogue::rooms! {
+    ///     pub struct Acme;
+    ///     #[room(limit = 10 per 1s burst 20)]
+    ///     chat: [Message] via [websocket];
+    /// }
+    ///
+    /// let server = Acme::server().limit(100.per_minute());
+    /// # drop(server);
+    /// ```
+    pub fn limit(mut self, rate: Rate) -> Self {
+        self.rates.requests = Some(rate);
+        self
+    }
+
+    /// How many frames a connection may send, whatever is in them: 100 per second by default, 500 at once. Beyond, each is
+    /// answered `RATE_LIMITED`.
+    pub fn limit_frames(mut self, rate: Rate) -> Self {
+        self.rates.frames = Some(rate);
+        self
+    }
+
+    /// Lets connections send as many frames as they can.
+    pub fn without_frame_limit(mut self) -> Self {
+        self.rates.frames = None;
+        self
+    }
+
+    /// How often an address may open a socket or a stream: 50 times per second by default, 500 at once. Beyond, it is
+    /// refused with 429. The machine's own address has no limit.
+    pub fn limit_connects(mut self, rate: Rate) -> Self {
+        self.rates.connects = Some(rate);
+        self
+    }
+
+    /// Lets addresses open as many sockets and streams as they can.
+    pub fn without_connect_limit(mut self) -> Self {
+        self.rates.connects = None;
+        self
+    }
+
+    /// Clients that each limit counts at once: 1,000,000 by default, which take 36 MB. Beyond, newcomers share what one of
+    /// them may do, until somebody else has everything left again.
+    pub fn max_counted_clients(mut self, clients: usize) -> Self {
+        self.rates.clients = clients;
+        self
+    }
+
+    /// Counts the limits of clients over several instances, which by themselves count each what they see.
+    pub fn quota(mut self, quota: impl Quota) -> Self {
+        self.rates.shared = Shared(Some(Arc::new(quota)));
         self
     }
 
@@ -286,12 +424,45 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         self
     }
 
-    /// Instances of keyed rooms that there may be: 100,000 by default.
+    /// Event names in the `events` of a `join` or a `subscribe`, and of a stream: 128 by default, as many as a room has at
+    /// most. Beyond, that is `TOO_MANY`.
+    pub fn max_subscriptions(mut self, names: usize) -> Self {
+        self.limits.subscriptions = names;
+        self
+    }
+
+    /// How deep the JSON of a frame or an HTTP body may be nested: 64 levels by default, 127 at most. Beyond, it is
+    /// `INVALID_REQUEST`.
+    pub fn max_depth(mut self, levels: usize) -> Self {
+        self.limits.depth = levels.min(127);
+        self
+    }
+
+    /// Events on a page of history: 200 by default, which is also the most. Who asks for more gets so many.
+    pub fn max_history(mut self, events: usize) -> Self {
+        self.limits.history = events.clamp(1, HISTORY.1);
+        self
+    }
+
+    /// Bytes of the head of an HTTP request, where [`Server::serve`] serves it: 32 KiB by default, 8 KiB at least.
+    /// Beyond, it is refused with 431.
+    pub fn max_head(mut self, bytes: usize) -> Self {
+        self.limits.head = bytes.max(8 << 10);
+        self
+    }
+
+    /// How long the head of an HTTP request may take to come, a handshake's too, where [`Server::serve`] serves it, and how
+    /// long a connection may wait for its next request: 10 s by default. Then the connection is closed.
+    pub fn head_within(mut self, time: Duration) -> Self {
+        self.limits.head_within = time.min(LONGEST);
+        self
+    }
+
+    /// Instances of keyed rooms that there may be, those in the [`store`](Self::store) too: 100,000 by default.
     ///
-    /// Past that, where there is no store, those that joins or events made and that were left empty longest go, and their
-    /// logs with them: who comes back to one is told `lost`. `TOO_MANY` is for when there are none to go: all were created
-    /// on purpose, or somebody is in them. With a [`store`](Self::store), rooms that nobody is in leave memory after a
-    /// minute and come back as they were; the bound is on all that the store has.
+    /// Past that, those that joins or events made and that were left longest go, and their logs with them: who comes back
+    /// to one is told `lost`. `TOO_MANY` is for when there are none to go: all were created on purpose, or somebody is in
+    /// them. With a store, rooms that nobody is in leave memory after a minute, and come back as they were.
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.most_rooms = instances;
         self
@@ -323,17 +494,28 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
     ///
     /// The configuration contradicts itself, or the declaration: the error says where. Or the store can't be read.
     ///
-    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides).
+    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides), if its
+    /// middleware [isn't made](crate::FromState) from the server's state, or if the server's middleware isn't
+    /// [one](crate::Middleware) for each event.
     pub fn build(self) -> Building<A::Server>
     where
-        A: Admits<I>,
+        A: Admits<I> + Serves<S, L>,
+        S: Send + 'static,
+        L: Send + Sync + 'static,
     {
-        Building(Box::pin(self.finish(A::ASKED)))
+        Building(Box::pin(self.finish(A::ASKED, A::ROOMS)))
     }
 
-    async fn finish(self, asked: &'static [Asked]) -> Result<A::Server, Error> {
+    async fn finish(
+        self,
+        asked: &'static [Asked],
+        declared: &'static [&'static [Declared<S, L>]],
+    ) -> Result<A::Server, Error>
+    where
+        L: Send + Sync + 'static,
+    {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
-        let rooms = A::ROOMS.iter().zip(asked).enumerate();
+        let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let rooms: Vec<_> =
             rooms.map(|(index, (room, asked))| Arc::new(room.describe(index, asked))).collect();
         for room in &rooms {
@@ -376,7 +558,9 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
             (self.push.map(Push::open).transpose()?, longest_after)
         };
         let schema = schema(&rooms);
-        let gates = A::ROOMS.iter().map(super::Declared::guard).collect();
+        let around = Arc::new(self.around);
+        let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
+        let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
         #[cfg(feature = "push")]
         let store = self.store.clone();
@@ -394,19 +578,14 @@ impl<A: Application, I: Send + Sync + 'static> ServerBuilder<A, I> {
         }
         let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
         registry.open().await.map_err(Error::store)?;
+        let doors = Doors::new(&self.rates, self.limits.address_connections);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
         let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
         #[cfg(not(feature = "push"))]
         let push = None;
-        let rules = Rules {
-            identity,
-            limits: self.limits,
-            origins: self.origins,
-            hooks: self.hooks,
-            directory,
-            push,
-        };
+        let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
+        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
         let engine = Engine::new(registry, gates, rules, schema);
         Ok(Server { engine, paths: Arc::new(self.paths) }.into())
     }
@@ -432,7 +611,7 @@ impl<S> fmt::Debug for Building<S> {
     }
 }
 
-impl<A: Application, I> fmt::Debug for ServerBuilder<A, I> {
+impl<A: Application, I, S, L> fmt::Debug for ServerBuilder<A, I, S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder").field("paths", &self.paths).finish_non_exhaustive()
     }

@@ -5,44 +5,48 @@ use std::{fmt, sync::Arc};
 use super::Server;
 use crate::{
     Asked, Served,
-    gate::{AnyRoom, guarded},
+    gate::{AnyRoom, Equipped, Gates, guarded},
     hub::RoomDecl,
     room::Key,
 };
 
 /// The rooms of an application. `rooms!` implements it.
 pub trait Application: Sized + 'static {
-    /// The declared rooms.
-    const ROOMS: &'static [Declared];
     /// The typed handle.
     type Server: From<Server>;
+}
+
+/// An application whose rooms can be made from the state `S`, behind the server's middleware `L`. `rooms!` implements it.
+pub trait Serves<S: 'static, L: Send + Sync + 'static>: Application {
+    /// The declared rooms: one slice for each, which is empty where the room is left out by a `#[cfg]`.
+    const ROOMS: &'static [&'static [Declared<S, L>]];
 }
 
 /// An application whose rooms can be served to callers that its authenticator tells of as `I`. `rooms!` implements it for
 /// each `I` that [`Provides`](crate::Provides) what the rooms require.
 pub trait Admits<I>: Application {
-    /// One for each of [`Application::ROOMS`], in the same order; or none at all, if no room asks for an identity.
+    /// One for each of [`Serves::ROOMS`], in the same order; or none at all, if no room asks for an identity.
     const ASKED: &'static [Asked] = &[];
 }
 
-/// One row of [`Application::ROOMS`].
-pub struct Declared {
+/// One row of [`Serves::ROOMS`].
+pub struct Declared<S, L> {
     describe: fn(usize, Asked) -> RoomDecl,
-    guard: fn() -> Arc<dyn AnyRoom>,
+    guard: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
 }
 
-impl Declared {
+impl<S, L: Send + Sync + 'static> Declared<S, L> {
     /// The row of room `R`.
-    pub const fn of<R: Served>() -> Self {
-        Declared { describe: describe::<R>, guard: guarded::<R> }
+    pub const fn of<R: Equipped<S> + Gates<L>>() -> Self {
+        Declared { describe: describe::<R>, guard: guarded::<R, S, L> }
     }
 
     pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomDecl {
         (self.describe)(index, asked)
     }
 
-    pub(super) fn guard(&self) -> Arc<dyn AnyRoom> {
-        (self.guard)()
+    pub(super) fn guard(&self, state: &S, around: &Arc<L>) -> Arc<dyn AnyRoom> {
+        (self.guard)(state, around)
     }
 }
 
@@ -77,7 +81,7 @@ pub(super) fn schema(rooms: &[Arc<RoomDecl>]) -> String {
     format!("{hash:016x}")
 }
 
-impl fmt::Debug for Declared {
+impl<S, L> fmt::Debug for Declared<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Declared")
     }

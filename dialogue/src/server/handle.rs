@@ -8,6 +8,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::task::JoinHandle;
@@ -16,8 +17,8 @@ use super::Server;
 use crate::{
     Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
-    gate::{Guarded, Post},
-    hub::{ConnectionId, Instance, Link, Listener, RoomDecl, State, not_found},
+    gate::Post,
+    hub::{ConnectionId, Heard, Instance, Link, Listener, Registry, RoomDecl, State, not_found},
     log::Record,
     room::Key,
     wire::EventSet,
@@ -63,8 +64,8 @@ impl<R: Served> RoomHandle<R> {
         &self.key
     }
 
-    /// Puts an event into the room, as the server: validated, through the room's middleware, and numbered like
-    /// everybody's.
+    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and numbered
+    /// like everybody's. Limits don't apply.
     ///
     /// It is accepted when this returns; readers get it at their own pace.
     ///
@@ -96,10 +97,7 @@ impl<R: Served> RoomHandle<R> {
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
-        let gate = self.engine.gates.get(place.room.index);
-        let guarded = gate.and_then(|gate| gate.as_any().downcast_ref::<Guarded<R>>());
-        let key_text = place.room_id.split_once(':').map(|(_, key)| key);
-        let (Some(guarded), Some(key)) = (guarded, R::Key::from_text(key_text)) else {
+        let Some(gate) = self.engine.gates.get(place.room.index) else {
             return Err(not_found(&place.room_id));
         };
         let post = Post {
@@ -109,6 +107,8 @@ impl<R: Served> RoomHandle<R> {
             event: index,
             from: "system".into(),
             user: None,
+            subject: None,
+            limiter: Arc::clone(&self.engine.limiter),
             server: true,
             meta: None,
             key: None,
@@ -116,7 +116,7 @@ impl<R: Served> RoomHandle<R> {
             recipients,
             push: self.engine.push.clone(),
         };
-        guarded.trigger(key, event, post).await
+        gate.trigger(&mut Some(event), post).await
     }
 
     /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.
@@ -159,38 +159,35 @@ impl<R: Served> RoomHandle<R> {
         F: Fn(Delivery<E>) -> T + Send + 'static,
         T: Future<Output = ()> + Send,
     {
-        let (listener, mut records) = Listener::new(self.engine.connection_id());
-        let reading = Arc::clone(&listener);
-        let instance = self.place_of::<E>().and_then(|(place, index)| {
-            let listen = move |state: &mut State| state.listen(reading, EventSet::NONE.with(index));
-            self.engine.registry.cast(&place.room, &place.room_id, listen)
+        let id = self.engine.connection_id();
+        let mut listening = self.place_of::<E>().and_then(|(place, index)| {
+            let wanted = EventSet::NONE.with(index);
+            let room = (Arc::clone(&place.room), Arc::clone(&place.room_id));
+            Ok((room.clone(), wanted, listen(&self.engine.registry, &room, id, wanted)?))
         });
-        let instance = match instance {
-            Ok(instance) => Arc::downgrade(&instance),
-            Err(refusal) => {
-                tracing::error!(room_id = self.id(), %refusal, "a handler has nothing to handle");
-                Weak::new()
-            }
-        };
-        let (room, id) = (Weak::clone(&instance), listener.id());
+        if let Err(refusal) = &listening {
+            tracing::error!(room_id = self.id(), %refusal, "a handler has nothing to handle");
+        }
+        let registry = Arc::downgrade(&self.engine.registry);
+        let room = listening.as_ref().map(|((_, room_id), ..)| Arc::clone(room_id)).ok();
         let task = self.engine.registry.spawn(async move {
-            loop {
-                let next = records.try_recv().ok();
-                let record = match next {
-                    Some(record) => record,
-                    None => {
-                        listener.caught_up(&instance);
-                        let Some(record) = records.recv().await else { return };
-                        record
+            while let Ok((room, wanted, (instance, mut records))) = listening {
+                while let Some(record) = records.next(&instance).await {
+                    if let Some(delivery) = decode::<E>(&record) {
+                        let handling = handler(delivery);
+                        handling.await;
                     }
-                };
-                if let Some(delivery) = decode::<E>(&record) {
-                    let handling = handler(delivery);
-                    handling.await;
                 }
+                if instance.upgrade().is_some_and(|instance| instance.is_deleted()) {
+                    return;
+                }
+                // The room began again, or could not be opened.
+                tokio::time::sleep(AGAIN).await;
+                let Some(registry) = registry.upgrade() else { return };
+                listening = listen(&registry, &room, id, wanted).map(|heard| (room, wanted, heard));
             }
         });
-        ListenerHandle { task, id, room }
+        ListenerHandle { task, id, room, registry: Arc::downgrade(&self.engine.registry) }
     }
 
     fn place_of<E: Gated<R>>(&self) -> Result<(&Place, u8), Refusal> {
@@ -198,6 +195,21 @@ impl<R: Served> RoomHandle<R> {
         let index = place.room.event(E::NAME).ok_or_else(|| place.room.not_carried(E::NAME))?;
         Ok((place, index))
     }
+}
+
+/// Before a handler listens again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Has a room heard out from now on.
+fn listen(
+    registry: &Arc<Registry>,
+    (room, room_id): &(Arc<RoomDecl>, Arc<str>),
+    id: ConnectionId,
+    wanted: EventSet,
+) -> Result<(Weak<Instance>, Heard), Refusal> {
+    let (listener, heard) = Listener::new(id);
+    let instance = registry.cast(room, room_id, move |state: &mut State| state.listen(listener, wanted))?;
+    Ok((Arc::downgrade(&instance), heard))
 }
 
 fn decode<E: Event>(record: &Record) -> Option<Delivery<E>> {
@@ -213,7 +225,8 @@ fn decode<E: Event>(record: &Record) -> Option<Delivery<E>> {
 pub struct ListenerHandle {
     task: JoinHandle<()>,
     id: ConnectionId,
-    room: Weak<Instance>,
+    room: Option<Arc<str>>,
+    registry: Weak<Registry>,
 }
 
 impl ListenerHandle {
@@ -221,7 +234,8 @@ impl ListenerHandle {
     pub fn stop(self) {
         self.task.abort();
         let id = self.id;
-        if let Some(instance) = self.room.upgrade() {
+        let registry = self.registry.upgrade();
+        if let Some(instance) = registry.zip(self.room).and_then(|(registry, room)| registry.find(&room)) {
             instance.cast(move |state| _ = state.leave(id));
         }
     }

@@ -1,5 +1,6 @@
 //! Assembly: what an application builds, holds and serves.
 
+mod accept;
 mod builder;
 mod declared;
 mod error;
@@ -16,7 +17,7 @@ use std::{fmt, sync::Arc};
 use axum::{Router, http::request::Parts};
 
 pub use builder::{Building, ServerBuilder};
-pub use declared::{Admits, Application, Declared};
+pub use declared::{Admits, Application, Declared, Serves};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
 pub use history::{History, HistoryPage};
@@ -46,7 +47,9 @@ impl Server {
     /// The routes of all channels, as an ordinary axum router to be merged into the application's own or nested below
     /// a path of it.
     ///
-    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting.
+    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting, and serve
+    /// it `into_make_service_with_connect_info::<SocketAddr>()`: without, no address is known, so that none has a bound, and
+    /// limits tell anonymous users apart by their ids, which a reconnect changes.
     pub fn router(&self) -> Router {
         self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine))
     }
@@ -139,6 +142,11 @@ mod tests {
         assert_eq!(code(visit("POST", foreign).await), Some(Code::PermissionDenied));
         assert_eq!(code(visit("GET", foreign).await), None);
         assert_eq!(code(visit("POST", Some(("origin", "https://acme.example"))).await), None);
+    }
+
+    #[test]
+    fn the_readme_lists_the_bounds_as_the_docs_do() {
+        assert!(include_str!("../../../README.md").contains(include_str!("../docs/bounds.md")));
     }
 
     #[tokio::test]

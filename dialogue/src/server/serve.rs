@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, Server};
+use super::{Error, Server, accept};
 
 /// Handshakes that the system keeps waiting: with few, a crowd that comes back at once waits a second for its second
 /// try.
@@ -79,24 +79,23 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let engine = Arc::clone(&self.engine);
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let serve = axum::serve(listener, app).with_graceful_shutdown(async move {
+        let served = accept::serve(app, listener, &self.engine.limits, async move {
             stop.await;
             engine.drain.start();
             // Until the end `/health` is answered and newcomers are told, which a closed door does not.
             tokio::join!(tokio::time::sleep(OPEN), engine.drain.finished());
         });
         let draining = self.engine.drain.started();
-        let served = async { serve.await.map_err(Error::serve) };
         let gone = async {
             draining.await;
             // What is left then is left to the end of the process.
             tokio::time::sleep(self.engine.limits.drain).await;
         };
         tokio::select! {
-            served = async { served.await?; self.engine.settled().await; Ok(()) } => served,
-            () = gone => Ok(()),
+            () = async { served.await; self.engine.settled().await } => {}
+            () = gone => {}
         }
+        Ok(())
     }
 
     /// Sends all connections away with spread delays, refuses new ones, and waits until they are gone; for

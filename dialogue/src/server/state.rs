@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::Place};
-use crate::{Code, Refusal, Served, hub::Saved};
+use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
 
 /// A room whose instances have a state of their own: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -87,16 +87,19 @@ impl<R: Served> RoomHandle<R> {
         let Place { room, room_id } = self.place()?;
         let id = std::sync::Arc::clone(room_id);
         let change = move |saved: &Saved| {
-            let mut state: R::State = decode(saved, &id)?;
-            let changed = change(&mut state);
-            Ok((encode(&state, &id)?, changed))
+            let changed = caught_now("update", || {
+                let mut state: R::State = decode(saved, &id)?;
+                let changed = change(&mut state);
+                Ok((encode(&state, &id)?, changed))
+            });
+            changed.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
         };
         self.engine().registry.wait(room, room_id, |state| Box::pin(state.save(change))).await?
     }
 }
 
-/// Bytes of a state.
-const LARGEST: usize = 64 << 10;
+/// Bytes of a state: with its version, it is a record of a store.
+const LARGEST: usize = (64 << 10) - 8;
 
 fn decode<T: DeserializeOwned + Default>(saved: &Saved, room_id: &str) -> Result<T, Refusal> {
     if saved.version == 0 {

@@ -64,10 +64,10 @@ struct Connection {
 
 impl Connection {
     async fn open() -> Self {
-        let engine = Acme::server().max_instances(100).build().await.unwrap().engine();
+        let engine = Acme::server().max_instances(100).without_frame_limit().build().await.unwrap().engine();
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
         let user = User { id: "somebody".into(), known: None, anonymous_token: None };
-        let mut session = Session::new(engine, outbox);
+        let mut session = Session::new(engine, outbox, None);
         session.identify(user).await.unwrap();
         Connection { session }
     }

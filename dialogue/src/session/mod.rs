@@ -10,7 +10,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -18,12 +18,12 @@ use tokio::time::Instant;
 #[cfg(feature = "push")]
 pub(crate) use push::{Change, Wanted, change as change_push};
 use request::Request;
-pub(crate) use request::{bounded_limit, invalid};
+pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
     engine::{DELETED, Engine},
-    gate::{Post, Prepared},
+    gate::{Allowance, Post, Prepared, Subject},
     hooks::RoomRef,
     hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history},
     identity::{Credentials, User},
@@ -37,6 +37,11 @@ pub(crate) struct Session {
     outbox: Arc<Outbox>,
     /// `None` until somebody is told who this is.
     link: Option<Arc<Link>>,
+    /// Where it comes from.
+    address: Option<IpAddr>,
+    /// Whom limits count.
+    subject: Option<Subject>,
+    allowance: Allowance,
     watches: bool,
     /// When the user's token expires.
     expires: Option<Instant>,
@@ -54,6 +59,8 @@ pub(crate) enum Verdict {
     Unauthenticated,
     /// The application wants none of it: 4403.
     TurnedAway,
+    /// It goes on though it is told to go slower: 4429.
+    Hammers,
 }
 
 /// A wish to join, before its room is known.
@@ -71,11 +78,15 @@ pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
 const MEMBERS: (usize, usize) = (100, 1_000);
 
 impl Session {
-    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>) -> Self {
+    /// `address` is where the connection comes from, if that is known.
+    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, address: Option<IpAddr>) -> Self {
         Session {
+            allowance: engine.limiter.allowance(),
             engine,
             outbox,
             link: None,
+            address,
+            subject: address.map(Subject::at),
             watches: false,
             expires: None,
             turned_away: false,
@@ -86,6 +97,7 @@ impl Session {
     /// Whose session this is; the application may turn them away.
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
         let expires = user.expires();
+        let subject = Subject::of(&user, self.address);
         let link = Link::new(Arc::clone(&self.outbox), user);
         // Given back too if the client breaks off while the application thinks.
         let place = self.engine.directory.enter(&link).inspect_err(|_| self.turned_away = true)?;
@@ -94,6 +106,7 @@ impl Session {
         }
         place.keep();
         self.link = Some(link);
+        self.subject = Some(subject);
         self.expires = expires;
         Ok(())
     }
@@ -128,33 +141,51 @@ impl Session {
 
     /// Handles one frame of text. Every request with an `id` gets one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
-        let request = match Request::parse(text) {
-            Ok(request) => request,
-            Err(refusal) => return self.refuse(None, &refusal),
+        let parsed = Request::parse(text, &self.engine.limits);
+        let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
+        let (request, id) = match parsed {
+            Ok(parsed) => parsed,
+            Err(refusal) => return self.reject(refusal).await,
         };
-        let id = match request.id() {
-            Ok(id) => id,
-            Err(refusal) => return self.refuse(None, &refusal),
+        let answered = match self.count().await {
+            Ok(()) => self.answer(&request, id).await,
+            limited => limited,
         };
-        match self.answer(&request, id).await {
+        match answered {
             Ok(()) => Verdict::GoOn,
-            Err(refusal) => {
-                self.refuse(id, &refusal);
-                match refusal.code {
-                    _ if self.link.is_some() => Verdict::GoOn,
-                    _ if self.turned_away => Verdict::TurnedAway,
-                    // It showed a token, and that was its chance.
-                    Code::Unauthenticated if request.is("auth") => Verdict::Unauthenticated,
-                    _ => Verdict::GoOn,
-                }
-            }
+            Err(refusal) => match (self.refuse(id, &refusal), refusal.code) {
+                (Verdict::Hammers, _) => Verdict::Hammers,
+                _ if self.link.is_some() => Verdict::GoOn,
+                _ if self.turned_away => Verdict::TurnedAway,
+                // It showed a token, and that was its chance.
+                (_, Code::Unauthenticated) if request.is("auth") => Verdict::Unauthenticated,
+                _ => Verdict::GoOn,
+            },
+        }
+    }
+
+    /// Answers a frame that is no request, which counts as one.
+    pub(crate) async fn reject(&mut self, refusal: Refusal) -> Verdict {
+        let refusal = self.count().await.err().unwrap_or(refusal);
+        self.refuse(None, &refusal)
+    }
+
+    /// Counts a frame.
+    pub(crate) async fn count(&self) -> Result<(), Refusal> {
+        self.allowance.frame()?;
+        match &self.subject {
+            Some(subject) => self.engine.limiter.request(subject).await,
+            None => Ok(()),
         }
     }
 
     /// Says why a request failed.
-    pub(crate) fn refuse(&self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
+    pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
         self.send("error", id, frame::Error::from(refusal));
-        Verdict::GoOn
+        match refusal.code == Code::RateLimited && self.allowance.tell() {
+            true => Verdict::Hammers,
+            false => Verdict::GoOn,
+        }
     }
 
     /// Lets the connection into a room that is served over `channel`.
@@ -188,7 +219,7 @@ impl Session {
             if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
                 joined = match instance.event_at(epoch, join.since.as_ref()).await {
                     Ok(seen) => {
-                        join.seen = seen;
+                        join.seen = Some(seen);
                         instance.join(join).await
                     }
                     Err(refusal) => Some(Err(NotJoined::Refused(refusal))),
@@ -321,6 +352,9 @@ impl Session {
             return Err(Refusal::new(Code::EventNotAllowed, message));
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
+        if let Some(subject) = &self.subject {
+            self.engine.limiter.event(subject, room.index).await?;
+        }
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none()
             && !self.engine.pushes(room)
@@ -340,6 +374,8 @@ impl Session {
             event,
             from: Arc::clone(&link.user_id),
             user: Some(link.user()),
+            subject: self.subject.clone(),
+            limiter: Arc::clone(&self.engine.limiter),
             server: false,
             meta,
             key,
@@ -390,6 +426,7 @@ impl Session {
             None => EventSet::ALL,
         };
         let (before, limit) = (request.before()?, request.limit(HISTORY.0, HISTORY.1)?);
+        let limit = limit.min(self.engine.limits.history);
         let page = instance.history(before, wanted, limit).await?;
         self.outbox.send("history", &history(&instance.id, &page, id));
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Request, invalid};
 use crate::{
     Channel, Code, Refusal,
-    engine::Engine,
+    engine::{Engine, Limits},
     hooks::Actor,
     hub::not_found,
     push::{Subscription, Target},
@@ -56,8 +56,8 @@ impl Wanted {
     }
 
     /// Reads the body of an HTTP request: a frame without `type`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
-        Self::read(&Request::parse(text)?)
+    pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Self, Refusal> {
+        Self::read(&Request::parse(text, limits)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::{Code, Position, Refusal};
+use crate::{Code, Position, Refusal, engine::Limits};
 
 /// A frame of whatever type. Fields stay raw until its type says that they matter, so that an error names the field and
 /// what isn't asked for can't be wrong.
@@ -54,6 +54,9 @@ pub(super) struct Request<'a> {
     rooms: Option<&'a RawValue>,
     #[serde(borrow)]
     language: Option<&'a RawValue>,
+    /// Event names in a list of them.
+    #[serde(skip)]
+    most_names: usize,
 }
 
 /// Bytes of an `id` that is a string.
@@ -69,11 +72,14 @@ const LONGEST_TEXT: usize = 1_024;
 
 impl<'a> Request<'a> {
     /// Reads a frame; a refusal comes without an `id` then, since there is none to trust.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &'a str, limits: &Limits) -> Result<Self, Refusal> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }
-        serde_json::from_str(text).map_err(|error| invalid(format!("not a JSON object: {error}")))
+        check_depth(text, limits.depth)?;
+        let request: Self =
+            serde_json::from_str(text).map_err(|error| invalid(format!("not a JSON object: {error}")))?;
+        Ok(Request { most_names: limits.subscriptions, ..request })
     }
 
     /// The request's id as JSON, to be sent back as it came.
@@ -145,7 +151,9 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn events(&self) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
-        self.events.map(|raw| read("events", raw.get())).transpose()
+        let events: Option<Vec<_>> = self.events.map(|raw| read("events", raw.get())).transpose()?;
+        bounded_names(events.as_ref().map_or(0, Vec::len), self.most_names)?;
+        Ok(events)
     }
 
     pub(super) fn since(&self) -> Result<Option<Position>, Refusal> {
@@ -220,6 +228,38 @@ pub(crate) fn bounded_limit(limit: usize, most: usize) -> Result<usize, Refusal>
     } else {
         Err(invalid(format!("`limit` is a number from 1 to {most}")))
     }
+}
+
+/// Refuses a list of more than `most` event names.
+pub(crate) fn bounded_names(names: usize, most: usize) -> Result<(), Refusal> {
+    match names > most {
+        true => Err(Refusal::new(Code::TooMany, format!("`events` lists at most {most} names"))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses JSON that is nested deeper than `most` levels, before anything is read of it.
+pub(crate) fn check_depth(json: &str, most: usize) -> Result<(), Refusal> {
+    // With so few brackets it can't be; nearly all are out with this.
+    if json.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= most {
+        return Ok(());
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' if depth == most => {
+                return Err(invalid(format!("JSON is nested at most {most} levels deep")));
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// [`Code::InvalidRequest`].

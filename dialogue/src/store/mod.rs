@@ -24,7 +24,7 @@ mod event;
 mod memory;
 mod query;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 
 use bytes::Bytes;
 
@@ -103,7 +103,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<StoredKey>, StoreError>> + Send;
 
     /// Drops a room's events before number `first`, and its keys from before `keys_since` (Unix milliseconds). The
-    /// newest event of a log is never among them.
+    /// newest event of a log is never among them. It is about what is there now: what is appended later stays, keys of an
+    /// earlier time too.
     ///
     /// # Errors
     ///

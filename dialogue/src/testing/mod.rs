@@ -26,7 +26,8 @@ pub use crate::store_suite;
 ///
 /// A store that outlives its process has a place: a directory, the name of a database, a prefix of keys. `place` is a
 /// closure that makes an empty one for a test, and is dropped after it; `open` opens a store there, which comes more than
-/// once in tests of what is still there afterwards. The store before is dropped first.
+/// once in tests of what is still there afterwards. The store before is dropped first. (That a crash loses nothing is
+/// yours to try.) Where a place takes waiting for, `open` makes it on first use: `place` is a `tokio::sync::OnceCell` then.
 ///
 /// ```
 /// use dialogue::store::Memory;

@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 /// assert_eq!(id.as_str(), "AAAAAAAAAAA");
 /// assert!(Id::parse("an id of another kind").is_none());
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id([u8; 11]);
 
 impl Id {

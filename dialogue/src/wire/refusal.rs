@@ -36,6 +36,14 @@ impl Refusal {
         Refusal::new(Code::JoinDenied, reason)
     }
 
+    /// Too often: [`Code::RateLimited`], to be tried again `after` that time, of which the client is told whole
+    /// milliseconds.
+    pub fn rate_limited(after: Duration) -> Self {
+        let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1);
+        let refusal = Refusal::new(Code::RateLimited, format!("too often; try again in {millis} ms"));
+        Refusal { retry_after: Some(Duration::from_millis(millis)), ..refusal }
+    }
+
     /// [`Code::ValidationFailed`] with what is wrong.
     pub fn invalid(details: Vec<Detail>) -> Self {
         let message = match details.first() {

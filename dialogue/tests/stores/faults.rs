@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use dialogue::{Code, Delivery};
+use dialogue::{
+    Code, Delivery,
+    store::{Append, Order, Query, Store},
+};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 
 use crate::{
@@ -103,11 +106,65 @@ async fn a_log_that_was_flushed_is_another_one() {
     let server = serve(store.clone()).await;
     say(&server, "gone").await.unwrap();
     dialogue::store::Store::remove(&store.memory, "chat").await.unwrap();
-    // It notices by what it is refused, and begins anew with the next.
+    // It notices by what it is refused, and begins anew by itself.
     assert_eq!(say(&server, "refused").await.unwrap_err().code, Code::Unavailable);
-    sleep(RECOVERY).await;
-    let _ = say(&server, "noticed").await;
     sleep(RECOVERY).await;
     say(&server, "anew").await.unwrap();
     assert_eq!(said(&server).await, numbered(&["anew"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_has_failed_and_no_more() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    say(&server, "before").await.unwrap();
+    store.be(Mood::Panics);
+    assert_eq!(say(&server, "never").await.unwrap_err().code, Code::Unavailable);
+    let unopened = server.project(1).trigger(Message { text: "never".into() }).await;
+    assert_eq!(unopened.unwrap_err().code, Code::Unavailable);
+    store.be(Mood::Well);
+    sleep(RECOVERY).await;
+    assert_eq!(say(&server, "after").await.unwrap().seq, Some(2));
+    assert_eq!(server.project(1).trigger(Message { text: "there".into() }).await.unwrap().seq, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_set_back_is_called_otherwise_and_handlers_hear_on() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    server.chat().on(move |message: Delivery<Message>| {
+        let _ = heard.send(message.event.text);
+        async {}
+    });
+    for text in ["1", "2", "3"] {
+        say(&server, text).await.unwrap();
+        assert_eq!(hearing.recv().await.as_deref(), Some(text));
+    }
+    // As a replica that had lagged has it.
+    let mut page = store.memory.read("chat", Query::new(Order::OldestFirst, 2)).await.unwrap();
+    let epoch = store.memory.head("chat").await.unwrap().unwrap().epoch;
+    store.memory.remove("chat").await.unwrap();
+    page.events.truncate(2);
+    store.memory.append(vec![Append::new("chat".into(), epoch, page.events)]).await.unwrap();
+    assert!(say(&server, "refused").await.is_err());
+    sleep(RECOVERY).await;
+    assert_eq!(say(&server, "3 again").await.unwrap().seq, Some(3));
+    assert_eq!(hearing.recv().await.as_deref(), Some("3 again"));
+    assert_eq!(said(&server).await, numbered(&["1", "2", "3 again"]));
+    let generation = store.memory.get("generation/chat").await.unwrap();
+    assert!(generation.is_some(), "the same name for other events");
+}
+
+#[tokio::test]
+async fn a_change_of_a_state_that_panics_changes_nothing() {
+    for server in [serve(Faulty::new()).await, crate::Acme::server().build().await.unwrap()] {
+        let project = server.project(1);
+        project.trigger(Message { text: "kept".into() }).await.unwrap();
+        project.update(|board| board.tasks.push("kept".into())).await.unwrap();
+        let panicked = project.update(|_| panic!("what a change may do, and shouldn't")).await;
+        assert_eq!(panicked.unwrap_err().code, Code::Internal);
+        assert_eq!(project.state().await.unwrap().state.tasks, ["kept"]);
+        assert_eq!(project.history().await.unwrap().events.len(), 1);
+    }
 }

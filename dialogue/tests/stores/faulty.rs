@@ -19,6 +19,8 @@ pub(crate) enum Mood {
     FailsLate,
     /// It never ends.
     Stalls,
+    /// It panics, and so does whatever else is asked.
+    Panics,
 }
 
 /// See the [module](self).
@@ -46,6 +48,7 @@ impl Faulty {
     }
 
     async fn writes(&self) -> Result<(), StoreError> {
+        assert!(!self.is(Mood::Panics), "what a store may do, and shouldn't");
         if self.is(Mood::Stalls) {
             std::future::pending::<()>().await;
         }
@@ -62,6 +65,7 @@ impl Store for Faulty {
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
+        assert!(!self.is(Mood::Panics), "what a store may do, and shouldn't");
         self.memory.head(room_id).await
     }
 

@@ -124,3 +124,19 @@ async fn audited_events_are_chained_over_a_restart() {
     let digests: BTreeSet<_> = page.events.iter().filter_map(|event| event.digest).collect();
     assert_eq!(digests.len(), 3);
 }
+
+#[tokio::test]
+async fn an_event_that_is_rare_is_found_however_far_back() {
+    let store = Memory::new();
+    let server = serve(store.clone()).await;
+    for n in 0..4 {
+        server.chat().trigger(Note { text: format!("{n}") }).await.unwrap();
+    }
+    for n in 0..6_000 {
+        say(&server, format!("{n}")).await.unwrap();
+    }
+    assert_eq!(notes(&server).await, ["1", "2", "3"]);
+    drop(server);
+    let server = serve(store).await;
+    assert_eq!(notes(&server).await, ["1", "2", "3"]);
+}

@@ -2,9 +2,13 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use dialogue::NewRoom;
+use dialogue::{Code, NewRoom};
 
-use crate::{Message, faulty::Faulty, serve};
+use crate::{
+    Message,
+    faulty::{Faulty, Mood},
+    serve,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_room_that_nobody_is_in_leaves_memory_and_comes_back() {
@@ -48,7 +52,7 @@ async fn users_and_the_server_make_a_bounded_number_of_rooms_over_restarts() {
         bounded().build().await.unwrap()
     };
     let third = server.project(3).create(by("alice")).await.unwrap_err();
-    assert_eq!(third.code, dialogue::Code::TooMany);
+    assert_eq!(third.code, Code::TooMany);
     for n in 3..=5 {
         server
             .project(n)
@@ -59,7 +63,69 @@ async fn users_and_the_server_make_a_bounded_number_of_rooms_over_restarts() {
     }
     server.project(6).create(NewRoom::new()).await.unwrap();
     let sixth = server.project(7).create(NewRoom::new()).await.unwrap_err();
-    assert_eq!(sixth.code, dialogue::Code::TooMany);
+    assert_eq!(sixth.code, Code::TooMany);
     assert!(server.project(1).delete().await.unwrap());
     server.project(7).create(by("alice")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_could_not_be_created_can_be_a_moment_later() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    store.be(Mood::Fails);
+    let refused = server.project(1).create(NewRoom::new().created_by("alice")).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable);
+    store.be(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    server.project(1).create(NewRoom::new().created_by("alice")).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_tries_to_create_a_room_that_there_is_says_nothing_of_it() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    server.project(1).create(NewRoom::new().name("Apollo").created_by("alice")).await.unwrap();
+    drop(server);
+    let server = serve(store).await;
+    let (project, again) = (server.project(1), server.project(1));
+    let mallory = NewRoom::new().name("Mine").created_by("mallory");
+    let (refused, described) = tokio::join!(again.create(mallory), project.describe());
+    assert_eq!(refused.unwrap_err().code, Code::RoomExists);
+    let described = described.unwrap().unwrap();
+    assert_eq!((described.name.as_str(), described.created_by.as_deref()), ("Apollo", Some("alice")));
+}
+
+#[tokio::test]
+async fn a_room_without_a_past_has_none() {
+    let server = serve(Faulty::new()).await;
+    assert!(server.project(5).history().await.unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn rooms_that_nobody_made_on_purpose_make_place_for_others() {
+    let store = Faulty::new();
+    let server = crate::Acme::server().store(store.clone()).max_instances(10).build().await.unwrap();
+    server.project(1_000).create(NewRoom::new()).await.unwrap();
+    for n in 0..9 {
+        server.project(n).trigger(Message { text: "passing by".into() }).await.unwrap();
+    }
+    drop(server);
+    let server = crate::Acme::server().store(store.clone()).max_instances(10).build().await.unwrap();
+    assert_eq!(server.project(77).trigger(Message { text: "new".into() }).await.unwrap().seq, Some(1));
+    assert!(server.project(1_000).describe().await.unwrap().is_some());
+    assert!(server.project(0).describe().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_while_the_store_fails_is_there_until_it_is_gone() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    server.project(1).trigger(Message { text: "there".into() }).await.unwrap();
+    store.be(Mood::Fails);
+    assert_eq!(server.project(1).delete().await.unwrap_err().code, Code::Unavailable);
+    store.be(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(server.project(1).history().await.unwrap().events.len(), 1);
+    assert!(server.project(1).delete().await.unwrap());
+    assert!(server.project(1).history().await.unwrap().events.is_empty());
 }

@@ -7,20 +7,20 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use crate::{Result, events::numbered};
 
-pub struct Bare {
+pub(crate) struct Bare {
     database: Database,
     rows: Keyspace,
 }
 
 impl Bare {
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub(crate) fn open(directory: &Path) -> Result<Self> {
         let database = Database::builder(directory).manual_journal_persist(true).open()?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default)?;
         Ok(Bare { database, rows })
     }
 
     /// One event for each of these rooms.
-    pub fn append(
+    pub(crate) fn append(
         &self,
         template: &StoredEvent,
         rooms: std::ops::Range<u64>,

@@ -12,7 +12,7 @@ use crate::{
 const ROOMS: u64 = 1_000;
 const EVENTS: u64 = 5_000;
 
-pub async fn measure() -> Result {
+pub(crate) async fn measure() -> Result {
     let template = template().await?;
     let scratch = Scratch::new("bytes")?;
     let disk = Disk::open(&scratch.0)?.durability(Durability::Memory);
@@ -41,7 +41,7 @@ pub async fn measure() -> Result {
 }
 
 /// Bytes that are taken, not those that are reserved.
-pub fn on_disk(directory: &Path) -> Result<u64> {
+pub(crate) fn on_disk(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -7,26 +7,26 @@ use crate::Result;
 /// Said by a member.
 #[dialogue::event]
 #[derive(Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// What is said.
     pub text: String,
 }
 
 dialogue::rooms! {
-    pub struct Acme;
+    pub(crate) struct Acme;
     #[room(retain(events = 100))]
     project(u64): [Message] via [websocket];
 }
 
 impl Message {
     /// 128 bytes, as JSON.
-    pub fn new(number: u64) -> Self {
+    pub(crate) fn new(number: u64) -> Self {
         Message { text: format!("{number:<117}") }
     }
 }
 
 /// What a server stores of one event.
-pub async fn template() -> Result<StoredEvent> {
+pub(crate) async fn template() -> Result<StoredEvent> {
     let store = Memory::new();
     let server = Acme::server().store(store.clone()).build().await?;
     server.project(1).trigger(Message::new(1)).await?;
@@ -37,7 +37,7 @@ pub async fn template() -> Result<StoredEvent> {
     Ok(event)
 }
 
-pub fn numbered(template: &StoredEvent, seq: u64) -> StoredEvent {
+pub(crate) fn numbered(template: &StoredEvent, seq: u64) -> StoredEvent {
     let mut event = template.clone();
     (event.seq, event.offset) = (seq, seq * 250);
     event.timestamp += seq;
@@ -45,7 +45,7 @@ pub fn numbered(template: &StoredEvent, seq: u64) -> StoredEvent {
 }
 
 /// Those events of a room, each of which says something else.
-pub fn append(template: &StoredEvent, room: u64, seqs: impl IntoIterator<Item = u64>) -> Append {
+pub(crate) fn append(template: &StoredEvent, room: u64, seqs: impl IntoIterator<Item = u64>) -> Append {
     let events = seqs.into_iter().map(|seq| {
         let mut event = numbered(template, seq);
         event.data = said().into();
@@ -55,7 +55,7 @@ pub fn append(template: &StoredEvent, room: u64, seqs: impl IntoIterator<Item = 
 }
 
 /// 128 bytes of a payload, in words.
-pub fn said() -> String {
+pub(crate) fn said() -> String {
     const WORDS: &str = "about after again are because before but can come could day even first from get give good have \
         here house how into just know like look make many more most new night now only other our over people room say \
         see should some take than that their them then there these they thing think this time tomorrow two use very \

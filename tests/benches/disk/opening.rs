@@ -14,7 +14,7 @@ use crate::{
 const ROOMS: u64 = 100_000;
 const ROUNDS: usize = 5;
 
-pub async fn measure() -> Result {
+pub(crate) async fn measure() -> Result {
     let template = template().await?;
     let (store, bare) = (Scratch::new("store")?, Scratch::new("bare")?);
     let (engine, disk) = (Bare::open(&bare.0)?, Disk::open(&store.0)?.durability(Durability::Memory));

@@ -14,7 +14,7 @@ const LENGTHS: [u64; 2] = [50_000, 5_000_000];
 const PAGE: usize = 50;
 const ROUNDS: u64 = 400;
 
-pub async fn measure() -> Result {
+pub(crate) async fn measure() -> Result {
     let template = template().await?;
     let scratch = Scratch::new("pages")?;
     let disk = Disk::open(&scratch.0)?.durability(Durability::Memory);

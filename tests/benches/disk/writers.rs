@@ -22,7 +22,7 @@ use crate::{
 const ROUNDS: u64 = 5;
 const LENGTH: Duration = Duration::from_millis(800);
 
-pub async fn measure() -> Result {
+pub(crate) async fn measure() -> Result {
     let template = template().await?;
     println!(
         "\n| durability, writers | bare engine | `append` | slower | `trigger` | slower | without a store |"

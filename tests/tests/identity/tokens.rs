@@ -120,7 +120,8 @@ async fn an_expired_token_ends_its_socket_and_its_stream() -> Result {
 
 #[tokio::test]
 async fn who_shows_no_token_in_time_is_closed() -> Result {
-    let house = House::with(|server| server.token_within(Duration::from_millis(300))).await?;
+    let house =
+        House::with(|server| server.token_within(Duration::from_millis(300)).without_frame_limit()).await?;
     let mut silent = Socket::knock(connect(house.address()).await?, "/ws", ("", "")).await?;
     let opened = Instant::now();
     assert_eq!(silent.rest().await?, (Vec::new(), Some(4401)));

@@ -6,4 +6,6 @@ mod meeting;
 mod outage;
 mod server;
 mod shapes;
+mod sharing;
 mod store;
+mod suite;

@@ -1,7 +1,7 @@
 //! Middleware, in both places and in each form.
 use std::marker::PhantomData;
 
-use dialogue::{Cx, Event, Flow, Gated, Middleware, Next, Room, Served};
+use dialogue::{Cx, Equipped, Event, Flow, FromState, Gated, Middleware, Next, Refusal, Room};
 
 #[dialogue::event]
 pub struct Message {
@@ -16,6 +16,10 @@ pub struct Any<T>(&'static str, PhantomData<T>);
 impl<T> Any<T> {
     pub fn new(name: &'static str) -> Self {
         Any(name, PhantomData)
+    }
+
+    pub fn renamed(self, name: &'static str) -> Self {
+        Any(name, self.1)
     }
 }
 
@@ -49,6 +53,53 @@ dialogue::rooms! {
     calls: [Message, Poke] with [Any::<u8>::new("x"), self::Any::<u8>::new(NAME)] via [websocket];
     events: [Message with [Any<u8>, Any::<u16>::new("y")], Poke as Push with [OnlyPokes]] via [websocket];
     both: [Message, Poke with [OnlyPokes]] via [websocket] with [Any<u8>];
+    methods: [Message] via [websocket] with [Any::<u8>::new("x").renamed("y")];
+    functions: [Message with [fn quiet], Poke] via [websocket] with [fn all, fn self::all];
+    closures: [
+        Message with [async |cx, event, next| match event.text.is_empty() {
+            true => Err(Refusal::blocked("say something")),
+            false => next.run(cx, event).await,
+        }],
+        Poke,
+    ] via [websocket] with [|cx, event, next| async move { next.run(cx, event).await }];
+}
+
+/// What the parts of an application share.
+pub struct Shared(&'static str);
+
+/// Made from what they share.
+pub struct FromShared(&'static str);
+
+impl FromState<Shared> for FromShared {
+    fn from_state(state: &Shared) -> Self {
+        FromShared(state.0)
+    }
+}
+
+impl<R: Room, E: Event> Middleware<R, E> for FromShared {
+    async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
+        let _ = self.0;
+        next.run(cx, event).await
+    }
+}
+
+mod with_state {
+    use super::{Any, FromShared, Message};
+    dialogue::rooms! {
+        pub(super) struct Acme;
+        chat: [Message with [FromShared]] via [websocket] with [Any<u8>, FromShared];
+    }
+}
+
+async fn all<R: Room, E: Event>(cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
+    next.run(cx, event).await
+}
+
+async fn quiet(cx: &Cx<Functions>, event: Message, next: impl Next<Functions, Message>) -> Flow {
+    if event.text.ends_with('!') {
+        return Err(Refusal::blocked("no shouting"));
+    }
+    next.run(cx, event).await
 }
 
 fn empty<R: Room, E, C: dialogue::Chain<R, E>>(_: &C) -> bool {
@@ -57,12 +108,21 @@ fn empty<R: Room, E, C: dialogue::Chain<R, E>>(_: &C) -> bool {
 
 #[test]
 fn a_chain_is_there_where_it_was_listed() {
-    fn has_chain<R: Served, E: Gated<R>>() -> bool {
-        !empty::<R, E, _>(&E::chain(&R::with()))
+    fn has_chain<R: Equipped<()>, E: Gated<R>>() -> bool {
+        !empty::<R, E, _>(&E::chain(&R::with(&())))
     }
     assert!(!has_chain::<Plain, Message>());
     assert!(has_chain::<Types, Poke>());
     assert!(has_chain::<Calls, Message>());
     assert!(has_chain::<Events, Message>() && has_chain::<Events, Poke>());
     assert!(has_chain::<Both, Message>() && has_chain::<Both, Poke>());
+    assert!(
+        has_chain::<Methods, Message>() && has_chain::<Functions, Poke>() && has_chain::<Closures, Poke>()
+    );
+}
+
+#[test]
+fn a_server_is_built_with_any_of_them() {
+    drop(Rooms::server().middleware(Any::<u8>::default()).middleware(Any::<u16>::new("z")).build());
+    drop(with_state::Acme::server().state(Shared("x")).middleware(FromShared("y")).build());
 }

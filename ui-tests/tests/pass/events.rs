@@ -1,5 +1,5 @@
 //! Whatever has a form on the wire is an event.
-use dialogue::{DeliveryClass, Event, Sender};
+use dialogue::{DeliveryClass, Event, Filtered, Sender};
 
 #[dialogue::event]
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -42,6 +42,49 @@ pub struct Cursor {
 
 #[dialogue::event(crate = dialogue)]
 pub struct Elsewhere;
+
+/// Marks stand beside what others read.
+#[dialogue::event]
+pub struct Note {
+    #[filter]
+    #[serde(rename = "t")]
+    #[validate(length(min = 1))]
+    pub text: Option<String>,
+    #[filter]
+    pub lines: Vec<Line>,
+    pub link: String,
+}
+
+#[dialogue::event]
+pub enum Line {
+    Nothing,
+    One(#[filter] String, String),
+    Two {
+        #[filter]
+        upper: Box<Option<String>>,
+        #[filter]
+        r#type: String,
+        at: u64,
+    },
+}
+
+/// It has text, and none for filters.
+#[dialogue::event]
+pub struct Pointer(#[filter(skip)] pub String);
+
+#[test]
+fn filters_see_what_is_marked() {
+    let two = Line::Two { upper: Box::new(Some("c".into())), r#type: "d".into(), at: 1 };
+    let lines = vec![Line::Nothing, Line::One("b".into(), "no".into()), two];
+    let mut note = Note { text: Some("a".into()), lines, link: "no".into() };
+    let mut seen = String::new();
+    note.each_text(&mut |text| seen.push_str(text));
+    Unit.each_text(&mut |_| unreachable!());
+    Newtype(1).each_text(&mut |_| unreachable!());
+    Pointer("no".into()).each_text(&mut |_| unreachable!());
+    assert_eq!(seen, "abcd");
+    assert_eq!(Pointer::SHAPE, "struct Pointer ( String ) ;");
+}
 
 #[test]
 fn what_is_said_of_them_holds() {

@@ -1,7 +1,7 @@
 //! What `#[room(…)]` and the doc comment say of a room.
 use std::time::Duration;
 
-use dialogue::{Retention, Room};
+use dialogue::{PerTime, Rate, Retention, Room};
 
 #[dialogue::event]
 pub struct Message {
@@ -24,6 +24,12 @@ dialogue::rooms! {
     #[room(retain(events = 10, bytes = 2MiB, age = 500ms))]
     full: [Message, Poke] via [websocket];
 
+    #[room(limit = 5 per 500ms)]
+    limited: [Message] via [websocket];
+
+    #[room(limit = 1_000 per 1m burst 2)]
+    burst: [Message] via [websocket];
+
     #[room(retain(age = 1h), subscribe = [])]
     nothing: [Message] via [websocket];
 
@@ -41,6 +47,8 @@ fn what_is_said_is_kept() {
     assert_eq!((full.capacity, full.sync), (Some(16), 10));
     assert_eq!((full.retention.events, full.retention.bytes), (Some(10), Some(2 << 20)));
     assert_eq!(full.retention.age, Some(Duration::from_millis(500)));
+    assert_eq!(Limited::OPTIONS.limit, Some(Rate::new(5, Duration::from_millis(500))));
+    assert_eq!(Burst::OPTIONS.limit, Some(1_000.per_minute().burst(2)));
     assert_eq!(Nothing::OPTIONS.subscribe, Some(&[][..]));
     assert_eq!(Nothing::OPTIONS.retention, Retention::new().age(Duration::from_secs(3_600)));
     assert_eq!(Named::OPTIONS.subscribe, Some(&["poke", "message"][..]));

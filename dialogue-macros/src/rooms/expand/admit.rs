@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{Ident, Meta, Path, Type, spanned::Spanned};
+use syn::{Ident, Path, Type, spanned::Spanned};
 
 use crate::{
     anchor::anchor,
@@ -58,11 +58,7 @@ fn row(krate: &Path, room: &Room) -> TokenStream {
 
 /// A bound can't be conditional. A trait can: one that stands for the bound, or for none.
 fn conditional(room: &Room, name: &Ident, bound: &TokenStream) -> TokenStream {
-    let conditions = room.cfgs.iter().filter_map(|cfg| match &cfg.meta {
-        Meta::List(list) => Some(&list.tokens),
-        _ => None,
-    });
-    let conditions = quote!(all(#(#conditions),*));
+    let conditions = room.conditions();
     quote! {
         #[cfg(#conditions)]
         trait #name: #bound {}

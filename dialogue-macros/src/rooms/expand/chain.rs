@@ -1,13 +1,13 @@
 //! The middleware of a room, and the chain in front of each event.
 
-use proc_macro2::{Delimiter, Literal, TokenStream};
-use quote::quote;
+use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Path, spanned::Spanned};
 
 use crate::{
     anchor::{anchor, group, implement},
     rooms::{
-        chain::Entry,
+        chain::{Entry, Form},
         model::{App, Event, Room},
     },
 };
@@ -15,11 +15,16 @@ use crate::{
 pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
     let App { krate, vis, .. } = app;
     let Room { ty, events, .. } = room;
-    let mut slots: Vec<&Entry> = room.with.iter().collect();
+    let mut slots: Vec<Slot<'_>> = Vec::new();
+    slots.extend(room.with.iter().enumerate().map(|(index, entry)| Slot { index, entry, events }));
     let mut gated = Vec::with_capacity(events.len());
     for event in events {
         let own = slots.len();
-        slots.extend(&event.with);
+        slots.extend(event.with.iter().zip(own..).map(|(entry, index)| Slot {
+            index,
+            entry,
+            events: std::slice::from_ref(event),
+        }));
         let chain: Vec<(usize, &Entry)> =
             room.with.iter().enumerate().chain((own..).zip(&event.with)).collect();
         gated.push(self::gated(krate, room, event, &chain));
@@ -28,39 +33,145 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
         let path = &event.path;
         anchor(event.variant.span(), quote!(#krate::Gate::of::<#path>()))
     });
-    let with = match slots.is_empty() {
-        true => quote! {
-            type With = ();
-            fn with() {}
-        },
-        false => {
-            let values = slots.iter().map(|entry| value(entry));
-            quote! {
-                type With = __With;
-                fn with() -> __With { __With(#(#values),*) }
-            }
-        }
-    };
+    let passed = events.iter().map(|event| {
+        let path = &event.path;
+        quote!(#krate::Chain<#ty, #path>)
+    });
     let identity = match &room.options.identity {
         Some(identity) => anchor(identity.span(), quote!(type Identity = #identity;)),
         None => quote!(type Identity = #krate::Anybody;),
     };
-    let store = (!slots.is_empty()).then(|| store(vis, &slots));
+    let (type_with, store) = match slots.is_empty() {
+        true => (quote!(()), None),
+        false => (quote!(__With), Some(store(vis, &slots))),
+    };
+    let functions = slots.iter().map(|slot| slot.function(krate, room));
+    let equipped = equipped(krate, room, &slots);
     quote! {
         #store
+        #(#functions)*
         #[automatically_derived]
         impl #krate::Served for #ty {
-            #with
+            type With = #type_with;
             #identity
-            const GATES: &'static [#krate::Gate<Self>] = &[#(#gates),*];
+        }
+        #equipped
+        #[automatically_derived]
+        impl<__L: ::core::marker::Send + ::core::marker::Sync + 'static> #krate::Gates<__L> for #ty
+        where
+            #(__L: #passed),*
+        {
+            const GATES: &'static [#krate::Gate<Self, __L>] = &[#(#gates),*];
         }
         #(#gated)*
     }
 }
 
+/// A place in a `with [..]`.
+struct Slot<'a> {
+    index: usize,
+    entry: &'a Entry,
+    /// What it stands in front of.
+    events: &'a [Event],
+}
+
+impl Slot<'_> {
+    fn ty(&self) -> TokenStream {
+        match self.entry.ty() {
+            Some(ty) => quote!(#ty),
+            None => {
+                let name = self.name();
+                quote!(#name)
+            }
+        }
+    }
+
+    /// Of the type that stands for a function.
+    fn name(&self) -> Ident {
+        format_ident!("__Function{}", self.index)
+    }
+
+    fn value(&self, krate: &Path) -> TokenStream {
+        match &self.entry.form {
+            Form::Call(_, call) => quote!(#call),
+            Form::Type(ty) => {
+                anchor(self.entry.span, quote!(<#ty as #krate::FromState<__S>>::from_state(__state)))
+            }
+            Form::Function(_) | Form::Closure(_) => {
+                let name = self.name();
+                quote!(#name)
+            }
+        }
+    }
+
+    /// The type that stands for a function, as middleware for each event that it is in front of.
+    fn function(&self, krate: &Path, room: &Room) -> Option<TokenStream> {
+        // A function that is for another event is told of where it is listed.
+        let at = Span::call_site().located_at(self.entry.span);
+        let called = match &self.entry.form {
+            Form::Type(_) | Form::Call(..) => return None,
+            Form::Function(path) => {
+                let given = quote_spanned!(at=> (__cx, __event, __next));
+                quote!(#path #given)
+            }
+            Form::Closure(closure) => quote!(#krate::__private::call(#closure, __cx, __event, __next)),
+        };
+        let (name, room) = (self.name(), &room.ty);
+        let events = self.events.iter().map(|event| &event.path);
+        Some(quote! {
+            struct #name;
+            #(
+                #[automatically_derived]
+                impl #krate::Middleware<#room, #events> for #name {
+                    async fn handle(
+                        &self,
+                        __cx: &#krate::Cx<#room>,
+                        __event: #events,
+                        __next: impl #krate::Next<#room, #events>,
+                    ) -> #krate::Flow {
+                        #called.await
+                    }
+                }
+            )*
+        })
+    }
+}
+
+/// How the middleware is made; a type that can't be is told of where it is listed.
+fn equipped(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
+    let ty = &room.ty;
+    if slots.is_empty() {
+        return quote! {
+            #[automatically_derived]
+            impl<__S> #krate::Equipped<__S> for #ty {
+                fn with(_: &__S) {}
+            }
+        };
+    }
+    let bounds = slots.iter().filter_map(|slot| match &slot.entry.form {
+        Form::Type(ty) => {
+            // An empty `for<>` stands where the bound begins for rustc, which marks it so at the user's type.
+            let bound = anchor(slot.entry.span, quote!(for<> #krate::FromState<__S>));
+            Some(quote!(#ty: #bound))
+        }
+        _ => None,
+    });
+    let values = slots.iter().map(|slot| slot.value(krate));
+    quote! {
+        #[automatically_derived]
+        impl<__S> #krate::Equipped<__S> for #ty
+        where
+            #(#bounds),*
+        {
+            #[allow(unused_variables)]
+            fn with(__state: &__S) -> __With { __With(#(#values),*) }
+        }
+    }
+}
+
 /// A type of its own, with private fields, so that middleware may be less visible than the room.
-fn store(vis: &syn::Visibility, slots: &[&Entry]) -> TokenStream {
-    let types = slots.iter().map(|entry| &entry.ty);
+fn store(vis: &syn::Visibility, slots: &[Slot<'_>]) -> TokenStream {
+    let types = slots.iter().map(Slot::ty);
     quote! {
         #[doc(hidden)]
         #[allow(unnameable_types)]
@@ -71,16 +182,6 @@ fn store(vis: &syn::Visibility, slots: &[&Entry]) -> TokenStream {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.write_str("With")
             }
-        }
-    }
-}
-
-fn value(entry: &Entry) -> TokenStream {
-    match &entry.make {
-        Some(make) => quote!(#make),
-        None => {
-            let ty = &entry.ty;
-            anchor(entry.span, quote!(<#ty as ::core::default::Default>::default()))
         }
     }
 }

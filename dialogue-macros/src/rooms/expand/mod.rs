@@ -5,6 +5,7 @@ mod chain;
 mod client;
 mod event;
 mod room;
+mod serve;
 mod server;
 mod state;
 
@@ -22,6 +23,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
     let marker = marker(app);
     let server = sides.server.then(|| server::items(app));
     let admit = sides.server.then(|| admit::impls(app));
+    let serve = sides.server.then(|| serve::impls(app));
     let client = sides.client.then(|| client::items(app));
     let rooms = app.rooms.iter().map(|room| {
         let types = room::types(app, room);
@@ -46,7 +48,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
             };
         }
     });
-    quote!(#marker #server #admit #client #(#rooms)*)
+    quote!(#marker #server #admit #serve #client #(#rooms)*)
 }
 
 fn marker(app: &App) -> TokenStream {

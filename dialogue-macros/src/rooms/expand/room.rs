@@ -8,7 +8,10 @@ use super::room_docs;
 use crate::{
     anchor::anchor,
     quantity,
-    rooms::model::{App, Room, spell},
+    rooms::{
+        model::{App, Room, spell},
+        options::Limit,
+    },
 };
 
 pub(super) fn types(app: &App, room: &Room) -> TokenStream {
@@ -79,6 +82,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let role = room.options.role.iter();
     let audit = room.options.audit.map(|()| quote!(.audit()));
     let state = room.options.state.as_ref().map(|_| quote!(.state()));
+    let limit = room.options.limit.iter().map(|limit| rate(krate, limit));
     quote! {
         #krate::RoomOptions::new()
             #(.title(#title))*
@@ -91,7 +95,15 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
             #(.role(#role))*
             #audit
             #state
+            #(.limit(#limit))*
     }
+}
+
+fn rate(krate: &Path, limit: &Limit) -> TokenStream {
+    let count = Literal::u64_unsuffixed(limit.count);
+    let per = quantity::expand(limit.per);
+    let burst = limit.burst.iter().map(|burst| Literal::u64_unsuffixed(*burst));
+    quote!(#krate::Rate::new(#count, #per) #(.burst(#burst))*)
 }
 
 /// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.

@@ -16,8 +16,6 @@ pub(super) fn items(app: &App) -> TokenStream {
         format!("A running server of [`{ident}`]'s rooms: a method for each, and what every server has.");
     let build = format!("Builds a server of [`{ident}`]'s rooms.");
     let head = anchor(ident.span(), quote!(#vis struct #server));
-    let cfgs: Vec<_> = rooms.iter().map(|room| &room.cfgs).collect();
-    let types = rooms.iter().map(|room| &room.ty);
     let methods = rooms.iter().map(|room| method(app, room));
     quote! {
         impl #ident {
@@ -29,7 +27,6 @@ pub(super) fn items(app: &App) -> TokenStream {
         #[automatically_derived]
         #[allow(deprecated)]
         impl #krate::Application for #ident {
-            const ROOMS: &'static [#krate::Declared] = &[#(#(#cfgs)* #krate::Declared::of::<#types>()),*];
             type Server = #server;
         }
 

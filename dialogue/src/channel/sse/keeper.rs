@@ -125,11 +125,11 @@ mod tests {
         let chat = engine.registry.find("chat").unwrap();
         for cut in [false, true] {
             let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
-            let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox));
+            let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), None);
             let user = User { id: "somebody".into(), known: None, anonymous_token: None };
             session.identify(user).await.unwrap();
             session.join("chat", Channel::Sse, Entry::default()).await.unwrap();
-            let counted = engine.admit().unwrap();
+            let counted = engine.admit(engine.doors.enter(None).unwrap()).unwrap();
             let keeper = Keeper::new(&engine, &outbox, session, counted, PATIENCE);
             for _ in 0..10 {
                 keeper.is_read();

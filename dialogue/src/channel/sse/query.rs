@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::{Position, Refusal, hub::RoomDecl, session::invalid, wire::EventSet};
+use crate::{
+    Position, Refusal,
+    hub::RoomDecl,
+    session::{bounded_names, invalid},
+    wire::EventSet,
+};
 
 /// The rooms, events and positions of a request for a stream.
 #[derive(Debug)]
@@ -57,8 +62,13 @@ impl Query {
         self.since.iter().find(|(room, _)| room == room_id).map(|(_, position)| position)
     }
 
-    /// The events of each room; `None` is the room's default.
-    pub(super) fn wanted(&self, rooms: &[&Arc<RoomDecl>]) -> Result<Vec<Option<EventSet>>, Refusal> {
+    /// The events of each room, of at most `most` names; `None` is the room's default.
+    pub(super) fn wanted(
+        &self,
+        rooms: &[&Arc<RoomDecl>],
+        most: usize,
+    ) -> Result<Vec<Option<EventSet>>, Refusal> {
+        bounded_names(self.events.len(), most)?;
         if self.events.is_empty() {
             return Ok(rooms.iter().map(|_| None).collect());
         }

@@ -1,6 +1,6 @@
 //! One socket, from `connected` to its close frame.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until};
@@ -81,12 +81,13 @@ impl Connection {
         engine: Arc<Engine>,
         mut socket: Socket,
         user: Option<User>,
+        address: Option<IpAddr>,
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
         Connection {
-            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox)),
+            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox), address),
             user,
             speaking: Some(speaking),
             decoder: Decoder::new(engine.limits.frame),
@@ -229,26 +230,34 @@ impl Connection {
     /// Handles the frames that are there, as long as there is room for what they are answered.
     async fn take_frames(&mut self) -> Option<End> {
         while self.has_room() {
-            match self.decoder.next(&mut self.input) {
-                Ok(Some(Incoming::Text(text))) => match self.session.handle(&text).await {
-                    Verdict::GoOn => {}
-                    Verdict::Unauthenticated => return Some(End::Close(4401, "no valid token")),
-                    Verdict::TurnedAway => return Some(End::Close(4403, "turned away")),
-                },
+            let verdict = match self.decoder.next(&mut self.input) {
+                Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
                 Ok(Some(Incoming::Binary(_))) => {
-                    self.session.refuse(None, &invalid("a frame is text: binary frames have no meaning"));
+                    let refusal = invalid("a frame is text: binary frames have no meaning");
+                    self.session.reject(refusal).await
                 }
-                Ok(Some(Incoming::Ping(payload))) => {
-                    let mut pong = BytesMut::new();
-                    put_pong(&mut pong, &payload);
-                    self.outbox.send_raw(pong.freeze());
-                }
-                Ok(Some(Incoming::Pong(_))) => {}
+                Ok(Some(Incoming::Ping(payload))) => match self.session.count().await {
+                    Ok(()) => {
+                        let mut pong = BytesMut::new();
+                        put_pong(&mut pong, &payload);
+                        self.outbox.send_raw(pong.freeze());
+                        Verdict::GoOn
+                    }
+                    Err(refusal) => self.session.refuse(None, &refusal),
+                },
+                // Asked for or not, there is nothing to answer.
+                Ok(Some(Incoming::Pong(_))) => Verdict::GoOn,
                 Ok(Some(Incoming::Close(frame))) => {
                     return Some(End::Closed(frame.map_or(1000, |frame| frame.code)));
                 }
                 Ok(None) => break,
                 Err(violation) => return Some(End::Cut(violation.code, violation.message.to_owned())),
+            };
+            match verdict {
+                Verdict::GoOn => {}
+                Verdict::Unauthenticated => return Some(End::Close(4401, "no valid token")),
+                Verdict::TurnedAway => return Some(End::Close(4403, "turned away")),
+                Verdict::Hammers => return Some(End::Close(4429, "kept exceeding limits")),
             }
         }
         if self.input.is_empty() {

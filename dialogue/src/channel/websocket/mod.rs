@@ -18,7 +18,7 @@ use axum::{
 use http::{HeaderValue, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
-use super::admission::{Refused, check_origin, user};
+use super::admission::{Refused, address, check_origin, user};
 use crate::{Code, Refusal, engine::Engine};
 use connection::Connection;
 use handshake::Subprotocol;
@@ -37,6 +37,8 @@ pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
 async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
     check_origin(&engine, &parts.headers, &parts.uri)?;
+    let address = address(&engine, &parts);
+    let visit = engine.doors.enter(address)?;
     let (accept, upgrade) = match greet(&mut parts) {
         Ok(greeted) => greeted,
         Err(refusal) => return Ok(refuse(refusal)),
@@ -48,10 +50,10 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
     let user = user(&engine, &parts, token).await?;
     let speaking = engine.speak();
-    let counted = engine.admit()?;
+    let counted = engine.admit(visit)?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
-            Box::new(Connection::new(engine, socket, user, speaking)).run().await;
+            Box::new(Connection::new(engine, socket, user, address, speaking)).run().await;
         }
         drop(counted);
     });
@@ -60,11 +62,12 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
 
 async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
+    let visit = engine.doors.enter(address(&engine, &parts))?;
     let (accept, upgrade) = match greet(&mut parts) {
         Ok(greeted) => greeted,
         Err(refusal) => return Ok(refuse(refusal)),
     };
-    let counted = engine.admit()?;
+    let counted = engine.admit(visit)?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
             echo::run(socket).await;

@@ -1,18 +1,21 @@
 //! Which rooms there are, those that aren't in memory too.
 //!
-//! `room/ID` says what is known of a room, and `creator/USER/ID` that the user created it: text in which what isn't plain
-//! is percent-encoded.
+//! `room/ID` says what is known of a room, and `creator/USER/ID` that the user created it.
 
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::Archive;
+use super::{
+    Archive,
+    open::{generation_of, state_of},
+};
 use crate::{hub::instance::Info, store::StoreError};
 
 /// What stands in the record of a room.
@@ -35,6 +38,9 @@ struct Entry<'a> {
 const ROOMS: &str = "room/";
 const EPOCH: &str = "server/epoch";
 const SECRET: &str = "server/secret";
+/// Rooms that are looked at for space, and those that go at most.
+const LOOKS: usize = 64;
+const SPACE: usize = 16;
 /// Records of a page while they are counted.
 const PAGE: usize = 1_000;
 
@@ -56,6 +62,11 @@ impl Archive {
         let value = Bytes::copy_from_slice(epoch.as_bytes());
         self.journal.put(vec![(EPOCH.to_owned(), Some(value))]).await?;
         Ok(epoch)
+    }
+
+    /// Whether the store has forgotten what logs are called, and everything else with it.
+    pub(crate) async fn is_flushed(&self) -> Result<bool, StoreError> {
+        Ok(self.journal.get(EPOCH).await?.is_none())
     }
 
     /// What signs the tokens of anonymous users, as long as the store keeps it.
@@ -98,17 +109,37 @@ impl Archive {
         Ok(self.journal.get(&room(room_id)).await?.as_deref().and_then(info))
     }
 
-    /// Some of the rooms after `after`, in the order of their ids' bytes.
+    /// Some of the rooms after `after`, in the order of their ids' bytes; and where to go on, if there may be more.
     pub(crate) async fn rooms(
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(Arc<str>, Info)>, StoreError> {
+    ) -> Result<(Vec<(Arc<str>, Info)>, Option<Arc<str>>), StoreError> {
         let found = self.journal.scan(ROOMS, after.map(room).as_deref(), limit).await?;
+        let last = found.last().and_then(|(key, _)| key.strip_prefix(ROOMS)).map(Arc::from);
+        let next = last.filter(|_| found.len() == limit);
         let rooms = found
             .into_iter()
             .filter_map(|(key, value)| Some((key.strip_prefix(ROOMS)?.into(), info(&value)?)));
-        Ok(rooms.collect())
+        Ok((rooms.collect(), next))
+    }
+
+    /// Forgets some rooms that nobody made on purpose and that aren't in memory: of those that are looked at this time, the
+    /// ones in which nothing was said for longest.
+    pub(crate) async fn make_space(&self, is_here: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let from = self.looked_at.lock().clone();
+        let (rooms, next) = self.rooms(from.as_deref(), LOOKS).await?;
+        *self.looked_at.lock() = next;
+        let mut silent = Vec::new();
+        for (room_id, info) in rooms.into_iter().filter(|(id, info)| !info.is_kept() && !is_here(id)) {
+            let since = self.journal.head(&room_id).await?.map_or(0, |head| head.last.timestamp);
+            silent.push((since, room_id, info));
+        }
+        silent.sort_unstable_by_key(|(since, ..)| *since);
+        for (_, room_id, info) in silent.iter().take(SPACE) {
+            self.forget(room_id, info, true).await?;
+        }
+        Ok(())
     }
 
     /// Remembers a room that wasn't known of.
@@ -131,17 +162,24 @@ impl Archive {
         Ok(())
     }
 
-    /// Forgets a room and its log. What is made in its place is called otherwise.
-    pub(crate) async fn forget(&self, room_id: &str, info: &Info) -> Result<(), StoreError> {
+    /// Forgets a room and its log, and whether it is one that was `counted`.
+    pub(crate) async fn forget(&self, room_id: &str, info: &Info, counted: bool) -> Result<(), StoreError> {
         self.journal.remove(room_id).await?;
-        let mut records = vec![(room(room_id), None), (super::open::state_of(room_id), None)];
+        let mut records =
+            [room(room_id), state_of(room_id), generation_of(room_id)].map(|key| (key, None)).to_vec();
         if let Some(user) = &info.created_by {
             records.push((creator(user) + room_id, None));
         }
-        self.journal.put(records).await?;
-        let fewer = |total: usize| Some(total.saturating_sub(1));
-        // It can't fail: there always is a number that is less or none.
-        let _ = self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+        match self.journal.put(records).await {
+            Ok(()) if counted => {
+                let fewer = |total: usize| Some(total.saturating_sub(1));
+                // It can't fail: there always is a number that is less or none.
+                let _ = self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+            }
+            Ok(()) => {}
+            // Its log is gone, and with it the room: what is left is a name in a list.
+            Err(error) => tracing::error!(room_id, %error, "the record of a deleted room can't be removed"),
+        }
         Ok(())
     }
 }
@@ -150,8 +188,9 @@ fn room(room_id: &str) -> String {
     format!("{ROOMS}{room_id}")
 }
 
+/// By the user's hash, since ids may be long, and hold what separates.
 fn creator(user: &str) -> String {
-    format!("creator/{}/", utf8_percent_encode(user, NON_ALPHANUMERIC))
+    format!("creator/{}/", URL_SAFE_NO_PAD.encode(Sha256::digest(user)))
 }
 
 fn info(value: &[u8]) -> Option<Info> {

@@ -8,6 +8,7 @@ mod trim;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 pub(super) use open::Found;
@@ -24,12 +25,19 @@ pub(crate) struct Archive {
     pages: Pages,
     /// Rooms that are known of.
     total: AtomicUsize,
+    /// The room up to which space was looked for.
+    looked_at: Mutex<Option<Arc<str>>>,
 }
 
 impl Archive {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
         let journal = Journal::new(store, runtime);
-        Arc::new(Archive { journal, pages: Pages::default(), total: AtomicUsize::new(0) })
+        Arc::new(Archive {
+            journal,
+            pages: Pages::default(),
+            total: AtomicUsize::new(0),
+            looked_at: Mutex::default(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::Archive;
 use crate::{
     hub::{RoomDecl, instance::Info},
-    log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES},
+    log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
     wire::Accepted,
 };
@@ -28,7 +28,10 @@ pub(crate) struct Saved {
 
 /// What a log begins again from.
 pub(crate) struct FoundLog {
-    pub(crate) epoch: Arc<str>,
+    /// What the log is called.
+    epoch: Arc<str>,
+    /// What the store calls it.
+    pub(crate) stored_as: Arc<str>,
     first: u64,
     last: StoredEvent,
     /// The newest events, newest first.
@@ -46,19 +49,20 @@ impl Archive {
         let (info, head, state) = tokio::try_join!(known, self.journal.head(room_id), state)?;
         let Some(head) = head else { return Ok(Found { info, log: None, state }) };
         let mut newest = Query::new(Order::NewestFirst, TAIL);
+        // What comes after that while this is read belongs to somebody else.
+        newest.before = Some(head.last.seq + 1);
         newest.bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
         let keys = self.journal.keys(room_id, now.saturating_sub(KEPT_MS));
-        let (page, keys) = tokio::try_join!(self.journal.read(room_id, newest), keys)?;
+        let generation = self.generation(room_id);
+        let (page, keys, generation) =
+            tokio::try_join!(self.journal.read(room_id, newest), keys, generation)?;
         let mut counted = Vec::new();
         for (event, most) in room.counted() {
-            let mut query = Query::new(Order::NewestFirst, usize::try_from(most).unwrap_or(usize::MAX));
-            query.events = Some(vec![room.event_name(event).into()]);
-            query.bytes = usize::MAX;
-            let Page { events, .. } = self.journal.read(room_id, query).await?;
-            counted.push((event, events.iter().map(|event| event.seq).collect()));
+            counted.push((event, self.newest_of(room_id, room.event_name(event), most).await?));
         }
         let log = FoundLog {
-            epoch: head.epoch,
+            epoch: generation.unwrap_or_else(|| Arc::clone(&head.epoch)),
+            stored_as: head.epoch,
             first: head.first,
             last: head.last,
             tail: page.events,
@@ -66,6 +70,34 @@ impl Archive {
             counted,
         };
         Ok(Found { info, log: Some(log), state })
+    }
+
+    /// The numbers of a room's newest events of one name, newest first.
+    async fn newest_of(&self, room_id: &str, name: &str, most: u64) -> Result<Vec<u64>, StoreError> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut query = Query::new(Order::NewestFirst, most);
+        query.events = Some(vec![name.into()]);
+        let mut found = Vec::new();
+        loop {
+            let Page { events, next } = self.journal.read(room_id, query.clone()).await?;
+            found.extend(events.iter().map(|event| event.seq));
+            if found.len() >= most || next.is_none() {
+                return Ok(found);
+            }
+            (query.before, query.limit) = (next, most - found.len());
+        }
+    }
+
+    /// What a log is called, if that is another name than the store has for it.
+    async fn generation(&self, room_id: &str) -> Result<Option<Arc<str>>, StoreError> {
+        let name = self.journal.get(&generation_of(room_id)).await?;
+        Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
+    }
+
+    /// Calls a log otherwise: its numbers were given before, to events that it no longer has.
+    pub(crate) async fn new_generation(&self, room_id: &str) -> Result<(), StoreError> {
+        let name = bytes::Bytes::copy_from_slice(epoch::fresh().as_bytes());
+        self.journal.put(vec![(generation_of(room_id), Some(name))]).await
     }
 
     /// A room's own state.
@@ -88,10 +120,15 @@ pub(super) fn state_of(room_id: &str) -> String {
     format!("state/{room_id}")
 }
 
+/// The key of the record that says what a log is called.
+pub(super) fn generation_of(room_id: &str) -> String {
+    format!("generation/{room_id}")
+}
+
 impl FoundLog {
     /// Makes the log of it.
     pub(crate) fn restore(self, room: &RoomDecl, room_id: &str) -> Log {
-        let FoundLog { epoch, first, last, tail, keys, counted } = self;
+        let FoundLog { epoch, first, last, tail, keys, counted, stored_as: _ } = self;
         let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).stored();
         let record = |stored: &StoredEvent| room.record(room_id, stored).map(Arc::new);
         let size = record(&last).map_or(0, |record| record.size());

@@ -13,6 +13,7 @@ use crate::{
     hub::RoomDecl,
     log::Record,
     store::{Order, Query, StoreError},
+    wire::Id,
 };
 
 /// Some events that only the store has, in their order.
@@ -26,6 +27,15 @@ pub(crate) struct OldPage {
     bytes: usize,
     /// Whether nothing will ever be added to it.
     complete: bool,
+    /// The ids of all events, those that are no longer declared too.
+    ids: Vec<Id>,
+}
+
+impl OldPage {
+    /// The id of event `seq`, if it is in it.
+    pub(crate) fn id_of(&self, seq: u64) -> Option<Id> {
+        self.ids.get(usize::try_from(seq.checked_sub(self.first)?).ok()?).copied()
+    }
 }
 
 /// Pages by their room, its epoch and the number that they begin after. What was accepted never changes, so that a page
@@ -106,9 +116,11 @@ impl Archive {
         let first = page.events.first().map_or(through + 1, |first| first.seq);
         let records: Vec<_> =
             page.events.iter().filter_map(|stored| room.record(room_id, stored)).map(Arc::new).collect();
-        let bytes = records.iter().map(|record| record.json.len() + size_of::<Record>()).sum();
+        let ids: Vec<_> = page.events.iter().map(|stored| stored.event_id).collect();
+        let bytes = records.iter().map(|record| record.json.len() + size_of::<Record>()).sum::<usize>();
+        let bytes = bytes + (ids.len() + 1) * size_of::<[Id; 8]>();
         let complete = through == end || page.next.is_some();
-        Ok(Arc::new(OldPage { records, first, through, bytes, complete }))
+        Ok(Arc::new(OldPage { records, first, through, bytes, complete, ids }))
     }
 }
 

@@ -44,7 +44,7 @@ struct Draft {
 }
 
 /// How long nobody asks the store again after it failed.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl State {
     /// Takes an event; yields how many bytes wait to be delivered.
@@ -123,7 +123,7 @@ impl State {
     /// What the store is to append of it.
     pub(in super::super) fn append_of(&self, pending: &mut Pending) -> Option<Append> {
         let events = std::mem::take(&mut pending.events);
-        (!events.is_empty()).then(|| Append::new(Arc::clone(&self.id), Arc::clone(self.log.epoch()), events))
+        (!events.is_empty()).then(|| Append::new(Arc::clone(&self.id), Arc::clone(&self.stored_as), events))
     }
 
     /// What was accepted is safe: it goes into the log, and whoever sent it is told; yields what is to be delivered.
@@ -180,6 +180,10 @@ impl State {
     /// An append failed, and may have been done: the log takes nothing until the store has told where it ends.
     pub(in super::super) fn unsettle(&mut self) {
         self.unsettled = Some(Moment::now() + PAUSE);
+        if let Some(instance) = self.instance.upgrade() {
+            // Its turn is what asks.
+            instance.cast_after(PAUSE, |_| ());
+        }
     }
 
     /// Whether the store is to be asked where the log ends.
@@ -192,12 +196,15 @@ impl State {
         self.unsettled = None;
     }
 
-    /// Takes what the store has beyond the log: an append that failed was done after all.
-    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> Option<Batch> {
+    /// Takes what the store has beyond the log: an append that failed was done after all. Yields what is to be delivered,
+    /// and whether that is all: an event that this program doesn't declare is somebody else's.
+    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> (Batch, bool) {
         let mut batch = self.batch();
         let new: Vec<_> = events.iter().skip_while(|event| event.seq < self.log.next_seq()).collect();
         for stored in new {
-            let record = self.room.record(&self.id, stored).map(Arc::new)?;
+            let Some(record) = self.room.record(&self.id, stored).map(Arc::new) else {
+                return (batch, false);
+            };
             batch.push(Arc::clone(&record));
             self.log.append(record);
             if let Some(key) = &stored.key {
@@ -207,7 +214,7 @@ impl State {
                 self.log.keys.remember(&stored.from, key, accepted);
             }
         }
-        (!batch.events().is_empty()).then_some(batch)
+        (batch, true)
     }
 
     /// Hands an event to some members alone, past the log; yields to how many.

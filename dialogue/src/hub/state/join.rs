@@ -24,8 +24,8 @@ pub(crate) struct Join {
     pub(crate) slot: u8,
     pub(crate) wanted: Option<EventSet>,
     pub(crate) since: Option<Position>,
-    /// The id of the event at `since`, if the store was asked.
-    pub(crate) seen: Option<Id>,
+    /// The id of the event at `since`, if the store was asked and has one.
+    pub(crate) seen: Option<Option<Id>>,
     /// Of the request, as JSON.
     pub(crate) id: Option<Box<RawValue>>,
 }
@@ -55,7 +55,7 @@ impl State {
             return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
         }
         self.log.trim(now());
-        let resume = self.log.resume(join.since.as_ref(), join.seen.as_ref());
+        let resume = self.log.resume(join.since.as_ref(), join.seen);
         if resume == Resume::Unknown {
             return Err(NotJoined::AskStore(Arc::clone(self.log.epoch())));
         }

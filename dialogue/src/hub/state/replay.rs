@@ -44,12 +44,18 @@ impl State {
             return self.send_replay(connection, Vec::new(), more);
         }
         let Some(page) = page.filter(|page| page.first <= after + 1) else {
+            // Whoever comes back is told so.
+            self.log.trimmed(page.map_or(after + 2, |page| page.first));
             return reading.fell_out(&self.id);
         };
-        let wanted = reading.wanted;
-        reading.replaying = Some(page.through);
+        let (wanted, head) = (reading.wanted, self.log.head().0);
+        // What the store has beyond the log is delivered when the log has it.
+        reading.replaying = Some(page.through.min(head));
         let records = page.records.iter().filter(|record| {
-            record.seq > Some(after) && self.log.is_for(record, wanted) && self.log.is_newest(record)
+            record.seq > Some(after)
+                && record.seq <= Some(head)
+                && self.log.is_for(record, wanted)
+                && self.log.is_newest(record)
         });
         let records: Vec<_> = records.cloned().collect();
         self.send_replay(connection, records, true);

@@ -5,7 +5,7 @@ use super::*;
 /// Reads every field of a frame; yields what the first bad one is refused with.
 fn refusal(json: &str) -> Option<String> {
     let read = |json| {
-        let request = Request::parse(json)?;
+        let request = Request::parse(json, &Limits::default())?;
         request.id()?;
         request.kind()?;
         request.room_id()?;
@@ -135,7 +135,8 @@ fn what_is_no_frame_is_refused() {
 
 #[test]
 fn data_may_be_null_but_must_be_there() {
-    let data = |json| Request::parse(json).and_then(|request| request.data().map(str::to_owned));
+    let data =
+        |json| Request::parse(json, &Limits::default()).and_then(|request| request.data().map(str::to_owned));
     assert_eq!(data(r#"{"data":null}"#), Ok("null".to_owned()));
     assert_eq!(data("{}"), Err(invalid("`data` is missing")));
 }
@@ -143,7 +144,8 @@ fn data_may_be_null_but_must_be_there() {
 #[test]
 fn meta_goes_on_without_raw_newlines() {
     let json = with("\"meta\":{\"a\":\n\"b\\n\",\r\"c\":1}");
-    let meta = Request::parse(&json).and_then(|request| request.meta()).expect("an object");
+    let meta =
+        Request::parse(&json, &Limits::default()).and_then(|request| request.meta()).expect("an object");
     assert_eq!(meta.as_deref(), Some(r#"{"a":"b\n","c":1}"#));
 }
 

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn log(last: u64) -> Log {
-        Log { id: 1, epoch: "e".into(), first: 1, keys: 1, keys_since: 0, last, keyed: 0 }
+        Log { id: 1, epoch: "e".into(), first: 1, keys: 1, last, keyed: 0 }
     }
 
     fn last(logs: &Logs, room_id: &str) -> Option<u64> {

@@ -2,10 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -72,8 +69,6 @@ impl Opened {
             .worker_threads(1)
             .open()
             .map_err(failed)?;
-        let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE).manual_journal_persist(true);
         let rows = database.keyspace("rows", options).map_err(failed)?;
         let next = match rows.get(rows::COUNTER).map_err(failed)? {
             Some(row) => u64::from_be_bytes(row.as_ref().try_into().map_err(rows::damaged)?),

@@ -49,7 +49,13 @@ impl Opened {
     }
 
     /// The number of the first event from that time on, of those from `from` up to before `to`.
-    fn first_since(&self, log: &Log, time: u64, mut from: u64, mut to: u64) -> Result<u64, StoreError> {
+    pub(super) fn first_since(
+        &self,
+        log: &Log,
+        time: u64,
+        mut from: u64,
+        mut to: u64,
+    ) -> Result<u64, StoreError> {
         while from < to {
             let middle = from + (to - from) / 2;
             let event = self.rows.get(rows::event(log.id, middle)).map_err(unread)?;
@@ -69,9 +75,8 @@ impl Opened {
 
     pub(super) fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
         let Some(log) = self.log(room_id)? else { return Ok(Vec::new()) };
-        let since = since.max(log.keys_since);
         let mut found = self.keys_down(&log, log.last, since, KEYS)?;
-        for row in self.rows.range(rows::key(log.id, log.keys)..rows::key(log.id, log.first)).rev() {
+        for row in self.trimmed_keys(&log).rev() {
             let (place, row) = row.into_inner().map_err(unread)?;
             let key = rows::read_key(&place, &row)?;
             if found.len() >= KEYS || key.timestamp < since {
@@ -81,6 +86,42 @@ impl Opened {
         }
         found.reverse();
         Ok(found)
+    }
+
+    /// Keys of held events, from number `at` on down: as far back as `since`, and no more than `limit`.
+    pub(super) fn keys_down(
+        &self,
+        log: &Log,
+        mut at: u64,
+        since: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredKey>, StoreError> {
+        let mut found = Vec::new();
+        while at >= log.first {
+            let mut next = 0;
+            // Events without a key are jumped over, however many they are.
+            for row in self.rows.range(rows::event(log.id, log.first)..=rows::event(log.id, at)).rev() {
+                let (event, keyed) = rows::read_event(&row.value().map_err(unread)?)?;
+                match StoredKey::of(&event) {
+                    Some(key) if key.seq >= log.keys && key.timestamp >= since && found.len() < limit => {
+                        found.push(key);
+                    }
+                    Some(_) => return Ok(found),
+                    None => {}
+                }
+                next = keyed;
+                if keyed + 1 != event.seq {
+                    break;
+                }
+            }
+            at = next;
+        }
+        Ok(found)
+    }
+
+    /// Keys of events that were trimmed.
+    pub(super) fn trimmed_keys(&self, log: &Log) -> fjall::Iter {
+        self.rows.range(rows::key(log.id, log.keys.min(log.first))..rows::key(log.id, log.first))
     }
 
     pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {

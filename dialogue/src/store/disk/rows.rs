@@ -25,10 +25,8 @@ pub(super) struct Log {
     pub(super) epoch: Arc<str>,
     /// The number of the oldest event held.
     pub(super) first: u64,
-    /// The number from which on there may be keys of trimmed events.
+    /// The number from which on keys are told of; those of older events were dropped.
     pub(super) keys: u64,
-    /// The time from which on keys are told of.
-    pub(super) keys_since: u64,
     /// The number of the newest event. It isn't part of the row.
     pub(super) last: u64,
     /// The number of the newest event with a key, or 0. Nor is this.
@@ -84,11 +82,10 @@ pub(super) fn seq(mut place: &[u8]) -> Result<u64, StoreError> {
 
 impl Log {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(32 + self.epoch.len());
+        let mut row = Vec::with_capacity(24 + self.epoch.len());
         row.put_u64(self.id);
         row.put_u64(self.first);
         row.put_u64(self.keys);
-        row.put_u64(self.keys_since);
         row.put_slice(self.epoch.as_bytes());
         row
     }
@@ -96,9 +93,9 @@ impl Log {
     /// Reads the row, to which `last` and `keyed` are to be added.
     pub(super) fn decode(mut row: &[u8]) -> Result<Self, StoreError> {
         let mut number = || row.try_get_u64().map_err(damaged);
-        let (id, first, keys, keys_since) = (number()?, number()?, number()?, number()?);
+        let (id, first, keys) = (number()?, number()?, number()?);
         let epoch = std::str::from_utf8(row).map_err(damaged)?.into();
-        Ok(Log { id, epoch, first, keys, keys_since, last: 0, keyed: 0 })
+        Ok(Log { id, epoch, first, keys, last: 0, keyed: 0 })
     }
 
     /// The row of an event that comes after this log's newest.
@@ -185,9 +182,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_known_of_a_log_is_read_again(id: u64, numbers: (u64, u64, u64), epoch in ".{0,40}") {
-            let (first, keys, keys_since) = numbers;
-            let log = Log { id, epoch: epoch.into(), first, keys, keys_since, last: 0, keyed: 0 };
+        fn what_is_known_of_a_log_is_read_again(id: u64, first: u64, keys: u64, epoch in ".{0,40}") {
+            let log = Log { id, epoch: epoch.into(), first, keys, last: 0, keyed: 0 };
             prop_assert_eq!(Log::decode(&log.encode()).ok(), Some(log));
         }
 

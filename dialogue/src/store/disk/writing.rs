@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fjall::OwnedWriteBatch;
 
 use super::{
-    super::{Append, StoreError, StoredKey},
+    super::{Append, StoreError},
     Asked, Durability,
     opened::{Opened, Writer, unread},
     rows::{self, Doomed, Log},
@@ -12,6 +12,7 @@ use super::{
 
 /// Rows that are dropped in one write, so that appends get in between.
 const CHUNK: u64 = 1_000;
+const MANY: usize = CHUNK as usize;
 /// Chunks of removed logs that one call drops at most.
 const SWEEP: usize = 64;
 
@@ -62,7 +63,7 @@ impl Opened {
             None if first.seq == 1 => {
                 let id = writer.number(&self.rows, batch);
                 let epoch = append.epoch.clone();
-                let log = Log { id, epoch, first: 1, keys: 1, keys_since: 0, last: 0, keyed: 0 };
+                let log = Log { id, epoch, first: 1, keys: 1, last: 0, keyed: 0 };
                 batch.insert(&self.rows, rows::log(&append.room_id), log.encode());
                 log
             }
@@ -90,17 +91,15 @@ impl Opened {
             let to = first.clamp(log.first, log.last);
             let next = to.min(log.first.saturating_add(CHUNK));
             let expired = self.expired_keys(&log, keys_since)?;
-            if next == log.first && expired.is_empty() && keys_since <= log.keys_since {
+            let keys = self.first_key(&log, &expired, keys_since)?;
+            if (next, keys) == (log.first, log.keys) {
                 break;
             }
-            log.keys_since = keys_since.max(log.keys_since);
+            log.keys = keys;
             let mut batch = self.batch(expired.len());
-            if let Some(newest) = expired.last() {
-                log.keys = newest + 1;
-            }
             expired.into_iter().for_each(|seq| batch.remove(&self.rows, rows::key(log.id, seq)));
             if next > log.first {
-                for key in self.keys_down(&log, next - 1, log.keys_since, usize::MAX)? {
+                for key in self.keys_down(&log, next - 1, 0, usize::MAX)? {
                     batch.insert(&self.rows, rows::key(log.id, key.seq), rows::write_key(&key));
                 }
                 (log.first..next).for_each(|seq| batch.remove(&self.rows, rows::event(log.id, seq)));
@@ -117,8 +116,7 @@ impl Opened {
     /// Numbers of trimmed events whose keys are older than that, up to a chunk of them.
     fn expired_keys(&self, log: &Log, since: u64) -> Result<Vec<u64>, StoreError> {
         let mut found = Vec::new();
-        let limit = usize::try_from(CHUNK).unwrap_or(usize::MAX);
-        for row in self.rows.range(rows::key(log.id, log.keys)..rows::key(log.id, log.first)).take(limit) {
+        for row in self.trimmed_keys(log).take(MANY) {
             let (place, row) = row.into_inner().map_err(unread)?;
             if rows::read_key(&place, &row)?.timestamp >= since {
                 break;
@@ -126,6 +124,18 @@ impl Opened {
             found.push(rows::seq(&place)?);
         }
         Ok(found)
+    }
+
+    /// The number from which on keys are told of, once those expired ones are dropped.
+    fn first_key(&self, log: &Log, expired: &[u64], since: u64) -> Result<u64, StoreError> {
+        let trimmed = expired.last().map_or(log.keys, |newest| newest + 1);
+        if expired.len() == MANY {
+            // There may be more before those of events that are held.
+            return Ok(trimmed);
+        }
+        let held = log.first.max(log.keys);
+        let since = self.first_since(log, since, held, log.last + 1)?;
+        Ok(if since > held { since } else { trimmed })
     }
 
     /// Forgets a log; its events go as time allows.
@@ -190,34 +200,5 @@ impl Opened {
         let mut writer = self.writer();
         asked.still()?;
         self.commit(&mut writer, batch, durability)
-    }
-
-    /// The keys of the events up to number `at`, newest first: as far back as `since`, and no more than `limit`.
-    pub(super) fn keys_down(
-        &self,
-        log: &Log,
-        mut at: u64,
-        since: u64,
-        limit: usize,
-    ) -> Result<Vec<StoredKey>, StoreError> {
-        let mut found = Vec::new();
-        while at >= log.first {
-            let mut next = 0;
-            // Events without a key are jumped over, however many they are.
-            for row in self.rows.range(rows::event(log.id, log.first)..=rows::event(log.id, at)).rev() {
-                let (event, keyed) = rows::read_event(&row.value().map_err(unread)?)?;
-                match StoredKey::of(&event) {
-                    Some(key) if key.timestamp >= since && found.len() < limit => found.push(key),
-                    Some(_) => return Ok(found),
-                    None => {}
-                }
-                next = keyed;
-                if keyed + 1 != event.seq {
-                    break;
-                }
-            }
-            at = next;
-        }
-        Ok(found)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redis::Value;
 
-use super::epoch::Epoch;
+use super::epoch::epoch_text;
 use crate::{
     redis::reply::{list, text},
     store::{NotStored, StoredEvent, StoredKey},
@@ -13,15 +13,15 @@ use crate::{
 };
 
 /// One entry of a room's stream.
-pub(super) struct Entry {
-    pub(super) epoch: Arc<str>,
-    pub(super) seq: u64,
-    pub(super) data: Bytes,
+pub(crate) struct Entry {
+    pub(crate) epoch: Arc<str>,
+    pub(crate) seq: u64,
+    pub(crate) data: Bytes,
 }
 
 impl Entry {
     /// Reads `[id, [field, value, …]]`.
-    pub(super) fn read(value: &Value) -> Option<Self> {
+    pub(crate) fn read(value: &Value) -> Option<Self> {
         let [id, fields] = list(value)? else { return None };
         let (epoch, seq) = text(id)?.split_once('-')?;
         let (mut data, mut beside) = (None, None);
@@ -36,14 +36,14 @@ impl Entry {
         }
         let epoch = match beside {
             Some(beside) => beside,
-            None => Epoch(epoch.parse().ok()?).text(),
+            None => epoch_text(epoch.parse().ok()?),
         };
         Some(Entry { epoch, seq: seq.parse().ok()?, data: data? })
     }
 }
 
 /// An event that a script yields.
-pub(super) fn event(value: Value) -> Result<StoredEvent, NotStored> {
+pub(crate) fn event(value: Value) -> Result<StoredEvent, NotStored> {
     match value {
         Value::BulkString(bytes) => StoredEvent::decode(bytes.into()),
         _ => Err(NotStored::Garbled),
@@ -51,12 +51,12 @@ pub(super) fn event(value: Value) -> Result<StoredEvent, NotStored> {
 }
 
 /// The field and the value of a key: `LENGTH:FROM KEY` and `SEQ ID TIMESTAMP`.
-pub(super) fn key(key: &StoredKey) -> (String, String) {
+pub(crate) fn key(key: &StoredKey) -> (String, String) {
     let StoredKey { from, key, seq, event_id, timestamp } = key;
     (format!("{}:{from}{key}", from.len()), format!("{seq} {event_id} {timestamp}"))
 }
 
-pub(super) fn read_key(field: &Value, value: &Value) -> Option<StoredKey> {
+pub(crate) fn read_key(field: &Value, value: &Value) -> Option<StoredKey> {
     let (length, rest) = text(field)?.split_once(':')?;
     let (from, key) = rest.split_at_checked(length.parse().ok()?)?;
     let mut parts = text(value)?.split(' ');

@@ -15,19 +15,19 @@ mod scripts;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Value, cmd};
+use redis::{Cmd, Value, cmd};
 
 use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
 use crate::redis::{
-    Command, Failure, Redis,
+    Command, Failure, Redis, Script,
     reply::{integer, list, text},
 };
-use entry::Entry;
-use epoch::Epoch;
-use scripts::{SCRIPTS, call};
+pub(crate) use entry::{Entry, event, key, read_key};
+pub(crate) use epoch::{Epoch, epoch_text};
+use scripts::SCRIPTS;
 
 /// Keys of a room that are remembered.
-const KEYS: usize = 10_000;
+pub(crate) const KEYS: usize = 10_000;
 /// Keys that are read at one time.
 const KEYS_PAGE: usize = 1_000;
 /// Events that a page looks at, at most: those of other names are looked at too.
@@ -92,8 +92,12 @@ impl Store for Redis {
     }
 
     async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
+        // No names would stand for all.
+        if query.events.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Page::default());
+        }
         let log = self.keys().room(room_id, "log");
-        let mut read = call(&SCRIPTS.read, &[&log]);
+        let mut read = SCRIPTS.read.call(&[&log]);
         let bound = |bound: Option<u64>| bound.map_or_else(String::new, |bound| bound.to_string());
         read.arg(match query.order {
             Order::OldestFirst => "oldest",
@@ -111,7 +115,7 @@ impl Store for Redis {
         let Value::Array(parts) = answer else { return Err(strange("a read", &answer)) };
         let mut parts = parts.into_iter();
         let Some(Value::Array(events)) = parts.next() else { return Err(strange("a read", &Value::Nil)) };
-        let events = events.into_iter().map(entry::event).collect::<Result<_, _>>().map_err(garbled)?;
+        let events = events.into_iter().map(event).collect::<Result<_, _>>().map_err(garbled)?;
         let next = parts.next().and_then(|next| text(&next)?.parse().ok());
         Ok(Page::new(events, next))
     }
@@ -120,12 +124,12 @@ impl Store for Redis {
         let (mut found, mut bound) = (Vec::new(), "+inf".to_owned());
         loop {
             let keys = self.keys().room(room_id, "keys");
-            let mut read = call(&SCRIPTS.keys, &[&keys, &self.keys().room(room_id, "order")]);
+            let mut read = SCRIPTS.keys.call(&[&keys, &self.keys().room(room_id, "order")]);
             read.arg(since).arg(&bound).arg(KEYS_PAGE);
             let answer = self.one(&SCRIPTS.keys, keys, read, "read the keys of a log").await?;
             let pairs = list(&answer).unwrap_or_default().chunks_exact(2);
             let page = pairs.filter_map(|pair| match pair {
-                [field, value] => entry::read_key(field, value),
+                [field, value] => read_key(field, value),
                 _ => None,
             });
             let before = found.len();
@@ -144,10 +148,11 @@ impl Store for Redis {
     async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
         loop {
             let log = self.keys().room(room_id, "log");
-            let mut trim = call(
-                &SCRIPTS.trim,
-                &[&log, &self.keys().room(room_id, "keys"), &self.keys().room(room_id, "order")],
-            );
+            let mut trim = SCRIPTS.trim.call(&[
+                &log,
+                &self.keys().room(room_id, "keys"),
+                &self.keys().room(room_id, "order"),
+            ]);
             trim.arg(first).arg(keys_since).arg(DROPS);
             match self.one(&SCRIPTS.trim, log, trim, "trim the log").await? {
                 Value::Int(0) => return Ok(()),
@@ -209,7 +214,7 @@ impl Store for Redis {
                 Some(after) if after >= prefix => format!("({after}"),
                 _ => format!("[{prefix}"),
             };
-            let mut scan = call(&SCRIPTS.scan, &[&values, &names]);
+            let mut scan = SCRIPTS.scan.call(&[&values, &names]);
             scan.arg(from).arg(&end).arg((limit - found.len()).min(RECORDS_PAGE)).arg(RECORDS_BYTES);
             let answer = self.one(&SCRIPTS.scan, values.clone(), scan, "list records").await?;
             let Some((more, pairs)) = list(&answer).and_then(<[Value]>::split_first) else {
@@ -229,9 +234,9 @@ impl Store for Redis {
         Ok(found)
     }
 
-    /// Redis takes what comes meanwhile, and writes it to its disk together.
+    /// While Redis writes one to its disk, the next is on its way; more would share less of what a disk costs.
     fn concurrency(&self) -> usize {
-        4
+        2
     }
 }
 
@@ -243,8 +248,8 @@ impl Redis {
         let (names, order) = (self.keys().room(room_id, "keys"), self.keys().room(room_id, "order"));
         // While a slot moves, a Cluster refuses what names keys of which some are not there.
         let mut call = match keys.is_empty() {
-            true => call(&SCRIPTS.append, &[&log]),
-            false => call(&SCRIPTS.append, &[&log, &names, &order]),
+            true => SCRIPTS.append.call(&[&log]),
+            false => SCRIPTS.append.call(&[&log, &names, &order]),
         };
         let (Epoch(number), beside) = Epoch::of(epoch);
         let first = events.first().map_or(0, |first| first.seq);
@@ -252,16 +257,16 @@ impl Redis {
         for event in events {
             call.arg(&*event.encode());
         }
-        for key in keys {
-            let (field, value) = entry::key(&key);
-            call.arg(field).arg(value).arg(key.seq);
+        for stored in keys {
+            let (field, value) = key(&stored);
+            call.arg(field).arg(value).arg(stored.seq);
         }
         Command::new(log, call)
     }
 
     fn put_group(&self, group: &str, records: &[&(String, Option<Bytes>)]) -> Command {
         let values = self.keys().records(group, "values");
-        let mut put = call(&SCRIPTS.put, &[&values, &self.keys().records(group, "names")]);
+        let mut put = SCRIPTS.put.call(&[&values, &self.keys().records(group, "names")]);
         let written: Vec<_> =
             records.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
         put.arg(written.len());
@@ -274,21 +279,12 @@ impl Redis {
         Command::new(values, put)
     }
 
-    /// Calls a script of one room or group.
-    async fn one(
-        &self,
-        script: &crate::redis::Script,
-        key: String,
-        call: redis::Cmd,
-        what: &str,
-    ) -> Result<Value, StoreError> {
-        let answers = self.call(script, &[Command::new(key, call)]).await;
-        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
+    async fn one(&self, script: &Script, key: String, call: Cmd, what: &str) -> Result<Value, StoreError> {
+        self.call_one(script, Command::new(key, call)).await.map_err(|failure| failed(what, failure))
     }
 
-    async fn plain(&self, key: String, command: redis::Cmd, what: &str) -> Result<Value, StoreError> {
-        let answers = self.run(&[Command::new(key, command)]).await;
-        answers.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(|failure| failed(what, failure))
+    async fn plain(&self, key: String, command: Cmd, what: &str) -> Result<Value, StoreError> {
+        self.run_one(Command::new(key, command)).await.map_err(|failure| failed(what, failure))
     }
 }
 
@@ -297,14 +293,14 @@ fn group(key: &str) -> &str {
     key.split('/').next().unwrap_or_default()
 }
 
-fn failed(what: &str, failure: Failure) -> StoreError {
+pub(crate) fn failed(what: &str, failure: Failure) -> StoreError {
     StoreError::new(format!("can't {what} in Redis")).source(failure)
 }
 
-fn strange(what: &str, answer: &Value) -> StoreError {
+pub(crate) fn strange(what: &str, answer: &Value) -> StoreError {
     StoreError::new("Redis answers as none that is known").source(Failure::strange(what, answer))
 }
 
-fn garbled(error: super::NotStored) -> StoreError {
+pub(crate) fn garbled(error: super::NotStored) -> StoreError {
     StoreError::new("can't read an event in Redis").source(error)
 }

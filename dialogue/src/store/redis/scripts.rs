@@ -2,8 +2,6 @@
 
 use std::sync::LazyLock;
 
-use redis::Cmd;
-
 use crate::redis::Script;
 
 pub(super) struct Scripts {
@@ -23,13 +21,3 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     put: Script::new(include_str!("put.lua")),
     scan: Script::new(include_str!("scan.lua")),
 });
-
-/// A call of a script on these keys; its other arguments follow.
-pub(super) fn call(script: &Script, keys: &[&str]) -> Cmd {
-    let mut call = script.call();
-    call.arg(keys.len());
-    for key in keys {
-        call.arg(*key);
-    }
-    call
-}

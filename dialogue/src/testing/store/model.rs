@@ -103,6 +103,7 @@ impl Model {
 
     async fn trim(&mut self, store: &dyn AnyStore) {
         let (room_id, first) = (self.room_id(), self.random.u64(..30));
+        // Later than the next event's, too: a clock may have been wrong for a while.
         let keys_since = super::events::time(self.random.u64(..30));
         let asked = format!("trim {room_id} to {first}, keys since {keys_since}");
         let got = store.trim(&room_id, first, keys_since).await;

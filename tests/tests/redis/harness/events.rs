@@ -7,7 +7,7 @@ use dialogue::store::{Append, StoredEvent};
 use super::Result;
 
 /// An event that says its own number; its time is its number too.
-fn event(seq: u64) -> Result<StoredEvent> {
+pub(crate) fn event(seq: u64) -> Result<StoredEvent> {
     let mut bytes = vec![1, 0];
     for number in [seq, seq, 0] {
         bytes.extend(number.to_be_bytes());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(crate) use certificates::Certificates;
 pub(crate) use cluster::RedisCluster;
-pub(crate) use events::{appends, seqs};
+pub(crate) use events::{appends, event, seqs};
 pub(crate) use lines::Lines;
 pub(crate) use proxy::Proxy;
 pub(crate) use sentinel::Watched;

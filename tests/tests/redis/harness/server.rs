@@ -1,8 +1,10 @@
 //! One `redis-server`.
 
 use std::{
+    collections::BTreeSet,
     net::TcpListener,
     process::{Child, Command, Output, Stdio},
+    sync::Mutex,
 };
 
 use super::{Result, folder::Folder, until};
@@ -17,9 +19,15 @@ pub(crate) struct RedisServer {
     child: Child,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, and that no other test was given: its server may not listen yet.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        if GIVEN.lock().map_err(|_| "a test failed here")?.insert(port) {
+            return Ok(port);
+        }
+    }
 }
 
 impl RedisServer {
@@ -31,6 +39,19 @@ impl RedisServer {
     /// Starts one that has every write on its disk before it answers.
     pub(crate) async fn durable() -> Result<Self> {
         RedisServer::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"]).await
+    }
+
+    /// Starts a Cluster of one.
+    pub(crate) async fn with_all_slots() -> Result<Self> {
+        let bus = free_port()?.to_string();
+        let server =
+            RedisServer::with(&["--save", "", "--cluster-enabled", "yes", "--cluster-port", &bus]).await?;
+        server.cli(&["cluster", "addslotsrange", "0", "16383"]).await?;
+        until("the Cluster is well", async || {
+            server.cli(&["cluster", "info"]).await.is_ok_and(|info| info.contains("cluster_state:ok"))
+        })
+        .await?;
+        Ok(server)
     }
 
     /// Starts one with these options of `redis.conf`.

@@ -13,26 +13,34 @@ use super::{Result, soon};
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
+    /// What `STORE` is.
+    store: String,
 }
 
 impl Process {
     /// Starts it at a free port.
     pub(crate) async fn start() -> Result<Self> {
-        Self::at("127.0.0.1:0").await
+        Self::over("memory").await
     }
 
-    async fn at(address: &str) -> Result<Self> {
+    /// Starts it at a free port, over a store that `STORE` names.
+    pub(crate) async fn over(store: &str) -> Result<Self> {
+        Self::at("127.0.0.1:0", store.to_owned()).await
+    }
+
+    async fn at(address: &str, store: String) -> Result<Self> {
         let binary = tokio::task::spawn_blocking(binary).await??;
         let mut child = Command::new(binary)
             .env("ADDR", address)
             .env("SERVER_KEY", Self::KEY)
+            .env("STORE", &store)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let mut out = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         let line = soon("it says where it listens", out.next_line()).await??.unwrap_or_default();
         let address = line.strip_prefix("listening on http://").ok_or(line.clone())?.parse()?;
-        Ok(Process { address, child })
+        Ok(Process { address, child, store })
     }
 
     /// What lets a request act as the application's own backend.
@@ -50,10 +58,10 @@ impl Process {
         Ok(soon("the process ends", self.child.wait()).await??.success())
     }
 
-    /// Sends SIGKILL, and starts it again at the same address.
+    /// Sends SIGKILL, and starts it again at the same address and over the same store.
     pub(crate) async fn kill_and_restart(mut self) -> Result<Self> {
         self.child.kill().await?;
-        Self::at(&self.address.to_string()).await
+        Self::at(&self.address.to_string(), self.store).await
     }
 }
 

@@ -4,7 +4,7 @@ pub struct Message {
 }
 
 dialogue::rooms! {
-    #[room(limit = 10 per 1s burst 20)]
+    #[room(limit = 10 par 1s)]
     chat: [Message] via [websocket];
 }
 

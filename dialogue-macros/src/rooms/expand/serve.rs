@@ -1,0 +1,67 @@
+//! What the rooms of an application are made from, and behind which middleware they may stand.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+
+use crate::rooms::model::{App, Room};
+
+pub(super) fn impls(app: &App) -> TokenStream {
+    let App { krate, ident, rooms, .. } = app;
+    let (mut traits, mut bounds, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, room) in rooms.iter().enumerate() {
+        let ty = &room.ty;
+        if room.conditional() {
+            // Rooms that exclude each other may have one name.
+            let name = format_ident!("__{ty}{index}");
+            traits.push(conditional(app, room, &name));
+            bounds.push(quote!(#ident: #name<__S, __L>));
+            rows.push(quote!(<#ident as #name<__S, __L>>::ROWS));
+        } else {
+            bounds.push(quote!(#ty: #krate::Equipped<__S> + #krate::Gates<__L>));
+            rows.push(quote!(&[#krate::Declared::of::<#ty>()]));
+        }
+    }
+    let generics = generics();
+    quote! {
+        #[allow(unexpected_cfgs, deprecated)]
+        const _: () = {
+            #(#traits)*
+
+            #[automatically_derived]
+            impl<#generics> #krate::Serves<__S, __L> for #ident
+            where
+                #(#bounds),*
+            {
+                const ROOMS: &'static [&'static [#krate::Declared<__S, __L>]] = &[#(#rows),*];
+            }
+        };
+    }
+}
+
+fn generics() -> TokenStream {
+    quote!(__S: 'static, __L: ::core::marker::Send + ::core::marker::Sync + 'static)
+}
+
+/// A bound can't be conditional. A trait can: one that asks for what the room does, or for nothing.
+fn conditional(app: &App, room: &Room, name: &Ident) -> TokenStream {
+    let App { krate, ident, .. } = app;
+    let ty = &room.ty;
+    let conditions = room.conditions();
+    let generics = generics();
+    quote! {
+        trait #name<#generics> {
+            const ROWS: &'static [#krate::Declared<__S, __L>];
+        }
+        #[cfg(#conditions)]
+        impl<#generics> #name<__S, __L> for #ident
+        where
+            #ty: #krate::Equipped<__S> + #krate::Gates<__L>,
+        {
+            const ROWS: &'static [#krate::Declared<__S, __L>] = &[#krate::Declared::of::<#ty>()];
+        }
+        #[cfg(not(#conditions))]
+        impl<#generics> #name<__S, __L> for #ident {
+            const ROWS: &'static [#krate::Declared<__S, __L>] = &[];
+        }
+    }
+}

@@ -1,0 +1,22 @@
+-- Says how many connections of users of one peer are in a room, and tells it.
+-- KEYS: 1 members, a hash: peer and user to connections, and '' to all of them
+-- ARGV: 1 channel, 2 peer, 3 how many connections may be in the room or '', 4 what is told, 5.. user, connections
+-- Yields 0, and changes nothing, if they would be more.
+local delta, before = 0, {}
+for i = 5, #ARGV, 2 do
+  local old = tonumber(redis.call('HGET', KEYS[1], ARGV[2] .. ARGV[i]) or 0)
+  delta = delta + ARGV[i + 1] - old
+end
+if ARGV[3] ~= '' and delta > 0 and tonumber(redis.call('HGET', KEYS[1], '') or 0) + delta > tonumber(ARGV[3]) then
+  return 0
+end
+for i = 5, #ARGV, 2 do
+  if ARGV[i + 1] == '0' then
+    redis.call('HDEL', KEYS[1], ARGV[2] .. ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[2] .. ARGV[i], ARGV[i + 1])
+  end
+end
+if delta ~= 0 and redis.call('HINCRBY', KEYS[1], '', delta) <= 0 then redis.call('HDEL', KEYS[1], '') end
+redis.call('SPUBLISH', ARGV[1], ARGV[4])
+return 1

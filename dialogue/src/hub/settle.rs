@@ -1,0 +1,103 @@
+//! What became of an append that failed: the store is asked, and what it has is in the log.
+
+use super::{Instance, archive::Archive, state::State, turn::Turn};
+use crate::store::{Order, Query, StoreError};
+
+/// Events of one page, of those that the store has beyond the log.
+const PAGE: usize = 1_000;
+
+/// Where the store says that a log ends.
+enum End {
+    /// Where memory does.
+    Here,
+    /// Further on.
+    Beyond,
+    /// Elsewhere: it is another log.
+    Elsewhere,
+}
+
+impl Turn {
+    /// Asks the store where the log ends.
+    pub(super) async fn ask(&mut self) {
+        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
+        if !archive.journal.is_up() {
+            return state.unsettle();
+        }
+        match end(state, &self.instance, archive).await {
+            Ok(End::Here) => state.settled(),
+            Ok(End::Beyond) => self.adopt().await,
+            Ok(End::Elsewhere) => self.begin_again(),
+            Err(error) => {
+                tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
+                state.unsettle();
+            }
+        }
+    }
+
+    /// Takes what the store has beyond the log, and delivers it.
+    async fn adopt(&mut self) {
+        loop {
+            let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
+            let mut query = Query::new(Order::OldestFirst, PAGE);
+            query.after = Some(state.log().head().0);
+            let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
+                return state.unsettle();
+            };
+            let (batch, all) = state.adopt(&page.events);
+            if all && batch.events().is_empty() {
+                return state.settled();
+            }
+            self.write(batch).await;
+            if !all {
+                return self.begin_again();
+            }
+        }
+    }
+
+    /// The room's readers are cut, and find the log that the store has.
+    fn begin_again(&mut self) {
+        tracing::error!(
+            room_id = &*self.instance.id,
+            "the store has another log than it had: the room starts again, and its readers are told"
+        );
+        self.instance.retire();
+        if let Some(state) = &mut self.state {
+            state.abandon();
+        }
+    }
+}
+
+async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<End, StoreError> {
+    let (log, stored_as) = (state.log(), state.stored_as());
+    let (head, event_id) = log.head();
+    let Some(found) = archive.journal.head(&instance.id).await? else {
+        if head == 0 {
+            return Ok(End::Here);
+        }
+        // Its numbers will be given again, here and in rooms that aren't in memory.
+        instance.renew_epoch().await?;
+        return Ok(End::Elsewhere);
+    };
+    if found.epoch != *stored_as {
+        return Ok(End::Elsewhere);
+    }
+    let same = match found.last.seq {
+        last if last < head => false,
+        last if last == head => found.last.event_id.as_str() == event_id,
+        _ => head == 0 || has(archive, instance, head, event_id).await?,
+    };
+    if !same {
+        // It was set back, and gives numbers again that were given before.
+        archive.new_generation(&instance.id).await?;
+        return Ok(End::Elsewhere);
+    }
+    Ok(if found.last.seq == head { End::Here } else { End::Beyond })
+}
+
+/// Whether the store has that event at that number, or none any more.
+async fn has(archive: &Archive, instance: &Instance, seq: u64, event_id: &str) -> Result<bool, StoreError> {
+    let mut query = Query::new(Order::OldestFirst, 1);
+    (query.after, query.before) = (Some(seq - 1), Some(seq + 1));
+    let page = archive.journal.read(&instance.id, query).await?;
+    Ok(page.events.first().is_none_or(|event| event.event_id.as_str() == event_id))
+}

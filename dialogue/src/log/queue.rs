@@ -1,0 +1,207 @@
+//! Who waits for the store, and who of them appends for all.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::store::{Append, StoreError};
+
+/// Appends that wait.
+///
+/// Up to a number of rooms lead: each appends a group of what waits, and hands the lead to whoever has waited longest. So
+/// there always is somebody at it while something waits, and nobody wakes for nothing.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    commits: VecDeque<Commit>,
+    bytes: usize,
+    leaders: usize,
+}
+
+struct Commit {
+    append: Append,
+    bytes: usize,
+    told: oneshot::Sender<Told>,
+}
+
+/// What somebody who waits is told.
+pub(super) enum Told {
+    /// What became of their append.
+    Done(Result<(), StoreError>),
+    /// To append for all who wait, themselves first.
+    Lead(Lead),
+}
+
+/// How a room came in.
+pub(super) enum Entered {
+    Leads(Lead),
+    Waits(oneshot::Receiver<Told>),
+}
+
+/// The lead, which goes to the next when it is dropped: also if whoever was given it is gone.
+pub(super) struct Lead {
+    queue: Arc<Queue>,
+    /// What the leader wants to append, until it is in a group.
+    own: Option<Append>,
+}
+
+/// Bytes of payloads that may wait; more, and they are refused.
+const WAITING_BYTES: usize = 64 << 20;
+/// Rooms that may wait likewise.
+const WAITING_ROOMS: usize = 16 << 10;
+/// Bytes of payloads in one group: past that it is closed.
+const GROUP_BYTES: usize = 4 << 20;
+
+impl Queue {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Queue { waiting: Mutex::default(), most: most.max(1) })
+    }
+
+    /// Comes in; `None` if too much waits.
+    pub(super) fn enter(self: &Arc<Self>, append: Append) -> Option<Entered> {
+        let bytes = append.events.iter().map(|event| event.data.len()).sum();
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes >= WAITING_BYTES || waiting.commits.len() >= WAITING_ROOMS {
+            return None;
+        }
+        if waiting.leaders < self.most {
+            waiting.leaders += 1;
+            return Some(Entered::Leads(Lead { queue: Arc::clone(self), own: Some(append) }));
+        }
+        waiting.bytes += bytes;
+        let (told, telling) = oneshot::channel();
+        waiting.commits.push_back(Commit { append, bytes, told });
+        Some(Entered::Waits(telling))
+    }
+
+    /// Gives the lead to the next who still waits; ends it if there is nobody.
+    fn pass(self: &Arc<Self>) {
+        let next = {
+            let mut waiting = self.waiting.lock();
+            let next = waiting.next();
+            waiting.leaders -= usize::from(next.is_none());
+            next
+        };
+        if let Some(Commit { append, told, .. }) = next {
+            // If they went just now, the lead is dropped with what they were told, and goes on.
+            let _ = told.send(Told::Lead(Lead { queue: Arc::clone(self), own: Some(append) }));
+        }
+    }
+}
+
+impl Waiting {
+    /// Takes the next of those who still wait: who gave up was told that it failed.
+    fn next(&mut self) -> Option<Commit> {
+        while let Some(commit) = self.commits.pop_front() {
+            self.bytes -= commit.bytes;
+            if !commit.told.is_closed() {
+                return Some(commit);
+            }
+        }
+        None
+    }
+}
+
+impl Lead {
+    /// Takes the next group: the leader's own append, and those of others with who is to be told of each.
+    pub(super) fn group(&mut self) -> (Vec<Append>, Vec<oneshot::Sender<Told>>) {
+        let mut appends: Vec<_> = self.own.take().into_iter().collect();
+        let mut waiting = self.queue.waiting.lock();
+        let (mut bytes, mut told) = (0, Vec::new());
+        while bytes < GROUP_BYTES {
+            let Some(commit) = waiting.next() else { break };
+            bytes += commit.bytes;
+            appends.push(commit.append);
+            told.push(commit.told);
+        }
+        (appends, told)
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.queue.pass();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(room_id: &str) -> Append {
+        Append::new(room_id.into(), "e".into(), Vec::new())
+    }
+
+    fn enter(queue: &Arc<Queue>, room_id: &str) -> Entered {
+        queue.enter(append(room_id)).expect("there is room")
+    }
+
+    fn rooms(lead: &mut Lead) -> Vec<String> {
+        lead.group().0.iter().map(|append| append.room_id.to_string()).collect()
+    }
+
+    fn lead(entered: Entered) -> Lead {
+        match entered {
+            Entered::Leads(lead) => lead,
+            Entered::Waits(mut told) => match told.try_recv() {
+                Ok(Told::Lead(lead)) => lead,
+                _ => panic!("it waits"),
+            },
+        }
+    }
+
+    #[test]
+    fn who_comes_meanwhile_is_in_the_next_group() {
+        let queue = Queue::new(1);
+        let mut first = lead(enter(&queue, "a"));
+        let (second, _third) = (enter(&queue, "b"), enter(&queue, "c"));
+        assert_eq!(rooms(&mut first), ["a", "b", "c"]);
+        drop((second, first));
+        assert_eq!(rooms(&mut lead(enter(&queue, "d"))), ["d"]);
+    }
+
+    #[test]
+    fn the_lead_goes_on_past_those_who_are_gone() {
+        let queue = Queue::new(1);
+        let mut first = lead(enter(&queue, "a"));
+        assert_eq!(rooms(&mut first), ["a"]);
+        let (gone, second) = (enter(&queue, "b"), enter(&queue, "c"));
+        drop(gone);
+        drop(first);
+        assert_eq!(rooms(&mut lead(second)), ["c"]);
+    }
+
+    #[test]
+    fn a_lead_that_nobody_took_up_goes_on() {
+        let queue = Queue::new(1);
+        let first = lead(enter(&queue, "a"));
+        let (never, second) = (enter(&queue, "b"), enter(&queue, "c"));
+        drop(first);
+        // It was told to lead, and is gone before it looked.
+        drop(never);
+        assert_eq!(rooms(&mut lead(second)), ["c"]);
+    }
+
+    #[test]
+    fn each_of_several_leaders_has_its_own() {
+        let queue = Queue::new(2);
+        let (mut first, mut second) = (lead(enter(&queue, "a")), lead(enter(&queue, "b")));
+        let third = enter(&queue, "c");
+        assert_eq!((rooms(&mut first), rooms(&mut second)), (vec!["a".into(), "c".into()], vec!["b".into()]));
+        drop((first, second, third));
+        assert_eq!(queue.waiting.lock().leaders, 0);
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let queue = Queue::new(1);
+        let _first = lead(enter(&queue, "a"));
+        let waiting: Vec<_> = std::iter::from_fn(|| queue.enter(append("b"))).collect();
+        assert_eq!(waiting.len(), WAITING_ROOMS);
+    }
+}

@@ -1,0 +1,139 @@
+//! What it costs to have rooms' logs in Redis: acknowledged events, beside plain `XADD`s of the same payload.
+//!
+//! A writer is a task that waits for the `ok` of an event before it says the next. The floor is one connection that
+//! sends an `XADD` for each writer in one write, and waits for all answers before the next round.
+
+// Not all of it is needed here.
+#[allow(dead_code, unused_imports)]
+#[path = "../tests/redis/harness/mod.rs"]
+mod harness;
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use dialogue::Redis;
+use harness::{RedisServer, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+/// Said by a writer.
+#[dialogue::event]
+#[derive(Debug)]
+pub struct Message {
+    /// Of 100 bytes, so that the payload has about 128 with its frame.
+    pub text: String,
+}
+
+dialogue::rooms! {
+    /// Rooms that keep as much as the floor does.
+    pub struct Acme;
+    #[room(retain(events = 1_000_000))]
+    project(u64): [Message] via [websocket];
+}
+
+const TIME: Duration = Duration::from_secs(3);
+const WRITERS: [usize; 3] = [1, 64, 1_000];
+
+/// Events in a second, and CPU of Redis for each.
+struct Figure {
+    per_second: f64,
+    redis_micros: f64,
+}
+
+fn main() -> Result {
+    // `cargo test --benches` runs benchmarks too, without this.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        eprintln!("measures under `cargo bench` only");
+        return Ok(());
+    }
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(compare())
+}
+
+async fn compare() -> Result {
+    println!("{TIME:?} each, payloads of 128 bytes; events per second, and µs of Redis' CPU for each\n");
+    println!("| durability | writers | rooms | Dialogue | XADD |\n|---|---|---|---|---|");
+    for fsync in ["no", "everysec", "always"] {
+        let append_only = if fsync == "no" { "no" } else { "yes" };
+        let options = ["--save", "", "--appendonly", append_only, "--appendfsync", fsync];
+        for writers in WRITERS {
+            for rooms in [1, writers] {
+                let server = RedisServer::with(&options).await?;
+                let ours = measure(&server, dialogue(&server, writers, rooms)).await?;
+                let floor = measure(&server, floor(&server, writers, rooms)).await?;
+                let Figure { per_second, redis_micros } = ours;
+                println!(
+                    "| {fsync} | {writers} | {rooms} | {per_second:.0} ({redis_micros:.1}) | {:.0} ({:.1}) |",
+                    floor.per_second, floor.redis_micros
+                );
+                if writers == 1 {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs `work`, which yields how many events it had acknowledged.
+async fn measure(server: &RedisServer, work: impl Future<Output = Result<u64>>) -> Result<Figure> {
+    server.cli(&["flushall"]).await?;
+    let (before, began) = (cpu(server).await?, Instant::now());
+    #[expect(clippy::cast_precision_loss, reason = "a figure to look at")]
+    let events = work.await? as f64;
+    let elapsed = began.elapsed();
+    let busy = cpu(server).await? - before;
+    Ok(Figure { per_second: events / elapsed.as_secs_f64(), redis_micros: busy * 1e6 / events })
+}
+
+/// Seconds of CPU that the server has used.
+async fn cpu(server: &RedisServer) -> Result<f64> {
+    let info = server.cli(&["info", "cpu"]).await?;
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    let used = ["used_cpu_sys:", "used_cpu_user:"].map(|name| of(name).unwrap_or_default());
+    Ok(used.iter().sum())
+}
+
+async fn dialogue(server: &RedisServer, writers: usize, rooms: usize) -> Result<u64> {
+    let acme = Acme::server().store(Redis::connect(server.url()).await?).build().await?;
+    let (mut tasks, end) = (JoinSet::new(), Instant::now() + TIME);
+    for writer in 0..writers {
+        let room = acme.project(u64::try_from(writer % rooms)?);
+        tasks.spawn(async move {
+            let mut events = 0;
+            while Instant::now() < end {
+                let sent = room.trigger(Message { text: "x".repeat(100) }).await;
+                events += u64::from(sent.is_ok());
+            }
+            events
+        });
+    }
+    Ok(tasks.join_all().await.iter().sum())
+}
+
+async fn floor(server: &RedisServer, writers: usize, rooms: usize) -> Result<u64> {
+    let mut round = String::new();
+    for writer in 0..writers {
+        let key = format!("log:{}", writer % rooms);
+        write!(round, "*5\r\n$4\r\nXADD\r\n${}\r\n{key}\r\n$1\r\n*\r\n$1\r\nd\r\n$128\r\n", key.len())?;
+        write!(round, "{}\r\n", "x".repeat(128))?;
+    }
+    let mut wire = TcpStream::connect(("127.0.0.1", server.port)).await?;
+    wire.set_nodelay(true)?;
+    let (mut events, mut buffer, end) = (0, vec![0; 64 << 10], Instant::now() + TIME);
+    while Instant::now() < end {
+        wire.write_all(round.as_bytes()).await?;
+        // The answer to each is two lines.
+        let mut lines = 2 * writers;
+        while lines > 0 {
+            let read = wire.read(&mut buffer).await?;
+            lines -= buffer[..read].iter().filter(|byte| **byte == b'\n').count();
+        }
+        events += u64::try_from(writers)?;
+    }
+    Ok(events)
+}

@@ -1,0 +1,289 @@
+//! Several peers over one Redis: one order, whoever writes, and everybody is told.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use dialogue::{
+    Redis,
+    backplane::{Backplane, Batch, Change, Draft, Feed, Kept, Roll, Share, Told},
+    store::{Order, Query, Store, StoredEvent},
+    wire::Id,
+};
+
+use crate::harness::{Proxy, RedisCluster, RedisServer, Result, event, seqs, soon, until};
+
+/// One instance of an application.
+struct Peer {
+    id: Id,
+    redis: Redis,
+    feed: Feed,
+    /// The newest event that it knows of the room.
+    after: u64,
+}
+
+const ROOM: &str = "chat";
+const EPOCH: &str = "gr9dy2k4w1c";
+
+impl Peer {
+    async fn join(number: u8, redis: Redis) -> Result<Self> {
+        let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
+        let feed = redis.join(id).await?;
+        let mut peer = Peer { id, redis, feed, after: 0 };
+        peer.feed.follower().follow(ROOM.into());
+        peer.heard("the room is followed", |told| matches!(told, Told::Gap(room) if **room == *ROOM)).await?;
+        Ok(peer)
+    }
+
+    /// The next thing told that `is` what is waited for; others are left out.
+    async fn heard(&mut self, what: &str, is: impl Fn(&Told) -> bool) -> Result<Told> {
+        soon(what, async {
+            loop {
+                let told = self.feed.next().await.ok_or("the feed ended")?;
+                if is(&told) {
+                    return Ok(told);
+                }
+            }
+        })
+        .await?
+    }
+
+    async fn batch(&mut self) -> Result<Batch> {
+        match self.heard("events", |told| matches!(told, Told::Events(_))).await? {
+            Told::Events(batch) => Ok(batch),
+            other => Err(format!("{other:?}").into()),
+        }
+    }
+
+    fn share_of(&self, drafts: Vec<StoredEvent>) -> Share {
+        let drafts = drafts.into_iter().map(|event| Draft::new(event, 100)).collect();
+        let mut share = Share::new(ROOM.into(), EPOCH.into(), drafts);
+        share.after = self.after;
+        share
+    }
+
+    /// Puts in so many events; yields the numbers of what it had missed, and those that they got.
+    async fn put(&mut self, count: u64) -> Result<(Vec<u64>, Vec<u64>)> {
+        let drafts = (self.after + 1..=self.after + count).map(event).collect::<Result<_>>()?;
+        let shared = self.redis.share(self.id, vec![self.share_of(drafts)]).await.swap_remove(0)?;
+        let kept: Vec<_> = shared.kept.iter().filter_map(kept).collect();
+        self.after = kept.last().copied().unwrap_or(self.after);
+        Ok((seqs(&shared.missed), kept))
+    }
+
+    /// Puts in three events again and again; yields the numbers that they got.
+    async fn put_often(&mut self, times: u64) -> Result<Vec<u64>> {
+        let mut own = Vec::new();
+        for _ in 0..times {
+            own.extend(self.put(3).await?.1);
+        }
+        Ok(own)
+    }
+}
+
+fn kept(kept: &Kept) -> Option<u64> {
+    match kept {
+        Kept::Event(event) => Some(event.seq),
+        Kept::Seen(_) => None,
+    }
+}
+
+fn with_key(seq: u64, key: &str) -> Result<StoredEvent> {
+    let mut event = event(seq)?;
+    event.key = Some(key.into());
+    Ok(event)
+}
+
+#[tokio::test]
+async fn what_one_puts_in_the_other_hears_and_goes_on_behind() -> Result {
+    let server = RedisServer::start().await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
+    assert_eq!(a.put(3).await?, (vec![], vec![1, 2, 3]));
+    let batch = b.batch().await?;
+    assert_eq!((batch.after, batch.peer, &*batch.epoch), (0, a.id, EPOCH));
+    assert_eq!(seqs(&batch.events), [1, 2, 3]);
+    assert_eq!(b.put(2).await?, (vec![1, 2, 3], vec![4, 5]));
+    assert_eq!(a.put(1).await?, (vec![4, 5], vec![6]));
+    let page = a.redis.read(ROOM, Query::new(Order::OldestFirst, 10)).await?;
+    assert_eq!(seqs(&page.events), [1, 2, 3, 4, 5, 6]);
+    assert!(page.events.windows(2).all(|pair| pair[0].timestamp <= pair[1].timestamp));
+    let offsets: Vec<_> = page.events.iter().map(|event| event.offset).collect();
+    assert_eq!(offsets, [0, 100, 200, 300, 400, 500]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_counts_once_whoever_is_asked() -> Result {
+    let server = RedisServer::start().await?;
+    let a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let b = Peer::join(2, Redis::connect(server.url()).await?).await?;
+    let first = a.redis.share(a.id, vec![a.share_of(vec![with_key(1, "k")?])]).await.swap_remove(0)?;
+    let Kept::Event(first) = &first.kept[0] else { return Err("it is no duplicate".into()) };
+    let drafts = vec![event(1)?, with_key(2, "k")?, with_key(3, "another")?];
+    let again = b.redis.share(b.id, vec![b.share_of(drafts)]).await.swap_remove(0)?;
+    assert_eq!(again.kept.iter().map(kept).collect::<Vec<_>>(), [Some(2), None, Some(3)]);
+    let Kept::Seen(seen) = &again.kept[1] else { return Err("it is a duplicate".into()) };
+    assert_eq!((seen.seq, seen.event_id, seen.timestamp), (1, first.event_id, first.timestamp));
+    assert_eq!(a.redis.keys(ROOM, 0).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_told_only_keeps_its_place_and_no_number() -> Result {
+    let server = RedisServer::start().await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
+    let shares = [vec![event(1)?, event(0)?, event(2)?], vec![event(0)?]];
+    for drafts in shares {
+        a.redis.share(a.id, vec![a.share_of(drafts)]).await.swap_remove(0)?;
+        a.after = 2;
+    }
+    assert_eq!(seqs(&b.batch().await?.events), [1, 0, 2]);
+    assert_eq!(seqs(&b.batch().await?.events), [0]);
+    a.redis.tell(a.id, ROOM, "psst".into()).await?;
+    let told = b.heard("a message", |told| matches!(told, Told::Message { .. })).await?;
+    assert_eq!(told, Told::Message { room_id: ROOM.into(), peer: a.id, message: "psst".into() });
+    assert_eq!(b.redis.heads(&[ROOM.into(), "empty".into()]).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_exact_share_is_kept_as_it_is_or_not_at_all() -> Result {
+    let server = RedisServer::start().await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let b = Peer::join(2, Redis::connect(server.url()).await?).await?;
+    a.put(2).await?;
+    let mut share = b.share_of(vec![event(1)?]);
+    share.exact = true;
+    let behind = b.redis.share(b.id, vec![share]).await.swap_remove(0)?;
+    assert_eq!((seqs(&behind.missed), behind.kept.len()), (vec![1, 2], 0));
+    let mut share = b.share_of(vec![event(3)?]);
+    (share.exact, share.after, share.after_id) = (true, 2, behind.missed.last().map(|last| last.event_id));
+    let exact = b.redis.share(b.id, vec![share]).await.swap_remove(0)?;
+    assert_eq!(exact.kept, [Kept::Event(event(3)?)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_is_another_is_a_conflict() -> Result {
+    let server = RedisServer::start().await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    a.put(2).await?;
+    let mut wrong = [a.share_of(vec![event(3)?]), a.share_of(vec![event(3)?]), a.share_of(vec![event(9)?])];
+    wrong[0].after_id = Id::parse("anotherid00");
+    wrong[1].epoch = "another".into();
+    wrong[2].after = 8;
+    for share in wrong {
+        let error = a.redis.share(a.id, vec![share]).await.swap_remove(0).expect_err("another log");
+        assert!(error.is_conflict(), "{error}");
+    }
+    server.cli(&["flushall"]).await?;
+    assert!(a.put(1).await.is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_writers_at_once_make_one_order() -> Result {
+    let cluster = RedisCluster::start().await?;
+    let mut peers = Vec::new();
+    for number in 0..3 {
+        peers.push(Peer::join(number, Redis::cluster(cluster.urls()).await?).await?);
+    }
+    let mut listener = Peer::join(9, Redis::cluster(cluster.urls()).await?).await?;
+    let mut writing = tokio::task::JoinSet::new();
+    for mut peer in peers {
+        writing.spawn(async move { peer.put_often(100).await });
+    }
+    let mut all = BTreeSet::new();
+    for own in writing.join_all().await {
+        all.extend(own?);
+    }
+    assert_eq!(all, (1..=900).collect());
+    let mut heard = Vec::new();
+    while heard.len() < 900 {
+        let batch = listener.batch().await?;
+        assert_eq!(batch.after, heard.last().copied().unwrap_or(0));
+        heard.extend(seqs(&batch.events));
+    }
+    assert_eq!(heard, (1..=900).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_cut_the_room_is_said_to_have_a_gap() -> Result {
+    let server = RedisServer::start().await?;
+    let proxy = Proxy::to(server.port).await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let mut b = Peer::join(2, Redis::connect(proxy.url()).await?).await?;
+    for round in 1..=3 {
+        proxy.reset();
+        b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+        a.put(1).await?;
+        assert_eq!(seqs(&b.batch().await?.events), [round]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_room_is_followed_through_a_failover() -> Result {
+    let mut cluster = RedisCluster::start().await?;
+    let mut a = Peer::join(1, Redis::cluster(cluster.urls()).await?).await?;
+    let mut b = Peer::join(2, Redis::cluster(cluster.urls()).await?).await?;
+    a.put(1).await?;
+    b.batch().await?;
+    let primary = cluster.primary_of("dialogue:{room/chat}:log").await?;
+    cluster.nodes[primary].cli(&["wait", "1", "5000"]).await?;
+    cluster.nodes[primary].kill()?;
+    until("its replica takes over", async || a.put(1).await.is_ok()).await?;
+    b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+    a.put(1).await?;
+    let batch = b.batch().await?;
+    assert!(seqs(&batch.events).last() >= Some(&2), "{batch:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_is_in_is_known_everywhere() -> Result {
+    let server = RedisServer::start().await?;
+    let a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
+    let alice = |connections| vec![Change::new("alice".into(), connections)];
+    assert!(a.redis.call_roll(a.id, Roll::new(ROOM.into(), alice(2), true)).await?);
+    let told = b.heard("who came", |told| matches!(told, Told::Members { .. })).await?;
+    assert_eq!(told, Told::Members { room_id: ROOM.into(), peer: a.id, changes: alice(2) });
+    let mut roll = Roll::new(ROOM.into(), alice(1), true);
+    roll.most = Some(2);
+    assert!(!b.redis.call_roll(b.id, roll.clone()).await?);
+    assert!(a.redis.call_roll(a.id, Roll::new(ROOM.into(), alice(1), true)).await?);
+    assert!(b.redis.call_roll(b.id, roll).await?);
+    let members = b.redis.members(ROOM).await?;
+    let peers: BTreeSet<_> =
+        members.iter().map(|member| (member.peer, Arc::clone(&member.user_id))).collect();
+    assert_eq!(peers, BTreeSet::from([(a.id, "alice".into()), (b.id, "alice".into())]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
+    let server = RedisServer::start().await?;
+    let proxy = Proxy::to(server.port).await?;
+    let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
+    let within = Duration::from_secs(1);
+    let b = Peer::join(2, Redis::connect(proxy.url()).answer_within(within).connect_within(within).await?)
+        .await?;
+    let both = BTreeSet::from([a.id, b.id]);
+    a.heard("both", |told| matches!(told, Told::Peers(peers) if *peers == both)).await?;
+    b.redis.call_roll(b.id, Roll::new(ROOM.into(), vec![Change::new("bob".into(), 1)], true)).await?;
+    // It is there still, and can't say so.
+    proxy.stall(true);
+    let alone = BTreeSet::from([a.id]);
+    a.heard("it is gone", |told| matches!(told, Told::Peers(peers) if *peers == alone)).await?;
+    until("it is out of its rooms", async || {
+        a.redis.members(ROOM).await.is_ok_and(|members| members.is_empty())
+    })
+    .await?;
+    proxy.stall(false);
+    let mut b = b;
+    b.heard("it has to say again who is there", |told| *told == Told::Forgotten).await?;
+    drop(b);
+    a.heard("it left", |told| matches!(told, Told::Peers(peers) if *peers == alone)).await.map(drop)
+}

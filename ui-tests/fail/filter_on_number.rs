@@ -1,0 +1,9 @@
+#[dialogue::event]
+pub struct Message {
+    #[filter]
+    pub text: String,
+    #[filter]
+    pub likes: u64,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+#[filter]
+pub struct Message {
+    pub text: String,
+}
+
+fn main() {}

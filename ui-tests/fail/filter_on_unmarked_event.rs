@@ -1,0 +1,12 @@
+use dialogue::ContentFilter;
+
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+dialogue::rooms! {
+    chat: [Message] via [websocket] with [ContentFilter::words(["spam"])];
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[filter(skp)]
+    pub text: String,
+}
+
+fn main() {}
