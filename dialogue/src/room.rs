@@ -116,7 +116,6 @@ pub struct EventKind {
     pub shape: &'static str,
     /// [`Event::RETENTION`].
     pub retention: Option<Retention>,
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
     pub(crate) push: Option<Pushed>,
 }
 

@@ -13,7 +13,9 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::{Outcome, PushError, endpoint::NotPublic};
+#[cfg(feature = "webpush")]
+use super::endpoint::NotPublic;
+use super::{Outcome, PushError};
 
 /// What a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -127,6 +129,7 @@ async fn read(mut response: Response) -> Vec<u8> {
 
 /// What a request without an answer says: the URL, which may be a secret, is not in it.
 fn failed(error: &reqwest::Error) -> Outcome {
+    #[cfg(feature = "webpush")]
     if NotPublic::caused(error) {
         return Outcome::Suspend(NotPublic.to_string());
     }

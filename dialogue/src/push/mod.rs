@@ -29,6 +29,7 @@ mod departures;
 mod device;
 mod devices;
 mod dispatch;
+#[cfg(feature = "webpush")]
 mod endpoint;
 mod error;
 mod fcm;
