@@ -31,7 +31,22 @@ use proc_macro::TokenStream;
 /// | `retain(events = 100, age = 1h)` | what is kept of it, where that is less than the room retains |
 /// | `from = server` | clients may not send it |
 /// | `#[filter]` on a field | its text is for filters to read; `#[filter(skip)]` says of one that it isn't |
+/// | `push(title = "{field} …", body = "…")` | how it reads as a notification, for rooms that are served over `webpush`: see below |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
+///
+/// In `push(…)`, texts have fields in them as in `format!`; they must be `Display`. Who needs more than that (another text
+/// for each language, say) implements `dialogue::Notification` by hand instead.
+///
+/// | push option | meaning | without |
+/// |---|---|---|
+/// | `title = "…"`, `body = "…"` | what is shown | needed |
+/// | `icon = "…"`, `url = "…"` | the address of a picture; where a click leads | none |
+/// | `urgency = low`, `normal`, `high` | whether a sleeping device is woken | normal |
+/// | `ttl = 1h` | how long providers may try; at most 28 days | 1 day |
+/// | `collapse = field` | a newer one takes the place of one with the same value that isn't delivered, or is still shown | each by itself |
+/// | `data`, `data = field` | the event, or one field, goes along for the app to read | only where the event stands in the room |
+/// | `after = 5s` | how long who is away has time to come back; at most 1 hour | 5 s |
+/// | `always` | also to who is connected to the room | to who is away |
 #[proc_macro_attribute]
 pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
     event::expand(options.into(), item.into(), &manifest::dialogue()).into()

@@ -64,6 +64,42 @@ pub trait ConflationKey: fmt::Display {}
 #[diagnostic::do_not_recommend]
 impl<T: fmt::Display> ConflationKey for T {}
 
+/// A field in a text of `push(…)`.
+pub fn text<T: Text>(field: &T) -> Shown<'_> {
+    Shown(field)
+}
+
+/// See [`text`]: not generic, so that a field without text is missed once.
+pub struct Shown<'a>(&'a dyn fmt::Display);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A field that a text of `push(…)` may have in it.
+#[diagnostic::on_unimplemented(
+    message = "a notification can't show a `{Self}`",
+    label = "has no text",
+    note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::Notification` by hand"
+)]
+pub trait Text: fmt::Display {}
+
+#[diagnostic::do_not_recommend]
+impl<T: fmt::Display> Text for T {}
+
+/// The text by which a newer notification takes the place of an older one.
+pub fn collapse_key<T: Text>(field: &T) -> String {
+    field.to_string()
+}
+
 /// An event of a room's enum: its variant, and the event as JSON, which it has whatever else it derives.
 pub fn debug<R: Room, E: EventOf<R>>(f: &mut fmt::Formatter<'_>, variant: &str, event: &E) -> fmt::Result {
     match serde_json::to_string(event) {
@@ -80,6 +116,8 @@ pub mod via {
     pub const websocket: channel::WebSocket = channel::WebSocket;
     /// Server to client only.
     pub const sse: channel::Sse = channel::Sse;
+    /// Notifications for people who are not connected.
+    pub const webpush: channel::WebPush = channel::WebPush;
 }
 
 #[cfg(feature = "server")]

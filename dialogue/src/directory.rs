@@ -53,6 +53,12 @@ impl Directory {
         self.users.lock().get(user).cloned().unwrap_or_default()
     }
 
+    /// Whether a user has a connection in a room.
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+    pub(crate) fn is_in(&self, user: &str, room_id: &str) -> bool {
+        self.users.lock().get(user).is_some_and(|links| links.iter().any(|link| link.room(room_id).is_some()))
+    }
+
     /// How many users are connected.
     pub(crate) fn len(&self) -> usize {
         self.users.lock().len()

@@ -16,13 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    Code, Refusal,
+    Channel, Code, Refusal,
     directory::Directory,
     gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
     origins::Origins,
+    push::Dispatch,
     wire::frame,
 };
 
@@ -33,7 +34,9 @@ pub(crate) struct Engine {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) origins: Origins,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
+    /// Who tells those that are away.
+    pub(crate) push: Option<Arc<Dispatch>>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) doors: Arc<Doors>,
     /// The application's own, if it has some: without, an event costs nothing for them.
@@ -118,6 +121,8 @@ pub(crate) struct Rules {
     pub(crate) doors: Arc<Doors>,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) push: Option<Arc<Dispatch>>,
 }
 
 impl Engine {
@@ -127,12 +132,13 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, limiter, doors, origins, hooks } = rules;
+        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push } = rules;
         Arc::new(Engine {
             registry,
             gates,
             identity,
-            directory: Directory::new(limits.connections),
+            directory,
+            push,
             limiter: Arc::new(limiter),
             doors,
             limits,
@@ -294,8 +300,30 @@ impl Engine {
 
     /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
     pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
+        self.departed(link, instance);
         if let (true, Some(hooks)) = (link.exit(instance, reason), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
+        }
+    }
+
+    /// Waits until nobody is left, and what is to be pushed is where it is safe.
+    pub(crate) async fn settled(&self) {
+        self.drain.finished().await;
+        if let Some(push) = &self.push {
+            push.settle().await;
+        }
+    }
+
+    /// Whether events of a room are for those who are away, too.
+    pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
+        self.push.is_some() && room.channels.contains(&Channel::WebPush)
+    }
+
+    /// A connection is about to be no longer in a room: until now its user saw what was said there.
+    pub(crate) fn departed(&self, link: &Link, instance: &Instance) {
+        if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
+        {
+            push.departed(&link.user_id, &instance.id);
         }
     }
 

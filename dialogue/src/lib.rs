@@ -43,6 +43,7 @@
 //! | how much anybody may do | [`ServerBuilder`], [`Rate`], [`Quota`] |
 //! | what outlives the process | [`store`], [`RoomHandle::history`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
+//! | people who are not connected | [`Notification`], `push` (feature `push`) |
 //! | the Rust client | `client` (feature `client`) |
 //! | what stands on the wire | [`wire`] |
 //!
@@ -54,6 +55,8 @@
 //! | `filter` (default) | [`ContentFilter`]: brings `aho-corasick` and `regex` |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
+//! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
+//! | `webpush` | the same by browsers' push services; links OpenSSL |
 //! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
 //! | `testing` | for tests: what tries a store of one's own |
@@ -89,8 +92,14 @@ mod hub;
 mod identity;
 #[cfg(feature = "server")]
 mod log;
+mod notification;
 #[cfg(feature = "server")]
 mod origins;
+#[cfg(feature = "push")]
+pub mod push;
+#[cfg(all(feature = "server", not(feature = "push")))]
+#[path = "push/absent.rs"]
+mod push;
 mod rate;
 #[cfg(feature = "redis")]
 mod redis;
@@ -131,6 +140,9 @@ pub use hooks::{Hooks, RoomRef, Visitor};
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
+pub use notification::{Audience, Notice, Notification, Recipient, Urgency};
+#[cfg(feature = "push")]
+pub use push::Push;
 pub use rate::{PerTime, Rate};
 pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
 #[cfg(any(feature = "server", feature = "client"))]

@@ -2,7 +2,11 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use crate::{event::Event, rate::Rate};
+use crate::{
+    event::Event,
+    notification::{Notification, Pushed},
+    rate::Rate,
+};
 
 /// A room that [`rooms!`](crate::rooms) declared.
 #[diagnostic::on_unimplemented(
@@ -59,6 +63,8 @@ pub enum Channel {
     WebSocket,
     /// Server-Sent Events: from server to client.
     Sse,
+    /// Notifications for people who are not connected.
+    WebPush,
 }
 
 /// One row of [`Room::EVENTS`].
@@ -75,6 +81,13 @@ impl<R: Room> Carried<R> {
     /// The row of event `E`.
     pub const fn of<E: EventOf<R>>() -> Self {
         Carried { kind: EventKind::of::<E>(), decode: |json| serde_json::from_str::<E>(json).map(E::wrap) }
+    }
+
+    /// The row of event `E` in a room that is served over `webpush`.
+    pub const fn pushed<E: EventOf<R> + Notification>() -> Self {
+        let mut row = Self::of::<E>();
+        row.kind.push = Some(Pushed::of::<E>());
+        row
     }
 
     /// What is known of the event without its type.
@@ -103,6 +116,7 @@ pub struct EventKind {
     pub shape: &'static str,
     /// [`Event::RETENTION`].
     pub retention: Option<Retention>,
+    pub(crate) push: Option<Pushed>,
 }
 
 impl EventKind {
@@ -114,6 +128,7 @@ impl EventKind {
             sender: E::SENDER,
             shape: E::SHAPE,
             retention: E::RETENTION,
+            push: None,
         }
     }
 }
@@ -350,4 +365,7 @@ pub mod channel {
     /// [`Channel::Sse`](super::Channel::Sse).
     #[derive(Debug, Clone, Copy)]
     pub struct Sse;
+    /// [`Channel::WebPush`](super::Channel::WebPush).
+    #[derive(Debug, Clone, Copy)]
+    pub struct WebPush;
 }

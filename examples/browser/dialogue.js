@@ -153,6 +153,22 @@ export class Dialogue {
   }
 
   /**
+   * Asks for the notifications of rooms on this device, while nobody is here to see their events.
+   * @param {{ provider: string, subscription?: PushSubscriptionJSON, token?: string, rooms: string[], language?: string }} device
+   */
+  async registerPush(device) {
+    await this.#request({ type: "registerPush", ...device });
+  }
+
+  /**
+   * Wants no more notifications on this device; without `rooms`, of no room.
+   * @param {{ provider: string, subscription?: PushSubscriptionJSON, token?: string, rooms?: string[] }} device
+   */
+  async unregisterPush(device) {
+    await this.#request({ type: "unregisterPush", ...device });
+  }
+
+  /**
    * Opens a room of one's own, of a kind that has keys.
    * @param {string} roomId
    * @param {{ name?: string, description?: string, maxSize?: number }} about

@@ -1,7 +1,8 @@
 //! The server that the wire protocol's page describes: one room for each part of it, for whoever writes a client or a
 //! test suite. It is configured by the environment: `ADDR`, `JWT_SECRET`, `SERVER_KEY`, `STORE`, `MAX_FRAME`,
-//! `ALLOWED_ORIGINS`.
+//! `ALLOWED_ORIGINS`, `PUSH_KEYS`.
 
+mod push;
 mod store;
 
 use std::env;
@@ -55,7 +56,7 @@ pub struct TaskMoved {
 }
 
 /// A service is down.
-#[dialogue::event(from = server)]
+#[dialogue::event(from = server, push(title = "{service} is down", body = "{detail}"))]
 #[derive(Debug)]
 pub struct Alert {
     /// Which.
@@ -97,14 +98,11 @@ dialogue::rooms! {
 
     project(u64): [Message, TaskMoved] via [websocket, sse];
 
-    alerts: [Alert] via [websocket];
+    alerts: [Alert] via [webpush, websocket];
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if env::var_os("PUSH_KEYS").is_some() {
-        return Err("PUSH_KEYS is not in this version yet".into());
-    }
     if env::var("BACKPLANE").is_ok_and(|value| value != "local") {
         return Err("BACKPLANE is `local` in this version".into());
     }
@@ -122,6 +120,9 @@ async fn serve<I: Send + Sync + 'static>(
     // No limits but those of the rooms, so that load can be tested on it.
     let server = server.echo_at("/echo").without_frame_limit().without_connect_limit();
     let mut server = store::from_environment(server).await?;
+    if let Ok(path) = env::var("PUSH_KEYS") {
+        server = server.push(push::read(&path)?);
+    }
     if let Ok(key) = env::var("SERVER_KEY") {
         server = server.server_key(key);
     }

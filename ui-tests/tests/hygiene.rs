@@ -47,6 +47,24 @@ mod shadow {
         C(u8, i8),
     }
 
+    #[::dialogue::event(push(
+        title = "{text} {number:>4}",
+        body = "",
+        icon = "i",
+        url = "u",
+        urgency = low,
+        ttl = 1h,
+        collapse = text,
+        data = number,
+        after = 1s,
+        always
+    ))]
+    #[derive(::std::fmt::Debug)]
+    pub(crate) struct Pushed {
+        text: ::std::string::String,
+        number: u8,
+    }
+
     #[derive(::std::default::Default)]
     struct Own2;
     impl<R: ::dialogue::Room, E: ::dialogue::Event> ::dialogue::Middleware<R, E> for Own2 {
@@ -65,6 +83,7 @@ mod shadow {
         pub(in crate::shadow) struct All;
         two: [Message, Own as Mine] via [websocket] with [Own2];
         r#type: [Own with [Own2]] via [sse];
+        pushed: [Pushed] via [webpush];
         #[cfg(all())]
         three(u64): [Message] via [websocket];
         #[cfg(any())]

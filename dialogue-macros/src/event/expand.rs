@@ -7,6 +7,7 @@ use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Sp
 use super::{
     filter,
     model::{Class, Event},
+    push::notification,
 };
 use crate::anchor::anchor;
 
@@ -68,6 +69,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
             },
         )
     });
+    let push = event.push.as_ref().map(|push| notification(ident, push, krate));
     let filtered = filter::implementation(krate, item, &event.filter);
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
@@ -78,6 +80,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
         #implementation
         #client
         #filtered
+        #push
     }
 }
 

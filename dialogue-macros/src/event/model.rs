@@ -3,13 +3,14 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, Data, DeriveInput, Fields, GenericParam, Ident, LitStr, Member, Meta, Path, Token,
-    ext::IdentExt, punctuated::Punctuated,
+    Attribute, Data, DeriveInput, Fields, GenericParam, LitStr, Member, Meta, Path, Token, ext::IdentExt,
+    punctuated::Punctuated,
 };
 
 use super::{
     filter::Filter,
-    push, serde,
+    push::Push,
+    serde,
     shape::shape,
     syntax::{Options, Subject},
 };
@@ -27,6 +28,7 @@ pub(super) struct Event {
     pub(super) from_server: bool,
     pub(super) shape: String,
     pub(super) filter: Filter,
+    pub(super) push: Option<Push>,
     /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
     pub(super) rules: Option<Vec<(String, String)>>,
 }
@@ -49,15 +51,13 @@ pub(super) fn check(
     derives(&mut subject.item, rules, errors);
     let item = subject.item;
     let class = class(&options, &item.data, errors);
+    let push = options.push.filter(|push| push.check(&item.data, errors));
     let retain = options.retain.map(|(key, retain)| {
         if matches!(class, Class::Ephemeral) {
             errors.at(key.span(), "an `ephemeral` event is never kept; drop one or the other");
         }
         retain
     });
-    if let Some(push) = &options.push {
-        notification(push, &item.data, errors);
-    }
     let name = match options.name {
         Some(name) => checked(name, errors),
         None => LitStr::new(&kebab(&item.ident.unraw().to_string()), item.ident.span()),
@@ -79,6 +79,7 @@ pub(super) fn check(
         class,
         retain,
         from_server: options.from.is_some(),
+        push,
         shape: shape(&item),
         filter,
         rules,
@@ -174,7 +175,7 @@ fn class(options: &Options, data: &Data, errors: &mut Errors) -> Class {
 }
 
 /// Whether the event has that field, for an option that names one.
-fn has(data: &Data, field: &Member, option: Span, name: &str, errors: &mut Errors) -> bool {
+pub(super) fn has(data: &Data, field: &Member, option: Span, name: &str, errors: &mut Errors) -> bool {
     let Data::Struct(data) = data else {
         errors.at(
             option,
@@ -198,32 +199,6 @@ fn has(data: &Data, field: &Member, option: Span, name: &str, errors: &mut Error
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     errors.on(field, diag::unknown("field", &spelled(field), &names));
     false
-}
-
-fn notification(push: &push::Push, data: &Data, errors: &mut Errors) {
-    if push.broken {
-        return;
-    }
-    let mut fine = push.collapse.as_ref().is_none_or(|field| has(data, field, push.span, "collapse", errors));
-    for text in &push.texts {
-        for name in push::placeholders(&text.value()) {
-            // What is no name at all is missed like one that is misspelt.
-            let field =
-                syn::parse_str::<Member>(&name).unwrap_or_else(|_| Ident::new("_", text.span()).into());
-            fine &= has(data, &at(field, text.span()), push.span, "push", errors);
-        }
-    }
-    if fine {
-        errors.at(push.span, "push notifications are not in this version of dialogue yet");
-    }
-}
-
-fn at(mut field: Member, span: Span) -> Member {
-    match &mut field {
-        Member::Named(ident) => ident.set_span(span),
-        Member::Unnamed(index) => index.span = span,
-    }
-    field
 }
 
 fn checked(name: LitStr, errors: &mut Errors) -> LitStr {

@@ -69,6 +69,7 @@ pub(super) struct Event {
 pub(super) enum Channel {
     WebSocket,
     Sse,
+    WebPush,
 }
 
 impl Channel {
@@ -78,6 +79,7 @@ impl Channel {
         Some(match name {
             "websocket" => Channel::WebSocket,
             "sse" => Channel::Sse,
+            "webpush" => Channel::WebPush,
             _ => return None,
         })
     }
@@ -87,6 +89,7 @@ impl Channel {
         match self {
             Channel::WebSocket => "WebSocket",
             Channel::Sse => "Sse",
+            Channel::WebPush => "WebPush",
         }
     }
 }
@@ -159,6 +162,11 @@ impl Room {
 
     pub(super) fn conditional(&self) -> bool {
         !self.cfgs.is_empty()
+    }
+
+    /// Whether its events must say how they read as notifications.
+    pub(super) fn pushes(&self) -> bool {
+        self.channels.iter().any(|(_, channel)| *channel == Channel::WebPush)
     }
 
     /// What stands in its `#[cfg(…)]`s, as one condition.
@@ -287,7 +295,6 @@ impl Room {
             self.two_way = true;
         }
         self.words = list.items.iter().filter(|word| path::is_plain(word)).cloned().collect();
-        let mut later = false;
         for word in list.items {
             let name = word.to_string();
             match Channel::from_name(&name) {
@@ -295,13 +302,6 @@ impl Room {
                     errors.at(word.span(), format_args!("channel `{word}` is listed twice"));
                 }
                 Some(channel) => self.channels.push((word, channel)),
-                None if name == "webpush" && later => {
-                    errors.at(word.span(), format_args!("channel `{word}` is listed twice"));
-                }
-                None if name == "webpush" => {
-                    later = true;
-                    errors.at(word.span(), "channel `webpush` is not in this version of dialogue yet");
-                }
                 None => {
                     errors.at(word.span(), diag::unknown("channel", &name, Channel::NAMES));
                     // It may have been the two-way one: no second error about sending.

@@ -39,9 +39,36 @@ fn an_event_with_everything() {
 }
 
 #[test]
+fn an_event_that_is_pushed() {
+    let item = quote! {
+        pub struct Alert {
+            pub service: String,
+        }
+    };
+    let options = quote!(push(
+        title = "{service} is down",
+        body = "Look!",
+        url = "/{service:>3}",
+        urgency = high,
+        ttl = 1h,
+        collapse = service,
+        data,
+        after = 10s,
+        always
+    ));
+    same("event_that_is_pushed", expand_event(options, item));
+}
+
+#[test]
 fn a_room() {
     let rooms = quote!(chat: [Message] via [websocket, sse]);
     same("room", expand_rooms(&rooms, Sides { client: false, ..BOTH }));
+}
+
+#[test]
+fn a_room_that_pushes() {
+    let rooms = quote!(alerts: [Alert] via [webpush]);
+    same("room_that_pushes", expand_rooms(&rooms, Sides { client: false, ..BOTH }));
 }
 
 #[test]

@@ -71,8 +71,7 @@ async fn trigger(
         engine.may_join(&Actor { user: user.clone(), client_id: None }, room, &room_id).await?;
     }
     let key = key(headers)?;
-    let body = timeout(BODY_WITHIN, read(body, engine.limits.frame)).await;
-    let body = body.map_err(|_| invalid("the body didn't come in time"))??;
+    let body = self::body(body, engine.limits.frame).await?;
     // From here on draining waits for it.
     let _speaking = engine.speak();
     if engine.drain.is_on() {
@@ -103,6 +102,7 @@ async fn trigger(
         key,
         to: None,
         recipients: None,
+        push: engine.push.clone(),
     };
     let accepted = match caller {
         Caller::User(user) => {
@@ -115,7 +115,7 @@ async fn trigger(
             engine.admit_event(gate, data, post).await?
         }
     };
-    Ok(frame::<Accepted>("ok", accepted))
+    Ok(answer::<Accepted>("ok", accepted))
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,7 +135,7 @@ async fn rooms(
     let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
         actor.as_ref().is_none_or(|actor| engine.sees(actor, room, declared))
     };
-    Ok(frame("rooms", engine.registry.list(query.after.as_deref(), visible, limit).await?))
+    Ok(answer("rooms", engine.registry.list(query.after.as_deref(), visible, limit).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -200,6 +200,11 @@ fn actor(caller: Caller) -> Option<Actor> {
     }
 }
 
+/// A body of at most `limit` bytes, that comes in time.
+pub(super) async fn body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    timeout(BODY_WITHIN, read(body, limit)).await.map_err(|_| invalid("the body didn't come in time"))?
+}
+
 /// Reads a body of at most `limit` bytes. What is over is read too, for a while: a client that still sends doesn't
 /// see the answer.
 async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
@@ -222,7 +227,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
     Ok(whole.freeze())
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -244,7 +249,7 @@ fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
     }
 }
 
-fn frame<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
+pub(super) fn answer<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
     json(Frame::new(kind, None, body).encode())
 }
 

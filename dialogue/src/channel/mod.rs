@@ -3,11 +3,15 @@
 mod admission;
 mod cors;
 mod http;
+#[cfg(feature = "push")]
+mod push;
 mod sse;
 mod websocket;
 
 pub(crate) use admission::visitor;
 pub(crate) use cors::readable;
 pub(crate) use http::routes as http_routes;
+#[cfg(feature = "push")]
+pub(crate) use push::routes as push_routes;
 pub(crate) use sse::route as sse_route;
 pub(crate) use websocket::{echo_route, route as websocket_route};

@@ -5,6 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::push::Device;
 use crate::wire::{Code, Detail, Position, Refusal};
 
 /// What a client asks. It stays as it is over reconnects; only the id is given when it is written.
@@ -68,6 +69,17 @@ pub(crate) enum Request {
     },
     DeleteRoom {
         room_id: String,
+    },
+    RegisterPush {
+        #[serde(flatten)]
+        device: Device,
+        rooms: Vec<String>,
+    },
+    UnregisterPush {
+        #[serde(flatten)]
+        device: Device,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rooms: Option<Vec<String>>,
     },
 }
 
@@ -268,6 +280,19 @@ mod tests {
         assert_eq!(
             request.text(Some(4)).unwrap(),
             r#"{"type":"trigger","roomId":"chat","event":"message","data":{"text":"hi"},"key":"k","id":4}"#
+        );
+    }
+
+    #[test]
+    fn a_device_reads_as_the_protocol_writes_it() {
+        let (device, rooms) = (Device::fcm("t").language("de"), vec!["alerts".to_owned()]);
+        assert_eq!(
+            Request::RegisterPush { device: device.clone(), rooms }.text(Some(1)).unwrap(),
+            r#"{"type":"registerPush","provider":"fcm","token":"t","language":"de","rooms":["alerts"],"id":1}"#
+        );
+        assert_eq!(
+            Request::UnregisterPush { device, rooms: None }.text(None).unwrap(),
+            r#"{"type":"unregisterPush","provider":"fcm","token":"t","language":"de"}"#
         );
     }
 

@@ -47,6 +47,7 @@ mod frame;
 mod history;
 mod incoming;
 mod join;
+mod push;
 mod room;
 mod status;
 mod stream;
@@ -65,6 +66,7 @@ pub use self::{
     history::{History, Page},
     incoming::{Change, Incoming, Interruption, Joined, Lost, Presence, Resume},
     join::JoinRoom,
+    push::Device,
     room::{Member, Members, RoomClient, RoomSender},
     status::{Identity, Status, Statuses},
 };

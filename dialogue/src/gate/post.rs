@@ -15,6 +15,7 @@ use crate::{
     Code, Refusal, Room,
     hub::{ConnectionId, Publish, Registry, Reply, RoomDecl},
     identity::User,
+    push::Dispatch,
 };
 
 /// An event as it goes into the log.
@@ -46,11 +47,25 @@ pub(crate) struct Post {
     pub(crate) to: Option<Vec<ConnectionId>>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
+    /// Who tells those that are away.
+    pub(crate) push: Option<Arc<Dispatch>>,
 }
 
 impl Post {
     /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
-    pub(crate) async fn put(self, prepared: Prepared) -> Flow {
+    pub(crate) async fn put(mut self, prepared: Prepared) -> Flow {
+        // What is for some connections alone is for nobody who is away.
+        let push = self.push.take().filter(|_| self.to.is_none());
+        let offer = push
+            .and_then(|push| push.offer(&self.room, &self.room_id, self.event, &self.from, &prepared.data));
+        let accepted = self.put_into_room(prepared).await?;
+        if let Some(offer) = offer {
+            offer.accepted(&accepted);
+        }
+        Ok(accepted)
+    }
+
+    async fn put_into_room(self, prepared: Prepared) -> Flow {
         let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
         let Prepared { data, conflated } = prepared;
         let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };

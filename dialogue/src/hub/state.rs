@@ -305,8 +305,8 @@ impl State {
         self.known || self.log.head().0 > 0
     }
 
-    #[cfg(test)]
-    pub(super) fn epoch(&self) -> &str {
+    #[cfg(any(test, feature = "push"))]
+    pub(crate) fn epoch(&self) -> &str {
         self.log.epoch()
     }
 

@@ -22,7 +22,14 @@ pub(super) const PRICE: u8 = 2;
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomDecl {
-    let kind = |name, class| EventKind { name, class, sender: Sender::Anyone, shape: "", retention: None };
+    let kind = |name, class| EventKind {
+        name,
+        class,
+        sender: Sender::Anyone,
+        shape: "",
+        retention: None,
+        push: None,
+    };
     RoomDecl {
         index: 0,
         name,

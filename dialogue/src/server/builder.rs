@@ -16,6 +16,7 @@ use super::{Admits, Application, Declared, Error, Server, Serves, declared::sche
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     channel::{echo_route, http_routes, readable, sse_route, websocket_route},
+    directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
@@ -24,6 +25,11 @@ use crate::{
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
+};
+#[cfg(feature = "push")]
+use crate::{
+    channel::push_routes,
+    push::{Dispatch, Push},
 };
 
 /// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
@@ -64,6 +70,8 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     identity: Identity,
     server_keys: Vec<String>,
     hooks: Option<Arc<dyn AnyHooks>>,
+    #[cfg(feature = "push")]
+    push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
     most_rooms: usize,
     /// What middleware is made from.
@@ -87,7 +95,7 @@ pub(super) struct Paths {
 impl Paths {
     /// What the router would panic over.
     fn check(&self) -> Result<(), Error> {
-        let mut taken = vec!["/rooms", "/health"];
+        let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
         for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten() {
             let why = match path.as_str() {
                 path if !path.starts_with('/') => "begins with no `/`",
@@ -105,7 +113,10 @@ impl Paths {
 
     pub(super) fn routes(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
         let merge = |routes: Router<_>, route| routes.merge(route);
-        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(http_routes(), merge);
+        let routes = http_routes();
+        #[cfg(feature = "push")]
+        let routes = routes.merge(push_routes());
+        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(routes, merge);
         // Sockets ask for no leave to be read.
         let sockets = [self.websocket.as_deref().map(websocket_route), self.echo.as_deref().map(echo_route)];
         sockets.into_iter().flatten().fold(readable(routes, engine), merge)
@@ -122,6 +133,8 @@ impl<A: Application> ServerBuilder<A> {
             identity: Identity::default(),
             server_keys: Vec::new(),
             hooks: None,
+            #[cfg(feature = "push")]
+            push: None,
             store: None,
             most_rooms: 100_000,
             state: (),
@@ -180,6 +193,8 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             identity: self.identity,
             server_keys: self.server_keys,
             hooks: self.hooks,
+            #[cfg(feature = "push")]
+            push: self.push,
             store: self.store,
             most_rooms: self.most_rooms,
             state,
@@ -206,6 +221,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// The application's say on who comes, joins, speaks and leaves.
     pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
         self.hooks = Some(Arc::new(Typed::new(hooks)));
+        self
+    }
+
+    /// Tells people who are away: rooms that are served over `webpush` need it.
+    #[cfg(feature = "push")]
+    pub fn push(mut self, push: Push) -> Self {
+        self.push = Some(push);
         self
     }
 
@@ -500,11 +522,15 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
                 Channel::Sse => self.paths.sse.is_some(),
+                #[cfg(feature = "push")]
+                Channel::WebPush => self.push.is_some(),
+                #[cfg(not(feature = "push"))]
+                Channel::WebPush => false,
             });
             if !served {
                 return Err(Error::configuration(format!(
                     "room `{}` is reachable over none of the channels that the server has; \
-                     drop `without_websocket` or `without_sse`, or the room",
+                     drop `without_websocket` or `without_sse`, give it a `push`, or drop the room",
                     room.name
                 )));
             }
@@ -525,11 +551,19 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
             identity.server_keys.add(key);
         }
+        #[cfg(feature = "push")]
+        let (opened, longest_after) = {
+            let pushed = rooms.iter().flat_map(|room| &room.events).filter_map(|kind| kind.push);
+            let longest_after = pushed.map(|pushed| pushed.after).max().unwrap_or_default();
+            (self.push.map(Push::open).transpose()?, longest_after)
+        };
         let schema = schema(&rooms);
         let around = Arc::new(self.around);
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
+        #[cfg(feature = "push")]
+        let store = self.store.clone();
         let archive = self.store.map(|store| Archive::new(store, &runtime));
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
@@ -545,8 +579,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
         registry.open().await.map_err(Error::store)?;
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
+        let directory = Arc::new(Directory::new(self.limits.connections));
+        #[cfg(feature = "push")]
+        let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
+        #[cfg(not(feature = "push"))]
+        let push = None;
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
-        let rules = Rules { identity, limits, limiter, doors, origins, hooks };
+        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
         let engine = Engine::new(registry, gates, rules, schema);
         Ok(Server { engine, paths: Arc::new(self.paths) }.into())
     }

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::KeyError;
+#[cfg(feature = "push")]
+use crate::push::PushError;
 #[cfg(feature = "redis")]
 use crate::redis::RedisError;
 use crate::store::StoreError;
@@ -22,6 +24,8 @@ enum Kind {
     Store(StoreError),
     #[cfg(feature = "jwt")]
     Keys(KeyError),
+    #[cfg(feature = "push")]
+    Push(PushError),
     #[cfg(feature = "redis")]
     Redis(RedisError),
 }
@@ -53,6 +57,14 @@ impl From<KeyError> for Error {
 }
 
 /// So that a program's `main` has one kind of error.
+#[cfg(feature = "push")]
+impl From<PushError> for Error {
+    fn from(error: PushError) -> Self {
+        Error { kind: Kind::Push(error) }
+    }
+}
+
+/// So that a program's `main` has one kind of error.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Error::store(error)
@@ -76,6 +88,8 @@ impl fmt::Display for Error {
             Kind::Store(source) => write!(f, "the store can't be used: {source}"),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => write!(f, "{error}"),
+            #[cfg(feature = "push")]
+            Kind::Push(error) => write!(f, "{error}"),
             #[cfg(feature = "redis")]
             Kind::Redis(error) => write!(f, "{error}"),
         }
@@ -90,6 +104,8 @@ impl std::error::Error for Error {
             Kind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
             Kind::Keys(error) => error.source(),
+            #[cfg(feature = "push")]
+            Kind::Push(error) => error.source(),
             #[cfg(feature = "redis")]
             Kind::Redis(error) => error.source(),
         }

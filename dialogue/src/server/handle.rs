@@ -114,6 +114,7 @@ impl<R: Served> RoomHandle<R> {
             key: None,
             to,
             recipients,
+            push: self.engine.push.clone(),
         };
         gate.trigger(&mut Some(event), post).await
     }

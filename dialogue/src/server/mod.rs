@@ -92,6 +92,12 @@ impl Server {
         Ok(hooks::visitor(&Actor { user, client_id: None }))
     }
 
+    /// How pushes have fared in this process, for each provider.
+    #[cfg(feature = "push")]
+    pub fn pushes(&self) -> Vec<(&'static str, crate::push::PushCounts)> {
+        self.engine.push.as_ref().map(|push| push.counts()).unwrap_or_default()
+    }
+
     /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's
     /// types may no longer fit.
     pub fn schema(&self) -> &str {

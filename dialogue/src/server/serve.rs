@@ -92,7 +92,7 @@ impl Server {
             tokio::time::sleep(self.engine.limits.drain).await;
         };
         tokio::select! {
-            () = async { served.await; self.engine.drain.finished().await } => {}
+            () = async { served.await; self.engine.settled().await } => {}
             () = gone => {}
         }
         Ok(())
@@ -105,7 +105,7 @@ impl Server {
     pub async fn drain(&self) {
         self.engine.drain.start();
         // What is left then is left to the end of the process.
-        let _ = timeout(self.engine.limits.drain, self.engine.drain.finished()).await;
+        let _ = timeout(self.engine.limits.drain, self.engine.settled()).await;
     }
 }
 

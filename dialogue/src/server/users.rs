@@ -131,6 +131,20 @@ impl UserHandle {
         link.map(|link| link.outbox.cut(Cut::Removed(reason.into()))).is_some()
     }
 
+    /// Forgets the devices that the user registered for notifications; yields how many there were. Nothing keeps the user from
+    /// registering them again but the hooks.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while the store is.
+    #[cfg(feature = "push")]
+    pub async fn forget_devices(&self) -> Result<usize, Refusal> {
+        match &self.engine.push {
+            Some(push) => push.forget_user(&self.id).await,
+            None => Ok(0),
+        }
+    }
+
     fn links(&self) -> Vec<Arc<Link>> {
         self.engine.directory.links(&self.id)
     }

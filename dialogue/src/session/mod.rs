@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(feature = "push")]
+mod push;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,8 @@ use std::{net::IpAddr, sync::Arc};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+#[cfg(feature = "push")]
+pub(crate) use push::{Change, Wanted, change as change_push};
 use request::Request;
 pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
 
@@ -299,6 +303,14 @@ impl Session {
             "createRoom" => self.create_room(request, id).await?,
             "deleteRoom" => self.delete_room(request, id).await?,
             "auth" => self.auth(&request.token()?, id).await?,
+            #[cfg(feature = "push")]
+            "registerPush" | "unregisterPush" => {
+                let wanted = push::Wanted::read(request)?;
+                let change =
+                    if kind == "registerPush" { push::Change::Register } else { push::Change::Unregister };
+                push::change(&self.engine, &self.link()?.actor(), change, wanted).await?;
+                self.done(id);
+            }
             other => {
                 let shown: String = other.chars().take(64).collect();
                 return Err(invalid(format!("`type`: there is no frame `{shown}`")));
@@ -345,6 +357,7 @@ impl Session {
         }
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none()
+            && !self.engine.pushes(room)
             && let Some(prepared) = gate.open(event, data)
         {
             // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
@@ -368,6 +381,7 @@ impl Session {
             key,
             to: None,
             recipients: None,
+            push: self.engine.push.clone(),
         };
         // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
         let accepted = Box::pin(self.engine.trigger(&link.actor(), gate, data, post)).await?;
@@ -504,6 +518,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(link) = self.link.take() else { return };
         let connection = link.id();
+        link.rooms().iter().for_each(|instance| self.engine.departed(&link, instance));
         if self.watches {
             self.engine.unwatch(connection);
         }

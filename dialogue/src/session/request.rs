@@ -46,6 +46,18 @@ pub(super) struct Request<'a> {
     max_size: Option<&'a RawValue>,
     #[serde(borrow)]
     token: Option<&'a RawValue>,
+    #[cfg(feature = "push")]
+    #[serde(borrow)]
+    provider: Option<&'a RawValue>,
+    #[cfg(feature = "push")]
+    #[serde(borrow)]
+    subscription: Option<&'a RawValue>,
+    #[cfg(feature = "push")]
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[cfg(feature = "push")]
+    #[serde(borrow)]
+    language: Option<&'a RawValue>,
     /// Event names in a list of them.
     #[serde(skip)]
     most_names: usize,
@@ -57,6 +69,9 @@ const LONGEST_ID: usize = 64;
 pub(super) const LONGEST_KEY: usize = 128;
 /// Bytes of a `meta`.
 const LARGEST_META: usize = 1_024;
+/// Bytes of a language's tag; BCP 47 recommends that.
+#[cfg(feature = "push")]
+const LONGEST_LANGUAGE: usize = 35;
 /// Bytes of a room's name or description.
 const LONGEST_TEXT: usize = 1_024;
 
@@ -166,6 +181,39 @@ impl<'a> Request<'a> {
 
     pub(super) fn watch(&self) -> Result<bool, Refusal> {
         self.watch.map_or(Ok(false), |raw| read("watch", raw.get()))
+    }
+
+    #[cfg(feature = "push")]
+    pub(super) fn provider(&self) -> Result<Cow<'a, str>, Refusal> {
+        text("provider", self.provider)
+    }
+
+    #[cfg(feature = "push")]
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// `subscription`, of whatever type is wanted.
+    #[cfg(feature = "push")]
+    pub(super) fn subscription<T: Deserialize<'a>>(&self) -> Result<T, Refusal> {
+        let raw = self.subscription.ok_or_else(|| invalid("`subscription` is missing"))?;
+        read("subscription", raw.get())
+    }
+
+    #[cfg(feature = "push")]
+    pub(super) fn rooms_if_any(&self) -> Result<Option<Vec<String>>, Refusal> {
+        self.rooms.map(|raw| read("rooms", raw.get())).transpose()
+    }
+
+    #[cfg(feature = "push")]
+    pub(super) fn language(&self) -> Result<Option<String>, Refusal> {
+        let Some(raw) = self.language else { return Ok(None) };
+        let language = text("language", Some(raw))?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if language.is_empty() || language.len() > LONGEST_LANGUAGE || !language.chars().all(plain) {
+            return Err(invalid("`language` is a tag such as `pt-BR`"));
+        }
+        Ok(Some(language.into()))
     }
 
     pub(super) fn name(&self) -> Result<Option<String>, Refusal> {

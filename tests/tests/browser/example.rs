@@ -34,6 +34,15 @@ impl Example {
         Ok(Self { binary, addr, settings, process })
     }
 
+    /// Runs it once more, with arguments: as a command that talks to the one that serves.
+    pub(crate) async fn runs(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new(&self.binary).args(arguments).env("ADDR", &self.addr).output().await?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.addr)
     }

@@ -7,9 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
+use url::{ParseError, Url};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -169,6 +171,15 @@ impl Page {
         Ok(self.0.execute(script, vec![]).await?)
     }
 
+    /// A command of Chromium's own debugging protocol.
+    pub(crate) async fn command(
+        &self,
+        name: &str,
+        parameters: serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        Ok(self.0.issue_cmd(Debug(json!({ "cmd": name, "params": parameters }))).await?)
+    }
+
     /// The texts of what matches.
     pub(crate) async fn texts(&self, css: &str) -> Result<Vec<String>> {
         let script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)";
@@ -268,6 +279,20 @@ impl Page {
         })
         .await;
         done.map_err(|error| format!("{error}; it shows {last:?}").into())
+    }
+}
+
+/// See [`Page::command`].
+#[derive(Debug)]
+struct Debug(serde_json::Value);
+
+impl WebDriverCompatibleCommand for Debug {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> std::result::Result<Url, ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.0.to_string()))
     }
 }
 

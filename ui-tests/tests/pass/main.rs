@@ -9,5 +9,6 @@ mod design;
 mod events;
 mod identity;
 mod keys;
+mod notifications;
 mod options;
 mod renamed;

@@ -1,6 +1,6 @@
 //! The type of a room, and what is declared of it.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
 use syn::{Ident, Path, spanned::Spanned};
 
@@ -38,9 +38,10 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     };
     let types = room.channels.iter().map(|(word, channel)| Ident::new(channel.ty(), word.span()));
     let channels = types.clone().map(|channel| quote!(#krate::Channel::#channel));
+    let row = Ident::new(if room.pushes() { "pushed" } else { "of" }, Span::call_site());
     let carried = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::Carried::of::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::Carried::#row::<#path>()))
     });
     let room_impl = anchor(
         ident.span(),

@@ -1,0 +1,70 @@
+//! Registration of devices over plain HTTP, for whoever has no socket: a service worker.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{get, post},
+};
+use http::request::Parts;
+use serde::Serialize;
+
+use super::{
+    admission::{Refused, check_origin, counted, unauthenticated},
+    http::{answer, body, is_json},
+};
+use crate::{
+    engine::Engine,
+    hooks::Actor,
+    identity::Caller,
+    session::{Change, Wanted, change_push, invalid},
+    wire::frame::Empty,
+};
+
+pub(crate) fn routes() -> Router<Arc<Engine>> {
+    Router::new().route("/push/key", get(key)).route("/push", post(register).delete(unregister))
+}
+
+#[derive(Debug, Serialize)]
+struct Key<'a> {
+    key: &'a str,
+}
+
+/// What a page subscribes with, as `applicationServerKey`; it is no secret.
+async fn key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
+    check_origin(&engine, &parts.headers, &parts.uri)?;
+    let key = engine.push.as_ref().and_then(|push| push.public_key());
+    let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
+    Ok(answer("pushKey", Key { key }))
+}
+
+async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+    change(engine, Change::Register, request).await
+}
+
+async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+    change(engine, Change::Unregister, request).await
+}
+
+async fn change(
+    State(engine): State<Arc<Engine>>,
+    change: Change,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (parts, sent) = request.into_parts();
+    check_origin(&engine, &parts.headers, &parts.uri)?;
+    // The application's own backend has no device.
+    let (Caller::User(user), _) = counted(&engine, &parts).await? else {
+        return Err(unauthenticated().into());
+    };
+    if change == Change::Register && !is_json(&parts.headers) {
+        return Err(invalid("a POST needs `Content-Type: application/json`").into());
+    }
+    let sent = body(sent, engine.limits.frame).await?;
+    let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
+    change_push(&engine, &Actor { user, client_id: None }, change, Wanted::parse(text, &engine.limits)?)
+        .await?;
+    Ok(answer("ok", Empty {}))
+}

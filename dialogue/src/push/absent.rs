@@ -1,0 +1,37 @@
+//! What stands where the feature `push` is off: nobody can have one.
+
+use std::sync::Arc;
+
+use crate::{Accepted, hub::RoomDecl};
+
+#[derive(Debug)]
+pub(crate) enum Dispatch {}
+
+pub(crate) enum Offer {}
+
+impl Dispatch {
+    pub(crate) fn offer(
+        self: Arc<Self>,
+        _: &Arc<RoomDecl>,
+        _: &str,
+        _: u8,
+        _: &str,
+        _: &str,
+    ) -> Option<Offer> {
+        match *self {}
+    }
+
+    pub(crate) async fn settle(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn departed(&self, _: &Arc<str>, _: &Arc<str>) {
+        match *self {}
+    }
+}
+
+impl Offer {
+    pub(crate) fn accepted(self, _: &Accepted) {
+        match self {}
+    }
+}

@@ -1,0 +1,175 @@
+//! The tries to bring one event to one device.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Outcome, Outgoing,
+    device::{Device, Registration},
+    devices::Entry,
+    lane::Shared,
+    provider::AnyProvider,
+    round::Round,
+};
+use crate::{Audience, Recipient};
+
+/// See the [module](self): one for each event and device, whatever comes of it.
+#[derive(Debug, Clone)]
+pub(super) struct Chain {
+    pub(super) round: Arc<Round>,
+    pub(super) entry: Entry,
+    /// How many there were.
+    pub(super) tries: u32,
+    /// A restart would go on with it.
+    pub(super) recorded: bool,
+}
+
+/// What came of a try.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Delivered,
+    /// Somebody came back, or a newer event took its place.
+    Cancelled,
+    Expired,
+    /// Nothing is to be said to this device.
+    Nothing,
+    Forgotten,
+    Suspended,
+    Rejected,
+    /// Once more, then.
+    Again(Instant),
+    /// The same, and nobody else before that either.
+    AllWait(Instant),
+    /// It could not be begun, for the store is away.
+    Unread,
+}
+
+/// A try may take so long.
+const TRY_WITHIN: Duration = Duration::from_secs(30);
+/// After so many, it is given up.
+const MOST_TRIES: u32 = 12;
+/// The first wait between two, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The same where somebody has to mend something.
+const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+impl Chain {
+    /// Tries once.
+    pub(super) async fn run(&mut self, shared: &Shared, provider: &dyn AnyProvider) -> Ended {
+        if self.round.is_superseded() || self.is_seen(shared) {
+            return Ended::Cancelled;
+        }
+        let (registration, device) = match shared.devices.current(&self.entry, &self.round.room_id).await {
+            Ok(Some(current)) => current,
+            Ok(None) => return Ended::Nothing,
+            Err(error) => {
+                tracing::warn!(%error, "pushes wait for the store");
+                return Ended::Unread;
+            }
+        };
+        let round = &self.round;
+        let to = Recipient {
+            user_id: &device.user,
+            language: device.language.as_deref(),
+            room_id: &round.room_id,
+            from: &round.told.from,
+        };
+        let notice = match (round.pushed.notice)(&round.told.data, &to) {
+            Ok(Some(notice)) => notice,
+            Ok(None) => return Ended::Nothing,
+            Err(error) => {
+                tracing::error!(event = round.event, %error, "an event can't be decoded from its own JSON");
+                return Ended::Nothing;
+            }
+        };
+        // A push that is for now or never has one try.
+        let left = notice
+            .ttl
+            .checked_sub(round.age())
+            .or((self.tries == 0 && notice.ttl.is_zero()).then_some(Duration::ZERO));
+        let Some(ttl) = left else { return Ended::Expired };
+        let push = Outgoing {
+            notice: &notice,
+            room_id: &round.room_id,
+            event: round.event,
+            position: round.position(),
+            timestamp: round.told.accepted.timestamp,
+            ttl,
+            collapse: round.collapse.as_deref(),
+        };
+        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).await;
+        self.tries += 1;
+        let outcome =
+            sent.unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None });
+        self.conclude(shared, provider.name(), outcome, ttl, (&registration, &device)).await
+    }
+
+    /// Whether the user needs no push.
+    fn is_seen(&self, shared: &Shared) -> bool {
+        let (user, round) = (&self.entry.user, &self.round);
+        round.pushed.audience == Audience::Away
+            && (shared.directory.is_in(user, &round.room_id)
+                || shared.departures.since(user, &round.room_id, round.began))
+    }
+
+    async fn conclude(
+        &self,
+        shared: &Shared,
+        provider: &'static str,
+        outcome: Outcome,
+        left: Duration,
+        (registration, device): (&Registration, &Device),
+    ) -> Ended {
+        let again = |wait: Duration| match self.tries >= MOST_TRIES || wait >= left {
+            true => Ended::Expired,
+            false => Ended::Again(Instant::now() + wait),
+        };
+        let complain = |what: &'static str, reason: &str| shared.complaints.say(provider, what, reason);
+        let stored = match outcome {
+            Outcome::Delivered => return Ended::Delivered,
+            Outcome::Retry { reason, after } => {
+                complain("it is tried again", &reason);
+                return again(after.unwrap_or_default().max(self.backoff(BACKOFF)));
+            }
+            Outcome::Misconfigured(reason) => {
+                complain("the provider's settings or keys need mending", &reason);
+                return again(self.backoff(SLOW_BACKOFF));
+            }
+            Outcome::Throttled { reason, after } => {
+                complain("all wait", &reason);
+                return match again(after) {
+                    Ended::Again(at) => Ended::AllWait(at),
+                    ended => ended,
+                };
+            }
+            Outcome::Rejected(reason) => {
+                complain("the push is not taken", &reason);
+                return Ended::Rejected;
+            }
+            Outcome::Suspend(reason) => {
+                complain("the device gets nothing for a day", &reason);
+                shared.devices.suspend(registration).await.map(|()| Ended::Suspended)
+            }
+            Outcome::Gone(since) => {
+                // A provider's clock says when; ours said when the device registered.
+                let since = since.map(|since| {
+                    let since = since.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+                });
+                tracing::debug!(provider, registered = device.registered, ?since, "a device is no more");
+                shared.devices.forget(registration, since).await.map(|_| Ended::Forgotten)
+            }
+        };
+        stored.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what became of a device can't be stored; its provider will say it again");
+            Ended::Forgotten
+        })
+    }
+
+    /// Doubles with each try, and is spread, so that what failed together doesn't come back together.
+    fn backoff(&self, (first, longest): (Duration, Duration)) -> Duration {
+        let doubled = first.saturating_mul(1 << self.tries.saturating_sub(1).min(16)).min(longest);
+        doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}

@@ -1,0 +1,12 @@
+//! People who are not connected: providers' fakes on loopback, over TLS, that check what the real ones check and answer what
+//! they document.
+
+mod acme;
+mod apns;
+mod delivery;
+mod fake;
+mod fcm;
+mod registration;
+mod webpush;
+
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

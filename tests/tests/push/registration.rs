@@ -1,0 +1,128 @@
+//! Devices that come and go.
+
+use dialogue::{
+    Push,
+    push::{Outcome, Outgoing, Provider, Target},
+};
+use serde_json::{Value, json};
+
+use crate::{Result, acme::Running};
+
+/// A provider of the application's own, that takes everything.
+pub(crate) struct Pigeon;
+
+impl Provider for Pigeon {
+    fn name(&self) -> &'static str {
+        "pigeon"
+    }
+
+    fn check(&self, target: &Target) -> Result<(), String> {
+        match target {
+            Target::Token(token) if token.starts_with("loft-") => Ok(()),
+            _ => Err("`token` is a loft".to_owned()),
+        }
+    }
+
+    async fn send(&self, _: &Target, _: &Outgoing<'_>) -> Outcome {
+        Outcome::Delivered
+    }
+}
+
+async fn start() -> Result<Running> {
+    Running::start(Push::new().provider(Pigeon).max_devices_per_user(3).max_rooms_per_device(4)).await
+}
+
+fn device(token: &str, rooms: &[&str]) -> Value {
+    json!({ "provider": "pigeon", "token": token, "rooms": rooms })
+}
+
+async fn delivered(running: &Running) -> Result<u64> {
+    let before = running.counts("pigeon").delivered;
+    running.alert(&format!("{before}")).await?;
+    // A last one, whom everybody else comes before: devices are told in the order of their hashes, all at once.
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    Ok(running.counts("pigeon").delivered - before)
+}
+
+#[tokio::test]
+async fn registering_again_is_no_second_device() -> Result<()> {
+    let running = start().await?;
+    for _ in 0..5 {
+        running.register("alice", "pigeon", "loft-1").await?;
+    }
+    assert_eq!(delivered(&running).await?, 1);
+    // Another user on the same device: it is theirs now.
+    running.register("bob", "pigeon", "loft-1").await?;
+    assert_eq!(delivered(&running).await?, 1);
+    assert_eq!(running.ask("alice", "DELETE", "/push", device("loft-1", &["alerts"])).await?.0, 200);
+    assert_eq!(delivered(&running).await?, 1);
+    assert_eq!(running.ask("bob", "DELETE", "/push", device("loft-1", &["alerts"])).await?.0, 200);
+    assert_eq!(delivered(&running).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_devices_and_a_device_so_many_rooms() -> Result<()> {
+    let running = start().await?;
+    for loft in 0..3 {
+        running.register("alice", "pigeon", &format!("loft-{loft}")).await?;
+    }
+    let (status, error) = running.ask("alice", "POST", "/push", device("loft-3", &["alerts"])).await?;
+    assert_eq!((status, &error["code"]), (409, &json!("TOO_MANY")));
+    running.register("alice", "pigeon", "loft-2").await?;
+    running.register("bob", "pigeon", "loft-3").await?;
+    let rooms = ["project:1", "project:2", "project:3", "project:4"];
+    assert_eq!(running.ask("bob", "POST", "/push", device("loft-3", &rooms)).await?.1["code"], "TOO_MANY");
+    assert_eq!(running.ask("bob", "POST", "/push", device("loft-3", &rooms[..3])).await?.0, 200);
+    assert_eq!(running.server.users().get("alice").forget_devices().await?, 3);
+    assert_eq!(delivered(&running).await?, 1);
+    running.register("alice", "pigeon", "loft-9").await
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_registration_is_named() -> Result<()> {
+    let running = start().await?;
+    let table = [
+        (json!({}), "INVALID_REQUEST", "provider"),
+        (json!({ "provider": "dove", "token": "t", "rooms": ["alerts"] }), "INVALID_REQUEST", "provider"),
+        (json!({ "provider": "fcm", "token": "t", "rooms": ["alerts"] }), "INVALID_REQUEST", "no `fcm`"),
+        (json!({ "provider": "pigeon", "token": "nest", "rooms": ["alerts"] }), "INVALID_REQUEST", "loft"),
+        (json!({ "provider": "pigeon", "token": "loft-1" }), "INVALID_REQUEST", "rooms"),
+        (json!({ "provider": "pigeon", "token": "loft-1", "rooms": [] }), "INVALID_REQUEST", "rooms"),
+        (
+            json!({ "provider": "pigeon", "token": "loft-1", "rooms": ["alerts"], "language": "Ἑλληνική" }),
+            "INVALID_REQUEST",
+            "language",
+        ),
+        (
+            json!({ "provider": "webpush", "subscription": { "endpoint": "x" }, "rooms": ["alerts"] }),
+            "INVALID_REQUEST",
+            "subscription",
+        ),
+        (device("loft-1", &["chat"]), "ROOM_NOT_FOUND", "chat"),
+        (device("loft-1", &["project:042"]), "ROOM_NOT_FOUND", "project"),
+        (device("loft-1", &["members"]), "JOIN_DENIED", "member"),
+    ];
+    for (body, code, word) in table {
+        let (_, error) = running.ask("alice", "POST", "/push", body.clone()).await?;
+        let message = error["message"].as_str().unwrap_or_default();
+        assert_eq!((&error["code"], message.contains(word)), (&json!(code), true), "{body}: {error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_registers_as_http_does() -> Result<()> {
+    let running = start().await?;
+    let mut socket = running.join("alice").await?;
+    let mut frame = device("loft-1", &["alerts"]);
+    (frame["type"], frame["id"]) = (json!("registerPush"), json!(7));
+    socket.send(frame.clone()).await?;
+    assert_eq!(socket.until("ok").await?["id"], 7);
+    // Alice is in the room.
+    assert_eq!(delivered(&running).await?, 0);
+    drop(socket);
+    running.until("pigeon", |counts| counts.cancelled == 1).await?;
+    assert_eq!(delivered(&running).await?, 1);
+    Ok(())
+}

@@ -1,0 +1,6 @@
+#[dialogue::event(push(title = "Down", body = "Look!", collapse = hosts))]
+pub struct Alert {
+    pub hosts: Vec<String>,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(push(title = "Down", body = "Look!", colapse = host))]
+pub struct Alert {
+    pub host: String,
+}
+
+fn main() {}

@@ -1,0 +1,69 @@
+//! Each way to say how an event reads as a notification.
+use std::time::Duration;
+
+use dialogue::{Audience, Channel, Notice, Notification, Recipient, Room, Urgency};
+
+#[dialogue::event(
+    from = server,
+    push(
+        title = "{service} is down",
+        body = "{detail}: {load:.1} {{sic}}",
+        icon = "/icons/{service}.png",
+        url = "/services/{service}",
+        urgency = high,
+        ttl = 1h,
+        collapse = service,
+        data = detail,
+        after = 10s,
+        always
+    )
+)]
+pub struct Alert {
+    pub service: String,
+    pub detail: String,
+    pub load: f64,
+}
+
+/// Without fields in its texts, an enum may be one too.
+#[dialogue::event(push(title = "Deploy", body = "Something changed", data))]
+pub enum Deploy {
+    Began,
+    Ended { good: bool },
+}
+
+#[dialogue::event(push(title = "{0}", body = "", urgency = low))]
+pub struct Tuple(pub u64);
+
+/// In the recipient's language; nothing to its author.
+#[dialogue::event]
+pub struct Comment {
+    pub author: String,
+}
+
+impl Notification for Comment {
+    const AFTER: Duration = Duration::from_secs(30);
+
+    fn notice(&self, to: &Recipient<'_>) -> Option<Notice> {
+        let verb = if to.language() == Some("de") { "kommentiert" } else { "commented" };
+        (to.user_id() != self.author).then(|| Notice::new(format!("{} {verb}", self.author), ""))
+    }
+}
+
+dialogue::rooms! {
+    pub struct Acme;
+    alerts: [Alert, Deploy] via [webpush, websocket];
+    only: [Tuple, Comment] via [webpush];
+}
+
+#[test]
+fn rooms_are_served_so() {
+    assert_eq!(Alerts::CHANNELS, [Channel::WebPush, Channel::WebSocket]);
+    assert_eq!(Only::CHANNELS, [Channel::WebPush]);
+}
+
+#[test]
+fn options_are_constants() {
+    assert_eq!((Alert::AFTER, Alert::AUDIENCE), (Duration::from_secs(10), Audience::Everybody));
+    assert_eq!((Tuple::AFTER, Tuple::AUDIENCE), (Duration::from_secs(5), Audience::Away));
+    assert_eq!(Comment::AFTER, Duration::from_secs(30));
+}
