@@ -83,7 +83,7 @@ mod shadow {
         pub(in crate::shadow) struct All;
         two: [Message, Own as Mine] via [websocket] with [Own2];
         r#type: [Own with [Own2]] via [sse];
-        pushed: [Pushed] via [webpush];
+        away: [Pushed] via [webpush];
         #[cfg(all())]
         three(u64): [Message] via [websocket];
         #[cfg(any())]

@@ -1,7 +1,7 @@
 //! Each way to say how an event reads as a notification.
 use std::time::Duration;
 
-use dialogue::{Audience, Channel, Notice, Notification, Recipient, Room, Urgency};
+use dialogue::{Audience, Channel, Notice, Notification, Recipient, Room};
 
 #[dialogue::event(
     from = server,

@@ -83,7 +83,7 @@ impl Template {
         }
         if arguments.is_empty() {
             let plain = LitStr::new(&self.plain(), self.span);
-            return quote!(::std::string::String::from(#plain));
+            return quote!(::std::borrow::ToOwned::to_owned(#plain));
         }
         let format = LitStr::new(&format, self.span);
         quote!(::std::format!(#format #(, #arguments)*))
@@ -122,7 +122,7 @@ mod tests {
             made(&parse_quote!("{a} is {b:.2}!")).unwrap(),
             "::std::format!(\"{}is{:.2}!\",d::__private::text(&self.a),d::__private::text(&self.b))"
         );
-        assert_eq!(made(&parse_quote!("{{x}}")).unwrap(), "::std::string::String::from(\"{x}\")");
+        assert_eq!(made(&parse_quote!("{{x}}")).unwrap(), "::std::borrow::ToOwned::to_owned(\"{x}\")");
         assert!(made(&parse_quote!("{x")).unwrap_err().contains("`{` without `}`"));
         assert!(made(&parse_quote!("x}")).unwrap_err().contains("`}` without `{`"));
     }
