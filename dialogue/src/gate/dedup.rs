@@ -69,8 +69,8 @@ impl<R: Room, E: Event> Middleware<R, E> for Dedup {
             Note::Again => return Err(Refusal::blocked("you just said that")),
         };
         let flow = next.run(cx, event).await;
-        if flow.is_ok() {
-            noted.map(Noted::keep);
+        if let (Some(noted), Ok(_)) = (noted, &flow) {
+            noted.keep();
         }
         flow
     }

@@ -128,14 +128,14 @@ impl<R: Room> Middleware<R, Message> for Fuse {
 }
 
 dialogue::rooms! {
-    struct Fused;
+    struct Wired;
 
     fused: [Message] via [websocket] with [Fuse];
 }
 
 #[tokio::test]
 async fn middleware_that_panics_fails_its_own_event_and_hurts_nobody_else() -> Result {
-    let server = Fused::server().build().await?;
+    let server = Wired::server().build().await?;
     let routes = server.router();
     let running = Running::serve(server, routes).await?;
     let mut socket = Socket::join(running.address, "fused").await?;
