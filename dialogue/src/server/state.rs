@@ -29,17 +29,14 @@ pub struct Snapshot<T> {
     pub state: T,
 }
 
-impl<R: Served> RoomHandle<R> {
+impl<R: Stateful> RoomHandle<R> {
     /// This instance's state.
     ///
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't be read; `INTERNAL` if what was saved is no `R::State`, of which the program's log
     /// tells.
-    pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal>
-    where
-        R: Stateful,
-    {
+    pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal> {
         let Place { room, room_id } = self.place()?;
         let saved = self.engine().registry.run(room, room_id, |state| state.saved()).await?;
         let state = decode(&saved, room_id)?;
@@ -80,10 +77,7 @@ impl<R: Served> RoomHandle<R> {
     pub async fn update<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut R::State) -> T + Send + 'static,
-    ) -> Result<T, Refusal>
-    where
-        R: Stateful,
-    {
+    ) -> Result<T, Refusal> {
         let Place { room, room_id } = self.place()?;
         let id = std::sync::Arc::clone(room_id);
         let change = move |saved: &Saved| {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep};
 
 /// A service is down.
 #[dialogue::event(from = server, push(title = "{service} is down", body = "{detail}", urgency = high, ttl = 1h, after = 1ms))]
+#[derive(Debug)]
 pub struct Alert {
     /// Which.
     pub service: String,
@@ -34,6 +35,7 @@ pub struct Alert {
 
 /// Said by the server.
 #[dialogue::event(from = server)]
+#[derive(Debug)]
 pub struct Tick {
     /// When, in microseconds of this process.
     pub at: u64,
