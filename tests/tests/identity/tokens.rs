@@ -195,7 +195,7 @@ async fn a_token_is_in_no_frame_of_another_and_in_no_log() -> Result {
 
     let seen = seen.join("\n");
     let log = kept.lock().map_err(|_| "poisoned")?.clone();
-    assert!(seen.contains("alice") && log.contains("a hook panicked"), "{seen}\n{log}");
+    assert!(seen.contains("alice") && log.contains("the application panicked"), "{seen}\n{log}");
     for part in ["secret", "password", signature] {
         assert!(!seen.contains(part), "{part} in {seen}");
         let line = log.lines().find(|line| line.contains(part));

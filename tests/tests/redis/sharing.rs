@@ -309,6 +309,7 @@ async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
     proxy.stall(false);
     let mut b = b;
     b.heard("it has to say again who is there", |told| *told == Told::Forgotten).await?;
+    a.heard("it is back", |told| matches!(told, Told::Peers(peers) if *peers == both)).await?;
     drop(b);
     a.heard("it left", |told| matches!(told, Told::Peers(peers) if *peers == alone)).await.map(drop)
 }
