@@ -227,7 +227,11 @@ impl Session {
             }
             match joined {
                 Some(Ok(new)) => {
-                    if let (true, Some(hooks)) = (new && link.tell(&instance), &engine.hooks) {
+                    // Only where somebody then says that it was told.
+                    if let Some(hooks) = &engine.hooks
+                        && new
+                        && link.tell(&instance)
+                    {
                         hooks.joined(&link.actor(), instance.room_ref()).await;
                         if let Some(reason) = link.told(&instance) {
                             hooks.left(&link.actor(), instance.room_ref(), &reason).await;
