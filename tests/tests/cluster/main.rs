@@ -3,4 +3,7 @@
 mod chaos;
 mod crowd;
 mod fleet;
+mod resident;
+mod rolling;
+mod storm;
 mod truth;
