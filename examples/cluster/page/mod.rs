@@ -7,7 +7,8 @@ const PAGE: &str = include_str!("../../chat/page/index.html");
 /// What stands in the page's head beside the chat's own.
 const HEAD: &str = "<link rel=\"stylesheet\" href=\"cluster.css\" /><script type=\"module\" src=\"cluster.js\"></script></head>";
 
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
+    ("/page.css", "text/css", include_str!("../../browser/page.css")),
     ("/chat.css", "text/css", include_str!("../../chat/page/chat.css")),
     ("/chat.js", "text/javascript", include_str!("../../chat/page/chat.js")),
     ("/messages.js", "text/javascript", include_str!("../../chat/page/messages.js")),
