@@ -65,12 +65,20 @@ impl RedisCluster {
         to.cli(&["cluster", "setslot", &slot, "importing", &from_id]).await?;
         from.cli(&["cluster", "setslot", &slot, "migrating", &to_id]).await?;
         until("the slot is empty", async || from.hands_over(&slot, to).await.unwrap_or(false)).await?;
-        // First where it is now: nobody else may say so before.
-        to.cli(&["cluster", "setslot", &slot, "node", &to_id]).await?;
-        for node in &self.nodes {
+        // Each once: whoever listens is put out every time.
+        for node in [to, from] {
             node.cli(&["cluster", "setslot", &slot, "node", &to_id]).await?;
         }
-        Ok(())
+        until("every node knows where it is", async || {
+            for node in &self.nodes {
+                let said = node.cli(&["get", key]).await.unwrap_or_default();
+                if node.port != to.port && !said.ends_with(&format!(":{}", to.port)) {
+                    return false;
+                }
+            }
+            true
+        })
+        .await
     }
 
     /// Makes the replica of a primary the primary, in good order: nothing that was acknowledged is lost.
@@ -120,15 +128,21 @@ impl RedisCluster {
         Err("there is no other primary".into())
     }
 
-    /// The place among the nodes of the primary that has `key`.
+    /// The place among the nodes of the primary that has `key`, once somebody has.
     pub async fn primary_of(&self, key: &str) -> Result<usize> {
-        for (place, node) in self.nodes.iter().enumerate() {
-            // Others say MOVED.
-            let said = node.cli(&["get", key]).await?;
-            if !said.contains("MOVED") && node.is_primary().await {
-                return Ok(place);
+        let mut found = 0;
+        until("somebody has the key", async || {
+            for (place, node) in self.nodes.iter().enumerate() {
+                // Others say MOVED.
+                let said = node.cli(&["get", key]).await.unwrap_or_default();
+                if !said.contains("MOVED") && node.is_primary().await {
+                    found = place;
+                    return true;
+                }
             }
-        }
-        Err("nobody has the key".into())
+            false
+        })
+        .await?;
+        Ok(found)
     }
 }
