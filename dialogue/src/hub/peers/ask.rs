@@ -86,9 +86,12 @@ pub(crate) trait Attendant: Send + Sync {
 
 /// Questions that wait for answers, and those that are being answered.
 pub(super) struct Asked {
-    waiting: Mutex<HashMap<Box<str>, mpsc::Sender<(Id, Answer)>>>,
+    waiting: Mutex<HashMap<Box<str>, Asker>>,
     answering: Arc<Semaphore>,
 }
+
+/// Who waits for answers, and from whom each is.
+type Asker = mpsc::Sender<(Id, Answer)>;
 
 /// How long the others have.
 const WITHIN: Duration = Duration::from_secs(2);
