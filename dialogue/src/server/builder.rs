@@ -15,12 +15,13 @@ use tokio::runtime::Handle;
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
+    backplane::{AnyBackplane, Backplane},
     channel::{echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, Registry},
+    hub::{Archive, Peers, Registry},
     identity::{Authenticator, Identity, ServerKeys},
     origins::Origins,
     session::HISTORY,
@@ -73,6 +74,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     #[cfg(feature = "push")]
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
+    backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
     /// What middleware is made from.
     state: S,
@@ -136,6 +138,7 @@ impl<A: Application> ServerBuilder<A> {
             #[cfg(feature = "push")]
             push: None,
             store: None,
+            backplane: None,
             most_rooms: 100_000,
             state: (),
             around: (),
@@ -196,6 +199,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             #[cfg(feature = "push")]
             push: self.push,
             store: self.store,
+            backplane: self.backplane,
             most_rooms: self.most_rooms,
             state,
             around,
@@ -243,6 +247,30 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// ```
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Shares the rooms with the application's other instances, over what keeps their logs too: there is no other
+    /// [`store`](Self::store) then. Members, events, whom [`users`](Server::users) sends to and closes, and rooms that come
+    /// and go are those of all instances, and no load balancer has to be sticky. Limits count over all instances with
+    /// a [`quota`](Self::quota).
+    ///
+    /// All instances have the same `Redis` and prefix; clocks that are seconds apart are no trouble. Each instance has a
+    /// [handler](crate::server::RoomHandle::on) of its own, which hears everything.
+    ///
+    /// ```
+    /// # #[dialogue::event] pub struct Message { pub text: String }
+    /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    /// # #[cfg(feature = "redis")]
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dialogue::Redis;
+    ///
+    /// let server = Acme::server().backplane(Redis::connect("redis://localhost").await?).build().await?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Some(Arc::new(backplane));
         self
     }
 
@@ -562,9 +590,23 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        #[cfg(feature = "push")]
-        let store = self.store.clone();
-        let archive = self.store.map(|store| Archive::new(store, &runtime));
+        let (archive, store, feed) = match (self.backplane, self.store) {
+            (Some(_), Some(_)) => {
+                return Err(Error::configuration(
+                    "a backplane keeps the logs too: drop the `store`, or the `backplane` of a single instance",
+                ));
+            }
+            (Some(backplane), None) => {
+                let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
+                let (peers, feed) = joined.map_err(Error::store)?;
+                let archive = Archive::shared(Arc::clone(&backplane), peers, &runtime);
+                (Some(archive), Some(backplane as Arc<dyn AnyStore>), Some(feed))
+            }
+            (None, store) => {
+                let archive = store.clone().map(|store| Archive::new(store, &runtime));
+                (archive, store, None)
+            }
+        };
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
             None => {
@@ -577,13 +619,16 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         }
         let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
+        if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
+            peers.begin(feed, &registry);
+        }
         registry.open().await.map_err(Error::store)?;
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
         let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
         #[cfg(not(feature = "push"))]
-        let push = None;
+        let (push, _) = (None, store);
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
         let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
         let engine = Engine::new(registry, gates, rules, schema);

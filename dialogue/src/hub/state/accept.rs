@@ -22,25 +22,34 @@ use crate::{
 /// Events that were accepted and aren't safe yet: nobody is told of them before they are.
 #[derive(Debug)]
 pub(in super::super) struct Pending {
-    drafts: Vec<Draft>,
+    pub(super) drafts: Vec<Draft>,
     /// Where the log ends with them.
-    end: Head,
-    /// The same as the store keeps them, where there is one.
-    events: Vec<StoredEvent>,
+    pub(super) end: Head,
+    /// The same as the store keeps them, where there is one; all of them, where others are told of them too.
+    pub(super) events: Vec<StoredEvent>,
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
-    again: Vec<(usize, Reply)>,
+    pub(super) again: Vec<(usize, Reply)>,
     bytes: usize,
+}
+
+/// An event for some connections alone.
+#[derive(Debug)]
+pub(crate) struct Whisper {
+    pub(crate) event_id: Id,
+    /// Unix milliseconds.
+    pub(crate) timestamp: u64,
+    pub(crate) to: Vec<ConnectionId>,
 }
 
 /// A user, and the key that makes a retry of theirs harmless.
 type Key = (Arc<str>, Box<str>);
 
 #[derive(Debug)]
-struct Draft {
-    record: Arc<Record>,
-    key: Option<Key>,
-    reply: Reply,
+pub(super) struct Draft {
+    pub(super) record: Arc<Record>,
+    pub(super) key: Option<Key>,
+    pub(super) reply: Reply,
 }
 
 /// How long nobody asks the store again after it failed.
@@ -90,9 +99,9 @@ impl State {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
-        if let (Some(seq), true) = (seq, self.archive.is_some()) {
+        if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
-                seq,
+                seq: seq.unwrap_or(0),
                 event_id,
                 timestamp,
                 event: self.room.event_name(event).into(),
@@ -130,35 +139,46 @@ impl State {
     pub(in super::super) fn settle(&mut self, pending: Pending) -> Batch {
         let Pending { drafts, again, .. } = pending;
         let mut batch = self.batch();
-        let mut again = again.into_iter().peekable();
         let mut said = Vec::new();
-        for Draft { record, key, reply } in drafts {
-            let accepted = Accepted {
-                seq: record.seq,
-                event_id: record.event_id.as_str().to_owned(),
-                timestamp: record.timestamp,
-                duplicate: false,
-            };
-            let event = record.event;
-            batch.push(Arc::clone(&record));
-            self.log.append(record);
-            if again.peek().is_some() {
-                said.push(accepted.clone());
-            }
-            if let Some((from, key)) = key {
-                self.log.keys.remember(&from, &key, accepted.clone());
-            }
-            match reply {
-                Reply::Delivered(waiting) => self.undelivered.push((event, accepted, waiting)),
-                reply => self.reply(reply, Ok(accepted)),
+        for draft in drafts {
+            let accepted = self.take(draft, &mut batch);
+            if !again.is_empty() {
+                said.push(accepted);
             }
         }
+        self.reply_again(again, &said);
+        self.note_trimming();
+        batch
+    }
+
+    /// An event goes into the log, and whoever sent it is told.
+    pub(super) fn take(&mut self, draft: Draft, batch: &mut Batch) -> Accepted {
+        let Draft { record, key, reply } = draft;
+        let accepted = Accepted {
+            seq: record.seq,
+            event_id: record.event_id.as_str().to_owned(),
+            timestamp: record.timestamp,
+            duplicate: false,
+        };
+        let event = record.event;
+        batch.push(Arc::clone(&record));
+        self.log.append(record);
+        if let Some((from, key)) = key {
+            self.log.keys.remember(&from, &key, accepted.clone());
+        }
+        match reply {
+            Reply::Delivered(waiting) => self.undelivered.push((event, accepted.clone(), waiting)),
+            reply => self.reply(reply, Ok(accepted.clone())),
+        }
+        accepted
+    }
+
+    /// Those whose events came twice at once are told what came of the first.
+    pub(super) fn reply_again(&mut self, again: Vec<(usize, Reply)>, said: &[Accepted]) {
         for (first, reply) in again {
             let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
-        self.note_trimming();
-        batch
     }
 
     /// The store failed to take it: whoever sent it is told, and what was never meant to be kept is delivered still.
@@ -196,31 +216,35 @@ impl State {
         self.unsettled = None;
     }
 
-    /// Takes what the store has beyond the log: an append that failed was done after all. Yields what is to be delivered,
-    /// and whether that is all: an event that this program doesn't declare is somebody else's.
-    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> (Batch, bool) {
+    /// Takes what the store has beyond the log: an append that failed was done after all, or others put it there. Yields what
+    /// is to be delivered.
+    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> Batch {
         let mut batch = self.batch();
-        let new: Vec<_> = events.iter().skip_while(|event| event.seq < self.log.next_seq()).collect();
-        for stored in new {
-            let Some(record) = self.room.record(&self.id, stored).map(Arc::new) else {
-                return (batch, false);
-            };
-            batch.push(Arc::clone(&record));
-            self.log.append(record);
-            if let Some(key) = &stored.key {
-                let event_id = stored.event_id.as_str().to_owned();
-                let (seq, timestamp) = (Some(stored.seq), stored.timestamp);
-                let accepted = Accepted { seq, event_id, timestamp, duplicate: false };
-                self.log.keys.remember(&stored.from, key, accepted);
-            }
+        events.iter().for_each(|stored| self.adopt_one(stored, &mut batch));
+        self.note_trimming();
+        batch
+    }
+
+    /// Takes the event if it is the next.
+    pub(super) fn adopt_one(&mut self, stored: &StoredEvent, batch: &mut Batch) {
+        if stored.seq != self.log.next_seq() {
+            return;
         }
-        (batch, true)
+        let record = Arc::new(self.room.record(&self.id, stored));
+        if record.is_declared() {
+            batch.push(Arc::clone(&record));
+        }
+        self.log.append(record);
+        if let Some(key) = &stored.key {
+            self.log.keys.remember(&stored.from, key, super::shared::accepted(stored));
+        }
     }
 
     /// Hands an event to some members alone, past the log; yields to how many.
-    pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
+    pub(crate) fn whisper(&mut self, publish: Publish, whisper: &Whisper) -> usize {
         let Publish { event, data, from, server, meta, .. } = publish;
-        let (event_id, timestamp) = (Id::fresh(), now());
+        let Whisper { event_id, timestamp, to } = whisper;
+        let (event_id, timestamp) = (*event_id, *timestamp);
         let head = frame::EventHead {
             room_id: &self.id,
             event: self.room.event_name(event),
@@ -244,8 +268,7 @@ impl State {
                 readers += 1;
             }
         }
-        let event_id = event_id.as_str().to_owned();
-        (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
+        readers
     }
 
     /// Why no event can be taken now.
@@ -269,8 +292,21 @@ impl State {
     }
 }
 
+impl Whisper {
+    /// An event of now.
+    pub(crate) fn new(to: Vec<ConnectionId>) -> Self {
+        Whisper { event_id: Id::fresh(), timestamp: now(), to }
+    }
+
+    /// What its sender is told.
+    pub(crate) fn accepted(&self) -> Accepted {
+        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
+        Accepted { seq: None, event_id, timestamp, duplicate: false }
+    }
+}
+
 impl Pending {
-    fn after(end: Head) -> Self {
+    pub(super) fn after(end: Head) -> Self {
         Pending {
             drafts: Vec::new(),
             end,
