@@ -2,7 +2,14 @@
 
 mod chaos;
 mod crowd;
+mod departed;
 mod fleet;
+// Not all of it is needed here.
+#[allow(dead_code, unused_imports)]
+#[path = "../sockets/harness/mod.rs"]
+mod harness;
+mod house;
+mod members;
 mod resident;
 mod rolling;
 mod storm;

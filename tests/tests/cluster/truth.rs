@@ -46,7 +46,8 @@ impl Outcome {
         let acknowledged: BTreeSet<_> = there.iter().flat_map(|witness| &witness.acknowledged).collect();
         self.acknowledged += acknowledged.len();
         for witness in there.iter().filter(|witness| witness.stretches.len() == 1) {
-            has_all(&witness.stretches[0], &acknowledged)?;
+            has_all(&witness.stretches[0], &acknowledged)
+                .map_err(|error| report(there, &error.to_string()))?;
         }
         let known: BTreeSet<_> = log.values().map(|seen| &seen.text).collect();
         self.gone += acknowledged.iter().filter(|text| !known.contains(**text)).count();
@@ -90,6 +91,20 @@ fn has_all(stretch: &[Seen], acknowledged: &BTreeSet<&String>) -> Result {
         Some(text) => Err(format!("{text:?} was acknowledged, and somebody did not see it").into()),
         None => Ok(()),
     }
+}
+
+/// What helps to find out why.
+fn report(there: &[&Witness], error: &str) -> String {
+    let mut text = format!("{error}\n");
+    let quoted = error.split('"').nth(1).unwrap_or_default();
+    for witness in there {
+        let ends =
+            |stretch: &Vec<Seen>| Some((stretch.first()?.position.clone(), stretch.last()?.position.clone()));
+        let stretches: Vec<_> = witness.stretches.iter().filter_map(ends).collect();
+        let at = witness.stretches.iter().flatten().find(|seen| seen.text == quoted);
+        text += &format!("one of room {} saw it at {at:?}, in {stretches:?}\n", witness.room);
+    }
+    text
 }
 
 impl fmt::Display for Outcome {
