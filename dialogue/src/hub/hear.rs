@@ -41,7 +41,19 @@ impl Instance {
     pub(super) fn hear_message(self: &Arc<Self>, message: &Message) {
         match message {
             // The store says so too, and is asked: what is said of a room may be about one that was before it.
-            Message::Deleted | Message::Renamed | Message::Saved => self.catch_up(),
+            Message::Deleted => {
+                let instance = Arc::downgrade(self);
+                self.cast(move |state| {
+                    // The store never knew of it.
+                    if let (Some(gone), Some(instance)) = (state.end_if_unknown(), instance.upgrade())
+                        && let Some(peers) = instance.archive().and_then(|archive| archive.peers.as_ref())
+                    {
+                        peers.ended(&instance, gone);
+                    }
+                });
+                self.catch_up();
+            }
+            Message::Renamed | Message::Saved => self.catch_up(),
             Message::Described => self.look_again(),
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod chain;
+mod held;
 mod join;
 mod replay;
 mod shared;
@@ -17,6 +18,8 @@ use tokio::time::Instant as Moment;
 pub(in crate::hub) use accept::Pending;
 pub(crate) use accept::{Whisper, unavailable};
 pub(crate) use join::{Join, NotJoined};
+
+use held::Held;
 
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
@@ -71,6 +74,7 @@ pub(crate) struct State {
     /// The room's own state, where it declares one.
     saved: Saved,
     pending: Option<Pending>,
+    held: Held,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
     /// Who waits for the pending batch to be delivered: of which event, and what to tell.
@@ -115,6 +119,7 @@ impl State {
             presence,
             saved: saved.unwrap_or_default(),
             pending: None,
+            held: Held::default(),
             answered: Vec::new(),
             undelivered: Vec::new(),
         };
@@ -248,6 +253,7 @@ impl State {
     /// Ends the room for everybody in it; yields whom.
     pub(super) fn end(&mut self, reason: &str) -> Vec<Arc<Link>> {
         self.deleted = true;
+        self.give_up_all();
         // Before a listener's queue closes: its task looks.
         if let Some(instance) = self.instance.upgrade() {
             instance.delete();
@@ -385,6 +391,7 @@ impl State {
     /// The log is lost, or is another: readers are cut, so that they come back and are told.
     pub(super) fn abandon(&mut self) {
         self.over = true;
+        self.give_up_all();
         for reading in self.members.drain() {
             if let Reader::Member(outbox, link) = reading.reader {
                 if let Some(peers) = &self.peers {

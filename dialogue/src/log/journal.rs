@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    health::Health,
+    health::{Health, PROBE},
     queue::{Entered, Lead, Queue, Told, Write},
 };
 use crate::{
@@ -102,6 +102,15 @@ impl Journal {
             Err(_) => Err(too_slow("append")),
         };
         outcome.map_err(NotAppended::Unknown)
+    }
+
+    /// Whether the store answers, for who would otherwise find out by an event that is refused.
+    pub(crate) async fn look(&self) {
+        if self.is_up()
+            && let Err(error) = within("read", self.store.get(PROBE)).await
+        {
+            self.health.failed(&error);
+        }
     }
 
     pub(crate) async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::Archive;
 use crate::{
     backplane::Member,
-    hub::{RoomDecl, instance::Info},
+    hub::{RoomDecl, declared::Info},
     log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
     wire::Accepted,

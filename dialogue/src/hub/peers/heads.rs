@@ -25,7 +25,13 @@ pub(super) async fn run(peers: Arc<Peers>, registry: Weak<Registry>) {
     let mut last: Option<Arc<str>> = None;
     loop {
         rounds.tick().await;
-        let Some(instances) = registry.upgrade().map(|registry| some(&registry, &mut last)) else { return };
+        let Some((archive, instances)) = registry
+            .upgrade()
+            .and_then(|registry| Some((registry.archive.clone()?, some(&registry, &mut last))))
+        else {
+            return;
+        };
+        archive.journal.look().await;
         for some in instances.chunks(CALL) {
             compare(&peers, some).await;
         }

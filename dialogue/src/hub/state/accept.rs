@@ -9,7 +9,9 @@ use super::{
         batch::Batch,
         inbox::{Publish, Reply},
     },
-    State, now,
+    State,
+    held::Retry,
+    now,
 };
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
@@ -50,6 +52,8 @@ pub(super) struct Draft {
     pub(super) record: Arc<Record>,
     pub(super) key: Option<Key>,
     pub(super) reply: Reply,
+    /// In a room whose events wait while the log can't be written.
+    pub(super) retry: Option<Box<Retry>>,
 }
 
 /// How long nobody asks the store again after it failed.
@@ -58,8 +62,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl State {
     /// Takes an event; yields how many bytes wait to be delivered.
     pub(in super::super) fn accept(&mut self, publish: Publish) -> usize {
+        let until = self.room.options.wait.map(|wait| Moment::now() + wait);
+        self.accept_until(publish, until)
+    }
+
+    /// Takes an event, which may wait until then if the log can't be written.
+    pub(super) fn accept_until(&mut self, publish: Publish, until: Option<Moment>) -> usize {
         let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
+        let until = until.filter(|_| !ephemeral);
+        if let (Some(until), false, true) = (until, self.is_gone(), self.unsettled.is_some()) {
+            self.hold(publish, until, None);
+            return self.waiting();
+        }
         if let Some(refusal) = self.takes_nothing(ephemeral) {
             self.reply(publish.reply, Err(refusal));
             return self.waiting();
@@ -99,6 +114,10 @@ impl State {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
+        let retry = until.filter(|_| self.archive.is_some()).map(|until| {
+            let (data, meta, from) = (data.clone(), meta.clone(), Arc::clone(&from));
+            Box::new(Retry { data, meta, conflated: conflated.clone(), from, server, until })
+        });
         if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
                 seq: seq.unwrap_or(0),
@@ -120,7 +139,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, reply });
+        pending.drafts.push(Draft { record, key, reply, retry });
         pending.bytes
     }
 
@@ -153,7 +172,7 @@ impl State {
 
     /// An event goes into the log, and whoever sent it is told.
     pub(super) fn take(&mut self, draft: Draft, batch: &mut Batch) -> Accepted {
-        let Draft { record, key, reply } = draft;
+        let Draft { record, key, reply, .. } = draft;
         let accepted = Accepted {
             seq: record.seq,
             event_id: record.event_id.as_str().to_owned(),
@@ -189,7 +208,7 @@ impl State {
             if draft.record.seq.is_none() {
                 left.drafts.push(draft);
             } else {
-                self.reply(draft.reply, Err(refusal.clone()));
+                self.hold_or_refuse(draft);
             }
         }
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
@@ -199,7 +218,9 @@ impl State {
 
     /// An append failed, and may have been done: the log takes nothing until the store has told where it ends.
     pub(in super::super) fn unsettle(&mut self) {
-        self.unsettled = Some(Moment::now() + PAUSE);
+        let now = Moment::now();
+        self.give_up(now);
+        self.unsettled = Some(now + PAUSE);
         if let Some(instance) = self.instance.upgrade() {
             // Its turn is what asks.
             instance.cast_after(PAUSE, |_| ());
@@ -214,6 +235,7 @@ impl State {
     /// The store told: all that it has is in the log.
     pub(in super::super) fn settled(&mut self) {
         self.unsettled = None;
+        self.release();
     }
 
     /// Takes what the store has beyond the log: an append that failed was done after all, or others put it there. Yields what
@@ -230,6 +252,7 @@ impl State {
         if stored.seq != self.log.next_seq() {
             return;
         }
+        self.found(stored);
         let record = Arc::new(self.room.record(&self.id, stored));
         if record.is_declared() {
             batch.push(Arc::clone(&record));

@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{
+        Link,
         archive::Saved,
         batch::Batch,
         members::Coming,
         peers::{Difference, Roster},
     },
-    State,
+    DELETED, State,
     accept::{Draft, Pending, unavailable},
     now,
 };
@@ -108,7 +109,7 @@ impl State {
     pub(in super::super) fn refuse_all(&mut self, pending: Pending) {
         let refusal = unavailable(&self.id);
         for draft in pending.drafts {
-            self.reply(draft.reply, Err(refusal.clone()));
+            self.hold_or_refuse(draft);
         }
         for (_, reply) in pending.again {
             self.reply(reply, Err(refusal.clone()));
@@ -158,6 +159,11 @@ impl State {
             self.put_told(event, &mut batch);
         }
         batch
+    }
+
+    /// It was deleted at another instance: ends it if the store can't say so, since nothing was ever said in it.
+    pub(in super::super) fn end_if_unknown(&mut self) -> Option<Vec<Arc<Link>>> {
+        (!self.known && !self.is_gone()).then(|| self.end(DELETED))
     }
 
     /// Connections that are in it at other instances.
