@@ -80,7 +80,19 @@ impl Instance {
     }
 
     /// Lets somebody in; `None` if it is no more.
-    pub(crate) async fn join(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
+    pub(crate) async fn join(self: &Arc<Self>, mut join: Join) -> Option<Result<bool, NotJoined>> {
+        match self.admit(join.clone()).await {
+            Some(Err(NotJoined::Behind)) => {
+                // Before the next try, in the order in which they are asked for.
+                self.catch_up();
+                join.looked = true;
+                self.admit(join).await
+            }
+            joined => joined,
+        }
+    }
+
+    async fn admit(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
         let peers = self.archive().and_then(|archive| archive.peers.clone());
         let Some(peers) = peers else { return self.run(move |state| state.join(join)).await };
         let connection = join.link.id();

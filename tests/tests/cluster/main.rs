@@ -1,5 +1,6 @@
 //! Several instances of a server over one Redis, in every shape of it, with everything that happens to them.
 
+mod ahead;
 mod chaos;
 mod crowd;
 mod departed;
