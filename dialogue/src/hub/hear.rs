@@ -51,6 +51,7 @@ impl Instance {
                         peers.ended(&instance, gone);
                     }
                 });
+                self.said_deleted.store(true, Ordering::Release);
                 self.catch_up();
             }
             Message::Renamed | Message::Saved => self.catch_up(),
@@ -139,6 +140,9 @@ impl Turn {
     pub(super) async fn catch_up(&mut self) {
         self.instance.behind.store(false, Ordering::Release);
         self.deliver().await;
+        if self.instance.said_deleted.swap(false, Ordering::AcqRel) && self.is_deleted().await {
+            return;
+        }
         self.ask().await;
         let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
         let Some(peers) = archive.peers.clone() else { return };
@@ -156,10 +160,8 @@ impl Turn {
             Ok::<_, StoreError>((known, saved, name, peers.members(room_id).await?))
         };
         match looked.await {
-            Ok((false, ..)) => {
-                let gone = state.end(DELETED);
-                peers.ended(&self.instance, gone);
-            }
+            // Nobody said that it was deleted: the store has lost it, or is another.
+            Ok((false, ..)) => self.begin_again(),
             Ok((true, saved, name, members)) => {
                 state.reload(saved);
                 state.rename(name);
@@ -168,6 +170,30 @@ impl Turn {
             Err(error) => {
                 tracing::debug!(room_id = &**room_id, %error, "what was missed of a room can't be found out");
                 self.instance.catch_up_later();
+            }
+        }
+    }
+
+    /// Whether the room was deleted, as another instance says: then everybody is out.
+    async fn is_deleted(&mut self) -> bool {
+        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return true };
+        if state.is_gone() || !state.is_known() {
+            return state.is_gone();
+        }
+        match archive.known(&self.instance.id).await {
+            Ok(Some(_)) => false,
+            Ok(None) => {
+                let gone = state.end(DELETED);
+                if let Some(peers) = &archive.peers {
+                    peers.ended(&self.instance, gone);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::debug!(room_id = &*self.instance.id, %error, "whether a room was deleted can't be found out");
+                self.instance.said_deleted.store(true, Ordering::Release);
+                self.instance.catch_up_later();
+                true
             }
         }
     }

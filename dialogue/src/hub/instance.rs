@@ -54,6 +54,10 @@ pub(crate) struct Instance {
     pub(super) head: AtomicU64,
     /// What others told of it was missed, and is to be looked for.
     pub(super) behind: AtomicBool,
+    /// Who is on the way in: until they are, it isn't given up for being empty.
+    pub(super) coming: AtomicUsize,
+    /// Another instance said that it was deleted, which is to be looked at.
+    pub(super) said_deleted: AtomicBool,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
@@ -108,6 +112,8 @@ impl Instance {
                 elsewhere: AtomicUsize::new(0),
                 head: AtomicU64::new(0),
                 behind: AtomicBool::new(false),
+                coming: AtomicUsize::new(0),
+                said_deleted: AtomicBool::new(false),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
                 trimming: AsyncMutex::const_new(()),

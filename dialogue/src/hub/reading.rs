@@ -1,6 +1,9 @@
 //! Reading a room's past: from memory, and from the store where it is longer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -81,6 +84,8 @@ impl Instance {
 
     /// Lets somebody in; `None` if it is no more.
     pub(crate) async fn join(self: &Arc<Self>, mut join: Join) -> Option<Result<bool, NotJoined>> {
+        let shared = self.archive().is_some_and(|archive| archive.peers.is_some());
+        let _coming = (shared && self.room.keyed).then(|| OnTheWay::to(self));
         match self.admit(join.clone()).await {
             Some(Err(NotJoined::Behind)) => {
                 // Before the next try, in the order in which they are asked for.
@@ -144,5 +149,24 @@ impl Instance {
     /// Why nothing can be read: it is no more, or could not be opened.
     pub(super) fn gone(&self) -> Refusal {
         self.failure().unwrap_or_else(|| super::busy(&self.id))
+    }
+}
+
+/// Somebody is on the way in.
+struct OnTheWay<'a>(&'a Arc<Instance>);
+
+impl<'a> OnTheWay<'a> {
+    fn to(instance: &'a Arc<Instance>) -> Self {
+        instance.coming.fetch_add(1, Ordering::Relaxed);
+        OnTheWay(instance)
+    }
+}
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        if self.0.coming.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Who did not come in leaves no trace.
+            self.0.cast(|_| ());
+        }
     }
 }

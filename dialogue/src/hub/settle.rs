@@ -61,7 +61,7 @@ impl Turn {
     }
 
     /// The room's readers are cut, and find the log that the store has.
-    fn begin_again(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         tracing::error!(
             room_id = &*self.instance.id,
             "the store has another log than it had: the room starts again, and its readers are told"

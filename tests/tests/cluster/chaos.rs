@@ -66,6 +66,7 @@ async fn run<G: Ground>(name: &str, mut ground: G) -> Result {
         } else {
             ground.break_something(&mut rng).await?
         };
+        println!("{:.1} s: {what}", began.elapsed().as_secs_f64());
         *broken.entry(what).or_default() += 1;
     }
     fleet.is_well().await?;

@@ -1,9 +1,9 @@
 //! People who talk and listen, by the Rust client, and what each of them has seen.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use dialogue::{
-    Delivery, Position,
+    Accepted, Delivery, Position,
     client::{ErrorKind, Interruption},
 };
 use dialogue_tests::{Result, soon};
@@ -39,8 +39,8 @@ pub(crate) struct Witness {
     pub(crate) room: u64,
     /// What it saw without a loss between; after each but the last it was told of one.
     pub(crate) stretches: Vec<Vec<Seen>>,
-    /// What it said and was told to be accepted.
-    pub(crate) acknowledged: Vec<String>,
+    /// What it said and was told to be accepted, and as what.
+    pub(crate) acknowledged: BTreeMap<String, Accepted>,
 }
 
 /// An event, as somebody saw it.
@@ -127,8 +127,8 @@ async fn talk(
     number: usize,
     mut talks: watch::Receiver<bool>,
     mut rng: Rng,
-) -> Result<Vec<String>> {
-    let mut accepted = Vec::new();
+) -> Result<BTreeMap<String, Accepted>> {
+    let mut acknowledged = BTreeMap::new();
     talks.wait_for(|talks| *talks).await?;
     for said in 0.. {
         let pause = Duration::from_millis(rng.u64(300..1_500));
@@ -137,20 +137,20 @@ async fn talk(
         }
         let text = format!("{number}: {said}");
         match room.send(Message { text: text.clone() }).await {
-            Ok(_) => accepted.push(text),
+            Ok(accepted) => drop(acknowledged.insert(text, accepted)),
             // It may have been accepted or not.
             Err(error) if error.kind() == ErrorKind::Deadline => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(accepted)
+    Ok(acknowledged)
 }
 
 /// Listens to the end.
 async fn listen(
     room: u64,
     mut joined: ProjectClient,
-    talk: JoinHandle<Result<Vec<String>>>,
+    talk: JoinHandle<Result<BTreeMap<String, Accepted>>>,
 ) -> Result<Witness> {
     let mut stretches = vec![Vec::new()];
     loop {

@@ -43,7 +43,8 @@ impl Outcome {
                 one_log(&mut log, stretch)?;
             }
         }
-        let acknowledged: BTreeSet<_> = there.iter().flat_map(|witness| &witness.acknowledged).collect();
+        let acknowledged: BTreeSet<_> =
+            there.iter().flat_map(|witness| witness.acknowledged.keys()).collect();
         self.acknowledged += acknowledged.len();
         for witness in there.iter().filter(|witness| witness.stretches.len() == 1) {
             has_all(&witness.stretches[0], &acknowledged)
@@ -98,6 +99,14 @@ fn report(there: &[&Witness], error: &str) -> String {
     let mut text = format!("{error}\n");
     let quoted = error.split('"').nth(1).unwrap_or_default();
     for witness in there {
+        if let Some(accepted) = witness.acknowledged.get(quoted) {
+            text += &format!("it was {accepted:?}\n");
+            for other in
+                there[0].stretches.iter().flatten().filter(|seen| Some(seen.position.seq) == accepted.seq)
+            {
+                text += &format!("in its place there is {other:?}\n");
+            }
+        }
         let ends =
             |stretch: &Vec<Seen>| Some((stretch.first()?.position.clone(), stretch.last()?.position.clone()));
         let stretches: Vec<_> = witness.stretches.iter().filter_map(ends).collect();
