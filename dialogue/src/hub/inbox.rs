@@ -5,7 +5,7 @@ use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
-use crate::{Accepted, Refusal, backplane::Batch as Told, wire::frame};
+use crate::{Accepted, Refusal, backplane::Batch, wire::frame};
 
 /// One thing to do, in its turn.
 pub(crate) enum Command {
@@ -16,7 +16,7 @@ pub(crate) enum Command {
     /// What the store has a part in.
     Wait(Box<Waiting>),
     /// Take events that others put into the log.
-    Hear(Box<Told>),
+    Hear(Box<Batch>),
     /// Find out what was missed of the others.
     CatchUp,
 }

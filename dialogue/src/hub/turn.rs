@@ -111,7 +111,7 @@ impl Turn {
     /// Writes a batch to all readers.
     pub(super) async fn write(&mut self, batch: Batch) {
         let Some(state) = &mut self.state else { return };
-        self.instance.tell_head(state.log().head().0);
+        self.instance.tell_head(state.log().head());
         let mut from = 0;
         while let Some(next) = state.deliver(&batch, from, STRETCH) {
             from = next;
