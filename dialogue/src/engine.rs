@@ -319,7 +319,7 @@ impl Engine {
     pub(crate) async fn settled(&self) {
         self.drain.finished().await;
         if let Some(peers) = self.registry.peers() {
-            peers.settle().await;
+            peers.leave().await;
         }
         if let Some(push) = &self.push {
             push.settle().await;

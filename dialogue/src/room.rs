@@ -279,7 +279,8 @@ impl RoomOptions {
     }
 
     /// While the log can't be written, events wait so long before they fail: over a failover of the store, nobody is told of
-    /// it. At most 10,000 of an instance wait, or 4 MiB of them; and those that are ephemeral don't.
+    /// it. At most 10,000 of an instance wait, or 4 MiB of them; and those that are ephemeral don't. An event that was sent
+    /// without a key may come twice if the store hung instead of failing; Dialogue's clients send one.
     pub const fn wait(mut self, time: Duration) -> Self {
         self.wait = Some(time);
         self

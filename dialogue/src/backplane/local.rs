@@ -101,6 +101,10 @@ impl Local {
             });
             if let Some(seen) = seen {
                 kept.push(Kept::Seen(seen.clone()));
+                // What comes after it is numbered as though it were new.
+                if exact {
+                    break;
+                }
                 continue;
             }
             if event.seq > 0 {
@@ -140,6 +144,9 @@ impl Backplane for Local {
                 }
             } else {
                 followers.remove(&peer);
+                if followers.is_empty() {
+                    peers.followers.remove(&room_id);
+                }
             }
         });
         self.peers.lock().join(peer, teller.clone());
@@ -148,6 +155,7 @@ impl Backplane for Local {
         tokio::spawn(async move {
             teller.unheard().await;
             peers.lock().leave(peer);
+            teller.left();
         });
         Ok(feed)
     }
@@ -294,7 +302,11 @@ impl Peers {
         if most.is_some_and(|most| total(&changed) > most && total(&changed) > total(members)) {
             return false;
         }
-        *members = changed;
+        if changed.is_empty() {
+            self.members.remove(&room_id);
+        } else {
+            *members = changed;
+        }
         self.tell(&room_id, &Told::Members { room_id: Arc::clone(&room_id), peer, changes });
         true
     }

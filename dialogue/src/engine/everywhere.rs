@@ -118,6 +118,11 @@ impl Engine {
         let Ok((room, _)) = self.room(room_id) else { return };
         let room_ref = RoomRef { id: room_id, name: room.name };
         if !created {
+            if let Some(instance) = self.registry.find(room_id) {
+                // Those who are in it are told first.
+                instance.catch_up();
+                instance.run(|_| ()).await;
+            }
             let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
             return self.announce(room_ref, room, "roomDeleted", &json);
         }

@@ -1,22 +1,12 @@
-//! What other instances put into a room, and what was missed of it.
+//! What other instances tell a room: what they put into it, and who is in it there.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::time::sleep;
-
-use super::{Instance, inbox::Command, peers::Message, state::DELETED, turn::Turn};
+use super::{Instance, inbox::Command, peers::Message, turn::Turn};
 use crate::{
     backplane::{Batch, Change},
-    store::StoreError,
     wire::Id,
 };
-
-/// Before what was missed is looked for again, where it couldn't be found.
-const PAUSE: Duration = Duration::from_millis(500);
 
 impl Instance {
     /// Others put events into it.
@@ -51,67 +41,23 @@ impl Instance {
                         peers.ended(&instance, gone);
                     }
                 });
-                self.said_deleted.store(true, Ordering::Release);
                 self.catch_up();
             }
-            Message::Renamed | Message::Saved => self.catch_up(),
-            Message::Described => self.look_again(),
+            Message::Renamed | Message::Saved | Message::Described => self.catch_up(),
             _ => {}
         }
     }
 
     /// Those are there, and nobody else.
-    pub(super) fn peers_are(self: &Arc<Self>, there: &Arc<BTreeSet<Id>>) {
+    pub(super) fn peers_are(self: &Arc<Self>, before: &Arc<BTreeSet<Id>>, there: &Arc<BTreeSet<Id>>) {
         let idle = self.inbox.lock();
         let unaffected =
             !idle.running && self.state.lock().as_ref().is_some_and(|state| !state.is_affected(there));
         drop(idle);
         if !unaffected {
-            let there = Arc::clone(there);
-            self.cast(move |state| state.change_roster(|roster| roster.peers_are(&there)));
+            let (before, there) = (Arc::clone(before), Arc::clone(there));
+            self.cast(move |state| state.change_roster(|roster| roster.peers_are(&before, &there)));
         }
-    }
-
-    /// Something of it may have been missed: that is looked for, in its turn.
-    pub(super) fn catch_up(self: &Arc<Self>) {
-        if !self.behind.swap(true, Ordering::AcqRel) {
-            let _ = self.push(Command::CatchUp);
-        }
-    }
-
-    /// Where its log ends, as far as it has it.
-    pub(super) fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
-    }
-
-    /// Something else is known of it than before.
-    pub(super) fn look_again(self: &Arc<Self>) {
-        let instance = Arc::clone(self);
-        // It ends with a bounded call.
-        self.spawn(async move {
-            let Some(archive) = instance.archive() else { return };
-            match archive.known(&instance.id).await {
-                Ok(Some(info)) => {
-                    instance.describe_as(info);
-                    instance.cast(|state| state.known());
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(room_id = &*instance.id, %error, "what is known of a room can't be read");
-                    instance.catch_up_later();
-                }
-            }
-        });
-    }
-
-    fn catch_up_later(self: &Arc<Self>) {
-        let instance = Arc::downgrade(self);
-        self.spawn(async move {
-            sleep(PAUSE).await;
-            if let Some(instance) = instance.upgrade() {
-                instance.catch_up();
-            }
-        });
     }
 }
 
@@ -132,68 +78,6 @@ impl Turn {
                 let Some(state) = &mut self.state else { return };
                 let rest = state.told_only(&told);
                 self.write(rest).await;
-            }
-        }
-    }
-
-    /// Finds out what was missed: events, and who came and went.
-    pub(super) async fn catch_up(&mut self) {
-        self.instance.behind.store(false, Ordering::Release);
-        self.deliver().await;
-        if self.instance.said_deleted.swap(false, Ordering::AcqRel) && self.is_deleted().await {
-            return;
-        }
-        self.ask().await;
-        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return };
-        let Some(peers) = archive.peers.clone() else { return };
-        if state.is_gone() {
-            return;
-        }
-        let room_id = &self.instance.id;
-        let looked = async {
-            let known = match self.instance.room.keyed && state.is_known() {
-                true => archive.known(room_id).await?.is_some(),
-                false => true,
-            };
-            let saved = if self.instance.room.options.state { archive.state(room_id).await? } else { None };
-            let name = archive.generation(room_id).await?;
-            Ok::<_, StoreError>((known, saved, name, peers.members(room_id).await?))
-        };
-        match looked.await {
-            // Nobody said that it was deleted: the store has lost it, or is another.
-            Ok((false, ..)) => self.begin_again(),
-            Ok((true, saved, name, members)) => {
-                state.reload(saved);
-                state.rename(name);
-                state.change_roster(|roster| roster.replace(members, &peers.there()));
-            }
-            Err(error) => {
-                tracing::debug!(room_id = &**room_id, %error, "what was missed of a room can't be found out");
-                self.instance.catch_up_later();
-            }
-        }
-    }
-
-    /// Whether the room was deleted, as another instance says: then everybody is out.
-    async fn is_deleted(&mut self) -> bool {
-        let (Some(state), Some(archive)) = (&mut self.state, self.instance.archive()) else { return true };
-        if state.is_gone() || !state.is_known() {
-            return state.is_gone();
-        }
-        match archive.known(&self.instance.id).await {
-            Ok(Some(_)) => false,
-            Ok(None) => {
-                let gone = state.end(DELETED);
-                if let Some(peers) = &archive.peers {
-                    peers.ended(&self.instance, gone);
-                }
-                true
-            }
-            Err(error) => {
-                tracing::debug!(room_id = &*self.instance.id, %error, "whether a room was deleted can't be found out");
-                self.instance.said_deleted.store(true, Ordering::Release);
-                self.instance.catch_up_later();
-                true
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
-use crate::{Accepted, Refusal, backplane::Batch as Told, wire::frame};
+use crate::{Accepted, Refusal, backplane::Batch, wire::frame};
 
 /// One thing to do, in its turn.
 pub(crate) enum Command {
@@ -16,9 +16,11 @@ pub(crate) enum Command {
     /// What the store has a part in.
     Wait(Box<Waiting>),
     /// Take events that others put into the log.
-    Hear(Box<Told>),
+    Hear(Box<Batch>),
     /// Find out what was missed of the others.
     CatchUp,
+    /// Ask the store where the log ends, and say when that is done.
+    Look(oneshot::Sender<()>),
 }
 
 /// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
@@ -75,7 +77,7 @@ impl Command {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
             Command::Hear(told) => told.events.iter().map(|event| event.data.len()).sum(),
-            Command::Run(_) | Command::Wait(_) | Command::CatchUp => 0,
+            Command::Run(_) | Command::Wait(_) | Command::CatchUp | Command::Look(_) => 0,
         }
     }
 }
@@ -119,6 +121,7 @@ impl fmt::Debug for Command {
             Command::Wait(_) => "Wait",
             Command::Hear(_) => "Hear",
             Command::CatchUp => "CatchUp",
+            Command::Look(_) => "Look",
         })
     }
 }

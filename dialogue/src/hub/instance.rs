@@ -52,12 +52,12 @@ pub(crate) struct Instance {
     elsewhere: AtomicUsize,
     /// The number of the newest event in its log, for whoever compares.
     pub(super) head: AtomicU64,
+    /// The beginning of its id.
+    pub(super) head_id: AtomicU64,
     /// What others told of it was missed, and is to be looked for.
     pub(super) behind: AtomicBool,
     /// Who is on the way in: until they are, it isn't given up for being empty.
     pub(super) coming: AtomicUsize,
-    /// Another instance said that it was deleted, which is to be looked at.
-    pub(super) said_deleted: AtomicBool,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
@@ -111,9 +111,9 @@ impl Instance {
                 size: AtomicUsize::new(0),
                 elsewhere: AtomicUsize::new(0),
                 head: AtomicU64::new(0),
+                head_id: AtomicU64::new(0),
                 behind: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
-                said_deleted: AtomicBool::new(false),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
                 trimming: AsyncMutex::const_new(()),
@@ -154,14 +154,6 @@ impl Instance {
         self.failure.get().cloned()
     }
 
-    /// Says that new logs are called otherwise from now on.
-    pub(super) async fn renew_epoch(&self) -> Result<(), StoreError> {
-        match self.registry.upgrade() {
-            Some(registry) => registry.renew_epoch().await,
-            None => Ok(()),
-        }
-    }
-
     /// Has the store trimmed before long.
     pub(super) fn trim_soon(&self) {
         if let Some(registry) = self.registry.upgrade() {
@@ -189,7 +181,8 @@ impl Instance {
     }
 
     /// Its log ends there now.
-    pub(super) fn tell_head(&self, head: u64) {
+    pub(super) fn tell_head(&self, (head, event_id): (u64, &str)) {
+        self.head_id.store(beginning(event_id), Ordering::Release);
         self.head.store(head, Ordering::Release);
     }
 
@@ -385,6 +378,11 @@ impl Instance {
         let inbox = self.inbox.lock();
         !inbox.retired && (inbox.bytes > INBOX_BYTES || inbox.commands.len() > INBOX_COMMANDS)
     }
+}
+
+/// Eight bytes of an event's id, for whoever compares.
+pub(super) fn beginning(event_id: &str) -> u64 {
+    event_id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Why an event didn't get into a room.

@@ -6,6 +6,7 @@
 
 mod archive;
 mod batch;
+mod catch_up;
 mod chain;
 mod declared;
 mod hear;
@@ -29,7 +30,7 @@ mod tests;
 mod turn;
 mod upkeep;
 
-pub(crate) use archive::{Archive, Saved};
+pub(crate) use archive::{Archive, Saved, StateLock};
 pub(crate) use chain::Said;
 pub(crate) use declared::RoomDecl;
 pub(crate) use inbox::{Publish, Reply};

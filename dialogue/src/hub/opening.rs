@@ -21,6 +21,9 @@ impl Instance {
                 registry.read_epoch().await?;
             }
             let new = self.room.keyed && found.info.is_none() && found.log.is_none();
+            if new && archive.peers.is_some() && archive.total() >= registry.most {
+                archive.recount().await?;
+            }
             if new && archive.total() >= registry.most {
                 registry.renew_epoch().await?;
                 archive.make_space(|room_id| registry.find(room_id).is_some()).await?;
@@ -31,7 +34,9 @@ impl Instance {
             })
         };
         let opened = opened.await.unwrap_or_else(|error: StoreError| {
-            tracing::error!(room_id = &*self.id, %error, "a room can't be opened");
+            if archive.journal.may_tell() {
+                tracing::error!(room_id = &*self.id, %error, "a room can't be opened; nor may others");
+            }
             Err(unavailable(&self.id))
         });
         match opened {
@@ -41,7 +46,7 @@ impl Instance {
                 }
                 let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
                 let state = State::new(this, room, id, Some(Arc::clone(archive)), registry.epoch(), found);
-                self.tell_head(state.log().head().0);
+                self.tell_head(state.log().head());
                 self.tell_size(0, state.elsewhere());
                 *self.state.lock() = Some(Box::new(state));
                 drop(registry);

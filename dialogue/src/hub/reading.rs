@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::{Instance, Join, NotJoined, archive::Archive, state::unavailable};
+use super::{Instance, Join, NotJoined, archive::Archive, inbox::Command, state::unavailable};
 use crate::{
     Position, Refusal,
     log::{PAGE, Page, Record},
@@ -88,8 +88,9 @@ impl Instance {
         let _coming = (shared && self.room.keyed).then(|| OnTheWay::to(self));
         match self.admit(join.clone()).await {
             Some(Err(NotJoined::Behind)) => {
-                // Before the next try, in the order in which they are asked for.
-                self.catch_up();
+                let (sender, looked) = oneshot::channel();
+                self.push(Command::Look(sender)).ok()?;
+                looked.await.ok()?;
                 join.looked = true;
                 self.admit(join).await
             }

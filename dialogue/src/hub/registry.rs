@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use super::{
-    Archive, Instance, RoomDecl,
+    Archive, Instance, RoomDecl, StateLock,
     declared::Info,
     inbox::{Command, Publish},
     instance::Refused,
@@ -124,7 +124,9 @@ impl Registry {
         let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(here) };
         let instance = match here {
             Some(instance) => instance,
-            None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none() => {
+            None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none()
+                && self.size_elsewhere(room_id).await? == 0 =>
+            {
                 return Ok(None);
             }
             None => self.enter(room, room_id)?,
@@ -172,6 +174,9 @@ impl Registry {
         if !new {
             return Err(exists());
         }
+        if self.size_elsewhere(room_id).await? > 0 {
+            return Err(exists());
+        }
         let creating = Arc::clone(&instance);
         let create = instance.wait(move |state| {
             Box::pin(async move {
@@ -183,7 +188,7 @@ impl Registry {
                     creating.describe_as(info);
                     state.tell_peers(Message::Described);
                 } else {
-                    creating.look_again();
+                    creating.catch_up();
                 }
                 state.known();
                 Ok::<_, StoreError>(new)
@@ -260,9 +265,7 @@ impl Registry {
     /// How many connections are in a room that isn't in memory here.
     async fn size_elsewhere(&self, room_id: &str) -> Result<usize, Refusal> {
         match self.peers() {
-            Some(peers) => peers.size(room_id).await.map_err(|_| {
-                Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
-            }),
+            Some(peers) => peers.size(room_id).await.map_err(|_| unavailable(room_id)),
             None => Ok(0),
         }
     }
@@ -383,6 +386,15 @@ impl Registry {
                 Err(_) => return Err(busy(room_id)),
             };
         }
+    }
+
+    /// Waits until no other instance changes a room's state.
+    pub(crate) async fn lock_state(&self, room_id: &Arc<str>) -> Result<Option<StateLock>, Refusal> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        archive.lock_state(room_id, &self.runtime).await.map_err(|error| {
+            tracing::debug!(%room_id, %error, "the state of a room can't be locked");
+            unavailable(room_id)
+        })
     }
 
     /// The other instances, where there may be any.

@@ -24,7 +24,7 @@ use held::Held;
 
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
-    archive::{Archive, Found, Saved, Trimming},
+    archive::{Archive, Found, Saved, StateLock, Trimming},
     batch::Batch,
     inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
@@ -237,11 +237,13 @@ impl State {
         if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
             let forgetting = async {
                 let _trimming = instance.trimming.lock().await;
-                instance.renew_epoch().await?;
+                instance.renew_epoch_of(&self.stored_as).await?;
                 archive.forget(&self.id, &instance.info(), self.known && self.room.keyed).await
             };
             if let Err(error) = forgetting.await {
-                tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                if archive.journal.may_tell() {
+                    tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                }
                 // Its log may be gone all the same.
                 self.unsettle();
                 return Err(unavailable(&self.id));
@@ -304,6 +306,7 @@ impl State {
     /// What `change` is refused with, or `UNAVAILABLE`: it stays as it was.
     pub(crate) async fn save<T>(
         &mut self,
+        lock: Option<StateLock>,
         change: impl FnOnce(&Saved) -> Result<(Vec<u8>, T), Refusal>,
     ) -> Result<T, Refusal> {
         if self.is_gone() {
@@ -315,9 +318,8 @@ impl State {
             return Ok(changed);
         };
         let failed = |_| unavailable(&self.id);
-        // At other instances, others may be at it: nobody's change is to be lost.
-        let lock = archive.lock_state(&self.id).await.map_err(failed)?;
         if lock.is_some() {
+            // At other instances, others were at it.
             self.saved = archive.state(&self.id).await.map_err(failed)?.unwrap_or_default();
         }
         let (json, changed) = change(&self.saved)?;
@@ -328,8 +330,7 @@ impl State {
         }
         archive.save_state(&self.id, &self.saved, &saved).await.map_err(failed)?;
         self.saved = saved;
-        if let Some(lock) = lock {
-            archive.unlock_state(&self.id, lock).await;
+        if lock.is_some() {
             self.tell_peers(Message::Saved);
         }
         Ok(changed)

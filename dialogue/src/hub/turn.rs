@@ -23,6 +23,8 @@ impl Turn {
         let mut commands = Vec::new();
         while turn.next(&mut commands) {
             turn.instance.space.notify_waiters();
+            // Once for all who ask at one time: a crowd may come back at once.
+            let mut looked = false;
             for command in commands.drain(..) {
                 if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
                     turn.deliver().await;
@@ -48,6 +50,14 @@ impl Turn {
                     }
                     Command::Hear(told) => turn.hear(*told).await,
                     Command::CatchUp => turn.catch_up().await,
+                    Command::Look(asked) => {
+                        if !std::mem::replace(&mut looked, true) {
+                            turn.deliver().await;
+                            turn.ask().await;
+                        }
+                        // Whoever asked may be gone.
+                        let _ = asked.send(());
+                    }
                 }
             }
             turn.deliver().await;
@@ -111,7 +121,7 @@ impl Turn {
     /// Writes a batch to all readers.
     pub(super) async fn write(&mut self, batch: Batch) {
         let Some(state) = &mut self.state else { return };
-        self.instance.tell_head(state.log().head().0);
+        self.instance.tell_head(state.log().head());
         let mut from = 0;
         while let Some(next) = state.deliver(&batch, from, STRETCH) {
             from = next;

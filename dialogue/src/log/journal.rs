@@ -104,13 +104,24 @@ impl Journal {
         outcome.map_err(NotAppended::Unknown)
     }
 
-    /// Whether the store answers, for who would otherwise find out by an event that is refused.
+    /// Whether the store answers, for who would otherwise find out by an event that is refused; and whether it takes
+    /// something, if it failed to for some rooms.
     pub(crate) async fn look(&self) {
-        if self.is_up()
-            && let Err(error) = within("read", self.store.get(PROBE)).await
-        {
-            self.health.failed(&error);
+        if !self.is_up() {
+            return;
         }
+        let looked = match self.health.is_suspect() {
+            true => self.health.probe().await,
+            false => within("read", self.store.get(PROBE)).await.map(drop),
+        };
+        if let Err(error) = looked {
+            self.health.down(&error);
+        }
+    }
+
+    /// Whether what went wrong with a room is to be told in the program's log: of many at once, one is.
+    pub(crate) fn may_tell(&self) -> bool {
+        self.health.may_tell()
     }
 
     pub(crate) async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {

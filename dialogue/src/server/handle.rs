@@ -121,7 +121,8 @@ impl<R: Served> RoomHandle<R> {
         gate.trigger(&mut Some(event), post).await
     }
 
-    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.
+    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own. Of several instances,
+    /// each that calls this runs its own for every event.
     ///
     /// A handler that is slower than the room reads on from the log: it misses durable events only if it is slower than
     /// the room's retention (which is logged), and ephemeral ones while over 1,024 events wait for it. The handler ends

@@ -1,6 +1,12 @@
 //! Several servers that share their rooms: one order, whatever is heard or not.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dialogue::{
@@ -10,7 +16,11 @@ use dialogue::{
     wire::Id,
 };
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{Acme, AcmeServer, Message, Noise, said, say};
 
@@ -66,14 +76,41 @@ async fn what_is_told_and_not_kept_takes_no_number() {
     assert_eq!(said(&one).await, [(1, "a".to_owned()), (2, "b".to_owned())]);
 }
 
-/// A backplane of which a server hears no events.
-#[derive(Clone)]
-struct Deaf(Local, Arc<Mutex<JoinSet<()>>>);
+/// A backplane of which a server hears no events, and as long as it is blind doesn't know how many there are.
+#[derive(Clone, Default)]
+struct Deaf {
+    local: Local,
+    blind: Arc<AtomicBool>,
+    forwarding: Arc<Mutex<JoinSet<()>>>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_more_than_a_room_retains_begins_again() {
+    let deaf = Deaf { blind: Arc::new(true.into()), ..Deaf::default() };
+    let (one, other) = (join(deaf.local.clone()).await, join(deaf.clone()).await);
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    other.short().on(move |message: Delivery<Message>| {
+        let _ = heard.send(message.event.text);
+        async {}
+    });
+    for text in 0..200 {
+        one.short().trigger(Message { text: text.to_string() }).await.unwrap();
+    }
+    // Meanwhile, what the room doesn't retain is dropped.
+    sleep(Duration::from_secs(5)).await;
+    let accepted = other.short().trigger(Message { text: "is anybody there?".into() }).await.unwrap();
+    assert_eq!(accepted.seq, Some(201));
+    deaf.blind.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(5)).await;
+    other.short().trigger(Message { text: "now".into() }).await.unwrap();
+    while hearing.recv().await.expect("the server is there") != "now" {}
+}
 
 #[tokio::test(start_paused = true)]
 async fn what_nobody_tells_is_found_within_two_seconds() {
     let backplane = Local::new();
-    let (one, deaf) = (join(backplane.clone()).await, join(Deaf(backplane, Arc::default())).await);
+    let (one, deaf) =
+        (join(backplane.clone()).await, join(Deaf { local: backplane, ..Deaf::default() }).await);
     let mut hearing = hear(&deaf);
     for text in ["a", "b", "c"] {
         say(&one, text).await.unwrap();
@@ -133,13 +170,13 @@ async fn a_store_and_a_backplane_are_one_too_many() {
 
 impl Backplane for Deaf {
     async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
-        let mut hears = Backplane::join(&self.0, peer).await?;
+        let mut hears = Backplane::join(&self.local, peer).await?;
         let follower = hears.follower();
         let (feed, teller) = Feed::new(move |room_id, follow| match follow {
             true => follower.follow(room_id),
             false => follower.unfollow(room_id),
         });
-        self.1.lock().spawn(async move {
+        self.forwarding.lock().spawn(async move {
             while let Some(told) = hears.next().await {
                 if !matches!(told, Told::Events(_)) {
                     teller.tell_surely(told).await;
@@ -150,61 +187,64 @@ impl Backplane for Deaf {
     }
 
     async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
-        self.0.share(peer, shares).await
+        self.local.share(peer, shares).await
     }
 
     async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
-        self.0.tell(peer, room_id, message).await
+        self.local.tell(peer, room_id, message).await
     }
 
     async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
-        self.0.heads(room_ids).await
+        match self.blind.load(Ordering::SeqCst) {
+            true => Err(StoreError::new("it is blind")),
+            false => self.local.heads(room_ids).await,
+        }
     }
 
     async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
-        self.0.call_roll(peer, roll).await
+        self.local.call_roll(peer, roll).await
     }
 
     async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
-        self.0.members(room_id).await
+        self.local.members(room_id).await
     }
 
     async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
-        self.0.swap(key, old, new).await
+        self.local.swap(key, old, new).await
     }
 }
 
 impl Store for Deaf {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        self.0.append(appends).await
+        self.local.append(appends).await
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
-        self.0.head(room_id).await
+        self.local.head(room_id).await
     }
 
     async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
-        self.0.read(room_id, query).await
+        self.local.read(room_id, query).await
     }
 
     async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
-        self.0.keys(room_id, since).await
+        self.local.keys(room_id, since).await
     }
 
     async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        self.0.trim(room_id, first, keys_since).await
+        self.local.trim(room_id, first, keys_since).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
-        self.0.remove(room_id).await
+        self.local.remove(room_id).await
     }
 
     async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
-        self.0.put(records).await
+        self.local.put(records).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        self.0.get(key).await
+        self.local.get(key).await
     }
 
     async fn scan(
@@ -213,6 +253,6 @@ impl Store for Deaf {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
-        self.0.scan(prefix, after, limit).await
+        self.local.scan(prefix, after, limit).await
     }
 }

@@ -8,10 +8,7 @@ use dialogue::{
 };
 use dialogue_tests::{Result, soon};
 use fastrand::Rng;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 
 /// Said by a member.
 #[dialogue::event]
@@ -50,8 +47,12 @@ pub(crate) struct Seen {
     pub(crate) text: String,
 }
 
+/// Who said something, and what of it was accepted, and as what.
+type Said = (usize, BTreeMap<String, Accepted>);
+
 pub(crate) struct Crowd {
-    listening: JoinSet<Result<Witness>>,
+    listening: JoinSet<Result<(usize, Witness)>>,
+    talking: JoinSet<Result<Said>>,
     talks: watch::Sender<bool>,
     url: String,
 }
@@ -60,22 +61,25 @@ impl Crowd {
     /// Has everybody join at `url`; once all are in, they talk.
     pub(crate) async fn meet(url: &str, rng: &mut Rng) -> Result<Self> {
         let (talks, talking) = watch::channel(false);
-        let mut listening = JoinSet::new();
+        let (mut listening, mut talkers) = (JoinSet::new(), JoinSet::new());
         for number in 0..PEOPLE {
             let room = number as u64 % ROOMS;
             let client = client(url).await?;
             let joined = soon("a join", client.project(room).join()).await??;
-            let talk = tokio::spawn(talk(joined.sender(), number, talking.clone(), rng.fork()));
-            listening.spawn(listen(room, joined, talk));
+            talkers.spawn(talk(joined.sender(), number, talking.clone(), rng.fork()));
+            listening.spawn(listen(number, room, joined));
         }
         talks.send_replace(true);
-        Ok(Crowd { listening, talks, url: url.to_owned() })
+        Ok(Crowd { listening, talking: talkers, talks, url: url.to_owned() })
     }
 
     /// Fails if anybody gave up.
     pub(crate) fn is_well(&mut self) -> Result {
-        match self.listening.try_join_next() {
-            Some(ended) => Err(ended?.err().unwrap_or_else(|| "somebody left early".into())),
+        if let Some(ended) = self.listening.try_join_next() {
+            return Err(ended?.err().unwrap_or_else(|| "somebody left early".into()));
+        }
+        match self.talking.try_join_next() {
+            Some(ended) => Err(ended?.err().unwrap_or_else(|| "somebody fell silent early".into())),
             None => Ok(()),
         }
     }
@@ -83,6 +87,10 @@ impl Crowd {
     /// Has everybody fall silent, and hear all that was said.
     pub(crate) async fn part(mut self) -> Result<Vec<Witness>> {
         self.talks.send_replace(false);
+        // The end comes after all that anybody says.
+        let silent = tokio::time::timeout(2 * DEADLINE, self.talking.join_all());
+        let said = silent.await.map_err(|_| "not everybody fell silent")?;
+        let mut said = said.into_iter().collect::<Result<BTreeMap<_, _>>>()?;
         let client = client(&self.url).await?;
         let ending = async {
             let mut rooms = Vec::new();
@@ -100,7 +108,9 @@ impl Crowd {
         let heard = async {
             let mut witnesses = Vec::new();
             while let Some(witness) = self.listening.join_next().await {
-                witnesses.push(witness??);
+                let (number, mut witness) = witness??;
+                witness.acknowledged = said.remove(&number).unwrap_or_default();
+                witnesses.push(witness);
             }
             Ok(witnesses)
         };
@@ -127,7 +137,7 @@ async fn talk(
     number: usize,
     mut talks: watch::Receiver<bool>,
     mut rng: Rng,
-) -> Result<BTreeMap<String, Accepted>> {
+) -> Result<Said> {
     let mut acknowledged = BTreeMap::new();
     talks.wait_for(|talks| *talks).await?;
     for said in 0.. {
@@ -143,15 +153,11 @@ async fn talk(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(acknowledged)
+    Ok((number, acknowledged))
 }
 
 /// Listens to the end.
-async fn listen(
-    room: u64,
-    mut joined: ProjectClient,
-    talk: JoinHandle<Result<BTreeMap<String, Accepted>>>,
-) -> Result<Witness> {
+async fn listen(number: usize, room: u64, mut joined: ProjectClient) -> Result<(usize, Witness)> {
     let mut stretches = vec![Vec::new()];
     loop {
         match joined.next().await {
@@ -165,5 +171,5 @@ async fn listen(
             Err(other) => return Err(other.into()),
         }
     }
-    Ok(Witness { room, stretches, acknowledged: talk.await?? })
+    Ok((number, Witness { room, stretches, acknowledged: BTreeMap::new() }))
 }

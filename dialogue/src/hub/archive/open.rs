@@ -104,6 +104,14 @@ impl Archive {
         Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
     }
 
+    /// The log is no more, and neither is what it was called.
+    pub(crate) async fn forget_generation(&self, room_id: &str) -> Result<(), StoreError> {
+        match self.generation(room_id).await? {
+            Some(_) => self.journal.put(vec![(generation_of(room_id), None)]).await,
+            None => Ok(()),
+        }
+    }
+
     /// Calls a log otherwise, unless another instance did: its numbers were given before, to events that it no longer has.
     pub(crate) async fn new_generation(&self, room_id: &str, known_as: &str) -> Result<(), StoreError> {
         let key = generation_of(room_id);

@@ -193,17 +193,18 @@ impl Peers {
     }
 
     fn answer(self: &Arc<Self>, room_id: Arc<str>, id: Box<str>, question: Question) {
+        let attendant = self.attendant();
         let Ok(permit) = Arc::clone(&self.asked.answering).try_acquire_owned() else {
-            return tracing::warn!(
+            return tracing::debug!(
                 "too much is asked of this instance at once: a question of a peer is passed over"
             );
         };
-        let (peers, attendant) = (Arc::clone(self), self.attendant());
+        let peers = Arc::clone(self);
         // It ends with what is asked for, and a bounded call.
         self.runtime.spawn(async move {
             let answer = match attendant {
                 Some(attendant) => attendant.attend(question).await,
-                // Nobody is connected yet, or any more.
+                // It has just begun, or is about to end: nobody is connected.
                 None => Answer::default(),
             };
             if let Err(error) = peers.tell(&room_id, &Message::Answer(id, answer)).await {

@@ -334,6 +334,23 @@ impl Whisper {
 }
 
 impl Pending {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+    }
+
+    /// The first so many of it, and the rest.
+    pub(in super::super) fn split(mut self, first: usize) -> (Self, Self) {
+        let mut rest = Pending::after(self.end.clone());
+        rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
+        for (of, reply) in std::mem::take(&mut self.again) {
+            match of.checked_sub(first) {
+                Some(of) => rest.again.push((of, reply)),
+                None => self.again.push((of, reply)),
+            }
+        }
+        (self, rest)
+    }
+
     pub(super) fn after(end: Head) -> Self {
         Pending {
             drafts: Vec::new(),
@@ -348,5 +365,5 @@ impl Pending {
 
 /// The store can't take it now.
 pub(crate) fn unavailable(room_id: &str) -> Refusal {
-    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be written now; try again"))
+    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
 }

@@ -48,6 +48,9 @@ impl State {
         if self.held.waiting.len() >= EVENTS || self.held.bytes + bytes > BYTES || until <= Instant::now() {
             return self.reply(publish.reply, Err(unavailable(&self.id)));
         }
+        if self.held.waiting.is_empty() {
+            self.give_up_at(until);
+        }
         self.held.bytes += bytes;
         self.held.waiting.push_back(Waiting { publish, until, event_id });
         if self.unsettled.is_none() {
@@ -99,6 +102,19 @@ impl State {
         let late: VecDeque<Waiting> = late;
         for waiting in late {
             self.reply(waiting.publish.reply, Err(unavailable(&self.id)));
+        }
+        if let Some(next) = self.held.waiting.front() {
+            self.give_up_at(next.until);
+        }
+    }
+
+    fn give_up_at(&self, until: Instant) {
+        if let Some(instance) = self.instance.upgrade() {
+            let wait = until.saturating_duration_since(Instant::now());
+            instance.cast_after(wait, |state| {
+                state.give_up(Instant::now());
+                state.answer();
+            });
         }
     }
 

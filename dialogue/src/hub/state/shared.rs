@@ -161,7 +161,7 @@ impl State {
         batch
     }
 
-    /// It was deleted at another instance: ends it if the store can't say so, since nothing was ever said in it.
+    /// It was deleted at another instance: ends it if the store can't say so, since it was never known there.
     pub(in super::super) fn end_if_unknown(&mut self) -> Option<Vec<Arc<Link>>> {
         (!self.known && !self.is_gone()).then(|| self.end(DELETED))
     }
