@@ -14,4 +14,5 @@ mod members;
 mod resident;
 mod rolling;
 mod storm;
+mod trouble;
 mod truth;
