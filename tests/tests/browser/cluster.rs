@@ -23,6 +23,7 @@ async fn an_instance_that_is_killed_takes_nobody_and_nothing_with_it() -> Result
     say(&ben, "And I on another.").await?;
     ada.says(&["I am on one of three.", "And I on another."]).await?;
     ben.fits().await?;
+    ada.counts(".instances i", 2).await?;
     ada.picture("cluster").await?;
     ben.picture("cluster-phone").await?;
 
