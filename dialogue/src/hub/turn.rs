@@ -26,7 +26,8 @@ impl Turn {
             for command in commands.drain(..) {
                 if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
                     turn.deliver().await;
-                    turn.ask().await;
+                    // In a box, as all that only a store needs: a turn is made for an event that comes alone.
+                    Box::pin(turn.ask()).await;
                 }
                 match command {
                     Command::Publish(publish) => {
@@ -83,7 +84,7 @@ impl Turn {
         let Some(state) = &mut self.state else { return };
         let Some(mut pending) = state.take_pending() else { return state.answer() };
         if let (Some(archive), Some(append)) = (self.instance.archive(), state.append_of(&mut pending)) {
-            match store(state, &self.instance, archive, append).await {
+            match Box::pin(store(state, &self.instance, archive, append)).await {
                 Ok(()) => {}
                 Err(()) => match state.refuse(pending) {
                     Some(rest) => pending = rest,
@@ -95,15 +96,34 @@ impl Turn {
         self.write(batch).await;
     }
 
-    /// Writes a batch to all readers.
-    pub(super) async fn write(&mut self, batch: Batch) {
-        let Some(state) = &mut self.state else { return };
-        let mut from = 0;
-        while let Some(next) = state.deliver(&batch, from, STRETCH) {
-            from = next;
-            tokio::task::yield_now().await;
+    /// Writes a batch to all readers: at once, unless they are many.
+    pub(super) fn write(&mut self, batch: Batch) -> impl Future<Output = ()> + Send {
+        let rest = self.stretch(&batch, 0).map(|from| Box::pin(self.write_from(batch, from)));
+        async {
+            if let Some(rest) = rest {
+                rest.await;
+            }
         }
-        state.answer();
+    }
+
+    async fn write_from(&mut self, batch: Batch, mut from: usize) {
+        loop {
+            tokio::task::yield_now().await;
+            match self.stretch(&batch, from) {
+                Some(next) => from = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Writes a batch to some readers; yields where to go on.
+    fn stretch(&mut self, batch: &Batch, from: usize) -> Option<usize> {
+        let state = self.state.as_mut()?;
+        let next = state.deliver(batch, from, STRETCH);
+        if next.is_none() {
+            state.answer();
+        }
+        next
     }
 }
 
