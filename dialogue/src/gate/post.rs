@@ -27,7 +27,7 @@ pub(crate) struct Prepared {
     pub(crate) conflated: Option<String>,
 }
 
-/// Everything of an event but its payload.
+/// Everything of an event but its payload: in a box, since every step of a chain passes it on.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) registry: Arc<Registry>,
@@ -53,7 +53,7 @@ pub(crate) struct Post {
 
 impl Post {
     /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
-    pub(crate) async fn put(mut self, prepared: Prepared) -> Flow {
+    pub(crate) async fn put(mut self: Box<Self>, prepared: Prepared) -> Flow {
         // What is for some connections alone is for nobody who is away.
         let push = self.push.take().filter(|_| self.to.is_none());
         let offer = push
@@ -65,8 +65,8 @@ impl Post {
         Ok(accepted)
     }
 
-    async fn put_into_room(self, prepared: Prepared) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
+    async fn put_into_room(self: Box<Self>, prepared: Prepared) -> Flow {
+        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = *self;
         let Prepared { data, conflated } = prepared;
         let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));

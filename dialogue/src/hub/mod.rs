@@ -26,7 +26,7 @@ mod upkeep;
 
 pub(crate) use archive::{Archive, Saved};
 pub(crate) use chain::Said;
-pub(crate) use inbox::{Publish, Reply};
+pub(crate) use inbox::{Command, Publish, Reply};
 pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};

@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use super::{
     Archive, Instance, RoomDecl,
     inbox::{Command, Publish},
-    instance::{Info, Refused},
+    instance::Info,
     instances::Instances,
     state::{State, unavailable},
     upkeep::{self, Upkeep},
@@ -342,9 +342,11 @@ impl Registry {
         mut publish: Publish,
     ) -> Result<(), Refusal> {
         loop {
-            publish = match self.enter(room, room_id)?.publish(publish).await {
+            let instance = self.enter(room, room_id)?;
+            instance.has_room().await?;
+            publish = match instance.push(Command::Publish(publish)) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Retired(Command::Publish(back))) => back,
+                Err(Command::Publish(back)) => back,
                 Err(_) => return Err(busy(room_id)),
             };
         }
