@@ -266,7 +266,7 @@ impl Engine {
         who: &Actor,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        mut post: Post,
+        mut post: Box<Post>,
     ) -> Flow {
         let Some(hooks) = &self.hooks else { return self.admit_event(gate, data, post).await };
         let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
@@ -280,7 +280,7 @@ impl Engine {
     }
 
     /// Takes an event through the room's gate into its log.
-    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Post) -> Flow {
+    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
         match gate.open(post.event, data) {
             Some(prepared) => post.put(prepared?).await,
             None => gate.admit(data, post).await,

@@ -88,7 +88,7 @@ async fn trigger(
     if let Some(subject) = &subject {
         engine.limiter.event(subject, room.index).await?;
     }
-    let mut post = Post {
+    let mut post = Box::new(Post {
         registry: Arc::clone(&engine.registry),
         room: Arc::clone(room),
         room_id: room_id.as_str().into(),
@@ -103,7 +103,7 @@ async fn trigger(
         to: None,
         recipients: None,
         push: engine.push.clone(),
-    };
+    });
     let accepted = match caller {
         Caller::User(user) => {
             post.from = Arc::clone(&user.id);

@@ -35,7 +35,7 @@ pub(crate) struct Recipient {
     pub(crate) whisper: Whisper,
 }
 
-/// Everything of an event but its payload.
+/// Everything of an event but its payload: in a box, since every step of a chain passes it on.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) registry: Arc<Registry>,
@@ -99,7 +99,7 @@ fn unreachable(room_id: &str) -> Refusal {
 
 impl Post {
     /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
-    pub(crate) async fn put(mut self, prepared: Prepared) -> Flow {
+    pub(crate) async fn put(mut self: Box<Self>, prepared: Prepared) -> Flow {
         // What is for some connections alone is for nobody who is away.
         let push = self.push.take().filter(|_| self.to.is_none());
         let offer = push
@@ -111,8 +111,8 @@ impl Post {
         Ok(accepted)
     }
 
-    async fn put_into_room(self, prepared: Prepared) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
+    async fn put_into_room(self: Box<Self>, prepared: Prepared) -> Flow {
+        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = *self;
         let Prepared { data, conflated } = prepared;
         let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));

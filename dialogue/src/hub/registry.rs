@@ -13,7 +13,6 @@ use super::{
     Archive, Instance, RoomDecl, StateLock,
     declared::Info,
     inbox::{Command, Publish},
-    instance::Refused,
     instances::Instances,
     peers::{Message, Peers},
     state::{State, unavailable},
@@ -380,9 +379,11 @@ impl Registry {
         mut publish: Publish,
     ) -> Result<(), Refusal> {
         loop {
-            publish = match self.enter(room, room_id)?.publish(publish).await {
+            let instance = self.enter(room, room_id)?;
+            instance.has_room().await?;
+            publish = match instance.push(Command::Publish(publish)) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Retired(Command::Publish(back))) => back,
+                Err(Command::Publish(back)) => back,
                 Err(_) => return Err(busy(room_id)),
             };
         }

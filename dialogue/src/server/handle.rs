@@ -102,7 +102,7 @@ impl<R: Served> RoomHandle<R> {
         let Some(gate) = self.engine.gates.get(place.room.index) else {
             return Err(not_found(&place.room_id));
         };
-        let post = Post {
+        let post = Box::new(Post {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&place.room),
             room_id: Arc::clone(&place.room_id),
@@ -117,7 +117,7 @@ impl<R: Served> RoomHandle<R> {
             to,
             recipients,
             push: self.engine.push.clone(),
-        };
+        });
         gate.trigger(&mut Some(event), post).await
     }
 

@@ -26,8 +26,8 @@ use crate::{
     gate::{Allowance, Post, Prepared, Subject},
     hooks::RoomRef,
     hub::{
-        DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy,
-        history,
+        Command, DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl,
+        busy, history,
     },
     identity::{Credentials, User},
     wire::{EventSet, frame},
@@ -144,11 +144,12 @@ impl Session {
 
     /// Handles one frame of text. Every request with an `id` gets one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
-        let parsed = Request::parse(text, &self.engine.limits);
+        // In a box, so that a connection doesn't hold what it needs for a frame while it waits for one.
+        let parsed = Request::parse(text, &self.engine.limits).map(Box::new);
         let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
         let (request, id) = match parsed {
             Ok(parsed) => parsed,
-            Err(refusal) => return self.reject(refusal).await,
+            Err(refusal) => return Box::pin(self.reject(refusal)).await,
         };
         let answered = match self.count().await {
             Ok(()) => self.answer(&request, id).await,
@@ -363,18 +364,19 @@ impl Session {
             self.engine.limiter.event(subject, room.index).await?;
         }
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
-        if self.engine.hooks.is_none()
-            && !self.engine.pushes(room)
-            && let Some(prepared) = gate.open(event, data)
-        {
-            // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
-            let Prepared { data, conflated } = prepared?;
-            let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
-            let from = Arc::clone(&link.user_id);
-            let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
-            return instance.publish(publish).await.map_err(|_| busy(&instance.id));
+        if self.engine.hooks.is_none() && !self.engine.pushes(room) {
+            // Before there is anything to be held meanwhile.
+            instance.has_room().await?;
+            if let Some(prepared) = gate.open(event, data) {
+                // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
+                let Prepared { data, conflated } = prepared?;
+                let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
+                let from = Arc::clone(&link.user_id);
+                let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
+                return instance.push(Command::Publish(publish)).map_err(|_| busy(&instance.id));
+            }
         }
-        let post = Post {
+        let post = Box::new(Post {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(room),
             room_id: Arc::clone(&instance.id),
@@ -389,7 +391,7 @@ impl Session {
             to: None,
             recipients: None,
             push: self.engine.push.clone(),
-        };
+        });
         // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
         let accepted = Box::pin(self.engine.trigger(&link.actor(), gate, data, post)).await?;
         if let Some(id) = id {

@@ -234,7 +234,7 @@ impl Connection {
                 Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
                 Ok(Some(Incoming::Binary(_))) => {
                     let refusal = invalid("a frame is text: binary frames have no meaning");
-                    self.session.reject(refusal).await
+                    Box::pin(self.session.reject(refusal)).await
                 }
                 Ok(Some(Incoming::Ping(payload))) => match self.session.count().await {
                     Ok(()) => {
