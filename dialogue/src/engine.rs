@@ -22,6 +22,7 @@ use crate::{
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
+    observe::{Measures, Probed, Source},
     origins::Origins,
     push::Dispatch,
     wire::frame,
@@ -37,6 +38,8 @@ pub(crate) struct Engine {
     pub(crate) directory: Arc<Directory>,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
+    /// What is measured, if anybody looks.
+    pub(crate) measures: Option<Arc<Measures>>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) doors: Arc<Doors>,
     /// The application's own, if it has some: without, an event costs nothing for them.
@@ -123,6 +126,7 @@ pub(crate) struct Rules {
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) measures: Option<Arc<Measures>>,
 }
 
 impl Engine {
@@ -132,13 +136,14 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push } = rules;
+        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures } = rules;
         Arc::new(Engine {
             registry,
             gates,
             identity,
             directory,
             push,
+            measures,
             limiter: Arc::new(limiter),
             doors,
             limits,
@@ -311,6 +316,24 @@ impl Engine {
         self.drain.finished().await;
         if let Some(push) = &self.push {
             push.settle().await;
+        }
+    }
+
+    /// What is measured only when somebody looks.
+    pub(crate) fn probed(&self) -> Probed {
+        let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
+        Probed {
+            waiting: self.directory.waiting(),
+            draining: self.drain.is_on(),
+            store: self.registry.store_probed(),
+            pushes,
+        }
+    }
+
+    /// Somebody is answered with an error.
+    pub(crate) fn refused(&self, source: Source, code: Code) {
+        if let Some(measures) = &self.measures {
+            measures.refused(source, code);
         }
     }
 

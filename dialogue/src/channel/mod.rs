@@ -2,6 +2,7 @@
 
 mod admission;
 mod cors;
+mod counted;
 mod http;
 #[cfg(feature = "push")]
 mod push;
@@ -10,6 +11,7 @@ mod websocket;
 
 pub(crate) use admission::visitor;
 pub(crate) use cors::readable;
+pub(crate) use counted::counted;
 pub(crate) use http::routes as http_routes;
 #[cfg(feature = "push")]
 pub(crate) use push::routes as push_routes;

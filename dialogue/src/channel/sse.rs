@@ -25,6 +25,7 @@ use crate::{
     engine::Engine,
     gate::Subject,
     hub::Outbox,
+    observe::Source,
     session::{Entry, Session},
     wire::{Encoding, stream_position},
 };
@@ -60,12 +61,13 @@ async fn open(
     let positions = positions.collect();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.limits.outbox, None, positions);
     outbox.send_raw(Stream::opening());
-    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), address);
+    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), address, Source::Sse);
     session.identify(user).await?;
     for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
         let since = query.since(room_id).cloned();
         session.join(room_id, Channel::Sse, Entry { wanted, since, slot, id: None }).await?;
     }
+    session.open();
     let body = Body::new(Stream::new(&engine, outbox, session, counted));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

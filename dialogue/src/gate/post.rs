@@ -15,6 +15,7 @@ use crate::{
     Code, Refusal, Room,
     hub::{ConnectionId, Publish, Registry, Reply, RoomDecl},
     identity::User,
+    observe::Origin,
     push::Dispatch,
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Post {
     pub(crate) to: Option<Vec<ConnectionId>>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
+    pub(crate) origin: Origin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
 }
@@ -66,9 +68,10 @@ impl Post {
     }
 
     async fn put_into_room(self, prepared: Prepared) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
+        let Post { registry, room, room_id, event, from, server, meta, key, origin, to, recipients, .. } =
+            self;
         let Prepared { data, conflated } = prepared;
-        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
+        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, origin, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
         if let Some(to) = to {
             let publish = publish(Reply::None);

@@ -26,8 +26,12 @@ use super::{
     upkeep::moment,
 };
 use crate::{
-    Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
-    store::StoreError, wire::EventSet,
+    Asked, Channel, Code, Refusal, Retention, RoomOptions,
+    identity::is_anonymous,
+    observe::{Counted, Meter},
+    room::EventKind,
+    store::StoreError,
+    wire::EventSet,
 };
 
 /// What `rooms!` says of a room, without its type.
@@ -41,6 +45,8 @@ pub(crate) struct RoomDecl {
     pub(crate) asked: Asked,
     pub(crate) channels: &'static [Channel],
     pub(crate) events: Vec<EventKind>,
+    /// What is measured of its instances, if anything.
+    pub(crate) meter: Meter,
 }
 
 /// One instance of a room.
@@ -72,6 +78,7 @@ pub(crate) struct Instance {
     pub(super) space: Notify,
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
+    _counted: Counted,
 }
 
 /// What whoever made an instance says of it.
@@ -184,6 +191,7 @@ impl Instance {
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
             Instance {
+                _counted: room.meter.instance(),
                 room,
                 id,
                 creator: info.created_by.clone(),
@@ -261,7 +269,7 @@ impl Instance {
 
     /// So many connections are in it now.
     pub(super) fn tell_size(&self, size: usize) {
-        self.size.store(size, Ordering::Relaxed);
+        self.room.meter.resized(self.size.swap(size, Ordering::Relaxed), size);
         if size == 0 {
             self.emptied.store(moment(), Ordering::Relaxed);
         }
@@ -315,7 +323,7 @@ impl Instance {
         };
         for command in waiting {
             if let Command::Publish(publish) = command
-                && let Some(outbox) = publish.reply.give(Err(refusal.clone()))
+                && let Some(outbox) = publish.turn_down(&self.room.meter, refusal.clone())
             {
                 outbox.nudge();
             }

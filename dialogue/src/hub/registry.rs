@@ -17,7 +17,9 @@ use super::{
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
-use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::frame};
+use crate::{
+    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
+};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -353,6 +355,13 @@ impl Registry {
     /// Whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
+    }
+
+    /// How the store is and what waits for it, if there is one.
+    pub(crate) fn store_probed(&self) -> Option<StoreProbed> {
+        let journal = &self.archive.as_ref()?.journal;
+        let (bytes, rooms) = journal.waiting();
+        Some(StoreProbed { up: journal.is_up(), bytes, rooms })
     }
 
     /// What new logs are called.

@@ -103,6 +103,7 @@ impl Turn {
             from = next;
             tokio::task::yield_now().await;
         }
+        batch.delivered();
         state.answer();
     }
 }
@@ -140,8 +141,10 @@ impl Drop for Turn {
             // Whoever waits for them is told, and so is who waits for space.
             for command in waiting {
                 if let Command::Publish(publish) = command
-                    && let Some(outbox) =
-                        publish.reply.give(Err(Refusal::new(crate::Code::Internal, "internal error")))
+                    && let Some(outbox) = publish.turn_down(
+                        &self.instance.room.meter,
+                        Refusal::new(crate::Code::Internal, "internal error"),
+                    )
                 {
                     outbox.nudge();
                 }

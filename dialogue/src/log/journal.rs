@@ -48,6 +48,11 @@ impl Journal {
         self.health.is_up()
     }
 
+    /// How many bytes of payloads wait to be appended, and rooms.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        self.queue.waiting()
+    }
+
     /// Appends to a room's log.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
         if !self.is_up() {

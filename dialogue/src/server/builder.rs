@@ -15,13 +15,14 @@ use tokio::runtime::Handle;
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
-    channel::{echo_route, http_routes, readable, sse_route, websocket_route},
+    channel::{counted, echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, Registry},
+    hub::{Archive, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
+    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed},
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
@@ -73,6 +74,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     #[cfg(feature = "push")]
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
+    metrics: Vec<Box<dyn Metrics>>,
     most_rooms: usize,
     /// What middleware is made from.
     state: S,
@@ -94,12 +96,15 @@ pub(super) struct Paths {
 
 impl Paths {
     /// What the router would panic over.
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self, others: &[Endpoint]) -> Result<(), Error> {
         let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
-        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten() {
+        let others = others.iter().map(|endpoint| &endpoint.path);
+        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten().chain(others) {
             let why = match path.as_str() {
                 path if !path.starts_with('/') => "begins with no `/`",
-                path if path.contains(['{', '}', '*', ':']) => "is a pattern, and a channel has one place",
+                path if path.contains(['{', '}', '*', ':']) => {
+                    "is a pattern, and what is served there has one place"
+                }
                 path if taken.contains(&path) => "is taken already",
                 path => {
                     taken.push(path);
@@ -116,9 +121,13 @@ impl Paths {
         let routes = http_routes();
         #[cfg(feature = "push")]
         let routes = routes.merge(push_routes());
-        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(routes, merge);
+        let routes = counted(routes, engine, Source::Http);
+        let stream = self.sse.as_deref().map(|path| counted(sse_route(path), engine, Source::Sse));
+        let routes = stream.into_iter().fold(routes, merge);
         // Sockets ask for no leave to be read.
-        let sockets = [self.websocket.as_deref().map(websocket_route), self.echo.as_deref().map(echo_route)];
+        let socket =
+            self.websocket.as_deref().map(|path| counted(websocket_route(path), engine, Source::WebSocket));
+        let sockets = [socket, self.echo.as_deref().map(echo_route)];
         sockets.into_iter().flatten().fold(readable(routes, engine), merge)
     }
 }
@@ -136,6 +145,7 @@ impl<A: Application> ServerBuilder<A> {
             #[cfg(feature = "push")]
             push: None,
             store: None,
+            metrics: Vec::new(),
             most_rooms: 100_000,
             state: (),
             around: (),
@@ -196,6 +206,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             #[cfg(feature = "push")]
             push: self.push,
             store: self.store,
+            metrics: self.metrics,
             most_rooms: self.most_rooms,
             state,
             around,
@@ -243,6 +254,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// ```
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Has what the server measures go to `metrics`: [Prometheus](crate::observe), StatsD or a sink of your own. May be
+    /// called again, for several. Without, nothing is measured.
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.metrics.push(Box::new(metrics));
         self
     }
 
@@ -516,8 +534,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
-        let rooms: Vec<_> =
-            rooms.map(|(index, (room, asked))| Arc::new(room.describe(index, asked))).collect();
+        let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
+        let measures = (!self.metrics.is_empty()).then(|| measured(&mut rooms));
+        let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
@@ -535,7 +554,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 )));
             }
         }
-        self.paths.check()?;
+        let endpoints: Vec<_> = self.metrics.iter().filter_map(|metrics| metrics.endpoint()).collect();
+        self.paths.check(&endpoints)?;
         if let Some(origin) = self.origins.unheard_of() {
             return Err(Error::configuration(format!(
                 "`{origin}` is no origin; one is written as in `https://acme.example` or `http://localhost:5173`"
@@ -562,9 +582,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        #[cfg(feature = "push")]
-        let store = self.store.clone();
-        let archive = self.store.map(|store| Archive::new(store, &runtime));
+        let store = match (self.store, &measures) {
+            (Some(store), Some(measures)) => {
+                Some(Timed::new(store, Arc::clone(measures)) as Arc<dyn AnyStore>)
+            }
+            (store, _) => store,
+        };
+        let archive = store.clone().map(|store| Archive::new(store, &runtime));
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
             None => {
@@ -585,10 +609,28 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         #[cfg(not(feature = "push"))]
         let push = None;
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
-        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
+        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures };
         let engine = Engine::new(registry, gates, rules, schema);
-        Ok(Server { engine, paths: Arc::new(self.paths) }.into())
+        if let Some(measures) = &engine.measures {
+            let engine = Arc::downgrade(&engine);
+            measures.ask(move || engine.upgrade().map(|engine| engine.probed()));
+        }
+        for metrics in &self.metrics {
+            let readings = engine.measures.as_ref().map(Readings::new);
+            readings.into_iter().for_each(|readings| metrics.attach(readings));
+        }
+        let (paths, metrics) = (Arc::new(self.paths), self.metrics.into());
+        Ok(Server { engine, paths, endpoints: endpoints.into(), metrics }.into())
     }
+}
+
+/// Has what happens in `rooms` measured.
+fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
+    let mut measures = Measures::default();
+    for room in rooms {
+        room.meter = measures.room(room.name, room.events.iter().map(|kind| kind.name));
+    }
+    Arc::new(measures)
 }
 
 /// A server that is being built: await it.

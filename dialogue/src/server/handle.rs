@@ -20,6 +20,7 @@ use crate::{
     gate::Post,
     hub::{ConnectionId, Heard, Instance, Link, Listener, Registry, RoomDecl, State, not_found},
     log::Record,
+    observe::{Origin, Source},
     room::Key,
     wire::EventSet,
 };
@@ -112,11 +113,13 @@ impl<R: Served> RoomHandle<R> {
             server: true,
             meta: None,
             key: None,
+            origin: Origin::now(&place.room.meter, Source::Server),
             to,
             recipients,
             push: self.engine.push.clone(),
         };
-        gate.trigger(&mut Some(event), post).await
+        let putting = gate.trigger(&mut Some(event), post).await;
+        putting.inspect_err(|refusal| place.room.meter.refused(Source::Server, refusal))
     }
 
     /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.

@@ -27,6 +27,7 @@ use crate::{
     hooks::RoomRef,
     hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history},
     identity::{Credentials, User},
+    observe::{Connected, Ended, Origin, Source},
     wire::{EventSet, frame},
 };
 
@@ -47,8 +48,7 @@ pub(crate) struct Session {
     expires: Option<Instant>,
     /// The application wants none of it.
     turned_away: bool,
-    /// Why it ends, for the hooks.
-    reason: &'static str,
+    connected: Connected,
 }
 
 /// Whether the connection goes on after a frame.
@@ -79,7 +79,12 @@ const MEMBERS: (usize, usize) = (100, 1_000);
 
 impl Session {
     /// `address` is where the connection comes from, if that is known.
-    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, address: Option<IpAddr>) -> Self {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        outbox: Arc<Outbox>,
+        address: Option<IpAddr>,
+        source: Source,
+    ) -> Self {
         Session {
             allowance: engine.limiter.allowance(),
             engine,
@@ -90,7 +95,7 @@ impl Session {
             watches: false,
             expires: None,
             turned_away: false,
-            reason: "the connection was lost",
+            connected: Connected::new(source),
         }
     }
 
@@ -134,9 +139,14 @@ impl Session {
         self.expires
     }
 
-    /// Why the session is about to end, in the application's hooks.
-    pub(crate) fn end(&mut self, reason: &'static str) {
-        self.reason = reason;
+    /// Its client is told that the connection stands: from now on it counts as one.
+    pub(crate) fn open(&mut self) {
+        self.connected.open(self.engine.measures.as_ref());
+    }
+
+    /// Why the session is about to end.
+    pub(crate) fn end(&mut self, ended: Ended) {
+        self.connected.end(ended);
     }
 
     /// Handles one frame of text. Every request with an `id` gets one reply.
@@ -181,6 +191,7 @@ impl Session {
 
     /// Says why a request failed.
     pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
+        self.engine.refused(Source::WebSocket, refusal.code);
         self.send("error", id, frame::Error::from(refusal));
         match refusal.code == Code::RateLimited && self.allowance.tell() {
             true => Verdict::Hammers,
@@ -347,6 +358,18 @@ impl Session {
 
     async fn trigger(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
+        let origin = Origin::now(&instance.room.meter, Source::WebSocket);
+        let triggered = self.trigger_in(&instance, origin, request, id).await;
+        triggered.inspect_err(|refusal| instance.room.meter.refused(Source::WebSocket, refusal))
+    }
+
+    async fn trigger_in(
+        &self,
+        instance: &Arc<Instance>,
+        origin: Origin,
+        request: &Request<'_>,
+        id: Option<&RawValue>,
+    ) -> Result<(), Refusal> {
         let link = Arc::clone(self.link()?);
         let room = &instance.room;
         let name = request.event()?;
@@ -368,7 +391,7 @@ impl Session {
             let Prepared { data, conflated } = prepared?;
             let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
             let from = Arc::clone(&link.user_id);
-            let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
+            let publish = Publish { event, data, conflated, from, server: false, meta, key, origin, reply };
             return instance.publish(publish).await.map_err(|_| busy(&instance.id));
         }
         let post = Post {
@@ -383,6 +406,7 @@ impl Session {
             server: false,
             meta,
             key,
+            origin,
             to: None,
             recipients: None,
             push: self.engine.push.clone(),
@@ -534,7 +558,7 @@ impl Drop for Session {
             return;
         };
         // Hooks wait; whoever drops a session doesn't.
-        let reason = self.reason;
+        let reason = self.connected.reason();
         // A drain waits for them too: the process may end with it.
         let counted = self.engine.count();
         self.engine.registry.spawn(async move {

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
-    hub::ConnectionId,
+    hub::{ConnectionId, Outbox},
     log::{Head, Record},
+    observe::{Origin, Source},
     store::{Append, StoredEvent},
     wire::{Id, frame},
 };
@@ -29,7 +30,7 @@ pub(in super::super) struct Pending {
     events: Vec<StoredEvent>,
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
-    again: Vec<(usize, Reply)>,
+    again: Vec<(usize, Source, Reply)>,
     bytes: usize,
 }
 
@@ -40,6 +41,7 @@ type Key = (Arc<str>, Box<str>);
 struct Draft {
     record: Arc<Record>,
     key: Option<Key>,
+    origin: Origin,
     reply: Reply,
 }
 
@@ -52,18 +54,19 @@ impl State {
         let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
         if let Some(refusal) = self.takes_nothing(ephemeral) {
-            self.reply(publish.reply, Err(refusal));
+            self.turn_down(publish.origin.source, publish.reply, refusal);
             return self.waiting();
         }
-        let Publish { event, data, conflated, from, server, meta, key, reply } = publish;
+        let Publish { event, data, conflated, from, server, meta, key, origin, reply } = publish;
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
+            self.room.meter.duplicate(origin.source);
             self.reply(reply, Ok(seen));
             return self.waiting();
         }
         let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
         if let Some(first) = key.as_ref().and_then(|key| pending.keys.get(key)) {
-            pending.again.push((*first, reply));
+            pending.again.push((*first, origin.source, reply));
             return pending.bytes;
         }
         let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
@@ -111,7 +114,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, reply });
+        pending.drafts.push(Draft { record, key, origin, reply });
         pending.bytes
     }
 
@@ -132,7 +135,7 @@ impl State {
         let mut batch = self.batch();
         let mut again = again.into_iter().peekable();
         let mut said = Vec::new();
-        for Draft { record, key, reply } in drafts {
+        for Draft { record, key, origin, reply } in drafts {
             let accepted = Accepted {
                 seq: record.seq,
                 event_id: record.event_id.as_str().to_owned(),
@@ -140,6 +143,8 @@ impl State {
                 duplicate: false,
             };
             let event = record.event;
+            self.room.meter.accepted(event, origin.source);
+            batch.came(event, origin.at);
             batch.push(Arc::clone(&record));
             self.log.append(record);
             if again.peek().is_some() {
@@ -153,7 +158,8 @@ impl State {
                 reply => self.reply(reply, Ok(accepted)),
             }
         }
-        for (first, reply) in again {
+        for (first, source, reply) in again {
+            self.room.meter.duplicate(source);
             let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
@@ -169,11 +175,13 @@ impl State {
             if draft.record.seq.is_none() {
                 left.drafts.push(draft);
             } else {
-                self.reply(draft.reply, Err(refusal.clone()));
+                self.turn_down(draft.origin.source, draft.reply, refusal.clone());
             }
         }
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
-        pending.again.into_iter().for_each(|(_, reply)| self.reply(reply, Err(refusal.clone())));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
+        }
         (!left.drafts.is_empty()).then_some(left)
     }
 
@@ -219,7 +227,7 @@ impl State {
 
     /// Hands an event to some members alone, past the log; yields to how many.
     pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
-        let Publish { event, data, from, server, meta, .. } = publish;
+        let Publish { event, data, from, server, meta, origin, .. } = publish;
         let (event_id, timestamp) = (Id::fresh(), now());
         let head = frame::EventHead {
             room_id: &self.id,
@@ -235,15 +243,19 @@ impl State {
         let mut batch = self.batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
+        batch.came(event, origin.at);
         let mut readers = 0;
         for connection in to {
             if let Some(reading) = self.members.get_mut(*connection)
                 && reading.wanted.contains(event)
             {
+                batch.hand(reading.wanted);
                 reading.deliver(&batch);
                 readers += 1;
             }
         }
+        self.room.meter.accepted(event, origin.source);
+        batch.delivered();
         let event_id = event_id.as_str().to_owned();
         (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
     }
@@ -260,8 +272,19 @@ impl State {
         self.pending.as_ref().map_or(0, |pending| pending.bytes)
     }
 
+    fn turn_down(&mut self, source: Source, reply: Reply, refusal: Refusal) {
+        let answered = reply.turn_down(&self.room.meter, source, refusal);
+        self.answered(answered);
+    }
+
     pub(super) fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
-        if let Some(outbox) = reply.give(outcome)
+        let answered = reply.give(outcome);
+        self.answered(answered);
+    }
+
+    /// A frame waits in that outbox.
+    fn answered(&mut self, outbox: Option<Arc<Outbox>>) {
+        if let Some(outbox) = outbox
             && self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox))
         {
             self.answered.push(outbox);
