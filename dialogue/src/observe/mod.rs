@@ -16,6 +16,8 @@ mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
 mod readings;
+#[cfg(feature = "statsd")]
+mod statsd;
 mod timed;
 
 pub(crate) use ended::{Connected, Ended};
@@ -27,4 +29,6 @@ pub(crate) use origin::{Origin, Source};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
 pub use readings::{Measured, Readings, Series, Value};
+#[cfg(feature = "statsd")]
+pub use statsd::{StatsD, StatsDError};
 pub(crate) use timed::Timed;
