@@ -22,7 +22,7 @@ use crate::{
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
-    observe::{Measures, Probed, Source},
+    observe::{Measures, Probed, Source, Traces},
     origins::Origins,
     push::Dispatch,
     wire::frame,
@@ -40,6 +40,7 @@ pub(crate) struct Engine {
     pub(crate) push: Option<Arc<Dispatch>>,
     /// What is measured, if anybody looks.
     pub(crate) measures: Option<Arc<Measures>>,
+    pub(crate) traces: Traces,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) doors: Arc<Doors>,
     /// The application's own, if it has some: without, an event costs nothing for them.
@@ -127,6 +128,7 @@ pub(crate) struct Rules {
     pub(crate) directory: Arc<Directory>,
     pub(crate) push: Option<Arc<Dispatch>>,
     pub(crate) measures: Option<Arc<Measures>>,
+    pub(crate) traces: Traces,
 }
 
 impl Engine {
@@ -136,7 +138,8 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures } = rules;
+        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces } =
+            rules;
         Arc::new(Engine {
             registry,
             gates,
@@ -144,6 +147,7 @@ impl Engine {
             directory,
             push,
             measures,
+            traces,
             limiter: Arc::new(limiter),
             doors,
             limits,

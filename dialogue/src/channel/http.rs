@@ -21,6 +21,7 @@ use http::{
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use super::admission::{Refused, check_origin, counted};
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     hub::{RoomDecl, history as room_history},
     identity::Caller,
     log::Page,
-    observe::{Origin, Source},
+    observe::{Origin, Source, TraceParent, refused, spans},
     session::{HISTORY, ROOMS, bounded_limit, check_depth, invalid},
     wire::{EventSet, frame::Frame},
 };
@@ -62,20 +63,27 @@ async fn trigger(
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
     let (room, gate) = engine.room(&room_id)?;
-    let triggered =
-        trigger_in(&engine, (room, gate), (&room_id, &event), (caller, subject), (headers, body)).await;
-    let accepted = triggered.inspect_err(|refusal| room.meter.refused(Source::Http, refusal))?;
+    let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
+    let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
+    engine.traces.continues(&span, TraceParent::of(headers).as_ref());
+    let (by, sent) = ((caller, subject), (headers, body));
+    let triggered = trigger_in(&engine, (room, gate), (&room_id, event), by, sent, span.clone());
+    let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
+        room.meter.refused(Source::Http, refusal);
+        refused(&span, refusal);
+    })?;
     Ok(answer::<Accepted>("ok", accepted))
 }
 
 async fn trigger_in(
     engine: &Arc<Engine>,
     (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
-    (room_id, event): (&str, &str),
+    (room_id, index): (&str, u8),
     (caller, subject): (Caller, Option<Subject>),
     (headers, body): (&HeaderMap, Body),
+    span: Span,
 ) -> Result<Accepted, Refusal> {
-    let index = room.event(event).ok_or_else(|| room.not_carried(event))?;
+    let event = room.event_name(index);
     let server = matches!(caller, Caller::Backend);
     if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
         let message = format!("`{event}` is sent by the server only");
@@ -86,7 +94,7 @@ async fn trigger_in(
     }
     let key = key(headers)?;
     let body = self::body(body, engine.limits.frame).await?;
-    let origin = Origin::now(&room.meter, Source::Http);
+    let origin = Origin::now(&room.meter, Source::Http, span);
     // From here on draining waits for it.
     let _speaking = engine.speak();
     if engine.drain.is_on() {
@@ -113,7 +121,7 @@ async fn trigger_in(
         subject,
         limiter: Arc::clone(&engine.limiter),
         server,
-        meta: None,
+        meta: engine.traces.carry(&origin.span, None),
         key,
         origin,
         to: None,

@@ -166,7 +166,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         server: false,
         meta: None,
         key: None,
-        origin: Origin::now(&Meter::default(), Source::Server),
+        origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         reply,
     };
     (publish, answer)

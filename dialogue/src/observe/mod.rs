@@ -16,19 +16,24 @@ mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
 mod readings;
+pub(crate) mod spans;
 #[cfg(feature = "statsd")]
 mod statsd;
 mod timed;
+mod trace;
 
 pub(crate) use ended::{Connected, Ended};
 pub use family::{Family, Kind};
+use measures::Outcome;
 pub(crate) use measures::{Measures, Probed, StoreProbed};
 pub(crate) use meter::{Counted, Meter, Resumed};
 pub use metrics::{Endpoint, Metrics};
-pub(crate) use origin::{Origin, Source};
+pub(crate) use origin::{Origin, Source, refused};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
 pub use readings::{Measured, Readings, Series, Value};
 #[cfg(feature = "statsd")]
 pub use statsd::{StatsD, StatsDError};
 pub(crate) use timed::Timed;
+pub(crate) use trace::Traces;
+pub use trace::{NotTraced, TraceContext, TraceParent};

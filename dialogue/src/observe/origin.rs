@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::Meter;
+use tracing::Span;
+
+use super::{Meter, Outcome};
+use crate::{Accepted, Refusal};
 
 /// How something reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +37,32 @@ impl Source {
 pub(crate) struct Origin {
     pub(crate) source: Source,
     pub(crate) at: Option<Instant>,
+    /// Until it is in the log.
+    pub(crate) span: Span,
 }
 
 impl Origin {
     /// It comes in now.
-    pub(crate) fn now(meter: &Meter, source: Source) -> Self {
-        Origin { source, at: meter.is_on().then(Instant::now) }
+    pub(crate) fn now(meter: &Meter, source: Source, span: Span) -> Self {
+        Origin { source, at: meter.is_on().then(Instant::now), span }
+    }
+
+    /// It is in the log, and may have been before.
+    pub(crate) fn accepted(&self, accepted: &Accepted) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let outcome = if accepted.duplicate { Outcome::Duplicate } else { Outcome::Accepted };
+        self.span.record("outcome", outcome.label());
+        if let Some(seq) = accepted.seq {
+            self.span.record("seq", seq);
+        }
+    }
+}
+
+/// What a trigger's span is about doesn't get into the log.
+pub(crate) fn refused(span: &Span, refusal: &Refusal) {
+    if !span.is_disabled() {
+        span.record("outcome", Outcome::of(refusal.code).label());
     }
 }

@@ -1,28 +1,29 @@
-//! A store, each call of which is measured.
+//! A store, each call of which is seen.
 
 use std::{future::Future, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use tracing::{Instrument, Span};
 
-use super::{Measures, measures::Operation};
+use super::{Measures, measures::Operation, spans};
 use crate::store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey};
 
-/// Does what the store does, and measures how long that takes.
+/// Does what the store does, in a span, and measures how long that takes if anybody looks.
 pub(crate) struct Timed {
     store: Arc<dyn AnyStore>,
-    measures: Arc<Measures>,
+    measures: Option<Arc<Measures>>,
 }
 
 /// A call under way: one that is dropped before its end has failed.
 struct Call<'a> {
-    measures: &'a Measures,
+    measures: Option<&'a Measures>,
     operation: Operation,
     began: Instant,
     failed: bool,
 }
 
 impl Timed {
-    pub(crate) fn new(store: Arc<dyn AnyStore>, measures: Arc<Measures>) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn AnyStore>, measures: Option<Arc<Measures>>) -> Arc<Self> {
         Arc::new(Timed { store, measures })
     }
 
@@ -31,19 +32,26 @@ impl Timed {
         operation: Operation,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
     ) -> Answer<'a, T> {
-        Box::pin(async move {
-            let measures = &self.measures;
+        let span = spans::store(operation.label());
+        let timed = async move {
+            let measures = self.measures.as_deref();
             let mut timed = Call { measures, operation, began: Instant::now(), failed: true };
             let outcome = call.await;
             timed.failed = outcome.is_err();
+            if timed.failed {
+                Span::current().record("failed", true);
+            }
             outcome
-        })
+        };
+        Box::pin(timed.instrument(span))
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.measures.called(self.operation, self.began.elapsed(), self.failed);
+        if let Some(measures) = self.measures {
+            measures.called(self.operation, self.began.elapsed(), self.failed);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
-    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed},
+    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed, TraceContext, Traces},
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
@@ -75,6 +75,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
     metrics: Vec<Box<dyn Metrics>>,
+    traces: Traces,
     most_rooms: usize,
     /// What middleware is made from.
     state: S,
@@ -146,6 +147,7 @@ impl<A: Application> ServerBuilder<A> {
             push: None,
             store: None,
             metrics: Vec::new(),
+            traces: Traces::default(),
             most_rooms: 100_000,
             state: (),
             around: (),
@@ -207,6 +209,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             push: self.push,
             store: self.store,
             metrics: self.metrics,
+            traces: self.traces,
             most_rooms: self.most_rooms,
             state,
             around,
@@ -261,6 +264,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// called again, for several. Without, nothing is measured.
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
         self.metrics.push(Box::new(metrics));
+        self
+    }
+
+    /// Joins the server's spans to traces that clients, proxies and other instances have begun. Events then carry where their
+    /// trace has got to in `meta`, for everybody who gets them to see.
+    pub fn trace_context(mut self, context: impl TraceContext) -> Self {
+        self.traces = Traces::new(context);
         self
     }
 
@@ -582,12 +592,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        let store = match (self.store, &measures) {
-            (Some(store), Some(measures)) => {
-                Some(Timed::new(store, Arc::clone(measures)) as Arc<dyn AnyStore>)
-            }
-            (store, _) => store,
-        };
+        let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
+        let store = self.store.map(timed);
         let archive = store.clone().map(|store| Archive::new(store, &runtime));
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
@@ -608,8 +614,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
         #[cfg(not(feature = "push"))]
         let push = None;
-        let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
-        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures };
+        let (limits, origins, hooks, traces) = (self.limits, self.origins, self.hooks, self.traces);
+        let rules =
+            Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces };
         let engine = Engine::new(registry, gates, rules, schema);
         if let Some(measures) = &engine.measures {
             let engine = Arc::downgrade(&engine);

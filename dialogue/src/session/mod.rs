@@ -14,6 +14,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 #[cfg(feature = "push")]
 pub(crate) use push::{Change, Wanted, change as change_push};
@@ -27,7 +28,7 @@ use crate::{
     hooks::RoomRef,
     hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history},
     identity::{Credentials, User},
-    observe::{Connected, Ended, Origin, Source},
+    observe::{Connected, Ended, Origin, Source, TraceParent, refused, spans},
     wire::{EventSet, frame},
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     link: Option<Arc<Link>>,
     /// Where it comes from.
     address: Option<IpAddr>,
+    /// As long as it is there.
+    span: Span,
     /// Whom limits count.
     subject: Option<Subject>,
     allowance: Allowance,
@@ -63,6 +66,16 @@ pub(crate) enum Verdict {
     Hammers,
 }
 
+/// How a connection comes in.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) source: Source,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<IpAddr>,
+    /// The trace that its handshake is part of.
+    pub(crate) parent: Option<TraceParent>,
+}
+
 /// A wish to join, before its room is known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Entry {
@@ -78,14 +91,12 @@ pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
 const MEMBERS: (usize, usize) = (100, 1_000);
 
 impl Session {
-    /// `address` is where the connection comes from, if that is known.
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        outbox: Arc<Outbox>,
-        address: Option<IpAddr>,
-        source: Source,
-    ) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: Entrance) -> Self {
+        let Entrance { source, address, parent } = entrance;
+        let span = spans::connection(source, parent.as_ref());
+        engine.traces.continues(&span, parent.as_ref());
         Session {
+            span,
             allowance: engine.limiter.allowance(),
             engine,
             outbox,
@@ -104,6 +115,9 @@ impl Session {
         let expires = user.expires();
         let subject = Subject::of(&user, self.address);
         let link = Link::new(Arc::clone(&self.outbox), user);
+        if !self.span.is_disabled() {
+            self.span.record("client_id", link.client_id.as_str()).record("user_id", &*link.user_id);
+        }
         // Given back too if the client breaks off while the application thinks.
         let place = self.engine.directory.enter(&link).inspect_err(|_| self.turned_away = true)?;
         if let Some(hooks) = &self.engine.hooks {
@@ -128,6 +142,11 @@ impl Session {
             anonymous_token: user.anonymous_token.as_deref(),
         };
         self.send("connected", None, connected);
+    }
+
+    /// What all that it does belongs to.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     pub(crate) fn is_identified(&self) -> bool {
@@ -358,27 +377,35 @@ impl Session {
 
     async fn trigger(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
-        let origin = Origin::now(&instance.room.meter, Source::WebSocket);
-        let triggered = self.trigger_in(&instance, origin, request, id).await;
-        triggered.inspect_err(|refusal| instance.room.meter.refused(Source::WebSocket, refusal))
+        let room = &instance.room;
+        let name = request.event()?;
+        let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
+        let about = (room.name, &*instance.id, room.event_name(event));
+        let span = spans::trigger(Some(&self.span), Source::WebSocket, about);
+        let origin = Origin::now(&room.meter, Source::WebSocket, span.clone());
+        let triggered = self.trigger_in(&instance, event, origin, request, id).await;
+        triggered.inspect_err(|refusal| {
+            room.meter.refused(Source::WebSocket, refusal);
+            refused(&span, refusal);
+        })
     }
 
     async fn trigger_in(
         &self,
         instance: &Arc<Instance>,
+        event: u8,
         origin: Origin,
         request: &Request<'_>,
         id: Option<&RawValue>,
     ) -> Result<(), Refusal> {
         let link = Arc::clone(self.link()?);
         let room = &instance.room;
-        let name = request.event()?;
-        let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
         if room.events.get(usize::from(event)).is_none_or(|kind| kind.sender == Sender::Server) {
-            let message = format!("`{name}` is sent by the server only");
+            let message = format!("`{}` is sent by the server only", room.event_name(event));
             return Err(Refusal::new(Code::EventNotAllowed, message));
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
+        let meta = self.engine.traces.carry(&origin.span, meta);
         if let Some(subject) = &self.subject {
             self.engine.limiter.event(subject, room.index).await?;
         }
@@ -412,7 +439,8 @@ impl Session {
             push: self.engine.push.clone(),
         };
         // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
-        let accepted = Box::pin(self.engine.trigger(&link.actor(), gate, data, post)).await?;
+        let (actor, span) = (link.actor(), post.origin.span.clone());
+        let accepted = Box::pin(self.engine.trigger(&actor, gate, data, post).instrument(span)).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }

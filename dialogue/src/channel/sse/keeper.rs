@@ -105,7 +105,13 @@ async fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Channel, identity::User, observe::Source, session::Entry, wire::Encoding};
+    use crate::{
+        Channel,
+        identity::User,
+        observe::Source,
+        session::{Entrance, Entry},
+        wire::Encoding,
+    };
 
     #[dialogue::event]
     struct Message {
@@ -126,7 +132,11 @@ mod tests {
         let chat = engine.registry.find("chat").unwrap();
         for cut in [false, true] {
             let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
-            let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), None, Source::Sse);
+            let mut session = Session::new(
+                Arc::clone(&engine),
+                Arc::clone(&outbox),
+                Entrance { source: Source::Sse, address: None, parent: None },
+            );
             let user = User { id: "somebody".into(), known: None, anonymous_token: None };
             session.identify(user).await.unwrap();
             session.join("chat", Channel::Sse, Entry::default()).await.unwrap();

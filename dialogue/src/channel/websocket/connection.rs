@@ -1,6 +1,6 @@
 //! One socket, from `connected` to its close frame.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until};
@@ -13,8 +13,8 @@ use crate::{
     engine::{Engine, Speaking, spread_ms},
     hub::{Cut, Outbox},
     identity::User,
-    observe::{Ended, Source},
-    session::{Session, Verdict, invalid},
+    observe::Ended,
+    session::{Entrance, Session, Verdict, invalid},
     wire::{Encoding, frame},
 };
 
@@ -81,12 +81,12 @@ impl Connection {
         engine: Arc<Engine>,
         mut socket: Socket,
         user: Option<User>,
-        address: Option<IpAddr>,
+        entrance: Entrance,
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
-        let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), address, Source::WebSocket);
+        let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), entrance);
         session.open();
         Connection {
             session,
@@ -99,6 +99,10 @@ impl Connection {
             socket,
             engine,
         }
+    }
+
+    pub(super) fn span(&self) -> tracing::Span {
+        self.session.span()
     }
 
     pub(super) async fn run(mut self: Box<Self>) {

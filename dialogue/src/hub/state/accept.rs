@@ -61,6 +61,7 @@ impl State {
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
             self.room.meter.duplicate(origin.source);
+            origin.accepted(&seen);
             self.reply(reply, Ok(seen));
             return self.waiting();
         }
@@ -144,6 +145,7 @@ impl State {
             };
             let event = record.event;
             self.room.meter.accepted(event, origin.source);
+            origin.accepted(&accepted);
             batch.came(event, origin.at);
             batch.push(Arc::clone(&record));
             self.log.append(record);
