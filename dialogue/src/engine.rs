@@ -1,9 +1,11 @@
 //! What all channels of a server share.
 
+mod everywhere;
+
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,7 +22,7 @@ use crate::{
     directory::Directory,
     gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
-    hub::{ConnectionId, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
+    hub::{ConnectionId, DELETED, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
     observe::{Measures, Probed, Source, Traces},
     origins::Origins,
@@ -112,8 +114,6 @@ pub(crate) struct Speaking(Arc<Engine>);
 
 /// How long those who speak when draining starts may take to finish.
 const FINISH: Duration = Duration::from_secs(5);
-/// Why people leave a room that is deleted.
-pub(crate) const DELETED: &str = "the room was deleted";
 /// Over how long those who are sent away come back.
 const SPREAD_MS: u64 = 3_000;
 
@@ -140,7 +140,7 @@ impl Engine {
     ) -> Arc<Self> {
         let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces } =
             rules;
-        Arc::new(Engine {
+        let engine = Arc::new(Engine {
             registry,
             gates,
             identity,
@@ -162,7 +162,12 @@ impl Engine {
             },
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
-        })
+        });
+        if let Some(peers) = engine.registry.peers() {
+            let attendant: Weak<Engine> = Arc::downgrade(&engine);
+            peers.attend(attendant);
+        }
+        engine
     }
 
     /// A room by its id, and what guards it; checks that its key is one.
@@ -233,7 +238,9 @@ impl Engine {
         let by = info.created_by.clone();
         let instance = self.registry.create(room, room_id, info, self.limits.created).await?;
         let created = frame::RoomCreated { room: instance.describe() };
-        self.announce(&instance, "roomCreated", &frame::Frame::new("roomCreated", None, created).encode());
+        let json = frame::Frame::new("roomCreated", None, created).encode();
+        self.announce(instance.room_ref(), &instance.room, "roomCreated", &json);
+        self.announce_elsewhere(room_id, true);
         if let Some(hooks) = &self.hooks {
             hooks.room_created(instance.room_ref(), by.as_deref()).await;
         }
@@ -253,7 +260,9 @@ impl Engine {
             self.left(&link, instance, DELETED).await;
         }
         let deleted = frame::RoomDeleted { room_id: &instance.id };
-        self.announce(instance, "roomDeleted", &frame::Frame::new("roomDeleted", None, deleted).encode());
+        let json = frame::Frame::new("roomDeleted", None, deleted).encode();
+        self.announce(instance.room_ref(), &instance.room, "roomDeleted", &json);
+        self.announce_elsewhere(&instance.id, false);
         if let Some(hooks) = &self.hooks {
             hooks.room_deleted(instance.room_ref()).await;
         }
@@ -318,6 +327,9 @@ impl Engine {
     /// Waits until nobody is left, and what is to be pushed is where it is safe.
     pub(crate) async fn settled(&self) {
         self.drain.finished().await;
+        if let Some(peers) = self.registry.peers() {
+            peers.settle().await;
+        }
         if let Some(push) = &self.push {
             push.settle().await;
         }
@@ -330,6 +342,7 @@ impl Engine {
             waiting: self.directory.waiting(),
             draining: self.drain.is_on(),
             store: self.registry.store_probed(),
+            peers: self.registry.peers().map(|peers| peers.instances()),
             pushes,
         }
     }
@@ -383,12 +396,10 @@ impl Engine {
     }
 
     /// Tells those who watch, and may join.
-    fn announce(&self, instance: &Instance, kind: &'static str, json: &[u8]) {
+    fn announce(&self, room: RoomRef<'_>, declared: &RoomDecl, kind: &'static str, json: &[u8]) {
         // Sending never waits, but the application is asked: not under the lock.
         let watchers: Vec<_> = self.watchers.lock().values().cloned().collect();
-        for link in
-            watchers.iter().filter(|link| self.sees(&link.actor(), instance.room_ref(), &instance.room))
-        {
+        for link in watchers.iter().filter(|link| self.sees(&link.actor(), room, declared)) {
             link.outbox.send(kind, json);
         }
     }

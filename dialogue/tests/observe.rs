@@ -105,7 +105,7 @@ async fn there_are_as_many_series_as_is_said() -> Result {
     };
     let (rooms, events) = (2, 3);
     assert_eq!(of(Kind::Histogram), events + 9);
-    assert_eq!(of(Kind::Counter) + of(Kind::Gauge), 31 * rooms + events + 88);
+    assert_eq!(of(Kind::Counter) + of(Kind::Gauge), 32 * rooms + events + 88);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`.
+//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`; with `BACKPLANE`, `local`
+//! or one of the last two, several instances share them, and it is the store as well.
 
 use std::{env, error::Error};
 
@@ -10,6 +11,13 @@ use crate::Conformance;
 pub(crate) async fn from_environment<I: Send + Sync + 'static>(
     server: ServerBuilder<Conformance, I>,
 ) -> Result<ServerBuilder<Conformance, I>, Box<dyn Error>> {
+    if let Some(backplane) = env::var("BACKPLANE").ok().filter(|backplane| backplane != "local") {
+        return match backplane.split_once(':') {
+            Some(("redis", url)) => Ok(server.backplane(Redis::connect(url).await?)),
+            Some(("redis-cluster", urls)) => Ok(server.backplane(Redis::cluster(urls.split(',')).await?)),
+            _ => Err("BACKPLANE is `local`, `redis:URL` or `redis-cluster:URL,URL…`".into()),
+        };
+    }
     let store = env::var("STORE").unwrap_or_else(|_| "memory".to_owned());
     match store.split_once(':') {
         None if store == "memory" => Ok(server),

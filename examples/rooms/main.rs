@@ -157,12 +157,12 @@ async fn kick(
         ));
     }
     let user = lobby.server.users().get(user_id);
-    if !user.is_in(&table) {
+    if !user.is_in(&table).await? {
         return Err(Refusal::new(Code::NotInRoom, "they are not at this table"));
     }
     // Before they are out, so that they are not back at once.
     lobby.bans.add(table.id(), user.id());
-    user.remove_from(&table, &format!("{} asked you to leave", member.name)).await;
+    user.remove_from(&table, &format!("{} asked you to leave", member.name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,7 +6,9 @@
 //! A backplane is the [`Store`] of the logs too: so an event is numbered, kept and told in one step, and what an
 //! instance did not hear it reads there. To one another, the instances are *peers*.
 
+mod any;
 mod feed;
+mod local;
 mod member;
 #[cfg(feature = "redis")]
 mod redis;
@@ -22,7 +24,9 @@ use crate::{
     wire::Id,
 };
 
+pub(crate) use any::AnyBackplane;
 pub use feed::{Batch, Feed, Follower, Teller, Told};
+pub use local::Local;
 pub use member::{Change, Member, Roll};
 pub use share::{Draft, Kept, Share, Shared};
 
@@ -88,4 +92,17 @@ pub trait Backplane: Store {
     ///
     /// It can't be told now.
     fn members(&self, room_id: &str) -> impl Future<Output = Result<Vec<Member>, StoreError>> + Send;
+
+    /// Writes a record if it still is what it was, `None` for none, and removes it for `None`; yields whether it was. So
+    /// instances that change the same record lose nothing of what the others did.
+    ///
+    /// # Errors
+    ///
+    /// It can't be done now, or nobody knows whether it was.
+    fn swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

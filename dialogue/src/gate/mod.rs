@@ -22,7 +22,7 @@ pub(crate) use limits::{Allowance, Doors, Limiter, Rates, Shared, Visit};
 pub use limits::{Quota, Subject};
 pub use logger::Logger;
 pub use middleware::{Around, Caller, Chain, Cx, Flow, Middleware, Next};
-pub(crate) use post::{Post, Prepared};
+pub(crate) use post::{Post, Prepared, Recipient};
 pub use rate_limit::RateLimit;
 pub use require::Require;
 pub use require_role::RequireRole;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Code, Refusal, Room,
-    hub::{ConnectionId, Publish, Registry, Reply, RoomDecl},
+    hub::{Publish, Question, Registry, Reply, RoomDecl, State, Whisper},
     identity::User,
     observe::Origin,
     push::Dispatch,
@@ -26,6 +26,14 @@ pub(crate) struct Prepared {
     pub(crate) data: String,
     /// Of an event that newer ones take the place of.
     pub(crate) conflated: Option<String>,
+}
+
+/// One user, who alone is to get an event.
+#[derive(Debug)]
+pub(crate) struct Recipient {
+    pub(crate) user: Arc<str>,
+    /// The user's connections to this instance.
+    pub(crate) whisper: Whisper,
 }
 
 /// Everything of an event but its payload.
@@ -45,12 +53,50 @@ pub(crate) struct Post {
     pub(crate) meta: Option<Box<str>>,
     pub(crate) key: Option<Box<str>>,
     /// Only these are to get it, past the log.
-    pub(crate) to: Option<Vec<ConnectionId>>,
+    pub(crate) to: Option<Recipient>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
     pub(crate) origin: Origin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
+}
+
+impl Recipient {
+    /// Hands the event to the user's connections in the room, here and at other instances; yields to how many.
+    async fn hand(
+        self,
+        registry: &Arc<Registry>,
+        room: &Arc<RoomDecl>,
+        room_id: &Arc<str>,
+        publish: Publish,
+    ) -> Result<usize, Refusal> {
+        let Recipient { user, whisper } = self;
+        let question = registry.peers().map(|_| Question::Whisper {
+            room_id: (**room_id).into(),
+            user: (*user).into(),
+            event: room.event_name(publish.event).into(),
+            event_id: whisper.event_id.as_str().into(),
+            timestamp: whisper.timestamp,
+            data: publish.data.clone(),
+            from: (*publish.from).into(),
+            server: publish.server,
+            meta: publish.meta.clone(),
+        });
+        let here = move |state: &mut State| (state.whisper(publish, &whisper), state.peers_of(&user));
+        let (readers, elsewhere) = registry.run(room, room_id, here).await?;
+        let (Some(peers), Some(question)) = (registry.peers(), question) else { return Ok(readers) };
+        let answers = peers.ask(room_id, question, elsewhere).await.map_err(|error| {
+            tracing::debug!(%room_id, %error, "an event for a user can't be handed to other instances");
+            unreachable(room_id)
+        })?;
+        Ok(readers + answers.iter().map(|answer| answer.count).sum::<usize>())
+    }
+}
+
+fn unreachable(room_id: &str) -> Refusal {
+    let message =
+        format!("another instance, at which the user is in room `{room_id}`, can't be reached; try again");
+    Refusal::new(Code::Unavailable, message)
 }
 
 impl Post {
@@ -74,9 +120,8 @@ impl Post {
         let publish = |reply| Publish { event, data, conflated, from, server, meta, key, origin, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
         if let Some(to) = to {
-            let publish = publish(Reply::None);
-            let (accepted, readers) =
-                registry.run(&room, &room_id, move |state| state.whisper(publish, &to)).await?;
+            let accepted = to.whisper.accepted();
+            let readers = to.hand(&registry, &room, &room_id, publish(Reply::None)).await?;
             recipients.inspect(|recipients| recipients.store(readers, Ordering::Relaxed));
             return Ok(accepted);
         }

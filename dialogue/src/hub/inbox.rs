@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{Outbox, state::State};
 use crate::{
     Accepted, Refusal,
+    backplane::Batch as Told,
     observe::{Meter, Origin, Source},
     wire::frame,
 };
@@ -19,6 +20,10 @@ pub(crate) enum Command {
     Run(Box<dyn FnOnce(&mut State) + Send>),
     /// What the store has a part in.
     Wait(Box<Waiting>),
+    /// Take events that others put into the log.
+    Hear(Box<Told>),
+    /// Find out what was missed of the others.
+    CatchUp,
 }
 
 /// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
@@ -75,7 +80,8 @@ impl Command {
             Command::Publish(publish) => {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
-            Command::Run(_) | Command::Wait(_) => 0,
+            Command::Hear(told) => told.events.iter().map(|event| event.data.len()).sum(),
+            Command::Run(_) | Command::Wait(_) | Command::CatchUp => 0,
         }
     }
 }
@@ -133,6 +139,8 @@ impl fmt::Debug for Command {
             Command::Publish(_) => "Publish",
             Command::Run(_) => "Run",
             Command::Wait(_) => "Wait",
+            Command::Hear(_) => "Hear",
+            Command::CatchUp => "CatchUp",
         })
     }
 }

@@ -21,6 +21,7 @@ use super::{
     Registry,
     archive::{Archive, Found},
     inbox::{Command, Inbox, Publish},
+    peers::Followed,
     state::{ConnectionId, State, now},
     turn::Turn,
     upkeep::moment,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     Asked, Channel, Code, Refusal, Retention, RoomOptions,
     identity::is_anonymous,
-    observe::{Counted, Meter},
+    observe::{Counted, Meter, Traces},
     room::EventKind,
     store::StoreError,
     wire::EventSet,
@@ -47,6 +48,8 @@ pub(crate) struct RoomDecl {
     pub(crate) events: Vec<EventKind>,
     /// What is measured of its instances, if anything.
     pub(crate) meter: Meter,
+    /// What its events belong to.
+    pub(crate) traces: Traces,
 }
 
 /// One instance of a room.
@@ -61,11 +64,19 @@ pub(crate) struct Instance {
     /// Who was said to create it when it was made.
     creator: Option<Arc<str>>,
     archive: Option<Arc<Archive>>,
+    /// What others tell of it comes here as long as it is there.
+    _followed: Option<Followed>,
     /// Why it could not be opened: what waits for it is refused.
     failure: OnceLock<Refusal>,
     deleted: AtomicBool,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
+    /// Connections in it at other instances, likewise.
+    elsewhere: AtomicUsize,
+    /// The number of the newest event in its log, for whoever compares.
+    pub(super) head: AtomicU64,
+    /// What others told of it was missed, and is to be looked for.
+    pub(super) behind: AtomicBool,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
@@ -184,9 +195,12 @@ impl Instance {
     ) -> Arc<Self> {
         let archive = registry.archive.clone();
         let opening = archive.is_some();
+        // Before it is looked for in the store: what comes after that is told.
+        let peers = archive.as_ref().and_then(|archive| archive.peers.as_ref());
+        let followed = peers.map(|peers| peers.follow(&id));
         let instance = Arc::new_cyclic(|this| {
             let state = (!opening).then(|| {
-                let found = Found { info: None, log: None, state: None };
+                let found = Found { info: None, log: None, state: None, members: Vec::new() };
                 let (this, room) = (Weak::clone(this), Arc::clone(&room));
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
@@ -197,9 +211,13 @@ impl Instance {
                 creator: info.created_by.clone(),
                 info: RwLock::new(Arc::new(info)),
                 archive,
+                _followed: followed,
                 failure: OnceLock::new(),
                 deleted: AtomicBool::new(false),
                 size: AtomicUsize::new(0),
+                elsewhere: AtomicUsize::new(0),
+                head: AtomicU64::new(0),
+                behind: AtomicBool::new(false),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
                 trimming: AsyncMutex::const_new(()),
@@ -267,10 +285,24 @@ impl Instance {
         self.runtime.spawn(task);
     }
 
-    /// So many connections are in it now.
-    pub(super) fn tell_size(&self, size: usize) {
-        self.room.meter.resized(self.size.swap(size, Ordering::Relaxed), size);
-        if size == 0 {
+    /// Says that new logs are called otherwise from now on than that one, which is gone.
+    pub(super) async fn renew_epoch_of(&self, lost: &str) -> Result<(), StoreError> {
+        let Some(registry) = self.registry.upgrade() else { return Ok(()) };
+        registry.read_epoch().await?;
+        if *registry.epoch() == *lost { registry.renew_epoch().await } else { Ok(()) }
+    }
+
+    /// Its log ends there now.
+    pub(super) fn tell_head(&self, head: u64) {
+        self.head.store(head, Ordering::Release);
+    }
+
+    /// So many connections are in it now, here and at other instances.
+    pub(super) fn tell_size(&self, size: usize, elsewhere: usize) {
+        self.elsewhere.store(elsewhere, Ordering::Relaxed);
+        let before = self.size.swap(size, Ordering::Relaxed);
+        self.room.meter.resized(before, size);
+        if size == 0 && before > 0 {
             self.emptied.store(moment(), Ordering::Relaxed);
         }
     }
@@ -280,8 +312,9 @@ impl Instance {
         let (Some(archive), Some(registry)) = (&self.archive, self.registry.upgrade()) else { return };
         let opened = async {
             let found = archive.find(&self.room, &self.id, now()).await?;
-            if found.log.is_none() && archive.is_flushed().await? {
-                registry.renew_epoch().await?;
+            if found.log.is_none() {
+                // It is another where the store has forgotten it, and everything else with it.
+                registry.read_epoch().await?;
             }
             let new = self.room.keyed && found.info.is_none() && found.log.is_none();
             if new && archive.total() >= registry.most {
@@ -304,6 +337,8 @@ impl Instance {
                 }
                 let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
                 let state = State::new(this, room, id, self.archive.clone(), registry.epoch(), found);
+                self.tell_head(state.log().head().0);
+                self.tell_size(0, state.elsewhere());
                 *self.state.lock() = Some(Box::new(state));
                 drop(registry);
                 Turn::work(self).await;
@@ -332,7 +367,12 @@ impl Instance {
         registry.forget(self, false);
     }
 
-    /// How many connections are in it.
+    /// How many connections are in it, at any instance.
+    pub(crate) fn total(&self) -> usize {
+        self.size() + self.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// How many connections are in it here.
     pub(crate) fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
     }
@@ -506,7 +546,7 @@ impl Instance {
         }
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let inbox = self.inbox.lock();
         !inbox.retired && (inbox.bytes > INBOX_BYTES || inbox.commands.len() > INBOX_COMMANDS)
     }

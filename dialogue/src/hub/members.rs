@@ -16,8 +16,17 @@ pub(super) struct Members {
     readers: Vec<Reading>,
     places: HashMap<ConnectionId, usize>,
     /// Connections of each user, in the order that they are listed in.
-    users: BTreeMap<Arc<str>, usize>,
+    users: BTreeMap<Arc<str>, Connections>,
     listeners: usize,
+    /// Connections at other instances.
+    elsewhere: usize,
+}
+
+/// A user's connections in the room.
+#[derive(Debug, Clone, Copy, Default)]
+struct Connections {
+    here: usize,
+    elsewhere: usize,
 }
 
 /// One reader.
@@ -42,19 +51,37 @@ pub(super) enum Reader {
 /// Whether a connection made a difference to who is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turnout {
-    /// It is its user's first, or was the last.
+    /// It is its user's first, or was the last, over all instances.
     User,
     /// Its user has others.
     Connection,
 }
 
+/// What became of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    Came,
+    Went,
+}
+
+impl Connections {
+    fn are_any(self) -> bool {
+        self.here + self.elsewhere > 0
+    }
+}
+
 impl Members {
-    /// Connections that are in.
+    /// Connections that are in, of this instance.
     pub(super) fn size(&self) -> usize {
         self.readers.len() - self.listeners
     }
 
-    /// Users that are in.
+    /// Connections that are in at other instances.
+    pub(super) fn elsewhere(&self) -> usize {
+        self.elsewhere
+    }
+
+    /// Users that are in, anywhere.
     pub(super) fn users(&self) -> usize {
         self.users.len()
     }
@@ -65,6 +92,28 @@ impl Members {
 
     pub(super) fn has(&self, connection: ConnectionId) -> bool {
         self.places.contains_key(&connection)
+    }
+
+    /// Whether a user is in, anywhere.
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// A user has more connections elsewhere, or fewer; yields whether they came or went with that.
+    pub(super) fn change_elsewhere(&mut self, user: &Arc<str>, difference: isize) -> Option<Coming> {
+        let connections = self.users.entry(Arc::clone(user)).or_default();
+        let was_in = connections.are_any();
+        let before = connections.elsewhere;
+        connections.elsewhere = before.saturating_add_signed(difference);
+        self.elsewhere = self.elsewhere + connections.elsewhere - before;
+        match (was_in, connections.are_any()) {
+            (false, true) => Some(Coming::Came),
+            (true, true) => None,
+            (was_in, false) => {
+                self.users.remove(user);
+                was_in.then_some(Coming::Went)
+            }
+        }
     }
 
     pub(super) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut Reading> {
@@ -86,8 +135,9 @@ impl Members {
         let turnout = match &reading.reader {
             Reader::Member(_, link) => {
                 let connections = self.users.entry(Arc::clone(&link.user_id)).or_default();
-                *connections += 1;
-                if *connections == 1 { Turnout::User } else { Turnout::Connection }
+                let turnout = if connections.are_any() { Turnout::Connection } else { Turnout::User };
+                connections.here += 1;
+                turnout
             }
             Reader::Listener(_) => {
                 self.listeners += 1;
@@ -111,8 +161,8 @@ impl Members {
         };
         let mut turnout = Turnout::Connection;
         if let Some(connections) = self.users.get_mut(&link.user_id) {
-            *connections -= 1;
-            if *connections == 0 {
+            connections.here -= 1;
+            if !connections.are_any() {
                 self.users.remove(&link.user_id);
                 turnout = Turnout::User;
             }
@@ -123,7 +173,7 @@ impl Members {
     pub(super) fn drain(&mut self) -> Vec<Reading> {
         self.places.clear();
         self.users.clear();
-        self.listeners = 0;
+        (self.listeners, self.elsewhere) = (0, 0);
         std::mem::take(&mut self.readers)
     }
 
@@ -134,7 +184,10 @@ impl Members {
         let members = listed
             .by_ref()
             .take(limit)
-            .map(|(user, connections)| frame::Member { user_id: user.to_string(), connections: *connections })
+            .map(|(user, connections)| frame::Member {
+                user_id: user.to_string(),
+                connections: connections.here + connections.elsewhere,
+            })
             .collect();
         (members, listed.next().is_some())
     }

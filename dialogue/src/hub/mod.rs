@@ -7,6 +7,7 @@
 mod archive;
 mod batch;
 mod chain;
+mod hear;
 mod inbox;
 mod instance;
 mod instances;
@@ -14,10 +15,12 @@ mod link;
 mod listener;
 mod members;
 mod outbox;
+mod peers;
 mod presence;
 mod reading;
 mod registry;
 mod settle;
+mod share;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,5 +34,6 @@ pub(crate) use instance::{Instance, RoomDecl};
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
+pub(crate) use peers::{Answer, Attendant, ConnectionAt, Peers, Question};
 pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
-pub(crate) use state::{ConnectionId, Join, NotJoined, State, history};
+pub(crate) use state::{ConnectionId, DELETED, Join, NotJoined, State, Whisper, history};

@@ -81,7 +81,30 @@ impl Instance {
 
     /// Lets somebody in; `None` if it is no more.
     pub(crate) async fn join(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
-        self.run(move |state| state.join(join)).await
+        let peers = self.archive().and_then(|archive| archive.peers.clone());
+        let Some(peers) = peers else { return self.run(move |state| state.join(join)).await };
+        let connection = join.link.id();
+        let needs = self.run(move |state| state.needs_place(connection)).await?;
+        let Some(most) = needs else { return self.run(move |state| state.join(join)).await };
+        match peers.reserve(&self.id, &join.link.user_id, most).await {
+            // The place is kept until the connection is counted itself.
+            Ok(Some(place)) => {
+                self.run(move |state| {
+                    let joined = state.join(join);
+                    drop(place);
+                    joined
+                })
+                .await
+            }
+            Ok(None) => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                self.run(move |state| Err(NotJoined::Refused(state.full(most)))).await
+            }
+            Err(error) => {
+                tracing::debug!(room_id = &*self.id, %error, "a place in a room can't be taken");
+                Some(Err(NotJoined::Refused(unavailable(&self.id))))
+            }
+        }
     }
 
     /// The id of the event at a position, which only the store knows.
@@ -102,7 +125,7 @@ impl Instance {
         query: &Query,
     ) -> Result<(Vec<Arc<Record>>, Option<u64>), StoreError> {
         let page = archive.journal.read(&self.id, query.clone()).await?;
-        let records = page.events.iter().filter_map(|stored| self.room.record(&self.id, stored));
+        let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
         Ok((records.map(Arc::new).collect(), page.next))
     }
 

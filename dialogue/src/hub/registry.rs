@@ -7,13 +7,14 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use super::{
     Archive, Instance, RoomDecl,
     inbox::{Command, Publish},
     instance::{Info, Refused},
     instances::Instances,
+    peers::{Message, Peers},
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Registry {
     pub(super) upkeep: Upkeep,
     pub(super) most: usize,
     pub(super) runtime: Handle,
+    /// Dropped with the registry, which those who work for it notice.
+    end: watch::Sender<()>,
 }
 
 /// Rooms that are looked at in one go.
@@ -69,6 +72,7 @@ impl Registry {
             upkeep: Upkeep::default(),
             most,
             runtime,
+            end: watch::Sender::new(()),
         });
         // They end with the registry.
         registry.runtime.spawn(upkeep::run(Arc::downgrade(&registry)));
@@ -82,8 +86,8 @@ impl Registry {
     ///
     /// The store can't be read.
     pub(crate) async fn open(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.read_epoch().await?;
         if let Some(archive) = &self.archive {
-            *self.epoch.write() = archive.epoch().await?;
             archive.count().await?;
         }
         for room in self.rooms.iter().filter(|room| !room.keyed) {
@@ -175,10 +179,15 @@ impl Registry {
                 if state.has_been() || state.is_gone() {
                     return Ok(false);
                 }
-                archive.remember(&creating.id, &info).await?;
-                creating.describe_as(info);
+                let new = archive.remember(&creating.id, &info).await?;
+                if new {
+                    creating.describe_as(info);
+                    state.tell_peers(Message::Described);
+                } else {
+                    creating.look_again();
+                }
                 state.known();
-                Ok::<_, StoreError>(true)
+                Ok::<_, StoreError>(new)
             })
         });
         match create.await? {
@@ -222,7 +231,7 @@ impl Registry {
                 }
                 let described = match known {
                     Known::Here(instance) => instance.describe(),
-                    Known::Stored(info) => room.describe(&id, &info, 0),
+                    Known::Stored(info) => room.describe(&id, &info, self.size_elsewhere(&id).await?),
                 };
                 size += serde_json::to_string(&described).map_or(0, |json| json.len() + 1);
                 // One room always fits, so that who asks on comes to the end.
@@ -231,6 +240,31 @@ impl Registry {
                 }
                 rooms.push(described);
             }
+        }
+    }
+
+    /// What there is to say of a room, in memory or not.
+    pub(crate) async fn describe(
+        &self,
+        room: &RoomDecl,
+        room_id: &str,
+    ) -> Result<Option<frame::RoomInfo>, Refusal> {
+        if let Some(instance) = self.find(room_id) {
+            return Ok(Some(instance.describe()));
+        }
+        let Some(archive) = &self.archive else { return Ok(None) };
+        let known = archive.known(room_id).await.map_err(|_| unavailable(room_id))?;
+        let Some(info) = known else { return Ok(None) };
+        Ok(Some(room.describe(room_id, &info, self.size_elsewhere(room_id).await?)))
+    }
+
+    /// How many connections are in a room that isn't in memory here.
+    async fn size_elsewhere(&self, room_id: &str) -> Result<usize, Refusal> {
+        match self.peers() {
+            Some(peers) => peers.size(room_id).await.map_err(|_| {
+                Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
+            }),
+            None => Ok(0),
         }
     }
 
@@ -352,6 +386,16 @@ impl Registry {
         }
     }
 
+    /// The other instances, where there may be any.
+    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
+        self.archive.as_ref()?.peers.as_ref()
+    }
+
+    /// What ends with the registry.
+    pub(super) fn ends(&self) -> watch::Receiver<()> {
+        self.end.subscribe()
+    }
+
     /// Whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
@@ -367,6 +411,15 @@ impl Registry {
     /// What new logs are called.
     pub(super) fn epoch(&self) -> Arc<str> {
         Arc::clone(&self.epoch.read())
+    }
+
+    /// Calls new logs as the store says.
+    pub(super) async fn read_epoch(&self) -> Result<(), StoreError> {
+        if let Some(archive) = &self.archive {
+            let epoch = archive.epoch().await?;
+            *self.epoch.write() = epoch;
+        }
+        Ok(())
     }
 
     /// Calls new logs otherwise from now on.
@@ -443,7 +496,7 @@ impl Instance {
 
     /// What a list of rooms says of it.
     pub(crate) fn describe(&self) -> frame::RoomInfo {
-        self.room.describe(&self.id, &self.info(), self.size())
+        self.room.describe(&self.id, &self.info(), self.total())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What became of an append that failed: the store is asked, and what it has is in the log.
 
-use super::{Instance, archive::Archive, state::State, turn::Turn};
+use std::sync::Arc;
+
+use super::{Instance, archive::Archive, peers::Message, state::State, turn::Turn};
 use crate::store::{Order, Query, StoreError};
 
 /// Events of one page, of those that the store has beyond the log.
@@ -14,6 +16,8 @@ enum End {
     Beyond,
     /// Elsewhere: it is another log.
     Elsewhere,
+    /// It was begun by another instance, and is called so.
+    New(Arc<str>),
 }
 
 impl Turn {
@@ -26,6 +30,10 @@ impl Turn {
         match end(state, &self.instance, archive).await {
             Ok(End::Here) => state.settled(),
             Ok(End::Beyond) => self.adopt().await,
+            Ok(End::New(epoch)) => {
+                state.call_if_new(&epoch);
+                self.adopt().await;
+            }
             Ok(End::Elsewhere) => self.begin_again(),
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
@@ -43,14 +51,12 @@ impl Turn {
             let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
                 return state.unsettle();
             };
-            let (batch, all) = state.adopt(&page.events);
-            if all && batch.events().is_empty() {
+            let before = state.log().head().0;
+            let batch = state.adopt(&page.events);
+            if state.log().head().0 == before {
                 return state.settled();
             }
             self.write(batch).await;
-            if !all {
-                return self.begin_again();
-            }
         }
     }
 
@@ -75,11 +81,12 @@ async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<En
             return Ok(End::Here);
         }
         // Its numbers will be given again, here and in rooms that aren't in memory.
-        instance.renew_epoch().await?;
+        instance.renew_epoch_of(stored_as).await?;
         return Ok(End::Elsewhere);
     };
     if found.epoch != *stored_as {
-        return Ok(End::Elsewhere);
+        // Whoever came first gave it its name.
+        return Ok(if head == 0 { End::New(found.epoch) } else { End::Elsewhere });
     }
     let same = match found.last.seq {
         last if last < head => false,
@@ -88,7 +95,8 @@ async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<En
     };
     if !same {
         // It was set back, and gives numbers again that were given before.
-        archive.new_generation(&instance.id).await?;
+        archive.new_generation(&instance.id, state.log().epoch()).await?;
+        state.tell_peers(Message::Renamed);
         return Ok(End::Elsewhere);
     }
     Ok(if found.last.seq == head { End::Here } else { End::Beyond })

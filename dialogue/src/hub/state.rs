@@ -2,8 +2,10 @@
 
 mod accept;
 mod chain;
+mod held;
 mod join;
 mod replay;
+mod shared;
 
 use std::{
     sync::{Arc, Weak},
@@ -13,8 +15,11 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::time::Instant as Moment;
 
-pub(crate) use accept::unavailable;
+pub(in crate::hub) use accept::Pending;
+pub(crate) use accept::{Whisper, unavailable};
 pub(crate) use join::{Join, NotJoined};
+
+use held::Held;
 
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
@@ -23,6 +28,7 @@ use super::{
     inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
     outbox::Cut,
+    peers::{Message, Peers, Roster},
     presence::{self, Presence},
 };
 use crate::{
@@ -31,7 +37,9 @@ use crate::{
     store::Query,
     wire::{EventSet, frame},
 };
-use accept::Pending;
+
+/// Why people leave a room that is deleted.
+pub(crate) const DELETED: &str = "the room was deleted";
 
 /// One socket or stream, or a listener in server code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +52,10 @@ pub(crate) struct State {
     room: Arc<RoomDecl>,
     id: Arc<str>,
     archive: Option<Arc<Archive>>,
+    /// The other instances, where there may be any.
+    peers: Option<Arc<Peers>>,
+    /// Who is in it there.
+    roster: Option<Box<Roster>>,
     /// Whether the store knows of the room, if there is one.
     known: bool,
     deleted: bool,
@@ -62,6 +74,7 @@ pub(crate) struct State {
     /// The room's own state, where it declares one.
     saved: Saved,
     pending: Option<Pending>,
+    held: Held,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
     /// Who waits for the pending batch to be delivered: of which event, and what to tell.
@@ -79,15 +92,18 @@ impl State {
         found: Found,
     ) -> Self {
         let presence = room.options.presence.map(Presence::new);
-        let Found { info, log, state } = found;
+        let Found { info, log, state: saved, members } = found;
         let stored_as = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.stored_as));
         let log = log.map(|log| log.restore(&room, &id));
         let log = log.unwrap_or_else(|| {
             let log = Log::new(epoch, room.options.retention, &room.own_retention());
             if archive.is_some() { log.stored() } else { log }
         });
-        State {
+        let peers = archive.as_ref().and_then(|archive| archive.peers.clone());
+        let mut state = State {
             instance,
+            peers,
+            roster: None,
             known: info.is_some() || !room.keyed,
             deleted: false,
             over: false,
@@ -101,11 +117,19 @@ impl State {
             archive,
             members: Members::default(),
             presence,
-            saved: state.unwrap_or_default(),
+            saved: saved.unwrap_or_default(),
             pending: None,
+            held: Held::default(),
             answered: Vec::new(),
             undelivered: Vec::new(),
+        };
+        if let Some(peers) = state.peers.clone() {
+            // They are in it already: nobody is told that they come.
+            for (user, connections) in state.roster.get_or_insert_default().replace(members, &peers.there()) {
+                state.members.change_elsewhere(&user, connections);
+            }
         }
+        state
     }
 
     /// Delivers a batch to some readers; yields where to go on.
@@ -139,6 +163,9 @@ impl State {
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
         let Some((gone, turnout)) = self.members.remove(connection) else { return false };
         if let Reader::Member(outbox, link) = &gone.reader {
+            if let Some(peers) = &self.peers {
+                peers.went(&self.id, &link.user_id);
+            }
             if let (Some(_), Some(instance)) = (gone.replaying, self.instance.upgrade()) {
                 outbox.replayed(&instance, false);
             }
@@ -220,12 +247,14 @@ impl State {
                 return Err(unavailable(&self.id));
             }
         }
+        self.tell_peers(Message::Deleted);
         Ok(Some(self.end(reason)))
     }
 
     /// Ends the room for everybody in it; yields whom.
     pub(super) fn end(&mut self, reason: &str) -> Vec<Arc<Link>> {
         self.deleted = true;
+        self.give_up_all();
         // Before a listener's queue closes: its task looks.
         if let Some(instance) = self.instance.upgrade() {
             instance.delete();
@@ -236,6 +265,9 @@ impl State {
         for reading in self.members.drain() {
             // A listener's queue closes with it.
             if let Reader::Member(outbox, link) = reading.reader {
+                if let Some(peers) = &self.peers {
+                    peers.went(&self.id, &link.user_id);
+                }
                 outbox.send("left", &left);
                 gone.push(link);
             }
@@ -246,6 +278,13 @@ impl State {
             instance.retire();
         }
         gone
+    }
+
+    /// Tells the same room at other instances.
+    pub(super) fn tell_peers(&self, message: Message) {
+        if let Some(peers) = &self.peers {
+            peers.tell_if_possible(&self.id, message);
+        }
     }
 
     /// The room's own state.
@@ -270,19 +309,29 @@ impl State {
         if self.is_gone() {
             return Err(unavailable(&self.id));
         }
+        let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) else {
+            let (json, changed) = change(&self.saved)?;
+            self.saved = Saved { version: self.saved.version + 1, json: json.into() };
+            return Ok(changed);
+        };
+        let failed = |_| unavailable(&self.id);
+        // At other instances, others may be at it: nobody's change is to be lost.
+        let lock = archive.lock_state(&self.id).await.map_err(failed)?;
+        if lock.is_some() {
+            self.saved = archive.state(&self.id).await.map_err(failed)?.unwrap_or_default();
+        }
         let (json, changed) = change(&self.saved)?;
         let saved = Saved { version: self.saved.version + 1, json: json.into() };
-        if let (Some(archive), Some(instance)) = (&self.archive, self.instance.upgrade()) {
-            let saving = async {
-                if !self.known {
-                    archive.remember(&self.id, &instance.info()).await?;
-                }
-                archive.save_state(&self.id, &saved).await
-            };
-            saving.await.map_err(|_| unavailable(&self.id))?;
+        if !self.known {
+            archive.remember(&self.id, &instance.info()).await.map_err(failed)?;
             self.known = true;
         }
+        archive.save_state(&self.id, &self.saved, &saved).await.map_err(failed)?;
         self.saved = saved;
+        if let Some(lock) = lock {
+            archive.unlock_state(&self.id, lock).await;
+            self.tell_peers(Message::Saved);
+        }
         Ok(changed)
     }
 
@@ -343,8 +392,12 @@ impl State {
     /// The log is lost, or is another: readers are cut, so that they come back and are told.
     pub(super) fn abandon(&mut self) {
         self.over = true;
+        self.give_up_all();
         for reading in self.members.drain() {
-            if let Reader::Member(outbox, _) = reading.reader {
+            if let Reader::Member(outbox, link) = reading.reader {
+                if let Some(peers) = &self.peers {
+                    peers.went(&self.id, &link.user_id);
+                }
                 outbox.cut(Cut::Closed);
             }
         }
@@ -399,6 +452,13 @@ impl State {
         Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()))
     }
 
+    /// A user's first connection is in.
+    fn user_came(&mut self, user: &Arc<str>) {
+        if self.presence.as_mut().is_some_and(|presence| presence.came(user)) {
+            self.tell_presence_soon();
+        }
+    }
+
     /// A user's last connection is out.
     fn user_went(&mut self, user: &Arc<str>) {
         let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
@@ -420,7 +480,7 @@ impl State {
 
     fn tell_size(&self) {
         if let Some(instance) = self.instance.upgrade() {
-            instance.tell_size(self.members.size());
+            instance.tell_size(self.members.size(), self.members.elsewhere());
         }
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender,
     identity::User,
-    observe::{Meter, Origin, Source},
+    observe::{Meter, Origin, Source, Traces},
     room::EventKind,
     wire::Encoding,
 };
@@ -46,6 +46,7 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
             kind("price", DeliveryClass::Latest),
         ],
         meter: Meter::default(),
+        traces: Traces::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Instance, archive::Archive, batch::Batch, inbox::Command, state::State};
+use super::{Instance, archive::Archive, batch::Batch, inbox::Command, share::make_known, state::State};
 use crate::{Refusal, log::NotAppended, store::Append};
 
 /// See the [module](self).
@@ -46,6 +46,8 @@ impl Turn {
                         let Some(state) = &mut turn.state else { return };
                         f(state).await;
                     }
+                    Command::Hear(told) => turn.hear(*told).await,
+                    Command::CatchUp => turn.catch_up().await,
                 }
             }
             turn.deliver().await;
@@ -79,9 +81,14 @@ impl Turn {
     }
 
     /// Makes what was accepted safe, and writes it to all readers.
-    async fn deliver(&mut self) {
+    pub(super) async fn deliver(&mut self) {
         let Some(state) = &mut self.state else { return };
         let Some(mut pending) = state.take_pending() else { return state.answer() };
+        if state.is_shared() {
+            self.share(pending).await;
+            // Those who were refused are told, too.
+            return self.write_nothing();
+        }
         if let (Some(archive), Some(append)) = (self.instance.archive(), state.append_of(&mut pending)) {
             match store(state, &self.instance, archive, append).await {
                 Ok(()) => {}
@@ -95,9 +102,16 @@ impl Turn {
         self.write(batch).await;
     }
 
+    fn write_nothing(&mut self) {
+        if let Some(state) = &mut self.state {
+            state.answer();
+        }
+    }
+
     /// Writes a batch to all readers.
     pub(super) async fn write(&mut self, batch: Batch) {
         let Some(state) = &mut self.state else { return };
+        self.instance.tell_head(state.log().head().0);
         let mut from = 0;
         while let Some(next) = state.deliver(&batch, from, STRETCH) {
             from = next;
@@ -109,14 +123,15 @@ impl Turn {
 }
 
 /// Appends to the store, in which the room is made known first.
-async fn store(state: &mut State, instance: &Instance, archive: &Archive, append: Append) -> Result<(), ()> {
-    if !archive.journal.is_up() {
-        // Nothing was done, for sure.
+async fn store(
+    state: &mut State,
+    instance: &Arc<Instance>,
+    archive: &Archive,
+    append: Append,
+) -> Result<(), ()> {
+    // Otherwise nothing was done, for sure.
+    if !make_known(state, instance, archive).await {
         return Err(());
-    }
-    if !state.is_known() {
-        archive.remember(&instance.id, &instance.info()).await.map_err(drop)?;
-        state.known();
     }
     archive.journal.append(append).await.map_err(|error| match error {
         NotAppended::Untouched => {}

@@ -6,22 +6,34 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    health::Health,
-    queue::{Entered, Lead, Queue, Told},
+    health::{Health, PROBE},
+    queue::{Entered, Lead, Queue, Told, Write},
 };
 use crate::{
+    backplane::{AnyBackplane, Share, Shared},
     caught::caught,
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey},
+    wire::Id,
 };
 
-/// Appends what rooms hand over, all that waits in one go (group commit): while the store writes, the next group gathers.
+/// Writes what rooms hand over, all that waits in one go (group commit): while the store writes, the next group gathers.
 ///
-/// There is no task for it: of the rooms that wait, the one that came first appends for all. So a room that is alone waits
-/// for nobody's wake-up but the store's. A room has one append under way at most, so that its events keep their order.
+/// There is no task for it: of the rooms that wait, the one that came first writes for all. So a room that is alone waits
+/// for nobody's wake-up but the store's. A room has one write under way at most, so that its events keep their order.
 pub(crate) struct Journal {
     store: Arc<dyn AnyStore>,
-    queue: Arc<Queue>,
+    appends: Arc<Queue<Append>>,
+    /// Where others write to the same logs.
+    shared: Option<Sharing>,
     health: Arc<Health>,
+}
+
+/// What others write to too.
+struct Sharing {
+    backplane: Arc<dyn AnyBackplane>,
+    /// This instance, as the others know it.
+    peer: Id,
+    shares: Arc<Queue<Share>>,
 }
 
 /// Why an append came to nothing.
@@ -39,8 +51,16 @@ pub(super) const WITHIN: Duration = Duration::from_secs(5);
 impl Journal {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
         let health = Health::new(Arc::clone(&store), runtime.clone());
-        let queue = Queue::new(store.concurrency());
-        Arc::new(Journal { store, queue, health })
+        let appends = Queue::new(store.concurrency());
+        Arc::new(Journal { store, appends, shared: None, health })
+    }
+
+    /// Of logs that others write to too.
+    pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, peer: Id, runtime: &Handle) -> Arc<Self> {
+        let store = Arc::clone(&backplane) as Arc<dyn AnyStore>;
+        let health = Health::new(Arc::clone(&store), runtime.clone());
+        let (appends, shares) = (Queue::new(store.concurrency()), Queue::new(store.concurrency()));
+        Arc::new(Journal { store, appends, shared: Some(Sharing { backplane, peer, shares }), health })
     }
 
     /// Whether the store takes events, as far as is known.
@@ -50,15 +70,35 @@ impl Journal {
 
     /// How many bytes of payloads wait to be appended, and rooms.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        self.queue.waiting()
+        let of = |(bytes, rooms): (usize, usize), more: (usize, usize)| (bytes + more.0, rooms + more.1);
+        of(
+            self.appends.waiting(),
+            self.shared.as_ref().map(|sharing| sharing.shares.waiting()).unwrap_or_default(),
+        )
     }
 
     /// Appends to a room's log.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
+        self.write(&self.appends, append, |lead| self.append_group(lead)).await
+    }
+
+    /// Puts events into a room that others put events into too.
+    pub(crate) async fn share(&self, share: Share) -> Result<Shared, NotAppended> {
+        let Some(sharing) = &self.shared else { return Err(NotAppended::Untouched) };
+        self.write(&sharing.shares, share, |lead| self.share_group(sharing, lead)).await
+    }
+
+    /// Waits for its turn, or takes it for all.
+    async fn write<W: Write, F: Future<Output = Result<W::Done, StoreError>>>(
+        &self,
+        queue: &Arc<Queue<W>>,
+        write: W,
+        group: impl FnOnce(Lead<W>) -> F,
+    ) -> Result<W::Done, NotAppended> {
         if !self.is_up() {
             return Err(NotAppended::Untouched);
         }
-        let told = match self.queue.enter(append) {
+        let told = match queue.enter(write) {
             None => return Err(NotAppended::Untouched),
             Some(Entered::Leads(lead)) => Ok(Ok(Told::Lead(lead))),
             // In its turn it has as long as anything; before that, so has the group that is under way.
@@ -66,11 +106,20 @@ impl Journal {
         };
         let outcome = match told {
             Ok(Ok(Told::Done(outcome))) => outcome,
-            Ok(Ok(Told::Lead(lead))) => self.append_group(lead).await,
+            Ok(Ok(Told::Lead(lead))) => group(lead).await,
             Ok(Err(_)) => Err(StoreError::new("the append was given up")),
             Err(_) => Err(too_slow("append")),
         };
         outcome.map_err(NotAppended::Unknown)
+    }
+
+    /// Whether the store answers, for who would otherwise find out by an event that is refused.
+    pub(crate) async fn look(&self) {
+        if self.is_up()
+            && let Err(error) = within("read", self.store.get(PROBE)).await
+        {
+            self.health.failed(&error);
+        }
     }
 
     pub(crate) async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
@@ -90,11 +139,29 @@ impl Journal {
     }
 
     pub(crate) async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
-        self.write(within("remove", self.store.remove(room_id))).await
+        self.change(within("remove", self.store.remove(room_id))).await
     }
 
     pub(crate) async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
-        self.write(within("write", self.store.put(records))).await
+        self.change(within("write", self.store.put(records))).await
+    }
+
+    /// Writes a record if it is what it was; yields whether it was.
+    pub(crate) async fn swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        if let Some(sharing) = &self.shared {
+            return self.change(within("write", sharing.backplane.swap(key, old, new))).await;
+        }
+        // Nobody else writes.
+        let same = self.get(key).await? == old;
+        if same {
+            self.put(vec![(key.to_owned(), new)]).await?;
+        }
+        Ok(same)
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
@@ -111,7 +178,7 @@ impl Journal {
     }
 
     /// Appends what waits, for all rooms; yields what became of the leader's own.
-    async fn append_group(&self, mut lead: Lead) -> Result<(), StoreError> {
+    async fn append_group(&self, mut lead: Lead<Append>) -> Result<(), StoreError> {
         let (appends, waiting) = lead.group();
         let outcome = within("append", self.store.append(appends)).await;
         // Somebody else goes on at once, before all are told.
@@ -130,8 +197,29 @@ impl Journal {
         of(0)
     }
 
+    /// Puts what waits into all rooms; yields what became of the leader's own.
+    async fn share_group(&self, sharing: &Sharing, mut lead: Lead<Share>) -> Result<Shared, StoreError> {
+        let (shares, waiting) = lead.group();
+        let sharing = sharing.backplane.share(sharing.peer, shares);
+        let outcomes = within("share", async { Ok(sharing.await) }).await;
+        // Somebody else goes on at once, before all are told.
+        drop(lead);
+        let mut outcomes = outcomes.map(Vec::into_iter);
+        let mut next = || match &mut outcomes {
+            Ok(outcomes) => outcomes.next().unwrap_or_else(|| Err(StoreError::new("a share was left out"))),
+            Err(error) => Err(error.clone()),
+        };
+        let mut next = || next().inspect_err(|error| self.health.failed(error));
+        let own = next();
+        for told in waiting {
+            // Who waited may be gone.
+            let _ = told.send(Told::Done(next()));
+        }
+        own
+    }
+
     /// What can't be written now can't be for anybody: nobody waits for it in vain.
-    async fn write(&self, call: impl Future<Output = Result<(), StoreError>>) -> Result<(), StoreError> {
+    async fn change<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         if !self.is_up() {
             return Err(StoreError::new("the store is down"));
         }

@@ -146,6 +146,11 @@ impl Log {
         &self.epoch
     }
 
+    /// It is called so from now on; of a log that is empty.
+    pub(crate) fn call(&mut self, epoch: Arc<str>) {
+        self.epoch = epoch;
+    }
+
     /// The number and the id of the newest event; 0 and empty in an empty log.
     pub(crate) fn head(&self) -> (u64, &str) {
         self.head.newest.as_ref().map_or((0, ""), |(seq, id)| (*seq, id.as_str()))
@@ -357,7 +362,7 @@ impl Log {
     }
 
     /// The id of event `seq`, as long as that is known.
-    fn id_at(&self, seq: u64) -> Option<&str> {
+    pub(crate) fn id_at(&self, seq: u64) -> Option<&str> {
         match &self.head.newest {
             Some((head, id)) if *head == seq => Some(id.as_str()),
             _ => Some(self.records.get(to_usize(seq.checked_sub(self.tail())?))?.event_id.as_str()),

@@ -1,53 +1,64 @@
-//! Who waits for the store, and who of them appends for all.
+//! Who waits for the store, and who of them writes for all.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::store::{Append, StoreError};
+use crate::{
+    backplane::{Share, Shared},
+    store::{Append, StoreError},
+};
 
-/// Appends that wait.
+/// What a room writes.
+pub(super) trait Write: Sized {
+    /// What it comes to.
+    type Done;
+
+    /// Bytes of its payloads.
+    fn bytes(&self) -> usize;
+}
+
+/// Writes that wait.
 ///
-/// Up to a number of rooms lead: each appends a group of what waits, and hands the lead to whoever has waited longest. So
+/// Up to a number of rooms lead: each writes a group of what waits, and hands the lead to whoever has waited longest. So
 /// there always is somebody at it while something waits, and nobody wakes for nothing.
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+pub(super) struct Queue<W: Write> {
+    waiting: Mutex<Waiting<W>>,
     most: usize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    commits: VecDeque<Commit>,
+struct Waiting<W: Write> {
+    commits: VecDeque<Commit<W>>,
     bytes: usize,
     leaders: usize,
 }
 
-struct Commit {
-    append: Append,
+struct Commit<W: Write> {
+    write: W,
     bytes: usize,
-    told: oneshot::Sender<Told>,
+    told: oneshot::Sender<Told<W>>,
 }
 
 /// What somebody who waits is told.
-pub(super) enum Told {
-    /// What became of their append.
-    Done(Result<(), StoreError>),
-    /// To append for all who wait, themselves first.
-    Lead(Lead),
+pub(super) enum Told<W: Write> {
+    /// What became of theirs.
+    Done(Result<W::Done, StoreError>),
+    /// To write for all who wait, themselves first.
+    Lead(Lead<W>),
 }
 
 /// How a room came in.
-pub(super) enum Entered {
-    Leads(Lead),
-    Waits(oneshot::Receiver<Told>),
+pub(super) enum Entered<W: Write> {
+    Leads(Lead<W>),
+    Waits(oneshot::Receiver<Told<W>>),
 }
 
 /// The lead, which goes to the next when it is dropped: also if whoever was given it is gone.
-pub(super) struct Lead {
-    queue: Arc<Queue>,
-    /// What the leader wants to append, until it is in a group.
-    own: Option<Append>,
+pub(super) struct Lead<W: Write> {
+    queue: Arc<Queue<W>>,
+    /// What the leader wants to write, until it is in a group.
+    own: Option<W>,
 }
 
 /// Bytes of payloads that may wait; more, and they are refused.
@@ -57,25 +68,44 @@ const WAITING_ROOMS: usize = 16 << 10;
 /// Bytes of payloads in one group: past that it is closed.
 const GROUP_BYTES: usize = 4 << 20;
 
-impl Queue {
+impl Write for Append {
+    type Done = ();
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.data.len()).sum()
+    }
+}
+
+impl Write for Share {
+    type Done = Shared;
+
+    fn bytes(&self) -> usize {
+        self.drafts.iter().map(|draft| draft.event.data.len()).sum()
+    }
+}
+
+impl<W: Write> Queue<W> {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Queue { waiting: Mutex::default(), most: most.max(1) })
+        Arc::new(Queue {
+            waiting: Mutex::new(Waiting { commits: VecDeque::new(), bytes: 0, leaders: 0 }),
+            most: most.max(1),
+        })
     }
 
     /// Comes in; `None` if too much waits.
-    pub(super) fn enter(self: &Arc<Self>, append: Append) -> Option<Entered> {
-        let bytes = append.events.iter().map(|event| event.data.len()).sum();
+    pub(super) fn enter(self: &Arc<Self>, write: W) -> Option<Entered<W>> {
+        let bytes = write.bytes();
         let mut waiting = self.waiting.lock();
         if waiting.bytes >= WAITING_BYTES || waiting.commits.len() >= WAITING_ROOMS {
             return None;
         }
         if waiting.leaders < self.most {
             waiting.leaders += 1;
-            return Some(Entered::Leads(Lead { queue: Arc::clone(self), own: Some(append) }));
+            return Some(Entered::Leads(Lead { queue: Arc::clone(self), own: Some(write) }));
         }
         waiting.bytes += bytes;
         let (told, telling) = oneshot::channel();
-        waiting.commits.push_back(Commit { append, bytes, told });
+        waiting.commits.push_back(Commit { write, bytes, told });
         Some(Entered::Waits(telling))
     }
 
@@ -93,16 +123,16 @@ impl Queue {
             waiting.leaders -= usize::from(next.is_none());
             next
         };
-        if let Some(Commit { append, told, .. }) = next {
+        if let Some(Commit { write, told, .. }) = next {
             // If they went just now, the lead is dropped with what they were told, and goes on.
-            let _ = told.send(Told::Lead(Lead { queue: Arc::clone(self), own: Some(append) }));
+            let _ = told.send(Told::Lead(Lead { queue: Arc::clone(self), own: Some(write) }));
         }
     }
 }
 
-impl Waiting {
+impl<W: Write> Waiting<W> {
     /// Takes the next of those who still wait: who gave up was told that it failed.
-    fn next(&mut self) -> Option<Commit> {
+    fn next(&mut self) -> Option<Commit<W>> {
         while let Some(commit) = self.commits.pop_front() {
             self.bytes -= commit.bytes;
             if !commit.told.is_closed() {
@@ -113,23 +143,23 @@ impl Waiting {
     }
 }
 
-impl Lead {
-    /// Takes the next group: the leader's own append, and those of others with who is to be told of each.
-    pub(super) fn group(&mut self) -> (Vec<Append>, Vec<oneshot::Sender<Told>>) {
-        let mut appends: Vec<_> = self.own.take().into_iter().collect();
+impl<W: Write> Lead<W> {
+    /// Takes the next group: the leader's own, and those of others with who is to be told of each.
+    pub(super) fn group(&mut self) -> (Vec<W>, Vec<oneshot::Sender<Told<W>>>) {
+        let mut writes: Vec<_> = self.own.take().into_iter().collect();
         let mut waiting = self.queue.waiting.lock();
         let (mut bytes, mut told) = (0, Vec::new());
         while bytes < GROUP_BYTES {
             let Some(commit) = waiting.next() else { break };
             bytes += commit.bytes;
-            appends.push(commit.append);
+            writes.push(commit.write);
             told.push(commit.told);
         }
-        (appends, told)
+        (writes, told)
     }
 }
 
-impl Drop for Lead {
+impl<W: Write> Drop for Lead<W> {
     fn drop(&mut self) {
         self.queue.pass();
     }
@@ -143,15 +173,15 @@ mod tests {
         Append::new(room_id.into(), "e".into(), Vec::new())
     }
 
-    fn enter(queue: &Arc<Queue>, room_id: &str) -> Entered {
+    fn enter(queue: &Arc<Queue<Append>>, room_id: &str) -> Entered<Append> {
         queue.enter(append(room_id)).expect("there is room")
     }
 
-    fn rooms(lead: &mut Lead) -> Vec<String> {
+    fn rooms(lead: &mut Lead<Append>) -> Vec<String> {
         lead.group().0.iter().map(|append| append.room_id.to_string()).collect()
     }
 
-    fn lead(entered: Entered) -> Lead {
+    fn lead(entered: Entered<Append>) -> Lead<Append> {
         match entered {
             Entered::Leads(lead) => lead,
             Entered::Waits(mut told) => match told.try_recv() {

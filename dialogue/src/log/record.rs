@@ -9,7 +9,7 @@ use crate::wire::Id;
 pub(crate) struct Record {
     /// Its number; ephemeral events have none.
     pub(crate) seq: Option<u64>,
-    /// Which of the room's events it is.
+    /// Which of the room's events it is; or [`UNDECLARED`](Self::UNDECLARED).
     pub(crate) event: u8,
     pub(crate) event_id: Id,
     /// Unix milliseconds.
@@ -23,6 +23,14 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// An event that this program doesn't declare, of another version: nobody can want it.
+    pub(crate) const UNDECLARED: u8 = u8::MAX;
+
+    /// Whether somebody may want it.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.event != Self::UNDECLARED
+    }
+
     /// What it counts for in a retention by bytes.
     pub(crate) fn size(&self) -> u64 {
         u64::try_from(self.json.len()).unwrap_or(u64::MAX)

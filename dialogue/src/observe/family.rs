@@ -111,6 +111,26 @@ pub(super) static STORE_WAITING_BYTES: Family =
     family("dialogue_store_waiting_bytes", Gauge, &[], "Bytes of payloads that wait to be appended");
 pub(super) static STORE_WAITING_ROOMS: Family =
     family("dialogue_store_waiting_rooms", Gauge, &[], "Rooms that wait to be appended to");
+pub(super) static BACKFILLS: Family = family(
+    "dialogue_backfills_total",
+    Counter,
+    &["room"],
+    "Times that an instance looked in the log for what other instances put there and it may have missed",
+);
+pub(super) static PEERS: Family =
+    family("dialogue_backplane_peers", Gauge, &[], "Instances that share the rooms, this one too");
+pub(super) static BACKPLANE_SECONDS: Family = family(
+    "dialogue_backplane_seconds",
+    Histogram,
+    &["operation"],
+    "How long calls of the backplane took, beside those that a store has too",
+);
+pub(super) static BACKPLANE_ERRORS: Family = family(
+    "dialogue_backplane_errors_total",
+    Counter,
+    &["operation"],
+    "Calls of the backplane that failed, or that nobody waited for any longer",
+);
 pub(super) static PUSHES: Family = family(
     "dialogue_pushes_total",
     Counter,

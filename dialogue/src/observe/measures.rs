@@ -22,6 +22,7 @@ pub(crate) struct Measures {
     closed: [[Counter; Ended::ALL.len()]; Source::CONNECTIONS.len()],
     refusals: Arc<Refusals>,
     store: [Call; Operation::ALL.len()],
+    backplane: [Call; Sharing::ALL.len()],
     probe: OnceLock<Box<Probe>>,
 }
 
@@ -56,6 +57,17 @@ pub(super) enum Operation {
     Scan,
 }
 
+/// A call of the backplane, beside those of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    Share,
+    Tell,
+    Heads,
+    CallRoll,
+    Members,
+    Swap,
+}
+
 #[derive(Debug, Default)]
 struct Call {
     took: Histogram,
@@ -72,6 +84,8 @@ pub(crate) struct Probed {
     pub(crate) waiting: usize,
     pub(crate) draining: bool,
     pub(crate) store: Option<StoreProbed>,
+    /// How many instances share the rooms, if they are shared.
+    pub(crate) peers: Option<usize>,
     /// For each provider, what became of pushes.
     pub(crate) pushes: Vec<(&'static str, Vec<(&'static str, u64)>)>,
 }
@@ -197,6 +211,22 @@ impl Operation {
     }
 }
 
+impl Sharing {
+    pub(super) const ALL: [Sharing; 6] =
+        [Sharing::Share, Sharing::Tell, Sharing::Heads, Sharing::CallRoll, Sharing::Members, Sharing::Swap];
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Sharing::Share => "share",
+            Sharing::Tell => "tell",
+            Sharing::Heads => "heads",
+            Sharing::CallRoll => "call_roll",
+            Sharing::Members => "members",
+            Sharing::Swap => "swap",
+        }
+    }
+}
+
 impl Refusals {
     pub(super) fn count(&self, source: Source, code: Code) {
         let codes = place(&Source::REQUESTS, source, &self.0);
@@ -236,9 +266,16 @@ impl Measures {
 
     /// A call of the store ended.
     pub(super) fn called(&self, operation: Operation, took: Duration, failed: bool) {
-        let Some(call) = place(&Operation::ALL, operation, &self.store) else { return };
-        call.took.observe(took);
-        call.errors.add(u64::from(failed));
+        if let Some(call) = place(&Operation::ALL, operation, &self.store) {
+            call.ended(took, failed);
+        }
+    }
+
+    /// A call of the backplane ended.
+    pub(super) fn shared(&self, sharing: Sharing, took: Duration, failed: bool) {
+        if let Some(call) = place(&Sharing::ALL, sharing, &self.backplane) {
+            call.ended(took, failed);
+        }
     }
 
     pub(super) fn read(&self) -> Vec<Measured> {
@@ -246,6 +283,7 @@ impl Measures {
         let mut measured = self.of_connections();
         measured.extend(self.of_rooms());
         measured.extend(self.of_store(&probed));
+        measured.extend(self.of_backplane(&probed));
         measured.extend(of_others(&probed));
         measured
     }
@@ -274,7 +312,7 @@ impl Measures {
         ]
     }
 
-    fn of_rooms(&self) -> [Measured; 8] {
+    fn of_rooms(&self) -> [Measured; 9] {
         let rooms = || self.rooms.iter();
         [
             family::EVENTS.of(rooms().flat_map(|room| room.events())),
@@ -282,9 +320,21 @@ impl Measures {
             family::TRIGGERS.of(rooms().flat_map(|room| room.triggers())),
             family::DELIVERIES.of(rooms().flat_map(|room| room.deliveries())),
             family::SKIPPED.of(rooms().flat_map(|room| room.skips())),
+            family::BACKFILLS.of(rooms().flat_map(|room| room.backfills())),
             family::RESUMES.of(rooms().flat_map(|room| room.resumes())),
             family::SIZE.of(rooms().flat_map(|room| room.size())),
             family::INSTANCES.of(rooms().flat_map(|room| room.instances())),
+        ]
+    }
+
+    fn of_backplane(&self, probed: &Probed) -> [Measured; 3] {
+        let calls = || Sharing::ALL.iter().zip(&self.backplane).filter(|_| probed.peers.is_some());
+        [
+            family::PEERS.of(probed.peers.iter().map(|peers| series(vec![], level(*peers)))),
+            family::BACKPLANE_SECONDS
+                .of(calls().map(|(sharing, call)| series(vec![sharing.label()], call.took.read()))),
+            family::BACKPLANE_ERRORS
+                .of(calls().map(|(sharing, call)| series(vec![sharing.label()], call.errors.read()))),
         ]
     }
 
@@ -300,6 +350,13 @@ impl Measures {
             family::STORE_WAITING_BYTES.of(store().map(|store| series(vec![], level(store.bytes)))),
             family::STORE_WAITING_ROOMS.of(store().map(|store| series(vec![], level(store.rooms)))),
         ]
+    }
+}
+
+impl Call {
+    fn ended(&self, took: Duration, failed: bool) {
+        self.took.observe(took);
+        self.errors.add(u64::from(failed));
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct RoomMeasures {
     resumes: [Counter; Resumed::ALL.len()],
     deliveries: Counter,
     skipped: Counter,
+    backfills: Counter,
     refusals: Arc<Refusals>,
     size: Gauge,
     instances: Gauge,
@@ -70,6 +71,7 @@ impl Meter {
             resumes: Default::default(),
             deliveries: Counter::default(),
             skipped: Counter::default(),
+            backfills: Counter::default(),
             refusals,
             size: Gauge::default(),
             instances: Gauge::default(),
@@ -86,7 +88,7 @@ impl Meter {
 
     /// An event is in the log, or needs none.
     pub(crate) fn accepted(&self, event: u8, source: Source) {
-        let Some(room) = &self.0 else { return };
+        let Some(room) = self.0.as_ref().filter(|_| source != Source::Peer) else { return };
         room.trigger(source, Outcome::Accepted);
         if let Some(event) = room.events.get(usize::from(event)) {
             event.accepted.add(1);
@@ -134,6 +136,13 @@ impl Meter {
     pub(crate) fn skipped(&self) {
         if let Some(room) = &self.0 {
             room.skipped.add(1);
+        }
+    }
+
+    /// What other instances put into the room is looked for in its log, as it may have been missed.
+    pub(crate) fn backfilled(&self) {
+        if let Some(room) = &self.0 {
+            room.backfills.add(1);
         }
     }
 
@@ -208,6 +217,10 @@ impl RoomMeasures {
 
     pub(super) fn skips(&self) -> impl Iterator<Item = Series> {
         [self.series([], self.skipped.read())].into_iter()
+    }
+
+    pub(super) fn backfills(&self) -> impl Iterator<Item = Series> {
+        [self.series([], self.backfills.read())].into_iter()
     }
 
     pub(super) fn size(&self) -> impl Iterator<Item = Series> {

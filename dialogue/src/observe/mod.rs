@@ -34,6 +34,6 @@ pub use prometheus::Prometheus;
 pub use readings::{Measured, Readings, Series, Value};
 #[cfg(feature = "statsd")]
 pub use statsd::{StatsD, StatsDError};
-pub(crate) use timed::Timed;
+pub(crate) use timed::{Timed, TimedBackplane};
 pub(crate) use trace::Traces;
 pub use trace::{NotTraced, TraceContext, TraceParent};

@@ -15,6 +15,8 @@ pub(crate) enum Source {
     Http,
     /// Code of the application's own.
     Server,
+    /// Another instance, which has counted it.
+    Peer,
 }
 
 impl Source {
@@ -28,6 +30,7 @@ impl Source {
             Source::Sse => "sse",
             Source::Http => "http",
             Source::Server => "server",
+            Source::Peer => "peer",
         }
     }
 }
@@ -45,6 +48,11 @@ impl Origin {
     /// It comes in now.
     pub(crate) fn now(meter: &Meter, source: Source, span: Span) -> Self {
         Origin { source, at: meter.is_on().then(Instant::now), span }
+    }
+
+    /// It came in at another instance.
+    pub(crate) fn elsewhere() -> Self {
+        Origin { source: Source::Peer, at: None, span: Span::none() }
     }
 
     /// It is in the log, and may have been before.

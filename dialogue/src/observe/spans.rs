@@ -3,6 +3,7 @@
 use tracing::{Span, field::Empty};
 
 use super::{Source, TraceParent};
+use crate::store::StoredEvent;
 
 /// A socket or a stream, from its handshake to its end.
 pub(crate) fn connection(source: Source, parent: Option<&TraceParent>) -> Span {
@@ -33,6 +34,17 @@ pub(crate) fn trigger(
 /// A call of the store, which many triggers may share.
 pub(crate) fn store(operation: &'static str) -> Span {
     tracing::debug_span!(target: "dialogue", "store", operation, failed = Empty)
+}
+
+/// A call of the backplane, which many triggers may share.
+pub(crate) fn backplane(operation: &'static str) -> Span {
+    tracing::debug_span!(target: "dialogue", "backplane", operation, failed = Empty)
+}
+
+/// An event that another instance put into a room, from when it is heard of until it is written to all readers.
+pub(crate) fn heard(room: &'static str, room_id: &str, event: &StoredEvent) -> Span {
+    let (event_id, event, seq) = (event.event_id.as_str(), &*event.event, event.seq);
+    tracing::info_span!(target: "dialogue", "delivery", room, room_id, event, event_id, seq)
 }
 
 /// A try to tell a device of an event.

@@ -5,6 +5,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 use http::HeaderMap;
 use tracing::Span;
 
+use super::spans;
+use crate::backplane::Batch;
+
 /// Where a trace has got to: a `traceparent` as [W3C Trace Context](https://www.w3.org/TR/trace-context/) writes it, such as
 /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -108,6 +111,20 @@ impl Traces {
         if !span.is_disabled() {
             span.in_scope(|| context.continues(parent));
         }
+    }
+
+    /// What other instances put into a room goes on from what they did: spans to be kept until it is delivered.
+    pub(crate) fn heard(&self, room: &'static str, told: &Batch) -> Vec<Span> {
+        if self.0.is_none() {
+            return Vec::new();
+        }
+        let traced = told.events.iter().filter_map(|event| {
+            let parent = event.meta.as_deref().and_then(TraceParent::in_meta)?;
+            let span = spans::heard(room, &told.room_id, event);
+            self.continues(&span, Some(&parent));
+            Some(span)
+        });
+        traced.collect()
     }
 
     /// An event's `meta`, in which those that it reaches find what to go on from; what its sender says of that itself stays.

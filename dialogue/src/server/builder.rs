@@ -15,14 +15,15 @@ use tokio::runtime::Handle;
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
+    backplane::{AnyBackplane, Backplane},
     channel::{counted, echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, Registry, RoomDecl},
+    hub::{Archive, Peers, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
-    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed, TraceContext, Traces},
+    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
@@ -76,6 +77,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     store: Option<Arc<dyn AnyStore>>,
     metrics: Vec<Box<dyn Metrics>>,
     traces: Traces,
+    backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
     /// What middleware is made from.
     state: S,
@@ -148,6 +150,7 @@ impl<A: Application> ServerBuilder<A> {
             store: None,
             metrics: Vec::new(),
             traces: Traces::default(),
+            backplane: None,
             most_rooms: 100_000,
             state: (),
             around: (),
@@ -210,6 +213,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             store: self.store,
             metrics: self.metrics,
             traces: self.traces,
+            backplane: self.backplane,
             most_rooms: self.most_rooms,
             state,
             around,
@@ -271,6 +275,30 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// trace has got to in `meta`, for everybody who gets them to see.
     pub fn trace_context(mut self, context: impl TraceContext) -> Self {
         self.traces = Traces::new(context);
+        self
+    }
+
+    /// Shares the rooms with the application's other instances, over what keeps their logs too: there is no other
+    /// [`store`](Self::store) then. Members, events, whom [`users`](Server::users) sends to and closes, and rooms that come
+    /// and go are those of all instances, and no load balancer has to be sticky. Limits count over all instances with
+    /// a [`quota`](Self::quota).
+    ///
+    /// All instances have the same `Redis` and prefix; clocks that are seconds apart are no trouble. Each instance has a
+    /// [handler](crate::server::RoomHandle::on) of its own, which hears everything.
+    ///
+    /// ```
+    /// # #[dialogue::event] pub struct Message { pub text: String }
+    /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    /// # #[cfg(feature = "redis")]
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dialogue::Redis;
+    ///
+    /// let server = Acme::server().backplane(Redis::connect("redis://localhost").await?).build().await?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.backplane = Some(Arc::new(backplane));
         self
     }
 
@@ -546,6 +574,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
         let measures = (!self.metrics.is_empty()).then(|| measured(&mut rooms));
+        rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
         let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
             let served = room.channels.iter().any(|channel| match channel {
@@ -592,9 +621,26 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
-        let store = self.store.map(timed);
-        let archive = store.clone().map(|store| Archive::new(store, &runtime));
+        let (archive, store, feed) = match (self.backplane, self.store) {
+            (Some(_), Some(_)) => {
+                return Err(Error::configuration(
+                    "a backplane keeps the logs too: drop the `store`, or the `backplane` of a single instance",
+                ));
+            }
+            (Some(backplane), None) => {
+                let backplane: Arc<dyn AnyBackplane> = TimedBackplane::new(backplane, measures.clone());
+                let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
+                let (peers, feed) = joined.map_err(Error::store)?;
+                let archive = Archive::shared(Arc::clone(&backplane), peers, &runtime);
+                (Some(archive), Some(backplane as Arc<dyn AnyStore>), Some(feed))
+            }
+            (None, store) => {
+                let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
+                let store = store.map(timed);
+                let archive = store.clone().map(|store| Archive::new(store, &runtime));
+                (archive, store, None)
+            }
+        };
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
             None => {
@@ -607,13 +653,16 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         }
         let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
+        if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
+            peers.begin(feed, &registry);
+        }
         registry.open().await.map_err(Error::store)?;
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
         let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
         #[cfg(not(feature = "push"))]
-        let push = None;
+        let (push, _) = (None, store);
         let (limits, origins, hooks, traces) = (self.limits, self.origins, self.hooks, self.traces);
         let rules =
             Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces };

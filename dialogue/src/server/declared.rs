@@ -7,7 +7,7 @@ use crate::{
     Asked, Served,
     gate::{AnyRoom, Equipped, Gates, guarded},
     hub::RoomDecl,
-    observe::Meter,
+    observe::{Meter, Traces},
     room::Key,
 };
 
@@ -62,6 +62,7 @@ fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
         channels: R::CHANNELS,
         events: R::EVENTS.iter().map(|row| *row.kind()).collect(),
         meter: Meter::default(),
+        traces: Traces::default(),
     }
 }
 

@@ -18,8 +18,8 @@ use super::Server;
 use crate::{
     Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
     engine::Engine,
-    gate::Post,
-    hub::{ConnectionId, Heard, Instance, Link, Listener, Registry, RoomDecl, State, not_found},
+    gate::{Post, Recipient},
+    hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
     log::Record,
     observe::{Origin, Source, refused, spans},
     room::Key,
@@ -84,10 +84,12 @@ impl<R: Served> RoomHandle<R> {
         Sending::new(self.put(event, None, None))
     }
 
-    /// Sends an event to some connections, past the log; yields to how many.
-    pub(super) async fn send_to<E: Gated<R>>(&self, links: &[Arc<Link>], event: E) -> Result<usize, Refusal> {
+    /// Sends an event to a user's connections, past the log; yields to how many.
+    pub(super) async fn send_to<E: Gated<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
-        let to = links.iter().map(|link| link.id()).collect();
+        let links = self.engine.directory.links(user);
+        let whisper = Whisper::new(links.iter().map(|link| link.id()).collect());
+        let to = Recipient { user: Arc::clone(user), whisper };
         self.put(event, Some(to), Some(Arc::clone(&recipients))).await?;
         Ok(recipients.load(Ordering::Relaxed))
     }
@@ -95,7 +97,7 @@ impl<R: Served> RoomHandle<R> {
     async fn put<E: Gated<R>>(
         &self,
         event: E,
-        to: Option<Vec<ConnectionId>>,
+        to: Option<Recipient>,
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;

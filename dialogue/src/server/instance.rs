@@ -111,10 +111,21 @@ impl<R: Served> RoomHandle<R> {
         Ok(Some(RoomDescription { room_id, name, description, size, max_size, created_by }))
     }
 
-    /// The ids of the users who are in it, in their order.
-    pub async fn members(&self) -> Vec<String> {
-        let Some(instance) = self.engine().registry.find(self.id()) else { return Vec::new() };
-        instance.run(|state| state.user_ids()).await.unwrap_or_default()
+    /// The ids of the users who are in it, at any instance, in their order.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while it can't be told who is in it elsewhere.
+    pub async fn members(&self) -> Result<Vec<String>, Refusal> {
+        let registry = &self.engine().registry;
+        if let Some(instance) = registry.find(self.id()) {
+            return Ok(instance.run(|state| state.user_ids()).await.unwrap_or_default());
+        }
+        if registry.peers().is_none() {
+            return Ok(Vec::new());
+        }
+        let place = self.place()?;
+        registry.run(&place.room, &place.room_id, |state| state.user_ids()).await
     }
 
     pub(super) fn place(&self) -> Result<&super::handle::Place, Refusal> {

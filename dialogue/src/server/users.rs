@@ -3,13 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{
-    Gated, Refusal, Served,
-    engine::Engine,
-    hub::{Cut, Link},
-};
+use crate::{Gated, Refusal, Served, engine::Engine, hub::Question};
 
-/// The users that are connected to this process: `server.users()`.
+/// The users that are connected: `server.users()`.
 #[derive(Clone)]
 pub struct Users {
     engine: Arc<Engine>,
@@ -37,7 +33,7 @@ impl Users {
         Users { engine }
     }
 
-    /// How many users have a connection.
+    /// How many users have a connection to this instance.
     pub fn count(&self) -> usize {
         self.engine.directory.len()
     }
@@ -54,81 +50,102 @@ impl UserHandle {
         &self.id
     }
 
-    /// The user's connections.
-    pub fn connections(&self) -> Vec<ConnectionInfo> {
-        let info = |link: &Arc<Link>| ConnectionInfo {
-            client_id: link.client_id.as_str().to_owned(),
-            rooms: link.rooms().iter().map(|instance| instance.id.to_string()).collect(),
-        };
-        self.links().iter().map(info).collect()
+    /// The user's connections, to all instances.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if another instance can't be reached, as of all that is done wherever the user is connected.
+    pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, Refusal> {
+        let answer = self.engine.everywhere(Question::Connections { user: (*self.id).into() }).await?;
+        let connections = answer.connections.into_iter();
+        Ok(connections.map(|at| ConnectionInfo { client_id: at.client_id, rooms: at.rooms }).collect())
     }
 
     /// The ids of the rooms that the user is in with any connection, in their order.
-    pub fn rooms(&self) -> Vec<String> {
-        let mut rooms: Vec<_> =
-            self.connections().into_iter().flat_map(|connection| connection.rooms).collect();
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](Self::connections).
+    pub async fn rooms(&self) -> Result<Vec<String>, Refusal> {
+        let connections = self.connections().await?;
+        let mut rooms: Vec<_> = connections.into_iter().flat_map(|connection| connection.rooms).collect();
         rooms.sort_unstable();
         rooms.dedup();
-        rooms
+        Ok(rooms)
     }
 
-    /// Whether the user has a connection in `room`.
-    pub fn is_in<R: Served>(&self, room: &RoomHandle<R>) -> bool {
-        self.links().iter().any(|link| link.room(room.id()).is_some())
+    /// Whether the user has a connection in `room`, at any instance.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` while the room can't be looked up.
+    pub async fn is_in<R: Served>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
+        self.engine.is_in(&self.id, room.id()).await
     }
 
-    /// Sends an event to this user alone: to each of the user's connections that is in `room` and wants it. Yields to how
-    /// many.
+    /// Sends an event to this user alone: to each of the user's connections that is in `room` and wants it, at any instance.
+    /// Yields to how many.
     ///
     /// It goes past the room's log: it has no number, is in no history, and isn't replayed.
     ///
     /// # Errors
     ///
-    /// As [`RoomHandle::trigger`], of the room's middleware too.
+    /// As [`RoomHandle::trigger`], of the room's middleware too; `UNAVAILABLE` if an instance at which the user is in the
+    /// room can't be reached.
     pub async fn send<R: Served, E: Gated<R>>(
         &self,
         room: &RoomHandle<R>,
         event: E,
     ) -> Result<usize, Refusal> {
-        room.send_to(&self.links(), event).await
+        room.send_to(&self.id, event).await
     }
 
     /// Puts the user out of `room`, and says why: `left`, with the reason. Nothing keeps the user from joining again but the
     /// hooks. Yields whether the user was in.
-    pub async fn remove_from<R: Served>(&self, room: &RoomHandle<R>, reason: &str) -> bool {
-        let mut was_in = false;
-        for link in self.links() {
-            if let Some(instance) = link.room(room.id()) {
-                was_in |= self.engine.put_out(&link, &instance, reason).await;
-            }
-        }
-        was_in
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](Self::connections).
+    pub async fn remove_from<R: Served>(&self, room: &RoomHandle<R>, reason: &str) -> Result<bool, Refusal> {
+        self.put_out(Some(room.id().into()), reason).await.map(|connections| connections > 0)
     }
 
     /// Puts the user out of all rooms, as [`remove_from`](Self::remove_from).
-    pub async fn leave_all(&self, reason: &str) {
-        for link in self.links() {
-            for instance in link.rooms() {
-                self.engine.put_out(&link, &instance, reason).await;
-            }
-        }
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](Self::connections).
+    pub async fn leave_all(&self, reason: &str) -> Result<(), Refusal> {
+        self.put_out(None, reason).await.map(drop)
+    }
+
+    async fn put_out(&self, room_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
+        let question = Question::PutOut { user: (*self.id).into(), room_id, reason: reason.to_owned() };
+        self.engine.everywhere(question).await.map(|answer| answer.count)
     }
 
     /// Closes the user's connections, with 4403 and the reason. Nothing keeps the user from coming back but the
     /// authenticator and the hooks. Yields how many there were.
-    pub fn disconnect(&self, reason: &str) -> usize {
-        let links = self.links();
-        for link in &links {
-            link.outbox.cut(Cut::Removed(reason.into()));
-        }
-        links.len()
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](Self::connections).
+    pub async fn disconnect(&self, reason: &str) -> Result<usize, Refusal> {
+        self.close(None, reason).await
     }
 
     /// Closes one connection of the user, likewise; yields whether there was one.
-    pub fn disconnect_one(&self, client_id: &str, reason: &str) -> bool {
-        let links = self.links();
-        let link = links.iter().find(|link| link.client_id.as_str() == client_id);
-        link.map(|link| link.outbox.cut(Cut::Removed(reason.into()))).is_some()
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](Self::connections).
+    pub async fn disconnect_one(&self, client_id: &str, reason: &str) -> Result<bool, Refusal> {
+        self.close(Some(client_id.into()), reason).await.map(|connections| connections > 0)
+    }
+
+    async fn close(&self, client_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
+        let question = Question::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
+        self.engine.everywhere(question).await.map(|answer| answer.count)
     }
 
     /// Forgets the devices that the user registered for notifications; yields how many there were. Nothing keeps the user from
@@ -143,10 +160,6 @@ impl UserHandle {
             Some(push) => push.forget_user(&self.id).await,
             None => Ok(0),
         }
-    }
-
-    fn links(&self) -> Vec<Arc<Link>> {
-        self.engine.directory.links(&self.id)
     }
 }
 

@@ -23,10 +23,13 @@ pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
-    engine::{DELETED, Engine},
+    engine::Engine,
     gate::{Allowance, Post, Prepared, Subject},
     hooks::RoomRef,
-    hub::{Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history},
+    hub::{
+        DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy,
+        history,
+    },
     identity::{Credentials, User},
     observe::{Connected, Ended, Origin, Source, TraceParent, refused, spans},
     wire::{EventSet, frame},

@@ -16,7 +16,7 @@ use url::{ParseError, Url};
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How long anything that should happen may take, on a machine that has more to do.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often a page is asked.
 const PACE: Duration = Duration::from_millis(40);
@@ -79,11 +79,16 @@ impl Browsers {
             json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 2, "touch": false } });
         let options = json!({ "args": args, "mobileEmulation": screen });
         let wanted = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(wanted)
-            .connect(&format!("http://127.0.0.1:{}", self.port))
-            .await?;
-        Ok(Page(client))
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        builder.capabilities(wanted);
+        let driver = format!("http://127.0.0.1:{}", self.port);
+        for _ in 0..3 {
+            // A browser that takes too long to start on a busy machine is given up by chromedriver, not by the test.
+            if let Ok(client) = builder.connect(&driver).await {
+                return Ok(Page(client));
+            }
+        }
+        Ok(Page(builder.connect(&driver).await?))
     }
 
     pub(crate) async fn close(self, pages: impl IntoIterator<Item = Page>) -> Result<()> {

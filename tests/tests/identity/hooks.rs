@@ -45,7 +45,7 @@ async fn disconnect_is_called_once_with_the_reason() -> Result {
     house.socket("polite").await?.close().await?;
     house.socket("crashed").await?.reset()?;
     let mut kicked = house.socket("kicked").await?;
-    house.running.server.users().get("kicked").disconnect("enough");
+    house.running.server.users().get("kicked").disconnect("enough").await?;
     assert_eq!(kicked.rest().await?.1, Some(4403));
     let mut expired = house.knock("expired//200/secret").await?;
     assert_eq!(expired.rest().await?.1, Some(4401));
@@ -160,11 +160,11 @@ async fn left_is_called_once_for_each_joined() -> Result {
     server.project(2).create(NewRoom::new().created_by("alice")).await?;
     alice.enter("project:2", Value::Null).await?;
     let user = server.users().get("alice");
-    assert!(user.remove_from(&server.chat(), "off topic").await);
-    assert!(!user.remove_from(&server.chat(), "again").await);
+    assert!(user.remove_from(&server.chat(), "off topic").await?);
+    assert!(!user.remove_from(&server.chat(), "again").await?);
     alice.ask(json!({ "type": "deleteRoom", "id": 1, "roomId": "project:2" })).await?;
     assert!(server.project(1).delete().await?);
-    user.leave_all("closing time").await;
+    user.leave_all("closing time").await?;
     alice.close().await?;
     let diary = house.diary.clone();
     house.running.stop().await?;
@@ -247,7 +247,7 @@ async fn nobody_is_said_to_have_left_before_they_are_said_to_have_joined() -> Re
     let joined = pensive.enter("chat", Value::Null).await?;
     assert_eq!(joined["type"], "joined");
     let server = &house.running.server;
-    assert!(server.users().get("pensive").remove_from(&server.chat(), "out").await);
+    assert!(server.users().get("pensive").remove_from(&server.chat(), "out").await?);
     alice.ask(trigger("chat", "go on")).await?;
     let expected = ["connect", "before_join chat", "joined chat", "left chat: out"];
     house.diary.says("pensive", &expected).await?;

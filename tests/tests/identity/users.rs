@@ -36,19 +36,21 @@ async fn a_user_is_all_its_connections() -> Result {
     let _bob = house.member("bob", "chat").await?;
     let alice = server.users().get("alice");
     assert_eq!((alice.id(), server.users().count()), ("alice", 2));
-    assert_eq!(alice.rooms(), ["chat", "lobby", "project:7"]);
-    let connections = alice.connections();
+    assert_eq!(alice.rooms().await?, ["chat", "lobby", "project:7"]);
+    let connections = alice.connections().await?;
     let mut sizes: Vec<_> = connections.iter().map(|connection| connection.rooms.len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 1, 2]);
     assert!(connections.iter().all(|connection| !connection.client_id.contains("alice")));
     assert!(
-        alice.is_in(&server.chat()) && alice.is_in(&server.project(7)) && !alice.is_in(&server.project(8))
+        alice.is_in(&server.chat()).await?
+            && alice.is_in(&server.project(7)).await?
+            && !alice.is_in(&server.project(8)).await?
     );
-    assert!(!server.users().get("nobody").is_in(&server.chat()));
+    assert!(!server.users().get("nobody").is_in(&server.chat()).await?);
     third.reset()?;
-    until("the stream is gone", async || alice.connections().len() == 2).await?;
-    assert!(!alice.is_in(&server.lobby()));
+    until("the stream is gone", async || alice.connections().await.is_ok_and(|all| all.len() == 2)).await?;
+    assert!(!alice.is_in(&server.lobby()).await?);
     house.running.stop().await
 }
 
@@ -88,7 +90,7 @@ async fn a_user_is_put_out_of_all_rooms_and_may_come_back() -> Result {
     let mut second = house.member("alice", "chat").await?;
     let mut bob = house.member("bob", "chat").await?;
     let alice = server.users().get("alice");
-    alice.leave_all("closing time").await;
+    alice.leave_all("closing time").await?;
     let mut left = vec![first.next().await?, first.next().await?, second.next().await?];
     left.sort_by_key(|frame| frame["roomId"].to_string());
     assert!(
@@ -96,7 +98,7 @@ async fn a_user_is_put_out_of_all_rooms_and_may_come_back() -> Result {
         "{left:?}"
     );
     assert!(left.iter().all(|frame| frame.get("id").is_none()), "{left:?}");
-    assert_eq!((alice.rooms().len(), alice.connections().len()), (0, 2));
+    assert_eq!((alice.rooms().await?.len(), alice.connections().await?.len()), (0, 2));
     bob.ask(json!({ "type": "trigger", "id": 1, "roomId": "chat", "event": "message", "data": { "text": "unheard" } }))
         .await?;
     assert_eq!(first.enter("chat", Value::Null).await?["type"], "joined");
@@ -108,15 +110,16 @@ async fn a_user_or_one_connection_is_disconnected_with_the_reason() -> Result {
     let house = House::open().await?;
     let users = house.running.server.users();
     let mut one = house.socket("alice").await?;
-    let only = users.get("alice").connections().remove(0).client_id;
+    let only = users.get("alice").connections().await?.remove(0).client_id;
     let mut other = house.socket("alice").await?;
     let mut stream = house.stream("alice", "chat").await?;
     let mut bob = house.socket("bob").await?;
-    assert!(!users.get("bob").disconnect_one(&only, "not yours"));
-    assert!(users.get("alice").disconnect_one(&only, "one is enough"));
+    assert!(!users.get("bob").disconnect_one(&only, "not yours").await?);
+    assert!(users.get("alice").disconnect_one(&only, "one is enough").await?);
     assert_eq!(farewell(&mut one).await?, (Some(4403), "one is enough".to_owned()));
-    until("it is gone", async || users.get("alice").connections().len() == 2).await?;
-    assert_eq!(users.get("alice").disconnect("that was all"), 2);
+    until("it is gone", async || users.get("alice").connections().await.is_ok_and(|all| all.len() == 2))
+        .await?;
+    assert_eq!(users.get("alice").disconnect("that was all").await?, 2);
     assert_eq!(farewell(&mut other).await?, (Some(4403), "that was all".to_owned()));
     while stream.next().await?.is_some() {}
     until("all are gone", async || users.count() == 1).await?;
@@ -137,7 +140,8 @@ async fn connections_of_a_user_are_bounded() -> Result {
     let _bob = house.socket("bob").await?;
     second.reset()?;
     let users = house.running.server.users();
-    until("a place is free", async || users.get("alice").connections().len() == 1).await?;
+    until("a place is free", async || users.get("alice").connections().await.is_ok_and(|all| all.len() == 1))
+        .await?;
     house.socket("alice").await?.close().await?;
     house.running.stop().await
 }

@@ -31,7 +31,7 @@ use crate::{
     },
     store::{
         StoreError, StoredEvent,
-        redis::{Entry, failed, garbled, strange},
+        redis::{Entry, failed, garbled, group, strange},
     },
     wire::Id,
 };
@@ -76,7 +76,9 @@ impl Backplane for Redis {
         outcomes
             .map(|(share, answer)| match answer {
                 Ok(answer) => share::outcome(share, answer),
-                Err(failure) => Err(failed("put events into a room", failure)),
+                // Not of all rooms, unless the whole of Redis is away.
+                Err(failure) if self.is_away(&failure) => Err(failed("put events into rooms", failure)),
+                Err(failure) => Err(failed("put events into a room", failure).only([0])),
             })
             .collect()
     }
@@ -157,6 +159,18 @@ impl Backplane for Redis {
             Value::Map(fields) => Ok(fields.iter().filter_map(|(who, many)| member(who, many)).collect()),
             other => Err(strange("HGETALL", &other)),
         }
+    }
+
+    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
+        let values = self.keys().records(group(key), "values");
+        let mut swap = SCRIPTS.swap.call(&[&values, &self.keys().records(group(key), "names")]);
+        swap.arg(key);
+        for value in [old, new] {
+            swap.arg(if value.is_some() { "1" } else { "" }).arg(value.as_deref().unwrap_or_default());
+        }
+        let swapped = self.write(&SCRIPTS.swap, vec![Command::new(values, swap)]).await;
+        let swapped = swapped.into_iter().next().unwrap_or(Ok(Value::Nil));
+        Ok(integer(&swapped.map_err(|failure| failed("write a record", failure))?) == Some(1))
     }
 }
 

@@ -9,6 +9,7 @@ pub(super) struct Scripts {
     pub(super) members: Script,
     pub(super) beat: Script,
     pub(super) bury: Script,
+    pub(super) swap: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -16,4 +17,5 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     members: Script::new(include_str!("members.lua")),
     beat: Script::new(include_str!("beat.lua")),
     bury: Script::new(include_str!("bury.lua")),
+    swap: Script::new(include_str!("swap.lua")),
 });

@@ -48,12 +48,18 @@ impl Archive {
     /// What new logs are called, as it was last said; it outlives the process, so that who comes back to a room in which
     /// nothing was said yet finds it as it was.
     pub(crate) async fn epoch(&self) -> Result<Arc<str>, StoreError> {
-        if let Some(epoch) = self.journal.get(EPOCH).await?
-            && let Ok(epoch) = std::str::from_utf8(&epoch)
-        {
-            return Ok(epoch.into());
+        loop {
+            if let Some(epoch) = self.journal.get(EPOCH).await?
+                && let Ok(epoch) = std::str::from_utf8(&epoch)
+            {
+                return Ok(epoch.into());
+            }
+            let epoch = crate::log::epoch::fresh();
+            // Unless another instance says so first, or a store forgot it.
+            if self.journal.swap(EPOCH, None, Some(Bytes::copy_from_slice(epoch.as_bytes()))).await? {
+                return Ok(epoch);
+            }
         }
-        self.new_epoch().await
     }
 
     /// Says what logs are called from now on.
@@ -64,21 +70,19 @@ impl Archive {
         Ok(epoch)
     }
 
-    /// Whether the store has forgotten what logs are called, and everything else with it.
-    pub(crate) async fn is_flushed(&self) -> Result<bool, StoreError> {
-        Ok(self.journal.get(EPOCH).await?.is_none())
-    }
-
     /// What signs the tokens of anonymous users, as long as the store keeps it.
     pub(crate) async fn secret(&self) -> Result<[u8; 64], StoreError> {
-        if let Some(secret) = self.journal.get(SECRET).await?
-            && let Ok(secret) = <[u8; 64]>::try_from(&*secret)
-        {
-            return Ok(secret);
+        loop {
+            let kept = self.journal.get(SECRET).await?;
+            if let Some(secret) = kept.as_deref().and_then(|secret| <[u8; 64]>::try_from(secret).ok()) {
+                return Ok(secret);
+            }
+            let secret = crate::identity::random::<64>();
+            // Unless another instance made one first.
+            if self.journal.swap(SECRET, kept, Some(Bytes::copy_from_slice(&secret))).await? {
+                return Ok(secret);
+            }
         }
-        let secret = crate::identity::random::<64>();
-        self.journal.put(vec![(SECRET.to_owned(), Some(Bytes::copy_from_slice(&secret)))]).await?;
-        Ok(secret)
     }
 
     /// Counts the rooms, once.
@@ -132,6 +136,11 @@ impl Archive {
         *self.looked_at.lock() = next;
         let mut silent = Vec::new();
         for (room_id, info) in rooms.into_iter().filter(|(id, info)| !info.is_kept() && !is_here(id)) {
+            if let Some(peers) = &self.peers
+                && peers.size(&room_id).await? > 0
+            {
+                continue;
+            }
             let since = self.journal.head(&room_id).await?.map_or(0, |head| head.last.timestamp);
             silent.push((since, room_id, info));
         }
@@ -142,8 +151,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Remembers a room that wasn't known of.
-    pub(crate) async fn remember(&self, room_id: &str, info: &Info) -> Result<(), StoreError> {
+    /// Remembers a room that wasn't known of; yields whether it wasn't.
+    pub(crate) async fn remember(&self, room_id: &str, info: &Info) -> Result<bool, StoreError> {
         let entry = Entry {
             name: info.name.as_deref().map(Cow::from),
             description: info.description.as_deref().map(Cow::from),
@@ -153,13 +162,20 @@ impl Archive {
         };
         let value =
             serde_json::to_vec(&entry).map_err(|error| StoreError::new("can't encode").source(error))?;
+        if self.peers.is_some()
+            && !self.journal.swap(&room(room_id), None, Some(value.clone().into())).await?
+        {
+            return Ok(false);
+        }
         let mut records = vec![(room(room_id), Some(value.into()))];
         if let Some(user) = &info.created_by {
             records.push((creator(user) + room_id, Some(Bytes::new())));
         }
-        self.journal.put(records).await?;
+        if self.peers.is_none() || records.len() > 1 {
+            self.journal.put(records).await?;
+        }
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets a room and its log, and whether it is one that was `counted`.

@@ -3,27 +3,28 @@
 use crate::{hub::RoomDecl, log::Record, store::StoredEvent, wire::frame::EventHead};
 
 impl RoomDecl {
-    /// The event as readers get it; `None` if the room no longer declares its kind.
-    pub(in crate::hub) fn record(&self, room_id: &str, stored: &StoredEvent) -> Option<Record> {
-        let event = self.event(&stored.event)?;
+    /// The event as readers get it; where the room doesn't declare its kind, it has a number that nobody reads.
+    pub(in crate::hub) fn record(&self, room_id: &str, stored: &StoredEvent) -> Record {
         let head = EventHead {
             room_id,
-            event: self.event_name(event),
+            event: &stored.event,
             from: &stored.from,
             timestamp: stored.timestamp,
             event_id: stored.event_id.as_str(),
-            seq: Some(stored.seq),
+            seq: (stored.seq > 0).then_some(stored.seq),
             server: stored.server,
             meta: stored.meta.as_deref(),
         };
-        Some(Record {
-            seq: Some(stored.seq),
-            event,
+        let data = std::str::from_utf8(&stored.data);
+        let event = self.event(&stored.event).filter(|_| data.is_ok());
+        Record {
+            seq: (stored.seq > 0).then_some(stored.seq),
+            event: event.unwrap_or(Record::UNDECLARED),
             event_id: stored.event_id,
             timestamp: stored.timestamp,
             conflated: stored.conflated.as_deref().map(Box::from),
             digest: stored.digest.map(Box::new),
-            json: head.encode(std::str::from_utf8(&stored.data).ok()?),
-        })
+            json: head.encode(data.unwrap_or("null")),
+        }
     }
 }

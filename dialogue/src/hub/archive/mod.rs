@@ -2,6 +2,7 @@
 
 mod catalog;
 mod event;
+mod lock;
 mod open;
 mod pages;
 mod trim;
@@ -17,11 +18,14 @@ pub(super) use pages::OldPage;
 use pages::Pages;
 pub(super) use trim::Trimming;
 
-use crate::{log::Journal, store::AnyStore};
+use super::Peers;
+use crate::{backplane::AnyBackplane, log::Journal, store::AnyStore};
 
 /// The store, as rooms use it: their logs, what is known of them, and pages of the past that many read at once.
 pub(crate) struct Archive {
     pub(crate) journal: Arc<Journal>,
+    /// The other instances, where there may be any.
+    pub(crate) peers: Option<Arc<Peers>>,
     pages: Pages,
     /// Rooms that are known of.
     total: AtomicUsize,
@@ -31,9 +35,18 @@ pub(crate) struct Archive {
 
 impl Archive {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
-        let journal = Journal::new(store, runtime);
+        Archive::of(Journal::new(store, runtime), None)
+    }
+
+    /// What all instances share.
+    pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, peers: Arc<Peers>, runtime: &Handle) -> Arc<Self> {
+        Archive::of(Journal::shared(backplane, peers.id(), runtime), Some(peers))
+    }
+
+    fn of(journal: Arc<Journal>, peers: Option<Arc<Peers>>) -> Arc<Self> {
         Arc::new(Archive {
             journal,
+            peers,
             pages: Pages::default(),
             total: AtomicUsize::new(0),
             looked_at: Mutex::default(),

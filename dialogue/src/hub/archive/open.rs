@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::Archive;
 use crate::{
+    backplane::Member,
     hub::{RoomDecl, instance::Info},
     log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
@@ -15,6 +16,8 @@ pub(crate) struct Found {
     pub(crate) info: Option<Info>,
     pub(crate) log: Option<FoundLog>,
     pub(crate) state: Option<Saved>,
+    /// Who is in it elsewhere, by the word of anybody.
+    pub(crate) members: Vec<Member>,
 }
 
 /// A room's own state, as it was saved.
@@ -46,8 +49,15 @@ impl Archive {
     pub(crate) async fn find(&self, room: &RoomDecl, room_id: &str, now: u64) -> Result<Found, StoreError> {
         let state = async { if room.options.state { self.state(room_id).await } else { Ok(None) } };
         let known = async { if room.keyed { self.known(room_id).await } else { Ok(None) } };
-        let (info, head, state) = tokio::try_join!(known, self.journal.head(room_id), state)?;
-        let Some(head) = head else { return Ok(Found { info, log: None, state }) };
+        let members = async {
+            match &self.peers {
+                Some(peers) => peers.members(room_id).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (info, head, state, members) =
+            tokio::try_join!(known, self.journal.head(room_id), state, members)?;
+        let Some(head) = head else { return Ok(Found { info, log: None, state, members }) };
         let mut newest = Query::new(Order::NewestFirst, TAIL);
         // What comes after that while this is read belongs to somebody else.
         newest.before = Some(head.last.seq + 1);
@@ -69,7 +79,7 @@ impl Archive {
             keys,
             counted,
         };
-        Ok(Found { info, log: Some(log), state })
+        Ok(Found { info, log: Some(log), state, members })
     }
 
     /// The numbers of a room's newest events of one name, newest first.
@@ -94,10 +104,15 @@ impl Archive {
         Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
     }
 
-    /// Calls a log otherwise: its numbers were given before, to events that it no longer has.
-    pub(crate) async fn new_generation(&self, room_id: &str) -> Result<(), StoreError> {
+    /// Calls a log otherwise, unless another instance did: its numbers were given before, to events that it no longer has.
+    pub(crate) async fn new_generation(&self, room_id: &str, known_as: &str) -> Result<(), StoreError> {
+        let key = generation_of(room_id);
+        let now = self.journal.get(&key).await?;
+        if now.as_deref().is_some_and(|now| now != known_as.as_bytes()) {
+            return Ok(());
+        }
         let name = bytes::Bytes::copy_from_slice(epoch::fresh().as_bytes());
-        self.journal.put(vec![(generation_of(room_id), Some(name))]).await
+        self.journal.swap(&key, now, Some(name)).await.map(drop)
     }
 
     /// A room's own state.
@@ -109,9 +124,23 @@ impl Archive {
     }
 
     /// Saves a room's own state.
-    pub(crate) async fn save_state(&self, room_id: &str, state: &Saved) -> Result<(), StoreError> {
-        let value = [&state.version.to_be_bytes()[..], &state.json].concat();
-        self.journal.put(vec![(state_of(room_id), Some(value.into()))]).await
+    pub(crate) async fn save_state(
+        &self,
+        room_id: &str,
+        before: &Saved,
+        state: &Saved,
+    ) -> Result<(), StoreError> {
+        let key = state_of(room_id);
+        let record =
+            |saved: &Saved| bytes::Bytes::from([&saved.version.to_be_bytes()[..], &saved.json].concat());
+        if self.peers.is_none() {
+            return self.journal.put(vec![(key, Some(record(state)))]).await;
+        }
+        let before = (before.version > 0).then(|| record(before));
+        match self.journal.swap(&key, before, Some(record(state))).await? {
+            true => Ok(()),
+            false => Err(StoreError::new("another instance saved the room's state meanwhile")),
+        }
     }
 }
 
@@ -130,16 +159,15 @@ impl FoundLog {
     pub(crate) fn restore(self, room: &RoomDecl, room_id: &str) -> Log {
         let FoundLog { epoch, first, last, tail, keys, counted, stored_as: _ } = self;
         let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).stored();
-        let record = |stored: &StoredEvent| room.record(room_id, stored).map(Arc::new);
-        let size = record(&last).map_or(0, |record| record.size());
+        let record = |stored: &StoredEvent| Arc::new(room.record(room_id, stored));
+        let size = record(&last).size();
         let head = log::Head {
             newest: Some((last.seq, last.event_id)),
             timestamp: last.timestamp,
             offset: last.offset + size,
             digest: last.digest.map(Box::new),
         };
-        // Numbers in memory follow each other: an event that is no longer declared leaves the rest to the store.
-        let tail = tail.iter().map_while(record).collect::<VecDeque<_>>();
+        let tail = tail.iter().map(record).collect::<VecDeque<_>>();
         log.restore(first, head, tail.into_iter().rev().collect());
         for (event, seqs) in counted {
             log.recall(event, seqs.into_iter().rev().collect());

@@ -115,7 +115,7 @@ impl Archive {
         let through = page.events.last().map_or(*from, |last| last.seq);
         let first = page.events.first().map_or(through + 1, |first| first.seq);
         let records: Vec<_> =
-            page.events.iter().filter_map(|stored| room.record(room_id, stored)).map(Arc::new).collect();
+            page.events.iter().map(|stored| Arc::new(room.record(room_id, stored))).collect();
         let ids: Vec<_> = page.events.iter().map(|stored| stored.event_id).collect();
         let bytes = records.iter().map(|record| record.json.len() + size_of::<Record>()).sum::<usize>();
         let bytes = bytes + (ids.len() + 1) * size_of::<[Id; 8]>();

@@ -9,7 +9,9 @@ use super::{
         batch::Batch,
         inbox::{Publish, Reply},
     },
-    State, now,
+    State,
+    held::Retry,
+    now,
 };
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
@@ -23,26 +25,39 @@ use crate::{
 /// Events that were accepted and aren't safe yet: nobody is told of them before they are.
 #[derive(Debug)]
 pub(in super::super) struct Pending {
-    drafts: Vec<Draft>,
+    pub(super) drafts: Vec<Draft>,
     /// Where the log ends with them.
-    end: Head,
-    /// The same as the store keeps them, where there is one.
-    events: Vec<StoredEvent>,
+    pub(super) end: Head,
+    /// The same as the store keeps them, where there is one; all of them, where others are told of them too.
+    pub(super) events: Vec<StoredEvent>,
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
-    again: Vec<(usize, Source, Reply)>,
+    pub(super) again: Vec<(usize, Source, Reply)>,
     bytes: usize,
+}
+
+/// An event for some connections alone.
+#[derive(Debug)]
+pub(crate) struct Whisper {
+    pub(crate) event_id: Id,
+    /// Unix milliseconds.
+    pub(crate) timestamp: u64,
+    pub(crate) to: Vec<ConnectionId>,
 }
 
 /// A user, and the key that makes a retry of theirs harmless.
 type Key = (Arc<str>, Box<str>);
 
 #[derive(Debug)]
-struct Draft {
-    record: Arc<Record>,
-    key: Option<Key>,
-    origin: Origin,
-    reply: Reply,
+pub(super) struct Draft {
+    pub(super) record: Arc<Record>,
+    pub(super) key: Option<Key>,
+    pub(super) origin: Origin,
+    pub(super) reply: Reply,
+    pub(super) from: Arc<str>,
+    pub(super) server: bool,
+    /// In a room whose events wait while the log can't be written.
+    pub(super) retry: Option<Box<Retry>>,
 }
 
 /// How long nobody asks the store again after it failed.
@@ -51,8 +66,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl State {
     /// Takes an event; yields how many bytes wait to be delivered.
     pub(in super::super) fn accept(&mut self, publish: Publish) -> usize {
+        let until = self.room.options.wait.map(|wait| Moment::now() + wait);
+        self.accept_until(publish, until)
+    }
+
+    /// Takes an event, which may wait until then if the log can't be written.
+    pub(super) fn accept_until(&mut self, publish: Publish, until: Option<Moment>) -> usize {
         let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
+        let until = until.filter(|_| !ephemeral);
+        if let (Some(until), false, true) = (until, self.is_gone(), self.unsettled.is_some()) {
+            self.hold(publish, until, None);
+            return self.waiting();
+        }
         if let Some(refusal) = self.takes_nothing(ephemeral) {
             self.turn_down(publish.origin.source, publish.reply, refusal);
             return self.waiting();
@@ -94,9 +120,14 @@ impl State {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
-        if let (Some(seq), true) = (seq, self.archive.is_some()) {
+        let retry = until.filter(|_| self.archive.is_some()).map(|until| {
+            let (data, meta) = (data.clone(), meta.clone());
+            Box::new(Retry { data, meta, conflated: conflated.clone(), until })
+        });
+        let sender = Arc::clone(&from);
+        if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
-                seq,
+                seq: seq.unwrap_or(0),
                 event_id,
                 timestamp,
                 event: self.room.event_name(event).into(),
@@ -115,7 +146,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, origin, reply });
+        pending.drafts.push(Draft { record, key, origin, reply, from: sender, server, retry });
         pending.bytes
     }
 
@@ -134,39 +165,50 @@ impl State {
     pub(in super::super) fn settle(&mut self, pending: Pending) -> Batch {
         let Pending { drafts, again, .. } = pending;
         let mut batch = self.batch();
-        let mut again = again.into_iter().peekable();
         let mut said = Vec::new();
-        for Draft { record, key, origin, reply } in drafts {
-            let accepted = Accepted {
-                seq: record.seq,
-                event_id: record.event_id.as_str().to_owned(),
-                timestamp: record.timestamp,
-                duplicate: false,
-            };
-            let event = record.event;
-            self.room.meter.accepted(event, origin.source);
-            origin.accepted(&accepted);
-            batch.came(event, origin.at);
-            batch.push(Arc::clone(&record));
-            self.log.append(record);
-            if again.peek().is_some() {
-                said.push(accepted.clone());
-            }
-            if let Some((from, key)) = key {
-                self.log.keys.remember(&from, &key, accepted.clone());
-            }
-            match reply {
-                Reply::Delivered(waiting) => self.undelivered.push((event, accepted, waiting)),
-                reply => self.reply(reply, Ok(accepted)),
+        for draft in drafts {
+            let accepted = self.take(draft, &mut batch);
+            if !again.is_empty() {
+                said.push(accepted);
             }
         }
+        self.reply_again(again, &said);
+        self.note_trimming();
+        batch
+    }
+
+    /// An event goes into the log, and whoever sent it is told.
+    pub(super) fn take(&mut self, draft: Draft, batch: &mut Batch) -> Accepted {
+        let Draft { record, key, origin, reply, .. } = draft;
+        let accepted = Accepted {
+            seq: record.seq,
+            event_id: record.event_id.as_str().to_owned(),
+            timestamp: record.timestamp,
+            duplicate: false,
+        };
+        let event = record.event;
+        self.room.meter.accepted(event, origin.source);
+        origin.accepted(&accepted);
+        batch.came(event, origin.at);
+        batch.push(Arc::clone(&record));
+        self.log.append(record);
+        if let Some((from, key)) = key {
+            self.log.keys.remember(&from, &key, accepted.clone());
+        }
+        match reply {
+            Reply::Delivered(waiting) => self.undelivered.push((event, accepted.clone(), waiting)),
+            reply => self.reply(reply, Ok(accepted.clone())),
+        }
+        accepted
+    }
+
+    /// Those whose events came twice at once are told what came of the first.
+    pub(super) fn reply_again(&mut self, again: Vec<(usize, Source, Reply)>, said: &[Accepted]) {
         for (first, source, reply) in again {
             self.room.meter.duplicate(source);
             let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
-        self.note_trimming();
-        batch
     }
 
     /// The store failed to take it: whoever sent it is told, and what was never meant to be kept is delivered still.
@@ -177,7 +219,7 @@ impl State {
             if draft.record.seq.is_none() {
                 left.drafts.push(draft);
             } else {
-                self.turn_down(draft.origin.source, draft.reply, refusal.clone());
+                self.hold_or_refuse(draft);
             }
         }
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
@@ -189,7 +231,9 @@ impl State {
 
     /// An append failed, and may have been done: the log takes nothing until the store has told where it ends.
     pub(in super::super) fn unsettle(&mut self) {
-        self.unsettled = Some(Moment::now() + PAUSE);
+        let now = Moment::now();
+        self.give_up(now);
+        self.unsettled = Some(now + PAUSE);
         if let Some(instance) = self.instance.upgrade() {
             // Its turn is what asks.
             instance.cast_after(PAUSE, |_| ());
@@ -204,33 +248,39 @@ impl State {
     /// The store told: all that it has is in the log.
     pub(in super::super) fn settled(&mut self) {
         self.unsettled = None;
+        self.release();
     }
 
-    /// Takes what the store has beyond the log: an append that failed was done after all. Yields what is to be delivered,
-    /// and whether that is all: an event that this program doesn't declare is somebody else's.
-    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> (Batch, bool) {
+    /// Takes what the store has beyond the log: an append that failed was done after all, or others put it there. Yields what
+    /// is to be delivered.
+    pub(in super::super) fn adopt(&mut self, events: &[StoredEvent]) -> Batch {
         let mut batch = self.batch();
-        let new: Vec<_> = events.iter().skip_while(|event| event.seq < self.log.next_seq()).collect();
-        for stored in new {
-            let Some(record) = self.room.record(&self.id, stored).map(Arc::new) else {
-                return (batch, false);
-            };
-            batch.push(Arc::clone(&record));
-            self.log.append(record);
-            if let Some(key) = &stored.key {
-                let event_id = stored.event_id.as_str().to_owned();
-                let (seq, timestamp) = (Some(stored.seq), stored.timestamp);
-                let accepted = Accepted { seq, event_id, timestamp, duplicate: false };
-                self.log.keys.remember(&stored.from, key, accepted);
-            }
+        events.iter().for_each(|stored| self.adopt_one(stored, &mut batch));
+        self.note_trimming();
+        batch
+    }
+
+    /// Takes the event if it is the next.
+    pub(super) fn adopt_one(&mut self, stored: &StoredEvent, batch: &mut Batch) {
+        if stored.seq != self.log.next_seq() {
+            return;
         }
-        (batch, true)
+        self.found(stored);
+        let record = Arc::new(self.room.record(&self.id, stored));
+        if record.is_declared() {
+            batch.push(Arc::clone(&record));
+        }
+        self.log.append(record);
+        if let Some(key) = &stored.key {
+            self.log.keys.remember(&stored.from, key, super::shared::accepted(stored));
+        }
     }
 
     /// Hands an event to some members alone, past the log; yields to how many.
-    pub(crate) fn whisper(&mut self, publish: Publish, to: &[ConnectionId]) -> (Accepted, usize) {
+    pub(crate) fn whisper(&mut self, publish: Publish, whisper: &Whisper) -> usize {
         let Publish { event, data, from, server, meta, origin, .. } = publish;
-        let (event_id, timestamp) = (Id::fresh(), now());
+        let Whisper { event_id, timestamp, to } = whisper;
+        let (event_id, timestamp) = (*event_id, *timestamp);
         let head = frame::EventHead {
             room_id: &self.id,
             event: self.room.event_name(event),
@@ -258,8 +308,7 @@ impl State {
         }
         self.room.meter.accepted(event, origin.source);
         batch.delivered();
-        let event_id = event_id.as_str().to_owned();
-        (Accepted { seq: None, event_id, timestamp, duplicate: false }, readers)
+        readers
     }
 
     /// Why no event can be taken now.
@@ -274,7 +323,7 @@ impl State {
         self.pending.as_ref().map_or(0, |pending| pending.bytes)
     }
 
-    fn turn_down(&mut self, source: Source, reply: Reply, refusal: Refusal) {
+    pub(super) fn turn_down(&mut self, source: Source, reply: Reply, refusal: Refusal) {
         let answered = reply.turn_down(&self.room.meter, source, refusal);
         self.answered(answered);
     }
@@ -294,8 +343,21 @@ impl State {
     }
 }
 
+impl Whisper {
+    /// An event of now.
+    pub(crate) fn new(to: Vec<ConnectionId>) -> Self {
+        Whisper { event_id: Id::fresh(), timestamp: now(), to }
+    }
+
+    /// What its sender is told.
+    pub(crate) fn accepted(&self) -> Accepted {
+        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
+        Accepted { seq: None, event_id, timestamp, duplicate: false }
+    }
+}
+
 impl Pending {
-    fn after(end: Head) -> Self {
+    pub(super) fn after(end: Head) -> Self {
         Pending {
             drafts: Vec::new(),
             end,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{
-        Link,
+        ConnectionId, Link,
         members::{Reader, Reading, Turnout},
     },
     State, now,
@@ -49,11 +49,12 @@ impl State {
         }
         let connection = join.link.id();
         let new = !self.members.has(connection);
-        let size = self.members.size();
+        let size = self.members.size() + self.members.elsewhere();
         let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
-        if new && capacity.is_some_and(|capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX)) {
-            let message = format!("room `{}` is full: it holds {size} connections", self.id);
-            return Err(NotJoined::Refused(Refusal::new(Code::RoomFull, message)));
+        // Over several instances, it has its place already.
+        let full = |capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX);
+        if new && self.peers.is_none() && capacity.is_some_and(full) {
+            return Err(NotJoined::Refused(self.full(size)));
         }
         self.log.trim(now());
         let resume = self.log.resume(join.since.as_ref(), join.seen);
@@ -99,6 +100,18 @@ impl State {
         Ok(new)
     }
 
+    /// Why nobody else can come in.
+    pub(crate) fn full(&self, size: usize) -> Refusal {
+        let message = format!("room `{}` is full: it holds {size} connections", self.id);
+        Refusal::new(Code::RoomFull, message)
+    }
+
+    /// Whether a connection would be new, in a room that holds so many; `None` if it isn't, or it holds any number.
+    pub(crate) fn needs_place(&self, connection: ConnectionId) -> Option<u32> {
+        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
+        capacity.filter(|_| !self.is_gone() && !self.members.has(connection))
+    }
+
     fn enter(&mut self, join: &Join) {
         let turnout = self.members.add(Reading {
             reader: Reader::Member(Arc::clone(&join.link.outbox), Arc::clone(&join.link)),
@@ -106,9 +119,11 @@ impl State {
             wanted: self.room.default_events(),
             replaying: None,
         });
-        let user = &join.link.user_id;
-        if turnout == Turnout::User && self.presence.as_mut().is_some_and(|presence| presence.came(user)) {
-            self.tell_presence_soon();
+        if let Some(peers) = &self.peers {
+            peers.came(&self.id, &join.link.user_id);
+        }
+        if turnout == Turnout::User {
+            self.user_came(&join.link.user_id);
         }
         self.tell_size();
     }

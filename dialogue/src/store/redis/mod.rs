@@ -317,7 +317,7 @@ fn each(answer: Result<Value, Failure>, rooms: usize) -> Vec<Result<Value, Failu
 }
 
 /// What records are kept together by: the first part of their key, which a prefix has whole.
-fn group(key: &str) -> &str {
+pub(crate) fn group(key: &str) -> &str {
     key.split('/').next().unwrap_or_default()
 }
 

@@ -1,0 +1,79 @@
+//! What the others tell, handed to the rooms that it is about.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+};
+
+use tokio::sync::watch;
+
+use super::{ALL, Message, Peers};
+use crate::{
+    backplane::{Feed, Told},
+    hub::Registry,
+    wire::Id,
+};
+
+/// Hands it out until the registry is gone.
+pub(super) async fn run(
+    peers: Arc<Peers>,
+    mut feed: Feed,
+    registry: Weak<Registry>,
+    mut end: watch::Receiver<()>,
+) {
+    loop {
+        let told = tokio::select! {
+            told = feed.next() => told,
+            _ = end.changed() => None,
+        };
+        let (Some(told), Some(registry)) = (told, registry.upgrade()) else { return };
+        peers.hear(&registry, told);
+    }
+}
+
+impl Peers {
+    fn hear(self: &Arc<Self>, registry: &Registry, told: Told) {
+        match told {
+            // What this instance told itself, it knows from the answer.
+            Told::Events(batch) if batch.peer == self.id => {}
+            Told::Events(batch) => {
+                if let Some(instance) = registry.find(&batch.room_id) {
+                    instance.hear(batch);
+                }
+            }
+            Told::Members { peer, .. } | Told::Message { peer, .. } if peer == self.id => {}
+            Told::Members { room_id, peer, changes } => {
+                if let Some(instance) = registry.find(&room_id) {
+                    instance.hear_members(peer, changes);
+                }
+            }
+            Told::Message { room_id, peer, message } => {
+                let Some(message) = Message::decode(&message) else { return };
+                if let Some(instance) = registry.find(&room_id) {
+                    instance.hear_message(&message);
+                }
+                self.heard(&room_id, peer, message);
+            }
+            Told::Gap(room_id) if &*room_id == ALL => {}
+            Told::Gap(room_id) => {
+                if let Some(instance) = registry.find(&room_id) {
+                    instance.catch_up();
+                }
+            }
+            Told::Peers(there) => self.peers_are(registry, there),
+            Told::Forgotten => self.call_all_rolls(),
+        }
+    }
+
+    fn peers_are(&self, registry: &Registry, there: BTreeSet<Id>) {
+        let there = Arc::new(there);
+        *self.there.write() = Arc::clone(&there);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            let stretch = registry.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return };
+            last = Some(Arc::clone(&end.id));
+            stretch.iter().for_each(|instance| instance.peers_are(&there));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The other instances of the application, as the rooms of this one know them.
+//!
+//! What peers put into a room comes out of the backplane's feed and goes to the room, in its turn; who is in it here is
+//! said in roll calls, and who is in it elsewhere stands beside the room's own members. What is to be done wherever a user
+//! is connected is asked of all peers.
+
+mod ask;
+mod feed;
+mod heads;
+mod message;
+mod rolls;
+mod roster;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::{runtime::Handle, time::timeout};
+
+pub(crate) use ask::{Answer, Attendant, ConnectionAt, Question};
+pub(super) use message::Message;
+use rolls::Rolls;
+pub(super) use roster::{Difference, Roster};
+
+use super::Registry;
+use crate::{
+    backplane::{AnyBackplane, Feed, Follower, Member, Told},
+    caught::caught,
+    store::StoreError,
+    wire::Id,
+};
+
+/// The room that all instances follow, for what is of no room. No declared room can be called so.
+const ALL: &str = "@server";
+/// How long a call of the backplane may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// See the [module](self).
+pub(crate) struct Peers {
+    /// This instance, as the others know it.
+    id: Id,
+    backplane: Arc<dyn AnyBackplane>,
+    follower: Follower,
+    /// How many instances of each room there are in memory: one, or two while one takes the place of another.
+    followed: Mutex<HashMap<Arc<str>, usize>>,
+    /// Those who are there now.
+    there: RwLock<Arc<BTreeSet<Id>>>,
+    rolls: Rolls,
+    asked: ask::Asked,
+    attendant: OnceLock<Weak<dyn Attendant>>,
+    runtime: Handle,
+}
+
+/// A room is followed for as long as this is kept.
+pub(in crate::hub) struct Followed {
+    peers: Arc<Peers>,
+    room_id: Arc<str>,
+}
+
+impl Peers {
+    /// Joins the others; yields what they tell, too.
+    ///
+    /// # Errors
+    ///
+    /// The backplane can't be reached, or nothing would be heard of it.
+    pub(crate) async fn join(
+        backplane: Arc<dyn AnyBackplane>,
+        runtime: Handle,
+    ) -> Result<(Arc<Self>, Feed), StoreError> {
+        let id = Id::fresh();
+        let mut feed = within(backplane.join(id)).await?;
+        let there = timeout(WITHIN, async {
+            loop {
+                match feed.next().await {
+                    Some(Told::Peers(there)) => return Ok(there),
+                    Some(_) => {}
+                    None => return Err(StoreError::new("the backplane went away at once")),
+                }
+            }
+        });
+        let there = there
+            .await
+            .unwrap_or_else(|_| Err(StoreError::new("the backplane doesn't tell who is there")))?;
+        let follower = feed.follower();
+        follower.follow(ALL.into());
+        let peers = Arc::new(Peers {
+            id,
+            backplane,
+            follower,
+            followed: Mutex::default(),
+            there: RwLock::new(Arc::new(there)),
+            rolls: Rolls::default(),
+            asked: ask::Asked::default(),
+            attendant: OnceLock::new(),
+            runtime,
+        });
+        Ok((peers, feed))
+    }
+
+    /// Hands what is told to the rooms, and compares the heads of logs, until the registry is gone.
+    pub(crate) fn begin(self: &Arc<Self>, feed: Feed, registry: &Arc<Registry>) {
+        self.runtime.spawn(feed::run(Arc::clone(self), feed, Arc::downgrade(registry), registry.ends()));
+        self.runtime.spawn(heads::run(Arc::clone(self), Arc::downgrade(registry)));
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    /// What is told of a room goes to it from now on.
+    pub(super) fn follow(self: &Arc<Self>, room_id: &Arc<str>) -> Followed {
+        let mut followed = self.followed.lock();
+        let count = followed.entry(Arc::clone(room_id)).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.follower.follow(Arc::clone(room_id));
+        }
+        Followed { peers: Arc::clone(self), room_id: Arc::clone(room_id) }
+    }
+
+    /// Those who are there now.
+    pub(super) fn there(&self) -> Arc<BTreeSet<Id>> {
+        Arc::clone(&self.there.read())
+    }
+
+    /// How many instances there are now, this one too.
+    pub(crate) fn instances(&self) -> usize {
+        let there = self.there();
+        there.len() + usize::from(!there.contains(&self.id))
+    }
+
+    /// Who is in a room elsewhere, by the word of anybody.
+    pub(super) async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+        let mut members = within(self.backplane.members(room_id)).await?;
+        members.retain(|member| member.peer != self.id);
+        Ok(members)
+    }
+
+    /// How many connections are in a room, by the word of those who are there.
+    pub(super) async fn size(&self, room_id: &str) -> Result<usize, StoreError> {
+        let (members, there) = (within(self.backplane.members(room_id)).await?, self.there());
+        let counted = members.iter().filter(|member| there.contains(&member.peer));
+        Ok(counted.map(|member| usize::try_from(member.connections).unwrap_or(usize::MAX)).sum())
+    }
+
+    /// Tells the others something of a room.
+    async fn tell(&self, room_id: &str, message: &Message) -> Result<(), StoreError> {
+        within(self.backplane.tell(self.id, room_id, message.encode())).await
+    }
+
+    /// Tells the others, if they can be told now; they find out otherwise too, a little later.
+    pub(super) fn tell_if_possible(self: &Arc<Self>, room_id: &Arc<str>, message: Message) {
+        let (peers, room_id) = (Arc::clone(self), Arc::clone(room_id));
+        // It ends with the call, which is bounded.
+        self.runtime.spawn(async move {
+            if let Err(error) = peers.tell(&room_id, &message).await {
+                tracing::debug!(room_id = &*room_id, %error, "peers can't be told of a room");
+            }
+        });
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let mut followed = self.peers.followed.lock();
+        if let Some(count) = followed.get_mut(&self.room_id) {
+            *count -= 1;
+            if *count == 0 {
+                followed.remove(&self.room_id);
+                self.peers.follower.unfollow(Arc::clone(&self.room_id));
+            }
+        }
+    }
+}
+
+/// A call of the backplane, which ends in time, whatever that does.
+async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    match timeout(WITHIN, caught("backplane", call)).await {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => Err(StoreError::new("the backplane panicked")),
+        Err(_) => Err(StoreError::new(format!("the backplane took longer than {} s", WITHIN.as_secs()))),
+    }
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("id", &self.id).finish_non_exhaustive()
+    }
+}
