@@ -60,6 +60,7 @@
 //! | `webpush` | the same by browsers' push services; links OpenSSL |
 //! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
 //! | `metrics`, `statsd` | numbers for Prometheus, for StatsD |
+//! | `inspector` | a page that shows what the server does |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
 //! | `testing` | for tests: what tries a store of one's own |
 

@@ -97,15 +97,15 @@ async fn readings_end_with_the_server() -> Result {
 #[tokio::test]
 async fn there_are_as_many_series_as_is_said() -> Result {
     let seen = Seen::default();
-    let stored = Acme::server().store(dialogue::store::Memory::new()).metrics(seen.clone());
-    let _server = stored.build().await?;
+    let shared = Acme::server().backplane(dialogue::backplane::Local::new()).metrics(seen.clone());
+    let _server = shared.build().await?;
     let measured = seen.all();
     let of = |kind: Kind| {
         measured.iter().filter(|one| one.family.kind == kind).map(|one| one.series.len()).sum::<usize>()
     };
     let (rooms, events) = (2, 3);
-    assert_eq!(of(Kind::Histogram), events + 9);
-    assert_eq!(of(Kind::Counter) + of(Kind::Gauge), 32 * rooms + events + 88);
+    assert_eq!(of(Kind::Histogram), events + 15);
+    assert_eq!(of(Kind::Counter) + of(Kind::Gauge), 32 * rooms + events + 95);
     Ok(())
 }
 

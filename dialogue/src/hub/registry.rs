@@ -299,6 +299,29 @@ impl Registry {
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
     }
 
+    /// The rooms that are declared.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn rooms(&self) -> &[Arc<RoomDecl>] {
+        &self.rooms
+    }
+
+    /// The instances with the most connections, and how many there are in all.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn largest(&self, most: usize) -> (Vec<Arc<Instance>>, usize) {
+        let (mut largest, mut total) = (Vec::new(), 0);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            // Some at a time: newcomers need the lock, too.
+            let stretch = self.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return (largest, total) };
+            last = Some(Arc::clone(&end.id));
+            total += stretch.len();
+            largest.extend(stretch);
+            largest.sort_by_key(|instance| std::cmp::Reverse(instance.size()));
+            largest.truncate(most);
+        }
+    }
+
     /// Some instances after `after`, in the order of their ids.
     pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
         self.instances.read().after(after, STRETCH)

@@ -278,7 +278,7 @@ impl Measures {
         }
     }
 
-    pub(super) fn read(&self) -> Vec<Measured> {
+    pub(crate) fn read(&self) -> Vec<Measured> {
         let probed = self.probe.get().and_then(|probe| probe()).unwrap_or_default();
         let mut measured = self.of_connections();
         measured.extend(self.of_rooms());
@@ -399,5 +399,94 @@ fn place<'a, K: PartialEq, T>(all: &[K], wanted: K, row: &'a [T]) -> Option<&'a 
 impl fmt::Debug for Measures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Measures").field("rooms", &self.rooms.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Kind;
+
+    const DASHBOARD: &str = include_str!("../docs/grafana.json");
+    const ALERTS: &str = include_str!("../docs/alerts.yaml");
+
+    fn families() -> Vec<&'static Family> {
+        Measures::default().read().into_iter().map(|measured| measured.family).collect()
+    }
+
+    /// What Prometheus calls the lines of a family.
+    fn lines(family: &Family) -> Vec<String> {
+        match family.kind {
+            Kind::Histogram => {
+                ["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", family.name)).into()
+            }
+            Kind::Counter | Kind::Gauge => vec![family.name.to_owned()],
+        }
+    }
+
+    /// The words of a text that begin so.
+    fn words<'a>(text: &'a str, begin: &'static str) -> impl Iterator<Item = &'a str> {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(move |c| !is_of_name(c)).filter(move |word| word.starts_with(begin))
+    }
+
+    #[test]
+    fn the_documentation_lists_every_family() {
+        let docs = include_str!("../docs/metrics.md");
+        for Family { name, help, kind, labels } in families() {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+            let row = format!("| `{name}` | {} | {labels} | {help} |", format!("{kind:?}").to_lowercase());
+            assert!(docs.contains(&row), "{row}");
+        }
+        assert_eq!(docs.matches("\n| `dialogue_").count(), families().len());
+    }
+
+    #[test]
+    fn the_dashboard_and_the_alerts_ask_for_what_there_is() {
+        let there: Vec<_> = families().into_iter().flat_map(lines).collect();
+        for name in [DASHBOARD, ALERTS].into_iter().flat_map(|text| words(text, "dialogue_")) {
+            assert!(there.iter().any(|line| line == name), "{name}");
+        }
+        let shown: Vec<_> = words(DASHBOARD, "dialogue_").collect();
+        for family in families() {
+            assert!(
+                lines(family).iter().any(|line| shown.contains(&&**line)),
+                "no panel shows {}",
+                family.name
+            );
+        }
+    }
+
+    /// What stands in a query beside the names of numbers: labels to choose and to add up by.
+    fn labels_in(query: &str) -> Vec<String> {
+        let chosen = query.split('{').skip(1).filter_map(|part| part.split('}').next());
+        let chosen = chosen.flat_map(|part| part.split(',')).filter_map(|one| one.split(['=', '!']).next());
+        let summed = query.split("by (").skip(1).filter_map(|part| part.split(')').next());
+        let summed = summed.flat_map(|part| part.split(','));
+        chosen.chain(summed).map(|label| label.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn they_ask_by_labels_that_there_are() {
+        let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels").iter();
+        let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
+        let asked = targets.filter_map(|target| target["expr"].as_str());
+        let alerts = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+        let queries: Vec<_> = asked.chain(alerts).collect();
+        assert!(queries.len() > 40, "{}", queries.len());
+        for query in queries {
+            let of_query: Vec<_> = families()
+                .into_iter()
+                .filter(|family| query.contains(family.name))
+                .flat_map(|family| family.labels)
+                .collect();
+            for label in labels_in(query) {
+                // Every scrape says of which instance it is, and every bucket has a bound.
+                let given = ["instance", "le"].contains(&&*label);
+                assert!(given || of_query.contains(&&&*label), "{label} in {query}");
+            }
+        }
     }
 }

@@ -18,15 +18,15 @@ pub struct TraceParent(Box<str>);
 /// The server makes spans with the crate `tracing`: `connection`, `trigger`, `store`, `backplane`, `push`. By themselves
 /// they begin at this process. With this, a connection goes on from the `traceparent` of its handshake, an event over HTTP
 /// from that of its request; and each event carries its own in `meta`, to other instances and to clients, under the same
-/// name. Both methods are called with the span in question entered: `tracing::Span::current()` is it.
+/// name.
 ///
 /// `examples/opentelemetry` has one for OpenTelemetry, some ten lines.
 pub trait TraceContext: Send + Sync + 'static {
-    /// The current span goes on from `parent`.
-    fn continues(&self, parent: &TraceParent);
+    /// `span`, which nobody has entered yet, goes on from `parent`.
+    fn continues(&self, span: &Span, parent: &TraceParent);
 
-    /// What goes on from the current span says as its parent; `None` if it isn't traced.
-    fn current(&self) -> Option<TraceParent>;
+    /// What goes on from `span` says as its parent; `None` if it isn't traced.
+    fn parent_of(&self, span: &Span) -> Option<TraceParent>;
 }
 
 /// That of a server, if the application has one.
@@ -109,7 +109,7 @@ impl Traces {
     pub(crate) fn continues(&self, span: &Span, parent: Option<&TraceParent>) {
         let (Some(context), Some(parent)) = (&self.0, parent) else { return };
         if !span.is_disabled() {
-            span.in_scope(|| context.continues(parent));
+            context.continues(span, parent);
         }
     }
 
@@ -130,7 +130,7 @@ impl Traces {
     /// An event's `meta`, in which those that it reaches find what to go on from; what its sender says of that itself stays.
     pub(crate) fn carry(&self, span: &Span, meta: Option<Box<str>>) -> Option<Box<str>> {
         let Some(context) = self.0.as_ref().filter(|_| !span.is_disabled()) else { return meta };
-        let Some(parent) = span.in_scope(|| context.current()) else { return meta };
+        let Some(parent) = context.parent_of(span) else { return meta };
         let own = meta.as_deref().unwrap_or("{}");
         let Ok(mut members) = serde_json::from_str::<serde_json::Map<_, _>>(own) else { return meta };
         members.entry(NAME).or_insert_with(|| parent.as_str().into());

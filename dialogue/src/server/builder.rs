@@ -13,6 +13,8 @@ use axum::Router;
 use tokio::runtime::Handle;
 
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
+#[cfg(feature = "inspector")]
+use crate::channel::{INSPECTOR, inspector_routes};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
@@ -77,6 +79,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     store: Option<Arc<dyn AnyStore>>,
     metrics: Vec<Box<dyn Metrics>>,
     traces: Traces,
+    inspector: bool,
     backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
     /// What middleware is made from.
@@ -95,12 +98,15 @@ pub(super) struct Paths {
     websocket: Option<String>,
     sse: Option<String>,
     echo: Option<String>,
+    inspector: bool,
 }
 
 impl Paths {
     /// What the router would panic over.
     fn check(&self, others: &[Endpoint]) -> Result<(), Error> {
         let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
+        #[cfg(feature = "inspector")]
+        taken.push(INSPECTOR);
         let others = others.iter().map(|endpoint| &endpoint.path);
         for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten().chain(others) {
             let why = match path.as_str() {
@@ -125,6 +131,8 @@ impl Paths {
         #[cfg(feature = "push")]
         let routes = routes.merge(push_routes());
         let routes = counted(routes, engine, Source::Http);
+        #[cfg(feature = "inspector")]
+        let routes = if self.inspector { routes.merge(inspector_routes()) } else { routes };
         let stream = self.sse.as_deref().map(|path| counted(sse_route(path), engine, Source::Sse));
         let routes = stream.into_iter().fold(routes, merge);
         // Sockets ask for no leave to be read.
@@ -138,7 +146,12 @@ impl Paths {
 impl<A: Application> ServerBuilder<A> {
     pub(crate) fn new() -> Self {
         ServerBuilder {
-            paths: Paths { websocket: Some("/ws".to_owned()), sse: Some("/events".to_owned()), echo: None },
+            paths: Paths {
+                websocket: Some("/ws".to_owned()),
+                sse: Some("/events".to_owned()),
+                echo: None,
+                inspector: false,
+            },
             limits: Limits::default(),
             rates: Rates::default(),
             origins: Origins::default(),
@@ -150,6 +163,7 @@ impl<A: Application> ServerBuilder<A> {
             store: None,
             metrics: Vec::new(),
             traces: Traces::default(),
+            inspector: false,
             backplane: None,
             most_rooms: 100_000,
             state: (),
@@ -213,6 +227,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             store: self.store,
             metrics: self.metrics,
             traces: self.traces,
+            inspector: self.inspector,
             backplane: self.backplane,
             most_rooms: self.most_rooms,
             state,
@@ -268,6 +283,15 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// called again, for several. Without, nothing is measured.
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
         self.metrics.push(Box::new(metrics));
+        self
+    }
+
+    /// Serves a page at `/dialogue` that shows what the server does: its rooms and events, who is where, how busy it is, and
+    /// the events of a room as they happen. It asks for a [server key](Self::server_key), without which
+    /// [`build`](Self::build) fails.
+    #[cfg(feature = "inspector")]
+    pub fn inspector(mut self) -> Self {
+        self.inspector = true;
         self
     }
 
@@ -573,7 +597,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
-        let measures = (!self.metrics.is_empty()).then(|| measured(&mut rooms));
+        let measures = (!self.metrics.is_empty() || self.inspector).then(|| measured(&mut rooms));
         rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
         let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
@@ -601,6 +625,11 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             )));
         }
         let mut identity = self.identity;
+        if self.inspector && self.server_keys.is_empty() {
+            return Err(Error::configuration(
+                "the inspector shows everything to whoever has a server key: name one with `server_key`",
+            ));
+        }
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {
                 return Err(Error::configuration(format!(
@@ -675,7 +704,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             let readings = engine.measures.as_ref().map(Readings::new);
             readings.into_iter().for_each(|readings| metrics.attach(readings));
         }
-        let (paths, metrics) = (Arc::new(self.paths), self.metrics.into());
+        let (mut paths, metrics) = (self.paths, self.metrics.into());
+        paths.inspector = self.inspector;
+        let paths = Arc::new(paths);
         Ok(Server { engine, paths, endpoints: endpoints.into(), metrics }.into())
     }
 }
