@@ -157,15 +157,17 @@ impl Turn {
                 false => true,
             };
             let saved = if self.instance.room.options.state { archive.state(room_id).await? } else { None };
-            Ok::<_, StoreError>((known, saved, peers.members(room_id).await?))
+            let name = archive.generation(room_id).await?;
+            Ok::<_, StoreError>((known, saved, name, peers.members(room_id).await?))
         };
         match looked.await {
             Ok((false, ..)) => {
                 let gone = state.end(DELETED);
                 peers.ended(&self.instance, gone);
             }
-            Ok((true, saved, members)) => {
+            Ok((true, saved, name, members)) => {
                 state.reload(saved);
+                state.rename(name);
                 state.change_roster(|roster| roster.replace(members, &peers.there()));
             }
             Err(error) => {

@@ -7,6 +7,7 @@
 mod archive;
 mod batch;
 mod chain;
+mod declared;
 mod hear;
 mod inbox;
 mod instance;
@@ -14,6 +15,7 @@ mod instances;
 mod link;
 mod listener;
 mod members;
+mod opening;
 mod outbox;
 mod peers;
 mod presence;
@@ -29,8 +31,9 @@ mod upkeep;
 
 pub(crate) use archive::{Archive, Saved};
 pub(crate) use chain::Said;
+pub(crate) use declared::RoomDecl;
 pub(crate) use inbox::{Publish, Reply};
-pub(crate) use instance::{Instance, RoomDecl};
+pub(crate) use instance::Instance;
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};

@@ -11,8 +11,9 @@ use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use super::{
     Archive, Instance, RoomDecl,
+    declared::Info,
     inbox::{Command, Publish},
-    instance::{Info, Refused},
+    instance::Refused,
     instances::Instances,
     peers::{Message, Peers},
     state::{State, unavailable},

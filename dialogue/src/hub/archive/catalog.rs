@@ -16,7 +16,7 @@ use super::{
     Archive,
     open::{generation_of, state_of},
 };
-use crate::{hub::instance::Info, store::StoreError};
+use crate::{hub::declared::Info, store::StoreError};
 
 /// What stands in the record of a room.
 #[derive(Debug, Serialize, Deserialize)]

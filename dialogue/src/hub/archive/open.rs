@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::Archive;
 use crate::{
     backplane::Member,
-    hub::{RoomDecl, instance::Info},
+    hub::{RoomDecl, declared::Info},
     log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
     wire::Accepted,
@@ -99,7 +99,7 @@ impl Archive {
     }
 
     /// What a log is called, if that is another name than the store has for it.
-    async fn generation(&self, room_id: &str) -> Result<Option<Arc<str>>, StoreError> {
+    pub(in crate::hub) async fn generation(&self, room_id: &str) -> Result<Option<Arc<str>>, StoreError> {
         let name = self.journal.get(&generation_of(room_id)).await?;
         Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
     }

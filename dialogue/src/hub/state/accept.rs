@@ -54,8 +54,6 @@ pub(super) struct Draft {
     pub(super) key: Option<Key>,
     pub(super) origin: Origin,
     pub(super) reply: Reply,
-    pub(super) from: Arc<str>,
-    pub(super) server: bool,
     /// In a room whose events wait while the log can't be written.
     pub(super) retry: Option<Box<Retry>>,
 }
@@ -121,10 +119,9 @@ impl State {
             pending.end.digest.clone_from(&digest);
         }
         let retry = until.filter(|_| self.archive.is_some()).map(|until| {
-            let (data, meta) = (data.clone(), meta.clone());
-            Box::new(Retry { data, meta, conflated: conflated.clone(), until })
+            let (data, meta, from) = (data.clone(), meta.clone(), Arc::clone(&from));
+            Box::new(Retry { data, meta, conflated: conflated.clone(), from, server, until })
         });
-        let sender = Arc::clone(&from);
         if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
                 seq: seq.unwrap_or(0),
@@ -146,7 +143,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, origin, reply, from: sender, server, retry });
+        pending.drafts.push(Draft { record, key, origin, reply, retry });
         pending.bytes
     }
 

@@ -1,6 +1,6 @@
 //! Events that wait while the log can't be written, in a room that declares it.
 
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub(super) struct Retry {
     pub(super) data: String,
     pub(super) meta: Option<Box<str>>,
     pub(super) conflated: Option<String>,
+    pub(super) from: Arc<str>,
+    pub(super) server: bool,
     pub(super) until: Instant,
 }
 
@@ -56,10 +58,10 @@ impl State {
 
     /// An event could not be written, or nobody knows: it waits, or whoever sent it is told.
     pub(super) fn hold_or_refuse(&mut self, draft: Draft) {
-        let Draft { record, key, origin, reply, from, server, retry } = draft;
+        let Draft { record, key, origin, reply, retry } = draft;
         match retry {
             Some(retry) => {
-                let Retry { data, meta, conflated, until } = *retry;
+                let Retry { data, meta, conflated, from, server, until } = *retry;
                 let key = key.map(|(_, key)| key);
                 let event = record.event;
                 let publish = Publish { event, data, conflated, from, server, meta, key, origin, reply };

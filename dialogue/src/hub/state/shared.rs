@@ -220,6 +220,13 @@ impl State {
         }
     }
 
+    /// The log is called otherwise, since another instance found that it gives numbers again; what is here is what there is.
+    pub(in super::super) fn rename(&mut self, name: Option<Arc<str>>) {
+        if let Some(name) = name.filter(|name| name != self.log.epoch()) {
+            self.log.call(name);
+        }
+    }
+
     fn put_told(&self, event: &StoredEvent, batch: &mut Batch) {
         let record = self.room.record(&self.id, event);
         if record.is_declared() {
