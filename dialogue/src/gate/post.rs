@@ -15,6 +15,7 @@ use crate::{
     Code, Refusal, Room,
     hub::{Publish, Question, Registry, Reply, RoomDecl, State, Whisper},
     identity::User,
+    observe::Origin,
     push::Dispatch,
 };
 
@@ -55,6 +56,7 @@ pub(crate) struct Post {
     pub(crate) to: Option<Recipient>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
+    pub(crate) origin: Origin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
 }
@@ -112,9 +114,10 @@ impl Post {
     }
 
     async fn put_into_room(self: Box<Self>, prepared: Prepared) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = *self;
+        let Post { registry, room, room_id, event, from, server, meta, key, origin, to, recipients, .. } =
+            *self;
         let Prepared { data, conflated } = prepared;
-        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, reply };
+        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, origin, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
         if let Some(to) = to {
             let accepted = to.whisper.accepted();

@@ -27,7 +27,7 @@ use super::{
     turn::Turn,
     upkeep::moment,
 };
-use crate::{Refusal, store::StoreError};
+use crate::{Refusal, observe::Counted, store::StoreError};
 
 /// One instance of a room.
 ///
@@ -68,6 +68,7 @@ pub(crate) struct Instance {
     pub(super) space: Notify,
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
+    _counted: Counted,
 }
 
 /// Bytes of payloads that may wait for the writer: more, and their senders wait.
@@ -98,6 +99,7 @@ impl Instance {
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
             Instance {
+                _counted: room.meter.instance(),
                 room,
                 id,
                 creator: info.created_by.clone(),
@@ -187,6 +189,7 @@ impl Instance {
     pub(super) fn tell_size(&self, size: usize, elsewhere: usize) {
         self.elsewhere.store(elsewhere, Ordering::Relaxed);
         let before = self.size.swap(size, Ordering::Relaxed);
+        self.room.meter.resized(before, size);
         if size == 0 && before > 0 {
             self.emptied.store(moment(), Ordering::Relaxed);
         }

@@ -18,7 +18,9 @@ use super::{
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
-use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::frame};
+use crate::{
+    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
+};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -300,6 +302,29 @@ impl Registry {
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
     }
 
+    /// The rooms that are declared.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn rooms(&self) -> &[Arc<RoomDecl>] {
+        &self.rooms
+    }
+
+    /// The instances with the most connections, and how many there are in all.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn largest(&self, most: usize) -> (Vec<Arc<Instance>>, usize) {
+        let (mut largest, mut total) = (Vec::new(), 0);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            // Some at a time: newcomers need the lock, too.
+            let stretch = self.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return (largest, total) };
+            last = Some(Arc::clone(&end.id));
+            total += stretch.len();
+            largest.extend(stretch);
+            largest.sort_by_key(|instance| std::cmp::Reverse(instance.size()));
+            largest.truncate(most);
+        }
+    }
+
     /// Some instances after `after`, in the order of their ids.
     pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
         self.instances.read().after(after, STRETCH)
@@ -411,6 +436,13 @@ impl Registry {
     /// Whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
+    }
+
+    /// How the store is and what waits for it, if there is one.
+    pub(crate) fn store_probed(&self) -> Option<StoreProbed> {
+        let journal = &self.archive.as_ref()?.journal;
+        let (bytes, rooms) = journal.waiting();
+        Some(StoreProbed { up: journal.is_up(), bytes, rooms })
     }
 
     /// What new logs are called.

@@ -137,6 +137,7 @@ impl Turn {
         let state = self.state.as_mut()?;
         let next = state.deliver(batch, from, STRETCH);
         if next.is_none() {
+            batch.delivered();
             state.answer();
         }
         next
@@ -177,8 +178,10 @@ impl Drop for Turn {
             // Whoever waits for them is told, and so is who waits for space.
             for command in waiting {
                 if let Command::Publish(publish) = command
-                    && let Some(outbox) =
-                        publish.reply.give(Err(Refusal::new(crate::Code::Internal, "internal error")))
+                    && let Some(outbox) = publish.turn_down(
+                        &self.instance.room.meter,
+                        Refusal::new(crate::Code::Internal, "internal error"),
+                    )
                 {
                     outbox.nudge();
                 }

@@ -164,6 +164,12 @@ impl Peers {
         Arc::clone(&self.there.read())
     }
 
+    /// How many instances there are now, this one too.
+    pub(crate) fn instances(&self) -> usize {
+        let there = self.there();
+        there.len() + usize::from(!there.contains(&self.id))
+    }
+
     /// Who is in a room elsewhere, by the word of anybody.
     pub(super) async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
         let mut members = within(self.backplane.members(room_id)).await?;

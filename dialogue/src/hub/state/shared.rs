@@ -72,6 +72,8 @@ impl State {
                 Kept::Event(event) if event.seq == 0 => self.take(draft, batch),
                 Kept::Event(event) => {
                     let accepted = accepted(&event);
+                    self.room.meter.accepted(draft.record.event, draft.origin.source);
+                    draft.origin.accepted(&accepted);
                     self.reply(draft.reply, Ok(accepted.clone()));
                     accepted
                 }
@@ -111,8 +113,8 @@ impl State {
         for draft in pending.drafts {
             self.hold_or_refuse(draft);
         }
-        for (_, reply) in pending.again {
-            self.reply(reply, Err(refusal.clone()));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
         }
     }
 
@@ -242,7 +244,10 @@ impl State {
         let event_id = key.event_id.as_str().to_owned();
         let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
         self.log.keys.remember(&key.from, &key.key, Accepted { timestamp: now(), ..accepted.clone() });
-        self.reply(draft.reply, Ok(Accepted { duplicate: true, ..accepted.clone() }));
+        let duplicate = Accepted { duplicate: true, ..accepted.clone() };
+        self.room.meter.duplicate(draft.origin.source);
+        draft.origin.accepted(&duplicate);
+        self.reply(draft.reply, Ok(duplicate));
         accepted
     }
 }
