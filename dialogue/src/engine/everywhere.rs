@@ -109,8 +109,8 @@ impl Engine {
         let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
         let whisper = Whisper { event_id, timestamp, to };
         let from = (*from).into();
-        let publish =
-            Publish { event, data, conflated: None, from, server, meta, key: None, reply: Reply::None };
+        let (conflated, key, event_id, reply) = (None, None, None, Reply::None);
+        let publish = Publish { event, data, conflated, from, server, meta, key, event_id, reply };
         instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
     }
 

@@ -5,7 +5,11 @@ use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
-use crate::{Accepted, Refusal, backplane::Batch as Told, wire::frame};
+use crate::{
+    Accepted, Refusal,
+    backplane::Batch as Told,
+    wire::{Id, frame},
+};
 
 /// One thing to do, in its turn.
 pub(crate) enum Command {
@@ -39,6 +43,8 @@ pub(crate) struct Publish {
     pub(crate) meta: Option<Box<str>>,
     /// Makes a retry harmless.
     pub(crate) key: Option<Box<str>>,
+    /// What the event is to be called, where somebody has to know before it is accepted.
+    pub(crate) event_id: Option<Id>,
     pub(crate) reply: Reply,
 }
 

@@ -162,6 +162,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         server: false,
         meta: None,
         key: None,
+        event_id: None,
         reply,
     };
     (publish, answer)

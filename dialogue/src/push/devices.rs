@@ -234,6 +234,23 @@ impl Devices {
         Ok(true)
     }
 
+    /// Takes a room out of what a registration is for. A newer one of the device stays as it is.
+    pub(super) async fn withdraw(
+        &self,
+        registration: &Registration,
+        room_id: &str,
+    ) -> Result<(), StoreError> {
+        let key = of_registration(registration);
+        let Some(mut device) = self.store.get(&key).await?.and_then(|json| read(&json)) else {
+            return Ok(());
+        };
+        device.rooms.retain(|room| room != room_id);
+        if device.rooms.is_empty() {
+            return self.forget(registration, None).await.map(drop);
+        }
+        self.store.put(vec![(key, write(&device)), (in_room(room_id, registration), None)]).await
+    }
+
     /// Lets a registration get nothing for a day; one that is made meanwhile does.
     pub(super) async fn suspend(&self, registration: &Registration) -> Result<(), StoreError> {
         let key = of_registration(registration);

@@ -29,10 +29,12 @@ mod departures;
 mod device;
 mod devices;
 mod dispatch;
+mod elsewhere;
 #[cfg(feature = "webpush")]
 mod endpoint;
 mod error;
 mod fcm;
+mod heir;
 mod http;
 mod jws;
 mod lane;
@@ -40,6 +42,8 @@ mod payload;
 mod pending;
 mod provider;
 mod round;
+mod router;
+mod told;
 #[cfg(feature = "webpush")]
 mod vapid;
 

@@ -626,7 +626,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
-        let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
+        let push = opened.map(|opened| {
+            Dispatch::start(opened, store, &registry, &directory, self.hooks.clone(), longest_after)
+        });
         #[cfg(not(feature = "push"))]
         let (push, _) = (None, store);
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);

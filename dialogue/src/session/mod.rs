@@ -371,7 +371,8 @@ impl Session {
             let Prepared { data, conflated } = prepared?;
             let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
             let from = Arc::clone(&link.user_id);
-            let publish = Publish { event, data, conflated, from, server: false, meta, key, reply };
+            let (server, event_id) = (false, None);
+            let publish = Publish { event, data, conflated, from, server, meta, key, event_id, reply };
             return instance.publish(publish).await.map_err(|_| busy(&instance.id));
         }
         let post = Post {

@@ -123,7 +123,7 @@ impl Peers {
     }
 
     /// Those who are there now.
-    pub(super) fn there(&self) -> Arc<BTreeSet<Id>> {
+    pub(crate) fn there(&self) -> Arc<BTreeSet<Id>> {
         Arc::clone(&self.there.read())
     }
 
