@@ -14,12 +14,11 @@ use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinSet,
-    time::{interval, timeout},
+    time::{Instant, interval, timeout},
 };
 
 use super::{
-    PushCounts, Target,
+    PushCounts, PushError, Target,
     complaints::Complaints,
     config::Opened,
     counts::Counts,
@@ -30,6 +29,7 @@ use super::{
     now,
     pending::Pending,
     provider::AnyProvider,
+    quarters::Quarters,
     router::{Arrival, Fate, Router},
     told::Told,
 };
@@ -38,7 +38,8 @@ use crate::{
     directory::Directory,
     hooks::AnyHooks,
     hub::{Registry, RoomDecl},
-    store::{AnyStore, Memory},
+    log::Journal,
+    store::Memory,
     wire::Id,
 };
 
@@ -51,8 +52,7 @@ pub(crate) struct Dispatch {
     /// What may wait, in [`UNIT`]s.
     space: Arc<Semaphore>,
     public_key: Option<String>,
-    /// They end with this.
-    _tasks: JoinSet<()>,
+    _quarters: Quarters,
 }
 
 /// An event that is pushed if it is accepted.
@@ -69,6 +69,7 @@ pub(crate) struct Offer {
 struct Open {
     room: Arc<RoomDecl>,
     told: Told,
+    offered: Instant,
     /// What is on record of it.
     kept: Option<Bytes>,
     permit: OwnedSemaphorePermit,
@@ -88,19 +89,23 @@ const REMEMBER: Duration = Duration::from_secs(1);
 
 impl Dispatch {
     /// Starts with what `opened` holds; without a store, devices are forgotten with the process.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left.
     pub(crate) fn start(
         opened: Opened,
-        store: Option<Arc<dyn AnyStore>>,
         registry: &Arc<Registry>,
         directory: &Arc<Directory>,
         hooks: Option<Arc<dyn AnyHooks>>,
         longest_after: Duration,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, PushError> {
         let peers = registry.peers().cloned();
         let pending = registry.journal().map(|journal| Pending::new(Arc::clone(journal), peers.clone()));
-        let store = store.unwrap_or_else(|| Arc::new(Memory::new()));
+        let journal = registry.journal().cloned();
+        let journal = journal.unwrap_or_else(|| Journal::new(Arc::new(Memory::new()), &Handle::current()));
         let shared = Arc::new(Shared {
-            devices: Devices::new(store, opened.bounds),
+            devices: Devices::new(journal, opened.bounds),
             directory: Arc::clone(directory),
             departures: Departures::new(longest_after + REMEMBER),
             complaints: Complaints::default(),
@@ -112,26 +117,27 @@ impl Dispatch {
         let (arriving, arrivals) = mpsc::channel(QUEUE);
         let (settling, settlers) = mpsc::channel(1);
         let space = Arc::new(Semaphore::new(SPACE / UNIT));
-        let (mut tasks, runtime) = (JoinSet::new(), Handle::current());
+        let mut quarters = Quarters::new()?;
         let (mut lanes, mut providers) = (Vec::new(), Vec::new());
         for provider in opened.providers {
             let (lane, tasks_of_lane) = mpsc::channel(QUEUE);
             let counts = Arc::new(Counts::default());
             let worker =
                 Lane::new(Arc::clone(&shared), Arc::clone(&provider), Arc::clone(&counts), tasks_of_lane);
-            tasks.spawn_on(worker.run(), &runtime);
+            quarters.spawn(worker.run());
             lanes.push((provider.name(), lane));
             providers.push((provider, counts));
         }
         let (inheriting, inherited) = mpsc::channel(1);
         if let Some(peers) = peers {
-            tasks.spawn_on(inherit(Arc::clone(&shared), peers, inheriting), &runtime);
+            quarters.spawn(inherit(Arc::clone(&shared), peers, inheriting));
         }
         let router = Router::new(Arc::clone(&shared), registry, lanes, Arc::clone(&space));
-        tasks.spawn_on(router.run(arrivals, inherited, settlers), &runtime);
-        tasks.spawn_on(sweep(Arc::clone(&shared)), &runtime);
+        quarters.spawn(router.run(arrivals, inherited, settlers));
+        quarters.spawn(sweep(Arc::clone(&shared)));
         let public_key = opened.public_key;
-        Arc::new(Dispatch { providers, shared, arriving, settling, space, public_key, _tasks: tasks })
+        let _quarters = quarters;
+        Ok(Arc::new(Dispatch { providers, shared, arriving, settling, space, public_key, _quarters }))
     }
 
     /// The event, if it is one that is pushed; to be told once it is accepted.
@@ -171,7 +177,8 @@ impl Dispatch {
             Some(pending) => pending.offer(&told).await,
             None => None,
         };
-        let open = Some(Open { room: Arc::clone(room), told, kept, permit });
+        let offered = Instant::now();
+        let open = Some(Open { room: Arc::clone(room), told, offered, kept, permit });
         Some(Offer { dispatch: self, event_id, open })
     }
 
@@ -253,9 +260,9 @@ impl Offer {
     }
 
     fn arrive(&self, open: Open, fate: Fate) {
-        let Open { room, told, kept, permit } = open;
+        let Open { room, told, offered, kept, permit } = open;
         // The permits are fewer than its places.
-        let _ = self.dispatch.arriving.try_send(Arrival { room, told, kept, permit, fate });
+        let _ = self.dispatch.arriving.try_send(Arrival { room, told, offered, kept, permit, fate });
     }
 }
 

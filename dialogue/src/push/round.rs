@@ -50,14 +50,20 @@ struct Progress {
 }
 
 impl Round {
-    /// `None` if the room has no such event that is pushed.
-    pub(super) fn new(room: &RoomDecl, told: Told, permit: OwnedSemaphorePermit) -> Option<Self> {
+    /// `None` if the room has no such event that is pushed. In this process, it was accepted after `offered`.
+    pub(super) fn new(
+        room: &RoomDecl,
+        told: Told,
+        permit: OwnedSemaphorePermit,
+        offered: Option<Instant>,
+    ) -> Option<Self> {
         let index = room.event(&told.event)?;
         let kind = room.events.get(usize::from(index))?;
         let pushed = kind.push?;
-        // In a process that was started since, it is as old as it is.
-        let age = Duration::from_millis(now().saturating_sub(told.accepted.timestamp));
-        let began = Instant::now();
+        let (now, age) = (Instant::now(), age(&told));
+        // Who left in the millisecond that it is from may have left before it.
+        let began = now.checked_sub(age.saturating_sub(Duration::from_millis(1))).unwrap_or(now);
+        let began = offered.map_or(began, |offered| began.max(offered));
         Some(Round {
             room_id: told.room_id.as_str().into(),
             room_name: room.name,
@@ -65,7 +71,7 @@ impl Round {
             pushed,
             collapse: (pushed.collapse)(&told.data),
             began,
-            due: began + pushed.after.saturating_sub(age),
+            due: now + pushed.after.saturating_sub(age),
             position: OnceLock::new(),
             elsewhere: OnceLock::new(),
             superseded: AtomicBool::new(false),
@@ -74,13 +80,6 @@ impl Round {
             told,
             _permit: permit,
         })
-    }
-
-    /// The same of one that was accepted before, in another process.
-    pub(super) fn revived(room: &RoomDecl, told: Told, permit: OwnedSemaphorePermit) -> Option<Self> {
-        let round = Round::new(room, told, permit)?;
-        let began = round.began.checked_sub(round.age()).unwrap_or(round.began);
-        Some(Round { began, ..round })
     }
 
     /// In keys of the store.
@@ -120,7 +119,7 @@ impl Round {
 
     /// How long ago it was accepted, by the wall's clock.
     pub(super) fn age(&self) -> Duration {
-        Duration::from_millis(now().saturating_sub(self.told.accepted.timestamp))
+        age(&self.told)
     }
 
     pub(super) fn supersede(&self) {
@@ -160,6 +159,10 @@ impl Round {
     pub(super) fn has_news(&self) -> bool {
         std::mem::take(&mut self.progress.lock().changed)
     }
+}
+
+fn age(told: &Told) -> Duration {
+    Duration::from_millis(now().saturating_sub(told.accepted.timestamp))
 }
 
 impl fmt::Debug for Round {

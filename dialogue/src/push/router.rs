@@ -41,6 +41,8 @@ pub(super) struct Router {
     elsewhere: HashMap<Arc<str>, Weak<Elsewhere>>,
     /// By room and collapse key.
     newest: HashMap<(Arc<str>, String), Weak<Round>>,
+    /// How often the other instances took this one for gone.
+    forgotten: usize,
     /// Who waits until nothing would be lost with the process.
     settlers: Vec<oneshot::Sender<()>>,
 }
@@ -49,6 +51,7 @@ pub(super) struct Router {
 pub(super) struct Arrival {
     pub(super) room: Arc<RoomDecl>,
     pub(super) told: Told,
+    pub(super) offered: Instant,
     /// What is on record of it.
     pub(super) kept: Option<Bytes>,
     pub(super) permit: OwnedSemaphorePermit,
@@ -103,6 +106,7 @@ impl Router {
             epochs: HashMap::new(),
             elsewhere: HashMap::new(),
             newest: HashMap::new(),
+            forgotten: 0,
             settlers: Vec::new(),
         }
     }
@@ -163,7 +167,7 @@ impl Router {
     }
 
     async fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { room, told, kept, permit, fate } = arrival;
+        let Arrival { room, told, offered, kept, permit, fate } = arrival;
         match fate {
             Fate::Void if kept.is_some() => self.void.push((told.id, kept)),
             Fate::Void => {}
@@ -172,7 +176,7 @@ impl Router {
                 self.unsure.insert((due, told.id.clone()), Unsure { told, kept, permit });
             }
             Fate::Accepted => {
-                if let Some(round) = Round::new(&room, told, permit) {
+                if let Some(round) = Round::new(&room, told, permit, Some(offered)) {
                     self.take(Arc::new(round), kept).await;
                 }
             }
@@ -298,7 +302,11 @@ impl Router {
             pending.done(done).await;
         }
         let live: Vec<Arc<Round>> = self.live.values().filter_map(|live| live.round.upgrade()).collect();
-        for round in live.iter().filter(|round| round.has_news()) {
+        let peers = self.registry.upgrade().and_then(|registry| registry.peers().cloned());
+        let forgotten = peers.map_or(0, |peers| peers.forgotten());
+        // Whoever took this one for gone took over what it had on its way.
+        let was_forgotten = std::mem::replace(&mut self.forgotten, forgotten) != forgotten;
+        for round in live.iter().filter(|round| round.has_news() || was_forgotten) {
             self.keep(round).await;
         }
     }
@@ -366,7 +374,7 @@ impl Router {
     ) -> Option<Arc<Round>> {
         let registry = self.registry.upgrade()?;
         let (room, _) = registry.declared(&told.room_id).ok()?;
-        let round = Arc::new(Round::revived(room, told, permit)?);
+        let round = Arc::new(Round::new(room, told, permit, None)?);
         self.watch(&round).await;
         let epoch = match &round.told.epoch {
             Some(epoch) => Some(epoch.as_str().into()),

@@ -590,7 +590,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        let (archive, store, feed) = match (self.backplane, self.store) {
+        let (archive, feed) = match (self.backplane, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::configuration(
                     "a backplane keeps the logs too: drop the `store`, or the `backplane` of a single instance",
@@ -599,13 +599,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             (Some(backplane), None) => {
                 let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
-                let archive = Archive::shared(Arc::clone(&backplane), peers, &runtime);
-                (Some(archive), Some(backplane as Arc<dyn AnyStore>), Some(feed))
+                (Some(Archive::shared(backplane, peers, &runtime)), Some(feed))
             }
-            (None, store) => {
-                let archive = store.clone().map(|store| Archive::new(store, &runtime));
-                (archive, store, None)
-            }
+            (None, store) => (store.map(|store| Archive::new(store, &runtime)), None),
         };
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
@@ -626,11 +622,12 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
-        let push = opened.map(|opened| {
-            Dispatch::start(opened, store, &registry, &directory, self.hooks.clone(), longest_after)
-        });
+        let push = opened
+            .map(|opened| Dispatch::start(opened, &registry, &directory, self.hooks.clone(), longest_after));
+        #[cfg(feature = "push")]
+        let push = push.transpose()?;
         #[cfg(not(feature = "push"))]
-        let (push, _) = (None, store);
+        let push = None;
         let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
         let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
         let engine = Engine::new(registry, gates, rules, schema);

@@ -1,7 +1,12 @@
 //! A process that ends between an event and what is recorded of it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use dialogue::{
-    Push,
+    Code, Push,
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey},
 };
 use tokio::sync::watch;
@@ -13,24 +18,29 @@ use crate::{
     doomed::Doomed,
 };
 
-/// When a process ends.
+/// What becomes of the first append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    BeforeAppend,
-    AfterAppend,
+enum First {
+    /// The process ends before it is done.
+    EndsBefore,
+    /// The process ends once it is done.
+    EndsAfter,
+    /// It is done, and fails then.
+    Fails,
 }
 
-/// A store whose process ends with the first append: nothing is written after that.
+/// A store whose process may end with the first append: nothing is written after that.
 #[derive(Clone)]
 struct Mortal {
     memory: Memory,
-    ends: Ends,
+    first: First,
+    begun: Arc<AtomicBool>,
     dead: watch::Sender<bool>,
 }
 
 impl Mortal {
-    fn new(ends: Ends) -> Self {
-        Mortal { memory: Memory::new(), ends, dead: watch::Sender::new(false) }
+    fn new(first: First) -> Self {
+        Mortal { memory: Memory::new(), first, begun: Arc::default(), dead: watch::Sender::new(false) }
     }
 
     async fn live(&self) {
@@ -43,11 +53,16 @@ impl Mortal {
 impl Store for Mortal {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
         self.live().await;
-        if self.ends == Ends::AfterAppend {
+        let is_first = !self.begun.swap(true, Ordering::SeqCst);
+        if !is_first || self.first != First::EndsBefore {
             self.memory.append(appends).await?;
         }
-        self.dead.send_replace(true);
-        std::future::pending().await
+        if is_first && self.first == First::Fails {
+            return Err(StoreError::new("it fails"));
+        }
+        self.dead.send_replace(is_first);
+        self.live().await;
+        Ok(())
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
@@ -92,19 +107,19 @@ impl Store for Mortal {
 }
 
 /// A process ends while it puts an event into a room; yields the next one, and what it sends.
-async fn after_the_end_of(ends: Ends) -> Result<(Running, Crow, Memory)> {
-    let (store, crow) = (Mortal::new(ends), Crow::willing());
+async fn after_the_end_of(first: First) -> Result<(Running, Crow, Memory)> {
+    let (store, crow) = (Mortal::new(first), Crow::willing());
     let mortal = store.clone();
     let configure = || async move {
         let configured: Configured = Box::new(|server| server.store(mortal));
         Ok(configured)
     };
-    let first = Doomed::start(Push::new().provider(crow.clone()), configure).await?;
-    first.running.register("alice", "crow", "a").await?;
-    let server = first.running.server.clone();
+    let doomed = Doomed::start(Push::new().provider(crow.clone()), configure).await?;
+    doomed.running.register("alice", "crow", "a").await?;
+    let server = doomed.running.server.clone();
     let said = tokio::spawn(async move { server.alerts().trigger(Patient).await });
     store.dead.subscribe().wait_for(|dead| *dead).await?;
-    first.kill();
+    doomed.kill();
     said.abort();
     let memory = store.memory.clone();
     let second = Running::with(Push::new().provider(crow.clone()), |server| server.store(memory)).await?;
@@ -113,7 +128,7 @@ async fn after_the_end_of(ends: Ends) -> Result<(Running, Crow, Memory)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_in_the_log_is_pushed_by_the_next_process() -> Result<()> {
-    let (running, crow, _) = after_the_end_of(Ends::AfterAppend).await?;
+    let (running, crow, _) = after_the_end_of(First::EndsAfter).await?;
     running.until("crow", |counts| counts.delivered == 1).await?;
     assert_eq!(crow.sent(), [("a".into(), "Patience".into())]);
     Ok(())
@@ -121,12 +136,24 @@ async fn an_event_that_is_in_the_log_is_pushed_by_the_next_process() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_not_in_the_log_is_not_pushed() -> Result<()> {
-    let (running, crow, memory) = after_the_end_of(Ends::BeforeAppend).await?;
+    let (running, crow, memory) = after_the_end_of(First::EndsBefore).await?;
     while !memory.scan("push/pending/", None, 1).await?.is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     running.alert("db").await?;
     running.until("crow", |counts| counts.delivered == 1).await?;
     assert_eq!(crow.sent(), [("a".into(), "db is down no answer".into())]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_refused_and_is_in_the_log_after_all_is_pushed() -> Result<()> {
+    let (store, crow) = (Mortal::new(First::Fails), Crow::willing());
+    let running = Running::with(Push::new().provider(crow.clone()), |server| server.store(store)).await?;
+    running.register("alice", "crow", "a").await?;
+    let refused = running.server.alerts().trigger(Patient).await;
+    assert_eq!(refused.err().map(|refusal| refusal.code), Some(Code::Unavailable));
+    running.until("crow", |counts| counts.delivered == 1).await?;
+    assert_eq!(crow.sent(), [("a".into(), "Patience".into())]);
     Ok(())
 }

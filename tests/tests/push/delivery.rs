@@ -32,7 +32,7 @@ pub(crate) struct Crow {
 }
 
 impl Crow {
-    fn new(says: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(says: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
         let leave = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Crow { sent: Arc::default(), says: Arc::new(says), count: Arc::default(), leave }
     }

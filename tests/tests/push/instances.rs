@@ -1,6 +1,8 @@
 //! Several instances of one application: who is away is in at none of them, and what one leaves another pushes.
 
-use dialogue::{Push, Redis};
+use std::time::Duration;
+
+use dialogue::{Push, Redis, push::Outcome};
 use serde_json::json;
 
 use crate::{
@@ -8,12 +10,17 @@ use crate::{
     acme::{Configured, Patient, Running},
     delivery::Crow,
     doomed::Doomed,
-    redis::{RedisServer, until},
+    redis::{Proxy, RedisServer, until},
 };
 
 async fn over(redis: String) -> Result<Configured> {
     let backplane = Redis::connect(redis).await?;
     Ok(Box::new(|server| server.backplane(backplane)))
+}
+
+/// Sends, and hears that it is to come again much later.
+fn busy() -> Crow {
+    Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(35)) })
 }
 
 /// Two instances, and the one crow that both send.
@@ -112,5 +119,24 @@ async fn what_waits_when_an_instance_drains_is_pushed_by_another() -> Result<()>
     one.kill();
     other.until("crow", |counts| counts.delivered == 2).await?;
     assert_eq!(crow.sent(), [told("alice", "Patience"), told("bob", "Patience")]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_others_took_for_gone_leaves_its_pushes_to_them() -> Result<()> {
+    let redis = RedisServer::start().await?;
+    let (line, one_crow, crow) = (Proxy::to(redis.port).await?, busy(), Crow::willing());
+    let one = Running::with(Push::new().provider(one_crow.clone()), over(line.url()).await?).await?;
+    let other = Running::with(Push::new().provider(crow.clone()), over(redis.url()).await?).await?;
+    one.register("alice", "crow", "alice").await?;
+    one.alert("db").await?;
+    one.until("crow", |counts| counts.retried == 1).await?;
+    line.stall(true);
+    line.reset();
+    other.until("crow", |counts| counts.delivered == 1).await?;
+    line.stall(false);
+    // In time for its next try, it hears that this is another's.
+    one.until("crow", |counts| counts.cancelled == 1).await?;
+    assert_eq!((one_crow.sent().len(), crow.sent().len()), (1, 1));
     Ok(())
 }
