@@ -118,6 +118,7 @@ impl Engine {
             server,
             meta,
             key: None,
+            event_id: None,
             origin: Origin::elsewhere(),
             reply: Reply::None,
         };

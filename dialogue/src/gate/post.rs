@@ -17,6 +17,7 @@ use crate::{
     identity::User,
     observe::Origin,
     push::Dispatch,
+    wire::Id,
 };
 
 /// An event as it goes into the log.
@@ -104,20 +105,24 @@ impl Post {
     pub(crate) async fn put(mut self: Box<Self>, prepared: Prepared) -> Flow {
         // What is for some connections alone is for nobody who is away.
         let push = self.push.take().filter(|_| self.to.is_none());
-        let offer = push
-            .and_then(|push| push.offer(&self.room, &self.room_id, self.event, &self.from, &prepared.data));
-        let accepted = self.put_into_room(prepared).await?;
+        let offer = match push {
+            Some(push) => push.offer(&self.room, &self.room_id, self.event, &self.from, &prepared.data).await,
+            None => None,
+        };
+        let event_id = offer.as_ref().map(|offer| offer.event_id());
+        let accepted = self.put_into_room(prepared, event_id).await?;
         if let Some(offer) = offer {
             offer.accepted(&accepted);
         }
         Ok(accepted)
     }
 
-    async fn put_into_room(self: Box<Self>, prepared: Prepared) -> Flow {
+    async fn put_into_room(self: Box<Self>, prepared: Prepared, event_id: Option<Id>) -> Flow {
         let Post { registry, room, room_id, event, from, server, meta, key, origin, to, recipients, .. } =
             *self;
         let Prepared { data, conflated } = prepared;
-        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, origin, reply };
+        let publish =
+            |reply| Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
         if let Some(to) = to {
             let accepted = to.whisper.accepted();

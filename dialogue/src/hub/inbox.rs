@@ -9,7 +9,7 @@ use crate::{
     Accepted, Refusal,
     backplane::Batch,
     observe::{Meter, Origin, Source},
-    wire::frame,
+    wire::{Id, frame},
 };
 
 /// One thing to do, in its turn.
@@ -44,6 +44,8 @@ pub(crate) struct Publish {
     pub(crate) meta: Option<Box<str>>,
     /// Makes a retry harmless.
     pub(crate) key: Option<Box<str>>,
+    /// What the event is to be called, where somebody has to know before it is accepted.
+    pub(crate) event_id: Option<Id>,
     pub(crate) origin: Origin,
     pub(crate) reply: Reply,
 }

@@ -18,6 +18,8 @@ use super::{
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
+#[cfg(feature = "push")]
+use crate::log::Journal;
 use crate::{
     Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
 };
@@ -426,6 +428,12 @@ impl Registry {
     /// The other instances, where there may be any.
     pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
         self.archive.as_ref()?.peers.as_ref()
+    }
+
+    /// What writes to the store, if there is one.
+    #[cfg(feature = "push")]
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.archive.as_ref().map(|archive| &archive.journal)
     }
 
     /// What ends with the registry.

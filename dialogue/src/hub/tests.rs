@@ -168,6 +168,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         meta: None,
         key: None,
         origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
+        event_id: None,
         reply,
     };
     (publish, answer)

@@ -650,7 +650,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
-        let (archive, store, feed) = match (self.backplane, self.store) {
+        let (archive, feed) = match (self.backplane, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::configuration(
                     "a backplane keeps the logs too: drop the `store`, or the `backplane` of a single instance",
@@ -660,14 +660,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 let backplane: Arc<dyn AnyBackplane> = TimedBackplane::new(backplane, measures.clone());
                 let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
-                let archive = Archive::shared(Arc::clone(&backplane), peers, &runtime);
-                (Some(archive), Some(backplane as Arc<dyn AnyStore>), Some(feed))
+                let archive = Archive::shared(backplane, peers, &runtime);
+                (Some(archive), Some(feed))
             }
             (None, store) => {
                 let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
-                let store = store.map(timed);
-                let archive = store.clone().map(|store| Archive::new(store, &runtime));
-                (archive, store, None)
+                let archive = store.map(timed).map(|store| Archive::new(store, &runtime));
+                (archive, None)
             }
         };
         match &archive {
@@ -689,9 +688,12 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
         let directory = Arc::new(Directory::new(self.limits.connections));
         #[cfg(feature = "push")]
-        let push = opened.map(|opened| Dispatch::start(opened, store, &registry, &directory, longest_after));
+        let push = opened
+            .map(|opened| Dispatch::start(opened, &registry, &directory, self.hooks.clone(), longest_after));
+        #[cfg(feature = "push")]
+        let push = push.transpose()?;
         #[cfg(not(feature = "push"))]
-        let (push, _) = (None, store);
+        let push = None;
         let (limits, origins, hooks, traces) = (self.limits, self.origins, self.hooks, self.traces);
         let rules =
             Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces };

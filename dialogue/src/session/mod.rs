@@ -422,8 +422,9 @@ impl Session {
                 let Prepared { data, conflated } = prepared?;
                 let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
                 let from = Arc::clone(&link.user_id);
+                let (server, event_id) = (false, None);
                 let publish =
-                    Publish { event, data, conflated, from, server: false, meta, key, origin, reply };
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
                 return instance.push(Command::Publish(publish)).map_err(|_| busy(&instance.id));
             }
         }

@@ -3,9 +3,16 @@
 
 mod acme;
 mod apns;
+mod crashes;
 mod delivery;
+mod doomed;
 mod fake;
 mod fcm;
+mod instances;
+// Not all of it is needed here.
+#[allow(dead_code, unused_imports)]
+#[path = "../redis/harness/mod.rs"]
+mod redis;
 mod registration;
 mod webpush;
 

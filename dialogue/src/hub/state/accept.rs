@@ -81,7 +81,7 @@ impl State {
             self.turn_down(publish.origin.source, publish.reply, refusal);
             return self.waiting();
         }
-        let Publish { event, data, conflated, from, server, meta, key, origin, reply } = publish;
+        let Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply } = publish;
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
             self.room.meter.duplicate(origin.source);
@@ -95,8 +95,9 @@ impl State {
             return pending.bytes;
         }
         let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
+        let event_id = event_id.unwrap_or_else(Id::fresh);
         // So that an event that is looked up by its time is found by its number.
-        let (event_id, timestamp) = (Id::fresh(), now().max(pending.end.timestamp));
+        let timestamp = now().max(pending.end.timestamp);
         let head = frame::EventHead {
             room_id: &self.id,
             event: self.room.event_name(event),

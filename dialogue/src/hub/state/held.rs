@@ -67,7 +67,9 @@ impl State {
                 let Retry { data, meta, conflated, from, server, until } = *retry;
                 let key = key.map(|(_, key)| key);
                 let event = record.event;
-                let publish = Publish { event, data, conflated, from, server, meta, key, origin, reply };
+                let event_id = Some(record.event_id);
+                let publish =
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
                 self.hold(publish, until, Some(record.event_id));
             }
             None => self.turn_down(origin.source, reply, unavailable(&self.id)),

@@ -1,5 +1,7 @@
 //! What a room has in common with the same room at other instances.
 
+#[cfg(feature = "push")]
+use std::collections::HashSet;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
@@ -207,10 +209,10 @@ impl State {
         self.roster.as_ref().map(|roster| roster.peers_of(user)).unwrap_or_default()
     }
 
-    /// Whether a user is in the room, anywhere.
+    /// The users that are in the room at other instances. The same set is the same users as before.
     #[cfg(feature = "push")]
-    pub(crate) fn has_user(&self, user: &str) -> bool {
-        self.members.has_user(user)
+    pub(crate) fn users_elsewhere(&mut self) -> Arc<HashSet<Arc<str>>> {
+        self.members.users_elsewhere()
     }
 
     /// The room's own state, as others saved it.
