@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Hear(Box<Batch>),
     /// Find out what was missed of the others.
     CatchUp,
+    /// Ask the store where the log ends, and say when that is done.
+    Look(oneshot::Sender<()>),
 }
 
 /// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
@@ -83,7 +85,7 @@ impl Command {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
             Command::Hear(told) => told.events.iter().map(|event| event.data.len()).sum(),
-            Command::Run(_) | Command::Wait(_) | Command::CatchUp => 0,
+            Command::Run(_) | Command::Wait(_) | Command::CatchUp | Command::Look(_) => 0,
         }
     }
 }
@@ -143,6 +145,7 @@ impl fmt::Debug for Command {
             Command::Wait(_) => "Wait",
             Command::Hear(_) => "Hear",
             Command::CatchUp => "CatchUp",
+            Command::Look(_) => "Look",
         })
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     pub(super) head_id: AtomicU64,
     /// What others told of it was missed, and is to be looked for.
     pub(super) behind: AtomicBool,
+    /// Who is on the way in: until they are, it isn't given up for being empty.
+    pub(super) coming: AtomicUsize,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
@@ -113,6 +115,7 @@ impl Instance {
                 head: AtomicU64::new(0),
                 head_id: AtomicU64::new(0),
                 behind: AtomicBool::new(false),
+                coming: AtomicUsize::new(0),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
                 trimming: AsyncMutex::const_new(()),

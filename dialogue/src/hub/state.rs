@@ -8,6 +8,7 @@ mod replay;
 mod shared;
 
 use std::{
+    sync::atomic::Ordering,
     sync::{Arc, Weak},
     time::SystemTime,
 };
@@ -380,8 +381,10 @@ impl State {
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
-        let created = self.instance.upgrade().is_some_and(|instance| instance.info().created);
-        let kept = created || !self.room.keyed || self.saved.version > 0;
+        let instance = self.instance.upgrade();
+        let wanted = instance
+            .is_some_and(|instance| instance.info().created || instance.coming.load(Ordering::Relaxed) > 0);
+        let kept = wanted || !self.room.keyed || self.saved.version > 0;
         self.deleted || self.over || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 

@@ -109,7 +109,15 @@ impl Client {
     }
 
     fn joining(&self, since: Option<Position>) -> Join {
-        Join { link: Arc::clone(&self.link), slot: 0, wanted: None, since, seen: None, id: None }
+        Join {
+            link: Arc::clone(&self.link),
+            slot: 0,
+            wanted: None,
+            since,
+            seen: None,
+            looked: false,
+            id: None,
+        }
     }
 
     async fn join(&self, registry: &Arc<Registry>, room_id: &str, since: Option<Position>) {
@@ -401,7 +409,15 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let (link, since) =
         (stalled(1), |seq| Some(Position { epoch: epoch.clone(), seq, event_id: String::new() }));
     let replays = async |since: Option<Position>| {
-        let join = Join { link: Arc::clone(&link), slot: 0, wanted: None, since, seen: None, id: None };
+        let join = Join {
+            link: Arc::clone(&link),
+            slot: 0,
+            wanted: None,
+            since,
+            seen: None,
+            looked: false,
+            id: None,
+        };
         registry
             .run(&declared, "chat", move |state| state.join(join))
             .await

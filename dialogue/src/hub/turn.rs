@@ -23,6 +23,8 @@ impl Turn {
         let mut commands = Vec::new();
         while turn.next(&mut commands) {
             turn.instance.space.notify_waiters();
+            // Once for all who ask at one time: a crowd may come back at once.
+            let mut looked = false;
             for command in commands.drain(..) {
                 if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
                     turn.deliver().await;
@@ -49,6 +51,14 @@ impl Turn {
                     }
                     Command::Hear(told) => Box::pin(turn.hear(*told)).await,
                     Command::CatchUp => Box::pin(turn.catch_up()).await,
+                    Command::Look(asked) => {
+                        if !std::mem::replace(&mut looked, true) {
+                            turn.deliver().await;
+                            turn.ask().await;
+                        }
+                        // Whoever asked may be gone.
+                        let _ = asked.send(());
+                    }
                 }
             }
             turn.deliver().await;

@@ -246,7 +246,8 @@ impl Session {
             }
             let instance = engine.registry.enter(room, room_id)?;
             let Entry { wanted, since, slot, id } = entry.clone();
-            let mut join = Join { link: Arc::clone(&link), slot, wanted, since, seen: None, id };
+            let mut join =
+                Join { link: Arc::clone(&link), slot, wanted, since, seen: None, looked: false, id };
             // Before the wait, so that whatever ends the wait also ends the membership.
             let new = link.enter(&instance);
             let mut joined = instance.join(join.clone()).await;
@@ -281,7 +282,7 @@ impl Session {
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
-                Some(Err(NotJoined::Gone | NotJoined::AskStore(_))) | None => {
+                Some(Err(NotJoined::Gone | NotJoined::AskStore(_) | NotJoined::Behind)) | None => {
                     engine.left(&link, &instance, DELETED).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);

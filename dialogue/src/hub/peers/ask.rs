@@ -88,6 +88,8 @@ pub(crate) trait Attendant: Send + Sync {
 pub(super) struct Asked {
     waiting: Mutex<HashMap<Box<str>, Asker>>,
     answering: Arc<Semaphore>,
+    /// Who has just come: until everybody is told of all who are there.
+    arrivals: Mutex<HashMap<Id, Instant>>,
 }
 
 /// Who waits for answers, and from whom each is.
@@ -99,6 +101,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 /// Answers that may wait.
 const ANSWERS: usize = 1_024;
+/// For how long somebody who came is new.
+const NEW: Duration = Duration::from_secs(5);
 /// Questions that are answered at once; beyond, they are not.
 const ANSWERING: usize = 256;
 
@@ -115,7 +119,7 @@ impl Peers {
     ///
     /// They can't be asked, or one of them doesn't answer.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Vec<Answer>, StoreError> {
-        let others = self.there().iter().filter(|peer| **peer != self.id).copied().collect();
+        let others = self.reachable().into_iter().filter(|peer| *peer != self.id).collect();
         self.ask(ALL, question, others).await
     }
 
@@ -146,7 +150,7 @@ impl Peers {
                 Ok(Some((peer, answer))) if whom.remove(&peer) => given.push(answer),
                 Ok(_) => {}
                 Err(_) => {
-                    let there = self.there();
+                    let there = self.reachable();
                     whom.retain(|peer| there.contains(peer));
                 }
             }
@@ -165,9 +169,23 @@ impl Peers {
             }
             Message::Created(room) => self.announce(room, true),
             Message::Gone(room) => self.announce(room, false),
+            Message::Here => {
+                let mut arrivals = self.asked.arrivals.lock();
+                arrivals.retain(|_, came| came.elapsed() < NEW);
+                if arrivals.len() < ANSWERING {
+                    arrivals.insert(peer, Instant::now());
+                }
+            }
             // Those are the room's.
             Message::Deleted | Message::Renamed | Message::Described | Message::Saved => {}
         }
+    }
+
+    /// Those who answer.
+    fn reachable(&self) -> BTreeSet<Id> {
+        let arrivals = self.asked.arrivals.lock();
+        let new = arrivals.iter().filter(|(_, came)| came.elapsed() < NEW).map(|(peer, _)| *peer);
+        self.there().iter().copied().chain(new).collect()
     }
 
     fn attendant(&self) -> Option<Arc<dyn Attendant>> {
@@ -233,6 +251,7 @@ impl Drop for Waiting<'_> {
 
 impl Default for Asked {
     fn default() -> Self {
-        Asked { waiting: Mutex::default(), answering: Arc::new(Semaphore::new(ANSWERING)) }
+        let answering = Arc::new(Semaphore::new(ANSWERING));
+        Asked { waiting: Mutex::default(), answering, arrivals: Mutex::default() }
     }
 }

@@ -57,7 +57,8 @@ impl Peers {
                 }
                 self.heard(&room_id, peer, message);
             }
-            Told::Gap(room_id) if &*room_id == ALL => {}
+            // From now on it hears what it is asked.
+            Told::Gap(room_id) if &*room_id == ALL => self.tell_if_possible(&room_id, Message::Here),
             Told::Gap(room_id) => {
                 if let Some(instance) = registry.find(&room_id) {
                     instance.catch_up();

@@ -243,6 +243,11 @@ impl State {
         self.unsettled.is_some_and(|until| Moment::now() >= until)
     }
 
+    /// Whether nobody knows where the log ends.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled.is_some()
+    }
+
     /// The store told: all that it has is in the log.
     pub(in super::super) fn settled(&mut self) {
         self.unsettled = None;

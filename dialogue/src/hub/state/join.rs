@@ -9,7 +9,9 @@ use super::{
         ConnectionId, Link,
         members::{Reader, Reading, Turnout},
     },
-    State, now,
+    State,
+    accept::unavailable,
+    now,
 };
 use crate::{
     Code, Position, Refusal,
@@ -27,6 +29,8 @@ pub(crate) struct Join {
     pub(crate) since: Option<Position>,
     /// The id of the event at `since`, if the store was asked and has one.
     pub(crate) seen: Option<Option<Id>>,
+    /// Whether the room has looked for what it missed since the wish was said.
+    pub(crate) looked: bool,
     /// Of the request, as JSON.
     pub(crate) id: Option<Box<RawValue>>,
 }
@@ -39,6 +43,8 @@ pub(crate) enum NotJoined {
     Gone,
     /// Whether it can resume, the store alone knows: it is to be asked first, in this epoch.
     AskStore(Arc<str>),
+    /// It may come from another instance, which has heard more than this one: what was missed is to be looked for first.
+    Behind,
 }
 
 impl State {
@@ -60,6 +66,14 @@ impl State {
         let resume = self.log.resume(join.since.as_ref(), join.seen);
         if resume == Resume::Unknown {
             return Err(NotJoined::AskStore(Arc::clone(self.log.epoch())));
+        }
+        if resume == Resume::Lost && self.is_shared() {
+            if !join.looked {
+                return Err(NotJoined::Behind);
+            }
+            if self.is_unsettled() {
+                return Err(NotJoined::Refused(unavailable(&self.id)));
+            }
         }
         if new {
             self.enter(&join);

@@ -1,19 +1,18 @@
 //! One `redis-server`.
 
 use std::{
-    collections::BTreeSet,
     io::Write,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    sync::Mutex,
 };
 
-use super::{Result, folder::Folder, until};
+use crate::{Result, folder::Folder, free_port, until};
 
 /// A running server; it is killed with this value.
-pub(crate) struct RedisServer {
-    pub(crate) port: u16,
+#[derive(Debug)]
+pub struct RedisServer {
+    /// Where it listens.
+    pub port: u16,
     options: Vec<String>,
     /// What `redis-cli` needs to be let in.
     access: Vec<String>,
@@ -21,26 +20,15 @@ pub(crate) struct RedisServer {
     child: Child,
 }
 
-/// A port that nobody listens on now, and that no other test was given: its server may not listen yet.
-pub(crate) fn free_port() -> Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        if GIVEN.lock().map_err(|_| "a test failed here")?.insert(port) {
-            return Ok(port);
-        }
-    }
-}
-
 impl RedisServer {
     /// Starts one that keeps nothing on disk.
-    pub(crate) async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         RedisServer::with(&["--save", "", "--appendonly", "no"]).await
     }
 
     /// Starts one that has every write on its disk before it answers, and that leaves the mending of a torn file to
     /// `redis-check-aof`.
-    pub(crate) async fn durable() -> Result<Self> {
+    pub async fn durable() -> Result<Self> {
         RedisServer::with(&[
             "--save",
             "",
@@ -55,7 +43,7 @@ impl RedisServer {
     }
 
     /// Starts a Cluster of one.
-    pub(crate) async fn with_all_slots() -> Result<Self> {
+    pub async fn with_all_slots() -> Result<Self> {
         let bus = free_port()?.to_string();
         let server =
             RedisServer::with(&["--save", "", "--cluster-enabled", "yes", "--cluster-port", &bus]).await?;
@@ -68,12 +56,12 @@ impl RedisServer {
     }
 
     /// Starts one with these options of `redis.conf`.
-    pub(crate) async fn with(options: &[&str]) -> Result<Self> {
+    pub async fn with(options: &[&str]) -> Result<Self> {
         RedisServer::letting_in(options, &[]).await
     }
 
     /// Starts one where `redis-cli` has to show something.
-    pub(crate) async fn letting_in(options: &[&str], access: &[&str]) -> Result<Self> {
+    pub async fn letting_in(options: &[&str], access: &[&str]) -> Result<Self> {
         let port = free_port()?;
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let (options, access, folder) = (owned(options), owned(access), Folder::new()?);
@@ -83,12 +71,13 @@ impl RedisServer {
         Ok(server)
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where a client connects.
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// What `redis-cli` prints for a command.
-    pub(crate) async fn cli(&self, arguments: &[&str]) -> Result<String> {
+    pub async fn cli(&self, arguments: &[&str]) -> Result<String> {
         let (port, access) = (self.port.to_string(), self.access.clone());
         let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let output = tokio::task::spawn_blocking(move || -> std::io::Result<Output> {
@@ -101,15 +90,39 @@ impl RedisServer {
         Ok(String::from_utf8(output.await??.stdout)?.trim_end().to_owned())
     }
 
+    /// Whether it takes writes, by its own word.
+    pub async fn is_primary(&self) -> bool {
+        self.cli(&["role"]).await.is_ok_and(|role| role.starts_with("master"))
+    }
+
+    /// Whether it follows a primary, and keeps up.
+    pub async fn is_replica(&self) -> bool {
+        let info = self.cli(&["info", "replication"]).await;
+        info.is_ok_and(|info| info.contains("master_link_status:up"))
+    }
+
+    /// Sends what is in a slot to another node; whether nothing is left.
+    pub(super) async fn hands_over(&self, slot: &str, to: &RedisServer) -> Result<bool> {
+        let keys = self.cli(&["cluster", "getkeysinslot", slot, "100"]).await?;
+        let keys: Vec<_> = keys.lines().filter(|key| !key.is_empty()).collect();
+        if keys.is_empty() {
+            return Ok(true);
+        }
+        let port = to.port.to_string();
+        let migrate = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
+        self.cli(&[&migrate[..], &keys].concat()).await?;
+        Ok(false)
+    }
+
     /// Sends SIGKILL.
-    pub(crate) fn kill(&mut self) -> Result {
+    pub fn kill(&mut self) -> Result {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// Starts it again after a [`kill`](Self::kill), with what is on its disk; a torn file is mended first.
-    pub(crate) async fn restart(&mut self) -> Result {
+    pub async fn restart(&mut self) -> Result {
         let manifest = self.folder.path().join("appendonlydir/appendonly.aof.manifest");
         if manifest.exists() {
             mend(&manifest)?;
@@ -119,7 +132,7 @@ impl RedisServer {
     }
 
     /// Sends a signal: `STOP` and `CONT` make it hang for a while.
-    pub(crate) fn signal(&self, name: &str) -> Result {
+    pub fn signal(&self, name: &str) -> Result {
         Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
         Ok(())
     }

@@ -13,8 +13,8 @@ use tracing::{
 };
 
 /// Keeps the lines that this thread logs, of the levels that are seen by default.
-#[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+#[derive(Debug, Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
 
 struct Line(String);
 
@@ -43,7 +43,7 @@ impl Subscriber for Ask {
 
 impl Lines {
     /// Begins to keep them, until the guard is dropped. The test's runtime has to be of one thread.
-    pub(crate) fn keep() -> (Self, DefaultGuard) {
+    pub fn keep() -> (Self, DefaultGuard) {
         static ASKED: Once = Once::new();
         // Else a place that first logged where nobody listened may stay unheard for other threads.
         ASKED.call_once(|| drop(tracing::subscriber::set_global_default(Ask)));
@@ -53,7 +53,7 @@ impl Lines {
     }
 
     /// All of them so far, each as `LEVEL text`.
-    pub(crate) fn all(&self) -> Vec<String> {
+    pub fn all(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }

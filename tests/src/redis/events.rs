@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use dialogue::store::{Append, StoredEvent};
 
-use super::Result;
+use crate::Result;
 
 /// An event that says its own number; its time is its number too.
-pub(crate) fn event(seq: u64) -> Result<StoredEvent> {
+pub fn event(seq: u64) -> Result<StoredEvent> {
     let mut bytes = vec![1, 0];
     for number in [seq, seq, 0] {
         bytes.extend(number.to_be_bytes());
@@ -22,11 +22,12 @@ pub(crate) fn event(seq: u64) -> Result<StoredEvent> {
 }
 
 /// Events of these numbers for one room.
-pub(crate) fn appends(room: &str, seqs: RangeInclusive<u64>) -> Result<Vec<Append>> {
+pub fn appends(room: &str, seqs: RangeInclusive<u64>) -> Result<Vec<Append>> {
     let events = seqs.map(event).collect::<Result<Vec<_>>>()?;
     Ok(vec![Append::new(room.into(), "gr9dy2k4w1c".into(), events)])
 }
 
-pub(crate) fn seqs(events: &[StoredEvent]) -> Vec<u64> {
+/// The numbers of events.
+pub fn seqs(events: &[StoredEvent]) -> Vec<u64> {
     events.iter().map(|event| event.seq).collect()
 }

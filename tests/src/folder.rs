@@ -7,13 +7,14 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+#[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("dialogue-redis-{}-{number}", process::id()));
+        let path = env::temp_dir().join(format!("dialogue-test-{}-{number}", process::id()));
         fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }

@@ -13,15 +13,17 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
 };
 
-use super::{Result, connect, position, soon};
+use crate::{Result, soon};
 
 /// What a WebSocket runs over.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// A client that was greeted.
-pub(crate) struct Socket<W = TcpStream> {
-    pub(crate) frames: WebSocketStream<W>,
+#[derive(Debug)]
+pub struct Socket<W = TcpStream> {
+    /// Its frames, as they come.
+    pub frames: WebSocketStream<W>,
     /// Of the room that was joined last.
     epoch: String,
     /// Position after the last event or join.
@@ -29,18 +31,19 @@ pub(crate) struct Socket<W = TcpStream> {
 }
 
 impl Socket {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    /// Opens a socket.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         Self::over(connect(address).await?, "/ws").await
     }
 
     /// Opens a socket with a token.
-    pub(crate) async fn open_as(address: SocketAddr, token: &str) -> Result<Self> {
+    pub async fn open_as(address: SocketAddr, token: &str) -> Result<Self> {
         let header = format!("Bearer {token}");
         Self::knock(connect(address).await?, "/ws", ("authorization", &header)).await?.greeted().await
     }
 
     /// Opens a socket with an anonymous token, or none; yields the token of the user that it is.
-    pub(crate) async fn anonymous(address: SocketAddr, token: &str) -> Result<(Self, String)> {
+    pub async fn anonymous(address: SocketAddr, token: &str) -> Result<(Self, String)> {
         let header = format!("Bearer {token}");
         let header = if token.is_empty() { ("", "") } else { ("authorization", header.as_str()) };
         let mut socket = Self::knock(connect(address).await?, "/ws", header).await?;
@@ -50,21 +53,21 @@ impl Socket {
     }
 
     /// Opens a socket that has joined `room`.
-    pub(crate) async fn join(address: SocketAddr, room: &str) -> Result<Self> {
+    pub async fn join(address: SocketAddr, room: &str) -> Result<Self> {
         let mut socket = Self::open(address).await?;
         socket.enter(room, Value::Null).await?;
         Ok(socket)
     }
 
     /// Comes back to `room`, having seen what is before `since`; yields `joined` too.
-    pub(crate) async fn rejoin(address: SocketAddr, room: &str, since: Value) -> Result<(Self, Value)> {
+    pub async fn rejoin(address: SocketAddr, room: &str, since: Value) -> Result<(Self, Value)> {
         let mut socket = Self::open(address).await?;
         let joined = socket.enter(room, since).await?;
         Ok((socket, joined))
     }
 
     /// The status that refuses a socket at `path`.
-    pub(crate) async fn refusal(address: SocketAddr, path: &str) -> Result<u16> {
+    pub async fn refusal(address: SocketAddr, path: &str) -> Result<u16> {
         let opening =
             tokio_tungstenite::client_async(format!("ws://localhost{path}"), connect(address).await?);
         match soon("an answer", opening).await? {
@@ -75,14 +78,14 @@ impl Socket {
     }
 
     /// Breaks off with a reset, as when a process is killed or a network forgets.
-    pub(crate) fn reset(self) -> Result {
+    pub fn reset(self) -> Result {
         Ok(socket2::SockRef::from(self.frames.get_ref()).set_linger(Some(Duration::ZERO))?)
     }
 }
 
 impl<W: Wire> Socket<W> {
     /// Opens a socket that isn't greeted yet, by a handshake with one more header if it has a name.
-    pub(crate) async fn knock(wire: W, path: &str, header: (&'static str, &str)) -> Result<Self> {
+    pub async fn knock(wire: W, path: &str, header: (&'static str, &str)) -> Result<Self> {
         // The client's default buffer is 128 KiB; there are thousands of clients here.
         let config = WebSocketConfig::default().read_buffer_size(4 << 10);
         let mut request = format!("ws://localhost{path}").into_client_request()?;
@@ -94,7 +97,8 @@ impl<W: Wire> Socket<W> {
         Ok(Socket { frames, epoch: String::new(), since: Value::Null })
     }
 
-    pub(crate) async fn over(wire: W, path: &str) -> Result<Self> {
+    /// Opens a socket at `path`.
+    pub async fn over(wire: W, path: &str) -> Result<Self> {
         Self::knock(wire, path, ("", "")).await?.greeted().await
     }
 
@@ -106,7 +110,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// Joins `room`; yields `joined`.
-    pub(crate) async fn enter(&mut self, room: &str, since: Value) -> Result<Value> {
+    pub async fn enter(&mut self, room: &str, since: Value) -> Result<Value> {
         let mut join = json!({ "type": "join", "id": "join", "roomId": room });
         if !since.is_null() {
             join["since"] = since.clone();
@@ -117,16 +121,18 @@ impl<W: Wire> Socket<W> {
         Ok(joined)
     }
 
-    pub(crate) async fn send(&mut self, frame: Value) -> Result {
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: Value) -> Result {
         self.send_text(frame.to_string()).await
     }
 
-    pub(crate) async fn send_text(&mut self, text: String) -> Result {
+    /// Sends a text.
+    pub async fn send_text(&mut self, text: String) -> Result {
         Ok(soon("a frame to be taken", self.frames.send(Message::text(text))).await??)
     }
 
     /// Sends a request with an `id`; yields the reply to it.
-    pub(crate) async fn ask(&mut self, frame: Value) -> Result<Value> {
+    pub async fn ask(&mut self, frame: Value) -> Result<Value> {
         let id = frame["id"].clone();
         self.send(frame).await?;
         loop {
@@ -138,7 +144,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// Says `text` without waiting for the `ok`, whose `id` is `text` too.
-    pub(crate) async fn say(&mut self, room: &str, text: &str) -> Result {
+    pub async fn say(&mut self, room: &str, text: &str) -> Result {
         self.send(
             json!({ "type": "trigger", "id": text, "roomId": room, "event": "message", "data": { "text": text } }),
         )
@@ -146,7 +152,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// The next frame.
-    pub(crate) async fn next(&mut self) -> Result<Value> {
+    pub async fn next(&mut self) -> Result<Value> {
         match self.next_or_close().await? {
             Ok(frame) => Ok(frame),
             Err(code) => Err(format!("closed with {code:?} instead of a frame").into()),
@@ -154,7 +160,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// The next frame, or the code of the close; `None` where the connection broke off without one.
-    pub(crate) async fn next_or_close(&mut self) -> Result<Result<Value, Option<u16>>> {
+    pub async fn next_or_close(&mut self) -> Result<Result<Value, Option<u16>>> {
         loop {
             match soon("a frame", self.frames.next()).await? {
                 Some(Ok(Message::Text(text))) => {
@@ -172,7 +178,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// The next `count` events; replies and notices between them are left out.
-    pub(crate) async fn events(&mut self, count: usize) -> Result<Vec<Value>> {
+    pub async fn events(&mut self, count: usize) -> Result<Vec<Value>> {
         let mut events = Vec::new();
         while events.len() < count {
             let frame = self.next().await?;
@@ -184,7 +190,7 @@ impl<W: Wire> Socket<W> {
     }
 
     /// Everything up to the close, and its code.
-    pub(crate) async fn rest(&mut self) -> Result<(Vec<Value>, Option<u16>)> {
+    pub async fn rest(&mut self) -> Result<(Vec<Value>, Option<u16>)> {
         let mut frames = Vec::new();
         loop {
             match self.next_or_close().await? {
@@ -195,18 +201,30 @@ impl<W: Wire> Socket<W> {
     }
 
     /// The position to come back with.
-    pub(crate) fn since(&self) -> Value {
+    pub fn since(&self) -> Value {
         self.since.clone()
     }
 
     /// Says goodbye, as a page that is left.
-    pub(crate) async fn close(mut self) -> Result {
+    pub async fn close(mut self) -> Result {
         self.frames.close(None).await?;
         self.rest().await.map(drop)
     }
 }
 
 /// Whether `frame` is an `error` with `code`.
-pub(crate) fn is_refused(frame: &Value, code: &str) -> bool {
+pub fn is_refused(frame: &Value, code: &str) -> bool {
     frame["type"] == "error" && frame["code"] == code
+}
+
+/// A connection whose frames leave at once.
+pub async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Where a reader stands that saw `joined` or `event`, as `since`.
+pub fn position(epoch: &str, frame: &Value) -> Value {
+    json!({ "epoch": epoch, "seq": frame["seq"], "eventId": frame["eventId"] })
 }

@@ -2,20 +2,24 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use super::{RedisServer, Result, folder::Folder, free_port};
+use super::RedisServer;
+use crate::{Result, folder::Folder, free_port};
 
-pub(crate) struct Certificates {
+/// A CA of this test's own, and what it signs.
+#[derive(Debug)]
+pub struct Certificates {
     /// The CA's certificate.
-    pub(crate) ca: String,
+    pub ca: String,
     /// A client's certificate and key.
-    pub(crate) client: (String, String),
+    pub client: (String, String),
     /// Options of `redis-server` that make it speak TLS at a port.
     options: Vec<String>,
     _folder: Folder,
 }
 
 impl Certificates {
-    pub(crate) fn new() -> Result<Self> {
+    /// Another CA each time.
+    pub fn new() -> Result<Self> {
         let folder = Folder::new()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "a CA for this test only");
@@ -36,7 +40,7 @@ impl Certificates {
     }
 
     /// Starts a server that speaks TLS, as `localhost`, and yields its port for that.
-    pub(crate) async fn server(&self, clients: &str) -> Result<(RedisServer, u16)> {
+    pub async fn server(&self, clients: &str) -> Result<(RedisServer, u16)> {
         let port = free_port()?;
         let text = port.to_string();
         let mut options = vec!["--save", "", "--tls-port", &text, "--tls-auth-clients", clients];
