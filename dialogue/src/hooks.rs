@@ -125,6 +125,26 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async {}
     }
 
+    /// Whether a user who asked for a room's notifications still gets them: asked before each push to each of their devices,
+    /// while nobody is there who shows a token. So it is the application's to look up who its users are now; `before_join`
+    /// was asked when the device registered.
+    ///
+    /// It is asked often: for a room of many devices, many at once. After a second it counts as failed.
+    ///
+    /// # Errors
+    ///
+    /// With [`Code::Unavailable`](crate::Code::Unavailable), it can't be told now, and the push is tried again later. With any
+    /// other, usually of [`Refusal::join_denied`], the device is taken out of the room: it gets no more of the room's
+    /// notifications until it registers for them again, for which `before_join` is asked.
+    fn before_push(
+        &self,
+        user_id: &str,
+        room: &RoomRef<'_>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = (user_id, room);
+        async { Ok(()) }
+    }
+
     /// Whether somebody is told that a room is there, in lists and while watching. Not asked of rooms that need a role which
     /// they lack.
     fn sees(&self, who: &Visitor<I>, room: &RoomRef<'_>) -> bool {
@@ -226,6 +246,8 @@ pub(crate) trait AnyHooks: Send + Sync {
         accepted: &'a Accepted,
         recipients: usize,
     ) -> Answer<'a, ()>;
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
     fn sees(&self, who: &Actor, room: RoomRef<'_>) -> bool;
 }
 
@@ -310,6 +332,12 @@ impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
                 self.hooks.after_trigger(&who, &room, event, accepted, recipients).await
             })
             .await;
+        })
+    }
+
+    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            decide("before_push", async { self.hooks.before_push(user_id, &room).await }).await
         })
     }
 

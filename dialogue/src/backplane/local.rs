@@ -48,12 +48,15 @@ pub struct Local {
     peers: Arc<Mutex<Peers>>,
 }
 
+/// A peer, and a user that is connected to it.
+type Who = (Id, Arc<str>);
+
 #[derive(Default)]
 struct Peers {
     tellers: BTreeMap<Id, Teller>,
     followers: HashMap<Arc<str>, BTreeSet<Id>>,
     /// Who is in which room: connections by peer and user.
-    members: HashMap<Arc<str>, BTreeMap<(Id, Arc<str>), u32>>,
+    members: HashMap<Arc<str>, BTreeMap<Who, u32>>,
 }
 
 /// Events that a writer is told of at once, of those that it didn't know.

@@ -7,6 +7,7 @@ use crate::{
     Code, Refusal,
     hooks::RoomRef,
     hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
+    observe::Origin,
     wire::{Id, frame},
 };
 
@@ -109,8 +110,18 @@ impl Engine {
         let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
         let whisper = Whisper { event_id, timestamp, to };
         let from = (*from).into();
-        let publish =
-            Publish { event, data, conflated: None, from, server, meta, key: None, reply: Reply::None };
+        let publish = Publish {
+            event,
+            data,
+            conflated: None,
+            from,
+            server,
+            meta,
+            key: None,
+            event_id: None,
+            origin: Origin::elsewhere(),
+            reply: Reply::None,
+        };
         instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
     }
 

@@ -51,6 +51,7 @@ impl Turn {
         let Some(_permit) = peers.may_catch_up().filter(|_| archive.journal.is_up()) else {
             return self.instance.catch_up_later();
         };
+        self.instance.room.meter.backfilled();
         self.deliver().await;
         self.ask().await;
         let Some(state) = self.state.as_mut().filter(|state| !state.is_gone()) else { return };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
+    Asked, Channel, Code, Refusal, Retention, RoomOptions,
+    identity::is_anonymous,
+    observe::{Meter, Traces},
+    room::EventKind,
     wire::EventSet,
 };
 
@@ -18,6 +21,10 @@ pub(crate) struct RoomDecl {
     pub(crate) asked: Asked,
     pub(crate) channels: &'static [Channel],
     pub(crate) events: Vec<EventKind>,
+    /// What is measured of its instances, if anything.
+    pub(crate) meter: Meter,
+    /// What its events belong to.
+    pub(crate) traces: Traces,
 }
 
 /// What whoever made an instance says of it.

@@ -68,6 +68,9 @@ impl Instance {
 impl Turn {
     /// Takes what others put into the log, and delivers it.
     pub(super) async fn hear(&mut self, told: Batch) {
+        let room = &self.instance.room;
+        // Until they are written to all readers.
+        let _spans = room.traces.heard(room.name, &told);
         let Some(state) = &mut self.state else { return };
         if state.is_audited() {
             // What was accepted holds a digest of what is before it.
@@ -77,6 +80,7 @@ impl Turn {
         match state.hear(&told) {
             Some(batch) => self.write(batch).await,
             None => {
+                self.instance.room.meter.backfilled();
                 self.deliver().await;
                 self.ask().await;
                 let Some(state) = &mut self.state else { return };

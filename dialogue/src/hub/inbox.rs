@@ -5,7 +5,12 @@ use std::{fmt, pin::Pin, sync::Arc};
 use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
-use crate::{Accepted, Refusal, backplane::Batch, wire::frame};
+use crate::{
+    Accepted, Refusal,
+    backplane::Batch,
+    observe::{Meter, Origin, Source},
+    wire::{Id, frame},
+};
 
 /// One thing to do, in its turn.
 pub(crate) enum Command {
@@ -41,6 +46,9 @@ pub(crate) struct Publish {
     pub(crate) meta: Option<Box<str>>,
     /// Makes a retry harmless.
     pub(crate) key: Option<Box<str>>,
+    /// What the event is to be called, where somebody has to know before it is accepted.
+    pub(crate) event_id: Option<Id>,
+    pub(crate) origin: Origin,
     pub(crate) reply: Reply,
 }
 
@@ -82,7 +90,23 @@ impl Command {
     }
 }
 
+impl Publish {
+    /// Says that it doesn't get into its room; yields the outbox that a frame now waits in.
+    pub(super) fn turn_down(self, meter: &Meter, refusal: Refusal) -> Option<Arc<Outbox>> {
+        self.reply.turn_down(meter, self.origin.source, refusal)
+    }
+}
+
 impl Reply {
+    /// Says that the event doesn't get into its room, as [`give`](Self::give) does.
+    pub(super) fn turn_down(self, meter: &Meter, source: Source, refusal: Refusal) -> Option<Arc<Outbox>> {
+        // Who waits for an answer counts it.
+        if let Reply::Frame(..) = self {
+            meter.turned_down(source, &refusal);
+        }
+        self.give(Err(refusal))
+    }
+
     /// Says what became of the event; yields the outbox that a frame now waits in.
     pub(super) fn give(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
         match self {

@@ -21,13 +21,13 @@ use super::{
     Registry, RoomDecl,
     archive::{Archive, Found},
     declared::Info,
-    inbox::{Command, Inbox, Publish},
+    inbox::{Command, Inbox},
     peers::Followed,
     state::{ConnectionId, State},
     turn::Turn,
     upkeep::moment,
 };
-use crate::{Refusal, store::StoreError};
+use crate::{Refusal, observe::Counted, store::StoreError};
 
 /// One instance of a room.
 ///
@@ -72,6 +72,7 @@ pub(crate) struct Instance {
     pub(super) space: Notify,
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
+    _counted: Counted,
 }
 
 /// Bytes of payloads that may wait for the writer: more, and their senders wait.
@@ -102,6 +103,7 @@ impl Instance {
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
             Instance {
+                _counted: room.meter.instance(),
                 room,
                 id,
                 creator: info.created_by.clone(),
@@ -193,6 +195,7 @@ impl Instance {
     pub(super) fn tell_size(&self, size: usize, elsewhere: usize) {
         self.elsewhere.store(elsewhere, Ordering::Relaxed);
         let before = self.size.swap(size, Ordering::Relaxed);
+        self.room.meter.resized(before, size);
         if size == 0 && before > 0 {
             self.emptied.store(moment(), Ordering::Relaxed);
         }
@@ -295,13 +298,18 @@ impl Instance {
         Ok(())
     }
 
-    /// Pushes an event once there is room for it.
-    pub(crate) async fn publish(self: &Arc<Self>, publish: Publish) -> Result<(), Refused> {
+    /// Waits until there is room for an event, which is then to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// Too much waits, for too long.
+    pub(crate) async fn has_room(&self) -> Result<(), Refusal> {
         if self.is_full() {
             // In a box, since it is rare and every connection would hold what it needs.
-            Box::pin(timeout(PATIENCE, self.space())).await.map_err(|_| Refused::Busy)?;
+            let room = Box::pin(timeout(PATIENCE, self.space()));
+            room.await.map_err(|_| super::busy(&self.id))?;
         }
-        self.push(Command::Publish(publish)).map_err(Refused::Retired)
+        Ok(())
     }
 
     /// Does `f` in its turn, and waits for what it yields; `None` if the instance is retired.
@@ -391,15 +399,6 @@ impl Instance {
 /// Eight bytes of an event's id, for whoever compares.
 pub(super) fn beginning(event_id: &str) -> u64 {
     event_id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-/// Why an event didn't get into a room.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// Too much waits, for too long.
-    Busy,
-    /// The instance is no more.
-    Retired(Command),
 }
 
 impl fmt::Debug for Instance {

@@ -1,5 +1,7 @@
 //! Who reads a room instance.
 
+#[cfg(feature = "push")]
+use std::collections::HashSet;
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
@@ -20,6 +22,9 @@ pub(super) struct Members {
     listeners: usize,
     /// Connections at other instances.
     elsewhere: usize,
+    /// Users that are in there, as whoever asked last was told: until there are others.
+    #[cfg(feature = "push")]
+    told_elsewhere: Option<Arc<HashSet<Arc<str>>>>,
 }
 
 /// A user's connections in the room.
@@ -94,9 +99,14 @@ impl Members {
         self.places.contains_key(&connection)
     }
 
-    /// Whether a user is in, anywhere.
-    pub(super) fn has_user(&self, user: &str) -> bool {
-        self.users.contains_key(user)
+    /// Users that are in at other instances. The same set is the same users as before.
+    #[cfg(feature = "push")]
+    pub(super) fn users_elsewhere(&mut self) -> Arc<HashSet<Arc<str>>> {
+        let users = self.told_elsewhere.get_or_insert_with(|| {
+            let elsewhere = self.users.iter().filter(|(_, connections)| connections.elsewhere > 0);
+            Arc::new(elsewhere.map(|(user, _)| Arc::clone(user)).collect())
+        });
+        Arc::clone(users)
     }
 
     /// A user has more connections elsewhere, or fewer; yields whether they came or went with that.
@@ -106,6 +116,10 @@ impl Members {
         let before = connections.elsewhere;
         connections.elsewhere = before.saturating_add_signed(difference);
         self.elsewhere = self.elsewhere + connections.elsewhere - before;
+        #[cfg(feature = "push")]
+        if (before > 0) != (connections.elsewhere > 0) {
+            self.told_elsewhere = None;
+        }
         match (was_in, connections.are_any()) {
             (false, true) => Some(Coming::Came),
             (true, true) => None,
@@ -174,6 +188,8 @@ impl Members {
         self.places.clear();
         self.users.clear();
         (self.listeners, self.elsewhere) = (0, 0);
+        #[cfg(feature = "push")]
+        drop(self.told_elsewhere.take());
         std::mem::take(&mut self.readers)
     }
 

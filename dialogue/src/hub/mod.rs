@@ -33,7 +33,7 @@ mod upkeep;
 pub(crate) use archive::{Archive, Saved, StateLock};
 pub(crate) use chain::Said;
 pub(crate) use declared::RoomDecl;
-pub(crate) use inbox::{Publish, Reply};
+pub(crate) use inbox::{Command, Publish, Reply};
 pub(crate) use instance::Instance;
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};

@@ -67,7 +67,7 @@ impl Instance {
         };
         for command in waiting {
             if let Command::Publish(publish) = command
-                && let Some(outbox) = publish.reply.give(Err(refusal.clone()))
+                && let Some(outbox) = publish.turn_down(&self.room.meter, refusal.clone())
             {
                 outbox.nudge();
             }

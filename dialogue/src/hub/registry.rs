@@ -13,13 +13,16 @@ use super::{
     Archive, Instance, RoomDecl, StateLock,
     declared::Info,
     inbox::{Command, Publish},
-    instance::Refused,
     instances::Instances,
     peers::{Message, Peers},
     state::{State, unavailable},
     upkeep::{self, Upkeep},
 };
-use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::frame};
+#[cfg(feature = "push")]
+use crate::log::Journal;
+use crate::{
+    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
+};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -301,6 +304,29 @@ impl Registry {
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
     }
 
+    /// The rooms that are declared.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn rooms(&self) -> &[Arc<RoomDecl>] {
+        &self.rooms
+    }
+
+    /// The instances with the most connections, and how many there are in all.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn largest(&self, most: usize) -> (Vec<Arc<Instance>>, usize) {
+        let (mut largest, mut total) = (Vec::new(), 0);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            // Some at a time: newcomers need the lock, too.
+            let stretch = self.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return (largest, total) };
+            last = Some(Arc::clone(&end.id));
+            total += stretch.len();
+            largest.extend(stretch);
+            largest.sort_by_key(|instance| std::cmp::Reverse(instance.size()));
+            largest.truncate(most);
+        }
+    }
+
     /// Some instances after `after`, in the order of their ids.
     pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
         self.instances.read().after(after, STRETCH)
@@ -380,9 +406,11 @@ impl Registry {
         mut publish: Publish,
     ) -> Result<(), Refusal> {
         loop {
-            publish = match self.enter(room, room_id)?.publish(publish).await {
+            let instance = self.enter(room, room_id)?;
+            instance.has_room().await?;
+            publish = match instance.push(Command::Publish(publish)) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Retired(Command::Publish(back))) => back,
+                Err(Command::Publish(back)) => back,
                 Err(_) => return Err(busy(room_id)),
             };
         }
@@ -402,6 +430,12 @@ impl Registry {
         self.archive.as_ref()?.peers.as_ref()
     }
 
+    /// What writes to the store, if there is one.
+    #[cfg(feature = "push")]
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.archive.as_ref().map(|archive| &archive.journal)
+    }
+
     /// What ends with the registry.
     pub(super) fn ends(&self) -> watch::Receiver<()> {
         self.end.subscribe()
@@ -410,6 +444,13 @@ impl Registry {
     /// Whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
+    }
+
+    /// How the store is and what waits for it, if there is one.
+    pub(crate) fn store_probed(&self) -> Option<StoreProbed> {
+        let journal = &self.archive.as_ref()?.journal;
+        let (bytes, rooms) = journal.waiting();
+        Some(StoreProbed { up: journal.is_up(), bytes, rooms })
     }
 
     /// What new logs are called.

@@ -138,6 +138,7 @@ impl State {
         let (readers, next) = self.members.stretch(from, most);
         for reading in readers {
             if reading.replaying.is_none() && reading.wanted.meets(batch.kinds()) {
+                batch.hand(reading.wanted);
                 reading.deliver(batch);
             }
         }

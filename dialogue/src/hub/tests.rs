@@ -13,7 +13,10 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 use super::*;
 use crate::{
     Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender,
-    identity::User, room::EventKind, wire::Encoding,
+    identity::User,
+    observe::{Meter, Origin, Source, Traces},
+    room::EventKind,
+    wire::Encoding,
 };
 
 pub(super) const MESSAGE: u8 = 0;
@@ -42,6 +45,8 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
             kind("typing", DeliveryClass::Ephemeral),
             kind("price", DeliveryClass::Latest),
         ],
+        meter: Meter::default(),
+        traces: Traces::default(),
     }
 }
 
@@ -170,6 +175,8 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         server: false,
         meta: None,
         key: None,
+        origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
+        event_id: None,
         reply,
     };
     (publish, answer)

@@ -68,6 +68,15 @@ impl Journal {
         self.health.is_up()
     }
 
+    /// How many bytes of payloads wait to be appended, and rooms.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let of = |(bytes, rooms): (usize, usize), more: (usize, usize)| (bytes + more.0, rooms + more.1);
+        of(
+            self.appends.waiting(),
+            self.shared.as_ref().map(|sharing| sharing.shares.waiting()).unwrap_or_default(),
+        )
+    }
+
     /// Appends to a room's log.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
         self.write(&self.appends, append, |lead| self.append_group(lead)).await

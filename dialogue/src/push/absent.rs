@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Accepted, hub::RoomDecl};
+use crate::{Accepted, hub::RoomDecl, wire::Id};
 
 #[derive(Debug)]
 pub(crate) enum Dispatch {}
@@ -10,7 +10,7 @@ pub(crate) enum Dispatch {}
 pub(crate) enum Offer {}
 
 impl Dispatch {
-    pub(crate) fn offer(
+    pub(crate) async fn offer(
         self: Arc<Self>,
         _: &Arc<RoomDecl>,
         _: &str,
@@ -18,6 +18,10 @@ impl Dispatch {
         _: &str,
         _: &str,
     ) -> Option<Offer> {
+        match *self {}
+    }
+
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
         match *self {}
     }
 
@@ -31,6 +35,10 @@ impl Dispatch {
 }
 
 impl Offer {
+    pub(crate) fn event_id(&self) -> Id {
+        match *self {}
+    }
+
     pub(crate) fn accepted(self, _: &Accepted) {
         match self {}
     }

@@ -267,3 +267,107 @@ impl fmt::Debug for Apns {
         f.debug_struct("Apns").field("topic", &self.topic).field("base", &self.base).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, convert::Infallible};
+
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use futures_util::future::join_all;
+    use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+    use hyper::{body::Incoming, service::service_fn};
+    use hyper_util::{
+        rt::{TokioExecutor, TokioIo},
+        server::conn::auto,
+    };
+    use ring::{
+        rand::SystemRandom,
+        signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    };
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The provider tokens that Apple was shown, and those that it no longer takes.
+    #[derive(Default)]
+    struct Apple {
+        shown: Mutex<BTreeSet<String>>,
+        over: Mutex<BTreeSet<String>>,
+    }
+
+    impl Apple {
+        fn answer(&self, headers: &HeaderMap) -> Response<String> {
+            let token = headers[AUTHORIZATION].to_str().unwrap().to_owned();
+            let (status, body) = match self.over.lock().contains(&token) {
+                true => (403, r#"{"reason":"ExpiredProviderToken"}"#),
+                false => (200, ""),
+            };
+            self.shown.lock().insert(token);
+            Response::builder().status(status).body(body.to_owned()).unwrap()
+        }
+
+        /// Serves without TLS; yields what sends there.
+        async fn serve(self: &Arc<Self>) -> Sender {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let apple = Arc::clone(self);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let apple = Arc::clone(&apple);
+                    let answer = service_fn(move |request: Request<Incoming>| {
+                        std::future::ready(Ok::<_, Infallible>(apple.answer(request.headers())))
+                    });
+                    let server = auto::Builder::new(TokioExecutor::new());
+                    tokio::spawn(async move {
+                        server.serve_connection(TokioIo::new(stream), answer).await.unwrap();
+                    });
+                }
+            });
+            let key =
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+            let key = STANDARD.encode(key.as_ref());
+            let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
+            let apns = Apns::from_p8(&pem, "KEY", "TEAM", "com.acme.app").unwrap();
+            apns.at(url).open(&Trust::default()).unwrap()
+        }
+    }
+
+    /// Sends to many devices at once.
+    async fn send(sender: &Sender) -> Vec<Outcome> {
+        let (notice, target) = (Notice::new("title", "body"), Target::Token("a".repeat(64)));
+        let push = Outgoing {
+            notice: &notice,
+            room_id: "alerts",
+            event: "alert",
+            position: None,
+            timestamp: 0,
+            ttl: Duration::from_secs(60),
+            collapse: None,
+        };
+        join_all((0..20).map(|_| Provider::send(sender, &target, &push))).await
+    }
+
+    #[tokio::test]
+    async fn a_provider_token_that_has_expired_is_renewed_once_for_all() {
+        let apple = Arc::new(Apple::default());
+        let sender = apple.serve().await;
+        assert_eq!(send(&sender).await, vec![Outcome::Delivered; 20]);
+        tokio::time::pause();
+        tokio::time::advance(RENEW_AT_EARLIEST + Duration::from_secs(1)).await;
+        tokio::time::resume();
+        *apple.over.lock() = apple.shown.lock().clone();
+        assert_eq!(send(&sender).await, vec![Outcome::Delivered; 20]);
+        assert_eq!(apple.shown.lock().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_young_one_is_not_renewed() {
+        let apple = Arc::new(Apple::default());
+        let sender = apple.serve().await;
+        send(&sender).await;
+        *apple.over.lock() = apple.shown.lock().clone();
+        let outcomes = send(&sender).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Misconfigured(_))), "{outcomes:?}");
+        assert_eq!(apple.shown.lock().len(), 1);
+    }
+}

@@ -3,16 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use super::{
     Outcome, Outgoing,
     device::{Device, Registration},
     devices::Entry,
+    elsewhere,
     lane::Shared,
     provider::AnyProvider,
     round::Round,
 };
-use crate::{Audience, Recipient};
+use crate::{Code, Recipient, hooks::RoomRef, observe::spans};
 
 /// See the [module](self): one for each event and device, whatever comes of it.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub(super) enum Ended {
     Expired,
     /// Nothing is to be said to this device.
     Nothing,
+    /// The application lets the user have no more of the room's notifications.
+    Withdrawn,
     Forgotten,
     Suspended,
     Rejected,
@@ -47,6 +51,8 @@ pub(super) enum Ended {
 
 /// A try may take so long.
 const TRY_WITHIN: Duration = Duration::from_secs(30);
+/// What the application may take to say whether somebody still gets pushes.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// After so many, it is given up.
 const MOST_TRIES: u32 = 12;
 /// The first wait between two, and the longest.
@@ -57,7 +63,7 @@ const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::f
 impl Chain {
     /// Tries once.
     pub(super) async fn run(&mut self, shared: &Shared, provider: &dyn AnyProvider) -> Ended {
-        if self.round.is_superseded() || self.is_seen(shared) {
+        if self.round.is_superseded() || self.is_seen(shared).await {
             return Ended::Cancelled;
         }
         let (registration, device) = match shared.devices.current(&self.entry, &self.round.room_id).await {
@@ -68,6 +74,9 @@ impl Chain {
                 return Ended::Unread;
             }
         };
+        if let Some(ended) = self.ask_whether_allowed(shared, provider.name(), &registration).await {
+            return ended;
+        }
         let round = &self.round;
         let to = Recipient {
             user_id: &device.user,
@@ -98,19 +107,63 @@ impl Chain {
             ttl,
             collapse: round.collapse.as_deref(),
         };
-        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).await;
+        let span = spans::push(provider.name(), &round.room_id, &round.told.accepted.event_id);
+        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).instrument(span.clone()).await;
         self.tries += 1;
         let outcome =
             sent.unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None });
+        span.record("delivered", matches!(outcome, Outcome::Delivered));
         self.conclude(shared, provider.name(), outcome, ttl, (&registration, &device)).await
     }
 
+    /// Asks the application whether the user still gets the room's notifications; yields what comes of it if not.
+    async fn ask_whether_allowed(
+        &mut self,
+        shared: &Shared,
+        provider: &'static str,
+        registration: &Registration,
+    ) -> Option<Ended> {
+        let (hooks, round) = (shared.hooks.as_ref()?, &self.round);
+        let name = round.room_name;
+        let asked = hooks.before_push(&self.entry.user, RoomRef { id: &round.room_id, name });
+        let refusal = match timeout(ASK_WITHIN, asked).await {
+            Ok(Ok(())) => return None,
+            Ok(Err(refusal)) => Some(refusal),
+            Err(_) => None,
+        };
+        let code = refusal.map(|refusal| refusal.code);
+        if code.is_none_or(|code| matches!(code, Code::Unavailable | Code::Internal)) {
+            shared.complaints.say(
+                provider,
+                "it can't be asked who still gets pushes",
+                "`before_push` failed",
+            );
+            self.tries += 1;
+            return Some(match self.tries >= MOST_TRIES {
+                true => Ended::Expired,
+                false => Ended::Again(Instant::now() + self.backoff(BACKOFF)),
+            });
+        }
+        if let Err(error) = shared.devices.withdraw(registration, &round.room_id).await {
+            tracing::warn!(%error, "a device can't be taken out of a room; the application is asked again");
+        }
+        Some(Ended::Withdrawn)
+    }
+
     /// Whether the user needs no push.
-    fn is_seen(&self, shared: &Shared) -> bool {
+    async fn is_seen(&self, shared: &Shared) -> bool {
         let (user, round) = (&self.entry.user, &self.round);
-        round.pushed.audience == Audience::Away
-            && (shared.directory.is_in(user, &round.room_id)
-                || shared.departures.since(user, &round.room_id, round.began))
+        let was_here = || {
+            shared.directory.is_in(user, &round.room_id)
+                || shared.departures.since(user, &round.room_id, round.began)
+        };
+        if !round.is_for_absent() {
+            return false;
+        }
+        let Some(there) = round.elsewhere().filter(|_| !was_here()) else { return was_here() };
+        there.look(elsewhere::EVERY, &shared.departures).await;
+        // Who was found to have gone there is among the departures, too.
+        there.has(user) || was_here()
     }
 
     async fn conclude(

@@ -26,8 +26,9 @@ use super::{Apns, Fcm, Provider, PushError, devices::Bounds, http::Trust, provid
 /// ```
 ///
 /// Devices are registered by their users, with the frames and endpoints of the wire protocol, for rooms that those may join
-/// at that moment. Who is no longer to get a room's notifications is taken out by
-/// [`UserHandle::forget_devices`](crate::UserHandle::forget_devices).
+/// at that moment. Whether they still may is for [`Hooks::before_push`](crate::Hooks::before_push) to say, which is asked
+/// before each push; [`UserHandle::forget_devices`](crate::UserHandle::forget_devices) takes all of a user's devices out at
+/// once. See the [module](crate::push) for what a crash costs, and several instances.
 #[must_use = "it does nothing until a server is given it"]
 pub struct Push {
     #[cfg(feature = "webpush")]

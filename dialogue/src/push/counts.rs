@@ -18,10 +18,26 @@ pub struct PushCounts {
     pub retried: u64,
     /// Not taken by the provider, now or later.
     pub rejected: u64,
+    /// Not allowed any more by the application, for users who may no longer have the room's notifications.
+    pub withdrawn: u64,
     /// Devices that are no more, and were forgotten.
     pub forgotten: u64,
     /// Devices that get nothing for a day, since their provider calls their token bad.
     pub suspended: u64,
+}
+
+impl PushCounts {
+    pub(super) fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("delivered", self.delivered),
+            ("cancelled", self.cancelled),
+            ("expired", self.expired),
+            ("retried", self.retried),
+            ("rejected", self.rejected),
+            ("forgotten", self.forgotten),
+            ("suspended", self.suspended),
+        ]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +47,7 @@ pub(super) struct Counts {
     expired: AtomicU64,
     retried: AtomicU64,
     rejected: AtomicU64,
+    withdrawn: AtomicU64,
     forgotten: AtomicU64,
     suspended: AtomicU64,
 }
@@ -43,6 +60,7 @@ impl Counts {
             Ended::Expired => &self.expired,
             Ended::Again(_) | Ended::AllWait(_) => &self.retried,
             Ended::Rejected => &self.rejected,
+            Ended::Withdrawn => &self.withdrawn,
             Ended::Forgotten => &self.forgotten,
             Ended::Suspended => &self.suspended,
             Ended::Nothing | Ended::Unread => return,
@@ -62,6 +80,7 @@ impl Counts {
             expired: read(&self.expired),
             retried: read(&self.retried),
             rejected: read(&self.rejected),
+            withdrawn: read(&self.withdrawn),
             forgotten: read(&self.forgotten),
             suspended: read(&self.suspended),
         }

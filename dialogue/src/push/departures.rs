@@ -35,6 +35,11 @@ impl Departures {
     }
 
     pub(super) fn note(&self, user: &Arc<str>, room_id: &Arc<str>) {
+        self.note_at(user, room_id, Instant::now());
+    }
+
+    /// A user was in a room at a time, and is no longer.
+    pub(super) fn note_at(&self, user: &Arc<str>, room_id: &Arc<str>, time: Instant) {
         let (now, key) = (Instant::now(), (Arc::clone(user), Arc::clone(room_id)));
         let mut state = self.state.lock();
         while let Some((at, _)) = state.order.front()
@@ -45,8 +50,10 @@ impl Departures {
                 state.last.remove(&key);
             }
         }
-        state.last.insert(key.clone(), now);
-        state.order.push_back((now, key));
+        if state.last.get(&key).is_none_or(|known| *known < time) {
+            state.last.insert(key.clone(), time);
+            state.order.push_back((time, key));
+        }
     }
 
     /// Whether a user left a room since then.

@@ -25,13 +25,10 @@ use super::{
     device::{Device, DeviceId, Registration, short},
     now,
 };
-use crate::{
-    Code, Refusal,
-    store::{AnyStore, StoreError},
-};
+use crate::{Code, Refusal, log::Journal, store::StoreError};
 
 pub(super) struct Devices {
-    store: Arc<dyn AnyStore>,
+    store: Arc<Journal>,
     bounds: Bounds,
     /// Registrations there are, about: other processes make them too.
     count: AtomicUsize,
@@ -73,7 +70,7 @@ const SUSPENDED: Duration = Duration::from_secs(24 * 60 * 60);
 const PAGE: usize = 512;
 
 impl Devices {
-    pub(super) fn new(store: Arc<dyn AnyStore>, bounds: Bounds) -> Self {
+    pub(super) fn new(store: Arc<Journal>, bounds: Bounds) -> Self {
         Devices { store, bounds, count: AtomicUsize::new(0), turn: Semaphore::new(1) }
     }
 
@@ -234,6 +231,23 @@ impl Devices {
         Ok(true)
     }
 
+    /// Takes a room out of what a registration is for. A newer one of the device stays as it is.
+    pub(super) async fn withdraw(
+        &self,
+        registration: &Registration,
+        room_id: &str,
+    ) -> Result<(), StoreError> {
+        let key = of_registration(registration);
+        let Some(mut device) = self.store.get(&key).await?.and_then(|json| read(&json)) else {
+            return Ok(());
+        };
+        device.rooms.retain(|room| room != room_id);
+        if device.rooms.is_empty() {
+            return self.forget(registration, None).await.map(drop);
+        }
+        self.store.put(vec![(key, write(&device)), (in_room(room_id, registration), None)]).await
+    }
+
     /// Lets a registration get nothing for a day; one that is made meanwhile does.
     pub(super) async fn suspend(&self, registration: &Registration) -> Result<(), StoreError> {
         let key = of_registration(registration);
@@ -391,14 +405,15 @@ mod tests {
     use super::*;
     use crate::{
         push::{Keys, Subscription},
-        store::Memory,
+        store::{Memory, Store},
     };
 
     const ROOM: &str = "project:a/b";
 
     fn devices(store: &Memory) -> Devices {
         let expire_after = Duration::from_secs(3_600);
-        Devices::new(Arc::new(store.clone()), Bounds { of_user: 2, of_all: 3, rooms: 2, expire_after })
+        let journal = Journal::new(Arc::new(store.clone()), &tokio::runtime::Handle::current());
+        Devices::new(journal, Bounds { of_user: 2, of_all: 3, rooms: 2, expire_after })
     }
 
     fn wish(user: &str, token: &str) -> Wish {

@@ -1,132 +1,147 @@
 //! From an accepted event to the providers' queues.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, interval, timeout},
 };
 
 use super::{
-    PushCounts, Target,
-    chain::Chain,
+    PushCounts, PushError, Target,
     complaints::Complaints,
     config::Opened,
     counts::Counts,
     departures::Departures,
     devices::{Devices, Wish},
-    lane::{Lane, Shared, Task},
-    pending::{Left, Pending},
+    heir::inherit,
+    lane::{Lane, Shared},
+    now,
+    pending::Pending,
     provider::AnyProvider,
-    round::{Round, Told},
+    quarters::Quarters,
+    router::{Arrival, Fate, Router},
+    told::Told,
 };
 use crate::{
-    Accepted, Refusal,
+    Accepted, DeliveryClass, Refusal,
     directory::Directory,
+    hooks::AnyHooks,
     hub::{Registry, RoomDecl},
-    store::{AnyStore, Memory},
+    log::Journal,
+    store::Memory,
+    wire::Id,
 };
 
 /// Takes accepted events, and pushes them to the devices that asked for their rooms.
 pub(crate) struct Dispatch {
     providers: Vec<(Arc<dyn AnyProvider>, Arc<Counts>)>,
     shared: Arc<Shared>,
-    arriving: mpsc::Sender<Arc<Round>>,
+    arriving: mpsc::Sender<Arrival>,
     settling: mpsc::Sender<oneshot::Sender<()>>,
     /// What may wait, in [`UNIT`]s.
     space: Arc<Semaphore>,
     public_key: Option<String>,
-    /// They end with this.
-    _tasks: JoinSet<()>,
+    _quarters: Quarters,
 }
 
 /// An event that is pushed if it is accepted.
+///
+/// Where the store outlives the process, that is on record before the event is put into its room. So a crash in between
+/// loses no push; and whoever drops this doesn't know what became of the event, which the room's log then tells.
 pub(crate) struct Offer {
     dispatch: Arc<Dispatch>,
+    event_id: Id,
+    /// Until it is known what became of it.
+    open: Option<Open>,
+}
+
+struct Open {
     room: Arc<RoomDecl>,
     told: Told,
+    offered: Instant,
+    /// What is on record of it.
+    kept: Option<Bytes>,
     permit: OwnedSemaphorePermit,
 }
 
 /// Bytes that all waiting events take at most, and what an event takes at least.
 const SPACE: usize = 64 << 20;
-const UNIT: usize = 1 << 10;
+pub(super) const UNIT: usize = 1 << 10;
 /// Tasks that wait for a lane: no fewer than there may be rounds.
 const QUEUE: usize = SPACE / UNIT + 1;
-/// Between two looks at what is done with.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The same while a process that ends waits.
-const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// Between two looks for registrations that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// What a process that ends waits for its last pushes.
 const SETTLE_WITHIN: Duration = Duration::from_secs(3);
-/// Between two tries to read what a process before left.
-const STORE_REST: Duration = Duration::from_secs(1);
+/// What departures are remembered for beyond the longest grace.
+const REMEMBER: Duration = Duration::from_secs(1);
 
 impl Dispatch {
     /// Starts with what `opened` holds; without a store, devices are forgotten with the process.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left.
     pub(crate) fn start(
         opened: Opened,
-        store: Option<Arc<dyn AnyStore>>,
         registry: &Arc<Registry>,
         directory: &Arc<Directory>,
+        hooks: Option<Arc<dyn AnyHooks>>,
         longest_after: Duration,
-    ) -> Arc<Self> {
-        let pending = store.clone().map(Pending::new);
-        let store = store.unwrap_or_else(|| Arc::new(Memory::new()));
+    ) -> Result<Arc<Self>, PushError> {
+        let peers = registry.peers().cloned();
+        let pending = registry.journal().map(|journal| Pending::new(Arc::clone(journal), peers.clone()));
+        let journal = registry.journal().cloned();
+        let journal = journal.unwrap_or_else(|| Journal::new(Arc::new(Memory::new()), &Handle::current()));
         let shared = Arc::new(Shared {
-            devices: Devices::new(store, opened.bounds),
+            devices: Devices::new(journal, opened.bounds),
             directory: Arc::clone(directory),
-            departures: Departures::new(longest_after + LOOK_EVERY),
+            departures: Departures::new(longest_after + REMEMBER),
             complaints: Complaints::default(),
             pending,
+            hooks,
             stopping: AtomicBool::new(false),
             trying: AtomicUsize::new(0),
         });
         let (arriving, arrivals) = mpsc::channel(QUEUE);
         let (settling, settlers) = mpsc::channel(1);
         let space = Arc::new(Semaphore::new(SPACE / UNIT));
-        let (mut tasks, runtime) = (JoinSet::new(), Handle::current());
+        let mut quarters = Quarters::new()?;
         let (mut lanes, mut providers) = (Vec::new(), Vec::new());
         for provider in opened.providers {
             let (lane, tasks_of_lane) = mpsc::channel(QUEUE);
             let counts = Arc::new(Counts::default());
             let worker =
                 Lane::new(Arc::clone(&shared), Arc::clone(&provider), Arc::clone(&counts), tasks_of_lane);
-            tasks.spawn_on(worker.run(), &runtime);
+            quarters.spawn(worker.run());
             lanes.push((provider.name(), lane));
             providers.push((provider, counts));
         }
-        let router = Router {
-            shared: Arc::clone(&shared),
-            registry: Arc::downgrade(registry),
-            lanes,
-            space: Arc::clone(&space),
-            early: BTreeMap::new(),
-            live: HashMap::new(),
-            epochs: HashMap::new(),
-            newest: HashMap::new(),
-            settlers: Vec::new(),
-        };
-        tasks.spawn_on(router.run(arrivals, settlers), &runtime);
-        tasks.spawn_on(sweep(Arc::clone(&shared)), &runtime);
+        let (inheriting, inherited) = mpsc::channel(1);
+        if let Some(peers) = peers {
+            quarters.spawn(inherit(Arc::clone(&shared), peers, inheriting));
+        }
+        let router = Router::new(Arc::clone(&shared), registry, lanes, Arc::clone(&space));
+        quarters.spawn(router.run(arrivals, inherited, settlers));
+        quarters.spawn(sweep(Arc::clone(&shared)));
         let public_key = opened.public_key;
-        Arc::new(Dispatch { providers, shared, arriving, settling, space, public_key, _tasks: tasks })
+        let _quarters = quarters;
+        Ok(Arc::new(Dispatch { providers, shared, arriving, settling, space, public_key, _quarters }))
     }
 
     /// The event, if it is one that is pushed; to be told once it is accepted.
-    pub(crate) fn offer(
+    pub(crate) async fn offer(
         self: Arc<Self>,
         room: &Arc<RoomDecl>,
         room_id: &str,
@@ -144,16 +159,27 @@ impl Dispatch {
             );
             return None;
         };
+        let (event_id, timestamp) = (Id::fresh(), now());
+        // In a log or not, that one would have to be looked for there.
+        let offered = kind.class != DeliveryClass::Ephemeral;
         let told = Told {
+            id: format!("{timestamp:013}{event_id}"),
             room_id: room_id.to_owned(),
             event: kind.name.to_owned(),
             data: data.to_owned(),
             from: from.to_owned(),
-            accepted: Accepted { seq: None, event_id: String::new(), timestamp: 0, duplicate: false },
+            accepted: Accepted { seq: None, event_id: event_id.to_string(), timestamp, duplicate: false },
+            offered,
             done: HashMap::new(),
             epoch: None,
         };
-        Some(Offer { dispatch: self, room: Arc::clone(room), told, permit })
+        let kept = match self.shared.pending.as_ref().filter(|_| offered) {
+            Some(pending) => pending.offer(&told).await,
+            None => None,
+        };
+        let offered = Instant::now();
+        let open = Some(Open { room: Arc::clone(room), told, offered, kept, permit });
+        Some(Offer { dispatch: self, event_id, open })
     }
 
     /// Whether there is a provider of that name.
@@ -211,210 +237,45 @@ impl Dispatch {
     pub(crate) fn counts(&self) -> Vec<(&'static str, PushCounts)> {
         self.providers.iter().map(|(provider, counts)| (provider.name(), counts.read())).collect()
     }
+
+    /// The same, by the names of outcomes.
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+        self.counts().into_iter().map(|(provider, counts)| (provider, counts.named().into())).collect()
+    }
 }
 
 impl Offer {
+    /// What the event is to be called.
+    pub(crate) fn event_id(&self) -> Id {
+        self.event_id
+    }
+
     /// The event is accepted.
-    pub(crate) fn accepted(self, accepted: &Accepted) {
-        if accepted.duplicate {
-            return;
-        }
-        let Offer { dispatch, room, mut told, permit } = self;
-        told.accepted = accepted.clone();
-        let Some(round) = Round::new(&room, told, permit) else { return };
-        // The permits are fewer than its places.
-        let _ = dispatch.arriving.try_send(Arc::new(round));
-    }
-}
-
-/// Holds rounds until they are due, and hands them to the lanes.
-struct Router {
-    shared: Arc<Shared>,
-    registry: Weak<Registry>,
-    lanes: Vec<(&'static str, mpsc::Sender<Task>)>,
-    space: Arc<Semaphore>,
-    early: BTreeMap<(Instant, String), Arc<Round>>,
-    /// All that are not done with.
-    live: HashMap<String, Weak<Round>>,
-    /// Of rooms, as they were a moment ago.
-    epochs: HashMap<Arc<str>, Arc<str>>,
-    /// By room and collapse key.
-    newest: HashMap<(Arc<str>, String), Weak<Round>>,
-    /// Who waits until nothing would be lost with the process.
-    settlers: Vec<oneshot::Sender<()>>,
-}
-
-impl Router {
-    async fn run(
-        mut self,
-        mut arrivals: mpsc::Receiver<Arc<Round>>,
-        mut settlers: mpsc::Receiver<oneshot::Sender<()>>,
-    ) {
-        self.resume().await;
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let due = self.early.first_key_value().map(|((due, _), _)| *due);
-            let is_due = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                round = arrivals.recv() => match round {
-                    Some(round) => self.take(round).await,
-                    None => return,
-                },
-                () = is_due => self.hand_over(Instant::now()).await,
-                _ = look.tick(), if !self.live.is_empty() || !self.settlers.is_empty() => {
-                    self.look().await;
-                    if !self.settlers.is_empty() {
-                        look.reset_after(SETTLE_EVERY);
-                    }
-                }
-                Some(settler) = settlers.recv() => {
-                    self.settlers.push(settler);
-                    self.settle(&mut arrivals).await;
-                    look.reset_after(SETTLE_EVERY);
-                }
-            }
-        }
-    }
-
-    async fn take(&mut self, round: Arc<Round>) {
-        round.in_epoch(self.epoch(&round.room_id).await.as_deref());
-        if let Some(pending) = &self.shared.pending {
-            pending.keep(&round).await;
-        }
-        self.enlist(&round);
-        self.early.insert((round.due, round.id.clone()), round);
-    }
-
-    /// Takes it among the live ones, in the place of an older one.
-    fn enlist(&mut self, round: &Arc<Round>) {
-        self.live.insert(round.id.clone(), Arc::downgrade(round));
-        let Some(collapse) = &round.collapse else { return };
-        let key = (Arc::clone(&round.room_id), collapse.clone());
-        let before = self.newest.insert(key, Arc::downgrade(round));
-        if let Some(before) = before.and_then(|before| before.upgrade()) {
-            before.supersede();
-        }
-    }
-
-    /// The process is about to end.
-    async fn settle(&mut self, arrivals: &mut mpsc::Receiver<Arc<Round>>) {
-        while let Ok(round) = arrivals.try_recv() {
-            self.take(round).await;
-        }
-        self.shared.stopping.store(self.shared.pending.is_some(), Ordering::Release);
-        if self.shared.pending.is_none()
-            && let Some(((last, _), _)) = self.early.last_key_value()
-        {
-            // Nobody else will.
-            self.hand_over(*last).await;
-        }
-        self.look().await;
-    }
-
-    /// Gives those that are due by then to every lane.
-    async fn hand_over(&mut self, by: Instant) {
-        while let Some(first) = self.early.first_entry()
-            && first.key().0 <= by
-        {
-            let round = first.remove();
-            if round.is_superseded() {
-                continue;
-            }
-            for (provider, lane) in &self.lanes {
-                let after = round.told.done.get(*provider).cloned();
-                // The permits are fewer than its places; those of a process before wait.
-                let _ = lane.send(Task::Walk(Arc::clone(&round), after)).await;
-            }
-        }
-    }
-
-    /// The epoch of a room's log. Asked for once for a while: it interrupts the room.
-    async fn epoch(&mut self, room_id: &Arc<str>) -> Option<Arc<str>> {
-        if let Some(epoch) = self.epochs.get(room_id) {
-            return Some(Arc::clone(epoch));
-        }
-        let instance = self.registry.upgrade()?.find(room_id)?;
-        let epoch: Arc<str> = instance.run(|state| state.epoch().into()).await?;
-        self.epochs.insert(Arc::clone(room_id), Arc::clone(&epoch));
-        Some(epoch)
-    }
-
-    /// Lets go of what is done with, and keeps how far the others are.
-    async fn look(&mut self) {
-        let gone: Vec<String> = self
-            .live
-            .iter()
-            .filter(|(_, round)| round.strong_count() == 0)
-            .map(|(id, _)| id.clone())
-            .collect();
-        gone.iter().for_each(|id| drop(self.live.remove(id)));
-        self.newest.retain(|_, round| round.strong_count() > 0);
-        self.epochs.clear();
-        let stopped =
-            self.shared.stopping.load(Ordering::Acquire) && self.shared.trying.load(Ordering::Acquire) == 0;
-        self.keep(gone).await;
-        if self.live.is_empty() || stopped {
-            self.settlers.drain(..).for_each(|settler| _ = settler.send(()));
-        }
-    }
-
-    async fn keep(&self, gone: Vec<String>) {
-        let Some(pending) = &self.shared.pending else { return };
-        if !gone.is_empty() {
-            pending.done(gone).await;
-        }
-        let live: Vec<Arc<Round>> = self.live.values().filter_map(Weak::upgrade).collect();
-        for round in live.iter().filter(|round| round.has_news()) {
-            pending.keep(round).await;
-        }
-    }
-
-    /// Goes on with what a process before left in the store.
-    async fn resume(&mut self) {
-        let Some(pending) = &self.shared.pending else { return };
-        let left = loop {
-            match pending.left().await {
-                Ok(left) => break left,
-                Err(error) => {
-                    tracing::warn!(%error, "pushes that a process before left can't be read yet");
-                    tokio::time::sleep(STORE_REST).await;
-                }
+    pub(crate) fn accepted(mut self, accepted: &Accepted) {
+        let Some(mut open) = self.open.take() else { return };
+        let fate = match accepted.duplicate {
+            true => Fate::Void,
+            false => {
+                open.told.accepted = accepted.clone();
+                open.told.offered = false;
+                Fate::Accepted
             }
         };
-        let (mut last, mut chains): (Option<Arc<Round>>, Vec<(&'static str, Chain)>) = (None, Vec::new());
-        for left in left {
-            match left {
-                Left::Round(told) => last = self.revive(told),
-                Left::Chain { registration, user, tries } => {
-                    let lane = self.lanes.iter().find(|(name, _)| registration.device.is_of(name));
-                    let (Some((name, _)), Some(round)) = (lane, &last) else { continue };
-                    round.skip(registration.device.clone());
-                    chains.push((*name, Left::of(registration, user, tries, Arc::clone(round))));
-                }
-            }
-        }
-        for (name, chain) in chains {
-            let Some((_, lane)) = self.lanes.iter().find(|(known, _)| *known == name) else { continue };
-            let _ = lane.send(Task::Resume(chain)).await;
-        }
+        self.arrive(open, fate);
     }
 
-    fn revive(&mut self, told: Told) -> Option<Arc<Round>> {
-        let registry = self.registry.upgrade()?;
-        let (room, _) = registry.declared(&told.room_id).ok()?;
-        let units = u32::try_from(told.data.len() / UNIT + 1).ok()?;
-        let permit = Arc::clone(&self.space).try_acquire_many_owned(units).ok()?;
-        let round = Arc::new(Round::new(room, told, permit)?);
-        round.in_epoch(round.told.epoch.as_deref());
-        self.enlist(&round);
-        self.early.insert((round.due, round.id.clone()), Arc::clone(&round));
-        Some(round)
+    fn arrive(&self, open: Open, fate: Fate) {
+        let Open { room, told, offered, kept, permit } = open;
+        // The permits are fewer than its places.
+        let _ = self.dispatch.arriving.try_send(Arrival { room, told, offered, kept, permit, fate });
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take().filter(|open| open.kept.is_some()) {
+            self.arrive(open, Fate::Unsure);
+        }
     }
 }
 

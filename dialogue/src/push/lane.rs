@@ -26,7 +26,7 @@ use super::{
     provider::AnyProvider,
     round::Round,
 };
-use crate::{directory::Directory, store::StoreError};
+use crate::{directory::Directory, hooks::AnyHooks, store::StoreError};
 
 /// What all lanes need.
 pub(super) struct Shared {
@@ -36,6 +36,8 @@ pub(super) struct Shared {
     pub(super) complaints: Complaints,
     /// Where the store outlives the process.
     pub(super) pending: Option<Pending>,
+    /// The application's say on who still gets pushes.
+    pub(super) hooks: Option<Arc<dyn AnyHooks>>,
     /// Nothing more is begun: the process is about to end, and another goes on.
     pub(super) stopping: AtomicBool,
     /// Tries that are under way.

@@ -14,9 +14,39 @@
 //! | keys or settings are wrong | logged, and tried again slowly |
 //! | the message is bad | logged and given up |
 //!
-//! Each event makes one chain of tries for each device. Where the server has a store, devices and what is on its way outlive
-//! the process: a server that drains loses and doubles nothing, and one that crashes may send again what it sent in its last
-//! second. Without a store, a server that drains gives what waits a few seconds, and a restart forgets all devices.
+//! Each event makes one chain of tries for each device. Who has a connection in the room, or had one since the event was
+//! accepted, needs no push: at this instance, or at any other where a
+//! [backplane](crate::ServerBuilder::backplane) joins them. The instance that accepted the event is the one that pushes it.
+//!
+//! # What outlives what
+//!
+//! | the process | with a store | without |
+//! |---|---|---|
+//! | drains | nothing is lost or doubled: the next process goes on | what waits has a few seconds, and all devices are forgotten |
+//! | crashes | nothing is lost; what was sent in the last second may be sent again, with the same topic or collapse id where the event has a `collapse` | all is lost |
+//!
+//! A record says that an event is to be pushed before the event is put into its room, so that a crash in between loses
+//! nothing: the next process looks into the room's log, and pushes what is there. Events that are in no log (ephemeral ones)
+//! are recorded a moment after they were accepted, and a crash in that moment loses their pushes. A sender that got no answer,
+//! and says it again under another key, has said it twice.
+//!
+//! Where several instances share the store, another one goes on with what a crashed one left, some 15 s after the crash, and
+//! with what a drained one left some seconds after. An instance that the others take for gone though it isn't, because it
+//! could not reach Redis for long, finds out when it records how far it is, and leaves the rest to them: what both sent
+//! until then was sent twice. If no instance is left, the next that starts goes on.
+//!
+//! # Who may be told
+//!
+//! A device registers for rooms that its user may join then. Nobody shows a token when an event is pushed, so that roles
+//! and the like aren't known: the hook [`before_push`](crate::Hooks::before_push) asks the application each time, and
+//! [`forget_devices`](crate::UserHandle::forget_devices) takes a user's devices out at once. Without either, a registration
+//! holds until the device unregisters, its provider says that it is no more, or it
+//! [expires](Push::expire_after); that of a room which was deleted holds for a new one of the same key.
+//!
+//! # What it costs others
+//!
+//! Providers' sends run on a thread of their own (`dialogue-push`), in a runtime of its own: those who are connected don't
+//! wait for them.
 //!
 //! Nothing in here knows a socket; a device's token, a subscription and the providers' keys are never logged.
 
@@ -29,17 +59,22 @@ mod departures;
 mod device;
 mod devices;
 mod dispatch;
+mod elsewhere;
 #[cfg(feature = "webpush")]
 mod endpoint;
 mod error;
 mod fcm;
+mod heir;
 mod http;
 mod jws;
 mod lane;
 mod payload;
 mod pending;
 mod provider;
+mod quarters;
 mod round;
+mod router;
+mod told;
 #[cfg(feature = "webpush")]
 mod vapid;
 

@@ -14,6 +14,9 @@ use crate::{Notice, Position};
 /// A service that brings pushes to devices. [`Vapid`](super::Vapid), [`Fcm`](super::Fcm) and [`Apns`](super::Apns) are some;
 /// an application adds its own by [`Push::provider`](super::Push::provider).
 ///
+/// Sends run in a runtime of their own, on one thread: what blocks it keeps all pushes waiting, and what belongs to another
+/// runtime (a connection that is driven there) still runs there.
+///
 /// Queueing, the number of sends at a time, retries, expiry and what becomes of a device are the server's business. A
 /// provider makes one try, and says what came of it.
 ///

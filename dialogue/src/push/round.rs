@@ -11,17 +11,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{device::DeviceId, now};
-use crate::{Accepted, Position, hub::RoomDecl, notification::Pushed};
+use super::{device::DeviceId, elsewhere::Elsewhere, now, told::Told};
+use crate::{Accepted, Audience, Position, hub::RoomDecl, notification::Pushed};
 
 /// See the [module](self). It lives as long as a try for one of its devices is to come.
 pub(super) struct Round {
-    /// In keys of the store; in the order of acceptance.
-    pub(super) id: String,
     pub(super) room_id: Arc<str>,
+    pub(super) room_name: &'static str,
     /// The event's name.
     pub(super) event: &'static str,
     pub(super) pushed: Pushed,
@@ -33,7 +31,9 @@ pub(super) struct Round {
     pub(super) due: Instant,
     /// Where the event stands in the room's log; not known before it is due, and then only of what is in it.
     position: OnceLock<Option<Position>>,
-    /// A newer one takes its place.
+    /// Who is in its room at other instances, where there are any and it matters.
+    elsewhere: OnceLock<Arc<Elsewhere>>,
+    /// A newer one takes its place, or another instance goes on with it.
     superseded: AtomicBool,
     /// Devices that a process before left to be tried again.
     skipped: Mutex<HashSet<DeviceId>>,
@@ -43,24 +43,6 @@ pub(super) struct Round {
     _permit: OwnedSemaphorePermit,
 }
 
-/// What is known of an event once it is accepted; kept where the store outlives the process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Told {
-    pub(super) room_id: String,
-    pub(super) event: String,
-    /// The payload as JSON.
-    pub(super) data: String,
-    pub(super) from: String,
-    pub(super) accepted: Accepted,
-    /// By provider: the key in the store of the last device that is done with.
-    #[serde(default, skip_serializing_if = "HashMap::is_empty")]
-    pub(super) done: HashMap<String, String>,
-    /// The epoch of the room's log, once it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) epoch: Option<String>,
-}
-
 #[derive(Default)]
 struct Progress {
     done: HashMap<&'static str, String>,
@@ -68,29 +50,55 @@ struct Progress {
 }
 
 impl Round {
-    /// `None` if the room has no such event that is pushed.
-    pub(super) fn new(room: &RoomDecl, told: Told, permit: OwnedSemaphorePermit) -> Option<Self> {
+    /// `None` if the room has no such event that is pushed. In this process, it was accepted after `offered`.
+    pub(super) fn new(
+        room: &RoomDecl,
+        told: Told,
+        permit: OwnedSemaphorePermit,
+        offered: Option<Instant>,
+    ) -> Option<Self> {
         let index = room.event(&told.event)?;
         let kind = room.events.get(usize::from(index))?;
         let pushed = kind.push?;
-        // In a process that was started since, it is as old as it is.
-        let age = Duration::from_millis(now().saturating_sub(told.accepted.timestamp));
-        let began = Instant::now();
+        let (now, age) = (Instant::now(), age(&told));
+        // Who left in the millisecond that it is from may have left before it.
+        let began = now.checked_sub(age.saturating_sub(Duration::from_millis(1))).unwrap_or(now);
+        let began = offered.map_or(began, |offered| began.max(offered));
         Some(Round {
-            id: format!("{:013}{}", told.accepted.timestamp, told.accepted.event_id),
             room_id: told.room_id.as_str().into(),
+            room_name: room.name,
             event: kind.name,
             pushed,
             collapse: (pushed.collapse)(&told.data),
             began,
-            due: began + pushed.after.saturating_sub(age),
+            due: now + pushed.after.saturating_sub(age),
             position: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             superseded: AtomicBool::new(false),
             skipped: Mutex::default(),
             progress: Mutex::default(),
             told,
             _permit: permit,
         })
+    }
+
+    /// In keys of the store.
+    pub(super) fn id(&self) -> &str {
+        &self.told.id
+    }
+
+    /// Whether only those who are away are to be told.
+    pub(super) fn is_for_absent(&self) -> bool {
+        self.pushed.audience == Audience::Away
+    }
+
+    pub(super) fn watch(&self, elsewhere: Arc<Elsewhere>) {
+        // Once said, it is said.
+        let _ = self.elsewhere.set(elsewhere);
+    }
+
+    pub(super) fn elsewhere(&self) -> Option<&Arc<Elsewhere>> {
+        self.elsewhere.get()
     }
 
     /// In which epoch of the room's log the event is.
@@ -111,7 +119,7 @@ impl Round {
 
     /// How long ago it was accepted, by the wall's clock.
     pub(super) fn age(&self) -> Duration {
-        Duration::from_millis(now().saturating_sub(self.told.accepted.timestamp))
+        age(&self.told)
     }
 
     pub(super) fn supersede(&self) {
@@ -151,6 +159,10 @@ impl Round {
     pub(super) fn has_news(&self) -> bool {
         std::mem::take(&mut self.progress.lock().changed)
     }
+}
+
+fn age(told: &Told) -> Duration {
+    Duration::from_millis(now().saturating_sub(told.accepted.timestamp))
 }
 
 impl fmt::Debug for Round {

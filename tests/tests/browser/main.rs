@@ -5,6 +5,7 @@
 mod alerts;
 mod cluster;
 mod example;
+mod inspector;
 mod lobby;
 mod origins;
 mod page;

@@ -93,6 +93,9 @@ impl Authenticator for ByName {
     }
 }
 
+/// What a server has beside its push.
+pub(crate) type Configured = Box<dyn FnOnce(ServerBuilder<Acme, ()>) -> ServerBuilder<Acme, ()> + Send>;
+
 /// A server that listens.
 pub(crate) struct Running {
     pub(crate) server: AcmeServer,
@@ -185,7 +188,7 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), counted).await;
+        let waited = tokio::time::timeout(Duration::from_secs(40), counted).await;
         waited.map_err(|_| format!("{:?}", self.counts(provider)).into())
     }
 }

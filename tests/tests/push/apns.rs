@@ -1,6 +1,9 @@
 //! Apple's push notification service.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use dialogue::{Push, push::Apns};
 use serde_json::json;
@@ -8,7 +11,7 @@ use serde_json::json;
 use crate::{
     Result,
     acme::Running,
-    fake::{Answer, Apple, KEY_ID, TEAM_ID, TOPIC, apns_reason as reason},
+    fake::{Answer, Apple, KEY_ID, Leaver, TEAM_ID, TOPIC, apns_reason as reason},
 };
 
 const DEVICE: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
@@ -58,6 +61,64 @@ async fn one_token_and_one_connection_serve_all() -> Result<()> {
     let seen = apple.service.so_far().await;
     assert_eq!(apple.tokens.lock().expect("nobody panicked").len(), 1);
     assert!(seen.iter().all(|seen| seen.connection == seen.connection.min(1)), "too many connections");
+    Ok(())
+}
+
+/// The same server, with more devices: that many in all.
+async fn crowd(apple: &Apple, devices: usize) -> Result<Running> {
+    let running = start(apple).await?;
+    for device in 1..devices {
+        running.register(&format!("user-{device}"), "apns", &format!("{device:064x}")).await?;
+    }
+    Ok(running)
+}
+
+#[tokio::test]
+async fn a_young_provider_token_is_not_renewed() -> Result<()> {
+    let apple = Apple::start().await?;
+    let running = start(&apple).await?;
+    running.alert("db").await?;
+    running.until("apns", |counts| counts.delivered == 1).await?;
+    apple.expire();
+    running.alert("web").await?;
+    // Apple refuses who makes a second one within 20 minutes.
+    running.until("apns", |counts| counts.retried == 1).await?;
+    assert_eq!(apple.tokens.lock().expect("nobody panicked").len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_apple_renews_in_the_middle_loses_and_doubles_nothing() -> Result<()> {
+    let apple = Apple::start().await?;
+    let running = crowd(&apple, 40).await?;
+    for round in 1..=5 {
+        running.alert(&format!("db-{round}")).await?;
+        apple.service.next().await?;
+        apple.service.go_away();
+        running.until("apns", |counts| counts.delivered == 40 * round).await?;
+        // One was taken out before.
+        let paths: Vec<_> = apple.service.so_far().await.into_iter().map(|seen| seen.path).collect();
+        let different: BTreeSet<_> = paths.iter().collect();
+        assert_eq!((paths.len(), different.len()), (39, 39));
+    }
+    assert_eq!(running.counts("apns").retried, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_server_that_goes_left_undone_is_done_once_by_the_next() -> Result<()> {
+    let (apple, leaver) = (Apple::start().await?, Leaver::start().await?);
+    let apns = Apns::from_p8(&apple.key, KEY_ID, TEAM_ID, TOPIC)?.at(leaver.url());
+    let running = Running::start(Push::new().apns(apns)).await?;
+    for device in 0..40 {
+        running.register(&format!("user-{device}"), "apns", &format!("{device:064x}")).await?;
+    }
+    running.alert("db").await?;
+    running.until("apns", |counts| counts.delivered == 40).await?;
+    let done = leaver.done.lock().expect("nobody panicked").clone();
+    let on_the_first = done.iter().filter(|(connection, _)| *connection == 0).count();
+    let different: BTreeSet<_> = done.iter().map(|(_, path)| path).collect();
+    assert_eq!((done.len(), different.len(), on_the_first), (40, 40, Leaver::ANSWERED));
     Ok(())
 }
 

@@ -32,16 +32,16 @@ pub(crate) struct Crow {
 }
 
 impl Crow {
-    fn new(says: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(says: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
         let leave = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Crow { sent: Arc::default(), says: Arc::new(says), count: Arc::default(), leave }
     }
 
-    fn willing() -> Self {
+    pub(crate) fn willing() -> Self {
         Self::new(|_| Outcome::Delivered)
     }
 
-    fn sent(&self) -> Vec<(String, String)> {
+    pub(crate) fn sent(&self) -> Vec<(String, String)> {
         let mut sent = self.sent.lock().expect("nobody panicked").clone();
         sent.sort();
         sent
@@ -177,6 +177,55 @@ async fn a_device_that_registers_while_it_is_called_gone_stays() -> Result<()> {
     crow.leave.add_permits(2);
     running.until("crow", |counts| counts.forgotten == 1).await?;
     running.alert("web").await?;
+    running.until("crow", |counts| counts.delivered == 1).await
+}
+
+/// Bob may be no longer in the room, as far as the application knows.
+struct Ban(Arc<Mutex<Result<(), dialogue::Refusal>>>);
+
+impl dialogue::Hooks for Ban {
+    async fn before_push(
+        &self,
+        user_id: &str,
+        room: &dialogue::RoomRef<'_>,
+    ) -> Result<(), dialogue::Refusal> {
+        assert_eq!(room.id(), "alerts");
+        if user_id == "bob" { self.0.lock().expect("nobody panicked").clone() } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn who_may_no_longer_be_told_is_not_until_they_register_again() -> Result<()> {
+    let (crow, says) = (Crow::willing(), Arc::new(Mutex::new(Ok(()))));
+    let ban = Ban(Arc::clone(&says));
+    let running = Running::with(Push::new().provider(crow.clone()), |server| server.hooks(ban)).await?;
+    running.register("alice", "crow", "a").await?;
+    running.register("bob", "crow", "b").await?;
+    *says.lock().expect("nobody panicked") = Err(dialogue::Refusal::join_denied("no longer"));
+    running.alert("1").await?;
+    running.until("crow", |counts| counts.withdrawn == 1 && counts.delivered == 1).await?;
+    *says.lock().expect("nobody panicked") = Ok(());
+    running.alert("2").await?;
+    running.until("crow", |counts| counts.delivered == 2).await?;
+    running.register("bob", "crow", "b").await?;
+    running.alert("3").await?;
+    running.until("crow", |counts| counts.delivered == 4).await?;
+    let devices: Vec<_> = crow.sent().into_iter().map(|(device, _)| device).collect();
+    assert_eq!(devices, ["a", "a", "a", "b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_application_cannot_say_who_may_be_told_pushes_wait() -> Result<()> {
+    let (crow, says) = (Crow::willing(), Arc::new(Mutex::new(Ok(()))));
+    let ban = Ban(Arc::clone(&says));
+    let running = Running::with(Push::new().provider(crow.clone()), |server| server.hooks(ban)).await?;
+    running.register("bob", "crow", "b").await?;
+    let away = dialogue::Refusal::new(dialogue::Code::Unavailable, "no database");
+    *says.lock().expect("nobody panicked") = Err(away);
+    running.alert("db").await?;
+    running.until("crow", |counts| counts.retried == 1).await?;
+    *says.lock().expect("nobody panicked") = Ok(());
     running.until("crow", |counts| counts.delivered == 1).await
 }
 

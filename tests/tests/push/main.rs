@@ -3,9 +3,12 @@
 
 mod acme;
 mod apns;
+mod crashes;
 mod delivery;
+mod doomed;
 mod fake;
 mod fcm;
+mod instances;
 mod registration;
 mod webpush;
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 
 use tokio::sync::watch;
@@ -65,7 +65,10 @@ impl Peers {
                 }
             }
             Told::Peers(there) => self.peers_are(registry, there),
-            Told::Forgotten => self.call_all_rolls(),
+            Told::Forgotten => {
+                self.forgotten.fetch_add(1, Ordering::AcqRel);
+                self.call_all_rolls();
+            }
         }
     }
 

@@ -11,10 +11,12 @@ mod message;
 mod rolls;
 mod roster;
 
+#[cfg(feature = "push")]
+use std::sync::atomic::Ordering;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock, Weak, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -59,6 +61,8 @@ pub(crate) struct Peers {
     followed: Mutex<HashMap<Arc<str>, usize>>,
     /// Those who are there now.
     there: RwLock<Arc<BTreeSet<Id>>>,
+    /// How often the others took this one for gone.
+    forgotten: AtomicUsize,
     rolls: Rolls,
     asked: ask::Asked,
     /// How many rooms may look at once for what they missed.
@@ -109,6 +113,7 @@ impl Peers {
             follower,
             followed: Mutex::default(),
             there: RwLock::new(Arc::new(there)),
+            forgotten: AtomicUsize::new(0),
             rolls: Rolls::default(),
             asked: ask::Asked::default(),
             catching_up: Semaphore::new(CATCHING_UP),
@@ -160,8 +165,20 @@ impl Peers {
     }
 
     /// Those who are there now.
-    pub(super) fn there(&self) -> Arc<BTreeSet<Id>> {
+    pub(crate) fn there(&self) -> Arc<BTreeSet<Id>> {
         Arc::clone(&self.there.read())
+    }
+
+    /// How many instances there are now, this one too.
+    pub(crate) fn instances(&self) -> usize {
+        let there = self.there();
+        there.len() + usize::from(!there.contains(&self.id))
+    }
+
+    /// How often the others took this one for gone, as far as it heard.
+    #[cfg(feature = "push")]
+    pub(crate) fn forgotten(&self) -> usize {
+        self.forgotten.load(Ordering::Acquire)
     }
 
     /// Who is in a room elsewhere, by the word of anybody.

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
-    hub::ConnectionId,
+    hub::{ConnectionId, Outbox},
     log::{Head, Record},
+    observe::{Origin, Source},
     store::{Append, StoredEvent},
     wire::{Id, frame},
 };
@@ -31,7 +32,7 @@ pub(in super::super) struct Pending {
     pub(super) events: Vec<StoredEvent>,
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
-    pub(super) again: Vec<(usize, Reply)>,
+    pub(super) again: Vec<(usize, Source, Reply)>,
     bytes: usize,
 }
 
@@ -51,6 +52,7 @@ type Key = (Arc<str>, Box<str>);
 pub(super) struct Draft {
     pub(super) record: Arc<Record>,
     pub(super) key: Option<Key>,
+    pub(super) origin: Origin,
     pub(super) reply: Reply,
     /// In a room whose events wait while the log can't be written.
     pub(super) retry: Option<Box<Retry>>,
@@ -76,23 +78,26 @@ impl State {
             return self.waiting();
         }
         if let Some(refusal) = self.takes_nothing(ephemeral) {
-            self.reply(publish.reply, Err(refusal));
+            self.turn_down(publish.origin.source, publish.reply, refusal);
             return self.waiting();
         }
-        let Publish { event, data, conflated, from, server, meta, key, reply } = publish;
+        let Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply } = publish;
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
+            self.room.meter.duplicate(origin.source);
+            origin.accepted(&seen);
             self.reply(reply, Ok(seen));
             return self.waiting();
         }
         let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
         if let Some(first) = key.as_ref().and_then(|key| pending.keys.get(key)) {
-            pending.again.push((*first, reply));
+            pending.again.push((*first, origin.source, reply));
             return pending.bytes;
         }
         let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
+        let event_id = event_id.unwrap_or_else(Id::fresh);
         // So that an event that is looked up by its time is found by its number.
-        let (event_id, timestamp) = (Id::fresh(), now().max(pending.end.timestamp));
+        let timestamp = now().max(pending.end.timestamp);
         let head = frame::EventHead {
             room_id: &self.id,
             event: self.room.event_name(event),
@@ -139,7 +144,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, reply, retry });
+        pending.drafts.push(Draft { record, key, origin, reply, retry });
         pending.bytes
     }
 
@@ -172,7 +177,7 @@ impl State {
 
     /// An event goes into the log, and whoever sent it is told.
     pub(super) fn take(&mut self, draft: Draft, batch: &mut Batch) -> Accepted {
-        let Draft { record, key, reply, .. } = draft;
+        let Draft { record, key, origin, reply, .. } = draft;
         let accepted = Accepted {
             seq: record.seq,
             event_id: record.event_id.as_str().to_owned(),
@@ -180,6 +185,9 @@ impl State {
             duplicate: false,
         };
         let event = record.event;
+        self.room.meter.accepted(event, origin.source);
+        origin.accepted(&accepted);
+        batch.came(event, origin.at);
         batch.push(Arc::clone(&record));
         self.log.append(record);
         if let Some((from, key)) = key {
@@ -193,8 +201,9 @@ impl State {
     }
 
     /// Those whose events came twice at once are told what came of the first.
-    pub(super) fn reply_again(&mut self, again: Vec<(usize, Reply)>, said: &[Accepted]) {
-        for (first, reply) in again {
+    pub(super) fn reply_again(&mut self, again: Vec<(usize, Source, Reply)>, said: &[Accepted]) {
+        for (first, source, reply) in again {
+            self.room.meter.duplicate(source);
             let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
@@ -212,7 +221,9 @@ impl State {
             }
         }
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
-        pending.again.into_iter().for_each(|(_, reply)| self.reply(reply, Err(refusal.clone())));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
+        }
         (!left.drafts.is_empty()).then_some(left)
     }
 
@@ -270,7 +281,7 @@ impl State {
 
     /// Hands an event to some members alone, past the log; yields to how many.
     pub(crate) fn whisper(&mut self, publish: Publish, whisper: &Whisper) -> usize {
-        let Publish { event, data, from, server, meta, .. } = publish;
+        let Publish { event, data, from, server, meta, origin, .. } = publish;
         let Whisper { event_id, timestamp, to } = whisper;
         let (event_id, timestamp) = (*event_id, *timestamp);
         let head = frame::EventHead {
@@ -287,15 +298,19 @@ impl State {
         let mut batch = self.batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
+        batch.came(event, origin.at);
         let mut readers = 0;
         for connection in to {
             if let Some(reading) = self.members.get_mut(*connection)
                 && reading.wanted.contains(event)
             {
+                batch.hand(reading.wanted);
                 reading.deliver(&batch);
                 readers += 1;
             }
         }
+        self.room.meter.accepted(event, origin.source);
+        batch.delivered();
         readers
     }
 
@@ -311,8 +326,19 @@ impl State {
         self.pending.as_ref().map_or(0, |pending| pending.bytes)
     }
 
+    pub(super) fn turn_down(&mut self, source: Source, reply: Reply, refusal: Refusal) {
+        let answered = reply.turn_down(&self.room.meter, source, refusal);
+        self.answered(answered);
+    }
+
     pub(super) fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
-        if let Some(outbox) = reply.give(outcome)
+        let answered = reply.give(outcome);
+        self.answered(answered);
+    }
+
+    /// A frame waits in that outbox.
+    fn answered(&mut self, outbox: Option<Arc<Outbox>>) {
+        if let Some(outbox) = outbox
             && self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox))
         {
             self.answered.push(outbox);
@@ -342,10 +368,10 @@ impl Pending {
     pub(in super::super) fn split(mut self, first: usize) -> (Self, Self) {
         let mut rest = Pending::after(self.end.clone());
         rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
-        for (of, reply) in std::mem::take(&mut self.again) {
+        for (of, source, reply) in std::mem::take(&mut self.again) {
             match of.checked_sub(first) {
-                Some(of) => rest.again.push((of, reply)),
-                None => self.again.push((of, reply)),
+                Some(of) => rest.again.push((of, source, reply)),
+                None => self.again.push((of, source, reply)),
             }
         }
         (self, rest)

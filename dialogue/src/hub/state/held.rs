@@ -46,7 +46,7 @@ impl State {
     pub(super) fn hold(&mut self, publish: Publish, until: Instant, event_id: Option<Id>) {
         let bytes = publish.data.len();
         if self.held.waiting.len() >= EVENTS || self.held.bytes + bytes > BYTES || until <= Instant::now() {
-            return self.reply(publish.reply, Err(unavailable(&self.id)));
+            return self.turn_down(publish.origin.source, publish.reply, unavailable(&self.id));
         }
         if self.held.waiting.is_empty() {
             self.give_up_at(until);
@@ -61,16 +61,18 @@ impl State {
 
     /// An event could not be written, or nobody knows: it waits, or whoever sent it is told.
     pub(super) fn hold_or_refuse(&mut self, draft: Draft) {
-        let Draft { record, key, reply, retry } = draft;
+        let Draft { record, key, origin, reply, retry } = draft;
         match retry {
             Some(retry) => {
                 let Retry { data, meta, conflated, from, server, until } = *retry;
                 let key = key.map(|(_, key)| key);
                 let event = record.event;
-                let publish = Publish { event, data, conflated, from, server, meta, key, reply };
+                let event_id = Some(record.event_id);
+                let publish =
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
                 self.hold(publish, until, Some(record.event_id));
             }
-            None => self.reply(reply, Err(unavailable(&self.id))),
+            None => self.turn_down(origin.source, reply, unavailable(&self.id)),
         }
     }
 
@@ -82,7 +84,10 @@ impl State {
             && let Some(waiting) = self.held.waiting.remove(place)
         {
             self.held.bytes -= waiting.publish.data.len();
-            self.reply(waiting.publish.reply, Ok(accepted(stored)));
+            let (accepted, publish) = (accepted(stored), waiting.publish);
+            self.room.meter.accepted(publish.event, publish.origin.source);
+            publish.origin.accepted(&accepted);
+            self.reply(publish.reply, Ok(accepted));
         }
     }
 
@@ -101,7 +106,7 @@ impl State {
         self.held.bytes = self.held.waiting.iter().map(|waiting| waiting.publish.data.len()).sum();
         let late: VecDeque<Waiting> = late;
         for waiting in late {
-            self.reply(waiting.publish.reply, Err(unavailable(&self.id)));
+            self.turn_down(waiting.publish.origin.source, waiting.publish.reply, unavailable(&self.id));
         }
         if let Some(next) = self.held.waiting.front() {
             self.give_up_at(next.until);
@@ -121,7 +126,7 @@ impl State {
     /// The room is no more.
     pub(super) fn give_up_all(&mut self) {
         for waiting in mem::take(&mut self.held).waiting {
-            self.reply(waiting.publish.reply, Err(unavailable(&self.id)));
+            self.turn_down(waiting.publish.origin.source, waiting.publish.reply, unavailable(&self.id));
         }
         self.answer();
     }

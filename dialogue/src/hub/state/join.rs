@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Code, Position, Refusal,
     log::Resume,
+    observe::Resumed,
     wire::{EventSet, Id, frame, stream_position},
 };
 
@@ -95,6 +96,9 @@ impl State {
                 join.link.outbox.replayed(&instance, false);
             }
         }
+        if late {
+            self.room.meter.resumed(resume.told());
+        }
         self.say_joined(&join, resume, behind);
         if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
@@ -148,7 +152,7 @@ impl State {
             epoch: self.log.epoch(),
             seq: head,
             event_id,
-            resume: resume.name(),
+            resume: resume.told().name(),
             replay: behind.map_or(0, |after| head - after),
             members: self.members.users(),
         };
@@ -163,11 +167,11 @@ impl State {
 }
 
 impl Resume {
-    fn name(self) -> &'static str {
+    fn told(self) -> Resumed {
         match self {
-            Resume::Fresh => "fresh",
-            Resume::Complete { .. } => "complete",
-            Resume::Lost | Resume::Unknown => "lost",
+            Resume::Fresh => Resumed::Fresh,
+            Resume::Complete { .. } => Resumed::Complete,
+            Resume::Lost | Resume::Unknown => Resumed::Lost,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a room has in common with the same room at other instances.
 
+#[cfg(feature = "push")]
+use std::collections::HashSet;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
@@ -72,6 +74,8 @@ impl State {
                 Kept::Event(event) if event.seq == 0 => self.take(draft, batch),
                 Kept::Event(event) => {
                     let accepted = accepted(&event);
+                    self.room.meter.accepted(draft.record.event, draft.origin.source);
+                    draft.origin.accepted(&accepted);
                     self.reply(draft.reply, Ok(accepted.clone()));
                     accepted
                 }
@@ -111,8 +115,8 @@ impl State {
         for draft in pending.drafts {
             self.hold_or_refuse(draft);
         }
-        for (_, reply) in pending.again {
-            self.reply(reply, Err(refusal.clone()));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
         }
     }
 
@@ -205,10 +209,10 @@ impl State {
         self.roster.as_ref().map(|roster| roster.peers_of(user)).unwrap_or_default()
     }
 
-    /// Whether a user is in the room, anywhere.
+    /// The users that are in the room at other instances. The same set is the same users as before.
     #[cfg(feature = "push")]
-    pub(crate) fn has_user(&self, user: &str) -> bool {
-        self.members.has_user(user)
+    pub(crate) fn users_elsewhere(&mut self) -> Arc<HashSet<Arc<str>>> {
+        self.members.users_elsewhere()
     }
 
     /// The room's own state, as others saved it.
@@ -242,7 +246,10 @@ impl State {
         let event_id = key.event_id.as_str().to_owned();
         let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
         self.log.keys.remember(&key.from, &key.key, Accepted { timestamp: now(), ..accepted.clone() });
-        self.reply(draft.reply, Ok(Accepted { duplicate: true, ..accepted.clone() }));
+        let duplicate = Accepted { duplicate: true, ..accepted.clone() };
+        self.room.meter.duplicate(draft.origin.source);
+        draft.origin.accepted(&duplicate);
+        self.reply(draft.reply, Ok(duplicate));
         accepted
     }
 }

@@ -19,15 +19,24 @@ pub(crate) struct Apple {
     pub(crate) key: String,
     /// The provider tokens that it was shown.
     pub(crate) tokens: Arc<Mutex<Vec<String>>>,
+    /// Those of them that it takes no longer.
+    expired: Arc<Mutex<Vec<String>>>,
 }
 
 impl Apple {
     pub(crate) async fn start() -> Result<Self> {
         let (key, public) = jws::ec_key();
         let tokens = Arc::<Mutex<Vec<String>>>::default();
-        let shown = Arc::clone(&tokens);
-        let check: Check = Box::new(move |seen| accept(seen, &public, &shown));
-        Ok(Apple { service: Service::start(check).await?, key, tokens })
+        let expired = Arc::<Mutex<Vec<String>>>::default();
+        let (shown, over) = (Arc::clone(&tokens), Arc::clone(&expired));
+        let check: Check = Box::new(move |seen| accept(seen, &public, &shown, &over));
+        Ok(Apple { service: Service::start(check).await?, key, tokens, expired })
+    }
+
+    /// No token that it was shown is good any more, by its clock.
+    pub(crate) fn expire(&self) {
+        let tokens = self.tokens.lock().expect("nobody panicked").clone();
+        *self.expired.lock().expect("nobody panicked") = tokens;
     }
 }
 
@@ -38,7 +47,12 @@ pub(crate) fn reason(status: u16, reason: &str) -> Answer {
 }
 
 /// "Sending notification requests to APNs", as a list.
-fn accept(seen: &Seen, public: &[u8], shown: &Mutex<Vec<String>>) -> Result<Answer, Answer> {
+fn accept(
+    seen: &Seen,
+    public: &[u8],
+    shown: &Mutex<Vec<String>>,
+    expired: &Mutex<Vec<String>>,
+) -> Result<Answer, Answer> {
     if seen.version != Version::HTTP_2 {
         return Err(Answer::new(505, ""));
     }
@@ -59,7 +73,8 @@ fn accept(seen: &Seen, public: &[u8], shown: &Mutex<Vec<String>>) -> Result<Answ
     if header["alg"] != "ES256" || header["kid"] != KEY_ID || claims["iss"] != TEAM_ID {
         return Err(reason(403, "InvalidProviderToken"));
     }
-    if jws::now().abs_diff(claims["iat"].as_u64().unwrap_or(0)) > 3_600 {
+    let is_over = expired.lock().expect("nobody panicked").iter().any(|over| over == token);
+    if is_over || jws::now().abs_diff(claims["iat"].as_u64().unwrap_or(0)) > 3_600 {
         return Err(reason(403, "ExpiredProviderToken"));
     }
     let mut shown = shown.lock().expect("nobody panicked");

@@ -4,6 +4,7 @@ mod apple;
 mod browser;
 mod google;
 mod jws;
+mod leaver;
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,11 @@ use hyper_util::{
     server::conn::auto,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
@@ -29,6 +34,7 @@ use tokio_rustls::{
 pub(crate) use apple::{Apple, KEY_ID, TEAM_ID, TOPIC, reason as apns_reason};
 pub(crate) use browser::Browser;
 pub(crate) use google::{Google, error as fcm_error};
+pub(crate) use leaver::Leaver;
 
 use crate::Result;
 
@@ -85,6 +91,8 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     seen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Seen>>,
     script: Arc<Mutex<VecDeque<Answer>>>,
+    /// Tells each connection to be the last of its kind.
+    renew: watch::Sender<()>,
 }
 
 impl Service {
@@ -95,20 +103,32 @@ impl Service {
         let script = Arc::new(Mutex::new(VecDeque::new()));
         let desk = Arc::new(Desk { check, script: Arc::clone(&script), sender });
         let tls = TlsAcceptor::from(authority().server()?);
+        let renew = watch::Sender::new(());
+        let renewed = renew.clone();
         tokio::spawn(async move {
             for connection in 0.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let (tls, desk) = (tls.clone(), Arc::clone(&desk));
+                let (tls, desk, mut renewed) = (tls.clone(), Arc::clone(&desk), renewed.subscribe());
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let answer = service_fn(|request| Desk::answer(Arc::clone(&desk), connection, request));
                     let server = auto::Builder::new(TokioExecutor::new());
+                    let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), answer));
                     // A client that goes is no failure.
-                    let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+                    tokio::select! {
+                        _ = serving.as_mut() => return,
+                        _ = renewed.changed() => serving.as_mut().graceful_shutdown(),
+                    }
+                    let _ = serving.await;
                 });
             }
         });
-        Ok(Service { address, seen: tokio::sync::Mutex::new(seen), script })
+        Ok(Service { address, seen: tokio::sync::Mutex::new(seen), script, renew })
+    }
+
+    /// Sends GOAWAY on every connection: what is under way is answered still, anything else goes over another.
+    pub(crate) fn go_away(&self) {
+        self.renew.send_replace(());
     }
 
     /// The next request that passes the checks is answered so; the others after it as a matter of course.
