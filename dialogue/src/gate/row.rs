@@ -50,9 +50,12 @@ pub trait Gated<R: Served>: EventOf<R> {
 /// One row of [`Gates::GATES`].
 pub struct Gate<R: Served, L> {
     open: fn(&Guarded<R, L>, &str) -> Opened,
-    admit: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a str, Box<Post>) -> BoxFlow<'a>,
-    trigger: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a mut Parcel, Box<Post>) -> BoxFlow<'a>,
+    admit: Admit<R, L>,
+    trigger: Trigger<R, L>,
 }
+
+type Admit<R, L> = for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a str, Box<Post>) -> BoxFlow<'a>;
+type Trigger<R, L> = for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a mut Parcel, Box<Post>) -> BoxFlow<'a>;
 
 /// What goes into the log; `None` where something stands in front of it.
 type Opened = Option<Result<Prepared, Refusal>>;
