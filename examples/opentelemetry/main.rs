@@ -75,6 +75,8 @@ fn wanted() -> Targets {
 
 /// Sends spans to a collector, in batches.
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {
+    // Dialogue's pushes leave the choice to the program. Who chose before has chosen.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
