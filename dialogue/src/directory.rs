@@ -58,6 +58,13 @@ impl Directory {
         self.users.lock().get(user).is_some_and(|links| links.iter().any(|link| link.room(room_id).is_some()))
     }
 
+    /// How many bytes wait for them, all together.
+    pub(crate) fn waiting(&self) -> usize {
+        // Not under the lock, which newcomers need.
+        let links: Vec<_> = self.users.lock().values().flatten().cloned().collect();
+        links.iter().map(|link| link.outbox.waiting()).sum()
+    }
+
     /// How many users are connected.
     pub(crate) fn len(&self) -> usize {
         self.users.lock().len()

@@ -24,6 +24,7 @@ use crate::{
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{ConnectionId, DELETED, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
     identity::{Identity, User},
+    observe::{Measures, Probed, Source, Traces},
     origins::Origins,
     push::Dispatch,
     wire::frame,
@@ -39,6 +40,9 @@ pub(crate) struct Engine {
     pub(crate) directory: Arc<Directory>,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
+    /// What is measured, if anybody looks.
+    pub(crate) measures: Option<Arc<Measures>>,
+    pub(crate) traces: Traces,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) doors: Arc<Doors>,
     /// The application's own, if it has some: without, an event costs nothing for them.
@@ -123,6 +127,8 @@ pub(crate) struct Rules {
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) measures: Option<Arc<Measures>>,
+    pub(crate) traces: Traces,
 }
 
 impl Engine {
@@ -132,13 +138,16 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push } = rules;
+        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces } =
+            rules;
         let engine = Arc::new(Engine {
             registry,
             gates,
             identity,
             directory,
             push,
+            measures,
+            traces,
             limiter: Arc::new(limiter),
             doors,
             limits,
@@ -266,7 +275,7 @@ impl Engine {
         who: &Actor,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        mut post: Post,
+        mut post: Box<Post>,
     ) -> Flow {
         let Some(hooks) = &self.hooks else { return self.admit_event(gate, data, post).await };
         let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
@@ -280,7 +289,7 @@ impl Engine {
     }
 
     /// Takes an event through the room's gate into its log.
-    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Post) -> Flow {
+    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
         match gate.open(post.event, data) {
             Some(prepared) => post.put(prepared?).await,
             None => gate.admit(data, post).await,
@@ -319,10 +328,29 @@ impl Engine {
     pub(crate) async fn settled(&self) {
         self.drain.finished().await;
         if let Some(peers) = self.registry.peers() {
-            peers.settle().await;
+            peers.leave().await;
         }
         if let Some(push) = &self.push {
             push.settle().await;
+        }
+    }
+
+    /// What is measured only when somebody looks.
+    pub(crate) fn probed(&self) -> Probed {
+        let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
+        Probed {
+            waiting: self.directory.waiting(),
+            draining: self.drain.is_on(),
+            store: self.registry.store_probed(),
+            peers: self.registry.peers().map(|peers| peers.instances()),
+            pushes,
+        }
+    }
+
+    /// Somebody is answered with an error.
+    pub(crate) fn refused(&self, source: Source, code: Code) {
+        if let Some(measures) = &self.measures {
+            measures.refused(source, code);
         }
     }
 

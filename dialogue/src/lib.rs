@@ -44,6 +44,7 @@
 //! | what outlives the process | [`store`], [`RoomHandle::history`] |
 //! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
 //! | people who are not connected | [`Notification`], `push` (feature `push`) |
+//! | what operators see | [`observe`] |
 //! | the Rust client | `client` (feature `client`) |
 //! | what stands on the wire | [`wire`] |
 //!
@@ -58,6 +59,8 @@
 //! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
 //! | `webpush` | the same by browsers' push services; links OpenSSL |
 //! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
+//! | `metrics`, `statsd` | numbers for Prometheus, for StatsD |
+//! | `inspector` | a page that shows what the server does |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
 //! | `testing` | for tests: what tries a store of one's own |
 
@@ -93,6 +96,8 @@ mod identity;
 #[cfg(feature = "server")]
 mod log;
 mod notification;
+#[cfg(feature = "server")]
+pub mod observe;
 #[cfg(feature = "server")]
 mod origins;
 #[cfg(feature = "push")]

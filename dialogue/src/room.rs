@@ -199,6 +199,8 @@ pub struct RoomOptions {
     pub role: Option<&'static str>,
     /// Whether its events are chained by their hashes.
     pub audit: bool,
+    /// How long an event waits while the log can't be written, before it fails; `None`: not at all.
+    pub wait: Option<Duration>,
     /// Whether an instance has a state of its own.
     pub state: bool,
     /// How often a client may put events into its instances, all together.
@@ -222,6 +224,7 @@ impl RoomOptions {
             presence: None,
             role: None,
             audit: false,
+            wait: None,
             state: false,
             limit: None,
         }
@@ -272,6 +275,14 @@ impl RoomOptions {
     /// Each event carries a hash over itself and all before it, so that a change of the log is found.
     pub const fn audit(mut self) -> Self {
         self.audit = true;
+        self
+    }
+
+    /// While the log can't be written, events wait so long before they fail: over a failover of the store, nobody is told of
+    /// it. At most 10,000 of an instance wait, or 4 MiB of them; and those that are ephemeral don't. An event that was sent
+    /// without a key may come twice if the store hung instead of failing; Dialogue's clients send one.
+    pub const fn wait(mut self, time: Duration) -> Self {
+        self.wait = Some(time);
         self
     }
 

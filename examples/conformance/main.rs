@@ -7,7 +7,7 @@ mod store;
 
 use std::env;
 
-use dialogue::{Jwt, ServerBuilder, prelude::*};
+use dialogue::{Jwt, ServerBuilder, observe::Prometheus, prelude::*};
 
 /// Said by a member.
 #[dialogue::event]
@@ -116,6 +116,7 @@ async fn serve<I: Send + Sync + 'static>(
 ) -> Result<(), Box<dyn std::error::Error>> {
     // No limits but those of the rooms, so that load can be tested on it.
     let server = server.echo_at("/echo").without_frame_limit().without_connect_limit();
+    let server = server.metrics(Prometheus::at("/metrics"));
     let mut server = store::from_environment(server).await?;
     if let Ok(path) = env::var("PUSH_KEYS") {
         server = server.push(push::read(&path)?);

@@ -1,5 +1,5 @@
-//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`; with `BACKPLANE`, `local`
-//! or one of the last two, several instances share them, and it is the store as well.
+//! Where logs are kept: `STORE` is `memory`, `disk:DIR`, `redis:URL` or `redis-cluster:URL,URL…`; with `BACKPLANE`, `local`,
+//! one of the last two, or `redis-sentinel:NAME@URL,URL…`, several instances share them, and it is the store as well.
 
 use std::{env, error::Error};
 
@@ -15,7 +15,11 @@ pub(crate) async fn from_environment<I: Send + Sync + 'static>(
         return match backplane.split_once(':') {
             Some(("redis", url)) => Ok(server.backplane(Redis::connect(url).await?)),
             Some(("redis-cluster", urls)) => Ok(server.backplane(Redis::cluster(urls.split(',')).await?)),
-            _ => Err("BACKPLANE is `local`, `redis:URL` or `redis-cluster:URL,URL…`".into()),
+            Some(("redis-sentinel", watched)) => {
+                let (name, urls) = watched.split_once('@').ok_or("BACKPLANE is `redis-sentinel:NAME@URL,URL…`")?;
+                Ok(server.backplane(Redis::sentinel(urls.split(','), name).await?))
+            }
+            _ => Err("BACKPLANE is `local`, `redis:URL`, `redis-cluster:URL,URL…` or `redis-sentinel:NAME@URL,URL…`".into()),
         };
     }
     let store = env::var("STORE").unwrap_or_else(|_| "memory".to_owned());

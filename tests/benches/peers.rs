@@ -1,11 +1,6 @@
 //! What it costs several peers to share a room over Redis, and how long an event takes from one to another, beside plain
 //! `XADD` and `SPUBLISH` of the same payload, 64 in flight.
 
-// Not all of it is needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../tests/redis/harness/mod.rs"]
-mod harness;
-
 use std::time::{Duration, Instant};
 
 use dialogue::{
@@ -13,8 +8,8 @@ use dialogue::{
     backplane::{Backplane, Draft, Feed, Kept, Share, Told},
     wire::Id,
 };
+use dialogue_tests::{RedisServer, Result, event};
 use futures_util::FutureExt;
-use harness::{RedisServer, Result, event};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -3,11 +3,6 @@
 //! A writer is a task that waits for the `ok` of an event before it says the next. The floor is one connection that
 //! sends an `XADD` for each writer in one write, and waits for all answers before the next round.
 
-// Not all of it is needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../tests/redis/harness/mod.rs"]
-mod harness;
-
 use std::{
     fmt::{self, Write as _},
     time::{Duration, Instant},
@@ -17,7 +12,7 @@ use dialogue::{
     Redis,
     store::{Memory, Store},
 };
-use harness::{RedisServer, Result};
+use dialogue_tests::{RedisServer, Result};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -29,7 +29,11 @@ const OPTIONS: &[&str] = &[
     "identity",
     "state",
     "audit",
+    "wait",
 ];
+
+/// How long an event may wait at most: its sender has given up by then.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What stands in the `#[room(…)]` of one room.
 #[derive(Default)]
@@ -47,6 +51,8 @@ pub(super) struct Options {
     /// What its instances hold of their own.
     pub(super) state: Option<Type>,
     pub(super) audit: Option<()>,
+    /// How long events wait for a log that can't be written.
+    pub(super) wait: Option<Duration>,
     pub(super) limit: Option<Limit>,
 }
 
@@ -116,6 +122,14 @@ impl Options {
                 once(&mut self.state, key, state)
             }
             "audit" => once(&mut self.audit, key, ()),
+            "wait" => {
+                equals(key, input, "wait = 5s")?;
+                let wait = quantity::duration(input, "`wait`")?;
+                if wait.value > LONGEST_WAIT {
+                    errors.at(wait.span, "nobody waits so long: at most `wait = 60s`");
+                }
+                once(&mut self.wait, key, wait.value)
+            }
             given => Err(syn::Error::new(key.span(), diag::unknown("room option", given, OPTIONS))),
         }
     }

@@ -1,10 +1,13 @@
 //! What peers tell.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::Change;
 use crate::{store::StoredEvent, wire::Id};
@@ -66,6 +69,7 @@ pub struct Feed {
     told: mpsc::Receiver<Told>,
     dropped: Dropped,
     follower: Follower,
+    left: watch::Receiver<bool>,
 }
 
 /// Says which rooms a [`Feed`] tells of.
@@ -77,11 +81,14 @@ pub struct Follower(Arc<dyn Fn(Arc<str>, bool) + Send + Sync>);
 pub struct Teller {
     told: mpsc::Sender<Told>,
     dropped: Dropped,
+    left: watch::Sender<bool>,
 }
 
 /// Rooms of which something was dropped.
 type Dropped = Arc<Mutex<BTreeSet<Arc<str>>>>;
 
+/// How long it may take until the others know that a peer is gone.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What is told and not taken yet.
 const WAITING: usize = 16 << 10;
 
@@ -92,12 +99,21 @@ impl Feed {
         let (teller, told) = mpsc::channel(WAITING);
         let dropped = Dropped::default();
         let follower = Follower(Arc::new(follow));
-        (Feed { told, dropped: Arc::clone(&dropped), follower }, Teller { told: teller, dropped })
+        let (leaves, left) = watch::channel(false);
+        let feed = Feed { told, dropped: Arc::clone(&dropped), follower, left };
+        (feed, Teller { told: teller, dropped, left: leaves })
     }
 
     /// What says which rooms are followed.
     pub fn follower(&self) -> Follower {
         self.follower.clone()
+    }
+
+    /// Ends it, and waits until the others know that this peer is gone: for a second at most.
+    pub async fn leave(mut self) {
+        self.told.close();
+        // Who doesn't say so in time is gone a little later.
+        let _ = timeout(FAREWELL, self.left.wait_for(|left| *left)).await;
     }
 
     /// What is told next; `None` once the backplane is no more.
@@ -153,9 +169,14 @@ impl Teller {
         let _ = self.told.send(told).await;
     }
 
-    /// Waits until the feed is dropped.
+    /// Waits until the feed is dropped, or [left](Feed::leave).
     pub async fn unheard(&self) {
         self.told.closed().await;
+    }
+
+    /// The others know that the peer is gone.
+    pub fn left(&self) {
+        self.left.send_replace(true);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod any;
 mod feed;
+mod local;
 mod member;
 #[cfg(feature = "redis")]
 mod redis;
@@ -25,6 +26,7 @@ use crate::{
 
 pub(crate) use any::AnyBackplane;
 pub use feed::{Batch, Feed, Follower, Teller, Told};
+pub use local::Local;
 pub use member::{Change, Member, Roll};
 pub use share::{Draft, Kept, Share, Shared};
 

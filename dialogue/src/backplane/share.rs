@@ -45,7 +45,8 @@ pub struct Shared {
     pub missed: Vec<StoredEvent>,
     /// The number of the last event before the writer's own: if it is not the last that was missed, the log has the rest.
     pub before: u64,
-    /// What became of each draft. Nothing, if they were [exact](Share::exact) and something was missed.
+    /// What became of each draft. Of [exact](Share::exact) ones: of none, if something was missed; and else of those up to the
+    /// first whose key was used before, since those behind it are numbered as though it were kept.
     pub kept: Vec<Kept>,
 }
 

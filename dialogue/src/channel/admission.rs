@@ -138,6 +138,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(Frame::new("error", None, Error::from(&self)))).into_response();
+        // For whoever counts refusals.
+        response.extensions_mut().insert(self.code);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
             // Whole seconds (RFC 9110, section 10.2.3), and not too early.

@@ -21,16 +21,18 @@ use http::{
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use super::admission::{Refused, check_origin, counted};
 use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, draining},
-    gate::Post,
+    gate::{AnyRoom, Post, Subject},
     hooks::{Actor, RoomRef},
     hub::{RoomDecl, history as room_history},
     identity::Caller,
     log::Page,
+    observe::{Origin, Source, TraceParent, refused, spans},
     session::{HISTORY, ROOMS, bounded_limit, check_depth, invalid},
     wire::{EventSet, frame::Frame},
 };
@@ -61,61 +63,82 @@ async fn trigger(
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
     let (room, gate) = engine.room(&room_id)?;
-    let index = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
+    let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
+    let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
+    engine.traces.continues(&span, TraceParent::of(headers).as_ref());
+    let (by, sent) = ((caller, subject), (headers, body));
+    let triggered = trigger_in(&engine, (room, gate), (&room_id, event), by, sent, span.clone());
+    let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
+        room.meter.refused(Source::Http, refusal);
+        refused(&span, refusal);
+    })?;
+    Ok(answer::<Accepted>("ok", accepted))
+}
+
+async fn trigger_in(
+    engine: &Arc<Engine>,
+    (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
+    (room_id, index): (&str, u8),
+    (caller, subject): (Caller, Option<Subject>),
+    (headers, body): (&HeaderMap, Body),
+    span: Span,
+) -> Result<Accepted, Refusal> {
+    let event = room.event_name(index);
     let server = matches!(caller, Caller::Backend);
     if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
         let message = format!("`{event}` is sent by the server only");
-        return Err(Refusal::new(Code::EventNotAllowed, message).into());
+        return Err(Refusal::new(Code::EventNotAllowed, message));
     }
     if let Caller::User(user) = &caller {
-        engine.may_join(&Actor { user: user.clone(), client_id: None }, room, &room_id).await?;
+        engine.may_join(&Actor { user: user.clone(), client_id: None }, room, room_id).await?;
     }
     let key = key(headers)?;
     let body = self::body(body, engine.limits.frame).await?;
+    let origin = Origin::now(&room.meter, Source::Http, span);
     // From here on draining waits for it.
     let _speaking = engine.speak();
     if engine.drain.is_on() {
-        return Err(draining().into());
+        return Err(draining());
     }
     let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
     if data.trim().is_empty() {
-        return Err(invalid("`data` is missing: the body is the event's payload as JSON").into());
+        return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
     }
     check_depth(data, engine.limits.depth)?;
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
-        return Err(invalid("the body is not JSON").into());
+        return Err(invalid("the body is not JSON"));
     }
     if let Some(subject) = &subject {
         engine.limiter.event(subject, room.index).await?;
     }
-    let mut post = Post {
+    let mut post = Box::new(Post {
         registry: Arc::clone(&engine.registry),
         room: Arc::clone(room),
-        room_id: room_id.as_str().into(),
+        room_id: room_id.into(),
         event: index,
         from: "system".into(),
         user: None,
         subject,
         limiter: Arc::clone(&engine.limiter),
         server,
-        meta: None,
+        meta: engine.traces.carry(&origin.span, None),
         key,
+        origin,
         to: None,
         recipients: None,
         push: engine.push.clone(),
-    };
-    let accepted = match caller {
+    });
+    match caller {
         Caller::User(user) => {
             post.from = Arc::clone(&user.id);
             post.user = Some(user.clone());
-            engine.trigger(&Actor { user, client_id: None }, gate, data, post).await?
+            engine.trigger(&Actor { user, client_id: None }, gate, data, post).await
         }
         Caller::Backend => {
             post.from = sender(headers)?;
-            engine.admit_event(gate, data, post).await?
+            engine.admit_event(gate, data, post).await
         }
-    };
-    Ok(answer::<Accepted>("ok", accepted))
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,7 +2,10 @@
 
 mod admission;
 mod cors;
+mod counted;
 mod http;
+#[cfg(feature = "inspector")]
+mod inspector;
 #[cfg(feature = "push")]
 mod push;
 mod sse;
@@ -10,7 +13,10 @@ mod websocket;
 
 pub(crate) use admission::visitor;
 pub(crate) use cors::readable;
+pub(crate) use counted::counted;
 pub(crate) use http::routes as http_routes;
+#[cfg(feature = "inspector")]
+pub(crate) use inspector::{PATH as INSPECTOR, routes as inspector_routes};
 #[cfg(feature = "push")]
 pub(crate) use push::routes as push_routes;
 pub(crate) use sse::route as sse_route;

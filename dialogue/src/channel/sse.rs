@@ -18,14 +18,16 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName},
     request::Parts,
 };
+use tracing::Instrument;
 
 use super::admission::{Refused, address, check_origin, unauthenticated, user};
 use crate::{
-    Channel,
+    Channel, Refusal,
     engine::Engine,
     gate::Subject,
     hub::Outbox,
-    session::{Entry, Session},
+    observe::{Source, TraceParent},
+    session::{Entrance, Entry, Session},
     wire::{Encoding, stream_position},
 };
 use query::Query;
@@ -60,12 +62,22 @@ async fn open(
     let positions = positions.collect();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.limits.outbox, None, positions);
     outbox.send_raw(Stream::opening());
-    let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), address);
-    session.identify(user).await?;
-    for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
-        let since = query.since(room_id).cloned();
-        session.join(room_id, Channel::Sse, Entry { wanted, since, slot, id: None }).await?;
-    }
+    let mut session = Session::new(
+        Arc::clone(&engine),
+        Arc::clone(&outbox),
+        Entrance { source: Source::Sse, address, parent: TraceParent::of(&parts.headers) },
+    );
+    let span = session.span();
+    let entering = async {
+        session.identify(user).await?;
+        for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
+            let since = query.since(room_id).cloned();
+            session.join(room_id, Channel::Sse, Entry { wanted, since, slot, id: None }).await?;
+        }
+        Ok::<_, Refusal>(())
+    };
+    entering.instrument(span).await?;
+    session.open();
     let body = Body::new(Stream::new(&engine, outbox, session, counted));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),

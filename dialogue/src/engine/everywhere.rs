@@ -7,6 +7,7 @@ use crate::{
     Code, Refusal,
     hooks::RoomRef,
     hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
+    observe::Origin,
     wire::{Id, frame},
 };
 
@@ -109,8 +110,18 @@ impl Engine {
         let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
         let whisper = Whisper { event_id, timestamp, to };
         let from = (*from).into();
-        let (conflated, key, event_id, reply) = (None, None, None, Reply::None);
-        let publish = Publish { event, data, conflated, from, server, meta, key, event_id, reply };
+        let publish = Publish {
+            event,
+            data,
+            conflated: None,
+            from,
+            server,
+            meta,
+            key: None,
+            event_id: None,
+            origin: Origin::elsewhere(),
+            reply: Reply::None,
+        };
         instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
     }
 
@@ -118,6 +129,11 @@ impl Engine {
         let Ok((room, _)) = self.room(room_id) else { return };
         let room_ref = RoomRef { id: room_id, name: room.name };
         if !created {
+            if let Some(instance) = self.registry.find(room_id) {
+                // Those who are in it are told first.
+                instance.catch_up();
+                instance.run(|_| ()).await;
+            }
             let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
             return self.announce(room_ref, room, "roomDeleted", &json);
         }

@@ -15,6 +15,7 @@ use crate::{
     Code, Refusal, Room,
     hub::{Publish, Question, Registry, Reply, RoomDecl, State, Whisper},
     identity::User,
+    observe::Origin,
     push::Dispatch,
     wire::Id,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Recipient {
     pub(crate) whisper: Whisper,
 }
 
-/// Everything of an event but its payload.
+/// Everything of an event but its payload: in a box, since every step of a chain passes it on.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) registry: Arc<Registry>,
@@ -56,6 +57,7 @@ pub(crate) struct Post {
     pub(crate) to: Option<Recipient>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
+    pub(crate) origin: Origin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
 }
@@ -100,7 +102,7 @@ fn unreachable(room_id: &str) -> Refusal {
 
 impl Post {
     /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
-    pub(crate) async fn put(mut self, prepared: Prepared) -> Flow {
+    pub(crate) async fn put(mut self: Box<Self>, prepared: Prepared) -> Flow {
         // What is for some connections alone is for nobody who is away.
         let push = self.push.take().filter(|_| self.to.is_none());
         let offer = match push {
@@ -115,10 +117,12 @@ impl Post {
         Ok(accepted)
     }
 
-    async fn put_into_room(self, prepared: Prepared, event_id: Option<Id>) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, to, recipients, .. } = self;
+    async fn put_into_room(self: Box<Self>, prepared: Prepared, event_id: Option<Id>) -> Flow {
+        let Post { registry, room, room_id, event, from, server, meta, key, origin, to, recipients, .. } =
+            *self;
         let Prepared { data, conflated } = prepared;
-        let publish = |reply| Publish { event, data, conflated, from, server, meta, key, event_id, reply };
+        let publish =
+            |reply| Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
         let gone = || Err(Refusal::new(Code::Internal, "internal error"));
         if let Some(to) = to {
             let accepted = to.whisper.accepted();

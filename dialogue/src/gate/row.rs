@@ -50,9 +50,12 @@ pub trait Gated<R: Served>: EventOf<R> {
 /// One row of [`Gates::GATES`].
 pub struct Gate<R: Served, L> {
     open: fn(&Guarded<R, L>, &str) -> Opened,
-    admit: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a str, Post) -> BoxFlow<'a>,
-    trigger: for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a mut Parcel, Post) -> BoxFlow<'a>,
+    admit: Admit<R, L>,
+    trigger: Trigger<R, L>,
 }
+
+type Admit<R, L> = for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a str, Box<Post>) -> BoxFlow<'a>;
+type Trigger<R, L> = for<'a> fn(&'a Guarded<R, L>, Cx<R>, &'a mut Parcel, Box<Post>) -> BoxFlow<'a>;
 
 /// What goes into the log; `None` where something stands in front of it.
 type Opened = Option<Result<Prepared, Refusal>>;
@@ -100,10 +103,10 @@ pub(crate) trait AnyRoom: Send + Sync {
     fn open(&self, event: u8, json: &str) -> Opened;
 
     /// Runs the event's chain, at whose end it is posted.
-    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a>;
+    fn admit<'a>(&'a self, json: &'a str, post: Box<Post>) -> BoxFlow<'a>;
 
     /// The same for an event of server code.
-    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Post) -> BoxFlow<'a>;
+    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Box<Post>) -> BoxFlow<'a>;
 }
 
 /// See [`AnyRoom`].
@@ -115,8 +118,8 @@ struct Guarded<R: Served, L> {
 impl<R: Gates<L>, L: Send + Sync + 'static> Guarded<R, L> {
     fn pass<'a>(
         &'a self,
-        post: Post,
-        through: impl FnOnce(&Gate<R, L>, Cx<R>, Post) -> BoxFlow<'a>,
+        post: Box<Post>,
+        through: impl FnOnce(&Gate<R, L>, Cx<R>, Box<Post>) -> BoxFlow<'a>,
     ) -> BoxFlow<'a> {
         let refused = |refusal| -> BoxFlow<'a> { Box::pin(std::future::ready(Err(refusal))) };
         match (R::GATES.get(usize::from(post.event)), R::Key::from_text(post.key_text())) {
@@ -138,17 +141,17 @@ impl<R: Gates<L>, L: Send + Sync + 'static> AnyRoom for Guarded<R, L> {
         R::GATES.get(usize::from(event)).and_then(|gate| (gate.open)(self, json))
     }
 
-    fn admit<'a>(&'a self, json: &'a str, post: Post) -> BoxFlow<'a> {
+    fn admit<'a>(&'a self, json: &'a str, post: Box<Post>) -> BoxFlow<'a> {
         self.pass(post, |gate, cx, post| (gate.admit)(self, cx, json, post))
     }
 
-    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Post) -> BoxFlow<'a> {
+    fn trigger<'a>(&'a self, event: &'a mut Parcel, post: Box<Post>) -> BoxFlow<'a> {
         self.pass(post, |gate, cx, post| (gate.trigger)(self, cx, event, post))
     }
 }
 
 /// The end of every chain: into the log.
-struct End(Post);
+struct End(Box<Post>);
 
 impl<R: Room, E: Event> Next<R, E> for End {
     async fn run(self, cx: &Cx<R>, event: E) -> Flow {
@@ -170,7 +173,7 @@ async fn admit<R: Served, E: Gated<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: Cx<R>,
     json: &str,
-    post: Post,
+    post: Box<Post>,
 ) -> Flow {
     run(guarded, &cx, decode::<E>(json)?, post).await
 }
@@ -179,7 +182,7 @@ async fn trigger<R: Served, E: Gated<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: Cx<R>,
     parcel: &mut Parcel,
-    post: Post,
+    post: Box<Post>,
 ) -> Flow {
     let Some(event) = parcel.downcast_mut::<Option<E>>().and_then(Option::take) else {
         tracing::error!(event = E::NAME, "server code's event is none of its room's");
@@ -194,7 +197,7 @@ async fn run<R: Served, E: Gated<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: &Cx<R>,
     event: E,
-    post: Post,
+    post: Box<Post>,
 ) -> Flow {
     let own = E::chain(&guarded.with);
     guarded.around.run(cx, event, Then { rest: &own, end: End(post) }).await

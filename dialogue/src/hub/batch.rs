@@ -1,9 +1,10 @@
 //! The events of one moment, encoded once for all who read them.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     ops::Range,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use super::RoomDecl;
 use crate::{
     log::Record,
+    observe::Meter,
     wire::{Encoding, EventSet, put_id, stream_position},
 };
 
@@ -27,6 +29,10 @@ pub(crate) struct Batch {
     sse: OnceCell<Encoded>,
     /// The WebSocket bytes of those who want only some of it: rooms have few different subscriptions.
     cuts: RefCell<Vec<(EventSet, Bytes)>>,
+    /// Which of its events came in when, of those that are measured.
+    origins: Vec<(u8, Instant)>,
+    /// To how many readers its events were handed, all together.
+    handed: Cell<u64>,
 }
 
 /// All events of a batch in one encoding.
@@ -47,12 +53,37 @@ impl Batch {
             websocket: OnceCell::new(),
             sse: OnceCell::new(),
             cuts: RefCell::default(),
+            origins: Vec::new(),
+            handed: Cell::new(0),
         }
     }
 
     pub(crate) fn push(&mut self, record: Arc<Record>) {
         self.kinds = self.kinds.with(record.event);
         self.events.push(record);
+    }
+
+    /// Event `event` of it came in at that time.
+    pub(crate) fn came(&mut self, event: u8, at: Option<Instant>) {
+        self.origins.extend(at.map(|at| (event, at)));
+    }
+
+    /// A reader of `wanted` gets it.
+    pub(crate) fn hand(&self, wanted: EventSet) {
+        let events = match wanted.covers(self.kinds) {
+            true => self.events.len(),
+            false => self.events.iter().filter(|record| wanted.contains(record.event)).count(),
+        };
+        self.handed.set(self.handed.get() + u64::try_from(events).unwrap_or(0));
+    }
+
+    /// All readers have been written to.
+    pub(crate) fn delivered(&self) {
+        self.room.meter.delivered(&self.origins, self.handed.get());
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.room.meter
     }
 
     pub(crate) fn room_id(&self) -> &Arc<str> {

@@ -7,7 +7,8 @@ use tokio::sync::oneshot;
 use super::{Outbox, state::State};
 use crate::{
     Accepted, Refusal,
-    backplane::Batch as Told,
+    backplane::Batch,
+    observe::{Meter, Origin, Source},
     wire::{Id, frame},
 };
 
@@ -20,9 +21,11 @@ pub(crate) enum Command {
     /// What the store has a part in.
     Wait(Box<Waiting>),
     /// Take events that others put into the log.
-    Hear(Box<Told>),
+    Hear(Box<Batch>),
     /// Find out what was missed of the others.
     CatchUp,
+    /// Ask the store where the log ends, and say when that is done.
+    Look(oneshot::Sender<()>),
 }
 
 /// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
@@ -45,6 +48,7 @@ pub(crate) struct Publish {
     pub(crate) key: Option<Box<str>>,
     /// What the event is to be called, where somebody has to know before it is accepted.
     pub(crate) event_id: Option<Id>,
+    pub(crate) origin: Origin,
     pub(crate) reply: Reply,
 }
 
@@ -81,12 +85,28 @@ impl Command {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
             Command::Hear(told) => told.events.iter().map(|event| event.data.len()).sum(),
-            Command::Run(_) | Command::Wait(_) | Command::CatchUp => 0,
+            Command::Run(_) | Command::Wait(_) | Command::CatchUp | Command::Look(_) => 0,
         }
     }
 }
 
+impl Publish {
+    /// Says that it doesn't get into its room; yields the outbox that a frame now waits in.
+    pub(super) fn turn_down(self, meter: &Meter, refusal: Refusal) -> Option<Arc<Outbox>> {
+        self.reply.turn_down(meter, self.origin.source, refusal)
+    }
+}
+
 impl Reply {
+    /// Says that the event doesn't get into its room, as [`give`](Self::give) does.
+    pub(super) fn turn_down(self, meter: &Meter, source: Source, refusal: Refusal) -> Option<Arc<Outbox>> {
+        // Who waits for an answer counts it.
+        if let Reply::Frame(..) = self {
+            meter.turned_down(source, &refusal);
+        }
+        self.give(Err(refusal))
+    }
+
     /// Says what became of the event; yields the outbox that a frame now waits in.
     pub(super) fn give(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
         match self {
@@ -125,6 +145,7 @@ impl fmt::Debug for Command {
             Command::Wait(_) => "Wait",
             Command::Hear(_) => "Hear",
             Command::CatchUp => "CatchUp",
+            Command::Look(_) => "Look",
         })
     }
 }

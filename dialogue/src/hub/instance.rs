@@ -18,31 +18,16 @@ use tokio::{
 };
 
 use super::{
-    Registry,
+    Registry, RoomDecl,
     archive::{Archive, Found},
-    inbox::{Command, Inbox, Publish},
+    declared::Info,
+    inbox::{Command, Inbox},
     peers::Followed,
-    state::{ConnectionId, State, now},
+    state::{ConnectionId, State},
     turn::Turn,
     upkeep::moment,
 };
-use crate::{
-    Asked, Channel, Code, Refusal, Retention, RoomOptions, identity::is_anonymous, room::EventKind,
-    store::StoreError, wire::EventSet,
-};
-
-/// What `rooms!` says of a room, without its type.
-#[derive(Debug)]
-pub(crate) struct RoomDecl {
-    /// Its place in the declaration.
-    pub(crate) index: usize,
-    pub(crate) name: &'static str,
-    pub(crate) keyed: bool,
-    pub(crate) options: RoomOptions,
-    pub(crate) asked: Asked,
-    pub(crate) channels: &'static [Channel],
-    pub(crate) events: Vec<EventKind>,
-}
+use crate::{Refusal, observe::Counted, store::StoreError};
 
 /// One instance of a room.
 ///
@@ -59,7 +44,7 @@ pub(crate) struct Instance {
     /// What others tell of it comes here as long as it is there.
     _followed: Option<Followed>,
     /// Why it could not be opened: what waits for it is refused.
-    failure: OnceLock<Refusal>,
+    pub(super) failure: OnceLock<Refusal>,
     deleted: AtomicBool,
     /// Connections in it; the state's own count, for whoever lists rooms.
     pub(super) size: AtomicUsize,
@@ -67,8 +52,12 @@ pub(crate) struct Instance {
     elsewhere: AtomicUsize,
     /// The number of the newest event in its log, for whoever compares.
     pub(super) head: AtomicU64,
+    /// The beginning of its id.
+    pub(super) head_id: AtomicU64,
     /// What others told of it was missed, and is to be looked for.
     pub(super) behind: AtomicBool,
+    /// Who is on the way in: until they are, it isn't given up for being empty.
+    pub(super) coming: AtomicUsize,
     /// When it was last left empty, in milliseconds of [`moment`].
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
@@ -81,17 +70,7 @@ pub(crate) struct Instance {
     pub(super) space: Notify,
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
-}
-
-/// What whoever made an instance says of it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Info {
-    pub(crate) name: Option<String>,
-    pub(crate) description: Option<String>,
-    pub(crate) max_size: Option<u32>,
-    pub(crate) created_by: Option<Arc<str>>,
-    /// Made on purpose, not by a first join: it stays though nobody is in it.
-    pub(crate) created: bool,
+    _counted: Counted,
 }
 
 /// Bytes of payloads that may wait for the writer: more, and their senders wait.
@@ -100,80 +79,6 @@ const INBOX_BYTES: usize = 4 << 20;
 const INBOX_COMMANDS: usize = 16 << 10;
 /// How long a sender waits at most.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-impl Info {
-    /// Whether somebody made it on purpose who can be told from others.
-    pub(super) fn is_kept(&self) -> bool {
-        self.created && !self.created_by.as_deref().is_some_and(is_anonymous)
-    }
-}
-
-impl RoomDecl {
-    pub(crate) fn event(&self, name: &str) -> Option<u8> {
-        self.events.iter().position(|kind| kind.name == name).and_then(|index| u8::try_from(index).ok())
-    }
-
-    pub(crate) fn event_name(&self, event: u8) -> &'static str {
-        self.events.get(usize::from(event)).map_or("", |kind| kind.name)
-    }
-
-    /// The set that a list of names says; `*` is all.
-    pub(crate) fn events_named<'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<EventSet, Refusal> {
-        names.into_iter().try_fold(EventSet::NONE, |set, name| match (name, self.event(name)) {
-            ("*", _) => Ok(EventSet::ALL),
-            (_, Some(event)) => Ok(set.with(event)),
-            (_, None) => Err(self.not_carried(name)),
-        })
-    }
-
-    pub(crate) fn not_carried(&self, event: &str) -> Refusal {
-        Refusal::new(Code::EventNotAllowed, format!("room `{}` does not carry `{event}`", self.name))
-    }
-
-    /// How many connections an instance holds at most.
-    pub(super) fn max_size(&self, info: &Info) -> Option<u32> {
-        match (self.options.capacity, info.max_size) {
-            (Some(declared), Some(own)) => Some(declared.min(own)),
-            (declared, own) => declared.or(own),
-        }
-    }
-
-    /// What each kind of event keeps of itself, where it is declared to.
-    pub(super) fn own_retention(&self) -> Vec<Option<Retention>> {
-        self.events.iter().map(|kind| kind.retention).collect()
-    }
-
-    /// Kinds of event that are kept by their number, and how many of each.
-    pub(super) fn counted(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
-        self.events
-            .iter()
-            .enumerate()
-            .filter_map(|(event, kind)| Some((u8::try_from(event).ok()?, kind.retention?.events?)))
-    }
-
-    /// The names of a set of events; `None` for all.
-    pub(super) fn names_of(&self, wanted: EventSet) -> Option<Vec<Arc<str>>> {
-        let named = self
-            .events
-            .iter()
-            .enumerate()
-            .map(|(event, kind)| (u8::try_from(event).unwrap_or(u8::MAX), kind));
-        let names: Vec<_> = named
-            .filter(|(event, _)| wanted.contains(*event))
-            .map(|(_, kind)| Arc::from(kind.name))
-            .collect();
-        (names.len() < self.events.len()).then_some(names)
-    }
-
-    /// What a join without `events` subscribes to.
-    pub(crate) fn default_events(&self) -> EventSet {
-        let Some(names) = self.options.subscribe else { return EventSet::ALL };
-        self.events_named(names.iter().copied()).unwrap_or(EventSet::ALL)
-    }
-}
 
 impl Instance {
     /// An instance that is there at once; or, where there is an archive, once it was looked for there.
@@ -196,6 +101,7 @@ impl Instance {
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
             Instance {
+                _counted: room.meter.instance(),
                 room,
                 id,
                 creator: info.created_by.clone(),
@@ -207,7 +113,9 @@ impl Instance {
                 size: AtomicUsize::new(0),
                 elsewhere: AtomicUsize::new(0),
                 head: AtomicU64::new(0),
+                head_id: AtomicU64::new(0),
                 behind: AtomicBool::new(false),
+                coming: AtomicUsize::new(0),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
                 trimming: AsyncMutex::const_new(()),
@@ -248,14 +156,6 @@ impl Instance {
         self.failure.get().cloned()
     }
 
-    /// Says that new logs are called otherwise from now on.
-    pub(super) async fn renew_epoch(&self) -> Result<(), StoreError> {
-        match self.registry.upgrade() {
-            Some(registry) => registry.renew_epoch().await,
-            None => Ok(()),
-        }
-    }
-
     /// Has the store trimmed before long.
     pub(super) fn trim_soon(&self) {
         if let Some(registry) = self.registry.upgrade() {
@@ -283,7 +183,8 @@ impl Instance {
     }
 
     /// Its log ends there now.
-    pub(super) fn tell_head(&self, head: u64) {
+    pub(super) fn tell_head(&self, (head, event_id): (u64, &str)) {
+        self.head_id.store(beginning(event_id), Ordering::Release);
         self.head.store(head, Ordering::Release);
     }
 
@@ -291,69 +192,10 @@ impl Instance {
     pub(super) fn tell_size(&self, size: usize, elsewhere: usize) {
         self.elsewhere.store(elsewhere, Ordering::Relaxed);
         let before = self.size.swap(size, Ordering::Relaxed);
+        self.room.meter.resized(before, size);
         if size == 0 && before > 0 {
             self.emptied.store(moment(), Ordering::Relaxed);
         }
-    }
-
-    /// Looks for it in the store, and then does what was pushed meanwhile.
-    async fn open(self: Arc<Self>) {
-        let (Some(archive), Some(registry)) = (&self.archive, self.registry.upgrade()) else { return };
-        let opened = async {
-            let found = archive.find(&self.room, &self.id, now()).await?;
-            if found.log.is_none() {
-                // It is another where the store has forgotten it, and everything else with it.
-                registry.read_epoch().await?;
-            }
-            let new = self.room.keyed && found.info.is_none() && found.log.is_none();
-            if new && archive.total() >= registry.most {
-                registry.renew_epoch().await?;
-                archive.make_space(|room_id| registry.find(room_id).is_some()).await?;
-            }
-            Ok(match new && archive.total() >= registry.most {
-                true => Err(registry.too_many()),
-                false => Ok(found),
-            })
-        };
-        let opened = opened.await.unwrap_or_else(|error: StoreError| {
-            tracing::error!(room_id = &*self.id, %error, "a room can't be opened");
-            Err(super::state::unavailable(&self.id))
-        });
-        match opened {
-            Ok(found) => {
-                if let Some(info) = &found.info {
-                    *self.info.write() = Arc::new(info.clone());
-                }
-                let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
-                let state = State::new(this, room, id, self.archive.clone(), registry.epoch(), found);
-                self.tell_head(state.log().head().0);
-                self.tell_size(0, state.elsewhere());
-                *self.state.lock() = Some(Box::new(state));
-                drop(registry);
-                Turn::work(self).await;
-            }
-            Err(refusal) => self.fail(&registry, refusal),
-        }
-    }
-
-    /// It can't be opened: who waits is told, and who comes next makes a new try.
-    fn fail(self: &Arc<Self>, registry: &Registry, refusal: Refusal) {
-        // Before anybody finds out that it is no more.
-        let _ = self.failure.set(refusal.clone());
-        let waiting = {
-            let mut inbox = self.inbox.lock();
-            (inbox.retired, inbox.running) = (true, false);
-            std::mem::take(&mut inbox.commands)
-        };
-        for command in waiting {
-            if let Command::Publish(publish) = command
-                && let Some(outbox) = publish.reply.give(Err(refusal.clone()))
-            {
-                outbox.nudge();
-            }
-        }
-        self.space.notify_waiters();
-        registry.forget(self, false);
     }
 
     /// How many connections are in it, at any instance.
@@ -448,13 +290,18 @@ impl Instance {
         Ok(())
     }
 
-    /// Pushes an event once there is room for it.
-    pub(crate) async fn publish(self: &Arc<Self>, publish: Publish) -> Result<(), Refused> {
+    /// Waits until there is room for an event, which is then to be pushed.
+    ///
+    /// # Errors
+    ///
+    /// Too much waits, for too long.
+    pub(crate) async fn has_room(&self) -> Result<(), Refusal> {
         if self.is_full() {
             // In a box, since it is rare and every connection would hold what it needs.
-            Box::pin(timeout(PATIENCE, self.space())).await.map_err(|_| Refused::Busy)?;
+            let room = Box::pin(timeout(PATIENCE, self.space()));
+            room.await.map_err(|_| super::busy(&self.id))?;
         }
-        self.push(Command::Publish(publish)).map_err(Refused::Retired)
+        Ok(())
     }
 
     /// Does `f` in its turn, and waits for what it yields; `None` if the instance is retired.
@@ -541,13 +388,9 @@ impl Instance {
     }
 }
 
-/// Why an event didn't get into a room.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// Too much waits, for too long.
-    Busy,
-    /// The instance is no more.
-    Retired(Command),
+/// Eight bytes of an event's id, for whoever compares.
+pub(super) fn beginning(event_id: &str) -> u64 {
+    event_id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl fmt::Debug for Instance {

@@ -6,7 +6,9 @@
 
 mod archive;
 mod batch;
+mod catch_up;
 mod chain;
+mod declared;
 mod hear;
 mod inbox;
 mod instance;
@@ -14,6 +16,7 @@ mod instances;
 mod link;
 mod listener;
 mod members;
+mod opening;
 mod outbox;
 mod peers;
 mod presence;
@@ -27,10 +30,11 @@ mod tests;
 mod turn;
 mod upkeep;
 
-pub(crate) use archive::{Archive, Saved};
+pub(crate) use archive::{Archive, Saved, StateLock};
 pub(crate) use chain::Said;
-pub(crate) use inbox::{Publish, Reply};
-pub(crate) use instance::{Instance, RoomDecl};
+pub(crate) use declared::RoomDecl;
+pub(crate) use inbox::{Command, Publish, Reply};
+pub(crate) use instance::Instance;
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};

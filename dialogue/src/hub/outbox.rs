@@ -346,6 +346,7 @@ impl Outbox {
         let latest =
             record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
         if record.seq.is_none() && queue.bytes > self.limit / SHARE {
+            batch.meter().skipped();
             return queue.skip(batch.room_id());
         }
         queue.push_at(bytes, latest, at);

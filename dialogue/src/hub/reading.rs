@@ -1,10 +1,13 @@
 //! Reading a room's past: from memory, and from the store where it is longer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::{Instance, Join, NotJoined, archive::Archive, state::unavailable};
+use super::{Instance, Join, NotJoined, archive::Archive, inbox::Command, state::unavailable};
 use crate::{
     Position, Refusal,
     log::{PAGE, Page, Record},
@@ -80,7 +83,22 @@ impl Instance {
     }
 
     /// Lets somebody in; `None` if it is no more.
-    pub(crate) async fn join(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
+    pub(crate) async fn join(self: &Arc<Self>, mut join: Join) -> Option<Result<bool, NotJoined>> {
+        let shared = self.archive().is_some_and(|archive| archive.peers.is_some());
+        let _coming = (shared && self.room.keyed).then(|| OnTheWay::to(self));
+        match self.admit(join.clone()).await {
+            Some(Err(NotJoined::Behind)) => {
+                let (sender, looked) = oneshot::channel();
+                self.push(Command::Look(sender)).ok()?;
+                looked.await.ok()?;
+                join.looked = true;
+                self.admit(join).await
+            }
+            joined => joined,
+        }
+    }
+
+    async fn admit(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
         let peers = self.archive().and_then(|archive| archive.peers.clone());
         let Some(peers) = peers else { return self.run(move |state| state.join(join)).await };
         let connection = join.link.id();
@@ -132,5 +150,24 @@ impl Instance {
     /// Why nothing can be read: it is no more, or could not be opened.
     pub(super) fn gone(&self) -> Refusal {
         self.failure().unwrap_or_else(|| super::busy(&self.id))
+    }
+}
+
+/// Somebody is on the way in.
+struct OnTheWay<'a>(&'a Arc<Instance>);
+
+impl<'a> OnTheWay<'a> {
+    fn to(instance: &'a Arc<Instance>) -> Self {
+        instance.coming.fetch_add(1, Ordering::Relaxed);
+        OnTheWay(instance)
+    }
+}
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        if self.0.coming.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Who did not come in leaves no trace.
+            self.0.cast(|_| ());
+        }
     }
 }

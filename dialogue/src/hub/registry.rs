@@ -10,9 +10,9 @@ use parking_lot::RwLock;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use super::{
-    Archive, Instance, RoomDecl,
+    Archive, Instance, RoomDecl, StateLock,
+    declared::Info,
     inbox::{Command, Publish},
-    instance::{Info, Refused},
     instances::Instances,
     peers::{Message, Peers},
     state::{State, unavailable},
@@ -20,7 +20,9 @@ use super::{
 };
 #[cfg(feature = "push")]
 use crate::log::Journal;
-use crate::{Code, Refusal, hooks::RoomRef, log::epoch, store::StoreError, wire::frame};
+use crate::{
+    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
+};
 
 /// Finds and makes room instances.
 pub(crate) struct Registry {
@@ -125,7 +127,9 @@ impl Registry {
         let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(here) };
         let instance = match here {
             Some(instance) => instance,
-            None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none() => {
+            None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none()
+                && self.size_elsewhere(room_id).await? == 0 =>
+            {
                 return Ok(None);
             }
             None => self.enter(room, room_id)?,
@@ -173,6 +177,9 @@ impl Registry {
         if !new {
             return Err(exists());
         }
+        if self.size_elsewhere(room_id).await? > 0 {
+            return Err(exists());
+        }
         let creating = Arc::clone(&instance);
         let create = instance.wait(move |state| {
             Box::pin(async move {
@@ -184,7 +191,7 @@ impl Registry {
                     creating.describe_as(info);
                     state.tell_peers(Message::Described);
                 } else {
-                    creating.look_again();
+                    creating.catch_up();
                 }
                 state.known();
                 Ok::<_, StoreError>(new)
@@ -261,9 +268,7 @@ impl Registry {
     /// How many connections are in a room that isn't in memory here.
     async fn size_elsewhere(&self, room_id: &str) -> Result<usize, Refusal> {
         match self.peers() {
-            Some(peers) => peers.size(room_id).await.map_err(|_| {
-                Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
-            }),
+            Some(peers) => peers.size(room_id).await.map_err(|_| unavailable(room_id)),
             None => Ok(0),
         }
     }
@@ -297,6 +302,29 @@ impl Registry {
         }
         let known = known.into_iter().map(|(id, (room, known))| (id, room, known));
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
+    }
+
+    /// The rooms that are declared.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn rooms(&self) -> &[Arc<RoomDecl>] {
+        &self.rooms
+    }
+
+    /// The instances with the most connections, and how many there are in all.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn largest(&self, most: usize) -> (Vec<Arc<Instance>>, usize) {
+        let (mut largest, mut total) = (Vec::new(), 0);
+        let mut last: Option<Arc<str>> = None;
+        loop {
+            // Some at a time: newcomers need the lock, too.
+            let stretch = self.stretch(last.as_deref());
+            let Some(end) = stretch.last() else { return (largest, total) };
+            last = Some(Arc::clone(&end.id));
+            total += stretch.len();
+            largest.extend(stretch);
+            largest.sort_by_key(|instance| std::cmp::Reverse(instance.size()));
+            largest.truncate(most);
+        }
     }
 
     /// Some instances after `after`, in the order of their ids.
@@ -378,12 +406,23 @@ impl Registry {
         mut publish: Publish,
     ) -> Result<(), Refusal> {
         loop {
-            publish = match self.enter(room, room_id)?.publish(publish).await {
+            let instance = self.enter(room, room_id)?;
+            instance.has_room().await?;
+            publish = match instance.push(Command::Publish(publish)) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Retired(Command::Publish(back))) => back,
+                Err(Command::Publish(back)) => back,
                 Err(_) => return Err(busy(room_id)),
             };
         }
+    }
+
+    /// Waits until no other instance changes a room's state.
+    pub(crate) async fn lock_state(&self, room_id: &Arc<str>) -> Result<Option<StateLock>, Refusal> {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        archive.lock_state(room_id, &self.runtime).await.map_err(|error| {
+            tracing::debug!(%room_id, %error, "the state of a room can't be locked");
+            unavailable(room_id)
+        })
     }
 
     /// The other instances, where there may be any.
@@ -405,6 +444,13 @@ impl Registry {
     /// Whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
+    }
+
+    /// How the store is and what waits for it, if there is one.
+    pub(crate) fn store_probed(&self) -> Option<StoreProbed> {
+        let journal = &self.archive.as_ref()?.journal;
+        let (bytes, rooms) = journal.waiting();
+        Some(StoreProbed { up: journal.is_up(), bytes, rooms })
     }
 
     /// What new logs are called.

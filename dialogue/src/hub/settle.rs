@@ -1,12 +1,23 @@
 //! What became of an append that failed: the store is asked, and what it has is in the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Instance, archive::Archive, peers::Message, state::State, turn::Turn};
+use tokio::time::sleep;
+
+use super::{
+    Instance,
+    archive::Archive,
+    peers::Message,
+    state::{DELETED, State},
+    turn::Turn,
+};
 use crate::store::{Order, Query, StoreError};
 
 /// Events of one page, of those that the store has beyond the log.
 const PAGE: usize = 1_000;
+
+/// How long it takes from the end of a room's log to the end of what is known of it.
+const DELETING: Duration = Duration::from_millis(100);
 
 /// Where the store says that a log ends.
 enum End {
@@ -16,6 +27,8 @@ enum End {
     Beyond,
     /// Elsewhere: it is another log.
     Elsewhere,
+    /// Nowhere: the room was deleted at another instance.
+    Deleted,
     /// It was begun by another instance, and is called so.
     New(Arc<str>),
 }
@@ -34,7 +47,13 @@ impl Turn {
                 state.call_if_new(&epoch);
                 self.adopt().await;
             }
-            Ok(End::Elsewhere) => self.begin_again(),
+            Ok(End::Elsewhere) => self.begin_again("the store has another log of a room than it had"),
+            Ok(End::Deleted) => {
+                let gone = state.end(DELETED);
+                if let Some(peers) = &archive.peers {
+                    peers.ended(&self.instance, gone);
+                }
+            }
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
                 state.unsettle();
@@ -52,6 +71,10 @@ impl Turn {
                 return state.unsettle();
             };
             let before = state.log().head().0;
+            if page.events.first().is_some_and(|first| first.seq > before + 1) {
+                return self
+                    .begin_again("more was put into a room than it retains, while nothing was heard of it");
+            }
             let batch = state.adopt(&page.events);
             if state.log().head().0 == before {
                 return state.settled();
@@ -61,11 +84,16 @@ impl Turn {
     }
 
     /// The room's readers are cut, and find the log that the store has.
-    fn begin_again(&mut self) {
-        tracing::error!(
-            room_id = &*self.instance.id,
-            "the store has another log than it had: the room starts again, and its readers are told"
-        );
+    fn begin_again(&mut self, why: &'static str) {
+        if let Some(archive) = self.instance.archive()
+            && archive.journal.may_tell()
+        {
+            let room_id = &*self.instance.id;
+            tracing::error!(
+                room_id,
+                "{why}: it starts again, and its readers are told; so may other rooms now"
+            );
+        }
         self.instance.retire();
         if let Some(state) = &mut self.state {
             state.abandon();
@@ -80,8 +108,12 @@ async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<En
         if head == 0 {
             return Ok(End::Here);
         }
+        if is_deleted(state, instance, archive).await? {
+            return Ok(End::Deleted);
+        }
         // Its numbers will be given again, here and in rooms that aren't in memory.
         instance.renew_epoch_of(stored_as).await?;
+        archive.forget_generation(&instance.id).await?;
         return Ok(End::Elsewhere);
     };
     if found.epoch != *stored_as {
@@ -100,6 +132,19 @@ async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<En
         return Ok(End::Elsewhere);
     }
     Ok(if found.last.seq == head { End::Here } else { End::Beyond })
+}
+
+/// Whether a room that has no log any more was deleted: then nothing is known of it either.
+async fn is_deleted(state: &State, instance: &Instance, archive: &Archive) -> Result<bool, StoreError> {
+    if !state.is_shared() || !instance.room.keyed || archive.is_flushed().await? {
+        return Ok(false);
+    }
+    if archive.known(&instance.id).await?.is_some() {
+        // Its log goes first.
+        sleep(DELETING).await;
+        return Ok(archive.known(&instance.id).await?.is_none());
+    }
+    Ok(true)
 }
 
 /// Whether the store has that event at that number, or none any more.

@@ -30,16 +30,21 @@ impl Turn {
                     return self.not_shared(error).await;
                 }
             };
-            match (again, shared.kept.is_empty()) {
-                (Some(events), true) => {
-                    if !self.catch_up_to(&shared).await {
-                        let Some(state) = &mut self.state else { return };
-                        return state.refuse_all(pending);
-                    }
-                    let Some(state) = &mut self.state else { return };
-                    pending = state.renumber(pending, events);
-                }
-                _ => return self.settle_shared(pending, shared).await,
+            let kept = shared.kept.len();
+            let Some(rest) = again.map(|events: Vec<_>| events.into_iter().skip(kept).collect()) else {
+                return self.settle_shared(pending, shared).await;
+            };
+            let (settled, left) = pending.split(kept);
+            if kept > 0 {
+                self.settle_shared(settled, shared).await;
+            } else if !self.catch_up_to(&shared).await {
+                let Some(state) = &mut self.state else { return };
+                return state.refuse_all(left);
+            }
+            let Some(state) = &mut self.state else { return };
+            match left.is_empty() {
+                true => return,
+                false => pending = state.renumber(left, rest),
             }
         }
         if let Some(state) = &mut self.state {
@@ -105,7 +110,7 @@ pub(super) async fn make_known(state: &mut State, instance: &Arc<Instance>, arch
         match archive.remember(&instance.id, &instance.info()).await {
             Ok(true) => {}
             // Somebody else made it, and has more to say of it.
-            Ok(false) => instance.look_again(),
+            Ok(false) => instance.catch_up(),
             Err(_) => return false,
         }
         state.known();

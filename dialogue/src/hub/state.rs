@@ -2,11 +2,13 @@
 
 mod accept;
 mod chain;
+mod held;
 mod join;
 mod replay;
 mod shared;
 
 use std::{
+    sync::atomic::Ordering,
     sync::{Arc, Weak},
     time::SystemTime,
 };
@@ -18,9 +20,11 @@ pub(in crate::hub) use accept::Pending;
 pub(crate) use accept::{Whisper, unavailable};
 pub(crate) use join::{Join, NotJoined};
 
+use held::Held;
+
 use super::{
     Instance, Link, Listener, Outbox, RoomDecl,
-    archive::{Archive, Found, Saved, Trimming},
+    archive::{Archive, Found, Saved, StateLock, Trimming},
     batch::Batch,
     inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
@@ -71,6 +75,7 @@ pub(crate) struct State {
     /// The room's own state, where it declares one.
     saved: Saved,
     pending: Option<Pending>,
+    held: Held,
     /// Who was sent an `ok` that isn't written yet.
     answered: Vec<Arc<Outbox>>,
     /// Who waits for the pending batch to be delivered: of which event, and what to tell.
@@ -115,6 +120,7 @@ impl State {
             presence,
             saved: saved.unwrap_or_default(),
             pending: None,
+            held: Held::default(),
             answered: Vec::new(),
             undelivered: Vec::new(),
         };
@@ -132,6 +138,7 @@ impl State {
         let (readers, next) = self.members.stretch(from, most);
         for reading in readers {
             if reading.replaying.is_none() && reading.wanted.meets(batch.kinds()) {
+                batch.hand(reading.wanted);
                 reading.deliver(batch);
             }
         }
@@ -231,11 +238,13 @@ impl State {
         if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
             let forgetting = async {
                 let _trimming = instance.trimming.lock().await;
-                instance.renew_epoch().await?;
+                instance.renew_epoch_of(&self.stored_as).await?;
                 archive.forget(&self.id, &instance.info(), self.known && self.room.keyed).await
             };
             if let Err(error) = forgetting.await {
-                tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                if archive.journal.may_tell() {
+                    tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                }
                 // Its log may be gone all the same.
                 self.unsettle();
                 return Err(unavailable(&self.id));
@@ -248,6 +257,7 @@ impl State {
     /// Ends the room for everybody in it; yields whom.
     pub(super) fn end(&mut self, reason: &str) -> Vec<Arc<Link>> {
         self.deleted = true;
+        self.give_up_all();
         // Before a listener's queue closes: its task looks.
         if let Some(instance) = self.instance.upgrade() {
             instance.delete();
@@ -297,6 +307,7 @@ impl State {
     /// What `change` is refused with, or `UNAVAILABLE`: it stays as it was.
     pub(crate) async fn save<T>(
         &mut self,
+        lock: Option<StateLock>,
         change: impl FnOnce(&Saved) -> Result<(Vec<u8>, T), Refusal>,
     ) -> Result<T, Refusal> {
         if self.is_gone() {
@@ -308,9 +319,8 @@ impl State {
             return Ok(changed);
         };
         let failed = |_| unavailable(&self.id);
-        // At other instances, others may be at it: nobody's change is to be lost.
-        let lock = archive.lock_state(&self.id).await.map_err(failed)?;
         if lock.is_some() {
+            // At other instances, others were at it.
             self.saved = archive.state(&self.id).await.map_err(failed)?.unwrap_or_default();
         }
         let (json, changed) = change(&self.saved)?;
@@ -321,8 +331,7 @@ impl State {
         }
         archive.save_state(&self.id, &self.saved, &saved).await.map_err(failed)?;
         self.saved = saved;
-        if let Some(lock) = lock {
-            archive.unlock_state(&self.id, lock).await;
+        if lock.is_some() {
             self.tell_peers(Message::Saved);
         }
         Ok(changed)
@@ -372,8 +381,10 @@ impl State {
 
     /// Whether nobody needs the instance: it was deleted, or made by a join and left without a trace.
     pub(super) fn is_over(&self) -> bool {
-        let created = self.instance.upgrade().is_some_and(|instance| instance.info().created);
-        let kept = created || !self.room.keyed || self.saved.version > 0;
+        let instance = self.instance.upgrade();
+        let wanted = instance
+            .is_some_and(|instance| instance.info().created || instance.coming.load(Ordering::Relaxed) > 0);
+        let kept = wanted || !self.room.keyed || self.saved.version > 0;
         self.deleted || self.over || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 
@@ -385,6 +396,7 @@ impl State {
     /// The log is lost, or is another: readers are cut, so that they come back and are told.
     pub(super) fn abandon(&mut self) {
         self.over = true;
+        self.give_up_all();
         for reading in self.members.drain() {
             if let Reader::Member(outbox, link) = reading.reader {
                 if let Some(peers) = &self.peers {

@@ -13,7 +13,10 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
 use super::*;
 use crate::{
     Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender,
-    identity::User, room::EventKind, wire::Encoding,
+    identity::User,
+    observe::{Meter, Origin, Source, Traces},
+    room::EventKind,
+    wire::Encoding,
 };
 
 pub(super) const MESSAGE: u8 = 0;
@@ -42,6 +45,8 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
             kind("typing", DeliveryClass::Ephemeral),
             kind("price", DeliveryClass::Latest),
         ],
+        meter: Meter::default(),
+        traces: Traces::default(),
     }
 }
 
@@ -104,7 +109,15 @@ impl Client {
     }
 
     fn joining(&self, since: Option<Position>) -> Join {
-        Join { link: Arc::clone(&self.link), slot: 0, wanted: None, since, seen: None, id: None }
+        Join {
+            link: Arc::clone(&self.link),
+            slot: 0,
+            wanted: None,
+            since,
+            seen: None,
+            looked: false,
+            id: None,
+        }
     }
 
     async fn join(&self, registry: &Arc<Registry>, room_id: &str, since: Option<Position>) {
@@ -162,6 +175,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         server: false,
         meta: None,
         key: None,
+        origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         event_id: None,
         reply,
     };
@@ -395,7 +409,15 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let (link, since) =
         (stalled(1), |seq| Some(Position { epoch: epoch.clone(), seq, event_id: String::new() }));
     let replays = async |since: Option<Position>| {
-        let join = Join { link: Arc::clone(&link), slot: 0, wanted: None, since, seen: None, id: None };
+        let join = Join {
+            link: Arc::clone(&link),
+            slot: 0,
+            wanted: None,
+            since,
+            seen: None,
+            looked: false,
+            id: None,
+        };
         registry
             .run(&declared, "chat", move |state| state.join(join))
             .await

@@ -23,10 +23,13 @@ impl Turn {
         let mut commands = Vec::new();
         while turn.next(&mut commands) {
             turn.instance.space.notify_waiters();
+            // Once for all who ask at one time: a crowd may come back at once.
+            let mut looked = false;
             for command in commands.drain(..) {
                 if turn.state.as_ref().is_some_and(|state| state.is_to_be_settled()) {
                     turn.deliver().await;
-                    turn.ask().await;
+                    // In a box, as all that only a store needs: a turn is made for an event that comes alone.
+                    Box::pin(turn.ask()).await;
                 }
                 match command {
                     Command::Publish(publish) => {
@@ -46,8 +49,16 @@ impl Turn {
                         let Some(state) = &mut turn.state else { return };
                         f(state).await;
                     }
-                    Command::Hear(told) => turn.hear(*told).await,
-                    Command::CatchUp => turn.catch_up().await,
+                    Command::Hear(told) => Box::pin(turn.hear(*told)).await,
+                    Command::CatchUp => Box::pin(turn.catch_up()).await,
+                    Command::Look(asked) => {
+                        if !std::mem::replace(&mut looked, true) {
+                            turn.deliver().await;
+                            turn.ask().await;
+                        }
+                        // Whoever asked may be gone.
+                        let _ = asked.send(());
+                    }
                 }
             }
             turn.deliver().await;
@@ -85,12 +96,12 @@ impl Turn {
         let Some(state) = &mut self.state else { return };
         let Some(mut pending) = state.take_pending() else { return state.answer() };
         if state.is_shared() {
-            self.share(pending).await;
+            Box::pin(self.share(pending)).await;
             // Those who were refused are told, too.
             return self.write_nothing();
         }
         if let (Some(archive), Some(append)) = (self.instance.archive(), state.append_of(&mut pending)) {
-            match store(state, &self.instance, archive, append).await {
+            match Box::pin(store(state, &self.instance, archive, append)).await {
                 Ok(()) => {}
                 Err(()) => match state.refuse(pending) {
                     Some(rest) => pending = rest,
@@ -108,16 +119,38 @@ impl Turn {
         }
     }
 
-    /// Writes a batch to all readers.
-    pub(super) async fn write(&mut self, batch: Batch) {
-        let Some(state) = &mut self.state else { return };
-        self.instance.tell_head(state.log().head().0);
-        let mut from = 0;
-        while let Some(next) = state.deliver(&batch, from, STRETCH) {
-            from = next;
-            tokio::task::yield_now().await;
+    /// Writes a batch to all readers: at once, unless they are many.
+    pub(super) fn write(&mut self, batch: Batch) -> impl Future<Output = ()> + Send {
+        if let Some(state) = &self.state {
+            self.instance.tell_head(state.log().head());
         }
-        state.answer();
+        let rest = self.stretch(&batch, 0).map(|from| Box::pin(self.write_from(batch, from)));
+        async {
+            if let Some(rest) = rest {
+                rest.await;
+            }
+        }
+    }
+
+    async fn write_from(&mut self, batch: Batch, mut from: usize) {
+        loop {
+            tokio::task::yield_now().await;
+            match self.stretch(&batch, from) {
+                Some(next) => from = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Writes a batch to some readers; yields where to go on.
+    fn stretch(&mut self, batch: &Batch, from: usize) -> Option<usize> {
+        let state = self.state.as_mut()?;
+        let next = state.deliver(batch, from, STRETCH);
+        if next.is_none() {
+            batch.delivered();
+            state.answer();
+        }
+        next
     }
 }
 
@@ -155,8 +188,10 @@ impl Drop for Turn {
             // Whoever waits for them is told, and so is who waits for space.
             for command in waiting {
                 if let Command::Publish(publish) = command
-                    && let Some(outbox) =
-                        publish.reply.give(Err(Refusal::new(crate::Code::Internal, "internal error")))
+                    && let Some(outbox) = publish.turn_down(
+                        &self.instance.room.meter,
+                        Refusal::new(crate::Code::Internal, "internal error"),
+                    )
                 {
                     outbox.nudge();
                 }

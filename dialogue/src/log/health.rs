@@ -21,6 +21,8 @@ use crate::store::{AnyStore, StoreError};
 pub(crate) struct Health {
     store: Arc<dyn AnyStore>,
     down: AtomicBool,
+    /// It failed for some rooms, and may for all.
+    suspect: AtomicBool,
     /// When a failure of some rooms alone was last told in the program's log.
     told: Mutex<Option<Instant>>,
     runtime: Handle,
@@ -28,7 +30,7 @@ pub(crate) struct Health {
 }
 
 /// The record that is written to see whether the store takes something.
-const PROBE: &str = "server/probe";
+pub(super) const PROBE: &str = "server/probe";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Between two lines in the program's log on failures of some rooms alone.
@@ -39,6 +41,7 @@ impl Health {
         Arc::new_cyclic(|this| Health {
             store,
             down: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
             told: Mutex::default(),
             runtime,
             this: Weak::clone(this),
@@ -54,21 +57,42 @@ impl Health {
         if error.is_conflict() {
             return;
         }
-        if !error.is_of_all() {
-            return self.tell(error);
+        if error.is_of_all() {
+            return self.down(error);
         }
+        self.suspect.store(true, Ordering::Release);
+        if self.may_tell() {
+            tracing::error!(%error, "the store failed for some rooms");
+        }
+    }
+
+    /// Whether it failed for some rooms since this was asked last.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has the store take something.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        let writing = self.store.put(vec![(PROBE.to_owned(), Some("up".into()))]);
+        within("write", writing).await
+    }
+
+    /// The store takes nothing.
+    pub(super) fn down(&self, error: &StoreError) {
         if !self.down.swap(true, Ordering::AcqRel) {
             tracing::error!(%error, "the store takes nothing: events are refused until it does");
             self.runtime.spawn(probe(Weak::clone(&self.this)));
         }
     }
 
-    fn tell(&self, error: &StoreError) {
+    /// Whether what went wrong with a room is to be told: of many at once, one is.
+    pub(super) fn may_tell(&self) -> bool {
         let mut told = self.told.lock();
-        if told.is_none_or(|told| told.elapsed() >= QUIET) {
+        let may = told.is_none_or(|told| told.elapsed() >= QUIET);
+        if may {
             *told = Some(Instant::now());
-            tracing::error!(%error, "the store failed for some rooms");
         }
+        may
     }
 }
 
@@ -80,8 +104,7 @@ async fn probe(health: Weak<Health>) {
         sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         let Some(health) = health.upgrade() else { return };
-        let writing = health.store.put(vec![(PROBE.to_owned(), Some("up".into()))]);
-        if within("write", writing).await.is_ok() {
+        if health.probe().await.is_ok() {
             health.down.store(false, Ordering::Release);
             tracing::info!("the store takes events again");
             return;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    health::Health,
+    health::{Health, PROBE},
     queue::{Entered, Lead, Queue, Told, Write},
 };
 use crate::{
@@ -68,6 +68,15 @@ impl Journal {
         self.health.is_up()
     }
 
+    /// How many bytes of payloads wait to be appended, and rooms.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let of = |(bytes, rooms): (usize, usize), more: (usize, usize)| (bytes + more.0, rooms + more.1);
+        of(
+            self.appends.waiting(),
+            self.shared.as_ref().map(|sharing| sharing.shares.waiting()).unwrap_or_default(),
+        )
+    }
+
     /// Appends to a room's log.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
         self.write(&self.appends, append, |lead| self.append_group(lead)).await
@@ -102,6 +111,26 @@ impl Journal {
             Err(_) => Err(too_slow("append")),
         };
         outcome.map_err(NotAppended::Unknown)
+    }
+
+    /// Whether the store answers, for who would otherwise find out by an event that is refused; and whether it takes
+    /// something, if it failed to for some rooms.
+    pub(crate) async fn look(&self) {
+        if !self.is_up() {
+            return;
+        }
+        let looked = match self.health.is_suspect() {
+            true => self.health.probe().await,
+            false => within("read", self.store.get(PROBE)).await.map(drop),
+        };
+        if let Err(error) = looked {
+            self.health.down(&error);
+        }
+    }
+
+    /// Whether what went wrong with a room is to be told in the program's log: of many at once, one is.
+    pub(crate) fn may_tell(&self) -> bool {
+        self.health.may_tell()
     }
 
     pub(crate) async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {

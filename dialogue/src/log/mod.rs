@@ -146,7 +146,7 @@ impl Log {
         &self.epoch
     }
 
-    /// It is called so from now on; of a log that is empty.
+    /// It is called so from now on.
     pub(crate) fn call(&mut self, epoch: Arc<str>) {
         self.epoch = epoch;
     }

@@ -109,6 +109,12 @@ impl<W: Write> Queue<W> {
         Some(Entered::Waits(telling))
     }
 
+    /// How many bytes of payloads wait, and rooms.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let waiting = self.waiting.lock();
+        (waiting.bytes, waiting.commits.len())
+    }
+
     /// Gives the lead to the next who still waits; ends it if there is nobody.
     fn pass(self: &Arc<Self>) {
         let next = {

@@ -21,6 +21,10 @@ impl Dispatch {
         match *self {}
     }
 
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+        match *self {}
+    }
+
     pub(crate) async fn settle(&self) {
         match *self {}
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use super::{
     Outcome, Outgoing,
@@ -13,7 +14,7 @@ use super::{
     provider::AnyProvider,
     round::Round,
 };
-use crate::{Code, Recipient, hooks::RoomRef};
+use crate::{Code, Recipient, hooks::RoomRef, observe::spans};
 
 /// See the [module](self): one for each event and device, whatever comes of it.
 #[derive(Debug, Clone)]
@@ -106,10 +107,12 @@ impl Chain {
             ttl,
             collapse: round.collapse.as_deref(),
         };
-        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).await;
+        let span = spans::push(provider.name(), &round.room_id, &round.told.accepted.event_id);
+        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).instrument(span.clone()).await;
         self.tries += 1;
         let outcome =
             sent.unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None });
+        span.record("delivered", matches!(outcome, Outcome::Delivered));
         self.conclude(shared, provider.name(), outcome, ttl, (&registration, &device)).await
     }
 

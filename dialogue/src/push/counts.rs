@@ -26,6 +26,20 @@ pub struct PushCounts {
     pub suspended: u64,
 }
 
+impl PushCounts {
+    pub(super) fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("delivered", self.delivered),
+            ("cancelled", self.cancelled),
+            ("expired", self.expired),
+            ("retried", self.retried),
+            ("rejected", self.rejected),
+            ("forgotten", self.forgotten),
+            ("suspended", self.suspended),
+        ]
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     delivered: AtomicU64,

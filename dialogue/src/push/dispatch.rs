@@ -237,6 +237,11 @@ impl Dispatch {
     pub(crate) fn counts(&self) -> Vec<(&'static str, PushCounts)> {
         self.providers.iter().map(|(provider, counts)| (provider.name(), counts.read())).collect()
     }
+
+    /// The same, by the names of outcomes.
+    pub(crate) fn outcomes(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+        self.counts().into_iter().map(|(provider, counts)| (provider, counts.named().into())).collect()
+    }
 }
 
 impl Offer {

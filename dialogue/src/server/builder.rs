@@ -13,16 +13,19 @@ use axum::Router;
 use tokio::runtime::Handle;
 
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
+#[cfg(feature = "inspector")]
+use crate::channel::{INSPECTOR, inspector_routes};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
-    channel::{echo_route, http_routes, readable, sse_route, websocket_route},
+    channel::{counted, echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, Peers, Registry},
+    hub::{Archive, Peers, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
+    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
@@ -74,6 +77,9 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     #[cfg(feature = "push")]
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
+    metrics: Vec<Box<dyn Metrics>>,
+    traces: Traces,
+    inspector: bool,
     backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
     /// What middleware is made from.
@@ -92,16 +98,22 @@ pub(super) struct Paths {
     websocket: Option<String>,
     sse: Option<String>,
     echo: Option<String>,
+    inspector: bool,
 }
 
 impl Paths {
     /// What the router would panic over.
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self, others: &[Endpoint]) -> Result<(), Error> {
         let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
-        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten() {
+        #[cfg(feature = "inspector")]
+        taken.push(INSPECTOR);
+        let others = others.iter().map(|endpoint| &endpoint.path);
+        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten().chain(others) {
             let why = match path.as_str() {
                 path if !path.starts_with('/') => "begins with no `/`",
-                path if path.contains(['{', '}', '*', ':']) => "is a pattern, and a channel has one place",
+                path if path.contains(['{', '}', '*', ':']) => {
+                    "is a pattern, and what is served there has one place"
+                }
                 path if taken.contains(&path) => "is taken already",
                 path => {
                     taken.push(path);
@@ -118,9 +130,15 @@ impl Paths {
         let routes = http_routes();
         #[cfg(feature = "push")]
         let routes = routes.merge(push_routes());
-        let routes = self.sse.as_deref().map(sse_route).into_iter().fold(routes, merge);
+        let routes = counted(routes, engine, Source::Http);
+        #[cfg(feature = "inspector")]
+        let routes = if self.inspector { routes.merge(inspector_routes()) } else { routes };
+        let stream = self.sse.as_deref().map(|path| counted(sse_route(path), engine, Source::Sse));
+        let routes = stream.into_iter().fold(routes, merge);
         // Sockets ask for no leave to be read.
-        let sockets = [self.websocket.as_deref().map(websocket_route), self.echo.as_deref().map(echo_route)];
+        let socket =
+            self.websocket.as_deref().map(|path| counted(websocket_route(path), engine, Source::WebSocket));
+        let sockets = [socket, self.echo.as_deref().map(echo_route)];
         sockets.into_iter().flatten().fold(readable(routes, engine), merge)
     }
 }
@@ -128,7 +146,12 @@ impl Paths {
 impl<A: Application> ServerBuilder<A> {
     pub(crate) fn new() -> Self {
         ServerBuilder {
-            paths: Paths { websocket: Some("/ws".to_owned()), sse: Some("/events".to_owned()), echo: None },
+            paths: Paths {
+                websocket: Some("/ws".to_owned()),
+                sse: Some("/events".to_owned()),
+                echo: None,
+                inspector: false,
+            },
             limits: Limits::default(),
             rates: Rates::default(),
             origins: Origins::default(),
@@ -138,6 +161,9 @@ impl<A: Application> ServerBuilder<A> {
             #[cfg(feature = "push")]
             push: None,
             store: None,
+            metrics: Vec::new(),
+            traces: Traces::default(),
+            inspector: false,
             backplane: None,
             most_rooms: 100_000,
             state: (),
@@ -199,6 +225,9 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             #[cfg(feature = "push")]
             push: self.push,
             store: self.store,
+            metrics: self.metrics,
+            traces: self.traces,
+            inspector: self.inspector,
             backplane: self.backplane,
             most_rooms: self.most_rooms,
             state,
@@ -247,6 +276,29 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// ```
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Has what the server measures go to `metrics`: [Prometheus](crate::observe), StatsD or a sink of your own. May be
+    /// called again, for several. Without, nothing is measured.
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.metrics.push(Box::new(metrics));
+        self
+    }
+
+    /// Serves a page at `/dialogue` that shows what the server does: its rooms and events, who is where, how busy it is, and
+    /// the events of a room as they happen. It asks for a [server key](Self::server_key), without which
+    /// [`build`](Self::build) fails.
+    #[cfg(feature = "inspector")]
+    pub fn inspector(mut self) -> Self {
+        self.inspector = true;
+        self
+    }
+
+    /// Joins the server's spans to traces that clients, proxies and other instances have begun. Events then carry where their
+    /// trace has got to in `meta`, for everybody who gets them to see.
+    pub fn trace_context(mut self, context: impl TraceContext) -> Self {
+        self.traces = Traces::new(context);
         self
     }
 
@@ -544,8 +596,10 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
-        let rooms: Vec<_> =
-            rooms.map(|(index, (room, asked))| Arc::new(room.describe(index, asked))).collect();
+        let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
+        let measures = (!self.metrics.is_empty() || self.inspector).then(|| measured(&mut rooms));
+        rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
+        let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
             let served = room.channels.iter().any(|channel| match channel {
                 Channel::WebSocket => self.paths.websocket.is_some(),
@@ -563,13 +617,19 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 )));
             }
         }
-        self.paths.check()?;
+        let endpoints: Vec<_> = self.metrics.iter().filter_map(|metrics| metrics.endpoint()).collect();
+        self.paths.check(&endpoints)?;
         if let Some(origin) = self.origins.unheard_of() {
             return Err(Error::configuration(format!(
                 "`{origin}` is no origin; one is written as in `https://acme.example` or `http://localhost:5173`"
             )));
         }
         let mut identity = self.identity;
+        if self.inspector && self.server_keys.is_empty() {
+            return Err(Error::configuration(
+                "the inspector shows everything to whoever has a server key: name one with `server_key`",
+            ));
+        }
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {
                 return Err(Error::configuration(format!(
@@ -597,11 +657,17 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 ));
             }
             (Some(backplane), None) => {
+                let backplane: Arc<dyn AnyBackplane> = TimedBackplane::new(backplane, measures.clone());
                 let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
-                (Some(Archive::shared(backplane, peers, &runtime)), Some(feed))
+                let archive = Archive::shared(backplane, peers, &runtime);
+                (Some(archive), Some(feed))
             }
-            (None, store) => (store.map(|store| Archive::new(store, &runtime)), None),
+            (None, store) => {
+                let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
+                let archive = store.map(timed).map(|store| Archive::new(store, &runtime));
+                (archive, None)
+            }
         };
         match &archive {
             Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
@@ -628,11 +694,32 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let push = push.transpose()?;
         #[cfg(not(feature = "push"))]
         let push = None;
-        let (limits, origins, hooks) = (self.limits, self.origins, self.hooks);
-        let rules = Rules { identity, limits, limiter, doors, origins, hooks, directory, push };
+        let (limits, origins, hooks, traces) = (self.limits, self.origins, self.hooks, self.traces);
+        let rules =
+            Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces };
         let engine = Engine::new(registry, gates, rules, schema);
-        Ok(Server { engine, paths: Arc::new(self.paths) }.into())
+        if let Some(measures) = &engine.measures {
+            let engine = Arc::downgrade(&engine);
+            measures.ask(move || engine.upgrade().map(|engine| engine.probed()));
+        }
+        for metrics in &self.metrics {
+            let readings = engine.measures.as_ref().map(Readings::new);
+            readings.into_iter().for_each(|readings| metrics.attach(readings));
+        }
+        let (mut paths, metrics) = (self.paths, self.metrics.into());
+        paths.inspector = self.inspector;
+        let paths = Arc::new(paths);
+        Ok(Server { engine, paths, endpoints: endpoints.into(), metrics }.into())
     }
+}
+
+/// Has what happens in `rooms` measured.
+fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
+    let mut measures = Measures::default();
+    for room in rooms {
+        room.meter = measures.room(room.name, room.events.iter().map(|kind| kind.name));
+    }
+    Arc::new(measures)
 }
 
 /// A server that is being built: await it.

@@ -7,6 +7,7 @@ use crate::{
     Asked, Served,
     gate::{AnyRoom, Equipped, Gates, guarded},
     hub::RoomDecl,
+    observe::{Meter, Traces},
     room::Key,
 };
 
@@ -60,6 +61,8 @@ fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
         asked,
         channels: R::CHANNELS,
         events: R::EVENTS.iter().map(|row| *row.kind()).collect(),
+        meter: Meter::default(),
+        traces: Traces::default(),
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
 use crate::jwt::KeyError;
+#[cfg(feature = "statsd")]
+use crate::observe::StatsDError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
 #[cfg(feature = "redis")]
@@ -28,6 +30,8 @@ enum Kind {
     Push(PushError),
     #[cfg(feature = "redis")]
     Redis(RedisError),
+    #[cfg(feature = "statsd")]
+    StatsD(StatsDError),
 }
 
 impl Error {
@@ -79,6 +83,14 @@ impl From<RedisError> for Error {
     }
 }
 
+/// So that a program's `main` has one kind of error.
+#[cfg(feature = "statsd")]
+impl From<StatsDError> for Error {
+    fn from(error: StatsDError) -> Self {
+        Error { kind: Kind::StatsD(error) }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -92,6 +104,8 @@ impl fmt::Display for Error {
             Kind::Push(error) => write!(f, "{error}"),
             #[cfg(feature = "redis")]
             Kind::Redis(error) => write!(f, "{error}"),
+            #[cfg(feature = "statsd")]
+            Kind::StatsD(error) => write!(f, "{error}"),
         }
     }
 }
@@ -108,6 +122,8 @@ impl std::error::Error for Error {
             Kind::Push(error) => error.source(),
             #[cfg(feature = "redis")]
             Kind::Redis(error) => error.source(),
+            #[cfg(feature = "statsd")]
+            Kind::StatsD(error) => error.source(),
         }
     }
 }

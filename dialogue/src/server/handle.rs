@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::Server;
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     gate::{Post, Recipient},
     hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
     log::Record,
+    observe::{Origin, Source, refused, spans},
     room::Key,
     wire::EventSet,
 };
@@ -102,7 +104,9 @@ impl<R: Served> RoomHandle<R> {
         let Some(gate) = self.engine.gates.get(place.room.index) else {
             return Err(not_found(&place.room_id));
         };
-        let post = Post {
+        let about = (place.room.name, &*place.room_id, place.room.event_name(index));
+        let span = spans::trigger(None, Source::Server, about);
+        let post = Box::new(Post {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&place.room),
             room_id: Arc::clone(&place.room_id),
@@ -112,16 +116,23 @@ impl<R: Served> RoomHandle<R> {
             subject: None,
             limiter: Arc::clone(&self.engine.limiter),
             server: true,
-            meta: None,
+            meta: self.engine.traces.carry(&span, None),
             key: None,
+            origin: Origin::now(&place.room.meter, Source::Server, span.clone()),
             to,
             recipients,
             push: self.engine.push.clone(),
-        };
-        gate.trigger(&mut Some(event), post).await
+        });
+        let mut event = Some(event);
+        let putting = gate.trigger(&mut event, post).instrument(span.clone());
+        putting.await.inspect_err(|refusal| {
+            place.room.meter.refused(Source::Server, refusal);
+            refused(&span, refusal);
+        })
     }
 
-    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own.
+    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own. Of several instances,
+    /// each that calls this runs its own for every event.
     ///
     /// A handler that is slower than the room reads on from the log: it misses durable events only if it is slower than
     /// the room's retention (which is logged), and ephemeral ones while over 1,024 events wait for it. The handler ends

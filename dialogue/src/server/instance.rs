@@ -119,7 +119,12 @@ impl<R: Served> RoomHandle<R> {
     pub async fn members(&self) -> Result<Vec<String>, Refusal> {
         let registry = &self.engine().registry;
         if let Some(instance) = registry.find(self.id()) {
-            return Ok(instance.run(|state| state.user_ids()).await.unwrap_or_default());
+            return match (instance.run(|state| state.user_ids()).await, instance.failure()) {
+                (Some(users), _) => Ok(users),
+                (None, Some(refusal)) => Err(refusal),
+                // It is no more.
+                (None, None) => Ok(Vec::new()),
+            };
         }
         if registry.peers().is_none() {
             return Ok(Vec::new());

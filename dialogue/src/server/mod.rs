@@ -31,6 +31,7 @@ use crate::{
     channel::visitor,
     engine::Engine,
     hooks::{self, Actor},
+    observe::{Endpoint, Metrics},
 };
 use builder::Paths;
 
@@ -41,6 +42,8 @@ use builder::Paths;
 pub struct Server {
     engine: Arc<Engine>,
     paths: Arc<Paths>,
+    endpoints: Arc<[Endpoint]>,
+    metrics: Arc<[Box<dyn Metrics>]>,
 }
 
 impl Server {
@@ -51,7 +54,10 @@ impl Server {
     /// it `into_make_service_with_connect_info::<SocketAddr>()`: without, no address is known, so that none has a bound, and
     /// limits tell anonymous users apart by their ids, which a reconnect changes.
     pub fn router(&self) -> Router {
-        self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine))
+        let routes = self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine));
+        self.endpoints
+            .iter()
+            .fold(routes, |routes, endpoint| routes.route(&endpoint.path, endpoint.handler.clone()))
     }
 
     #[cfg(test)]

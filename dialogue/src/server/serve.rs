@@ -95,6 +95,7 @@ impl Server {
             () = async { served.await; self.engine.settled().await } => {}
             () = gone => {}
         }
+        self.metrics.iter().for_each(|metrics| metrics.flush());
         Ok(())
     }
 
@@ -106,6 +107,7 @@ impl Server {
         self.engine.drain.start();
         // What is left then is left to the end of the process.
         let _ = timeout(self.engine.limits.drain, self.engine.settled()).await;
+        self.metrics.iter().for_each(|metrics| metrics.flush());
     }
 }
 

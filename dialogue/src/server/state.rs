@@ -88,7 +88,10 @@ impl<R: Stateful> RoomHandle<R> {
             });
             changed.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
         };
-        self.engine().registry.wait(room, room_id, |state| Box::pin(state.save(change))).await?
+        let registry = &self.engine().registry;
+        // Before it is this room's turn, which goes on meanwhile.
+        let lock = registry.lock_state(room_id).await?;
+        registry.wait(room, room_id, |state| Box::pin(state.save(lock, change))).await?
     }
 }
 

@@ -14,6 +14,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 #[cfg(feature = "push")]
 pub(crate) use push::{Change, Wanted, change as change_push};
@@ -26,10 +27,11 @@ use crate::{
     gate::{Allowance, Post, Prepared, Subject},
     hooks::RoomRef,
     hub::{
-        DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy,
-        history,
+        Command, DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl,
+        busy, history,
     },
     identity::{Credentials, User},
+    observe::{Connected, Ended, Origin, Source, TraceParent, refused, spans},
     wire::{EventSet, frame},
 };
 
@@ -42,6 +44,8 @@ pub(crate) struct Session {
     link: Option<Arc<Link>>,
     /// Where it comes from.
     address: Option<IpAddr>,
+    /// As long as it is there.
+    span: Span,
     /// Whom limits count.
     subject: Option<Subject>,
     allowance: Allowance,
@@ -50,8 +54,7 @@ pub(crate) struct Session {
     expires: Option<Instant>,
     /// The application wants none of it.
     turned_away: bool,
-    /// Why it ends, for the hooks.
-    reason: &'static str,
+    connected: Connected,
 }
 
 /// Whether the connection goes on after a frame.
@@ -64,6 +67,16 @@ pub(crate) enum Verdict {
     TurnedAway,
     /// It goes on though it is told to go slower: 4429.
     Hammers,
+}
+
+/// How a connection comes in.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) source: Source,
+    /// Where it comes from, if that is known.
+    pub(crate) address: Option<IpAddr>,
+    /// The trace that its handshake is part of.
+    pub(crate) parent: Option<TraceParent>,
 }
 
 /// A wish to join, before its room is known.
@@ -81,9 +94,12 @@ pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
 const MEMBERS: (usize, usize) = (100, 1_000);
 
 impl Session {
-    /// `address` is where the connection comes from, if that is known.
-    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, address: Option<IpAddr>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: Entrance) -> Self {
+        let Entrance { source, address, parent } = entrance;
+        let span = spans::connection(source, parent.as_ref());
+        engine.traces.continues(&span, parent.as_ref());
         Session {
+            span,
             allowance: engine.limiter.allowance(),
             engine,
             outbox,
@@ -93,7 +109,7 @@ impl Session {
             watches: false,
             expires: None,
             turned_away: false,
-            reason: "the connection was lost",
+            connected: Connected::new(source),
         }
     }
 
@@ -102,6 +118,9 @@ impl Session {
         let expires = user.expires();
         let subject = Subject::of(&user, self.address);
         let link = Link::new(Arc::clone(&self.outbox), user);
+        if !self.span.is_disabled() {
+            self.span.record("client_id", link.client_id.as_str()).record("user_id", &*link.user_id);
+        }
         // Given back too if the client breaks off while the application thinks.
         let place = self.engine.directory.enter(&link).inspect_err(|_| self.turned_away = true)?;
         if let Some(hooks) = &self.engine.hooks {
@@ -128,6 +147,11 @@ impl Session {
         self.send("connected", None, connected);
     }
 
+    /// What all that it does belongs to.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
     pub(crate) fn is_identified(&self) -> bool {
         self.link.is_some()
     }
@@ -137,18 +161,24 @@ impl Session {
         self.expires
     }
 
-    /// Why the session is about to end, in the application's hooks.
-    pub(crate) fn end(&mut self, reason: &'static str) {
-        self.reason = reason;
+    /// Its client is told that the connection stands: from now on it counts as one.
+    pub(crate) fn open(&mut self) {
+        self.connected.open(self.engine.measures.as_ref());
+    }
+
+    /// Why the session is about to end.
+    pub(crate) fn end(&mut self, ended: Ended) {
+        self.connected.end(ended);
     }
 
     /// Handles one frame of text. Every request with an `id` gets one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
-        let parsed = Request::parse(text, &self.engine.limits);
+        // In a box, so that a connection doesn't hold what it needs for a frame while it waits for one.
+        let parsed = Request::parse(text, &self.engine.limits).map(Box::new);
         let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
         let (request, id) = match parsed {
             Ok(parsed) => parsed,
-            Err(refusal) => return self.reject(refusal).await,
+            Err(refusal) => return Box::pin(self.reject(refusal)).await,
         };
         let answered = match self.count().await {
             Ok(()) => self.answer(&request, id).await,
@@ -184,6 +214,7 @@ impl Session {
 
     /// Says why a request failed.
     pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
+        self.engine.refused(Source::WebSocket, refusal.code);
         self.send("error", id, frame::Error::from(refusal));
         match refusal.code == Code::RateLimited && self.allowance.tell() {
             true => Verdict::Hammers,
@@ -215,7 +246,8 @@ impl Session {
             }
             let instance = engine.registry.enter(room, room_id)?;
             let Entry { wanted, since, slot, id } = entry.clone();
-            let mut join = Join { link: Arc::clone(&link), slot, wanted, since, seen: None, id };
+            let mut join =
+                Join { link: Arc::clone(&link), slot, wanted, since, seen: None, looked: false, id };
             // Before the wait, so that whatever ends the wait also ends the membership.
             let new = link.enter(&instance);
             let mut joined = instance.join(join.clone()).await;
@@ -250,7 +282,7 @@ impl Session {
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
-                Some(Err(NotJoined::Gone | NotJoined::AskStore(_))) | None => {
+                Some(Err(NotJoined::Gone | NotJoined::AskStore(_) | NotJoined::Behind)) | None => {
                     engine.left(&link, &instance, DELETED).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
@@ -350,32 +382,54 @@ impl Session {
 
     async fn trigger(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
-        let link = Arc::clone(self.link()?);
         let room = &instance.room;
         let name = request.event()?;
         let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
+        let about = (room.name, &*instance.id, room.event_name(event));
+        let span = spans::trigger(Some(&self.span), Source::WebSocket, about);
+        let origin = Origin::now(&room.meter, Source::WebSocket, span.clone());
+        let triggered = self.trigger_in(&instance, event, origin, request, id).await;
+        triggered.inspect_err(|refusal| {
+            room.meter.refused(Source::WebSocket, refusal);
+            refused(&span, refusal);
+        })
+    }
+
+    async fn trigger_in(
+        &self,
+        instance: &Arc<Instance>,
+        event: u8,
+        origin: Origin,
+        request: &Request<'_>,
+        id: Option<&RawValue>,
+    ) -> Result<(), Refusal> {
+        let link = Arc::clone(self.link()?);
+        let room = &instance.room;
         if room.events.get(usize::from(event)).is_none_or(|kind| kind.sender == Sender::Server) {
-            let message = format!("`{name}` is sent by the server only");
+            let message = format!("`{}` is sent by the server only", room.event_name(event));
             return Err(Refusal::new(Code::EventNotAllowed, message));
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
+        let meta = self.engine.traces.carry(&origin.span, meta);
         if let Some(subject) = &self.subject {
             self.engine.limiter.event(subject, room.index).await?;
         }
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
-        if self.engine.hooks.is_none()
-            && !self.engine.pushes(room)
-            && let Some(prepared) = gate.open(event, data)
-        {
-            // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
-            let Prepared { data, conflated } = prepared?;
-            let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
-            let from = Arc::clone(&link.user_id);
-            let (server, event_id) = (false, None);
-            let publish = Publish { event, data, conflated, from, server, meta, key, event_id, reply };
-            return instance.publish(publish).await.map_err(|_| busy(&instance.id));
+        if self.engine.hooks.is_none() && !self.engine.pushes(room) {
+            // Before there is anything to be held meanwhile.
+            instance.has_room().await?;
+            if let Some(prepared) = gate.open(event, data) {
+                // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
+                let Prepared { data, conflated } = prepared?;
+                let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
+                let from = Arc::clone(&link.user_id);
+                let (server, event_id) = (false, None);
+                let publish =
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
+                return instance.push(Command::Publish(publish)).map_err(|_| busy(&instance.id));
+            }
         }
-        let post = Post {
+        let post = Box::new(Post {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(room),
             room_id: Arc::clone(&instance.id),
@@ -387,12 +441,14 @@ impl Session {
             server: false,
             meta,
             key,
+            origin,
             to: None,
             recipients: None,
             push: self.engine.push.clone(),
-        };
+        });
         // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
-        let accepted = Box::pin(self.engine.trigger(&link.actor(), gate, data, post)).await?;
+        let (actor, span) = (link.actor(), post.origin.span.clone());
+        let accepted = Box::pin(self.engine.trigger(&actor, gate, data, post).instrument(span)).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }
@@ -538,7 +594,7 @@ impl Drop for Session {
             return;
         };
         // Hooks wait; whoever drops a session doesn't.
-        let reason = self.reason;
+        let reason = self.connected.reason();
         // A drain waits for them too: the process may end with it.
         let counted = self.engine.count();
         self.engine.registry.spawn(async move {

@@ -30,7 +30,14 @@ fn sent(session: &Session) -> Vec<Value> {
 async fn who_was_put_out_just_now_subscribes_to_nothing() {
     let engine = Acme::server().build().await.unwrap().engine();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-    let (connection, mut session) = (outbox.id(), Session::new(Arc::clone(&engine), outbox, None));
+    let (connection, mut session) = (
+        outbox.id(),
+        Session::new(
+            Arc::clone(&engine),
+            outbox,
+            Entrance { source: Source::WebSocket, address: None, parent: None },
+        ),
+    );
     let user = User { id: "somebody".into(), known: None, anonymous_token: None };
     session.identify(user).await.unwrap();
     session.join("chat", Channel::WebSocket, Entry::default()).await.unwrap();

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{Append, Head, Page, Query, Store, StoreError, StoredKey};
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+/// What a call yields.
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// See [`Store`].
 pub(crate) trait AnyStore: Send + Sync {

@@ -28,7 +28,7 @@ pub(crate) mod redis;
 
 use bytes::Bytes;
 
-pub(crate) use any::AnyStore;
+pub(crate) use any::{Answer, AnyStore};
 pub use codec::NotStored;
 #[cfg(feature = "disk")]
 pub use disk::{Disk, Durability};

@@ -168,3 +168,40 @@ async fn a_change_of_a_state_that_panics_changes_nothing() {
         assert_eq!(project.history().await.unwrap().events.len(), 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_a_room_that_waits_nobody_notices_that_the_store_was_away() {
+    for mood in [Mood::Fails, Mood::FailsLate] {
+        let store = Faulty::new();
+        let server = serve(store.clone()).await;
+        let patient = server.patient();
+        patient.trigger(Message { text: "0".into() }).await.unwrap();
+        store.be(mood);
+        let mut saying = JoinSet::new();
+        for text in 1..=5 {
+            let patient = patient.clone();
+            saying.spawn(async move { patient.trigger(Message { text: text.to_string() }).await });
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(RECOVERY).await;
+        assert_eq!(patient.trigger(Noise { volume: 1 }).await.unwrap().seq, None);
+        store.be(Mood::Well);
+        for accepted in saying.join_all().await {
+            assert!(!accepted.unwrap().duplicate);
+        }
+        let kept = patient.history().oldest_first().await.unwrap();
+        let seqs: Vec<_> = kept.events.iter().map(|kept| kept.seq).collect();
+        assert_eq!(seqs, (1..=6).map(Some).collect::<Vec<_>>(), "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_the_room_says() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    store.be(Mood::Fails);
+    let asked = tokio::time::Instant::now();
+    let refused = server.patient().trigger(Message { text: "never".into() }).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable);
+    assert!((30..32).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+}

@@ -4,6 +4,7 @@
 mod faults;
 mod faulty;
 mod past;
+mod peers;
 mod restarts;
 mod rooms;
 
@@ -54,6 +55,9 @@ dialogue::rooms! {
 
     #[room(retain(age = 1h))]
     young: [Message] via [websocket];
+
+    #[room(wait = 30s)]
+    patient: [Message, Noise] via [websocket];
 
     #[room(capacity = 50, state = Board)]
     project(u64): [Message] via [websocket];

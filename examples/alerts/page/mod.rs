@@ -3,8 +3,9 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::{Router, routing::get};
 
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/", "text/html", include_str!("index.html")),
+    ("/page.css", "text/css", include_str!("../../browser/page.css")),
     ("/alerts.css", "text/css", include_str!("alerts.css")),
     ("/alerts.js", "text/javascript", include_str!("alerts.js")),
     ("/worker.js", "text/javascript", include_str!("worker.js")),

@@ -28,7 +28,7 @@ let typedAt = 0;
 const messages = new Messages(find("segments"), find("pending"), (from) => from === dialogue.userId);
 
 const transport = new URLSearchParams(location.search).get("transport");
-const dialogue = new Dialogue({
+export const dialogue = new Dialogue({
   transport: transport === "sse" || transport === "websocket" ? transport : undefined,
   onState: showState,
 });

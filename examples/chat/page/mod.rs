@@ -3,8 +3,9 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::{Router, routing::get};
 
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("/", "text/html", include_str!("index.html")),
+    ("/page.css", "text/css", include_str!("../../browser/page.css")),
     ("/chat.css", "text/css", include_str!("chat.css")),
     ("/chat.js", "text/javascript", include_str!("chat.js")),
     ("/messages.js", "text/javascript", include_str!("messages.js")),

@@ -3,8 +3,9 @@
 use axum::http::header::CONTENT_TYPE;
 use axum::{Router, routing::get};
 
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("/", "text/html", include_str!("index.html")),
+    ("/page.css", "text/css", include_str!("../../browser/page.css")),
     ("/feed.css", "text/css", include_str!("feed.css")),
     ("/feed.js", "text/javascript", include_str!("feed.js")),
     ("/dialogue.js", "text/javascript", include_str!("../../browser/dialogue.js")),

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod example;
+mod inspector;
 mod lobby;
 mod origins;
 mod page;

@@ -8,9 +8,6 @@ mod chains;
 mod harness;
 mod limits;
 mod logging;
-#[allow(dead_code, unused_imports)]
-#[path = "../redis/harness/mod.rs"]
-mod redis;
 mod shared;
 mod shipped;
 mod tokens;

@@ -1,12 +1,10 @@
 //! One quota of several instances, in Redis.
 
 use dialogue::{PerTime, Redis};
+use dialogue_tests::RedisServer;
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{Message, Result, Running, Socket, is_refused},
-    redis::RedisServer,
-};
+use crate::harness::{Message, Result, Running, Socket, is_refused};
 
 dialogue::rooms! {
     struct Branch;

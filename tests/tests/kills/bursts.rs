@@ -1,12 +1,12 @@
 //! `kill -9`, twenty times.
 
+use dialogue_tests::RedisServer;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    harness::{Process, Result, soon},
+    harness::{Instance, Result, soon},
     log::Log,
     member::Member,
-    redis::RedisServer,
 };
 
 const KILLS: usize = 20;
@@ -29,7 +29,7 @@ async fn nor_over_redis() -> Result {
 
 /// Kills a server over that store in the middle of bursts, and holds what it has then against what it said.
 async fn survives(store: &str) -> Result {
-    let mut process = Process::over(store).await?;
+    let mut process = Instance::start(&[("STORE", store)]).await?;
     let mut members: Vec<_> = ROOMS.iter().zip(0..).map(|(room, number)| Member::new(room, number)).collect();
     for round in 0..KILLS {
         for member in &mut members {
@@ -43,7 +43,8 @@ async fn survives(store: &str) -> Result {
         for _ in 0..fastrand::usize(1..=ROOMS.len() * BURST) {
             soon("an ok", ok.recv()).await?;
         }
-        process = process.kill_and_restart().await?;
+        process.kill().await?;
+        process.restart().await?;
         members = talking.join_all().await.into_iter().collect::<Result<_>>()?;
     }
     for member in &mut members {

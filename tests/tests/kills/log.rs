@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use serde_json::Value;
 
-use crate::harness::{Process, Result, ask, seqs, texts};
+use crate::harness::{Instance, Result, ask, seqs, texts};
 
 /// All events, oldest first.
 pub(crate) struct Log {
@@ -14,7 +14,7 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) async fn read(address: SocketAddr, room: &str) -> Result<Self> {
         let (mut events, mut before) = (Vec::new(), String::new());
-        let key = format!("Authorization: Bearer {}\r\n", Process::KEY);
+        let key = format!("Authorization: Bearer {}\r\n", Instance::KEY);
         loop {
             let path = format!("/rooms/{room}/history?limit=200{before}");
             let page: Value = serde_json::from_str(&ask(address, "GET", &path, &key).await?.1)?;

@@ -7,6 +7,3 @@ mod bursts;
 mod harness;
 mod log;
 mod member;
-#[allow(dead_code, unused_imports)]
-#[path = "../redis/harness/mod.rs"]
-mod redis;

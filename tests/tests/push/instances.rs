@@ -10,8 +10,8 @@ use crate::{
     acme::{Configured, Patient, Running},
     delivery::Crow,
     doomed::Doomed,
-    redis::{Proxy, RedisServer, until},
 };
+use dialogue_tests::{Proxy, RedisServer, until};
 
 async fn over(redis: String) -> Result<Configured> {
     let backplane = Redis::connect(redis).await?;

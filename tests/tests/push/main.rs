@@ -9,10 +9,6 @@ mod doomed;
 mod fake;
 mod fcm;
 mod instances;
-// Not all of it is needed here.
-#[allow(dead_code, unused_imports)]
-#[path = "../redis/harness/mod.rs"]
-mod redis;
 mod registration;
 mod webpush;
 

@@ -15,7 +15,7 @@ use dialogue::{
 use fastrand::Rng;
 use tokio::sync::watch;
 
-use crate::harness::{Proxy, RedisServer, Result, event, soon, until};
+use dialogue_tests::{Proxy, RedisServer, Result, event, soon, until};
 
 const PEERS: usize = 3;
 const ROOM: &str = "chat";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialogue::{Redis, store::Store};
 
-use crate::harness::{Lines, RedisServer, Result, appends, until};
+use dialogue_tests::{Lines, RedisServer, Result, appends, until};
 
 async fn put(redis: &Redis) -> bool {
     redis.put(vec![("rooms/chat".to_owned(), Some(Bytes::from_static(b"x")))]).await.is_ok()

@@ -1,7 +1,6 @@
 //! Redis in every shape, with everything that happens to it: what the connection and the store over it make of that.
 
 mod chaos;
-mod harness;
 mod logging;
 mod meeting;
 mod outage;

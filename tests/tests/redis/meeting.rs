@@ -5,7 +5,7 @@ use std::{future::IntoFuture, time::Duration};
 use dialogue::{Redis, RedisError, RedisErrorKind};
 use tokio::net::TcpListener;
 
-use crate::harness::{Certificates, RedisCluster, RedisServer, Result, Watched, free_port, soon};
+use dialogue_tests::{Certificates, RedisCluster, RedisServer, Result, Watched, free_port, soon};
 
 /// The error of what should fail.
 async fn refused(connecting: impl IntoFuture<Output = Result<Redis, RedisError>>) -> Result<RedisError> {

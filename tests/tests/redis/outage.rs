@@ -8,7 +8,7 @@ use dialogue::{
     store::{Order, Query, Store},
 };
 
-use crate::harness::{Proxy, RedisCluster, RedisServer, Result, Watched, appends, seqs, soon, until};
+use dialogue_tests::{Proxy, RedisCluster, RedisServer, Result, Watched, appends, seqs, soon, until};
 
 async fn put(redis: &Redis) -> bool {
     redis.put(vec![("rooms/chat".to_owned(), Some(Bytes::from_static(b"x")))]).await.is_ok()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dialogue::{Code, Redis, Refusal};
 
-use crate::harness::{RedisCluster, RedisServer, Result, Watched, until};
+use dialogue_tests::{RedisCluster, RedisServer, Result, Watched, until};
 
 /// Said by a member.
 #[dialogue::event]

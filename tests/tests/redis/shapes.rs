@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dialogue::{Redis, store::Store};
 
-use crate::harness::{Certificates, RedisCluster, RedisServer, Result, Watched, appends, until};
+use dialogue_tests::{Certificates, RedisCluster, RedisServer, Result, Watched, appends, until};
 
 /// Whether what is written is there.
 async fn works(redis: &Redis) -> Result {

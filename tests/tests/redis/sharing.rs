@@ -9,7 +9,7 @@ use dialogue::{
     wire::Id,
 };
 
-use crate::harness::{Proxy, RedisCluster, RedisServer, Result, event, seqs, soon, until};
+use dialogue_tests::{Proxy, RedisCluster, RedisServer, Result, event, seqs, soon, until};
 
 /// One instance of an application.
 struct Peer {

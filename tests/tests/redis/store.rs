@@ -8,7 +8,7 @@ use dialogue::{
 };
 use tokio::task::JoinSet;
 
-use crate::harness::{Proxy, RedisServer, Result, appends, seqs, until};
+use dialogue_tests::{Proxy, RedisServer, Result, appends, seqs, until};
 
 const ROOMS: usize = 8;
 

@@ -2,7 +2,7 @@
 
 use dialogue::Redis;
 
-use crate::harness::{RedisServer, Result};
+use dialogue_tests::{RedisServer, Result};
 
 /// Starts a server apart from the test's own runtime, which waits for it.
 fn started(cluster: bool) -> RedisServer {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::harness::{Process, Result, Socket, Stream, seqs, soon};
+use crate::harness::{Instance, Result, Socket, Stream, seqs, soon};
 
 const MEMBERS: usize = 20;
 const SENDERS: usize = 4;
@@ -16,7 +16,7 @@ const BURST: usize = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_before_a_deployment_reaches_everybody() -> Result {
-    let process = Process::start().await?;
+    let mut process = Instance::start(&[]).await?;
     let mut members = JoinSet::new();
     for _ in 0..MEMBERS {
         let mut member = Socket::join(process.address, "chat").await?;
@@ -55,14 +55,15 @@ async fn what_was_acknowledged_before_a_deployment_reaches_everybody() -> Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_crash_everybody_is_told_and_retries_count_once() -> Result {
-    let process = Process::start().await?;
+    let mut process = Instance::start(&[]).await?;
     let mut member = Socket::join(process.address, "chat").await?;
     let mut stream = Stream::open(process.address, "room=chat", "").await?;
     let mut sender = Socket::join(process.address, "chat").await?;
     burst(&mut sender, 0..BURST / 2).await?;
     member.events(BURST / 10).await?;
     stream.events(BURST / 10).await?;
-    let process = process.kill_and_restart().await?;
+    process.kill().await?;
+    process.restart().await?;
 
     let epoch = member.since()["epoch"].clone();
     let (mut member, joined) = Socket::rejoin(process.address, "chat", member.since()).await?;

@@ -80,6 +80,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let subscribe = room.subscribe.iter().map(|paths| quote!(&[#(<#paths as #krate::Event>::NAME),*]));
     let presence = room.options.presence.iter().map(|grace| quantity::expand(*grace));
     let role = room.options.role.iter();
+    let wait = room.options.wait.iter().map(|wait| quantity::expand(*wait));
     let audit = room.options.audit.map(|()| quote!(.audit()));
     let state = room.options.state.as_ref().map(|_| quote!(.state()));
     let limit = room.options.limit.iter().map(|limit| rate(krate, limit));
@@ -94,6 +95,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
             #(.presence(#presence))*
             #(.role(#role))*
             #audit
+            #(.wait(#wait))*
             #state
             #(.limit(#limit))*
     }

@@ -37,13 +37,16 @@ pub(super) async fn keep(redis: Redis, peer: Id, teller: Teller) {
         () = teller.unheard() => {}
     }
     // So that the others need not wait until its time is over.
-    let _ = beat(&redis, peer, Duration::ZERO).await;
+    if beat(&redis, peer, Duration::ZERO).await.is_ok() {
+        teller.left();
+    }
 }
 
 async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut told, mut last, mut patient_until) = (BTreeSet::new(), None::<Instant>, None::<Instant>);
+    let (mut told, mut told_at) = (BTreeSet::new(), None::<Instant>);
+    let (mut last, mut patient_until) = (None::<Instant>, None::<Instant>);
     loop {
         beats.tick().await;
         let now = Instant::now();
@@ -63,7 +66,10 @@ async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
         if patient {
             there.extend(&told);
         }
-        if there != told {
+        // Now and then though nothing is new: what was said by a peer that is gone may have come late.
+        let due = told_at.is_none_or(|told_at| told_at.elapsed() >= LEASE);
+        if there != told || due {
+            told_at = Some(now);
             told = there;
             teller.tell_surely(Told::Peers(told.clone())).await;
         }

@@ -43,6 +43,8 @@ for i = 9, #ARGV, 3 do
   local seen = field ~= '' and redis.call('HGET', KEYS[2], field)
   if seen then
     results[#results + 1] = seen
+    -- What comes after it is numbered as though it were new.
+    if exact then break end
   else
     local own = struct.unpack('>I8', data, 3)
     if own > 0 then

@@ -16,14 +16,15 @@ use tokio::{sync::oneshot, time::sleep};
 use crate::{
     engine::{Counted, Engine},
     hub::{Cut, Outbox},
+    observe::Ended,
     session::Session,
 };
 
 /// The body's end of it: the task that holds the session ends when this is dropped.
 pub(super) struct Keeper {
     polled: Arc<AtomicBool>,
-    reason: Option<&'static str>,
-    end: Option<oneshot::Sender<&'static str>>,
+    ended: Option<Ended>,
+    end: Option<oneshot::Sender<Ended>>,
 }
 
 impl Keeper {
@@ -45,7 +46,7 @@ impl Keeper {
             Arc::clone(&polled),
             patience,
         ));
-        Keeper { polled, reason: None, end: Some(end) }
+        Keeper { polled, ended: None, end: Some(end) }
     }
 
     /// The client takes what it is sent.
@@ -53,17 +54,17 @@ impl Keeper {
         self.polled.store(true, Ordering::Relaxed);
     }
 
-    /// Why the body is about to end, for the application's hooks.
-    pub(super) fn end(&mut self, reason: &'static str) {
-        self.reason = Some(reason);
+    /// Why the body is about to end.
+    pub(super) fn end(&mut self, ended: Ended) {
+        self.ended = Some(ended);
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        if let (Some(end), Some(reason)) = (self.end.take(), self.reason) {
+        if let (Some(end), Some(ended)) = (self.end.take(), self.ended) {
             // Who was cut is out already.
-            let _ = end.send(reason);
+            let _ = end.send(ended);
         }
     }
 }
@@ -72,7 +73,7 @@ async fn keep(
     mut session: Session,
     counted: Counted,
     outbox: Arc<Outbox>,
-    ended: oneshot::Receiver<&'static str>,
+    ended: oneshot::Receiver<Ended>,
     polled: Arc<AtomicBool>,
     patience: Duration,
 ) {
@@ -82,16 +83,16 @@ async fn keep(
         }
     };
     tokio::select! {
-        reason = ended => if let Ok(reason) = reason {
-            session.end(reason);
+        ended = ended => if let Ok(ended) = ended {
+            session.end(ended);
         },
         cut = poll_fn(|cx| outbox.poll_cut(cx)) => session.end(match cut {
-            Cut::TooSlow => "reads too slowly",
-            Cut::Removed(_) => "removed by the server",
-            Cut::Closed => "the connection was lost",
+            Cut::TooSlow => Ended::TooSlow,
+            Cut::Removed(_) => Ended::Removed,
+            Cut::Closed => Ended::Lost,
         }),
         () = stalled => {
-            session.end("reads too slowly");
+            session.end(Ended::TooSlow);
             // What waits for it goes, too.
             let _ = outbox.last_words();
         }
@@ -104,7 +105,13 @@ async fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Channel, identity::User, session::Entry, wire::Encoding};
+    use crate::{
+        Channel,
+        identity::User,
+        observe::Source,
+        session::{Entrance, Entry},
+        wire::Encoding,
+    };
 
     #[dialogue::event]
     struct Message {
@@ -125,7 +132,11 @@ mod tests {
         let chat = engine.registry.find("chat").unwrap();
         for cut in [false, true] {
             let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
-            let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), None);
+            let mut session = Session::new(
+                Arc::clone(&engine),
+                Arc::clone(&outbox),
+                Entrance { source: Source::Sse, address: None, parent: None },
+            );
             let user = User { id: "somebody".into(), known: None, anonymous_token: None };
             session.identify(user).await.unwrap();
             session.join("chat", Channel::Sse, Entry::default()).await.unwrap();

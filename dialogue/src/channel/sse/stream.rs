@@ -19,6 +19,7 @@ use crate::{
     Code, Refusal,
     engine::{Counted, Engine},
     hub::Outbox,
+    observe::Ended,
     session::Session,
     wire::frame,
 };
@@ -87,13 +88,13 @@ impl Body for Stream {
         if drains {
             self.draining = None;
             self.over = true;
-            self.keeper.end("the instance is going down");
+            self.keeper.end(Ended::Draining);
             self.send_away();
         }
         if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
             self.expiry = None;
             self.over = true;
-            self.keeper.end("the token expired");
+            self.keeper.end(Ended::Expired);
             let refusal = Refusal::new(Code::Unauthenticated, "the token expired");
             let error = frame::Frame::new("error", None, frame::Error::from(&refusal)).encode();
             self.outbox.send("error", &error);

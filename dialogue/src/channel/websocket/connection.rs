@@ -1,6 +1,6 @@
 //! One socket, from `connected` to its close frame.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +13,8 @@ use crate::{
     engine::{Engine, Speaking, spread_ms},
     hub::{Cut, Outbox},
     identity::User,
-    session::{Session, Verdict, invalid},
+    observe::Ended,
+    session::{Entrance, Session, Verdict, invalid},
     wire::{Encoding, frame},
 };
 
@@ -42,7 +43,7 @@ enum End {
     /// The socket is gone.
     Gone,
     /// We close, with this code and reason, once what waits is written.
-    Close(u16, &'static str),
+    Close(u16, Ended),
     /// We close a client that doesn't take what waits.
     Cut(u16, String),
 }
@@ -57,16 +58,15 @@ impl End {
         }
     }
 
-    /// For the application's hooks.
-    fn reason(&self) -> &'static str {
+    fn ended(&self) -> Ended {
         match self {
-            End::Closed(_) => "the client closed",
-            End::Gone => "the connection was lost",
-            End::Close(_, reason) => reason,
-            End::Cut(4403, _) => "removed by the server",
-            End::Cut(4408, _) => "no pong in time",
-            End::Cut(4409, _) => "reads too slowly",
-            End::Cut(..) => "broke the protocol",
+            End::Closed(_) => Ended::Closed,
+            End::Gone => Ended::Lost,
+            End::Close(_, why) => *why,
+            End::Cut(4403, _) => Ended::Removed,
+            End::Cut(4408, _) => Ended::Silent,
+            End::Cut(4409, _) => Ended::TooSlow,
+            End::Cut(..) => Ended::Malformed,
         }
     }
 }
@@ -81,13 +81,15 @@ impl Connection {
         engine: Arc<Engine>,
         mut socket: Socket,
         user: Option<User>,
-        address: Option<IpAddr>,
+        entrance: Entrance,
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
         let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
+        let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), entrance);
+        session.open();
         Connection {
-            session: Session::new(Arc::clone(&engine), Arc::clone(&outbox), address),
+            session,
             user,
             speaking: Some(speaking),
             decoder: Decoder::new(engine.limits.frame),
@@ -97,6 +99,10 @@ impl Connection {
             socket,
             engine,
         }
+    }
+
+    pub(super) fn span(&self) -> tracing::Span {
+        self.session.span()
     }
 
     pub(super) async fn run(mut self: Box<Self>) {
@@ -110,14 +116,14 @@ impl Connection {
 
     async fn finish(self: Box<Self>, end: End) {
         let Connection { mut socket, mut session, outbox, .. } = *self;
-        session.end(end.reason());
+        session.end(end.ended());
         // Nothing more reaches it, and its rooms know at once.
         drop(session);
         let (code, reason, rest) = match &end {
             End::Gone => return socket.writer.close().await,
             End::Closed(code) => (*code, "", outbox.last_words()),
             End::Cut(code, reason) => (*code, reason.as_str(), outbox.last_words()),
-            End::Close(code, reason) => {
+            End::Close(code, why) => {
                 let relieved = async {
                     while outbox.waiting() > 0
                         && !matches!(socket.writer.relieve(&outbox).await, Relief::Cut(_))
@@ -126,7 +132,7 @@ impl Connection {
                 };
                 // Whoever doesn't take it in that time comes back for it.
                 let _ = tokio::time::timeout(LAST_WORDS, relieved).await;
-                (*code, *reason, outbox.last_words())
+                (*code, why.reason(), outbox.last_words())
             }
         };
         let mut last = BytesMut::new();
@@ -144,7 +150,7 @@ impl Connection {
         let Some(user) = self.user.take() else { return Ok(()) };
         if let Err(refusal) = self.session.identify(user).await {
             self.session.refuse(None, &refusal);
-            return Err(End::Close(4403, "turned away"));
+            return Err(End::Close(4403, Ended::TurnedAway));
         }
         self.session.greet();
         Ok(())
@@ -183,7 +189,7 @@ impl Connection {
                     },
                 },
                 () = sleep_until(token_until.unwrap_or(check)), if token_until.is_some() => {
-                    return End::Close(4401, "no valid token");
+                    return End::Close(4401, Ended::NoToken);
                 }
                 () = sleep_until(check) => {
                     let limits = &self.engine.limits;
@@ -219,7 +225,7 @@ impl Connection {
         let reconnect = frame::Reconnect { after_ms: spread_ms() };
         let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
         self.outbox.send("reconnect", &reconnect);
-        End::Close(1012, "the instance is going down")
+        End::Close(1012, Ended::Draining)
     }
 
     /// Who doesn't read what is there isn't asked for more.
@@ -234,7 +240,7 @@ impl Connection {
                 Ok(Some(Incoming::Text(text))) => self.session.handle(&text).await,
                 Ok(Some(Incoming::Binary(_))) => {
                     let refusal = invalid("a frame is text: binary frames have no meaning");
-                    self.session.reject(refusal).await
+                    Box::pin(self.session.reject(refusal)).await
                 }
                 Ok(Some(Incoming::Ping(payload))) => match self.session.count().await {
                     Ok(()) => {
@@ -255,9 +261,9 @@ impl Connection {
             };
             match verdict {
                 Verdict::GoOn => {}
-                Verdict::Unauthenticated => return Some(End::Close(4401, "no valid token")),
-                Verdict::TurnedAway => return Some(End::Close(4403, "turned away")),
-                Verdict::Hammers => return Some(End::Close(4429, "kept exceeding limits")),
+                Verdict::Unauthenticated => return Some(End::Close(4401, Ended::NoToken)),
+                Verdict::TurnedAway => return Some(End::Close(4403, Ended::TurnedAway)),
+                Verdict::Hammers => return Some(End::Close(4429, Ended::Hammers)),
             }
         }
         if self.input.is_empty() {

@@ -17,9 +17,15 @@ use axum::{
 };
 use http::{HeaderValue, request::Parts};
 use hyper::upgrade::OnUpgrade;
+use tracing::Instrument;
 
 use super::admission::{Refused, address, check_origin, user};
-use crate::{Code, Refusal, engine::Engine};
+use crate::{
+    Code, Refusal,
+    engine::Engine,
+    observe::{Source, TraceParent},
+    session::Entrance,
+};
 use connection::Connection;
 use handshake::Subprotocol;
 use socket::Socket;
@@ -51,9 +57,12 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let user = user(&engine, &parts, token).await?;
     let speaking = engine.speak();
     let counted = engine.admit(visit)?;
+    let entrance = Entrance { source: Source::WebSocket, address, parent: TraceParent::of(&parts.headers) };
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
-            Box::new(Connection::new(engine, socket, user, address, speaking)).run().await;
+            let connection = Box::new(Connection::new(engine, socket, user, entrance, speaking));
+            let span = connection.span();
+            connection.run().instrument(span).await;
         }
         drop(counted);
     });

@@ -98,8 +98,9 @@ impl Limit {
         shared: &Shared,
     ) -> Result<(), Refusal> {
         let taken = match self.take(subject) {
-            Ok(()) => shared.take(name, self.rate(), subject).await,
-            exceeded => exceeded,
+            // In a box, so that a connection whose instance counts alone doesn't hold what only asking needs.
+            Ok(()) if shared.is_any() => Box::pin(shared.take(name, self.rate(), subject)).await,
+            taken => taken,
         };
         taken.map_err(Refusal::rate_limited)
     }

@@ -81,6 +81,11 @@ impl Shared {
         Shared { quota: Some(Arc::new(quota)), silent: Arc::default() }
     }
 
+    /// Whether the application named one.
+    pub(super) fn is_any(&self) -> bool {
+        self.quota.is_some()
+    }
+
     /// Takes one there too.
     pub(super) async fn take(&self, limit: &str, rate: Rate, subject: &Subject) -> Result<(), Duration> {
         let Some(quota) = &self.quota else { return Ok(()) };

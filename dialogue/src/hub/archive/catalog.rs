@@ -5,18 +5,20 @@
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::{
     Archive,
     open::{generation_of, state_of},
 };
-use crate::{hub::instance::Info, store::StoreError};
+use crate::{hub::declared::Info, store::StoreError};
 
 /// What stands in the record of a room.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ const SECRET: &str = "server/secret";
 /// Rooms that are looked at for space, and those that go at most.
 const LOOKS: usize = 64;
 const SPACE: usize = 16;
+/// Between two counts of all rooms.
+const RECOUNT: Duration = Duration::from_secs(10);
 /// Records of a page while they are counted.
 const PAGE: usize = 1_000;
 
@@ -70,6 +74,11 @@ impl Archive {
         Ok(epoch)
     }
 
+    /// Whether the store has forgotten what logs are called, and everything else with it.
+    pub(crate) async fn is_flushed(&self) -> Result<bool, StoreError> {
+        Ok(self.journal.get(EPOCH).await?.is_none())
+    }
+
     /// What signs the tokens of anonymous users, as long as the store keeps it.
     pub(crate) async fn secret(&self) -> Result<[u8; 64], StoreError> {
         loop {
@@ -85,7 +94,20 @@ impl Archive {
         }
     }
 
-    /// Counts the rooms, once.
+    /// Counts the rooms again, since other instances make and forget some; now and then at most.
+    pub(crate) async fn recount(&self) -> Result<(), StoreError> {
+        let due = {
+            let mut counted = self.counted.lock();
+            let due = counted.is_none_or(|counted| counted.elapsed() >= RECOUNT);
+            if due {
+                *counted = Some(Instant::now());
+            }
+            due
+        };
+        if due { self.count().await } else { Ok(()) }
+    }
+
+    /// Counts the rooms.
     pub(crate) async fn count(&self) -> Result<(), StoreError> {
         let (mut total, mut last) = (0, None::<String>);
         loop {

@@ -3,10 +3,13 @@
 //! `lock/ID` says which instance is at it, and since when. The record of the state itself is only ever written over what it
 //! was, so that nothing is lost even if a lock is given up too early.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::Archive;
 use crate::{hub::state::now, store::StoreError, wire::Id};
@@ -16,12 +19,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After how long a lock is given up: whoever had it is gone, in milliseconds.
 const GIVEN_UP_MS: u64 = 20_000;
 
-/// What a held lock's record says.
-pub(in crate::hub) struct Lock(Bytes);
+/// A room's state is this instance's to change, for as long as this is kept.
+pub(crate) struct StateLock {
+    archive: Arc<Archive>,
+    room_id: Arc<str>,
+    /// What the lock's record says.
+    own: Bytes,
+    runtime: Handle,
+}
 
 impl Archive {
     /// Waits until no other instance changes a room's state; `None` where there are no others.
-    pub(in crate::hub) async fn lock_state(&self, room_id: &str) -> Result<Option<Lock>, StoreError> {
+    pub(in crate::hub) async fn lock_state(
+        self: &Arc<Self>,
+        room_id: &Arc<str>,
+        runtime: &Handle,
+    ) -> Result<Option<StateLock>, StoreError> {
         let Some(peers) = &self.peers else { return Ok(None) };
         let (key, until) = (lock_of(room_id), Instant::now() + PATIENCE);
         loop {
@@ -32,7 +45,8 @@ impl Archive {
             });
             let own = Bytes::from(format!("{} {} {}", peers.id(), now(), fastrand::u64(..)));
             if free && self.journal.swap(&key, held, Some(own.clone())).await? {
-                return Ok(Some(Lock(own)));
+                let (archive, room_id) = (Arc::clone(self), Arc::clone(room_id));
+                return Ok(Some(StateLock { archive, room_id, own, runtime: runtime.clone() }));
             }
             if Instant::now() >= until {
                 return Err(StoreError::new("other instances change the room's state all the time"));
@@ -40,13 +54,19 @@ impl Archive {
             sleep(Duration::from_millis(fastrand::u64(2..20))).await;
         }
     }
+}
 
+impl Drop for StateLock {
     /// Others may be at it.
-    pub(in crate::hub) async fn unlock_state(&self, room_id: &str, Lock(own): Lock) {
-        // If it can't be said, it is given up in time.
-        if let Err(error) = self.journal.swap(&lock_of(room_id), Some(own), None).await {
-            tracing::debug!(room_id, %error, "the lock of a room's state can't be given back");
-        }
+    fn drop(&mut self) {
+        let (archive, room_id, own) =
+            (Arc::clone(&self.archive), Arc::clone(&self.room_id), self.own.clone());
+        // It ends with a bounded call; if it can't be said, the lock is given up in time.
+        self.runtime.spawn(async move {
+            if let Err(error) = archive.journal.swap(&lock_of(&room_id), Some(own), None).await {
+                tracing::debug!(%room_id, %error, "the lock of a room's state can't be given back");
+            }
+        });
     }
 }
 

@@ -10,8 +10,9 @@ mod trim;
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
+pub(crate) use lock::StateLock;
 pub(super) use open::Found;
 pub(crate) use open::Saved;
 pub(super) use pages::OldPage;
@@ -29,6 +30,8 @@ pub(crate) struct Archive {
     pages: Pages,
     /// Rooms that are known of.
     total: AtomicUsize,
+    /// When they were counted last.
+    counted: Mutex<Option<Instant>>,
     /// The room up to which space was looked for.
     looked_at: Mutex<Option<Arc<str>>>,
 }
@@ -49,6 +52,7 @@ impl Archive {
             peers,
             pages: Pages::default(),
             total: AtomicUsize::new(0),
+            counted: Mutex::default(),
             looked_at: Mutex::default(),
         })
     }

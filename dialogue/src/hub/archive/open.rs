@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::Archive;
 use crate::{
     backplane::Member,
-    hub::{RoomDecl, instance::Info},
+    hub::{RoomDecl, declared::Info},
     log::{self, KEPT_MS, Log, TAIL, TAIL_BYTES, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
     wire::Accepted,
@@ -99,9 +99,17 @@ impl Archive {
     }
 
     /// What a log is called, if that is another name than the store has for it.
-    async fn generation(&self, room_id: &str) -> Result<Option<Arc<str>>, StoreError> {
+    pub(in crate::hub) async fn generation(&self, room_id: &str) -> Result<Option<Arc<str>>, StoreError> {
         let name = self.journal.get(&generation_of(room_id)).await?;
         Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
+    }
+
+    /// The log is no more, and neither is what it was called.
+    pub(crate) async fn forget_generation(&self, room_id: &str) -> Result<(), StoreError> {
+        match self.generation(room_id).await? {
+            Some(_) => self.journal.put(vec![(generation_of(room_id), None)]).await,
+            None => Ok(()),
+        }
     }
 
     /// Calls a log otherwise, unless another instance did: its numbers were given before, to events that it no longer has.

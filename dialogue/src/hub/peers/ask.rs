@@ -88,6 +88,8 @@ pub(crate) trait Attendant: Send + Sync {
 pub(super) struct Asked {
     waiting: Mutex<HashMap<Box<str>, Asker>>,
     answering: Arc<Semaphore>,
+    /// Who has just come: until everybody is told of all who are there.
+    arrivals: Mutex<HashMap<Id, Instant>>,
 }
 
 /// Who waits for answers, and from whom each is.
@@ -99,6 +101,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(100);
 /// Answers that may wait.
 const ANSWERS: usize = 1_024;
+/// For how long somebody who came is new.
+const NEW: Duration = Duration::from_secs(5);
 /// Questions that are answered at once; beyond, they are not.
 const ANSWERING: usize = 256;
 
@@ -115,7 +119,7 @@ impl Peers {
     ///
     /// They can't be asked, or one of them doesn't answer.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Vec<Answer>, StoreError> {
-        let others = self.there().iter().filter(|peer| **peer != self.id).copied().collect();
+        let others = self.reachable().into_iter().filter(|peer| *peer != self.id).collect();
         self.ask(ALL, question, others).await
     }
 
@@ -146,7 +150,7 @@ impl Peers {
                 Ok(Some((peer, answer))) if whom.remove(&peer) => given.push(answer),
                 Ok(_) => {}
                 Err(_) => {
-                    let there = self.there();
+                    let there = self.reachable();
                     whom.retain(|peer| there.contains(peer));
                 }
             }
@@ -165,9 +169,23 @@ impl Peers {
             }
             Message::Created(room) => self.announce(room, true),
             Message::Gone(room) => self.announce(room, false),
+            Message::Here => {
+                let mut arrivals = self.asked.arrivals.lock();
+                arrivals.retain(|_, came| came.elapsed() < NEW);
+                if arrivals.len() < ANSWERING {
+                    arrivals.insert(peer, Instant::now());
+                }
+            }
             // Those are the room's.
             Message::Deleted | Message::Renamed | Message::Described | Message::Saved => {}
         }
+    }
+
+    /// Those who answer.
+    fn reachable(&self) -> BTreeSet<Id> {
+        let arrivals = self.asked.arrivals.lock();
+        let new = arrivals.iter().filter(|(_, came)| came.elapsed() < NEW).map(|(peer, _)| *peer);
+        self.there().iter().copied().chain(new).collect()
     }
 
     fn attendant(&self) -> Option<Arc<dyn Attendant>> {
@@ -175,16 +193,20 @@ impl Peers {
     }
 
     fn answer(self: &Arc<Self>, room_id: Arc<str>, id: Box<str>, question: Question) {
-        let Some(attendant) = self.attendant() else { return };
+        let attendant = self.attendant();
         let Ok(permit) = Arc::clone(&self.asked.answering).try_acquire_owned() else {
-            return tracing::warn!(
+            return tracing::debug!(
                 "too much is asked of this instance at once: a question of a peer is passed over"
             );
         };
         let peers = Arc::clone(self);
         // It ends with what is asked for, and a bounded call.
         self.runtime.spawn(async move {
-            let answer = attendant.attend(question).await;
+            let answer = match attendant {
+                Some(attendant) => attendant.attend(question).await,
+                // It has just begun, or is about to end: nobody is connected.
+                None => Answer::default(),
+            };
             if let Err(error) = peers.tell(&room_id, &Message::Answer(id, answer)).await {
                 tracing::debug!(%error, "a peer can't be answered");
             }
@@ -229,6 +251,7 @@ impl Drop for Waiting<'_> {
 
 impl Default for Asked {
     fn default() -> Self {
-        Asked { waiting: Mutex::default(), answering: Arc::new(Semaphore::new(ANSWERING)) }
+        let answering = Arc::new(Semaphore::new(ANSWERING));
+        Asked { waiting: Mutex::default(), answering, arrivals: Mutex::default() }
     }
 }

@@ -20,15 +20,18 @@ pub(super) async fn run(
     mut feed: Feed,
     registry: Weak<Registry>,
     mut end: watch::Receiver<()>,
+    mut leaving: watch::Receiver<bool>,
 ) {
     loop {
         let told = tokio::select! {
             told = feed.next() => told,
             _ = end.changed() => None,
+            _ = leaving.changed() => None,
         };
-        let (Some(told), Some(registry)) = (told, registry.upgrade()) else { return };
+        let (Some(told), Some(registry)) = (told, registry.upgrade()) else { break };
         peers.hear(&registry, told);
     }
+    feed.leave().await;
 }
 
 impl Peers {
@@ -54,7 +57,8 @@ impl Peers {
                 }
                 self.heard(&room_id, peer, message);
             }
-            Told::Gap(room_id) if &*room_id == ALL => {}
+            // From now on it hears what it is asked.
+            Told::Gap(room_id) if &*room_id == ALL => self.tell_if_possible(&room_id, Message::Here),
             Told::Gap(room_id) => {
                 if let Some(instance) = registry.find(&room_id) {
                     instance.catch_up();
@@ -70,13 +74,13 @@ impl Peers {
 
     fn peers_are(&self, registry: &Registry, there: BTreeSet<Id>) {
         let there = Arc::new(there);
-        *self.there.write() = Arc::clone(&there);
+        let before = std::mem::replace(&mut *self.there.write(), Arc::clone(&there));
         let mut last: Option<Arc<str>> = None;
         loop {
             let stretch = registry.stretch(last.as_deref());
             let Some(end) = stretch.last() else { return };
             last = Some(Arc::clone(&end.id));
-            stretch.iter().for_each(|instance| instance.peers_are(&there));
+            stretch.iter().for_each(|instance| instance.peers_are(&before, &there));
         }
     }
 }

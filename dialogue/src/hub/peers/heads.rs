@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Peers, within};
-use crate::hub::{Instance, Registry};
+use crate::hub::{Instance, Registry, instance::beginning};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
@@ -25,7 +25,13 @@ pub(super) async fn run(peers: Arc<Peers>, registry: Weak<Registry>) {
     let mut last: Option<Arc<str>> = None;
     loop {
         rounds.tick().await;
-        let Some(instances) = registry.upgrade().map(|registry| some(&registry, &mut last)) else { return };
+        let Some((archive, instances)) = registry
+            .upgrade()
+            .and_then(|registry| Some((registry.archive.clone()?, some(&registry, &mut last))))
+        else {
+            return;
+        };
+        archive.journal.look().await;
         for some in instances.chunks(CALL) {
             compare(&peers, some).await;
         }
@@ -51,15 +57,19 @@ async fn compare(peers: &Peers, instances: &[Arc<Instance>]) {
     let here: Vec<_> = instances.iter().map(|instance| instance.head()).collect();
     // What can't be read now is compared in the next round.
     let Ok(heads) = within(peers.backplane.heads(&room_ids)).await else { return };
-    let heads: Vec<_> = heads.into_iter().map(|head| head.map_or(0, |head| head.seq)).collect();
+    let heads =
+        heads.into_iter().map(|head| head.map_or((0, 0), |head| (head.seq, beginning(&head.event_id))));
+    let heads: Vec<_> = heads.collect();
     let differ = heads.iter().zip(&here).any(|(head, here)| head != here);
     if !differ {
         return;
     }
     sleep(UNDER_WAY).await;
     for ((instance, head), before) in instances.iter().zip(heads).zip(here) {
-        // It was further on before, or still isn't so far: it missed something, or the log was set back.
-        if head < before || instance.head() < head {
+        let now = instance.head();
+        // It was further on before, or still isn't so far: it missed something, or the log was set back; and else it has
+        // another event there, unless it went on meanwhile.
+        if head.0 < before.0 || now.0 < head.0 || (now == before && now != head) {
             instance.catch_up();
         }
     }

@@ -9,6 +9,8 @@ use super::ask::{Answer, Question};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "is", content = "of")]
 pub(in crate::hub) enum Message {
+    /// This instance has just come, and answers from now on.
+    Here,
     /// The room was deleted.
     Deleted,
     /// What is known of the room is another, or what its log is called: it begins again.

@@ -21,7 +21,11 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::timeout,
+};
 
 pub(crate) use ask::{Answer, Attendant, ConnectionAt, Question};
 pub(super) use message::Message;
@@ -38,6 +42,12 @@ use crate::{
 
 /// The room that all instances follow, for what is of no room. No declared room can be called so.
 const ALL: &str = "@server";
+/// Rooms that look at once for what they missed.
+const CATCHING_UP: usize = 64;
+/// How long it may take until the others know that this instance goes.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long it may take to join the others, which has a patience of its own.
+const JOINING: Duration = Duration::from_secs(10);
 /// How long a call of the backplane may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -55,6 +65,9 @@ pub(crate) struct Peers {
     forgotten: AtomicUsize,
     rolls: Rolls,
     asked: ask::Asked,
+    /// How many rooms may look at once for what they missed.
+    catching_up: Semaphore,
+    leaving: watch::Sender<bool>,
     attendant: OnceLock<Weak<dyn Attendant>>,
     runtime: Handle,
 }
@@ -76,7 +89,10 @@ impl Peers {
         runtime: Handle,
     ) -> Result<(Arc<Self>, Feed), StoreError> {
         let id = Id::fresh();
-        let mut feed = within(backplane.join(id)).await?;
+        let mut feed = match timeout(JOINING, backplane.join(id)).await {
+            Ok(joined) => joined?,
+            Err(_) => return Err(StoreError::new("the backplane can't be joined in time")),
+        };
         let there = timeout(WITHIN, async {
             loop {
                 match feed.next().await {
@@ -100,6 +116,8 @@ impl Peers {
             forgotten: AtomicUsize::new(0),
             rolls: Rolls::default(),
             asked: ask::Asked::default(),
+            catching_up: Semaphore::new(CATCHING_UP),
+            leaving: watch::Sender::new(false),
             attendant: OnceLock::new(),
             runtime,
         });
@@ -108,8 +126,27 @@ impl Peers {
 
     /// Hands what is told to the rooms, and compares the heads of logs, until the registry is gone.
     pub(crate) fn begin(self: &Arc<Self>, feed: Feed, registry: &Arc<Registry>) {
-        self.runtime.spawn(feed::run(Arc::clone(self), feed, Arc::downgrade(registry), registry.ends()));
+        self.runtime.spawn(feed::run(
+            Arc::clone(self),
+            feed,
+            Arc::downgrade(registry),
+            registry.ends(),
+            self.leaving.subscribe(),
+        ));
         self.runtime.spawn(heads::run(Arc::clone(self), Arc::downgrade(registry)));
+    }
+
+    /// A room may look for what it missed, unless many do.
+    pub(super) fn may_catch_up(&self) -> Option<SemaphorePermit<'_>> {
+        self.catching_up.try_acquire().ok()
+    }
+
+    /// Goes: waits until the others know who is in here, and that this instance is none of them any more.
+    pub(crate) async fn leave(&self) {
+        self.settle().await;
+        self.leaving.send_replace(true);
+        // Its feed says so, and holds a receiver until then.
+        let _ = timeout(FAREWELL, self.leaving.closed()).await;
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -130,6 +167,12 @@ impl Peers {
     /// Those who are there now.
     pub(crate) fn there(&self) -> Arc<BTreeSet<Id>> {
         Arc::clone(&self.there.read())
+    }
+
+    /// How many instances there are now, this one too.
+    pub(crate) fn instances(&self) -> usize {
+        let there = self.there();
+        there.len() + usize::from(!there.contains(&self.id))
     }
 
     /// How often the others took this one for gone, as far as it heard.

@@ -123,13 +123,13 @@ impl Peers {
             let more = changes.len() == MOST;
             let mut roll = Roll::new(Arc::clone(room_id), changes.clone(), anybody);
             roll.most = most;
-            let outcome = within(self.backplane.call_roll(self.id, roll)).await;
-            match outcome {
-                Ok(true) => self.rolls.told(room_id, &changes),
-                Ok(false) => return Ok(false),
-                Err(error) => {
-                    self.rolls.unsure(room_id, &changes);
-                    return Err(error);
+            // Whoever waits for this may be dropped, and it be done all the same.
+            let before = self.rolls.doubt(room_id, &changes);
+            match within(self.backplane.call_roll(self.id, roll)).await? {
+                true => self.rolls.told(room_id, &changes),
+                false => {
+                    self.rolls.believe(room_id, &changes, &before);
+                    return Ok(false);
                 }
             }
             if !more {
@@ -183,25 +183,35 @@ impl Rolls {
         (changes.collect(), roll.users.values().any(|count| count.now > 0))
     }
 
+    /// The others were told.
     fn told(&self, room_id: &str, changes: &[Change]) {
-        self.note(room_id, changes, |change| Some(change.connections));
+        self.note(room_id, changes, changes.iter().map(|change| Some(change.connections)));
     }
 
-    fn unsure(&self, room_id: &str, changes: &[Change]) {
-        self.note(room_id, changes, |_| None);
+    /// The others may be told; yields what they were told before.
+    fn doubt(&self, room_id: &str, changes: &[Change]) -> Vec<Option<u32>> {
+        self.note(room_id, changes, changes.iter().map(|_| None))
     }
 
-    fn note(&self, room_id: &str, changes: &[Change], told: impl Fn(&Change) -> Option<u32>) {
+    /// The others were not told, for sure.
+    fn believe(&self, room_id: &str, changes: &[Change], before: &[Option<u32>]) {
+        self.note(room_id, changes, before.iter().copied());
+    }
+
+    /// Notes what the others were told of each; yields what was noted before.
+    fn note(
+        &self,
+        room_id: &str,
+        changes: &[Change],
+        told: impl Iterator<Item = Option<u32>>,
+    ) -> Vec<Option<u32>> {
         let mut rooms = self.rooms.lock();
-        let Some(roll) = rooms.get_mut(room_id) else { return };
-        for change in changes {
-            if let Some(count) = roll.users.get_mut(&change.user_id) {
-                count.told = told(change);
-                if (count.now, count.told) == (0, Some(0)) {
-                    roll.users.remove(&change.user_id);
-                }
-            }
-        }
+        let Some(roll) = rooms.get_mut(room_id) else { return Vec::new() };
+        let noted = changes.iter().zip(told).map(|(change, told)| {
+            let count = roll.users.get_mut(&change.user_id)?;
+            std::mem::replace(&mut count.told, told)
+        });
+        noted.collect()
     }
 
     /// Whether nothing is left to tell of a room; then whoever changes something tells it.

@@ -17,6 +17,8 @@ use crate::{
 pub(in crate::hub) struct Roster {
     peers: BTreeMap<Id, Users>,
     unknown: BTreeMap<Id, Users>,
+    /// Those of either who weren't there when it was last told who is: what is told may be a moment old.
+    doubtful: BTreeSet<Id>,
 }
 
 /// How many connections each has there.
@@ -44,6 +46,7 @@ impl Roster {
     /// All who are in, by the word of everybody.
     pub(in crate::hub) fn replace(&mut self, members: Vec<Member>, there: &BTreeSet<Id>) -> Vec<Difference> {
         let before = std::mem::take(self);
+        self.doubtful = before.doubtful;
         for Member { peer, user_id, connections } in members {
             let peers = if there.contains(&peer) || before.peers.contains_key(&peer) {
                 &mut self.peers
@@ -65,19 +68,29 @@ impl Roster {
 
     /// Whether it makes a difference that those are there, and nobody else.
     pub(in crate::hub) fn is_affected(&self, there: &BTreeSet<Id>) -> bool {
-        !self.unknown.is_empty() || self.peers.keys().any(|peer| !there.contains(peer))
+        !self.unknown.is_empty()
+            || !self.doubtful.is_empty()
+            || self.peers.keys().any(|peer| !there.contains(peer))
     }
 
-    /// Those are there, and nobody else.
-    pub(in crate::hub) fn peers_are(&mut self, there: &BTreeSet<Id>) -> Vec<Difference> {
-        let gone: Vec<_> = self.peers.keys().filter(|peer| !there.contains(peer)).copied().collect();
-        let users = gone.into_iter().filter_map(|peer| self.peers.remove(&peer)).flatten();
-        let mut differences: Vec<_> =
-            users.map(|(user, connections)| (user, difference(connections, 0))).collect();
+    /// Those are there, and nobody else; `before`, those were.
+    pub(in crate::hub) fn peers_are(
+        &mut self,
+        before: &BTreeSet<Id>,
+        there: &BTreeSet<Id>,
+    ) -> Vec<Difference> {
+        let missing = self.peers.keys().chain(self.unknown.keys()).filter(|peer| !there.contains(peer));
+        let missing: BTreeSet<_> = missing.copied().collect();
+        let mut differences = Vec::new();
+        for peer in missing.iter().filter(|peer| before.contains(peer) || self.doubtful.contains(peer)) {
+            self.unknown.remove(peer);
+            let users = self.peers.remove(peer).into_iter().flatten();
+            differences.extend(users.map(|(user, connections)| (user, difference(connections, 0))));
+        }
         for peer in there {
             differences.extend(self.admit(*peer));
         }
-        self.unknown.clear();
+        self.doubtful = missing;
         differences
     }
 
@@ -120,10 +133,9 @@ mod tests {
         let mut roster = Roster::default();
         roster.change(one, &[Change::new("ada".into(), 2), Change::new("ben".into(), 1)]);
         roster.change(other, &[Change::new("ada".into(), 1)]);
-        let there = BTreeSet::from([other]);
+        let (before, there) = (BTreeSet::from([one, other]), BTreeSet::from([other]));
         assert!(roster.is_affected(&there));
-        assert_eq!(sorted(roster.peers_are(&there)), [("ada".into(), -2), ("ben".into(), -1)]);
-        assert!(!roster.is_affected(&there));
+        assert_eq!(sorted(roster.peers_are(&before, &there)), [("ada".into(), -2), ("ben".into(), -1)]);
         assert_eq!((roster.peers_of("ada"), roster.peers_of("ben")), (there, BTreeSet::new()));
     }
 
@@ -134,8 +146,26 @@ mod tests {
         let members = vec![member(gone, "ada"), member(new, "ben")];
         assert!(roster.replace(members, &BTreeSet::new()).is_empty());
         assert_eq!(sorted(roster.change(new, &[])), [("ben".into(), 1)]);
-        assert!(roster.peers_are(&BTreeSet::from([new])).is_empty());
+        let there = BTreeSet::from([new]);
+        assert!(roster.peers_are(&there, &there).is_empty());
         assert!(roster.peers_of("ada").is_empty());
+    }
+
+    #[test]
+    fn who_is_told_of_late_stays() {
+        let new = Id::fresh();
+        let mut roster = Roster::default();
+        roster.change(new, &[Change::new("ada".into(), 1)]);
+        // That was said before it came.
+        assert!(roster.peers_are(&BTreeSet::new(), &BTreeSet::new()).is_empty());
+        let there = BTreeSet::from([new]);
+        assert!(roster.peers_are(&BTreeSet::new(), &there).is_empty());
+        assert_eq!(roster.peers_of("ada"), there);
+        // And who really never comes goes.
+        let never = Id::fresh();
+        roster.change(never, &[Change::new("ben".into(), 1)]);
+        assert!(roster.peers_are(&there, &there).is_empty());
+        assert_eq!(sorted(roster.peers_are(&there, &there)), [("ben".into(), -1)]);
     }
 
     #[test]

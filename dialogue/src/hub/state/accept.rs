@@ -9,12 +9,15 @@ use super::{
         batch::Batch,
         inbox::{Publish, Reply},
     },
-    State, now,
+    State,
+    held::Retry,
+    now,
 };
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
-    hub::ConnectionId,
+    hub::{ConnectionId, Outbox},
     log::{Head, Record},
+    observe::{Origin, Source},
     store::{Append, StoredEvent},
     wire::{Id, frame},
 };
@@ -29,7 +32,7 @@ pub(in super::super) struct Pending {
     pub(super) events: Vec<StoredEvent>,
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
-    pub(super) again: Vec<(usize, Reply)>,
+    pub(super) again: Vec<(usize, Source, Reply)>,
     bytes: usize,
 }
 
@@ -49,7 +52,10 @@ type Key = (Arc<str>, Box<str>);
 pub(super) struct Draft {
     pub(super) record: Arc<Record>,
     pub(super) key: Option<Key>,
+    pub(super) origin: Origin,
     pub(super) reply: Reply,
+    /// In a room whose events wait while the log can't be written.
+    pub(super) retry: Option<Box<Retry>>,
 }
 
 /// How long nobody asks the store again after it failed.
@@ -58,21 +64,34 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl State {
     /// Takes an event; yields how many bytes wait to be delivered.
     pub(in super::super) fn accept(&mut self, publish: Publish) -> usize {
+        let until = self.room.options.wait.map(|wait| Moment::now() + wait);
+        self.accept_until(publish, until)
+    }
+
+    /// Takes an event, which may wait until then if the log can't be written.
+    pub(super) fn accept_until(&mut self, publish: Publish, until: Option<Moment>) -> usize {
         let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
-        if let Some(refusal) = self.takes_nothing(ephemeral) {
-            self.reply(publish.reply, Err(refusal));
+        let until = until.filter(|_| !ephemeral);
+        if let (Some(until), false, true) = (until, self.is_gone(), self.unsettled.is_some()) {
+            self.hold(publish, until, None);
             return self.waiting();
         }
-        let Publish { event, data, conflated, from, server, meta, key, event_id, reply } = publish;
+        if let Some(refusal) = self.takes_nothing(ephemeral) {
+            self.turn_down(publish.origin.source, publish.reply, refusal);
+            return self.waiting();
+        }
+        let Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply } = publish;
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
+            self.room.meter.duplicate(origin.source);
+            origin.accepted(&seen);
             self.reply(reply, Ok(seen));
             return self.waiting();
         }
         let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
         if let Some(first) = key.as_ref().and_then(|key| pending.keys.get(key)) {
-            pending.again.push((*first, reply));
+            pending.again.push((*first, origin.source, reply));
             return pending.bytes;
         }
         let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
@@ -100,6 +119,10 @@ impl State {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
+        let retry = until.filter(|_| self.archive.is_some()).map(|until| {
+            let (data, meta, from) = (data.clone(), meta.clone(), Arc::clone(&from));
+            Box::new(Retry { data, meta, conflated: conflated.clone(), from, server, until })
+        });
         if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
                 seq: seq.unwrap_or(0),
@@ -121,7 +144,7 @@ impl State {
         if let Some(key) = &key {
             pending.keys.insert(key.clone(), pending.drafts.len());
         }
-        pending.drafts.push(Draft { record, key, reply });
+        pending.drafts.push(Draft { record, key, origin, reply, retry });
         pending.bytes
     }
 
@@ -154,7 +177,7 @@ impl State {
 
     /// An event goes into the log, and whoever sent it is told.
     pub(super) fn take(&mut self, draft: Draft, batch: &mut Batch) -> Accepted {
-        let Draft { record, key, reply } = draft;
+        let Draft { record, key, origin, reply, .. } = draft;
         let accepted = Accepted {
             seq: record.seq,
             event_id: record.event_id.as_str().to_owned(),
@@ -162,6 +185,9 @@ impl State {
             duplicate: false,
         };
         let event = record.event;
+        self.room.meter.accepted(event, origin.source);
+        origin.accepted(&accepted);
+        batch.came(event, origin.at);
         batch.push(Arc::clone(&record));
         self.log.append(record);
         if let Some((from, key)) = key {
@@ -175,8 +201,9 @@ impl State {
     }
 
     /// Those whose events came twice at once are told what came of the first.
-    pub(super) fn reply_again(&mut self, again: Vec<(usize, Reply)>, said: &[Accepted]) {
-        for (first, reply) in again {
+    pub(super) fn reply_again(&mut self, again: Vec<(usize, Source, Reply)>, said: &[Accepted]) {
+        for (first, source, reply) in again {
+            self.room.meter.duplicate(source);
             let seen = said.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
@@ -190,17 +217,21 @@ impl State {
             if draft.record.seq.is_none() {
                 left.drafts.push(draft);
             } else {
-                self.reply(draft.reply, Err(refusal.clone()));
+                self.hold_or_refuse(draft);
             }
         }
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
-        pending.again.into_iter().for_each(|(_, reply)| self.reply(reply, Err(refusal.clone())));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
+        }
         (!left.drafts.is_empty()).then_some(left)
     }
 
     /// An append failed, and may have been done: the log takes nothing until the store has told where it ends.
     pub(in super::super) fn unsettle(&mut self) {
-        self.unsettled = Some(Moment::now() + PAUSE);
+        let now = Moment::now();
+        self.give_up(now);
+        self.unsettled = Some(now + PAUSE);
         if let Some(instance) = self.instance.upgrade() {
             // Its turn is what asks.
             instance.cast_after(PAUSE, |_| ());
@@ -212,9 +243,15 @@ impl State {
         self.unsettled.is_some_and(|until| Moment::now() >= until)
     }
 
+    /// Whether nobody knows where the log ends.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled.is_some()
+    }
+
     /// The store told: all that it has is in the log.
     pub(in super::super) fn settled(&mut self) {
         self.unsettled = None;
+        self.release();
     }
 
     /// Takes what the store has beyond the log: an append that failed was done after all, or others put it there. Yields what
@@ -231,6 +268,7 @@ impl State {
         if stored.seq != self.log.next_seq() {
             return;
         }
+        self.found(stored);
         let record = Arc::new(self.room.record(&self.id, stored));
         if record.is_declared() {
             batch.push(Arc::clone(&record));
@@ -243,7 +281,7 @@ impl State {
 
     /// Hands an event to some members alone, past the log; yields to how many.
     pub(crate) fn whisper(&mut self, publish: Publish, whisper: &Whisper) -> usize {
-        let Publish { event, data, from, server, meta, .. } = publish;
+        let Publish { event, data, from, server, meta, origin, .. } = publish;
         let Whisper { event_id, timestamp, to } = whisper;
         let (event_id, timestamp) = (*event_id, *timestamp);
         let head = frame::EventHead {
@@ -260,15 +298,19 @@ impl State {
         let mut batch = self.batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
+        batch.came(event, origin.at);
         let mut readers = 0;
         for connection in to {
             if let Some(reading) = self.members.get_mut(*connection)
                 && reading.wanted.contains(event)
             {
+                batch.hand(reading.wanted);
                 reading.deliver(&batch);
                 readers += 1;
             }
         }
+        self.room.meter.accepted(event, origin.source);
+        batch.delivered();
         readers
     }
 
@@ -284,8 +326,19 @@ impl State {
         self.pending.as_ref().map_or(0, |pending| pending.bytes)
     }
 
+    pub(super) fn turn_down(&mut self, source: Source, reply: Reply, refusal: Refusal) {
+        let answered = reply.turn_down(&self.room.meter, source, refusal);
+        self.answered(answered);
+    }
+
     pub(super) fn reply(&mut self, reply: Reply, outcome: Result<Accepted, Refusal>) {
-        if let Some(outbox) = reply.give(outcome)
+        let answered = reply.give(outcome);
+        self.answered(answered);
+    }
+
+    /// A frame waits in that outbox.
+    fn answered(&mut self, outbox: Option<Arc<Outbox>>) {
+        if let Some(outbox) = outbox
             && self.answered.last().is_none_or(|last| !Arc::ptr_eq(last, &outbox))
         {
             self.answered.push(outbox);
@@ -307,6 +360,23 @@ impl Whisper {
 }
 
 impl Pending {
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+    }
+
+    /// The first so many of it, and the rest.
+    pub(in super::super) fn split(mut self, first: usize) -> (Self, Self) {
+        let mut rest = Pending::after(self.end.clone());
+        rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
+        for (of, source, reply) in std::mem::take(&mut self.again) {
+            match of.checked_sub(first) {
+                Some(of) => rest.again.push((of, source, reply)),
+                None => self.again.push((of, source, reply)),
+            }
+        }
+        (self, rest)
+    }
+
     pub(super) fn after(end: Head) -> Self {
         Pending {
             drafts: Vec::new(),
@@ -321,5 +391,5 @@ impl Pending {
 
 /// The store can't take it now.
 pub(crate) fn unavailable(room_id: &str) -> Refusal {
-    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be written now; try again"))
+    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
 }

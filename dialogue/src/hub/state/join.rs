@@ -9,11 +9,14 @@ use super::{
         ConnectionId, Link,
         members::{Reader, Reading, Turnout},
     },
-    State, now,
+    State,
+    accept::unavailable,
+    now,
 };
 use crate::{
     Code, Position, Refusal,
     log::Resume,
+    observe::Resumed,
     wire::{EventSet, Id, frame, stream_position},
 };
 
@@ -26,6 +29,8 @@ pub(crate) struct Join {
     pub(crate) since: Option<Position>,
     /// The id of the event at `since`, if the store was asked and has one.
     pub(crate) seen: Option<Option<Id>>,
+    /// Whether the room has looked for what it missed since the wish was said.
+    pub(crate) looked: bool,
     /// Of the request, as JSON.
     pub(crate) id: Option<Box<RawValue>>,
 }
@@ -38,6 +43,8 @@ pub(crate) enum NotJoined {
     Gone,
     /// Whether it can resume, the store alone knows: it is to be asked first, in this epoch.
     AskStore(Arc<str>),
+    /// It may come from another instance, which has heard more than this one: what was missed is to be looked for first.
+    Behind,
 }
 
 impl State {
@@ -60,6 +67,14 @@ impl State {
         if resume == Resume::Unknown {
             return Err(NotJoined::AskStore(Arc::clone(self.log.epoch())));
         }
+        if resume == Resume::Lost && self.is_shared() {
+            if !join.looked {
+                return Err(NotJoined::Behind);
+            }
+            if self.is_unsettled() {
+                return Err(NotJoined::Refused(unavailable(&self.id)));
+            }
+        }
         if new {
             self.enter(&join);
         }
@@ -80,6 +95,9 @@ impl State {
             if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
                 join.link.outbox.replayed(&instance, false);
             }
+        }
+        if late {
+            self.room.meter.resumed(resume.told());
         }
         self.say_joined(&join, resume, behind);
         if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
@@ -134,7 +152,7 @@ impl State {
             epoch: self.log.epoch(),
             seq: head,
             event_id,
-            resume: resume.name(),
+            resume: resume.told().name(),
             replay: behind.map_or(0, |after| head - after),
             members: self.members.users(),
         };
@@ -149,11 +167,11 @@ impl State {
 }
 
 impl Resume {
-    fn name(self) -> &'static str {
+    fn told(self) -> Resumed {
         match self {
-            Resume::Fresh => "fresh",
-            Resume::Complete { .. } => "complete",
-            Resume::Lost | Resume::Unknown => "lost",
+            Resume::Fresh => Resumed::Fresh,
+            Resume::Complete { .. } => Resumed::Complete,
+            Resume::Lost | Resume::Unknown => Resumed::Lost,
         }
     }
 }

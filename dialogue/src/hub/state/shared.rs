@@ -6,12 +6,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{
+        Link,
         archive::Saved,
         batch::Batch,
         members::Coming,
         peers::{Difference, Roster},
     },
-    State,
+    DELETED, State,
     accept::{Draft, Pending, unavailable},
     now,
 };
@@ -73,6 +74,8 @@ impl State {
                 Kept::Event(event) if event.seq == 0 => self.take(draft, batch),
                 Kept::Event(event) => {
                     let accepted = accepted(&event);
+                    self.room.meter.accepted(draft.record.event, draft.origin.source);
+                    draft.origin.accepted(&accepted);
                     self.reply(draft.reply, Ok(accepted.clone()));
                     accepted
                 }
@@ -110,10 +113,10 @@ impl State {
     pub(in super::super) fn refuse_all(&mut self, pending: Pending) {
         let refusal = unavailable(&self.id);
         for draft in pending.drafts {
-            self.reply(draft.reply, Err(refusal.clone()));
+            self.hold_or_refuse(draft);
         }
-        for (_, reply) in pending.again {
-            self.reply(reply, Err(refusal.clone()));
+        for (_, source, reply) in pending.again {
+            self.turn_down(source, reply, refusal.clone());
         }
     }
 
@@ -160,6 +163,11 @@ impl State {
             self.put_told(event, &mut batch);
         }
         batch
+    }
+
+    /// It was deleted at another instance: ends it if the store can't say so, since it was never known there.
+    pub(in super::super) fn end_if_unknown(&mut self) -> Option<Vec<Arc<Link>>> {
+        (!self.known && !self.is_gone()).then(|| self.end(DELETED))
     }
 
     /// Connections that are in it at other instances.
@@ -214,6 +222,13 @@ impl State {
         }
     }
 
+    /// The log is called otherwise, since another instance found that it gives numbers again; what is here is what there is.
+    pub(in super::super) fn rename(&mut self, name: Option<Arc<str>>) {
+        if let Some(name) = name.filter(|name| name != self.log.epoch()) {
+            self.log.call(name);
+        }
+    }
+
     fn put_told(&self, event: &StoredEvent, batch: &mut Batch) {
         let record = self.room.record(&self.id, event);
         if record.is_declared() {
@@ -231,7 +246,10 @@ impl State {
         let event_id = key.event_id.as_str().to_owned();
         let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
         self.log.keys.remember(&key.from, &key.key, Accepted { timestamp: now(), ..accepted.clone() });
-        self.reply(draft.reply, Ok(Accepted { duplicate: true, ..accepted.clone() }));
+        let duplicate = Accepted { duplicate: true, ..accepted.clone() };
+        self.room.meter.duplicate(draft.origin.source);
+        draft.origin.accepted(&duplicate);
+        self.reply(draft.reply, Ok(duplicate));
         accepted
     }
 }

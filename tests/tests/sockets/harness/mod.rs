@@ -1,18 +1,13 @@
 //! Servers, and clients that share no code with ours: what the tests are told in.
 
-mod process;
 mod running;
-mod socket;
 mod stream;
 
 use std::time::Duration;
 
-pub(crate) use process::Process;
-pub(crate) use running::{
-    Acme, AcmeServer, Message, Noise, Price, Running, ask, connect, post, small_window,
-};
+pub(crate) use dialogue_tests::{Instance, Socket, connect, is_refused};
+pub(crate) use running::{Acme, AcmeServer, Message, Noise, Price, Running, ask, post, small_window};
 use serde_json::Value;
-pub(crate) use socket::{Socket, is_refused};
 pub(crate) use stream::Stream;
 
 pub(crate) type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
@@ -34,11 +29,6 @@ pub(crate) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) -> R
         }
     })
     .await
-}
-
-/// Where a reader stands that saw `joined` or `event`, as `since`.
-pub(crate) fn position(epoch: &str, frame: &Value) -> Value {
-    serde_json::json!({ "epoch": epoch, "seq": frame["seq"], "eventId": frame["eventId"] })
 }
 
 /// The numbers of events.

@@ -11,7 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Result, soon};
+use super::{Result, connect, soon};
 
 /// Said by a member.
 #[dialogue::event]
@@ -99,12 +99,6 @@ pub(crate) async fn small_window(address: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 << 10)?;
     Ok(socket.connect(address).await?)
-}
-
-pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// An answer to a request over HTTP: its status and its body.

@@ -1,0 +1,326 @@
+//! A backplane of the instances of one process.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::{Backplane, Batch, Draft, Feed, Kept, Member, Roll, Share, Shared, Teller, Told};
+use crate::{
+    Position,
+    store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey},
+    wire::Id,
+};
+
+/// A [`Backplane`] of the servers of one process, over a store in [memory](Memory): for tests of an application that will
+/// run more than once, and for reading how a backplane is written. All clones are one.
+///
+/// A server that is given no backplane is alone, with less ado.
+///
+/// ```
+/// use dialogue::backplane::Local;
+///
+/// #[dialogue::event]
+/// pub struct Message { pub text: String }
+///
+/// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let backplane = Local::new();
+/// let one = Acme::server().backplane(backplane.clone()).build().await?;
+/// let other = Acme::server().backplane(backplane).build().await?;
+/// one.chat().trigger(Message { text: "first".into() }).await?;
+/// let accepted = other.chat().trigger(Message { text: "second".into() }).await?;
+/// assert_eq!(accepted.seq, Some(2));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct Local {
+    store: Memory,
+    /// One change at a time: what is written is told in that order.
+    turn: Arc<AsyncMutex<()>>,
+    peers: Arc<Mutex<Peers>>,
+}
+
+/// A peer, and a user that is connected to it.
+type Who = (Id, Arc<str>);
+
+#[derive(Default)]
+struct Peers {
+    tellers: BTreeMap<Id, Teller>,
+    followers: HashMap<Arc<str>, BTreeSet<Id>>,
+    /// Who is in which room: connections by peer and user.
+    members: HashMap<Arc<str>, BTreeMap<Who, u32>>,
+}
+
+/// Events that a writer is told of at once, of those that it didn't know.
+const MISSED: usize = 200;
+
+impl Local {
+    /// One without rooms, and without peers.
+    pub fn new() -> Self {
+        Local::default()
+    }
+
+    async fn share_one(&self, peer: Id, share: Share) -> Result<Shared, StoreError> {
+        let Share { room_id, mut epoch, after, after_id, drafts, exact } = share;
+        let conflict = || StoreError::conflict("can't share: the log is another");
+        let head = self.store.head(&room_id).await?;
+        let (mut seq, mut timestamp, mut offset) = (0, 0, 0);
+        if let Some(Head { epoch: found, last, .. }) = head {
+            if after > 0 && found != epoch {
+                return Err(conflict());
+            }
+            (epoch, seq, timestamp) = (found, last.seq, last.timestamp);
+            offset = last.offset + to_u64(last.data.len());
+        }
+        if seq < after {
+            return Err(conflict());
+        }
+        let mut since = Query::new(Order::OldestFirst, MISSED + 1);
+        since.after = after.checked_sub(1);
+        let mut missed = self.store.read(&room_id, since).await?.events;
+        if let Some(known) = missed.iter().position(|event| event.seq == after) {
+            let known = missed.remove(known);
+            if after_id.is_some_and(|id| id != known.event_id) {
+                return Err(conflict());
+            }
+        }
+        let before = seq;
+        if exact && before > after {
+            return Ok(Shared { epoch, missed, before, kept: Vec::new() });
+        }
+        let used = self.store.keys(&room_id, 0).await?;
+        let (mut kept, mut told) = (Vec::with_capacity(drafts.len()), Vec::new());
+        for Draft { mut event, size } in drafts {
+            let seen = used.iter().rev().find(|key| {
+                event.key.as_ref().is_some_and(|own| **own == *key.key) && event.from == key.from
+            });
+            if let Some(seen) = seen {
+                kept.push(Kept::Seen(seen.clone()));
+                // What comes after it is numbered as though it were new.
+                if exact {
+                    break;
+                }
+                continue;
+            }
+            if event.seq > 0 {
+                seq += 1;
+                timestamp = timestamp.max(event.timestamp);
+                if !exact {
+                    (event.seq, event.timestamp, event.offset) = (seq, timestamp, offset);
+                }
+                offset += u64::from(size);
+            }
+            told.push(event.clone());
+            kept.push(Kept::Event(event));
+        }
+        let events: Vec<StoredEvent> = told.iter().filter(|event| event.seq > 0).cloned().collect();
+        if !events.is_empty() {
+            self.store.append(vec![Append::new(Arc::clone(&room_id), Arc::clone(&epoch), events)]).await?;
+        }
+        if !told.is_empty() {
+            let (room, called) = (Arc::clone(&room_id), Arc::clone(&epoch));
+            let batch = Batch { room_id: room, peer, epoch: called, after: before, events: told };
+            self.peers.lock().tell(&room_id, &Told::Events(batch));
+        }
+        Ok(Shared { epoch, missed, before, kept })
+    }
+}
+
+impl Backplane for Local {
+    async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
+        let peers = Arc::clone(&self.peers);
+        let (feed, teller) = Feed::new(move |room_id: Arc<str>, follow| {
+            let mut peers = peers.lock();
+            let followers = peers.followers.entry(Arc::clone(&room_id)).or_default();
+            if follow {
+                followers.insert(peer);
+                if let Some(teller) = peers.tellers.get(&peer) {
+                    teller.tell(Told::Gap(room_id));
+                }
+            } else {
+                followers.remove(&peer);
+                if followers.is_empty() {
+                    peers.followers.remove(&room_id);
+                }
+            }
+        });
+        self.peers.lock().join(peer, teller.clone());
+        let peers = Arc::clone(&self.peers);
+        // It ends with the feed.
+        tokio::spawn(async move {
+            teller.unheard().await;
+            peers.lock().leave(peer);
+            teller.left();
+        });
+        Ok(feed)
+    }
+
+    async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
+        let _turn = self.turn.lock().await;
+        let mut outcomes = Vec::with_capacity(shares.len());
+        for share in shares {
+            outcomes.push(self.share_one(peer, share).await);
+        }
+        outcomes
+    }
+
+    async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        self.peers.lock().tell(room_id, &Told::Message { room_id: room_id.into(), peer, message });
+        Ok(())
+    }
+
+    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
+        let mut heads = Vec::with_capacity(room_ids.len());
+        for room_id in room_ids {
+            heads.push(self.store.head(room_id).await?.map(|head| Position {
+                epoch: head.epoch.to_string(),
+                seq: head.last.seq,
+                event_id: head.last.event_id.to_string(),
+            }));
+        }
+        Ok(heads)
+    }
+
+    async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        Ok(self.peers.lock().call_roll(peer, roll))
+    }
+
+    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+        let peers = self.peers.lock();
+        let members = peers.members.get(room_id).into_iter().flatten();
+        let members = members.map(|((peer, user_id), connections)| Member {
+            peer: *peer,
+            user_id: Arc::clone(user_id),
+            connections: *connections,
+        });
+        Ok(members.collect())
+    }
+
+    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        let same = self.store.get(key).await? == old;
+        if same {
+            self.store.put(vec![(key.to_owned(), new)]).await?;
+        }
+        Ok(same)
+    }
+}
+
+impl Store for Local {
+    async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
+        self.store.append(appends).await
+    }
+
+    async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
+        self.store.head(room_id).await
+    }
+
+    async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
+        self.store.read(room_id, query).await
+    }
+
+    async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
+        self.store.keys(room_id, since).await
+    }
+
+    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+        self.store.trim(room_id, first, keys_since).await
+    }
+
+    async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
+        self.store.remove(room_id).await
+    }
+
+    async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
+        self.store.put(records).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.store.scan(prefix, after, limit).await
+    }
+}
+
+impl Peers {
+    fn join(&mut self, peer: Id, teller: Teller) {
+        self.tellers.insert(peer, teller);
+        self.tell_who_is_there();
+    }
+
+    fn leave(&mut self, peer: Id) {
+        self.tellers.remove(&peer);
+        self.followers.retain(|_, followers| {
+            followers.remove(&peer);
+            !followers.is_empty()
+        });
+        self.members.retain(|_, members| {
+            members.retain(|(of, _), _| *of != peer);
+            !members.is_empty()
+        });
+        self.tell_who_is_there();
+    }
+
+    fn tell_who_is_there(&self) {
+        let there: BTreeSet<Id> = self.tellers.keys().copied().collect();
+        self.tellers.values().for_each(|teller| teller.tell(Told::Peers(there.clone())));
+    }
+
+    fn tell(&self, room_id: &str, told: &Told) {
+        let followers = self.followers.get(room_id).into_iter().flatten();
+        for teller in followers.filter_map(|peer| self.tellers.get(peer)) {
+            teller.tell(told.clone());
+        }
+    }
+
+    fn call_roll(&mut self, peer: Id, roll: Roll) -> bool {
+        let Roll { room_id, changes, anybody: _, most } = roll;
+        let members = self.members.entry(Arc::clone(&room_id)).or_default();
+        let mut changed = members.clone();
+        for change in &changes {
+            let who = (peer, Arc::clone(&change.user_id));
+            match change.connections {
+                0 => changed.remove(&who),
+                connections => changed.insert(who, connections),
+            };
+        }
+        let total = |members: &BTreeMap<_, u32>| members.values().sum::<u32>();
+        if most.is_some_and(|most| total(&changed) > most && total(&changed) > total(members)) {
+            return false;
+        }
+        if changed.is_empty() {
+            self.members.remove(&room_id);
+        } else {
+            *members = changed;
+        }
+        self.tell(&room_id, &Told::Members { room_id: Arc::clone(&room_id), peer, changes });
+        true
+    }
+}
+
+fn to_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Local")
+    }
+}

@@ -1,0 +1,36 @@
+//! Requests that were answered with an error, counted.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+};
+
+use crate::{Code, engine::Engine, observe::Source};
+
+/// What `routes` refuse is counted, if anybody measures.
+pub(crate) fn counted(
+    routes: Router<Arc<Engine>>,
+    engine: &Arc<Engine>,
+    source: Source,
+) -> Router<Arc<Engine>> {
+    if engine.measures.is_none() {
+        return routes;
+    }
+    routes.route_layer(from_fn_with_state((Arc::clone(engine), source), count))
+}
+
+async fn count(
+    State((engine, source)): State<(Arc<Engine>, Source)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    if let Some(code) = response.extensions().get::<Code>() {
+        engine.refused(source, *code);
+    }
+    response
+}

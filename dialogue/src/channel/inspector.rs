@@ -1,0 +1,66 @@
+//! A page that shows an operator what the server does, for whoever has a server key.
+//!
+//! ```text
+//! GET /dialogue                    the page; it holds nothing by itself, and asks for the key
+//! GET /dialogue/inspect?room=ID    what it shows, as JSON; `room` adds who is in that one
+//! GET /dialogue/tail/ID            a room's events from now on, as an event stream
+//! ```
+
+mod inspect;
+mod tail;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderName, HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    request::Parts,
+};
+
+use super::admission::{check_origin, counted, unauthenticated};
+use crate::{Refusal, engine::Engine, identity::Caller};
+
+/// Where the page is.
+pub(crate) const PATH: &str = "/dialogue";
+
+const FILES: [(&str, &str, &str); 3] = [
+    (PATH, "text/html; charset=utf-8", include_str!("inspector/page/index.html")),
+    ("/dialogue/inspector.css", "text/css; charset=utf-8", include_str!("inspector/page/inspector.css")),
+    ("/dialogue/inspector.js", "text/javascript; charset=utf-8", include_str!("inspector/page/inspector.js")),
+];
+/// Nothing from elsewhere, and in nobody's frame.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
+);
+
+pub(crate) fn routes() -> Router<Arc<Engine>> {
+    let files = FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(move || std::future::ready(file(kind, text))))
+    });
+    files.route("/dialogue/inspect", get(inspect::inspect)).route("/dialogue/tail/{room_id}", get(tail::tail))
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    const HEADERS: [(HeaderName, HeaderValue); 4] = [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (HEADERS, [(CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Lets nobody in but the application's own backend: whoever has a server key.
+async fn admit(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
+    check_origin(engine, &parts.headers, &parts.uri)?;
+    match counted(engine, parts).await? {
+        (Caller::Backend, _) => Ok(()),
+        (Caller::User(_), _) => Err(unauthenticated()),
+    }
+}

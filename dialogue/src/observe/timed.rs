@@ -1,0 +1,231 @@
+//! A store or a backplane, each call of which is seen.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tracing::{Instrument, Span};
+
+use super::{
+    Measures,
+    measures::{Operation, Sharing},
+    spans,
+};
+use crate::{
+    Position,
+    backplane::{AnyBackplane, Feed, Member, Roll, Share, Shared},
+    store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey},
+    wire::Id,
+};
+
+/// Does what the store does, in a span, and measures how long that takes if anybody looks.
+pub(crate) struct Timed {
+    store: Arc<dyn AnyStore>,
+    measures: Option<Arc<Measures>>,
+}
+
+/// The same for a backplane.
+pub(crate) struct TimedBackplane {
+    store: Timed,
+    backplane: Arc<dyn AnyBackplane>,
+}
+
+/// A call under way: one that is dropped before its end has failed.
+struct Call<F: FnMut(Duration, bool)> {
+    ended: F,
+    began: Instant,
+    failed: bool,
+}
+
+impl Timed {
+    pub(crate) fn new(store: Arc<dyn AnyStore>, measures: Option<Arc<Measures>>) -> Arc<Self> {
+        Arc::new(Timed { store, measures })
+    }
+
+    fn time<'a, T: Send + 'a>(
+        &'a self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+    ) -> Answer<'a, T> {
+        let ended = move |took, failed| {
+            if let Some(measures) = &self.measures {
+                measures.called(operation, took, failed);
+            }
+        };
+        Box::pin(timed(call, ended, Result::is_err).instrument(spans::store(operation.label())))
+    }
+}
+
+impl TimedBackplane {
+    pub(crate) fn new(backplane: Arc<dyn AnyBackplane>, measures: Option<Arc<Measures>>) -> Arc<Self> {
+        let store = Timed { store: Arc::clone(&backplane) as Arc<dyn AnyStore>, measures };
+        Arc::new(TimedBackplane { store, backplane })
+    }
+
+    fn time<'a, T: Send + 'a>(
+        &'a self,
+        sharing: Sharing,
+        call: impl Future<Output = T> + Send + 'a,
+        is_failure: fn(&T) -> bool,
+    ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+        let ended = move |took, failed| {
+            if let Some(measures) = &self.store.measures {
+                measures.shared(sharing, took, failed);
+            }
+        };
+        Box::pin(timed(call, ended, is_failure).instrument(spans::backplane(sharing.label())))
+    }
+}
+
+async fn timed<T>(
+    call: impl Future<Output = T>,
+    ended: impl FnMut(Duration, bool),
+    is_failure: impl Fn(&T) -> bool,
+) -> T {
+    let mut under_way = Call { ended, began: Instant::now(), failed: true };
+    let outcome = call.await;
+    under_way.failed = is_failure(&outcome);
+    if under_way.failed {
+        Span::current().record("failed", true);
+    }
+    outcome
+}
+
+impl<F: FnMut(Duration, bool)> Drop for Call<F> {
+    fn drop(&mut self) {
+        (self.ended)(self.began.elapsed(), self.failed);
+    }
+}
+
+impl AnyStore for Timed {
+    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()> {
+        self.time(Operation::Append, self.store.append(appends))
+    }
+
+    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>> {
+        self.time(Operation::Head, self.store.head(room_id))
+    }
+
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page> {
+        self.time(Operation::Read, self.store.read(room_id, query))
+    }
+
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>> {
+        self.time(Operation::Keys, self.store.keys(room_id, since))
+    }
+
+    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()> {
+        self.time(Operation::Trim, self.store.trim(room_id, first, keys_since))
+    }
+
+    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
+        self.time(Operation::Remove, self.store.remove(room_id))
+    }
+
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()> {
+        self.time(Operation::Put, self.store.put(records))
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>> {
+        self.time(Operation::Get, self.store.get(key))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(String, Bytes)>> {
+        self.time(Operation::Scan, self.store.scan(prefix, after, limit))
+    }
+
+    fn concurrency(&self) -> usize {
+        self.store.concurrency()
+    }
+}
+
+impl AnyStore for TimedBackplane {
+    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()> {
+        self.store.append(appends)
+    }
+
+    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>> {
+        self.store.head(room_id)
+    }
+
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page> {
+        self.store.read(room_id, query)
+    }
+
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>> {
+        self.store.keys(room_id, since)
+    }
+
+    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()> {
+        self.store.trim(room_id, first, keys_since)
+    }
+
+    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
+        self.store.remove(room_id)
+    }
+
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()> {
+        self.store.put(records)
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>> {
+        self.store.get(key)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Answer<'a, Vec<(String, Bytes)>> {
+        self.store.scan(prefix, after, limit)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.store.concurrency()
+    }
+}
+
+impl AnyBackplane for TimedBackplane {
+    fn join(&self, peer: Id) -> Answer<'_, Feed> {
+        self.backplane.join(peer)
+    }
+
+    fn share(
+        &self,
+        peer: Id,
+        shares: Vec<Share>,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<Shared, StoreError>>> + Send + '_>> {
+        let failed = |outcomes: &Vec<_>| outcomes.iter().any(Result::is_err);
+        self.time(Sharing::Share, self.backplane.share(peer, shares), failed)
+    }
+
+    fn tell<'a>(&'a self, peer: Id, room_id: &'a str, message: Bytes) -> Answer<'a, ()> {
+        self.time(Sharing::Tell, self.backplane.tell(peer, room_id, message), Result::is_err)
+    }
+
+    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<Option<Position>>> {
+        self.time(Sharing::Heads, self.backplane.heads(room_ids), Result::is_err)
+    }
+
+    fn call_roll(&self, peer: Id, roll: Roll) -> Answer<'_, bool> {
+        self.time(Sharing::CallRoll, self.backplane.call_roll(peer, roll), Result::is_err)
+    }
+
+    fn members<'a>(&'a self, room_id: &'a str) -> Answer<'a, Vec<Member>> {
+        self.time(Sharing::Members, self.backplane.members(room_id), Result::is_err)
+    }
+
+    fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Answer<'a, bool> {
+        self.time(Sharing::Swap, self.backplane.swap(key, old, new), Result::is_err)
+    }
+}

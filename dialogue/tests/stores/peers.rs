@@ -1,0 +1,258 @@
+//! Several servers that share their rooms: one order, whatever is heard or not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use dialogue::{
+    Code, Delivery, NewRoom, Position,
+    backplane::{Backplane, Feed, Local, Member, Roll, Share, Shared, Told},
+    store::{Append, Head, Page, Query, Store, StoreError, StoredKey},
+    wire::Id,
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{Acme, AcmeServer, Message, Noise, said, say};
+
+async fn join(backplane: impl Backplane) -> AcmeServer {
+    Acme::server().backplane(backplane).build().await.expect("it can be joined")
+}
+
+/// What is said in the chat of a server, from now on.
+fn hear(server: &AcmeServer) -> mpsc::UnboundedReceiver<(Option<u64>, String)> {
+    let (heard, hearing) = mpsc::unbounded_channel();
+    server.chat().on(move |message: Delivery<Message>| {
+        let _ = heard.send((message.seq, message.event.text));
+        async {}
+    });
+    hearing
+}
+
+async fn next(hearing: &mut mpsc::UnboundedReceiver<(Option<u64>, String)>) -> (u64, String) {
+    let (seq, text) = hearing.recv().await.expect("the server is there");
+    (seq.expect("it is numbered"), text)
+}
+
+#[tokio::test]
+async fn all_have_one_order() {
+    let backplane = Local::new();
+    let (one, other) = (join(backplane.clone()).await, join(backplane).await);
+    let mut hearing = [hear(&one), hear(&other)];
+    let mut saying = JoinSet::new();
+    for server in [&one, &other] {
+        for text in 0..200 {
+            let chat = server.chat();
+            saying.spawn(async move { chat.trigger(Message { text: text.to_string() }).await });
+        }
+    }
+    let mut accepted: Vec<_> =
+        saying.join_all().await.into_iter().map(|accepted| accepted.unwrap().seq.unwrap()).collect();
+    accepted.sort_unstable();
+    assert_eq!(accepted, (1..=400).collect::<Vec<_>>());
+    for seq in 1..=400 {
+        let (here, there) = (next(&mut hearing[0]).await, next(&mut hearing[1]).await);
+        assert_eq!((here.0, &here), (seq, &there));
+    }
+    assert_eq!(said(&one).await, said(&other).await);
+}
+
+#[tokio::test]
+async fn what_is_told_and_not_kept_takes_no_number() {
+    let backplane = Local::new();
+    let (one, other) = (join(backplane.clone()).await, join(backplane).await);
+    say(&one, "a").await.unwrap();
+    assert_eq!(other.chat().trigger(Noise { volume: 1 }).await.unwrap().seq, None);
+    say(&other, "b").await.unwrap();
+    assert_eq!(said(&one).await, [(1, "a".to_owned()), (2, "b".to_owned())]);
+}
+
+/// A backplane of which a server hears no events, and as long as it is blind doesn't know how many there are.
+#[derive(Clone, Default)]
+struct Deaf {
+    local: Local,
+    blind: Arc<AtomicBool>,
+    forwarding: Arc<Mutex<JoinSet<()>>>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_missed_more_than_a_room_retains_begins_again() {
+    let deaf = Deaf { blind: Arc::new(true.into()), ..Deaf::default() };
+    let (one, other) = (join(deaf.local.clone()).await, join(deaf.clone()).await);
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    other.short().on(move |message: Delivery<Message>| {
+        let _ = heard.send(message.event.text);
+        async {}
+    });
+    for text in 0..200 {
+        one.short().trigger(Message { text: text.to_string() }).await.unwrap();
+    }
+    // Meanwhile, what the room doesn't retain is dropped.
+    sleep(Duration::from_secs(5)).await;
+    let accepted = other.short().trigger(Message { text: "is anybody there?".into() }).await.unwrap();
+    assert_eq!(accepted.seq, Some(201));
+    deaf.blind.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(5)).await;
+    other.short().trigger(Message { text: "now".into() }).await.unwrap();
+    while hearing.recv().await.expect("the server is there") != "now" {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_tells_is_found_within_two_seconds() {
+    let backplane = Local::new();
+    let (one, deaf) =
+        (join(backplane.clone()).await, join(Deaf { local: backplane, ..Deaf::default() }).await);
+    let mut hearing = hear(&deaf);
+    for text in ["a", "b", "c"] {
+        say(&one, text).await.unwrap();
+    }
+    for seq in 1..=3 {
+        let heard = timeout(Duration::from_secs(2), next(&mut hearing)).await.expect("in time");
+        assert_eq!(heard.0, seq);
+    }
+    // What it says itself comes behind what it never heard of, too.
+    say(&one, "d").await.unwrap();
+    assert_eq!(say(&deaf, "e").await.unwrap().seq, Some(5));
+    assert_eq!((next(&mut hearing).await.0, next(&mut hearing).await), (4, (5, "e".to_owned())));
+}
+
+#[tokio::test]
+async fn a_state_loses_no_change() {
+    let backplane = Local::new();
+    let (one, other) = (join(backplane.clone()).await, join(backplane).await);
+    let mut changing = JoinSet::new();
+    for task in 0..20 {
+        for server in [&one, &other] {
+            let project = server.project(7);
+            changing
+                .spawn(async move { project.update(move |board| board.tasks.push(task.to_string())).await });
+        }
+    }
+    changing.join_all().await.into_iter().for_each(|changed| changed.unwrap());
+    let version = one.project(7).update(|board| board.tasks.len()).await.unwrap();
+    assert_eq!((version, other.project(7).update(|board| board.tasks.len()).await.unwrap()), (40, 40));
+}
+
+#[tokio::test]
+async fn a_room_is_created_once_and_deleted_everywhere() {
+    let backplane = Local::new();
+    let (one, other) = (join(backplane.clone()).await, join(backplane).await);
+    // Both have it in memory, as a room that nobody created.
+    let (here, there) = (one.project(1), other.project(1));
+    assert_eq!(there.members().await.unwrap(), Vec::<String>::new());
+    here.create(NewRoom::new().name("Apollo")).await.unwrap();
+    assert_eq!(there.create(NewRoom::new().name("Gemini")).await.unwrap_err().code, Code::RoomExists);
+    assert_eq!(there.describe().await.unwrap().map(|room| room.name).as_deref(), Some("Apollo"));
+
+    there.trigger(Message { text: "lift-off".into() }).await.unwrap();
+    assert!(here.delete().await.unwrap());
+    let again = there.trigger(Message { text: "again".into() });
+    // Whichever comes first, the deletion or the event: the old log is no more.
+    if let Ok(accepted) = again.await {
+        assert_eq!(accepted.seq, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn a_store_and_a_backplane_are_one_too_many() {
+    let built = Acme::server().store(dialogue::store::Memory::new()).backplane(Local::new()).build().await;
+    assert!(built.is_err_and(|error| error.to_string().contains("drop the `store`")));
+}
+
+impl Backplane for Deaf {
+    async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
+        let mut hears = Backplane::join(&self.local, peer).await?;
+        let follower = hears.follower();
+        let (feed, teller) = Feed::new(move |room_id, follow| match follow {
+            true => follower.follow(room_id),
+            false => follower.unfollow(room_id),
+        });
+        self.forwarding.lock().spawn(async move {
+            while let Some(told) = hears.next().await {
+                if !matches!(told, Told::Events(_)) {
+                    teller.tell_surely(told).await;
+                }
+            }
+        });
+        Ok(feed)
+    }
+
+    async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
+        self.local.share(peer, shares).await
+    }
+
+    async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+        self.local.tell(peer, room_id, message).await
+    }
+
+    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
+        match self.blind.load(Ordering::SeqCst) {
+            true => Err(StoreError::new("it is blind")),
+            false => self.local.heads(room_ids).await,
+        }
+    }
+
+    async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
+        self.local.call_roll(peer, roll).await
+    }
+
+    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+        self.local.members(room_id).await
+    }
+
+    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
+        self.local.swap(key, old, new).await
+    }
+}
+
+impl Store for Deaf {
+    async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
+        self.local.append(appends).await
+    }
+
+    async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
+        self.local.head(room_id).await
+    }
+
+    async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
+        self.local.read(room_id, query).await
+    }
+
+    async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
+        self.local.keys(room_id, since).await
+    }
+
+    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+        self.local.trim(room_id, first, keys_since).await
+    }
+
+    async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
+        self.local.remove(room_id).await
+    }
+
+    async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
+        self.local.put(records).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.local.get(key).await
+    }
+
+    async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.local.scan(prefix, after, limit).await
+    }
+}

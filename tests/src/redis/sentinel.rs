@@ -1,0 +1,119 @@
+//! A primary with a replica, and the Sentinels that watch over them.
+
+use std::process::{Child, Command, Stdio};
+
+use super::RedisServer;
+use crate::{Result, folder::Folder, free_port, until};
+
+const SENTINELS: usize = 3;
+
+/// Servers that are watched over; they end with this value.
+#[derive(Debug)]
+pub struct Watched {
+    /// The primary at first.
+    pub primary: RedisServer,
+    /// Its replica at first.
+    pub replica: RedisServer,
+    ports: Vec<u16>,
+    sentinels: Vec<Child>,
+    _folder: Folder,
+}
+
+impl Watched {
+    /// What the Sentinels call the primary.
+    pub const NAME: &'static str = "acme";
+
+    /// Starts them all on free ports.
+    pub async fn start() -> Result<Self> {
+        let primary = RedisServer::start().await?;
+        let of = format!("127.0.0.1 {}", primary.port);
+        let replica = RedisServer::with(&["--save", "", "--replicaof", &of]).await?;
+        until("the replica follows", async || replica.is_replica().await).await?;
+        let folder = Folder::new()?;
+        let (mut ports, mut sentinels) = (Vec::new(), Vec::new());
+        for _ in 0..SENTINELS {
+            let port = free_port()?;
+            sentinels.push(sentinel(&folder, port, primary.port)?);
+            ports.push(port);
+        }
+        let watched = Watched { primary, replica, ports, sentinels, _folder: folder };
+        watched.know_each_other().await?;
+        Ok(watched)
+    }
+
+    /// The Sentinels' URLs.
+    pub fn urls(&self) -> Vec<String> {
+        self.ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect()
+    }
+
+    /// Makes the replica the primary, in good order.
+    pub async fn retire_primary(&mut self) -> Result {
+        let port = self.ports[0].to_string();
+        let of_two = self.primary_last().await?;
+        until("the other one is the primary", async || {
+            // It is refused while another one is under way.
+            let _ = of_two[0].cli(&["-p", &port, "sentinel", "failover", Self::NAME]).await;
+            of_two[0].is_primary().await
+        })
+        .await?;
+        until("the old primary follows", async || of_two[1].is_replica().await).await
+    }
+
+    /// Kills the primary, waits until the other one is, and starts it again.
+    pub async fn replace_primary(&mut self) -> Result {
+        let [other, primary] = self.primary_last().await?;
+        primary.kill()?;
+        until("the other one is the primary", async || other.is_primary().await).await?;
+        primary.restart().await?;
+        until("the old primary follows", async || primary.is_replica().await).await
+    }
+
+    /// Both, once one follows the other: the primary last.
+    async fn primary_last(&mut self) -> Result<[&mut RedisServer; 2]> {
+        let (one, other) = (&mut self.primary, &mut self.replica);
+        until("one follows the other", async || one.is_replica().await || other.is_replica().await).await?;
+        Ok(if one.is_replica().await { [one, other] } else { [other, one] })
+    }
+
+    async fn know_each_other(&self) -> Result {
+        let others = format!("num-other-sentinels\n{}", SENTINELS - 1);
+        until("the Sentinels know each other and the replica", async || {
+            for port in &self.ports {
+                let port = port.to_string();
+                let said = self
+                    .primary
+                    .cli(&["-p", &port, "sentinel", "master", Self::NAME])
+                    .await
+                    .unwrap_or_default();
+                if !said.contains(&others) || !said.contains("num-slaves\n1") {
+                    return false;
+                }
+            }
+            true
+        })
+        .await
+    }
+}
+
+fn sentinel(folder: &Folder, port: u16, primary: u16) -> Result<Child> {
+    let name = Watched::NAME;
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {primary} 2\n\
+         sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 3000\n",
+        folder.path().display()
+    );
+    let path = folder.write(&format!("{port}.conf"), &text)?;
+    let child = Command::new("redis-sentinel").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    child.map_err(|error| {
+        format!("can't start redis-sentinel: {error}; install the package redis-sentinel").into()
+    })
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        for sentinel in &mut self.sentinels {
+            let _ = sentinel.kill();
+            let _ = sentinel.wait();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Who is where, and what is done with them, whichever instance they are connected to.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use dialogue_tests::{Result, Socket, is_refused, until};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    harness::{Message, texts},
+    house::{House, open},
+};
+
+/// Longer than anything of which nothing should come.
+const MOMENT: Duration = Duration::from_millis(900);
+
+#[tokio::test]
+async fn everybody_counts_wherever_they_are() -> Result {
+    let house = House::open(3).await?;
+    let alice = house.member(0, "alice", "chat").await?;
+    let _bob = house.member(1, "bob", "chat").await?;
+    let _again = house.member(2, "alice", "chat").await?;
+    house.all_say("chat", &[("alice", 2), ("bob", 1)]).await?;
+    for place in &house.places {
+        until("it knows of both", async || {
+            place.server.chat().members().await.is_ok_and(|members| members == ["alice", "bob"])
+        })
+        .await?;
+        assert!(place.server.users().get("alice").is_in(&place.server.chat()).await?);
+    }
+    alice.close().await?;
+    house.all_say("chat", &[("alice", 1), ("bob", 1)]).await?;
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_join_says_how_many_are_there() -> Result {
+    let house = House::open(2).await?;
+    let _alice = house.member(0, "alice", "chat").await?;
+    until("bob is told of alice", async || {
+        let mut bob = Socket::open_as(house.address(1), "bob").await.expect("a socket");
+        bob.enter("chat", Value::Null).await.is_ok_and(|joined| joined["members"] == 2)
+    })
+    .await?;
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_users_connections_are_known_everywhere() -> Result {
+    let house = House::open(2).await?;
+    let _alice = house.member(0, "alice", "chat").await?;
+    let mut other = house.member(1, "alice", "lobby").await?;
+    other.enter("project:1", Value::Null).await?;
+    for place in &house.places {
+        let alice = place.server.users().get("alice");
+        assert_eq!(alice.connections().await?.len(), 2);
+        assert_eq!(alice.rooms().await?, ["chat", "lobby", "project:1"]);
+        assert!(place.server.users().get("nobody").connections().await?.is_empty());
+    }
+    house.close().await
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_user_arrives_wherever_they_are_and_nowhere_else() -> Result {
+    let house = House::open(3).await?;
+    let mut bob = [house.member(1, "bob", "chat").await?, house.member(2, "bob", "chat").await?];
+    let mut alice = house.member(1, "alice", "chat").await?;
+    let server = &house.places[0].server;
+    until("bob is known", async || matches!(server.users().get("bob").is_in(&server.chat()).await, Ok(true)))
+        .await?;
+    until("both are", async || {
+        let message = Message { text: "psst".into() };
+        matches!(server.users().get("bob").send(&server.chat(), message).await, Ok(2))
+    })
+    .await?;
+    server.chat().trigger(Message { text: "to all".into() }).await?;
+    for socket in &mut bob {
+        assert_eq!(texts(&socket.events(1).await?), ["psst"]);
+    }
+    assert_eq!(texts(&alice.events(1).await?), ["to all"]);
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_user_is_put_out_of_a_room_and_disconnected_anywhere() -> Result {
+    let house = House::open(2).await?;
+    let mut bob = house.member(1, "bob", "chat").await?;
+    let mut alice = house.member(1, "alice", "chat").await?;
+    let server = &house.places[0].server;
+    assert!(server.users().get("bob").remove_from(&server.chat(), "enough").await?);
+    let left = bob.next().await?;
+    assert_eq!((&left["type"], &left["reason"]), (&json!("left"), &json!("enough")));
+    assert_eq!(server.users().get("bob").disconnect("goodbye").await?, 1);
+    assert_eq!(bob.rest().await?.1, Some(4403));
+    assert_eq!(server.users().get("bob").disconnect("goodbye").await?, 0);
+    alice.say("chat", "still here").await?;
+    assert_eq!(texts(&alice.events(1).await?), ["still here"]);
+    house.close().await
+}
+
+#[tokio::test]
+async fn presence_is_of_a_user_and_not_of_a_connection_or_an_instance() -> Result {
+    let house = House::open(3).await?;
+    let mut watcher = house.member(0, "watcher", "lobby").await?;
+    let mut bob = house.member(1, "bob", "lobby").await?;
+    assert!(is_presence(&watcher.next().await?, "joined", 2));
+    let again = house.member(2, "bob", "lobby").await?;
+    bob.ask(json!({ "type": "leave", "id": 1, "roomId": "lobby" })).await?;
+    nothing_comes(&mut watcher).await?;
+    // Over to another instance, within the grace.
+    again.reset()?;
+    let back = house.member(1, "bob", "lobby").await?;
+    nothing_comes(&mut watcher).await?;
+    back.close().await?;
+    assert!(is_presence(&watcher.next().await?, "left", 1));
+    nothing_comes(&mut watcher).await?;
+    house.close().await
+}
+
+fn is_presence(frame: &Value, change: &str, size: u64) -> bool {
+    frame["type"] == "presence"
+        && frame["userId"] == "bob"
+        && frame["change"] == change
+        && frame["size"] == size
+}
+
+async fn nothing_comes(socket: &mut Socket) -> Result {
+    match timeout(MOMENT, socket.next()).await {
+        Ok(frame) => Err(format!("something comes: {}", frame?).into()),
+        Err(_) => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn what_its_owner_deletes_is_deleted_everywhere() -> Result {
+    let house = House::open(2).await?;
+    let mut owner = Socket::open_as(house.address(0), "owner").await?;
+    let mut watcher = Socket::open_as(house.address(1), "watcher").await?;
+    watcher.ask(json!({ "type": "listRooms", "id": 1, "watch": true })).await?;
+    let created = owner.ask(json!({ "type": "createRoom", "id": 1, "roomId": "project:7" })).await?;
+    assert_eq!(created["type"], "ok");
+    assert_eq!(watcher.next().await?["type"], "roomCreated");
+    let mut member = house.member(1, "member", "project:7").await?;
+    let stranger = member.ask(json!({ "type": "deleteRoom", "id": 1, "roomId": "project:7" })).await?;
+    assert!(is_refused(&stranger, "PERMISSION_DENIED"), "{stranger}");
+    // By another connection, at the other instance.
+    let mut owner = Socket::open_as(house.address(1), "owner").await?;
+    let deleted = owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": "project:7" })).await?;
+    assert_eq!(deleted["type"], "ok");
+    assert_eq!(member.next().await?["type"], "left");
+    assert_eq!(watcher.next().await?["type"], "roomDeleted");
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_room_deleted_elsewhere_begins_anew() -> Result {
+    let house = House::open(2).await?;
+    let mut owner = Socket::open_as(house.address(0), "owner").await?;
+    owner.ask(json!({ "type": "createRoom", "id": 1, "roomId": "project:7" })).await?;
+    let mut member = house.member(1, "member", "project:7").await?;
+    member.say("project:7", "before").await?;
+    member.events(1).await?;
+    let before = member.since();
+    owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": "project:7" })).await?;
+    while member.next().await?["type"] != "left" {}
+    let joined = member.enter("project:7", before.clone()).await?;
+    assert_eq!((&joined["resume"], &joined["seq"]), (&json!("lost"), &json!(0)));
+    assert_ne!(joined["epoch"], before["epoch"]);
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_room_that_is_full_is_full_everywhere() -> Result {
+    let house = House::open(3).await?;
+    let alice = house.member(0, "alice", "small").await?;
+    let _bob = house.member(1, "bob", "small").await?;
+    let mut carol = Socket::open_as(house.address(2), "carol").await?;
+    let full = carol.enter("small", Value::Null).await?;
+    assert!(is_refused(&full, "ROOM_FULL"), "{full}");
+    alice.close().await?;
+    until("there is room again", async || {
+        carol.enter("small", Value::Null).await.is_ok_and(|joined| joined["type"] == "joined")
+    })
+    .await?;
+    house.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_a_room_lets_in_as_many_as_it_holds() -> Result {
+    let house = House::open(3).await?;
+    let mut coming = Vec::new();
+    for number in 0..30 {
+        coming.push(Socket::open_as(house.address(number % 3), &format!("user-{number}")).await?);
+    }
+    let joining = coming.iter_mut().map(|socket| socket.enter("small", Value::Null));
+    let joined = futures_util::future::try_join_all(joining).await?;
+    let inside = joined.iter().filter(|joined| joined["type"] == "joined").count();
+    assert!(joined.iter().all(|joined| joined["type"] == "joined" || is_refused(joined, "ROOM_FULL")));
+    assert_eq!(inside, 2);
+    house.close().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_picture_is_right_while_instances_come_and_go() -> Result {
+    const STEPS: usize = 60;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let (mut house, mut rng) = (House::open(3).await?, Rng::with_seed(seed));
+    let mut there = Vec::<(usize, String, Socket)>::new();
+    for step in 0..STEPS {
+        let place = rng.usize(..3);
+        match rng.u8(..10) {
+            0 => {
+                let new = open(house.redis.url()).await?;
+                there.retain(|(at, ..)| *at != place);
+                std::mem::replace(&mut house.places[place], new).stop().await?;
+            }
+            1..4 if !there.is_empty() => {
+                there.swap_remove(rng.usize(..there.len())).2.reset()?;
+            }
+            _ => {
+                let user = format!("user-{:02}", step % 12);
+                there.push((place, user.clone(), house.member(place, &user, "lobby").await?));
+            }
+        }
+    }
+    let mut picture = BTreeMap::<&str, u64>::new();
+    for (_, user, _) in &there {
+        *picture.entry(user).or_default() += 1;
+    }
+    house.all_say("lobby", &picture.into_iter().collect::<Vec<_>>()).await
+}

@@ -1,0 +1,81 @@
+//! A deployment: each instance is drained and started again in turn, under load.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use dialogue_tests::{Instance, RedisServer, Result, until};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    fleet::{Fleet, INSTANCES},
+    resident::{Cue, Resident, Talker},
+};
+
+const CLIENTS: usize = 2_000;
+/// Of twenty each.
+const ROOMS: usize = CLIENTS / 20;
+const EVERY: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_loses_nothing_for_two_thousand() -> Result {
+    let redis = RedisServer::start().await?;
+    let mut fleet = Fleet::over(&[format!("redis:{}", redis.url())]).await?;
+    let (talks, talking) = watch::channel(true);
+    let living = settle(&fleet, &talking).await?;
+    for instance in &mut fleet.instances {
+        instance.terminate().await?;
+        assert!(instance.ended().await?, "it did not exit 0");
+        instance.restart().await?;
+        until("it is well again", async || is_well(instance).await).await?;
+    }
+    talks.send_replace(false);
+    let residents = living.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
+    all_is_well(&residents);
+    Ok(())
+}
+
+async fn is_well(instance: &Instance) -> bool {
+    matches!(instance.health().await, Ok((200, _)))
+}
+
+/// Has everybody join, spread over the instances and rooms; one of each room talks.
+async fn settle(fleet: &Fleet, talking: &watch::Receiver<bool>) -> Result<JoinSet<Result<Resident>>> {
+    let addresses: Arc<[SocketAddr]> = fleet.instances.iter().map(|instance| instance.address).collect();
+    let (mut arrived, mut living) = (Vec::new(), JoinSet::new());
+    for number in 0..CLIENTS {
+        let (place, room) = (number % INSTANCES, format!("project:{}", number % ROOMS));
+        arrived.push(Resident::arrive(&addresses, place, room).await?);
+    }
+    let (totals, known): (Vec<_>, Vec<_>) = (0..ROOMS).map(|_| watch::channel(None)).unzip();
+    let mut talkers: Vec<_> = totals.into_iter().map(|total| Some(Talker::new(EVERY, total))).collect();
+    for (number, (resident, socket)) in arrived.into_iter().enumerate() {
+        let cue = Cue { talks: talking.clone(), total: known[number % ROOMS].clone() };
+        let (talker, addresses) = (talkers[number % ROOMS].take(), Arc::clone(&addresses));
+        living.spawn(async move { resident.stay(&addresses, socket, cue, talker).await });
+    }
+    Ok(living)
+}
+
+/// Each saw what its room was told, came back, and had been sent away before.
+fn all_is_well(residents: &[Resident]) {
+    let seen: u64 = residents.iter().map(|resident| resident.seq).sum();
+    let returns: usize = residents.iter().map(|resident| resident.returns).sum();
+    let losses: usize = residents.iter().map(|resident| resident.losses).sum();
+    let same: usize = residents.iter().map(|resident| resident.same_place).sum();
+    let waits: Vec<_> = residents.iter().flat_map(|resident| &resident.told_to_wait).collect();
+    let away = residents.iter().map(|resident| resident.away).max().unwrap_or_default();
+    let (least, most) = (waits.iter().min(), waits.iter().max());
+    println!(
+        "{CLIENTS} clients saw {seen} events; {returns} returns, {losses} losses, {} told to wait {least:?} to {most:?}; \
+         {away:?} away at most",
+        waits.len()
+    );
+    assert_eq!((losses, same), (0, 0));
+    // Each instance had a third at least, and what it sent away is spread over the others.
+    assert!(returns >= CLIENTS && waits.len() == returns, "{returns} returns, {} sent away", waits.len());
+    assert!(most.copied().copied().unwrap_or_default() >= 4 * least.copied().copied().unwrap_or_default());
+    for room in 0..ROOMS {
+        let there: Vec<_> = residents.iter().skip(room).step_by(ROOMS).collect();
+        let texts = there[0].seq;
+        assert!(texts > 0 && there.iter().all(|one| one.seq == texts && one.texts.len() as u64 == texts));
+    }
+}

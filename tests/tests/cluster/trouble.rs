@@ -1,0 +1,182 @@
+//! Redis down, hung, read-only, full, emptied and failed over: what is said, how soon, and what becomes of it.
+
+use std::time::{Duration, Instant};
+
+use dialogue::{Code, Redis};
+use dialogue_tests::{Lines, RedisServer, Result, Socket, Watched, is_refused, until};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Message, ask, texts},
+    house::{Place, open, over},
+};
+
+/// What a refusal may take, which waits for an answer of Redis at most.
+const BOUND: Duration = Duration::from_secs(8);
+
+async fn say(place: &Place, text: &str) -> Result<(), dialogue::Refusal> {
+    place.server.chat().trigger(Message { text: text.to_owned() }).await.map(drop)
+}
+
+/// The status of `/health`.
+async fn health(place: &Place) -> Result<(u16, Value)> {
+    let (head, body) = ask(place.address, "GET", "/health", "").await?;
+    let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+    Ok((status, serde_json::from_str(&body)?))
+}
+
+/// An event is refused by name, in time, in code and over a socket, and `/health` says why.
+async fn is_refused_in_time(place: &Place, socket: &mut Socket) -> Result {
+    let began = Instant::now();
+    let refusal = say(place, "in vain").await.expect_err("it is refused");
+    assert_eq!(refusal.code, Code::Unavailable);
+    let trigger = json!({ "type": "trigger", "id": 1, "roomId": "chat", "event": "message", "data": { "text": "in vain" } });
+    let answer = socket.ask(trigger).await?;
+    assert!(is_refused(&answer, "UNAVAILABLE"), "{answer}");
+    assert!(began.elapsed() < BOUND, "after {:?}", began.elapsed());
+    let (status, body) = health(place).await?;
+    assert!(status == 503 && body["reason"].is_string(), "{status} {body}");
+    Ok(())
+}
+
+/// Without a word to it, it serves again: members on two instances hear what is said.
+async fn recovers(places: [&Place; 2], listeners: &mut [Socket; 2]) -> Result {
+    until("events are taken again", async || say(places[0], "again").await.is_ok()).await?;
+    until("it is well", async || health(places[0]).await.is_ok_and(|(status, _)| status == 200)).await?;
+    say(places[1], "and there").await?;
+    for listener in listeners {
+        while texts(&listener.events(1).await?) != ["and there"] {}
+    }
+    Ok(())
+}
+
+/// Two instances, and a member on each.
+async fn pair(redis: &RedisServer) -> Result<([Place; 2], [Socket; 2])> {
+    let places = [open(redis.url()).await?, open(redis.url()).await?];
+    let members = [enter(&places[0], "alice").await?, enter(&places[1], "bob").await?];
+    say(&places[0], "before").await?;
+    Ok((places, members))
+}
+
+async fn enter(place: &Place, user: &str) -> Result<Socket> {
+    let mut socket = Socket::open_as(place.address, user).await?;
+    socket.enter("chat", Value::Null).await?;
+    Ok(socket)
+}
+
+/// The lines at the levels that are seen, each of which says that something changed.
+fn changes(lines: &Lines) -> Vec<String> {
+    lines.all().into_iter().filter(|line| line.starts_with("WARN") || line.starts_with("ERROR")).collect()
+}
+
+/// Each place logs no more than so many lines about what went wrong.
+fn few(lines: &Lines, most: usize) {
+    let changes = changes(lines);
+    assert!(!changes.is_empty() && changes.len() <= most, "{changes:#?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down() -> Result {
+    let mut redis = RedisServer::durable().await?;
+    let (lines, _guard) = Lines::keep();
+    let ([one, other], mut members) = pair(&redis).await?;
+    redis.kill()?;
+    for _ in 0..20 {
+        is_refused_in_time(&one, &mut members[0]).await?;
+    }
+    redis.restart().await?;
+    recovers([&one, &other], &mut members).await?;
+    // Each of the two: Redis' own line, the store's, and the subscriptions'.
+    few(&lines, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_hangs() -> Result {
+    let redis = RedisServer::start().await?;
+    let (lines, _guard) = Lines::keep();
+    let within = Duration::from_secs(1);
+    let quick =
+        async || over(Redis::connect(redis.url()).answer_within(within).connect_within(within).await?).await;
+    let (one, other) = (quick().await?, quick().await?);
+    let mut members = [enter(&one, "alice").await?, enter(&other, "bob").await?];
+    redis.signal("STOP")?;
+    is_refused_in_time(&one, &mut members[0]).await?;
+    is_refused_in_time(&other, &mut members[1]).await?;
+    redis.signal("CONT")?;
+    recovers([&one, &other], &mut members).await?;
+    few(&lines, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_full() -> Result {
+    let redis = RedisServer::start().await?;
+    let (lines, _guard) = Lines::keep();
+    let ([one, other], mut members) = pair(&redis).await?;
+    redis.cli(&["config", "set", "maxmemory", "1"]).await?;
+    for _ in 0..5 {
+        is_refused_in_time(&one, &mut members[0]).await?;
+    }
+    redis.cli(&["config", "set", "maxmemory", "0"]).await?;
+    recovers([&one, &other], &mut members).await?;
+    few(&lines, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_read_only() -> Result {
+    let (redis, primary) = (RedisServer::start().await?, RedisServer::start().await?);
+    let (lines, _guard) = Lines::keep();
+    let ([one, other], mut members) = pair(&redis).await?;
+    redis.cli(&["replicaof", "127.0.0.1", &primary.port.to_string()]).await?;
+    for _ in 0..5 {
+        is_refused_in_time(&one, &mut members[0]).await?;
+    }
+    redis.cli(&["replicaof", "no", "one"]).await?;
+    // A replica has what its primary has, which is nothing: the members come back to another log.
+    until("events are taken again", async || say(&one, "again").await.is_ok()).await?;
+    until("it is well", async || health(&one).await.is_ok_and(|(status, _)| status == 200)).await?;
+    say(&other, "and there").await?;
+    few(&lines, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_emptied() -> Result {
+    let redis = RedisServer::start().await?;
+    let ([one, other], mut members) = pair(&redis).await?;
+    for member in &mut members {
+        member.events(1).await?;
+    }
+    let since = members[0].since();
+    redis.cli(&["flushall"]).await?;
+    until("events are taken again", async || say(&one, "again").await.is_ok()).await?;
+    until("the other one has them too", async || {
+        let Ok((mut back, joined)) = rejoin(&other, "alice", since.clone()).await else { return false };
+        assert!(joined["resume"] == "lost" && joined["epoch"] != since["epoch"], "{joined}");
+        say(&other, "and there").await.is_ok() && back.events(1).await.is_ok()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn rejoin(place: &Place, user: &str, since: Value) -> Result<(Socket, Value)> {
+    let mut socket = Socket::open_as(place.address, user).await?;
+    let joined = socket.enter("chat", since).await?;
+    Ok((socket, joined))
+}
+
+#[tokio::test]
+async fn a_primary_that_is_retired() -> Result {
+    let mut watched = Watched::start().await?;
+    let mut connected = Vec::new();
+    for _ in 0..2 {
+        connected.push(over(Redis::sentinel(watched.urls(), Watched::NAME).await?).await?);
+    }
+    let places: [&Place; 2] = [&connected[0], &connected[1]];
+    let mut members = [enter(places[0], "alice").await?, enter(places[1], "bob").await?];
+    say(places[0], "before").await?;
+    watched.retire_primary().await?;
+    recovers(places, &mut members).await
+}
