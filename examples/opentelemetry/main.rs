@@ -16,7 +16,6 @@ mod tests;
 
 use std::env;
 
-use dialogue::prelude::*;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
@@ -30,6 +29,7 @@ use context::OpenTelemetry;
 
 /// Said by a member.
 #[dialogue::event]
+#[derive(Debug)]
 pub struct Message {
     /// What is said.
     #[validate(length(min = 1, max = 2000))]

@@ -16,8 +16,8 @@ use crate::{
     acme::{Configured, Patient, Running},
     delivery::Crow,
     doomed::Doomed,
-    redis::until,
 };
+use dialogue_tests::until;
 
 /// What becomes of the first append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
