@@ -9,6 +9,7 @@ use dialogue::{
     Code, Push,
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey},
 };
+use dialogue_tests::until;
 use tokio::sync::watch;
 
 use crate::{
