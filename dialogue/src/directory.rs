@@ -54,7 +54,6 @@ impl Directory {
     }
 
     /// Whether a user has a connection in a room.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
     pub(crate) fn is_in(&self, user: &str, room_id: &str) -> bool {
         self.users.lock().get(user).is_some_and(|links| links.iter().any(|link| link.room(room_id).is_some()))
     }

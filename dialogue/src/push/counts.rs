@@ -27,13 +27,14 @@ pub struct PushCounts {
 }
 
 impl PushCounts {
-    pub(super) fn named(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("delivered", self.delivered),
             ("cancelled", self.cancelled),
             ("expired", self.expired),
             ("retried", self.retried),
             ("rejected", self.rejected),
+            ("withdrawn", self.withdrawn),
             ("forgotten", self.forgotten),
             ("suspended", self.suspended),
         ]

@@ -266,8 +266,9 @@ impl Offer {
 
     fn arrive(&self, open: Open, fate: Fate) {
         let Open { room, told, offered, kept, permit } = open;
+        let between = (offered, Instant::now());
         // The permits are fewer than its places.
-        let _ = self.dispatch.arriving.try_send(Arrival { room, told, offered, kept, permit, fate });
+        let _ = self.dispatch.arriving.try_send(Arrival { room, told, between, kept, permit, fate });
     }
 }
 

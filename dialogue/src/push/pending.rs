@@ -52,6 +52,8 @@ pub(super) enum Held {
     Ours(Option<Bytes>),
     /// Another took this one for gone, and goes on with it.
     Theirs,
+    /// It couldn't be told; that was kept of it before.
+    Unknown(Option<Bytes>),
 }
 
 #[derive(Serialize)]
@@ -106,10 +108,10 @@ impl Pending {
         }
         match self.journal.swap(&key, before.clone(), Some(json.clone())).await {
             Ok(true) => Held::Ours(Some(json)),
-            Ok(false) => self.look(&key).await.unwrap_or(Held::Ours(before)),
+            Ok(false) => self.look(&key).await.unwrap_or(Held::Unknown(before)),
             Err(error) => {
                 complain(&error);
-                Held::Ours(before)
+                Held::Unknown(before)
             }
         }
     }
@@ -197,12 +199,11 @@ impl Pending {
     /// Whose a record is, if that can be told.
     async fn look(&self, key: &str) -> Option<Held> {
         match self.journal.get(key).await {
-            // Whoever took it over is done, or the store has lost it.
-            Ok(None) => Some(Held::Ours(None)),
             Ok(Some(json)) if owner(&json) == self.peers.as_ref().map(|peers| peers.id()) => {
                 Some(Held::Ours(Some(json)))
             }
-            Ok(Some(_)) => Some(Held::Theirs),
+            // Without a record, whoever took it over is done.
+            Ok(_) => Some(Held::Theirs),
             Err(error) => {
                 complain(&error);
                 None

@@ -50,12 +50,12 @@ struct Progress {
 }
 
 impl Round {
-    /// `None` if the room has no such event that is pushed. In this process, it was accepted after `offered`.
+    /// `None` if the room has no such event that is pushed. In this process, it was accepted between those times.
     pub(super) fn new(
         room: &RoomDecl,
         told: Told,
         permit: OwnedSemaphorePermit,
-        offered: Option<Instant>,
+        between: Option<(Instant, Instant)>,
     ) -> Option<Self> {
         let index = room.event(&told.event)?;
         let kind = room.events.get(usize::from(index))?;
@@ -63,7 +63,7 @@ impl Round {
         let (now, age) = (Instant::now(), age(&told));
         // Who left in the millisecond that it is from may have left before it.
         let began = now.checked_sub(age.saturating_sub(Duration::from_millis(1))).unwrap_or(now);
-        let began = offered.map_or(began, |offered| began.max(offered));
+        let began = between.map_or(began, |(offered, accepted)| began.max(offered).min(accepted));
         Some(Round {
             room_id: told.room_id.as_str().into(),
             room_name: room.name,

@@ -41,7 +41,7 @@ pub(super) struct Router {
     elsewhere: HashMap<Arc<str>, Weak<Elsewhere>>,
     /// By room and collapse key.
     newest: HashMap<(Arc<str>, String), Weak<Round>>,
-    /// How often the other instances took this one for gone.
+    /// How often the other instances took this one for gone, as far as all that is live was looked at since.
     forgotten: usize,
     /// Who waits until nothing would be lost with the process.
     settlers: Vec<oneshot::Sender<()>>,
@@ -51,7 +51,8 @@ pub(super) struct Router {
 pub(super) struct Arrival {
     pub(super) room: Arc<RoomDecl>,
     pub(super) told: Told,
-    pub(super) offered: Instant,
+    /// When it was begun with, and when its fate was known.
+    pub(super) between: (Instant, Instant),
     /// What is on record of it.
     pub(super) kept: Option<Bytes>,
     pub(super) permit: OwnedSemaphorePermit,
@@ -167,7 +168,7 @@ impl Router {
     }
 
     async fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { room, told, offered, kept, permit, fate } = arrival;
+        let Arrival { room, told, between, kept, permit, fate } = arrival;
         match fate {
             Fate::Void if kept.is_some() => self.void.push((told.id, kept)),
             Fate::Void => {}
@@ -176,7 +177,7 @@ impl Router {
                 self.unsure.insert((due, told.id.clone()), Unsure { told, kept, permit });
             }
             Fate::Accepted => {
-                if let Some(round) = Round::new(&room, told, permit, Some(offered)) {
+                if let Some(round) = Round::new(&room, told, permit, Some(between)) {
                     self.take(Arc::new(round), kept).await;
                 }
             }
@@ -305,19 +306,27 @@ impl Router {
         let peers = self.registry.upgrade().and_then(|registry| registry.peers().cloned());
         let forgotten = peers.map_or(0, |peers| peers.forgotten());
         // Whoever took this one for gone took over what it had on its way.
-        let was_forgotten = std::mem::replace(&mut self.forgotten, forgotten) != forgotten;
-        for round in live.iter().filter(|round| round.has_news() || was_forgotten) {
-            self.keep(round).await;
+        let in_doubt = self.forgotten != forgotten;
+        let mut sure = true;
+        for round in live.iter().filter(|round| round.has_news() || in_doubt) {
+            sure &= self.keep(round).await;
+        }
+        if sure {
+            self.forgotten = forgotten;
         }
     }
 
-    /// Records how far a round is, unless another instance goes on with it.
-    async fn keep(&mut self, round: &Arc<Round>) {
+    /// Records how far a round is, unless another instance goes on with it; yields whether that is known.
+    async fn keep(&mut self, round: &Arc<Round>) -> bool {
         let (Some(pending), Some(live)) = (&self.shared.pending, self.live.get_mut(round.id())) else {
-            return;
+            return true;
         };
         match pending.keep(&round.told(), live.kept.take()).await {
             Held::Ours(kept) => live.kept = kept,
+            Held::Unknown(kept) => {
+                live.kept = kept;
+                return false;
+            }
             Held::Theirs => {
                 tracing::warn!(room_id = &*round.room_id, "another instance goes on with an event's pushes");
                 round.supersede();
@@ -325,6 +334,7 @@ impl Router {
                 self.live.remove(round.id());
             }
         }
+        true
     }
 
     /// Goes on with what a process before left in the store.

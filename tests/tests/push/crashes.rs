@@ -9,6 +9,7 @@ use dialogue::{
     Code, Push,
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey},
 };
+use dialogue_tests::until;
 use tokio::sync::watch;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     delivery::Crow,
     doomed::Doomed,
 };
+use dialogue_tests::until;
 
 /// What becomes of the first append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,9 +139,8 @@ async fn an_event_that_is_in_the_log_is_pushed_by_the_next_process() -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_not_in_the_log_is_not_pushed() -> Result<()> {
     let (running, crow, memory) = after_the_end_of(First::EndsBefore).await?;
-    while !memory.scan("push/pending/", None, 1).await?.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let left = async || memory.scan("push/pending/", None, 1).await.unwrap_or_default();
+    until("nothing is left of it", async || left().await.is_empty()).await?;
     running.alert("db").await?;
     running.until("crow", |counts| counts.delivered == 1).await?;
     assert_eq!(crow.sent(), [("a".into(), "db is down no answer".into())]);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dialogue::{Push, Redis, push::Outcome};
+use dialogue_tests::{Proxy, RedisServer, until};
 use serde_json::json;
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     delivery::Crow,
     doomed::Doomed,
 };
-use dialogue_tests::{Proxy, RedisServer, until};
 
 async fn over(redis: String) -> Result<Configured> {
     let backplane = Redis::connect(redis).await?;
