@@ -1,6 +1,6 @@
 //! A deployment: each instance is drained and started again in turn, under load.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use dialogue_tests::{Instance, RedisServer, Result, until};
 use tokio::{sync::watch, task::JoinSet};
@@ -75,9 +75,14 @@ fn all_is_well(residents: &[Resident]) {
     // Each instance had a third at least, and what it sent away is spread over the others.
     assert!(returns >= CLIENTS && waits.len() == returns, "{returns} returns, {} sent away", waits.len());
     assert!(most.copied().copied().unwrap_or_default() >= 4 * least.copied().copied().unwrap_or_default());
-    for room in 0..ROOMS {
-        let there: Vec<_> = residents.iter().skip(room).step_by(ROOMS).collect();
-        let texts = there[0].seq;
-        assert!(texts > 0 && there.iter().all(|one| one.seq == texts && one.texts.len() as u64 == texts));
+    let mut rooms = BTreeMap::<&str, Vec<&Resident>>::new();
+    for resident in residents {
+        rooms.entry(&resident.room).or_default().push(resident);
+    }
+    assert_eq!(rooms.len(), ROOMS);
+    for (room, there) in rooms {
+        let said = there[0].seq;
+        let have_all = there.iter().all(|one| one.seq == said && one.texts.len() as u64 == said);
+        assert!(said > 0 && have_all, "{room}");
     }
 }
