@@ -25,9 +25,20 @@ impl Watched {
 
     /// Starts them all on free ports.
     pub async fn start() -> Result<Self> {
-        let primary = RedisServer::start().await?;
+        Self::with(&[]).await
+    }
+
+    /// The same where a primary that nobody follows takes nothing: one that comes back after its replica took its place
+    /// would have a log of its own, until it is told.
+    pub async fn careful() -> Result<Self> {
+        Self::with(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "5"]).await
+    }
+
+    async fn with(options: &[&str]) -> Result<Self> {
+        let options = [&["--save", ""], options].concat();
+        let primary = RedisServer::with(&options).await?;
         let of = format!("127.0.0.1 {}", primary.port);
-        let replica = RedisServer::with(&["--save", "", "--replicaof", &of]).await?;
+        let replica = RedisServer::with(&[&options[..], &["--replicaof", &of]].concat()).await?;
         until("the replica follows", async || replica.is_replica().await).await?;
         let folder = Folder::new()?;
         let (mut ports, mut sentinels) = (Vec::new(), Vec::new());

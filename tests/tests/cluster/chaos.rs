@@ -46,7 +46,7 @@ async fn over_a_cluster() -> Result {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_sentinels() -> Result {
-    run("Sentinels", Watched::start().await?).await
+    run("Sentinels", Watched::careful().await?).await
 }
 
 async fn run<G: Ground>(name: &str, mut ground: G) -> Result {

@@ -15,8 +15,8 @@ const READS: u64 = 30;
 /// And in each second: where its log ends.
 const READS_A_SECOND: u64 = 4;
 /// What the instance may take for a client that is back, in kB, beside what it takes for none.
-const PER_CLIENT: u64 = 48;
-const FOR_NONE: u64 = 150_000;
+const PER_CLIENT: u64 = 16;
+const FOR_NONE: u64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_back_at_once_is_read_for_once_a_room() -> Result {
