@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, net::UdpSocket, time::Duration};
 use dialogue::{
     Code,
     observe::{Kind, Measured, Metrics, Readings, StatsD, Value},
-    prelude::*,
 };
 
 /// Said by somebody.
 #[dialogue::event]
+#[derive(Debug)]
 pub struct Message {
     /// What.
     #[validate(length(min = 1))]
@@ -19,6 +19,7 @@ pub struct Message {
 
 /// Somebody is at the keyboard.
 #[dialogue::event(ephemeral)]
+#[derive(Debug)]
 pub struct Typing {
     /// Whether.
     pub active: bool,

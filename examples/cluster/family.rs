@@ -4,7 +4,7 @@ use std::{env, future, net::SocketAddr, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -78,6 +78,8 @@ async fn terminated() {
 struct Member {
     address: SocketAddr,
     process: Child,
+    /// Its standard input.
+    leash: Option<ChildStdin>,
 }
 
 impl Member {
@@ -93,12 +95,14 @@ impl Member {
         let line = timeout(PATIENCE, out.next_line()).await??;
         let line = line.ok_or_else(|| format!("instance {number} ended before it listened"))?;
         eprintln!("instance {number}: process {} at {line}", process.id().unwrap_or_default());
-        Ok(Member { address: line.parse()?, process })
+        // Apart from the process: waiting for that would close it.
+        let leash = process.stdin.take();
+        Ok(Member { address: line.parse()?, process, leash })
     }
 
     /// Has it drain.
     async fn end(mut self) {
-        drop(self.process.stdin.take());
+        drop(self.leash.take());
         if timeout(PATIENCE, self.process.wait()).await.is_err() {
             let _ = self.process.kill().await;
         }

@@ -9,7 +9,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// See the [module](self).
-pub struct OpenTelemetry;
+pub(crate) struct OpenTelemetry;
 
 impl TraceContext for OpenTelemetry {
     fn continues(&self, span: &Span, parent: &TraceParent) {

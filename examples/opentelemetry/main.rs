@@ -16,16 +16,20 @@ mod tests;
 
 use std::env;
 
-use dialogue::prelude::*;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use context::OpenTelemetry;
 
 /// Said by a member.
 #[dialogue::event]
+#[derive(Debug)]
 pub struct Message {
     /// What is said.
     #[validate(length(min = 1, max = 2000))]
@@ -55,7 +59,7 @@ fn main() -> Result {
 #[tokio::main]
 async fn serve(provider: &SdkTracerProvider) -> Result {
     let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("dialogue"));
-    tracing_subscriber::registry().with(LevelFilter::INFO).with(spans).init();
+    tracing_subscriber::registry().with(wanted()).with(spans).init();
 
     let server = Traced::server().trace_context(OpenTelemetry).build().await?;
     let app = axum::Router::new().merge(server.router());
@@ -64,8 +68,15 @@ async fn serve(provider: &SdkTracerProvider) -> Result {
     Ok(())
 }
 
+/// A span for each event, too.
+fn wanted() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_target("dialogue::spans", LevelFilter::DEBUG)
+}
+
 /// Sends spans to a collector, in batches.
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {
+    // Dialogue's pushes leave the choice to the program. Who chose before has chosen.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))

@@ -97,7 +97,7 @@ fn a_trace_goes_through_a_server_to_the_others() -> Result {
     let (address, spans) = collector()?;
     let provider = exporter(&format!("http://{address}"))?;
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("dialogue"));
-    tracing_subscriber::registry().with(LevelFilter::INFO).with(layer).init();
+    tracing_subscriber::registry().with(wanted()).with(layer).init();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let backplane = Local::new();

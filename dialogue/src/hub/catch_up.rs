@@ -58,7 +58,7 @@ impl Turn {
         let (room, room_id) = (&self.instance.room, &self.instance.id);
         let looked = async {
             let known = if room.keyed { archive.known(room_id).await? } else { None };
-            let gone = known.is_none() && room.keyed && state.is_known() && !archive.is_flushed().await?;
+            let gone = known.is_none() && room.keyed && state.is_known() && self.instance.was_deleted();
             let saved = if room.options.state { archive.state(room_id).await? } else { None };
             let (name, members) = (archive.generation(room_id).await?, peers.members(room_id).await?);
             Ok::<_, StoreError>((known, gone, saved, name, members))
@@ -69,9 +69,15 @@ impl Turn {
                 peers.ended(&self.instance, gone);
             }
             Ok((known, false, saved, name, members)) => {
-                if let Some(info) = known {
-                    self.instance.describe_as(info);
-                    state.known();
+                match known {
+                    Some(info) => {
+                        self.instance.said_deleted.store(false, Ordering::Release);
+                        self.instance.describe_as(info);
+                        state.known();
+                    }
+                    // The store has lost it: it is to be told again.
+                    None if room.keyed => state.unknown(),
+                    None => {}
                 }
                 state.reload(saved);
                 state.rename(name);

@@ -1,6 +1,9 @@
 //! What other instances tell a room: what they put into it, and who is in it there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{Instance, inbox::Command, peers::Message, turn::Turn};
 use crate::{
@@ -41,6 +44,7 @@ impl Instance {
                         peers.ended(&instance, gone);
                     }
                 });
+                self.said_deleted.store(true, Ordering::Release);
                 self.catch_up();
             }
             Message::Renamed | Message::Saved | Message::Described => self.catch_up(),

@@ -56,6 +56,8 @@ pub(crate) struct Instance {
     pub(super) head_id: AtomicU64,
     /// What others told of it was missed, and is to be looked for.
     pub(super) behind: AtomicBool,
+    /// Another instance said that it was deleted: then what the store has lost was deleted.
+    pub(super) said_deleted: AtomicBool,
     /// Who is on the way in: until they are, it isn't given up for being empty.
     pub(super) coming: AtomicUsize,
     /// When it was last left empty, in milliseconds of [`moment`].
@@ -115,6 +117,7 @@ impl Instance {
                 head: AtomicU64::new(0),
                 head_id: AtomicU64::new(0),
                 behind: AtomicBool::new(false),
+                said_deleted: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
@@ -221,6 +224,11 @@ impl Instance {
     /// It ends on purpose.
     pub(super) fn delete(&self) {
         self.deleted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another instance said that it deleted it.
+    pub(super) fn was_deleted(&self) -> bool {
+        self.said_deleted.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_retired(&self) -> bool {

@@ -136,7 +136,8 @@ async fn end(state: &State, instance: &Instance, archive: &Archive) -> Result<En
 
 /// Whether a room that has no log any more was deleted: then nothing is known of it either.
 async fn is_deleted(state: &State, instance: &Instance, archive: &Archive) -> Result<bool, StoreError> {
-    if !state.is_shared() || !instance.room.keyed || archive.is_flushed().await? {
+    // Where nobody said so, the store was emptied, or set back to before it knew of the room.
+    if !state.is_shared() || !instance.room.keyed || !instance.was_deleted() {
         return Ok(false);
     }
     if archive.known(&instance.id).await?.is_some() {

@@ -352,6 +352,11 @@ impl State {
         self.known = true;
     }
 
+    /// The store has lost what it knew of the room.
+    pub(super) fn unknown(&mut self) {
+        self.known = false;
+    }
+
     /// Whether it was there before anybody asked for it.
     pub(super) fn has_been(&self) -> bool {
         self.known || self.log.head().0 > 0

@@ -15,10 +15,10 @@ pub struct TraceParent(Box<str>);
 
 /// Joins the server's spans to traces that others have begun, and lets others go on from them.
 ///
-/// The server makes spans with the crate `tracing`: `connection`, `trigger`, `store`, `backplane`, `push`. By themselves
-/// they begin at this process. With this, a connection goes on from the `traceparent` of its handshake, an event over HTTP
+/// The server makes spans with the crate `tracing`: `connection`, `trigger`, `delivery`, `store`, `backplane`, `push`. By
+/// themselves they begin at this process. With this, a connection goes on from the `traceparent` of its handshake, an event over HTTP
 /// from that of its request; and each event carries its own in `meta`, to other instances and to clients, under the same
-/// name.
+/// name: where a subscriber takes its span, which is of the level `debug`, under the target `dialogue::spans`.
 ///
 /// `examples/opentelemetry` has one for OpenTelemetry, some ten lines.
 pub trait TraceContext: Send + Sync + 'static {

@@ -151,7 +151,7 @@ impl Redis {
     /// Whether a failure means that nothing else would work now either.
     pub(crate) fn is_away(&self, failure: &Failure) -> bool {
         match &self.shared.route {
-            Route::Alone(_) => failure.is_condition() || failure.code().is_none(),
+            Route::Alone(_) => failure.is_condition() || matches!(failure.code(), None | Some("READONLY")),
             // The others may be well.
             Route::Cluster(_) => false,
         }

@@ -18,8 +18,14 @@ impl Script {
 
     /// A call of it on these keys; its other arguments follow.
     pub(crate) fn call(&self, keys: &[impl AsRef<str>]) -> Cmd {
-        let mut call = cmd("EVALSHA");
-        call.arg(&self.sha).arg(keys.len());
+        self.large_call(keys, 0, 0)
+    }
+
+    /// The same, with space for so many other arguments, of so many bytes in all.
+    pub(crate) fn large_call(&self, keys: &[impl AsRef<str>], arguments: usize, bytes: usize) -> Cmd {
+        let of_keys: usize = keys.iter().map(|key| key.as_ref().len()).sum();
+        let mut call = Cmd::with_capacity(3 + keys.len() + arguments, 64 + of_keys + bytes);
+        call.arg("EVALSHA").arg(&self.sha).arg(keys.len());
         for key in keys {
             call.arg(key.as_ref());
         }

@@ -10,6 +10,9 @@ mod bytes;
 mod events;
 mod opening;
 mod pages;
+#[allow(dead_code)]
+#[path = "../fan_out/process.rs"]
+mod process;
 mod writers;
 
 use std::{

@@ -1,6 +1,7 @@
-//! Acknowledged events per second, of writers that each wait for the answer before they go on.
+//! Acknowledged events per second, of writers that each wait for the answer before they go on, and CPU for each.
 
 use std::{
+    fmt,
     ops::Range,
     sync::{
         Arc,
@@ -16,7 +17,21 @@ use crate::{
     bare::Bare,
     events::{Acme, AcmeServer, Message, numbered, template},
     median,
+    process::own_cpu_time,
 };
+
+/// Events in a second, and nanoseconds of CPU for each, of the engine's threads too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Figure {
+    per_second: u64,
+    nanos: u64,
+}
+
+/// A measurement that runs.
+struct Began {
+    at: Instant,
+    cpu: u64,
+}
 
 /// Each is measured so often, in turns, and for so long.
 const ROUNDS: u64 = 5;
@@ -25,7 +40,8 @@ const LENGTH: Duration = Duration::from_millis(800);
 pub(crate) async fn measure() -> Result {
     let template = template().await?;
     println!(
-        "\n| durability, writers | bare engine | `append` | slower | `trigger` | slower | without a store |"
+        "\nEvents per second (µs of CPU for each)\n\n\
+         | durability, writers | bare engine | `append` | slower | `trigger` | slower | without a store |"
     );
     println!("|---|---|---|---|---|---|---|");
     for durability in [Durability::Memory, Durability::Written, Durability::Synced] {
@@ -46,7 +62,7 @@ pub(crate) async fn measure() -> Result {
                 found[3].push(of_server(&forgetful, rooms).await?);
             }
             let [bare, store, server, without] = found.map(median);
-            let slower = |other: u64| format!("{:.2}", bare as f64 / other as f64);
+            let slower = |other: Figure| format!("{:.2}", bare.per_second as f64 / other.per_second as f64);
             println!(
                 "| {durability:?}, {writers} | {bare} | {store} | {} | {server} | {} | {without} |",
                 slower(store),
@@ -57,40 +73,55 @@ pub(crate) async fn measure() -> Result {
     Ok(())
 }
 
-fn per_second(events: u64, began: Instant) -> u64 {
-    (events as f64 / began.elapsed().as_secs_f64()) as u64
+impl Began {
+    fn now() -> Self {
+        Began { at: Instant::now(), cpu: own_cpu_time() }
+    }
+
+    fn figure(&self, events: u64) -> Figure {
+        Figure {
+            per_second: (events as f64 / self.at.elapsed().as_secs_f64()) as u64,
+            nanos: own_cpu_time().saturating_sub(self.cpu) / events.max(1),
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:.1})", self.per_second, self.nanos as f64 / 1e3)
+    }
 }
 
 /// Batches of one event of each writer.
-fn of_bare(bare: &Bare, template: &StoredEvent, rooms: Range<u64>, durability: Durability) -> Result<u64> {
-    let (began, mut rounds) = (Instant::now(), 0);
-    while began.elapsed() < LENGTH {
+fn of_bare(bare: &Bare, template: &StoredEvent, rooms: Range<u64>, durability: Durability) -> Result<Figure> {
+    let (began, mut rounds) = (Began::now(), 0);
+    while began.at.elapsed() < LENGTH {
         rounds += 1;
         bare.append(template, rooms.clone(), rounds, durability)?;
     }
-    Ok(per_second(rounds * (rooms.end - rooms.start), began))
+    Ok(began.figure(rounds * (rooms.end - rooms.start)))
 }
 
 /// The same, as a server's rooms append them.
-async fn of_store(disk: &Disk, template: &StoredEvent, rooms: Range<u64>) -> Result<u64> {
+async fn of_store(disk: &Disk, template: &StoredEvent, rooms: Range<u64>) -> Result<Figure> {
     let (disk, template) = (disk.clone(), template.clone());
     let (epoch, writers) = (Arc::<str>::from("epoch"), rooms.end - rooms.start);
     let rooms: Vec<Arc<str>> = rooms.map(|room| format!("project:{room}").into()).collect();
     let appending = tokio::spawn(async move {
-        let (began, mut rounds) = (Instant::now(), 0);
-        while began.elapsed() < LENGTH {
+        let (began, mut rounds) = (Began::now(), 0);
+        while began.at.elapsed() < LENGTH {
             rounds += 1;
             let append =
                 |room| Append::new(Arc::clone(room), Arc::clone(&epoch), vec![numbered(&template, rounds)]);
             disk.append(rooms.iter().map(append).collect()).await?;
         }
-        Result::Ok(per_second(rounds * writers, began))
+        Result::Ok(began.figure(rounds * writers))
     });
     appending.await?
 }
 
 /// Writers that each have a room.
-async fn of_server(server: &AcmeServer, rooms: Range<u64>) -> Result<u64> {
+async fn of_server(server: &AcmeServer, rooms: Range<u64>) -> Result<Figure> {
     let (over, events) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut writers = Vec::new();
     for room in rooms {
@@ -105,10 +136,10 @@ async fn of_server(server: &AcmeServer, rooms: Range<u64>) -> Result<u64> {
             Ok(())
         });
     }
-    let began = Instant::now();
+    let began = Began::now();
     let writers: Vec<tokio::task::JoinHandle<Result>> = writers.into_iter().map(tokio::spawn).collect();
     tokio::time::sleep(LENGTH).await;
-    let found = per_second(events.load(Ordering::Relaxed), began);
+    let found = began.figure(events.load(Ordering::Relaxed));
     over.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await??;

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p dialogue-tests --bench observed` counts, with valgrind, the CPU instructions of a server that says events
 //! to a room of 100 sockets, one at a time and 64 at once, each as the difference between two runs that differ in nothing but
-//! the number of events. It fails if what is looked at costs more than 3 % beyond what is not.
+//! the number of events. It fails if metrics and tracing at the level `info` cost more than 3 %; what a span for each event
+//! costs, which takes `debug`, is shown beside.
 
 mod crowd;
 mod server;
@@ -47,7 +48,7 @@ fn main() -> Result {
             more(one, plain[0]),
             more(many, plain[1])
         );
-        if one > plain[0] * MOST || many > plain[1] * MOST {
+        if look != Look::EachEvent && (one > plain[0] * MOST || many > plain[1] * MOST) {
             return Err(format!("{} cost more than 3 %", look.name()).into());
         }
     }

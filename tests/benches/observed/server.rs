@@ -28,6 +28,8 @@ pub(crate) enum Look {
     Metrics,
     Tracing,
     Both,
+    /// A span for each event.
+    EachEvent,
 }
 
 /// How many events are said at once.
@@ -38,7 +40,8 @@ pub(crate) enum Burst {
 }
 
 impl Look {
-    pub(crate) const ALL: [Look; 4] = [Look::Nobody, Look::Metrics, Look::Tracing, Look::Both];
+    pub(crate) const ALL: [Look; 5] =
+        [Look::Nobody, Look::Metrics, Look::Tracing, Look::Both, Look::EachEvent];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -46,6 +49,7 @@ impl Look {
             Look::Metrics => "metrics",
             Look::Tracing => "tracing",
             Look::Both => "metrics and tracing",
+            Look::EachEvent => "the same, with a span for each event",
         }
     }
 
@@ -69,17 +73,22 @@ impl Burst {
 
 /// Says so many events once it is told to.
 pub(crate) fn serve(look: Look, burst: Burst, events: usize) -> Result {
-    if matches!(look, Look::Tracing | Look::Both) {
+    let level = match look {
+        Look::Nobody | Look::Metrics => None,
+        Look::Tracing | Look::Both => Some(LevelFilter::INFO),
+        Look::EachEvent => Some(LevelFilter::DEBUG),
+    };
+    if let Some(level) = level {
         // A subscriber that keeps the spans and writes lines, to nowhere.
         let lines = tracing_subscriber::fmt::layer().with_writer(io::sink);
-        tracing_subscriber::registry().with(LevelFilter::INFO).with(lines).init();
+        tracing_subscriber::registry().with(level).with(lines).init();
     }
     // One thread does the same in every run.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Watched::server();
         let server = match look {
-            Look::Metrics | Look::Both => server.metrics(Prometheus::at("/metrics")),
+            Look::Metrics | Look::Both | Look::EachEvent => server.metrics(Prometheus::at("/metrics")),
             Look::Nobody | Look::Tracing => server,
         };
         let server = server.build().await?;

@@ -19,7 +19,7 @@ pub(crate) struct Example {
 }
 
 /// Variables of its environment beside `ADDR`.
-type Settings = &'static [(&'static str, &'static str)];
+type Settings = Vec<(&'static str, String)>;
 
 impl Example {
     /// Builds the example if need be, and starts it on a free port.
@@ -27,10 +27,11 @@ impl Example {
         Self::start_with(name, &[]).await
     }
 
-    pub(crate) async fn start_with(name: &str, settings: Settings) -> Result<Self> {
+    pub(crate) async fn start_with(name: &str, settings: &[(&'static str, &str)]) -> Result<Self> {
+        let settings: Settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let binary = folder()?.join(name);
         let addr = free_address()?;
-        let process = spawn(&binary, &addr, settings).await?;
+        let process = spawn(&binary, &addr, &settings).await?;
         Ok(Self { binary, addr, settings, process })
     }
 
@@ -70,7 +71,7 @@ impl Example {
 
     /// Starts it again at the same address.
     pub(crate) async fn restart(&mut self) -> Result<()> {
-        self.process = spawn(&self.binary, &self.addr, self.settings).await?;
+        self.process = spawn(&self.binary, &self.addr, &self.settings).await?;
         Ok(())
     }
 }
@@ -83,9 +84,13 @@ fn free_address() -> Result<String> {
     Ok(addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).ok_or("no port is free")?)
 }
 
-async fn spawn(binary: &Path, addr: &str, settings: Settings) -> Result<Child> {
+async fn spawn(binary: &Path, addr: &str, settings: &[(&'static str, String)]) -> Result<Child> {
     let mut command = Command::new(binary);
-    command.env("ADDR", addr).envs(settings.iter().copied()).stdout(Stdio::piped()).kill_on_drop(true);
+    command
+        .env("ADDR", addr)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
     let mut process = command.spawn()?;
     let out = process.stdout.take().ok_or("the example has no output")?;
     let line = tokio::time::timeout(super::page::PATIENCE, BufReader::new(out).lines().next_line()).await??;

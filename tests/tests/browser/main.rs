@@ -3,6 +3,7 @@
 //! Pictures go to `tests/.pictures`; with `PICTURES=1` the README's is made anew as well.
 
 mod alerts;
+mod cluster;
 mod example;
 mod inspector;
 mod lobby;

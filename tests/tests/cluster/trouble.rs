@@ -41,8 +41,10 @@ async fn is_refused_in_time(place: &Place, socket: &mut Socket) -> Result {
 
 /// Without a word to it, it serves again: members on two instances hear what is said.
 async fn recovers(places: [&Place; 2], listeners: &mut [Socket; 2]) -> Result {
-    until("events are taken again", async || say(places[0], "again").await.is_ok()).await?;
-    until("it is well", async || health(places[0]).await.is_ok_and(|(status, _)| status == 200)).await?;
+    for place in places {
+        until("events are taken again", async || say(place, "again").await.is_ok()).await?;
+        until("it is well", async || health(place).await.is_ok_and(|(status, _)| status == 200)).await?;
+    }
     say(places[1], "and there").await?;
     for listener in listeners {
         while texts(&listener.events(1).await?) != ["and there"] {}

@@ -74,11 +74,6 @@ impl Archive {
         Ok(epoch)
     }
 
-    /// Whether the store has forgotten what logs are called, and everything else with it.
-    pub(crate) async fn is_flushed(&self) -> Result<bool, StoreError> {
-        Ok(self.journal.get(EPOCH).await?.is_none())
-    }
-
     /// What signs the tokens of anonymous users, as long as the store keeps it.
     pub(crate) async fn secret(&self) -> Result<[u8; 64], StoreError> {
         loop {

@@ -14,7 +14,7 @@ mod scripts;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use redis::{Cmd, Value, cmd};
 
 use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
@@ -261,15 +261,33 @@ impl Redis {
                 keys.extend(["keys", "order"].map(|what| self.keys().room(&append.room_id, what)));
             }
         }
-        let mut call = SCRIPTS.append.call(&keys);
+        let events = appends.iter().flat_map(|append| &append.events);
+        let (many, payloads) =
+            events.fold((0, 0), |(many, bytes), event| (many + 1, bytes + event.data.len()));
+        // What else is in an event, and beside it, is rarely more.
+        let mut call = SCRIPTS.append.large_call(
+            &keys,
+            1 + 5 * appends.len() + 3 * many,
+            payloads + 256 * (appends.len() + many),
+        );
         call.arg(KEYS);
+        let mut bytes = BytesMut::new();
         for append in appends {
             let Append { epoch, events, .. } = append;
             let (Epoch(number), beside) = Epoch::of(epoch);
-            call.arg(if has_keys(append) { "k" } else { "" }).arg(number).arg(beside);
-            call.arg(events.first().map_or(0, |first| first.seq)).arg(events.len());
+            let first = events.first().map_or(0, |first| first.seq);
+            let before = match first {
+                // No event has this id: a log begins with number 1.
+                0 => "0-0".to_owned(),
+                1 => String::new(),
+                next => format!("{number}-{}", next - 1),
+            };
+            call.arg(if has_keys(append) { "k" } else { "" }).arg(before).arg(format!("{number}-{first}"));
+            call.arg(beside).arg(events.len());
             for event in events {
-                call.arg(&*event.encode());
+                bytes.clear();
+                event.encode_into(&mut bytes);
+                call.arg(&*bytes);
             }
             if has_keys(append) {
                 for event in events {
