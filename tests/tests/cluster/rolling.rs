@@ -69,7 +69,9 @@ fn all_is_well(residents: &[Resident]) {
          {away:?} away at most",
         waits.len()
     );
-    assert_eq!((losses, same), (0, 0));
+    assert_eq!(losses, 0);
+    // Unless nobody else would let it in just then.
+    assert!(same * 100 <= returns, "{same} of {returns} came back to where they had been");
     // Each instance had a third at least, and what it sent away is spread over the others.
     assert!(returns >= CLIENTS && waits.len() == returns, "{returns} returns, {} sent away", waits.len());
     assert!(most.copied().copied().unwrap_or_default() >= 4 * least.copied().copied().unwrap_or_default());

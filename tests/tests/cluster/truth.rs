@@ -38,9 +38,10 @@ impl Outcome {
         for witness in there {
             self.losses += witness.stretches.len() - 1;
             self.seen += witness.stretches.iter().map(Vec::len).sum::<usize>();
-            for stretch in &witness.stretches {
-                follows(stretch)?;
-                one_log(&mut log, stretch)?;
+            witness.stretches.iter().try_for_each(|stretch| follows(stretch))?;
+            // What a server took with it, somebody may have seen who is told then. In the end, all are in one log.
+            if let Some(last) = witness.stretches.last() {
+                one_log(&mut log, last)?;
             }
         }
         let acknowledged: BTreeSet<_> =
@@ -50,7 +51,8 @@ impl Outcome {
             has_all(&witness.stretches[0], &acknowledged)
                 .map_err(|error| report(there, &error.to_string()))?;
         }
-        let known: BTreeSet<_> = log.values().map(|seen| &seen.text).collect();
+        let seen = there.iter().flat_map(|witness| witness.stretches.iter().flatten());
+        let known: BTreeSet<_> = seen.map(|seen| &seen.text).collect();
         self.gone += acknowledged.iter().filter(|text| !known.contains(**text)).count();
         Ok(())
     }
