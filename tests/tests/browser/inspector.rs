@@ -98,14 +98,15 @@ async fn an_operator_sees_what_happens() -> Result<()> {
     page.counts("[data-testid=event]", 4).await?;
     page.counts("[data-testid=instance]", 5).await?;
     page.run(JOIN).await?;
-    page.sees_part("facts", "1 connections · 1 joined, 0 resumed").await?;
-    let texts = ["Is anybody there?", "Yes, on my phone.", "Then look at the new board; it has all of it."];
+    page.sees_part("facts", "1 connection · 1 joined, 0 resumed").await?;
+    let texts =
+        ["Is anybody there?", "Yes, on my phone.", "Then look at the new board.", "It has all of it."];
     watch(&page, &server.chat(), &texts).await?;
     page.counts("[data-testid=member]", 1).await?;
-    page.sees_part("event", "3 in all").await?;
+    page.sees_part("event", "4 in all").await?;
     page.sees_part("tiles", "Storeup").await?;
     page.run("document.querySelector('[data-testid=event] details').open = true").await?;
-    page.sees_part("event", "text : String").await?;
+    page.sees_part("event", "#[validate(length(min = 1, max = 2000))] text: String").await?;
     page.fits().await?;
     page.picture("inspector").await?;
     browsers.close([page]).await

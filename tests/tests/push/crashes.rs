@@ -18,7 +18,6 @@ use crate::{
     delivery::Crow,
     doomed::Doomed,
 };
-use dialogue_tests::until;
 
 /// What becomes of the first append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

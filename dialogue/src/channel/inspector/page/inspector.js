@@ -99,6 +99,11 @@ function bytes(number) {
   return `${unit ? number.toFixed(1) : number} ${units[unit]}`;
 }
 
+const many = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+
+/** A type as Rust's compiler writes its words, without the spaces that nobody would type. */
+const typed = (shape) => shape.replace(/\s*(::|[([<>)\]])\s*/g, "$1").replace(/ ([,:;])/g, "$1").replace(/# /g, "#").replace(/\](?=\w)/g, "] ");
+
 // --- what is seen ---
 
 let before;
@@ -147,8 +152,8 @@ function showRoom(card, room) {
   const refused = of("triggers_total") - of("triggers_total", { outcome: "accepted" }) - of("triggers_total", { outcome: "duplicate" });
   const lost = of("resumes_total", { outcome: "lost" });
   const facts = [
-    [`${count(of("rooms_size"))} connections`],
-    ...(room.keyed ? [[`${count(of("rooms_instances"))} instances`]] : []),
+    [many(of("rooms_size"), "connection")],
+    ...(room.keyed ? [[many(of("rooms_instances"), "instance")]] : []),
     [`${count(of("resumes_total", { outcome: "fresh" }))} joined, ${count(of("resumes_total", { outcome: "complete" }))} resumed`],
     ...(lost ? [[`${count(lost)} lost`, "bad"]] : []),
     ...(refused ? [[`${count(refused)} refused`, "bad"]] : []),
@@ -160,7 +165,7 @@ function showRoom(card, room) {
     make("summary", {},
       make("span", { class: "name" }, event.name, make("small", { text: `${event.class}${event.from === "server" ? ", from the server" : ""}` })),
       make("span"), make("span"), make("span")),
-    make("pre", { text: event.shape })));
+    make("pre", { text: typed(event.shape) })));
   keep(card.querySelector(".events"), room.events, (event) => event.name, create, (row, event) => {
     const labels = { room: room.name, event: event.name };
     const cells = row.querySelectorAll("summary > span");
