@@ -144,18 +144,32 @@ impl Page {
         Ok(self.0.refresh().await?)
     }
 
+    /// Clicks it once it is there: a page may draw it anew at any time.
     pub(crate) async fn click(&self, name: &str) -> Result<()> {
-        let element = self.0.find(Locator::Css(&named(name))).await?;
-        Ok(element.click().await?)
+        eventually(name, async || {
+            let clicked = match self.0.find(Locator::Css(&named(name))).await {
+                Ok(element) => element.click().await,
+                Err(error) => Err(error),
+            };
+            match clicked {
+                Err(error) if !(error.is_no_such_element() || error.is_stale_element_reference()) => {
+                    Err(error.into())
+                }
+                clicked => Ok(clicked.ok()),
+            }
+        })
+        .await
     }
 
     pub(crate) async fn type_into(&self, name: &str, keys: &str) -> Result<()> {
+        self.shows(&named(name)).await?;
         let element = self.0.find(Locator::Css(&named(name))).await?;
         Ok(element.send_keys(keys).await?)
     }
 
     /// Replaces what is in a field, as a person who leaves it then.
     pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
+        self.shows(&named(name)).await?;
         let element = self.0.find(Locator::Css(&named(name))).await?;
         // Control-A and what replaces it: WebDriver's `clear` leaves the field, and the page fills an empty one.
         Ok(element.send_keys(&format!("\u{e009}a\u{e000}{text}\u{e007}")).await?)
