@@ -1,6 +1,10 @@
 //! Who is connected to this process.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
@@ -12,7 +16,12 @@ pub(crate) struct Directory {
     users: Mutex<HashMap<Arc<str>, Vec<Arc<Link>>>>,
     /// Connections that a user may have.
     most: usize,
+    /// What was last found to wait for all connections, and when.
+    waiting: Mutex<Option<(Instant, usize)>>,
 }
+
+/// For how long what waits for connections isn't asked again.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A connection's place in a [`Directory`], which is free again when this is dropped.
 #[must_use = "the place is free again when this is dropped"]
@@ -23,7 +32,7 @@ pub(crate) struct Place<'a> {
 
 impl Directory {
     pub(crate) fn new(most: usize) -> Self {
-        Directory { users: Mutex::default(), most }
+        Directory { users: Mutex::default(), most, waiting: Mutex::default() }
     }
 
     /// Takes a connection in, if its user has not too many.
@@ -58,11 +67,19 @@ impl Directory {
         self.users.lock().get(user).is_some_and(|links| links.iter().any(|link| link.room(room_id).is_some()))
     }
 
-    /// How many bytes wait for them, all together.
+    /// How many bytes wait for them, all together: as of a second ago, since each of them has to be asked.
     pub(crate) fn waiting(&self) -> usize {
-        // Not under the lock, which newcomers need.
+        let mut waiting = self.waiting.lock();
+        if let Some((asked, bytes)) = *waiting
+            && asked.elapsed() < FRESH
+        {
+            return bytes;
+        }
+        // Not under the users' lock, which newcomers need.
         let links: Vec<_> = self.users.lock().values().flatten().cloned().collect();
-        links.iter().map(|link| link.outbox.waiting()).sum()
+        let bytes = links.iter().map(|link| link.outbox.waiting()).sum();
+        *waiting = Some((Instant::now(), bytes));
+        bytes
     }
 
     /// How many users are connected.

@@ -26,7 +26,11 @@ use super::admission::{check_origin, counted, unauthenticated};
 use crate::{Refusal, engine::Engine, identity::Caller};
 
 /// Where the page is.
-pub(crate) const PATH: &str = "/dialogue";
+const PATH: &str = "/dialogue";
+/// Where what it shows is.
+const INSPECT: &str = "/dialogue/inspect";
+/// Where nothing else can be.
+pub(crate) const PATHS: [&str; 4] = [PATH, "/dialogue/inspector.css", "/dialogue/inspector.js", INSPECT];
 
 const FILES: [(&str, &str, &str); 3] = [
     (PATH, "text/html; charset=utf-8", include_str!("inspector/page/index.html")),
@@ -43,7 +47,7 @@ pub(crate) fn routes() -> Router<Arc<Engine>> {
     let files = FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
         router.route(path, get(move || std::future::ready(file(kind, text))))
     });
-    files.route("/dialogue/inspect", get(inspect::inspect)).route("/dialogue/tail/{room_id}", get(tail::tail))
+    files.route(INSPECT, get(inspect::inspect)).route("/dialogue/tail/{room_id}", get(tail::tail))
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

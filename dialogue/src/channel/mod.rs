@@ -16,7 +16,7 @@ pub(crate) use cors::readable;
 pub(crate) use counted::counted;
 pub(crate) use http::routes as http_routes;
 #[cfg(feature = "inspector")]
-pub(crate) use inspector::{PATH as INSPECTOR, routes as inspector_routes};
+pub(crate) use inspector::{PATHS as INSPECTOR_PATHS, routes as inspector_routes};
 #[cfg(feature = "push")]
 pub(crate) use push::routes as push_routes;
 pub(crate) use sse::route as sse_route;

@@ -83,13 +83,18 @@ impl Recipient {
             server: publish.server,
             meta: publish.meta.clone(),
         });
+        let (event, source) = (publish.event, publish.origin.source);
         let here = move |state: &mut State| (state.whisper(publish, &whisper), state.peers_of(&user));
         let (readers, elsewhere) = registry.run(room, room_id, here).await?;
-        let (Some(peers), Some(question)) = (registry.peers(), question) else { return Ok(readers) };
+        let (Some(peers), Some(question)) = (registry.peers(), question) else {
+            room.meter.accepted(event, source);
+            return Ok(readers);
+        };
         let answers = peers.ask(room_id, question, elsewhere).await.map_err(|error| {
             tracing::debug!(%room_id, %error, "an event for a user can't be handed to other instances");
             unreachable(room_id)
         })?;
+        room.meter.accepted(event, source);
         Ok(readers + answers.iter().map(|answer| answer.count).sum::<usize>())
     }
 }

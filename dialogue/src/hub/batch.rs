@@ -70,6 +70,9 @@ impl Batch {
 
     /// A reader of `wanted` gets it.
     pub(crate) fn hand(&self, wanted: EventSet) {
+        if !self.room.meter.is_on() {
+            return;
+        }
         let events = match wanted.covers(self.kinds) {
             true => self.events.len(),
             false => self.events.iter().filter(|record| wanted.contains(record.event)).count(),

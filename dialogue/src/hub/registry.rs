@@ -322,7 +322,8 @@ impl Registry {
             last = Some(Arc::clone(&end.id));
             total += stretch.len();
             largest.extend(stretch);
-            largest.sort_by_key(|instance| std::cmp::Reverse(instance.size()));
+            // Each is asked once: they change meanwhile.
+            largest.sort_by_cached_key(|instance| std::cmp::Reverse(instance.size()));
             largest.truncate(most);
         }
     }

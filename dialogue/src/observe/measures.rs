@@ -484,7 +484,7 @@ mod tests {
                 .collect();
             for label in labels_in(query) {
                 // Every scrape says of which instance it is, and every bucket has a bound.
-                let given = ["instance", "le"].contains(&&*label);
+                let given = ["instance", "job", "le"].contains(&&*label);
                 assert!(given || of_query.contains(&&&*label), "{label} in {query}");
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! A server measures itself only if somebody looks: give [`ServerBuilder::metrics`](crate::ServerBuilder::metrics) a
 //! [`Metrics`]. Each event then costs a few additions to numbers of its room that were looked up when the server was built,
-//! and nothing for each of its recipients; names and texts are put together when a sink [reads](Readings::read).
+//! and a count for each of its recipients; names and texts are put together when a sink [reads](Readings::read).
 //!
 #![doc = include_str!("../docs/metrics.md")]
 

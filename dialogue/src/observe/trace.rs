@@ -1,8 +1,9 @@
 //! What a request is part of, as W3C Trace Context has it, over connections, events and instances.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 
 use http::HeaderMap;
+use serde_json::value::RawValue;
 use tracing::Span;
 
 use super::spans;
@@ -132,10 +133,20 @@ impl Traces {
         let Some(context) = self.0.as_ref().filter(|_| !span.is_disabled()) else { return meta };
         let Some(parent) = context.parent_of(span) else { return meta };
         let own = meta.as_deref().unwrap_or("{}");
-        let Ok(mut members) = serde_json::from_str::<serde_json::Map<_, _>>(own) else { return meta };
-        members.entry(NAME).or_insert_with(|| parent.as_str().into());
-        serde_json::to_string(&members).map(Into::into).ok().or(meta)
+        beside(own, &parent).map(Into::into).or(meta)
     }
+}
+
+/// A JSON object with the parent as another member; `None` if it has one, or is no object. What its sender put there stays as
+/// it was written.
+fn beside(object: &str, parent: &TraceParent) -> Option<String> {
+    let members: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
+    if members.contains_key(NAME) {
+        return None;
+    }
+    let begin = object.trim_end().strip_suffix('}')?;
+    let comma = if members.is_empty() { "" } else { "," };
+    Some(format!("{begin}{comma}\"{NAME}\":\"{parent}\"}}"))
 }
 
 impl fmt::Debug for Traces {
@@ -176,6 +187,16 @@ mod tests {
         ] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_sender_put_into_meta_stays_as_it_was() {
+        let parent: TraceParent = PARENT.parse().expect("one");
+        let carried = |meta: &str| beside(meta, &parent);
+        let at_the_end = format!(r#"{{"b":12345678901234567890123,"a":1.50,"traceparent":"{PARENT}"}}"#);
+        assert_eq!(carried(r#"{"b":12345678901234567890123,"a":1.50}"#), Some(at_the_end));
+        assert_eq!(carried("{ }"), Some(format!(r#"{{ "traceparent":"{PARENT}"}}"#)));
+        assert_eq!((carried(r#"{"traceparent":"7"}"#), carried("[]")), (None, None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
 #[cfg(feature = "inspector")]
-use crate::channel::{INSPECTOR, inspector_routes};
+use crate::channel::{INSPECTOR_PATHS, inspector_routes};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
@@ -79,7 +79,6 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     store: Option<Arc<dyn AnyStore>>,
     metrics: Vec<Box<dyn Metrics>>,
     traces: Traces,
-    inspector: bool,
     backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
     /// What middleware is made from.
@@ -106,7 +105,9 @@ impl Paths {
     fn check(&self, others: &[Endpoint]) -> Result<(), Error> {
         let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
         #[cfg(feature = "inspector")]
-        taken.push(INSPECTOR);
+        if self.inspector {
+            taken.extend(INSPECTOR_PATHS);
+        }
         let others = others.iter().map(|endpoint| &endpoint.path);
         for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten().chain(others) {
             let why = match path.as_str() {
@@ -163,7 +164,6 @@ impl<A: Application> ServerBuilder<A> {
             store: None,
             metrics: Vec::new(),
             traces: Traces::default(),
-            inspector: false,
             backplane: None,
             most_rooms: 100_000,
             state: (),
@@ -227,7 +227,6 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             store: self.store,
             metrics: self.metrics,
             traces: self.traces,
-            inspector: self.inspector,
             backplane: self.backplane,
             most_rooms: self.most_rooms,
             state,
@@ -291,7 +290,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// [`build`](Self::build) fails.
     #[cfg(feature = "inspector")]
     pub fn inspector(mut self) -> Self {
-        self.inspector = true;
+        self.paths.inspector = true;
         self
     }
 
@@ -597,7 +596,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
-        let measures = (!self.metrics.is_empty() || self.inspector).then(|| measured(&mut rooms));
+        let measures = (!self.metrics.is_empty() || self.paths.inspector).then(|| measured(&mut rooms));
         rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
         let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
@@ -625,7 +624,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             )));
         }
         let mut identity = self.identity;
-        if self.inspector && self.server_keys.is_empty() {
+        if self.paths.inspector && self.server_keys.is_empty() {
             return Err(Error::configuration(
                 "the inspector shows everything to whoever has a server key: name one with `server_key`",
             ));
@@ -706,9 +705,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             let readings = engine.measures.as_ref().map(Readings::new);
             readings.into_iter().for_each(|readings| metrics.attach(readings));
         }
-        let (mut paths, metrics) = (self.paths, self.metrics.into());
-        paths.inspector = self.inspector;
-        let paths = Arc::new(paths);
+        let (paths, metrics) = (Arc::new(self.paths), self.metrics.into());
         Ok(Server { engine, paths, endpoints: endpoints.into(), metrics }.into())
     }
 }

@@ -56,7 +56,7 @@ async fn disconnect_is_called_once_with_the_reason() -> Result {
     house.diary.says("polite", &["connect", "disconnect the client closed"]).await?;
     house.diary.says("crashed", &["connect", "disconnect the connection was lost"]).await?;
     house.diary.says("kicked", &["connect", "disconnect removed by the server"]).await?;
-    house.diary.says("expired", &["connect", "disconnect no valid token"]).await?;
+    house.diary.says("expired", &["connect", "disconnect the token expired"]).await?;
     house.diary.says("rude", &["connect", "disconnect broke the protocol"]).await?;
     let reader = [
         "connect",

@@ -1,6 +1,6 @@
 //! What the page shows, as JSON.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderValue, header::CACHE_CONTROL, request::Parts};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Frame;
+use tokio::time::timeout;
 
 use super::{super::admission::Refused, admit};
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 
 /// Instances that are listed: those with the most connections.
 const INSTANCES: usize = 100;
+/// How long who is in a room may take to be told.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Users of a room that are listed.
 const MEMBERS: usize = 100;
 
@@ -130,7 +133,9 @@ pub(super) async fn inspect(
 }
 
 async fn members(instance: &Arc<Instance>) -> Option<Frame> {
-    let frame = instance.run(|state| state.members(None, MEMBERS, None)).await?;
+    // Its turn may come late while the store is slow; everything else is to be seen then above all.
+    let listed = instance.run(|state| state.members(None, MEMBERS, None));
+    let frame = timeout(PATIENCE, listed).await.ok()??;
     serde_json::from_slice(&frame).ok()
 }
 

@@ -189,7 +189,8 @@ impl Connection {
                     },
                 },
                 () = sleep_until(token_until.unwrap_or(check)), if token_until.is_some() => {
-                    return End::Close(4401, Ended::NoToken);
+                    let expired = self.session.expires().is_some();
+                    return End::Close(4401, if expired { Ended::Expired } else { Ended::NoToken });
                 }
                 () = sleep_until(check) => {
                     let limits = &self.engine.limits;

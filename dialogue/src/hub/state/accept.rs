@@ -268,7 +268,9 @@ impl State {
         if stored.seq != self.log.next_seq() {
             return;
         }
-        self.found(stored);
+        if let Some((event, at)) = self.found(stored) {
+            batch.came(event, at);
+        }
         let record = Arc::new(self.room.record(&self.id, stored));
         if record.is_declared() {
             batch.push(Arc::clone(&record));
@@ -309,7 +311,6 @@ impl State {
                 readers += 1;
             }
         }
-        self.room.meter.accepted(event, origin.source);
         batch.delivered();
         readers
     }

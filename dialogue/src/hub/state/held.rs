@@ -76,19 +76,18 @@ impl State {
         }
     }
 
-    /// An event turned out to be in the log.
-    pub(super) fn found(&mut self, stored: &StoredEvent) {
+    /// An event turned out to be in the log; yields which of the room's it is, and when it came in, if it waited here.
+    pub(super) fn found(&mut self, stored: &StoredEvent) -> Option<(u8, Option<std::time::Instant>)> {
         // Those that were tried come before those that weren't.
         let mut tried = self.held.waiting.iter().take_while(|waiting| waiting.event_id.is_some());
-        if let Some(place) = tried.position(|waiting| waiting.event_id == Some(stored.event_id))
-            && let Some(waiting) = self.held.waiting.remove(place)
-        {
-            self.held.bytes -= waiting.publish.data.len();
-            let (accepted, publish) = (accepted(stored), waiting.publish);
-            self.room.meter.accepted(publish.event, publish.origin.source);
-            publish.origin.accepted(&accepted);
-            self.reply(publish.reply, Ok(accepted));
-        }
+        let place = tried.position(|waiting| waiting.event_id == Some(stored.event_id))?;
+        let Waiting { publish, .. } = self.held.waiting.remove(place)?;
+        self.held.bytes -= publish.data.len();
+        let (accepted, event, at) = (accepted(stored), publish.event, publish.origin.at);
+        self.room.meter.accepted(event, publish.origin.source);
+        publish.origin.accepted(&accepted);
+        self.reply(publish.reply, Ok(accepted));
+        Some((event, at))
     }
 
     /// The log can be written: those that waited are accepted anew, before any that come now.
