@@ -41,8 +41,19 @@ async fn shown(page: &Page) -> Result<Value> {
     .await
 }
 
-async fn until_shown(page: &Page, expected: Value) -> Result<()> {
-    eventually(&expected.to_string(), async || Ok((shown(page).await? == expected).then_some(()))).await
+/// Delivers a push until the browser shows what is expected: on a busy machine, a worker that has just come may miss one. The
+/// same notification again takes its own place.
+async fn until_shown(page: &Page, origin: &str, payload: &Value, expected: Value) -> Result<()> {
+    const LOOKS: u32 = 50;
+    let mut looks = 0;
+    eventually(&expected.to_string(), async || {
+        if looks % LOOKS == 0 {
+            push(page, origin, payload).await?;
+        }
+        looks += 1;
+        Ok((shown(page).await? == expected).then_some(()))
+    })
+    .await
 }
 
 async fn open(browsers: &Browsers, server: &Example) -> Result<(Page, String)> {
@@ -62,12 +73,13 @@ async fn open(browsers: &Browsers, server: &Example) -> Result<(Page, String)> {
 async fn the_worker_shows_what_is_pushed() -> Result<()> {
     let (browsers, server) = (Browsers::start().await?, Example::start("alerts").await?);
     let (page, origin) = open(&browsers, &server).await?;
-    push(&page, &origin, &pushed("db", "no answer since 12:04")).await?;
-    until_shown(&page, json!([["db is down", "no answer since 12:04", "alerts/db"]])).await?;
+    let first = pushed("db", "no answer since 12:04");
+    until_shown(&page, &origin, &first, json!([["db is down", "no answer since 12:04", "alerts/db"]]))
+        .await?;
     page.sees("shown-title", "db is down").await?;
     // A newer one takes its place; another service's stands beside it.
-    push(&page, &origin, &pushed("db", "still no answer")).await?;
-    until_shown(&page, json!([["db is down", "still no answer", "alerts/db"]])).await?;
+    let newer = pushed("db", "still no answer");
+    until_shown(&page, &origin, &newer, json!([["db is down", "still no answer", "alerts/db"]])).await?;
     push(&page, &origin, &pushed("mail", "queue is full")).await?;
     eventually("two", async || Ok((shown(&page).await?.as_array().map(Vec::len) == Some(2)).then_some(())))
         .await?;
@@ -84,7 +96,9 @@ async fn a_terminal_raises_an_alert_and_clears_it() -> Result<()> {
     page.sees_part("alerts", "db is down").await?;
     page.counts("[data-testid=alerts] > li", 3).await?;
     page.fits().await?;
-    push(&page, &origin, &pushed("db", "no answer since 12:04")).await?;
+    let raised = pushed("db", "no answer since 12:04");
+    until_shown(&page, &origin, &raised, json!([["db is down", "no answer since 12:04", "alerts/db"]]))
+        .await?;
     page.sees("shown-title", "db is down").await?;
     let picture = page.picture("alerts").await?;
     if std::env::var_os("PICTURES").is_some() {
