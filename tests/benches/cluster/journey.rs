@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use dialogue_tests::{Instance, RedisServer, Result, Socket};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,10 +21,12 @@ const ROOM: &str = "project:0";
 pub(crate) async fn through(from: &Instance, to: &Instance) -> Result<(Duration, Duration)> {
     let mut says = Socket::join(from.address, ROOM).await?;
     let mut hears = Socket::join(to.address, ROOM).await?;
-    let (mut times, text) = (Vec::new(), "x".repeat(TEXT));
+    let data = json!({ "text": "x".repeat(TEXT) });
+    let trigger = json!({ "type": "trigger", "roomId": ROOM, "event": "message", "data": data }).to_string();
+    let mut times = Vec::new();
     for _ in 0..TIMED {
         let began = Instant::now();
-        says.say(ROOM, &text).await?;
+        says.send_text(trigger.clone()).await?;
         hears.events(1).await?;
         times.push(began.elapsed());
         says.events(1).await?;
