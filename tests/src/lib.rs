@@ -20,7 +20,7 @@ pub use socket::{Socket, Wire, connect, is_refused, position};
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// How long anything that should happen may take, on a machine that has more to do.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `future`, and says what was waited for if it doesn't come.
 ///

@@ -232,8 +232,8 @@ async fn a_room_is_followed_through_a_failover() -> Result {
     b.batch().await?;
     let primary = cluster.primary_of("dialogue:{room/chat}:log").await?;
     cluster.nodes[primary].cli(&["wait", "1", "5000"]).await?;
-    cluster.nodes[primary].kill()?;
-    until("its replica takes over", async || a.put(1).await.is_ok()).await?;
+    cluster.replace(primary).await?;
+    until("its replica takes what is put", async || a.put(1).await.is_ok()).await?;
     b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
     a.put(1).await?;
     let batch = b.batch().await?;
