@@ -92,10 +92,16 @@ impl RedisCluster {
         .await
     }
 
+    /// Kills a primary, once a replica of it keeps up, which can take its place.
+    pub async fn kill(&mut self, primary: usize) -> Result {
+        self.replica_of(primary).await?;
+        self.nodes[primary].kill()
+    }
+
     /// Kills a primary, waits until its replica has taken over, and starts it again as the replica of that.
     pub async fn replace(&mut self, primary: usize) -> Result {
         let replica = self.replica_of(primary).await?;
-        self.nodes[primary].kill()?;
+        self.kill(primary).await?;
         let next = &self.nodes[replica];
         until("its replica takes over", async || next.is_primary().await).await?;
         self.nodes[primary].restart().await

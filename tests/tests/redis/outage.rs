@@ -114,7 +114,7 @@ async fn a_cluster_fails_over_and_moves_slots() -> Result {
     let primary = cluster.primary_of("dialogue:{room/chat}:log").await?;
     // What a killed primary had not yet handed on would be lost, and that is not what is tried here.
     cluster.nodes[primary].cli(&["wait", "1", "5000"]).await?;
-    cluster.nodes[primary].kill()?;
+    cluster.kill(primary).await?;
     let mut next = 2;
     until("its replica takes over", async || {
         redis.append(appends("chat", next..=next).expect("events")).await.is_ok()

@@ -125,7 +125,7 @@ async fn a_failover_in_a_cluster_leaves_other_rooms_alone() -> Result {
         others.extend((primary != lost).then_some(room));
     }
     cluster.nodes[lost].cli(&["wait", "1", "5000"]).await?;
-    cluster.nodes[lost].kill()?;
+    cluster.kill(lost).await?;
     let speak = async |room| server.project(room).trigger(Message { text: "meanwhile".to_owned() }).await;
     assert_eq!(speak(0).await.expect_err("its node is gone").code, Code::Unavailable);
     for room in others {
