@@ -9,31 +9,24 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use tokio::runtime::Handle;
 
-use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema};
-#[cfg(feature = "inspector")]
-use crate::channel::{INSPECTOR_PATHS, inspector_routes};
+use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema, paths::Paths};
+#[cfg(feature = "push")]
+use crate::push::{Dispatch, Push};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
-    channel::{counted, echo_route, http_routes, readable, sse_route, websocket_route},
     directory::Directory,
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, Peers, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
-    observe::{Endpoint, Measures, Metrics, Readings, Source, Timed, TimedBackplane, TraceContext, Traces},
+    observe::{Measures, Metrics, Readings, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
-};
-#[cfg(feature = "push")]
-use crate::{
-    channel::push_routes,
-    push::{Dispatch, Push},
 };
 
 /// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
@@ -90,59 +83,6 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
 
 /// What the longest of times is taken for: a year, which a clock can be wound on by.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// Where the channels are served.
-#[derive(Debug, Clone)]
-pub(super) struct Paths {
-    websocket: Option<String>,
-    sse: Option<String>,
-    echo: Option<String>,
-    inspector: bool,
-}
-
-impl Paths {
-    /// What the router would panic over.
-    fn check(&self, others: &[Endpoint]) -> Result<(), Error> {
-        let mut taken = vec!["/rooms", "/health", "/push", "/push/key"];
-        #[cfg(feature = "inspector")]
-        if self.inspector {
-            taken.extend(INSPECTOR_PATHS);
-        }
-        let others = others.iter().map(|endpoint| &endpoint.path);
-        for path in [&self.websocket, &self.sse, &self.echo].into_iter().flatten().chain(others) {
-            let why = match path.as_str() {
-                path if !path.starts_with('/') => "begins with no `/`",
-                path if path.contains(['{', '}', '*', ':']) => {
-                    "is a pattern, and what is served there has one place"
-                }
-                path if taken.contains(&path) => "is taken already",
-                path => {
-                    taken.push(path);
-                    continue;
-                }
-            };
-            return Err(Error::configuration(format!("the path `{path}` {why}")));
-        }
-        Ok(())
-    }
-
-    pub(super) fn routes(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
-        let merge = |routes: Router<_>, route| routes.merge(route);
-        let routes = http_routes();
-        #[cfg(feature = "push")]
-        let routes = routes.merge(push_routes());
-        let routes = counted(routes, engine, Source::Http);
-        #[cfg(feature = "inspector")]
-        let routes = if self.inspector { routes.merge(inspector_routes()) } else { routes };
-        let stream = self.sse.as_deref().map(|path| counted(sse_route(path), engine, Source::Sse));
-        let routes = stream.into_iter().fold(routes, merge);
-        // Sockets ask for no leave to be read.
-        let socket =
-            self.websocket.as_deref().map(|path| counted(websocket_route(path), engine, Source::WebSocket));
-        let sockets = [socket, self.echo.as_deref().map(echo_route)];
-        sockets.into_iter().flatten().fold(readable(routes, engine), merge)
-    }
-}
 
 impl<A: Application> ServerBuilder<A> {
     pub(crate) fn new() -> Self {

@@ -8,6 +8,7 @@ mod export;
 mod handle;
 mod history;
 mod instance;
+mod paths;
 mod serve;
 mod state;
 mod users;
@@ -33,7 +34,7 @@ use crate::{
     hooks::{self, Actor},
     observe::{Endpoint, Metrics},
 };
-use builder::Paths;
+use paths::Paths;
 
 /// A running engine with its rooms. Cheap to clone: all clones are one server.
 ///
