@@ -32,7 +32,7 @@ pub(crate) struct Health {
 /// The record that is written to see whether the store takes something.
 pub(super) const PROBE: &str = "server/probe";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Between two lines in the program's log on failures of some rooms alone.
 const QUIET: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) struct Backoff(Duration);
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 impl Backoff {
     pub(super) fn new() -> Self {

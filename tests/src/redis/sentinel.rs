@@ -59,24 +59,29 @@ impl Watched {
 
     /// Makes the replica the primary, in good order.
     pub async fn retire_primary(&mut self) -> Result {
-        let port = self.ports[0].to_string();
-        let of_two = self.primary_last().await?;
-        until("the other one is the primary", async || {
-            // It is refused while another one is under way.
-            let _ = of_two[0].cli(&["-p", &port, "sentinel", "failover", Self::NAME]).await;
-            of_two[0].is_primary().await
+        let ports = self.ports.clone();
+        let [next, primary] = self.primary_last().await?;
+        until("a failover ends", async || {
+            let is_done = names(ports[0], next).await;
+            if !is_done {
+                // It is refused while one is under way, and may be given up.
+                asked(next, ports[0], "failover").await;
+            }
+            is_done
         })
         .await?;
-        until("the old primary follows", async || of_two[1].is_replica().await).await
+        is_named(next, &ports).await?;
+        follows(primary, next).await
     }
 
     /// Kills the primary, waits until the other one is, and starts it again.
     pub async fn replace_primary(&mut self) -> Result {
-        let [other, primary] = self.primary_last().await?;
+        let ports = self.ports.clone();
+        let [next, primary] = self.primary_last().await?;
         primary.kill()?;
-        until("the other one is the primary", async || other.is_primary().await).await?;
+        is_named(next, &ports).await?;
         primary.restart().await?;
-        until("the old primary follows", async || primary.is_replica().await).await
+        follows(primary, next).await
     }
 
     /// Both, once one follows the other: the primary last.
@@ -90,12 +95,7 @@ impl Watched {
         let others = format!("num-other-sentinels\n{}", SENTINELS - 1);
         until("the Sentinels know each other and the replica", async || {
             for port in &self.ports {
-                let port = port.to_string();
-                let said = self
-                    .primary
-                    .cli(&["-p", &port, "sentinel", "master", Self::NAME])
-                    .await
-                    .unwrap_or_default();
+                let said = asked(&self.primary, *port, "master").await;
                 if !said.contains(&others) || !said.contains("num-slaves\n1") {
                     return false;
                 }
@@ -104,6 +104,36 @@ impl Watched {
         })
         .await
     }
+}
+
+/// What the Sentinel at a port answers to a question about the primary.
+async fn asked(by: &RedisServer, sentinel: u16, question: &str) -> String {
+    let port = sentinel.to_string();
+    by.cli(&["-p", &port, "sentinel", question, Watched::NAME]).await.unwrap_or_default()
+}
+
+/// Whether a Sentinel says that this server is the primary.
+async fn names(sentinel: u16, server: &RedisServer) -> bool {
+    asked(server, sentinel, "get-master-addr-by-name").await == format!("127.0.0.1\n{}", server.port)
+}
+
+/// Waits until a server is the primary, by its own word and by that of every Sentinel.
+async fn is_named(server: &RedisServer, sentinels: &[u16]) -> Result {
+    until("the other one is the primary", async || {
+        for sentinel in sentinels {
+            if !names(*sentinel, server).await {
+                return false;
+            }
+        }
+        server.is_primary().await
+    })
+    .await
+}
+
+/// Has a server follow the primary: Sentinels would in some ten seconds, in which a careful primary takes nothing.
+async fn follows(server: &RedisServer, primary: &RedisServer) -> Result {
+    server.cli(&["replicaof", "127.0.0.1", &primary.port.to_string()]).await?;
+    until("the old primary follows", async || server.is_replica().await).await
 }
 
 fn sentinel(folder: &Folder, port: u16, primary: u16) -> Result<Child> {

@@ -74,7 +74,7 @@ async fn run<G: Ground>(name: &str, mut ground: G) -> Result {
     println!("over {name}: {outcome}; {broken:?}");
     assert!(outcome.acknowledged > 0);
     if !G::FORGETS {
-        assert_eq!((outcome.losses, outcome.gone), (0, 0), "CHAOS_SEED={seed}");
+        assert_eq!((outcome.losses, outcome.gone), (0, 0), "CHAOS_SEED={seed}: {}", outcome.report);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dialogue::{
-    Accepted, Delivery, Position,
+    Accepted, Code, Delivery, Position,
     client::{ErrorKind, Interruption},
 };
 use dialogue_tests::{Result, soon};
@@ -150,6 +150,8 @@ async fn talk(
             Ok(accepted) => drop(acknowledged.insert(text, accepted)),
             // It may have been accepted or not.
             Err(error) if error.kind() == ErrorKind::Deadline => {}
+            // It was not, each time that the client tried until then.
+            Err(error) if error.refusal().is_some_and(|refusal| refusal.code == Code::Unavailable) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -16,13 +16,16 @@ pub(crate) struct Outcome {
     pub(crate) seen: usize,
     /// How often somebody was told of a loss.
     pub(crate) losses: usize,
-    /// Events that were acknowledged, and that nobody saw who was not told of a loss.
+    /// Events that were acknowledged, and that somebody did not see who was told of no loss: a server took them with it
+    /// before they were there to be seen.
     pub(crate) gone: usize,
+    /// Of the first of them.
+    pub(crate) report: String,
 }
 
 impl Outcome {
-    /// Every acknowledged event was seen once, in one order, by everyone who was not told of a loss; and the others saw
-    /// the same log without a hole between what they were told was lost.
+    /// All saw one log, without a hole between what they were told was lost, and nothing twice; counts what of it they
+    /// should have seen and did not.
     pub(crate) fn of(witnesses: &[Witness]) -> Result<Self> {
         assert_eq!(witnesses.len(), PEOPLE);
         let mut outcome = Outcome::default();
@@ -34,26 +37,27 @@ impl Outcome {
     }
 
     fn count(&mut self, there: &[&Witness]) -> Result {
-        let mut log = BTreeMap::new();
+        let (mut log, mut gone) = (BTreeMap::new(), BTreeSet::<&String>::new());
+        let acknowledged: BTreeSet<_> =
+            there.iter().flat_map(|witness| witness.acknowledged.keys()).collect();
         for witness in there {
             self.losses += witness.stretches.len() - 1;
             self.seen += witness.stretches.iter().map(Vec::len).sum::<usize>();
             witness.stretches.iter().try_for_each(|stretch| follows(stretch))?;
             // What a server took with it, somebody may have seen who is told then. In the end, all are in one log.
-            if let Some(last) = witness.stretches.last() {
-                one_log(&mut log, last)?;
+            let last = witness.stretches.last().ok_or("no stretch")?;
+            one_log(&mut log, last)?;
+            let texts = once(last)?;
+            if witness.stretches.len() == 1 {
+                from_its_beginning(last)?;
+                gone.extend(acknowledged.difference(&texts).copied());
             }
         }
-        let acknowledged: BTreeSet<_> =
-            there.iter().flat_map(|witness| witness.acknowledged.keys()).collect();
         self.acknowledged += acknowledged.len();
-        for witness in there.iter().filter(|witness| witness.stretches.len() == 1) {
-            has_all(&witness.stretches[0], &acknowledged)
-                .map_err(|error| report(there, &error.to_string()))?;
+        self.gone += gone.len();
+        if let (Some(first), true) = (gone.first(), self.report.is_empty()) {
+            self.report = report(there, first);
         }
-        let seen = there.iter().flat_map(|witness| witness.stretches.iter().flatten());
-        let known: BTreeSet<_> = seen.map(|seen| &seen.text).collect();
-        self.gone += acknowledged.iter().filter(|text| !known.contains(**text)).count();
         Ok(())
     }
 }
@@ -69,39 +73,36 @@ fn follows(stretch: &[Seen]) -> Result {
     Ok(())
 }
 
-/// At one place of a log, all saw the same.
-fn one_log(log: &mut BTreeMap<(String, u64), Seen>, stretch: &[Seen]) -> Result {
+/// At one place of the log, all saw the same. Who was told of no loss may know it by an older epoch.
+fn one_log(log: &mut BTreeMap<u64, Seen>, stretch: &[Seen]) -> Result {
     for seen in stretch {
-        let place = (seen.position.epoch.clone(), seen.position.seq);
-        let before = log.entry(place).or_insert_with(|| seen.clone());
-        if before != seen {
+        let before = log.entry(seen.position.seq).or_insert_with(|| seen.clone());
+        if (&before.position.event_id, &before.text) != (&seen.position.event_id, &seen.text) {
             return Err(format!("one saw {before:?}, another {seen:?}").into());
         }
     }
     Ok(())
 }
 
-/// Who lost nothing saw the log from its beginning, with all that was acknowledged, and nothing twice.
-fn has_all(stretch: &[Seen], acknowledged: &BTreeSet<&String>) -> Result {
+/// Nothing came twice; yields what came.
+fn once(stretch: &[Seen]) -> Result<BTreeSet<&String>> {
     let texts: BTreeSet<_> = stretch.iter().map(|seen| &seen.text).collect();
-    if texts.len() != stretch.len() {
-        return Err("an event came twice".into());
-    }
-    if stretch.first().is_some_and(|first| first.position.seq != 1) {
-        return Err(format!("the first seen is {:?}", stretch[0]).into());
-    }
-    match acknowledged.iter().find(|text| !texts.contains(**text)) {
-        Some(text) => Err(format!("{text:?} was acknowledged, and somebody did not see it").into()),
-        None => Ok(()),
+    if texts.len() == stretch.len() { Ok(texts) } else { Err("an event came twice".into()) }
+}
+
+/// Who lost nothing saw the log from its beginning.
+fn from_its_beginning(stretch: &[Seen]) -> Result {
+    match stretch.first() {
+        Some(first) if first.position.seq != 1 => Err(format!("the first seen is {first:?}").into()),
+        _ => Ok(()),
     }
 }
 
 /// What helps to find out why.
-fn report(there: &[&Witness], error: &str) -> String {
-    let mut text = format!("{error}\n");
-    let quoted = error.split('"').nth(1).unwrap_or_default();
+fn report(there: &[&Witness], gone: &str) -> String {
+    let mut text = format!("{gone:?} was acknowledged, and somebody did not see it\n");
     for witness in there {
-        if let Some(accepted) = witness.acknowledged.get(quoted) {
+        if let Some(accepted) = witness.acknowledged.get(gone) {
             text += &format!("it was {accepted:?}\n");
             for other in
                 there[0].stretches.iter().flatten().filter(|seen| Some(seen.position.seq) == accepted.seq)
@@ -112,7 +113,7 @@ fn report(there: &[&Witness], error: &str) -> String {
         let ends =
             |stretch: &Vec<Seen>| Some((stretch.first()?.position.clone(), stretch.last()?.position.clone()));
         let stretches: Vec<_> = witness.stretches.iter().filter_map(ends).collect();
-        let at = witness.stretches.iter().flatten().find(|seen| seen.text == quoted);
+        let at = witness.stretches.iter().flatten().find(|seen| seen.text == gone);
         text += &format!("one of room {} saw it at {at:?}, in {stretches:?}\n", witness.room);
     }
     text
@@ -120,7 +121,7 @@ fn report(there: &[&Witness], error: &str) -> String {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { acknowledged, seen, losses, gone } = self;
+        let Outcome { acknowledged, seen, losses, gone, .. } = self;
         write!(f, "{acknowledged} acknowledged, {seen} seen, {losses} losses told, {gone} gone with a server")
     }
 }
