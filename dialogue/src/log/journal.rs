@@ -106,7 +106,10 @@ impl Journal {
         };
         let outcome = match told {
             Ok(Ok(Told::Done(outcome))) => outcome,
-            Ok(Ok(Told::Lead(lead))) => group(lead).await,
+            Ok(Ok(Told::Lead(lead))) => {
+                lead.gather().await;
+                group(lead).await
+            }
             Ok(Err(_)) => Err(StoreError::new("the append was given up")),
             Err(_) => Err(too_slow("append")),
         };

@@ -32,6 +32,8 @@ struct Waiting<W: Write> {
     commits: VecDeque<Commit<W>>,
     bytes: usize,
     leaders: usize,
+    /// How many were in the last group.
+    last: usize,
 }
 
 struct Commit<W: Write> {
@@ -65,6 +67,8 @@ pub(super) struct Lead<W: Write> {
 const WAITING_BYTES: usize = 64 << 20;
 /// Rooms that may wait likewise.
 const WAITING_ROOMS: usize = 16 << 10;
+/// Turns of others that a leader waits for, while fewer have come than to the last group.
+const GATHERING: usize = 8;
 /// Bytes of payloads in one group: past that it is closed.
 const GROUP_BYTES: usize = 4 << 20;
 
@@ -87,7 +91,7 @@ impl Write for Share {
 impl<W: Write> Queue<W> {
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Queue {
-            waiting: Mutex::new(Waiting { commits: VecDeque::new(), bytes: 0, leaders: 0 }),
+            waiting: Mutex::new(Waiting { commits: VecDeque::new(), bytes: 0, leaders: 0, last: 0 }),
             most: most.max(1),
         })
     }
@@ -144,6 +148,21 @@ impl<W: Write> Waiting<W> {
 }
 
 impl<W: Write> Lead<W> {
+    /// Lets those of the last group come back: they were told just now, and may have more to write. Without that, the first
+    /// of them would write alone, and the others wait for it.
+    pub(super) async fn gather(&self) {
+        for _ in 0..GATHERING {
+            let (here, last) = {
+                let waiting = self.queue.waiting.lock();
+                (1 + waiting.commits.len(), waiting.last)
+            };
+            if here >= last {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Takes the next group: the leader's own, and those of others with who is to be told of each.
     pub(super) fn group(&mut self) -> (Vec<W>, Vec<oneshot::Sender<Told<W>>>) {
         let mut writes: Vec<_> = self.own.take().into_iter().collect();
@@ -155,6 +174,7 @@ impl<W: Write> Lead<W> {
             writes.push(commit.write);
             told.push(commit.told);
         }
+        waiting.last = writes.len();
         (writes, told)
     }
 }

@@ -101,6 +101,32 @@ async fn a_store_that_stalls_is_given_up_in_time_and_waited_for_by_few() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rooms_that_write_at_one_time_share_each_write() {
+    const ROOMS: u64 = 40;
+    const EVENTS: usize = 25;
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    for room in 0..ROOMS {
+        server.project(room).trigger(Message { text: "opened".into() }).await.unwrap();
+    }
+    store.be(Mood::Slow);
+    let opened = store.appends.load(Ordering::SeqCst);
+    let mut writers = JoinSet::new();
+    for room in 0..ROOMS {
+        let server = server.clone();
+        writers.spawn(async move {
+            for number in 0..EVENTS {
+                server.project(room).trigger(Message { text: number.to_string() }).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    // Who came first doesn't write alone while the others wait: that would be two writes for each event of a room.
+    let writes = store.appends.load(Ordering::SeqCst) - opened;
+    assert!(writes <= EVENTS + 2, "{writes} writes of {EVENTS} events in each room");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_was_flushed_is_another_one() {
     let store = Faulty::new();
     let server = serve(store.clone()).await;

@@ -1,8 +1,11 @@
 //! A store that does as it is told, and otherwise as one in memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +20,8 @@ pub(crate) enum Mood {
     Fails,
     /// It is done, and fails then.
     FailsLate,
+    /// It takes as long as a disk does.
+    Slow,
     /// It never ends.
     Stalls,
     /// It panics, and so does whatever else is asked.
@@ -32,6 +37,8 @@ pub(crate) struct Faulty {
     pub(crate) appends: Arc<AtomicUsize>,
     pub(crate) reads: Arc<AtomicUsize>,
 }
+
+const DISK: Duration = Duration::from_millis(5);
 
 impl Faulty {
     pub(crate) fn new() -> Self {
@@ -49,6 +56,9 @@ impl Faulty {
 
     async fn writes(&self) -> Result<(), StoreError> {
         assert!(!self.is(Mood::Panics), "what a store may do, and shouldn't");
+        if self.is(Mood::Slow) {
+            tokio::time::sleep(DISK).await;
+        }
         if self.is(Mood::Stalls) {
             std::future::pending::<()>().await;
         }
