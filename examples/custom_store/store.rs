@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use dialogue::{
-    store::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey},
+    store::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
     wire::Id,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -84,24 +84,27 @@ impl Store for Sqlite {
         self.database.run("read keys", keys).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
         loop {
-            let (room_id, failed) = (room_id.to_owned(), failed("trim the log"));
-            let trim = move |connection: &mut Connection| {
-                let events = "DELETE FROM events WHERE room_id = ?1 AND seq < min(
+            let (room_id, trim, failed) = (room_id.to_owned(), trim.clone(), failed("trim the log"));
+            let drop = move |connection: &mut Connection| {
+                let events = "DELETE FROM events
+                              WHERE room_id = (SELECT room_id FROM logs WHERE room_id = ?1 AND epoch = ?4) AND seq < min(
                                   ?2,
                                   (SELECT max(seq) FROM events WHERE room_id = ?1),
                                   (SELECT min(seq) + ?3 FROM events WHERE room_id = ?1))";
-                let keys = "DELETE FROM keys WHERE room_id = ?1 AND seq IN (
+                let keys = "DELETE FROM keys
+                            WHERE room_id = (SELECT room_id FROM logs WHERE room_id = ?1 AND epoch = ?4) AND seq IN (
                                 SELECT seq FROM keys WHERE room_id = ?1 AND timestamp < ?2 ORDER BY seq LIMIT ?3)";
                 let mut dropped = 0;
-                for (statement, bound) in [(events, first), (keys, keys_since)] {
+                for (statement, bound) in [(events, trim.first), (keys, trim.keys_since)] {
                     let mut statement = connection.prepare_cached(statement).map_err(failed)?;
-                    dropped += statement.execute(params![room_id, signed(bound), DROPS]).map_err(failed)?;
+                    let bounds = params![room_id, signed(bound), DROPS, trim.epoch];
+                    dropped += statement.execute(bounds).map_err(failed)?;
                 }
                 Ok(dropped)
             };
-            if self.database.run("trim the log", trim).await? == 0 {
+            if self.database.run("trim the log", drop).await? == 0 {
                 return Ok(());
             }
         }

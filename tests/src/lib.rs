@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 pub use instance::Instance;
 pub use lines::Lines;
 pub use proxy::Proxy;
-pub use redis::{Certificates, RedisCluster, RedisServer, Watched, appends, event, seqs};
+pub use redis::{Certificates, EPOCH, RedisCluster, RedisServer, Watched, appends, event, seqs};
 pub use socket::{Socket, Wire, connect, is_refused, position};
 
 /// What a test comes to.

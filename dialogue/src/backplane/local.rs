@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{Backplane, Batch, Draft, Feed, Kept, Member, Roll, Share, Shared, Teller, Told};
 use crate::{
     Position,
-    store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey},
+    store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
     wire::Id,
 };
 
@@ -233,8 +233,8 @@ impl Store for Local {
         self.store.keys(room_id, since).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        self.store.trim(room_id, first, keys_since).await
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        self.store.trim(room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

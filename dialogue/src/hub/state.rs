@@ -427,6 +427,7 @@ impl State {
         self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
         Trimming {
             room_id: Arc::clone(&self.id),
+            epoch: Arc::clone(&self.stored_as),
             retention: self.room.options.retention,
             first: self.log.first_seq(),
             head,

@@ -145,6 +145,7 @@ async fn sweep_once(registry: &Arc<Registry>, archive: &Archive) -> Result<(), S
             let Some(head) = archive.journal.head(&room_id).await? else { continue };
             let trimming = Trimming {
                 room_id: Arc::clone(&room_id),
+                epoch: head.epoch,
                 retention: room.options.retention,
                 first: head.first,
                 head: head.last.seq,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     backplane::{AnyBackplane, Share, Shared},
     caught::caught,
-    store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey},
+    store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
 
@@ -148,8 +148,8 @@ impl Journal {
         within("read", self.store.keys(room_id, since)).await
     }
 
-    pub(crate) async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        within("trim", self.store.trim(room_id, first, keys_since)).await
+    pub(crate) async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        within("trim", self.store.trim(room_id, trim)).await
     }
 
     pub(crate) async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Position,
     backplane::{AnyBackplane, Feed, Member, Roll, Share, Shared},
-    store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey},
+    store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
 
@@ -118,8 +118,8 @@ impl AnyStore for Timed {
         self.time(Operation::Keys, self.store.keys(room_id, since))
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()> {
-        self.time(Operation::Trim, self.store.trim(room_id, first, keys_since))
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+        self.time(Operation::Trim, self.store.trim(room_id, trim))
     }
 
     fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
@@ -165,8 +165,8 @@ impl AnyStore for TimedBackplane {
         self.store.keys(room_id, since)
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()> {
-        self.store.trim(room_id, first, keys_since)
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+        self.store.trim(room_id, trim)
     }
 
     fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-use super::{Append, Head, Page, Query, Store, StoreError, StoredKey};
+use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 
 /// What a call yields.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -15,7 +15,7 @@ pub(crate) trait AnyStore: Send + Sync {
     fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>>;
     fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page>;
     fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>>;
-    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()>;
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()>;
     fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()>;
     fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()>;
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>>;
@@ -45,8 +45,8 @@ impl<S: Store> AnyStore for S {
         Box::pin(Store::keys(self, room_id, since))
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, first: u64, keys_since: u64) -> Answer<'a, ()> {
-        Box::pin(Store::trim(self, room_id, first, keys_since))
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+        Box::pin(Store::trim(self, room_id, trim))
     }
 
     fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {

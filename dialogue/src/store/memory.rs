@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
+use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim};
 
 /// A [`Store`] in memory: it outlives a server, and not the process. All clones are one store.
 ///
@@ -96,10 +96,11 @@ impl Store for Memory {
         Ok(newest.filter(|key| key.timestamp >= since).cloned().collect())
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        if let Some(log) = self.kept.lock().logs.get_mut(room_id) {
-            log.events.drain(..log.place(first).min(log.events.len().saturating_sub(1)));
-            log.keys.retain(|key| key.timestamp >= keys_since);
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        let mut kept = self.kept.lock();
+        if let Some(log) = kept.logs.get_mut(room_id).filter(|log| log.epoch == trim.epoch) {
+            log.events.drain(..log.place(trim.first).min(log.events.len().saturating_sub(1)));
+            log.keys.retain(|key| key.timestamp >= trim.keys_since);
         }
         Ok(())
     }

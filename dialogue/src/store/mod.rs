@@ -35,7 +35,7 @@ pub use disk::{Disk, Durability};
 pub use error::StoreError;
 pub use event::StoredEvent;
 pub use memory::Memory;
-pub use query::{Append, Head, Order, Page, Query, StoredKey};
+pub use query::{Append, Head, Order, Page, Query, StoredKey, Trim};
 
 /// Where logs and rooms outlive the process.
 ///
@@ -102,19 +102,13 @@ pub trait Store: Send + Sync + 'static {
         since: u64,
     ) -> impl Future<Output = Result<Vec<StoredKey>, StoreError>> + Send;
 
-    /// Drops a room's events before number `first`, and its keys from before `keys_since` (Unix milliseconds). The
-    /// newest event of a log is never among them. It is about what is there now: what is appended later stays, keys of an
-    /// earlier time too.
+    /// Drops a room's oldest events, and its oldest keys, if its log is still the one that `trim` names. The newest event
+    /// is never among them. It is about what is there now: what is appended later stays, keys of an earlier time too.
     ///
     /// # Errors
     ///
     /// It can't be done now; it is tried again later.
-    fn trim(
-        &self,
-        room_id: &str,
-        first: u64,
-        keys_since: u64,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn trim(&self, room_id: &str, trim: Trim) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes a room's log and its keys. What is appended later begins with number 1 again, in another epoch.
     ///

@@ -17,6 +17,18 @@ pub struct Append {
     pub events: Vec<StoredEvent>,
 }
 
+/// What goes from the beginning of a room's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trim {
+    /// The log's incarnation: one that took its place meanwhile keeps everything.
+    pub epoch: Arc<str>,
+    /// Events before this number go, but for the newest of the log.
+    pub first: u64,
+    /// Keys from before this time go (Unix milliseconds).
+    pub keys_since: u64,
+}
+
 /// Where a log begins and ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,6 +111,13 @@ impl Append {
     /// Events for the log of a room.
     pub fn new(room_id: Arc<str>, epoch: Arc<str>, events: Vec<StoredEvent>) -> Self {
         Append { room_id, epoch, events }
+    }
+}
+
+impl Trim {
+    /// What is before event `first`, and keys from before `keys_since` (Unix milliseconds).
+    pub fn new(epoch: Arc<str>, first: u64, keys_since: u64) -> Self {
+        Trim { epoch, first, keys_since }
     }
 }
 

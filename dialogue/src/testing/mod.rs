@@ -108,6 +108,7 @@ macro_rules! store_suite {
             trimming_drops_what_is_before
             the_newest_event_is_never_trimmed
             trimming_again_changes_nothing
+            a_log_of_another_epoch_is_not_trimmed
             a_trimmed_log_goes_on
             a_removed_log_is_gone_with_its_keys
             a_removed_log_begins_again

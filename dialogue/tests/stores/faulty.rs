@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dialogue::store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey};
+use dialogue::store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim};
 
 /// What becomes of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,8 @@ impl Store for Faulty {
         self.memory.keys(room_id, since).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        self.memory.trim(room_id, first, keys_since).await
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        self.memory.trim(room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

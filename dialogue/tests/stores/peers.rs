@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dialogue::{
     Code, Delivery, NewRoom, Position,
     backplane::{Backplane, Feed, Local, Member, Roll, Share, Shared, Told},
-    store::{Append, Head, Page, Query, Store, StoreError, StoredKey},
+    store::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim},
     wire::Id,
 };
 use parking_lot::Mutex;
@@ -231,8 +231,8 @@ impl Store for Deaf {
         self.local.keys(room_id, since).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        self.local.trim(room_id, first, keys_since).await
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        self.local.trim(room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use dialogue::store::{Disk, Durability, Store};
+use dialogue::store::{Disk, Durability, Store, Trim};
 
 use crate::{
     Result, Scratch,
@@ -30,7 +30,8 @@ pub(crate) async fn measure() -> Result {
     for seq in EVENTS + 1..=2 * EVENTS {
         disk.append((0..ROOMS).map(|room| append(&template, room, [seq])).collect()).await?;
         let room = seq % ROOMS;
-        disk.trim(&format!("project:{room}"), seq.saturating_sub(99), u64::MAX).await?;
+        let trim = Trim::new("epoch".into(), seq.saturating_sub(99), u64::MAX);
+        disk.trim(&format!("project:{room}"), trim).await?;
     }
     drop(disk);
     println!(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dialogue::store::{Disk, Durability, Order, Query, Store};
+use dialogue::store::{Disk, Durability, Order, Query, Store, Trim};
 
 use crate::{
     Result, Scratch,
@@ -33,7 +33,7 @@ pub(crate) async fn measure() -> Result {
     row(&disk, begin, "since a time, oldest first", Order::OldestFirst, since).await?;
 
     for length in LENGTHS {
-        disk.trim(&room(length), length / 2, u64::MAX).await?;
+        disk.trim(&room(length), Trim::new("epoch".into(), length / 2, u64::MAX)).await?;
     }
     row(&disk, begin, "before a number, newest first, half of the log trimmed", Order::NewestFirst, before)
         .await?;

@@ -6,6 +6,9 @@ use dialogue::store::{Append, StoredEvent};
 
 use crate::Result;
 
+/// What their logs are called.
+pub const EPOCH: &str = "gr9dy2k4w1c";
+
 /// An event that says its own number; its time is its number too.
 pub fn event(seq: u64) -> Result<StoredEvent> {
     let mut bytes = vec![1, 0];
@@ -24,7 +27,7 @@ pub fn event(seq: u64) -> Result<StoredEvent> {
 /// Events of these numbers for one room.
 pub fn appends(room: &str, seqs: RangeInclusive<u64>) -> Result<Vec<Append>> {
     let events = seqs.map(event).collect::<Result<Vec<_>>>()?;
-    Ok(vec![Append::new(room.into(), "gr9dy2k4w1c".into(), events)])
+    Ok(vec![Append::new(room.into(), EPOCH.into(), events)])
 }
 
 /// The numbers of events.

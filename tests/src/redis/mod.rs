@@ -8,6 +8,6 @@ mod server;
 
 pub use certificates::Certificates;
 pub use cluster::RedisCluster;
-pub use events::{appends, event, seqs};
+pub use events::{EPOCH, appends, event, seqs};
 pub use sentinel::Watched;
 pub use server::RedisServer;

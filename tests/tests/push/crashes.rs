@@ -7,7 +7,7 @@ use std::sync::{
 
 use dialogue::{
     Code, Push,
-    store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey},
+    store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim},
 };
 use dialogue_tests::until;
 use tokio::sync::watch;
@@ -78,9 +78,9 @@ impl Store for Mortal {
         self.memory.keys(room_id, since).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
         self.live().await;
-        self.memory.trim(room_id, first, keys_since).await
+        self.memory.trim(room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

@@ -1,9 +1,12 @@
 //! Every kind of deployment, every way in.
 
 use bytes::Bytes;
-use dialogue::{Redis, store::Store};
+use dialogue::{
+    Redis,
+    store::{Store, Trim},
+};
 
-use dialogue_tests::{Certificates, RedisCluster, RedisServer, Result, Watched, appends, until};
+use dialogue_tests::{Certificates, EPOCH, RedisCluster, RedisServer, Result, Watched, appends, until};
 
 /// Whether what is written is there.
 async fn works(redis: &Redis) -> Result {
@@ -58,7 +61,7 @@ async fn a_user_that_may_do_no_more_than_it_must() -> Result {
         Redis::connect(format!("redis://app:p%40ss@127.0.0.1:{}", server.port)).prefix("acme").await?;
     works(&redis).await?;
     redis.append(appends("chat", 1..=3)?).await?;
-    redis.trim("chat", 2, 0).await?;
+    redis.trim("chat", Trim::new(EPOCH.into(), 2, 0)).await?;
     redis.remove("chat").await?;
     let others =
         Redis::connect(format!("redis://app:p%40ss@127.0.0.1:{}", server.port)).prefix("others").await?;

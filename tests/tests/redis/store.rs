@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use dialogue::{
     Redis,
-    store::{Order, Query, Store},
+    store::{Order, Query, Store, Trim},
 };
 use tokio::task::JoinSet;
 
-use dialogue_tests::{Proxy, RedisServer, Result, appends, seqs, until};
+use dialogue_tests::{EPOCH, Proxy, RedisServer, Result, appends, seqs, until};
 
 const ROOMS: usize = 8;
 
@@ -176,7 +176,7 @@ async fn the_middle_of_a_long_log_is_read_like_its_end() -> Result {
     let mut query = Query::new(Order::OldestFirst, 3);
     (query.since, query.until) = (Some(15_000), Some(15_002));
     assert_eq!(seqs(&redis.read("chat", query).await?.events), [15_000, 15_001]);
-    redis.trim("chat", 19_000, 0).await?;
+    redis.trim("chat", Trim::new(EPOCH.into(), 19_000, 0)).await?;
     assert_eq!(redis.head("chat").await?.map(|head| (head.first, head.last.seq)), Some((19_000, 20_000)));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use dialogue::store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey};
+use dialogue::store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -47,8 +47,8 @@ impl Store for Counting {
         self.memory.keys(room_id, since).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
-        self.memory.trim(room_id, first, keys_since).await
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        self.memory.trim(room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

@@ -6,13 +6,15 @@ use super::Archive;
 use crate::{
     Retention,
     log::KEPT_MS,
-    store::{Order, Query, StoreError, StoredEvent},
+    store::{Order, Query, StoreError, StoredEvent, Trim},
 };
 
 /// What is to be trimmed of a room.
 #[derive(Debug, Clone)]
 pub(crate) struct Trimming {
     pub(crate) room_id: Arc<str>,
+    /// What its log is called there.
+    pub(crate) epoch: Arc<str>,
     pub(crate) retention: Retention,
     /// The oldest event that is held, as far as memory knows, and the newest.
     pub(crate) first: u64,
@@ -26,7 +28,7 @@ pub(crate) struct Trimming {
 impl Archive {
     /// Trims it; yields the number of the oldest event that is held now.
     pub(crate) async fn trim(&self, trimming: &Trimming, now: u64) -> Result<u64, StoreError> {
-        let Trimming { room_id, retention, first, head, .. } = trimming;
+        let Trimming { room_id, epoch, retention, first, head, .. } = trimming;
         let mut first = *first;
         if trimming.unsure {
             let oldest = retention.age.map_or(0, |age| now.saturating_sub(millis(age)));
@@ -37,7 +39,8 @@ impl Archive {
                 .first_where(room_id, first, *head, |event| event.timestamp >= oldest && event.offset >= from)
                 .await?;
         }
-        self.journal.trim(room_id, first, now.saturating_sub(KEPT_MS)).await?;
+        let trim = Trim::new(Arc::clone(epoch), first, now.saturating_sub(KEPT_MS));
+        self.journal.trim(room_id, trim).await?;
         Ok(first)
     }
 

@@ -22,7 +22,7 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::task;
 
 use self::{directory::Directory, opened::Opened};
-use super::{Append, Head, Page, Query, Store, StoreError, StoredKey};
+use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 
 /// A [`Store`] in a directory of this machine: nothing to install, nothing to run beside.
 ///
@@ -246,9 +246,9 @@ impl Store for Disk {
         self.run(move |opened, _| opened.keys(&room_id, since)).await
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
         let room_id = room_id.to_owned();
-        self.run(move |opened, asked| opened.trim(&room_id, first, keys_since, asked)).await
+        self.run(move |opened, asked| opened.trim(&room_id, &trim, asked)).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fjall::OwnedWriteBatch;
 
 use super::{
-    super::{Append, StoreError},
+    super::{Append, StoreError, Trim},
     Asked, Durability,
     opened::{Opened, Writer, unread},
     rows::{self, Doomed, Log},
@@ -77,21 +77,16 @@ impl Opened {
     }
 
     /// Drops a log's oldest events and keys, a chunk at a time, and gives up between two when nobody asks any more.
-    pub(super) fn trim(
-        &self,
-        room_id: &str,
-        first: u64,
-        keys_since: u64,
-        asked: &Asked,
-    ) -> Result<(), StoreError> {
+    pub(super) fn trim(&self, room_id: &str, trim: &Trim, asked: &Asked) -> Result<(), StoreError> {
+        let Trim { epoch, first, keys_since } = trim;
         loop {
             let mut writer = self.writer();
             asked.still()?;
-            let Some(mut log) = self.log(room_id)? else { break };
-            let to = first.clamp(log.first, log.last);
+            let Some(mut log) = self.log(room_id)?.filter(|log| log.epoch == *epoch) else { break };
+            let to = (*first).clamp(log.first, log.last);
             let next = to.min(log.first.saturating_add(CHUNK));
-            let expired = self.expired_keys(&log, keys_since)?;
-            let keys = self.first_key(&log, &expired, keys_since)?;
+            let expired = self.expired_keys(&log, *keys_since)?;
+            let keys = self.first_key(&log, &expired, *keys_since)?;
             if (next, keys) == (log.first, log.keys) {
                 break;
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use redis::{Cmd, Value, cmd};
 
-use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
+use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim};
 use crate::redis::{
     Command, Failure, Redis, Script,
     reply::{integer, list, text},
@@ -150,7 +150,9 @@ impl Store for Redis {
         Ok(found)
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+        let Trim { epoch, first, keys_since } = trim;
+        let (Epoch(number), beside) = Epoch::of(&epoch);
         loop {
             let log = self.keys().room(room_id, "log");
             let mut trim = SCRIPTS.trim.call(&[
@@ -158,7 +160,7 @@ impl Store for Redis {
                 &self.keys().room(room_id, "keys"),
                 &self.keys().room(room_id, "order"),
             ]);
-            trim.arg(first).arg(keys_since).arg(DROPS);
+            trim.arg(first).arg(keys_since).arg(DROPS).arg(number).arg(beside);
             match self.one(&SCRIPTS.trim, log, trim, "trim the log").await? {
                 Value::Int(0) => return Ok(()),
                 Value::Int(_) => {}

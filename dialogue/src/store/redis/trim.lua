@@ -1,12 +1,15 @@
 -- Drops a room's oldest events, and its oldest keys; a bounded number of each.
 -- KEYS: 1 log, 2 keys, 3 their order
--- ARGV: 1 number of the first event to keep, 2 time of the first key to keep, 3 how many to drop at most
+-- ARGV: 1 number of the first event to keep, 2 time of the first key to keep, 3 how many to drop at most, 4 the epoch of the
+--       log that is meant, 5 its text or ''
 -- Yields 1 if there is more to drop.
 local more = 0
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if oldest then
   local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
   local epoch, first = string.match(oldest[1], '^(%d+)%-(%d+)$')
+  -- Another log is in its place.
+  if epoch ~= ARGV[4] or (newest[2][4] or '') ~= ARGV[5] then return 0 end
   local last = tonumber((string.match(newest[1], '%-(%d+)$')))
   local keep = math.min(tonumber(ARGV[1]), last)
   local most = first + ARGV[3]

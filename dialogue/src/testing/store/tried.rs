@@ -4,8 +4,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+use super::events::EPOCH;
 use super::events::append;
-use crate::store::{AnyStore, Append, Head, Page, Query, StoreError, StoredEvent, StoredKey};
+use crate::store::{AnyStore, Append, Head, Page, Query, StoreError, StoredEvent, StoredKey, Trim};
 
 /// Opens the store once more.
 pub(super) type Opening<'a> = Pin<Box<dyn Future<Output = Arc<dyn AnyStore>> + 'a>>;
@@ -58,7 +59,13 @@ impl<'a> Tried<'a> {
     }
 
     pub(super) async fn trim(&self, room_id: &str, first: u64, keys_since: u64) {
-        done("trim", within("trim", self.store.trim(room_id, first, keys_since)).await);
+        self.trim_of(EPOCH, room_id, first, keys_since).await;
+    }
+
+    /// Trims a room's log if it is of that epoch.
+    pub(super) async fn trim_of(&self, epoch: &str, room_id: &str, first: u64, keys_since: u64) {
+        let trim = Trim::new(epoch.into(), first, keys_since);
+        done("trim", within("trim", self.store.trim(room_id, trim)).await);
     }
 
     pub(super) async fn remove(&self, room_id: &str) {

@@ -1,7 +1,7 @@
 //! Trimming: the other end of a log.
 
 use super::{
-    events::events,
+    events::{events, keyed},
     pages::{log, same},
     tried::Tried,
 };
@@ -51,6 +51,17 @@ pub(super) async fn a_trimmed_log_goes_on(tried: Tried<'_>) {
     tried.trim("chat", 15, 0).await;
     tried.append("chat", all[20..].to_vec()).await;
     holds(&tried, &all[14..]).await;
+}
+
+pub(super) async fn a_log_of_another_epoch_is_not_trimmed(tried: Tried<'_>) {
+    let all: Vec<_> = (1..=10).map(|seq| keyed(seq, "alice", &format!("key {seq}"))).collect();
+    tried.append("chat", all.clone()).await;
+    for epoch in ["another", "1", ""] {
+        tried.trim_of(epoch, "chat", 5, u64::MAX).await;
+        holds(&tried, &all).await;
+    }
+    let keys = tried.keys("chat", 0).await;
+    assert_eq!(keys.len(), all.len(), "`trim` of another log dropped keys");
 }
 
 /// Wants the log of `chat` to be these, by `head` and in both orders.

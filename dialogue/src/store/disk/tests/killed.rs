@@ -34,7 +34,9 @@ async fn writes_until_killed() {
         disk.put(vec![("mark/burst".into(), Some(mark.clone().into()))]).await.expect("put");
         said += &format!("mark {mark}\n");
         std::io::stdout().write_all(said.as_bytes()).expect("somebody listens");
-        disk.trim(&room(TRIMMED), appends[0].events[0].seq.saturating_sub(100), 0).await.expect("trimmed");
+        disk.trim(&room(TRIMMED), trim(appends[0].events[0].seq.saturating_sub(100), 0))
+            .await
+            .expect("trimmed");
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 use super::{
-    super::{Append, Order, Query, Store, StoreError, StoredEvent},
+    super::{Append, Order, Query, Store, StoreError, StoredEvent, Trim},
     Disk, Durability,
 };
 use crate::wire::Id;
@@ -66,6 +66,10 @@ fn event(seq: u64) -> StoredEvent {
 
 fn append(room_id: &str, events: impl IntoIterator<Item = StoredEvent>) -> Append {
     Append::new(room_id.into(), "epoch".into(), events.into_iter().collect())
+}
+
+fn trim(first: u64, keys_since: u64) -> Trim {
+    Trim::new("epoch".into(), first, keys_since)
 }
 
 async fn append_one(disk: &Disk, room_id: &str, event: StoredEvent) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::{
 #[derive(Debug, Clone)]
 enum Step {
     Append { room: usize, epoch: &'static str, events: Vec<bool>, skip: u64 },
-    Trim { room: usize, first: u64, keys_since: u64 },
+    Trim { room: usize, epoch: &'static str, first: u64, keys_since: u64 },
     Remove { room: usize },
     Put { key: u8, value: Option<u8> },
     Reopen,
@@ -27,8 +27,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (room(), rarely("epoch", "another"), proptest::collection::vec(any::<bool>(), 1..20), rarely(0, 1))
             .prop_map(|(room, epoch, events, skip)| Step::Append { room, epoch, events, skip }),
-        2 => (room(), 0_u64..80, 0_u64..40)
-            .prop_map(|(room, first, keys_since)| Step::Trim { room, first, keys_since }),
+        2 => (room(), rarely("epoch", "another"), 0_u64..80, 0_u64..40)
+            .prop_map(|(room, epoch, first, keys_since)| Step::Trim { room, epoch, first, keys_since }),
         1 => room().prop_map(|room| Step::Remove { room }),
         1 => (0_u8..4, any::<Option<u8>>()).prop_map(|(key, value)| Step::Put { key, value }),
         1 => Just(Step::Reopen),
@@ -84,10 +84,11 @@ async fn take(store: &impl Store, step: &Step) -> Result<(), StoreError> {
             let events = (next..).zip(events).map(|(seq, keyed)| event(seq, *keyed)).collect();
             store.append(vec![Append::new(ROOMS[*room].into(), (*epoch).into(), events)]).await
         }
-        Step::Trim { room, first, keys_since } => {
+        Step::Trim { room, epoch, first, keys_since } => {
             let head = store.head(ROOMS[*room]).await.expect("told");
             let now = head.map_or(0, |head| head.last.timestamp);
-            store.trim(ROOMS[*room], *first, now.min(*keys_since)).await
+            let trim = Trim::new((*epoch).into(), *first, now.min(*keys_since));
+            store.trim(ROOMS[*room], trim).await
         }
         Step::Remove { room } => store.remove(ROOMS[*room]).await,
         Step::Put { key, value } => {

@@ -11,10 +11,10 @@ async fn trimmed_events_leave_their_keys() {
     let scratch = Scratch::new();
     let disk = scratch.open().durability(Durability::Memory);
     disk.append(vec![append("chat", (1..=3_000).map(event))]).await.expect("appended");
-    disk.trim("chat", 2_990, 2_000).await.expect("trimmed");
+    disk.trim("chat", trim(2_990, 2_000)).await.expect("trimmed");
     assert_eq!(numbers(&all(&disk, "chat").await), (2_990..=3_000).collect::<Vec<_>>());
     assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (2_000..=3_000).collect::<Vec<_>>());
-    disk.trim("chat", 2_990, 2_995).await.expect("trimmed");
+    disk.trim("chat", trim(2_990, 2_995)).await.expect("trimmed");
     assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (2_995..=3_000).collect::<Vec<_>>());
     drop(disk);
     let head = scratch.open().head("chat").await.expect("told").expect("a log");
@@ -33,7 +33,7 @@ async fn events_without_keys_are_jumped_over() {
     disk.append(vec![append("chat", events)]).await.expect("appended");
     assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), keyed);
     assert_eq!(keys(&disk.keys("chat", 501).await.expect("told")), [501, 502, 999]);
-    disk.trim("chat", 1_100, 0).await.expect("trimmed");
+    disk.trim("chat", trim(1_100, 0)).await.expect("trimmed");
     drop(disk);
     assert_eq!(keys(&scratch.open().keys("chat", 2).await.expect("told")), keyed[1..]);
 }
@@ -43,7 +43,7 @@ async fn the_newest_ten_thousand_keys_are_told() {
     let scratch = Scratch::new();
     let disk = scratch.open().durability(Durability::Memory);
     disk.append(vec![append("chat", (1..=11_000).map(event))]).await.expect("appended");
-    disk.trim("chat", 5_000, 0).await.expect("trimmed");
+    disk.trim("chat", trim(5_000, 0)).await.expect("trimmed");
     assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (1_001..=11_000).collect::<Vec<_>>());
 }
 
@@ -52,7 +52,7 @@ async fn nothing_of_a_removed_log_is_in_the_next() {
     let scratch = Scratch::new();
     let disk = scratch.open();
     disk.append(vec![append("chat", (1..=1_500).map(event))]).await.expect("appended");
-    disk.trim("chat", 1_200, 0).await.expect("trimmed");
+    disk.trim("chat", trim(1_200, 0)).await.expect("trimmed");
     disk.remove("chat").await.expect("removed");
     assert_eq!(disk.head("chat").await.expect("told"), None);
     append_one(&disk, "chat", event(1)).await.expect("appended");
@@ -67,7 +67,7 @@ async fn a_removed_log_leaves_no_rows() {
     let scratch = Scratch::new();
     let disk = scratch.open();
     disk.append(vec![append("chat", (1..=2_500).map(event))]).await.expect("appended");
-    disk.trim("chat", 1_200, 0).await.expect("trimmed");
+    disk.trim("chat", trim(1_200, 0)).await.expect("trimmed");
     disk.remove("chat").await.expect("removed");
     let rows = disk.shared.with(|opened| Ok(opened.rows.len())).expect("open").expect("counted");
     // How many logs there were.

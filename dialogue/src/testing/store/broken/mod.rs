@@ -54,6 +54,7 @@ enum Fault {
     RefusesAKeyAgain,
     TrimsOneTooMany,
     TrimsTheNewest,
+    TrimsAnotherLog,
     GrowsBackWhenTrimmedAgain,
     NumbersFromOneAfterTrimming,
     KeepsKeysOfRemoved,
@@ -74,7 +75,7 @@ enum Fault {
 use Fault::*;
 
 /// Each fault, and a sentence that it breaks.
-const BROKEN: [(Fault, &str); 56] = [
+const BROKEN: [(Fault, &str); 57] = [
     (ForgetsMeta, "every_field_of_an_event_comes_back"),
     (CutsLargeData, "events_are_large_or_empty"),
     (AppendsOneRoomOfACall, "one_call_appends_to_several_rooms"),
@@ -115,6 +116,7 @@ const BROKEN: [(Fault, &str); 56] = [
     (RefusesAKeyAgain, "a_key_may_come_again"),
     (TrimsOneTooMany, "trimming_drops_what_is_before"),
     (TrimsTheNewest, "the_newest_event_is_never_trimmed"),
+    (TrimsAnotherLog, "a_log_of_another_epoch_is_not_trimmed"),
     (GrowsBackWhenTrimmedAgain, "trimming_again_changes_nothing"),
     (NumbersFromOneAfterTrimming, "a_trimmed_log_goes_on"),
     (KeepsKeysOfRemoved, "a_removed_log_is_gone_with_its_keys"),

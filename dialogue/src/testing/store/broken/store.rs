@@ -12,7 +12,9 @@ use super::{
     super::events::{self, append},
     Fault::{self, *},
 };
-use crate::store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey};
+use crate::store::{
+    Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim,
+};
 
 /// [`Memory`] with a fault, if any.
 #[derive(Clone)]
@@ -214,15 +216,20 @@ impl Store for Broken {
         Ok(keys)
     }
 
-    async fn trim(&self, room_id: &str, first: u64, keys_since: u64) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
         let room_id = self.room_id(room_id);
         let held = self.kept.head(&room_id).await?.map(|head| (head.first, head.last.seq));
-        let keys_since = if self.is(NeverTrimsKeys) { 0 } else { keys_since };
+        let mut trim = trim;
+        if self.is(NeverTrimsKeys) {
+            trim.keys_since = 0;
+        }
+        let first = trim.first;
         match (self.fault, held) {
             (Some(TrimsTheNewest), Some((_, last))) if first > last => {
                 return self.kept.remove(&room_id).await;
             }
-            (Some(TrimsOneTooMany), _) => return self.kept.trim(&room_id, first + 1, keys_since).await,
+            (Some(TrimsOneTooMany), _) => trim.first += 1,
+            (Some(TrimsAnotherLog), Some(_)) => trim.epoch = events::EPOCH.into(),
             (Some(TrimsRarely), _) if first.is_multiple_of(7) => return Ok(()),
             (Some(GrowsBackWhenTrimmedAgain), Some((held, _))) if first < held => {
                 self.kept.remove(&room_id).await?;
@@ -230,7 +237,7 @@ impl Store for Broken {
             }
             _ => {}
         }
-        self.kept.trim(&room_id, first, keys_since).await
+        self.kept.trim(&room_id, trim).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
