@@ -13,7 +13,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
-    sync::{Mutex as AsyncMutex, Notify, oneshot},
+    sync::{Notify, oneshot},
     time::timeout,
 };
 
@@ -64,8 +64,6 @@ pub(crate) struct Instance {
     pub(super) emptied: AtomicU64,
     /// When what has grown too old was last dropped, likewise.
     trimmed_at: AtomicU64,
-    /// Held while the store is trimmed, or the room is removed from it.
-    pub(super) trimming: AsyncMutex<()>,
     pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
     pub(super) state: Mutex<Option<Box<State>>>,
@@ -121,7 +119,6 @@ impl Instance {
                 coming: AtomicUsize::new(0),
                 emptied: AtomicU64::new(moment()),
                 trimmed_at: AtomicU64::new(moment()),
-                trimming: AsyncMutex::const_new(()),
                 inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
                 state: Mutex::new(state),
                 space: Notify::new(),

@@ -237,7 +237,6 @@ impl State {
         }
         if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
             let forgetting = async {
-                let _trimming = instance.trimming.lock().await;
                 instance.renew_epoch_of(&self.stored_as).await?;
                 archive.forget(&self.id, &instance.info(), self.known && self.room.keyed).await
             };

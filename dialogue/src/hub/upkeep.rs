@@ -165,11 +165,6 @@ impl Instance {
     /// Trims what the store has of it.
     async fn trim_stored(self: &Arc<Self>, archive: &Archive) -> Result<(), StoreError> {
         let Some(trimming) = self.run(|state| state.trimming()).await else { return Ok(()) };
-        // Whoever deletes it waits: what takes its place must not be trimmed by its numbers.
-        let _trimming = self.trimming.lock().await;
-        if self.is_retired() {
-            return Ok(());
-        }
         let first = archive.trim(&trimming, now()).await?;
         self.cast(move |state| state.trimmed(first));
         Ok(())

@@ -19,7 +19,7 @@ use crate::{
 /// Writes what rooms hand over, all that waits in one go (group commit): while the store writes, the next group gathers.
 ///
 /// There is no task for it: of the rooms that wait, the one that came first writes for all. So a room that is alone waits
-/// for nobody's wake-up but the store's. A room has one write under way at most, so that its events keep their order.
+/// for nobody but the store. A room has one write under way at most, so that its events keep their order.
 pub(crate) struct Journal {
     store: Arc<dyn AnyStore>,
     appends: Arc<Queue<Append>>,

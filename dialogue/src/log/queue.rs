@@ -22,7 +22,8 @@ pub(super) trait Write: Sized {
 /// Writes that wait.
 ///
 /// Up to a number of rooms lead: each writes a group of what waits, and hands the lead to whoever has waited longest. So
-/// there always is somebody at it while something waits, and nobody wakes for nothing.
+/// there always is somebody at it while something waits. After a group of several, the next leader lets these come back
+/// first.
 pub(super) struct Queue<W: Write> {
     waiting: Mutex<Waiting<W>>,
     most: usize,
@@ -32,7 +33,7 @@ struct Waiting<W: Write> {
     commits: VecDeque<Commit<W>>,
     bytes: usize,
     leaders: usize,
-    /// How many were in the last group.
+    /// How many were in the last group of the lead that ended last.
     last: usize,
 }
 
@@ -61,6 +62,8 @@ pub(super) struct Lead<W: Write> {
     queue: Arc<Queue<W>>,
     /// What the leader wants to write, until it is in a group.
     own: Option<W>,
+    /// How many were in the last group.
+    last: usize,
 }
 
 /// Bytes of payloads that may wait; more, and they are refused.
@@ -105,7 +108,8 @@ impl<W: Write> Queue<W> {
         }
         if waiting.leaders < self.most {
             waiting.leaders += 1;
-            return Some(Entered::Leads(Lead { queue: Arc::clone(self), own: Some(write) }));
+            let (queue, last) = (Arc::clone(self), waiting.last);
+            return Some(Entered::Leads(Lead { queue, own: Some(write), last }));
         }
         waiting.bytes += bytes;
         let (told, telling) = oneshot::channel();
@@ -119,17 +123,20 @@ impl<W: Write> Queue<W> {
         (waiting.bytes, waiting.commits.len())
     }
 
-    /// Gives the lead to the next who still waits; ends it if there is nobody.
-    fn pass(self: &Arc<Self>) {
+    /// Gives the lead, with the number of its last group, to the next who still waits; ends it if there is nobody.
+    fn pass(self: &Arc<Self>, last: usize) {
         let next = {
             let mut waiting = self.waiting.lock();
             let next = waiting.next();
-            waiting.leaders -= usize::from(next.is_none());
+            if next.is_none() {
+                waiting.leaders -= 1;
+                waiting.last = last;
+            }
             next
         };
         if let Some(Commit { write, told, .. }) = next {
             // If they went just now, the lead is dropped with what they were told, and goes on.
-            let _ = told.send(Told::Lead(Lead { queue: Arc::clone(self), own: Some(write) }));
+            let _ = told.send(Told::Lead(Lead { queue: Arc::clone(self), own: Some(write), last }));
         }
     }
 }
@@ -152,11 +159,7 @@ impl<W: Write> Lead<W> {
     /// of them would write alone, and the others wait for it.
     pub(super) async fn gather(&self) {
         for _ in 0..GATHERING {
-            let (here, last) = {
-                let waiting = self.queue.waiting.lock();
-                (1 + waiting.commits.len(), waiting.last)
-            };
-            if here >= last {
+            if 1 + self.queue.waiting.lock().commits.len() >= self.last {
                 return;
             }
             tokio::task::yield_now().await;
@@ -174,14 +177,14 @@ impl<W: Write> Lead<W> {
             writes.push(commit.write);
             told.push(commit.told);
         }
-        waiting.last = writes.len();
+        self.last = writes.len();
         (writes, told)
     }
 }
 
 impl<W: Write> Drop for Lead<W> {
     fn drop(&mut self) {
-        self.queue.pass();
+        self.queue.pass(self.last);
     }
 }
 

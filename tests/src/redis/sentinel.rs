@@ -71,7 +71,7 @@ impl Watched {
         })
         .await?;
         is_named(next, &ports).await?;
-        follows(primary, next).await
+        follow(primary, next).await
     }
 
     /// Kills the primary, waits until the other one is, and starts it again.
@@ -81,7 +81,7 @@ impl Watched {
         primary.kill()?;
         is_named(next, &ports).await?;
         primary.restart().await?;
-        follows(primary, next).await
+        follow(primary, next).await
     }
 
     /// Both, once one follows the other: the primary last.
@@ -131,9 +131,9 @@ async fn is_named(server: &RedisServer, sentinels: &[u16]) -> Result {
 }
 
 /// Has a server follow the primary: Sentinels would in some ten seconds, in which a careful primary takes nothing.
-async fn follows(server: &RedisServer, primary: &RedisServer) -> Result {
+async fn follow(server: &RedisServer, primary: &RedisServer) -> Result {
     server.cli(&["replicaof", "127.0.0.1", &primary.port.to_string()]).await?;
-    until("the old primary follows", async || server.is_replica().await).await
+    until("the old primary follows", async || server.follows(primary).await).await
 }
 
 fn sentinel(folder: &Folder, port: u16, primary: u16) -> Result<Child> {

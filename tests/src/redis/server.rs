@@ -101,6 +101,13 @@ impl RedisServer {
         info.is_ok_and(|info| info.contains("master_link_status:up"))
     }
 
+    /// Whether it follows that one, and keeps up.
+    pub(super) async fn follows(&self, primary: &RedisServer) -> bool {
+        let info = self.cli(&["info", "replication"]).await.unwrap_or_default();
+        let port = format!("master_port:{}", primary.port);
+        info.lines().any(|line| line == port) && info.contains("master_link_status:up")
+    }
+
     /// Sends what is in a slot to another node; whether nothing is left.
     pub(super) async fn hands_over(&self, slot: &str, to: &RedisServer) -> Result<bool> {
         let keys = self.cli(&["cluster", "getkeysinslot", slot, "100"]).await?;

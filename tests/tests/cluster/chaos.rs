@@ -73,7 +73,7 @@ async fn run<G: Ground>(name: &str, mut ground: G) -> Result {
     let outcome = Outcome::of(&crowd.part().await?)?;
     println!("over {name}: {outcome}; {broken:?}");
     assert!(outcome.acknowledged > 0);
-    if !G::FORGETS {
+    if !G::FORGETS || !broken.keys().any(|what| what.starts_with("primary")) {
         assert_eq!((outcome.losses, outcome.gone), (0, 0), "CHAOS_SEED={seed}: {}", outcome.report);
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use dialogue::{
     Accepted, Code, Delivery, Position,
-    client::{ErrorKind, Interruption},
+    client::{Error, ErrorKind, Interruption},
 };
 use dialogue_tests::{Result, soon};
 use fastrand::Rng;
@@ -149,13 +149,17 @@ async fn talk(
         match room.send(Message { text: text.clone() }).await {
             Ok(accepted) => drop(acknowledged.insert(text, accepted)),
             // It may have been accepted or not.
-            Err(error) if error.kind() == ErrorKind::Deadline => {}
-            // It was not, each time that the client tried until then.
-            Err(error) if error.refusal().is_some_and(|refusal| refusal.code == Code::Unavailable) => {}
+            Err(error) if ran_out_of_time(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok((number, acknowledged))
+}
+
+/// Whether all that a client tried until the deadline came to nothing: the last of it may have been a refusal.
+fn ran_out_of_time(error: &Error) -> bool {
+    error.kind() == ErrorKind::Deadline
+        || error.refusal().is_some_and(|refusal| refusal.code == Code::Unavailable)
 }
 
 /// Listens to the end.

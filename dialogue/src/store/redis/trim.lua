@@ -3,20 +3,20 @@
 -- ARGV: 1 number of the first event to keep, 2 time of the first key to keep, 3 how many to drop at most, 4 the epoch of the
 --       log that is meant, 5 its text or ''
 -- Yields 1 if there is more to drop.
-local more = 0
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if oldest then
-  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-  local epoch, first = string.match(oldest[1], '^(%d+)%-(%d+)$')
-  -- Another log is in its place.
-  if epoch ~= ARGV[4] or (newest[2][4] or '') ~= ARGV[5] then return 0 end
-  local last = tonumber((string.match(newest[1], '%-(%d+)$')))
-  local keep = math.min(tonumber(ARGV[1]), last)
-  local most = first + ARGV[3]
-  if keep > most then keep, more = most, 1 end
-  if keep > tonumber(first) then
-    redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%s-%.0f', epoch, keep))
-  end
+if not oldest then return 0 end
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local epoch, first = string.match(oldest[1], '^(%d+)%-(%d+)$')
+local text, more = '', 0
+for i = 1, #newest[2], 2 do if newest[2][i] == 'e' then text = newest[2][i + 1] end end
+-- Another log is in its place.
+if epoch ~= ARGV[4] or text ~= ARGV[5] then return 0 end
+local last = tonumber((string.match(newest[1], '%-(%d+)$')))
+local keep = math.min(tonumber(ARGV[1]), last)
+local most = first + ARGV[3]
+if keep > most then keep, more = most, 1 end
+if keep > tonumber(first) then
+  redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%s-%.0f', epoch, keep))
 end
 local old = redis.call('ZRANGE', KEYS[3], 0, ARGV[3] - 1)
 for i, field in ipairs(old) do

@@ -110,7 +110,7 @@ impl Model {
         // Later than the next event's, too: a clock may have been wrong for a while.
         let keys_since = super::events::time(self.random.u64(..30));
         let head = self.model.head(&room_id).await.ok().flatten();
-        // Now and then it is about a log that was there before.
+        // Now and then it is about another log.
         let epoch = head.filter(|_| self.random.u8(..8) > 0).map_or_else(|| EPOCH.into(), |head| head.epoch);
         let trim = Trim::new(epoch, first, keys_since);
         let asked = format!("trim {room_id}: {trim:?}");

@@ -4,8 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::events::EPOCH;
-use super::events::append;
+use super::events::{EPOCH, append};
 use crate::store::{AnyStore, Append, Head, Page, Query, StoreError, StoredEvent, StoredKey, Trim};
 
 /// Opens the store once more.
