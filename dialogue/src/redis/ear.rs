@@ -28,7 +28,8 @@ use super::{
 /// What is heard.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// From now on, nothing said in the channel is missed until it is heard again that this begins.
+    /// From now on, nothing said in the channel is missed until it is heard again that this begins; but for what Redis
+    /// itself loses, as a primary may that doesn't know yet that it is a replica.
     Listening(String),
     Message(String, Bytes),
 }
