@@ -79,6 +79,32 @@ pub(super) struct Inbox {
 }
 
 impl Command {
+    /// Does `f`; what that yields comes out of the receiver.
+    pub(super) fn run<T: Send + 'static>(
+        f: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        let run = move |state: &mut State| {
+            // Whoever asked may be gone.
+            let _ = sender.send(f(state));
+        };
+        (Command::Run(Box::new(run)), receiver)
+    }
+
+    /// The same of what the store has a part in.
+    pub(super) fn wait<T: Send + 'static>(
+        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Wait(Box::new(move |state| {
+            Box::pin(async move {
+                // Whoever asked may be gone.
+                let _ = sender.send(f(state).await);
+            })
+        }));
+        (command, receiver)
+    }
+
     pub(super) fn size(&self) -> usize {
         match self {
             Command::Publish(publish) => {

@@ -11,11 +11,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, oneshot},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
     Registry, RoomDecl,
@@ -314,13 +310,9 @@ impl Instance {
         self: &Arc<Self>,
         f: impl FnOnce(&mut State) -> T + Send + 'static,
     ) -> Option<T> {
-        let (sender, receiver) = oneshot::channel();
-        let command = Command::Run(Box::new(move |state| {
-            // Whoever asked may be gone.
-            let _ = sender.send(f(state));
-        }));
+        let (command, done) = Command::run(f);
         self.push(command).ok()?;
-        receiver.await.ok()
+        done.await.ok()
     }
 
     /// Does in its turn what the store has a part in, and waits for what it yields.
@@ -332,16 +324,10 @@ impl Instance {
         self: &Arc<Self>,
         f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        let command = Command::Wait(Box::new(move |state| {
-            Box::pin(async move {
-                // Whoever asked may be gone.
-                let _ = sender.send(f(state).await);
-            })
-        }));
+        let (command, done) = Command::wait(f);
         let gone = || self.failure().unwrap_or_else(|| super::busy(&self.id));
         self.push(command).map_err(|_| gone())?;
-        receiver.await.map_err(|_| gone())
+        done.await.map_err(|_| gone())
     }
 
     /// Does `f` in its turn.

@@ -340,18 +340,9 @@ impl Registry {
         room_id: &str,
         f: impl FnOnce(&mut State) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let mut command = Command::Run(Box::new(move |state| {
-            // Whoever asked may be gone.
-            let _ = sender.send(f(state));
-        }));
-        loop {
-            let instance = self.enter(room, room_id)?;
-            match instance.push(command) {
-                Ok(()) => return receiver.await.map_err(|_| instance.failure().unwrap_or_else(internal)),
-                Err(back) => command = back,
-            }
-        }
+        let (command, done) = Command::run(f);
+        let instance = self.push(room, room_id, command)?;
+        done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }
 
     /// Does in the turn of the instance called `room_id`, which is made if need be, what the store has a part in.
@@ -361,20 +352,9 @@ impl Registry {
         room_id: &str,
         f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let mut command = Command::Wait(Box::new(move |state| {
-            Box::pin(async move {
-                // Whoever asked may be gone.
-                let _ = sender.send(f(state).await);
-            })
-        }));
-        loop {
-            let instance = self.enter(room, room_id)?;
-            match instance.push(command) {
-                Ok(()) => return receiver.await.map_err(|_| instance.failure().unwrap_or_else(internal)),
-                Err(back) => command = back,
-            }
-        }
+        let (command, done) = Command::wait(f);
+        let instance = self.push(room, room_id, command)?;
+        done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }
 
     /// Does `f` in the turn of the instance called `room_id`, which is made if need be; yields that.
@@ -384,11 +364,21 @@ impl Registry {
         room_id: &str,
         f: impl FnOnce(&mut State) + Send + 'static,
     ) -> Result<Arc<Instance>, Refusal> {
-        let mut command = Command::Run(Box::new(f));
+        self.push(room, room_id, Command::Run(Box::new(f)))
+    }
+
+    /// Pushes something to do to the instance called `room_id`, which is made if need be; yields that.
+    fn push(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        mut command: Command,
+    ) -> Result<Arc<Instance>, Refusal> {
         loop {
             let instance = self.enter(room, room_id)?;
             match instance.push(command) {
                 Ok(()) => return Ok(instance),
+                // It was retired just now, and another takes its place.
                 Err(back) => command = back,
             }
         }
