@@ -94,7 +94,7 @@ impl Instance {
     ///
     /// As [`start`](Self::start).
     pub async fn restart(&mut self) -> Result {
-        *self = Self::at(&self.address.to_string(), std::mem::take(&mut self.settings)).await?;
+        *self = Self::at(&self.address.to_string(), self.settings.clone()).await?;
         Ok(())
     }
 

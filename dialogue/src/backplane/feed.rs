@@ -56,8 +56,17 @@ pub struct Batch {
     pub epoch: Arc<str>,
     /// The number of the event before them.
     pub after: u64,
+    /// The id of that event, where it is known: whoever has another one there has another log.
+    pub after_id: Option<Id>,
     /// In their order. Those of number 0 are in no log.
     pub events: Vec<StoredEvent>,
+}
+
+impl Batch {
+    /// Events behind number `after`; the id of the event there is to be added if it is known.
+    pub fn new(room_id: Arc<str>, peer: Id, epoch: Arc<str>, after: u64, events: Vec<StoredEvent>) -> Self {
+        Batch { room_id, peer, epoch, after, after_id: None, events }
+    }
 }
 
 /// What peers tell, in the order of each room.

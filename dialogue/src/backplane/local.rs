@@ -72,12 +72,12 @@ impl Local {
         let Share { room_id, mut epoch, after, after_id, drafts, exact } = share;
         let conflict = || StoreError::conflict("can't share: the log is another");
         let head = self.store.head(&room_id).await?;
-        let (mut seq, mut timestamp, mut offset) = (0, 0, 0);
+        let (mut seq, mut timestamp, mut offset, mut newest) = (0, 0, 0, None);
         if let Some(Head { epoch: found, last, .. }) = head {
             if after > 0 && found != epoch {
                 return Err(conflict());
             }
-            (epoch, seq, timestamp) = (found, last.seq, last.timestamp);
+            (epoch, seq, timestamp, newest) = (found, last.seq, last.timestamp, Some(last.event_id));
             offset = last.offset + to_u64(last.data.len());
         }
         if seq < after {
@@ -127,7 +127,8 @@ impl Local {
         }
         if !told.is_empty() {
             let (room, called) = (Arc::clone(&room_id), Arc::clone(&epoch));
-            let batch = Batch { room_id: room, peer, epoch: called, after: before, events: told };
+            let batch =
+                Batch { room_id: room, peer, epoch: called, after: before, after_id: newest, events: told };
             self.peers.lock().tell(&room_id, &Told::Events(batch));
         }
         Ok(Shared { epoch, missed, before, kept })

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dialogue::{
     Code, Delivery, NewRoom, Position,
     backplane::{Backplane, Feed, Local, Member, Roll, Share, Shared, Told},
-    store::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim},
+    store::{Append, Head, Order, Page, Query, Store, StoreError, StoredKey, Trim},
     wire::Id,
 };
 use parking_lot::Mutex;
@@ -76,10 +76,12 @@ async fn what_is_told_and_not_kept_takes_no_number() {
     assert_eq!(said(&one).await, [(1, "a".to_owned()), (2, "b".to_owned())]);
 }
 
-/// A backplane of which a server hears no events, and as long as it is blind doesn't know how many there are.
+/// A backplane of which a server hears no events until it is said to, and as long as it is blind doesn't know how many there
+/// are.
 #[derive(Clone, Default)]
 struct Deaf {
     local: Local,
+    hears: Arc<AtomicBool>,
     blind: Arc<AtomicBool>,
     forwarding: Arc<Mutex<JoinSet<()>>>,
 }
@@ -123,6 +125,34 @@ async fn what_nobody_tells_is_found_within_two_seconds() {
     say(&one, "d").await.unwrap();
     assert_eq!(say(&deaf, "e").await.unwrap().seq, Some(5));
     assert_eq!((next(&mut hearing).await.0, next(&mut hearing).await), (4, (5, "e".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_another_event_than_the_log_takes_nothing_behind_it() {
+    // Nobody compares heads, so that it is found by what is told alone.
+    let deaf = Deaf { blind: Arc::new(true.into()), ..Deaf::default() };
+    let one = join(deaf.clone()).await;
+    let mut hearing = hear(&one);
+    say(&one, "a").await.unwrap();
+    say(&one, "lost").await.unwrap();
+    // As a failover sets a log back, which goes on elsewhere then.
+    let epoch = deaf.local.head("chat").await.unwrap().unwrap().epoch;
+    let first = deaf.local.read("chat", Query::new(Order::OldestFirst, 1)).await.unwrap().events;
+    deaf.local.remove("chat").await.unwrap();
+    deaf.local.append(vec![Append::new("chat".into(), epoch, first)]).await.unwrap();
+    let other = join(deaf.local.clone()).await;
+    assert_eq!(say(&other, "kept").await.unwrap().seq, Some(2));
+    sleep(Duration::from_millis(1)).await;
+    deaf.hears.store(true, Ordering::SeqCst);
+    assert_eq!(say(&other, "next").await.unwrap().seq, Some(3));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(say(&one, "after").await.unwrap().seq, Some(4));
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|(seq, _)| *seq < 4) {
+        heard.push(next(&mut hearing).await);
+    }
+    let expected = [(1, "a"), (2, "lost"), (4, "after")].map(|(seq, text)| (seq, text.to_owned()));
+    assert_eq!(heard, expected, "what is behind another event went to who had this one");
 }
 
 #[tokio::test]
@@ -176,9 +206,10 @@ impl Backplane for Deaf {
             true => follower.follow(room_id),
             false => follower.unfollow(room_id),
         });
+        let hears_events = Arc::clone(&self.hears);
         self.forwarding.lock().spawn(async move {
             while let Some(told) = hears.next().await {
-                if !matches!(told, Told::Events(_)) {
+                if hears_events.load(Ordering::SeqCst) || !matches!(told, Told::Events(_)) {
                     teller.tell_surely(told).await;
                 }
             }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dialogue_tests::{Proxy, RedisCluster, RedisServer, Result, Watched};
+use dialogue_tests::{Instance, Proxy, RedisCluster, RedisServer, Result, Watched, until};
 use fastrand::Rng;
 use tokio::time::sleep;
 
@@ -87,13 +87,13 @@ impl Fleet {
             0..2 => {
                 instance.kill().await?;
                 sleep(pause).await;
-                instance.restart().await?;
+                revive(instance).await?;
                 "instance killed"
             }
             2 => {
                 instance.terminate().await?;
                 instance.ended().await?;
-                instance.restart().await?;
+                revive(instance).await?;
                 "instance drained"
             }
             3 => {
@@ -108,6 +108,11 @@ impl Fleet {
             }
         })
     }
+}
+
+/// Starts an instance until it starts: it may come while nothing can be read, and is started again then, as anywhere.
+async fn revive(instance: &mut Instance) -> Result {
+    until("an instance starts", async || instance.restart().await.is_ok()).await
 }
 
 /// One server that has all on its disk before it answers, and a line to it for each instance.

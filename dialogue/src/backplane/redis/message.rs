@@ -3,8 +3,8 @@
 //! ```text
 //! 1 byte    what: E events, M message, R roll
 //! 11 bytes  peer
-//! E: 8 bytes number before; epoch's number, epoch's text (each 2 bytes of length, text); then for each event
-//!    4 bytes of length, event
+//! E: 8 bytes number before; 11 bytes id of that event, or zeros; epoch's number, epoch's text (each 2 bytes of length,
+//!    text); then for each event 4 bytes of length, event
 //! R: for each change 4 bytes connections, 2 bytes of length, user
 //! M: the message
 //! ```
@@ -24,6 +24,9 @@ use crate::{
     wire::Id,
 };
 
+/// Bytes of an id.
+const ID: usize = 11;
+
 /// A message of a peer.
 pub(super) fn message(peer: Id, message: &[u8]) -> Bytes {
     [b"M", peer.as_str().as_bytes(), message].concat().into()
@@ -35,6 +38,7 @@ pub(super) fn events(peer: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Byt
     let mut out = BytesMut::from(&b"E"[..]);
     out.put_slice(peer.as_str().as_bytes());
     out.put_u64(after);
+    out.put_bytes(0, ID);
     for text in [&*number.to_string(), beside] {
         out.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
         out.put_slice(text.as_bytes());
@@ -63,7 +67,7 @@ pub(super) fn roll(peer: Id, changes: &[Change]) -> Bytes {
 /// Reads what was said in the channel of a room; `None` if that is nothing of this version's.
 pub(super) fn read(room_id: Arc<str>, mut said: Bytes) -> Option<Told> {
     let what = said.try_get_u8().ok()?;
-    let peer = take(&mut said, 11)?;
+    let peer = take(&mut said, ID)?;
     let peer = std::str::from_utf8(&peer).ok().and_then(Id::parse)?;
     match what {
         b'E' => batch(room_id, peer, said).map(Told::Events),
@@ -75,6 +79,8 @@ pub(super) fn read(room_id: Arc<str>, mut said: Bytes) -> Option<Told> {
 
 fn batch(room_id: Arc<str>, peer: Id, mut said: Bytes) -> Option<Batch> {
     let after = said.try_get_u64().ok()?;
+    let after_id = take(&mut said, ID)?;
+    let after_id = std::str::from_utf8(&after_id).ok().and_then(Id::parse);
     let (number, beside) = (text(&mut said)?, text(&mut said)?);
     let epoch = if beside.is_empty() { epoch_text(number.parse().ok()?) } else { beside };
     let mut events = Vec::new();
@@ -82,7 +88,7 @@ fn batch(room_id: Arc<str>, peer: Id, mut said: Bytes) -> Option<Batch> {
         let length = usize::try_from(said.try_get_u32().ok()?).ok()?;
         events.push(StoredEvent::decode(take(&mut said, length)?).ok()?);
     }
-    Some(Batch { room_id, peer, epoch, after, events })
+    Some(Batch { room_id, peer, epoch, after, after_id, events })
 }
 
 fn changes(mut said: Bytes) -> Option<Vec<Change>> {

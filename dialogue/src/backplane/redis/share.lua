@@ -79,7 +79,9 @@ if trimmed then
   end
 end
 if #told > 0 then
-  local head = 'E' .. ARGV[7] .. struct.pack('>I8I2', last, #epoch) .. epoch .. struct.pack('>I2', #text) .. text
+  local before = newest and string.sub(newest[2][2], 27, 37) or string.rep('\0', 11)
+  local head = 'E' .. ARGV[7] .. struct.pack('>I8', last) .. before .. struct.pack('>I2', #epoch) .. epoch
+    .. struct.pack('>I2', #text) .. text
   redis.call('SPUBLISH', ARGV[6], head .. table.concat(told))
 end
 reply[7] = results

@@ -137,7 +137,11 @@ impl State {
             let same = |event: &StoredEvent| {
                 self.log.id_at(event.seq).is_none_or(|id| id == event.event_id.as_str())
             };
-            let head = self.log.head().0;
+            let (head, newest) = self.log.head();
+            // A failover may have taken the newest event, and another has its number since.
+            if told.after == head && told.after_id.is_some_and(|id| id.as_str() != newest) {
+                return None;
+            }
             if !kept.clone().filter(|event| event.seq <= head).all(same) {
                 return None;
             }
