@@ -57,6 +57,11 @@ impl RedisCluster {
 
     /// Moves the slot of `key`, with all that is in it, to another primary.
     pub async fn move_slot(&self, key: &str) -> Result {
+        // Who has it may be another one in the middle of that.
+        until("the slot is elsewhere", async || self.try_to_move_slot(key).await.is_ok()).await
+    }
+
+    async fn try_to_move_slot(&self, key: &str) -> Result {
         let place = self.primary_of(key).await?;
         let from = &self.nodes[place];
         let to = self.other_primary(place).await?;
@@ -64,7 +69,7 @@ impl RedisCluster {
         let (from_id, to_id) = (from.cli(&["cluster", "myid"]).await?, to.cli(&["cluster", "myid"]).await?);
         to.cli(&["cluster", "setslot", &slot, "importing", &from_id]).await?;
         from.cli(&["cluster", "setslot", &slot, "migrating", &to_id]).await?;
-        until("the slot is empty", async || from.hands_over(&slot, to).await.unwrap_or(false)).await?;
+        while !from.hands_over(&slot, to).await? {}
         // Each once: whoever listens is put out every time.
         for node in [to, from] {
             node.cli(&["cluster", "setslot", &slot, "node", &to_id]).await?;

@@ -116,9 +116,11 @@ impl RedisServer {
             return Ok(true);
         }
         let port = to.port.to_string();
-        let migrate = ["migrate", "127.0.0.1", &port, "", "0", "5000", "keys"];
-        self.cli(&[&migrate[..], &keys].concat()).await?;
-        Ok(false)
+        let migrate = ["migrate", "127.0.0.1", &port, "", "0", "5000", "replace", "keys"];
+        match self.cli(&[&migrate[..], &keys].concat()).await?.as_str() {
+            "OK" | "NOKEY" => Ok(false),
+            refused => Err(refused.into()),
+        }
     }
 
     /// Sends SIGKILL.
