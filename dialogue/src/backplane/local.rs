@@ -127,8 +127,8 @@ impl Local {
         }
         if !told.is_empty() {
             let (room, called) = (Arc::clone(&room_id), Arc::clone(&epoch));
-            let batch =
-                Batch { room_id: room, peer, epoch: called, after: before, after_id: newest, events: told };
+            let mut batch = Batch::new(room, peer, called, before, told);
+            batch.after_id = newest;
             self.peers.lock().tell(&room_id, &Told::Events(batch));
         }
         Ok(Shared { epoch, missed, before, kept })

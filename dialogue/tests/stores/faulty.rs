@@ -38,6 +38,7 @@ pub(crate) struct Faulty {
     pub(crate) reads: Arc<AtomicUsize>,
 }
 
+/// What a write to a disk takes.
 const DISK: Duration = Duration::from_millis(5);
 
 impl Faulty {

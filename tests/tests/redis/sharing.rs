@@ -8,7 +8,6 @@ use dialogue::{
     store::{Order, Query, Store, StoredEvent, Trim},
     wire::Id,
 };
-
 use tokio::time::timeout;
 
 use dialogue_tests::{EPOCH, Proxy, RedisCluster, RedisServer, Result, event, seqs, soon, until};

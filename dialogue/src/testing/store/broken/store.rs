@@ -216,10 +216,9 @@ impl Store for Broken {
         Ok(keys)
     }
 
-    async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
+    async fn trim(&self, room_id: &str, mut trim: Trim) -> Result<(), StoreError> {
         let room_id = self.room_id(room_id);
         let held = self.kept.head(&room_id).await?.map(|head| (head.first, head.last.seq));
-        let mut trim = trim;
         if self.is(NeverTrimsKeys) {
             trim.keys_since = 0;
         }
