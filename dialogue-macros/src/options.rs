@@ -17,7 +17,7 @@ pub(crate) fn read(
     mut read: impl FnMut(&Ident, ParseStream<'_>, &mut Errors) -> Result<()>,
 ) {
     while !input.is_empty() {
-        let result = input.call(Ident::parse_any).and_then(|key| {
+        let result = key(input).and_then(|key| {
             read(&key, input, errors)?;
             match input.is_empty() || input.peek(Token![,]) {
                 true => Ok(()),
@@ -32,6 +32,13 @@ pub(crate) fn read(
         }
         let _ = input.parse::<Token![,]>();
     }
+}
+
+/// The name of an option.
+fn key(input: ParseStream<'_>) -> Result<Ident> {
+    let at = input.span();
+    let form = |_| syn::Error::new(at, "an option begins with its name: `name = \"..\"`");
+    input.call(Ident::parse_any).map_err(form)
 }
 
 /// `= value`; `form` is how the option is written.

@@ -1,12 +1,13 @@
 //! What the macros' expansions name. Not public API.
 
-pub use dialogue_macros::__rooms as rooms;
+pub use dialogue_macros::{__rooms as rooms, Validate};
 pub use serde;
-pub use validator;
+
+pub use crate::validate::rules as validate;
 
 use std::fmt;
 
-use crate::{EventOf, Room, wire::Detail};
+use crate::{EventOf, Room, Violations, wire::Detail};
 
 /// Panics with `message` if an event before `index` has the same wire name as the one there.
 #[track_caller]
@@ -17,6 +18,15 @@ pub const fn assert_unique<R: Room>(index: usize, message: &str) {
             panic!("{}", message);
         }
         i += 1;
+    }
+}
+
+/// Panics with `message` if browsers' `EventSource` has events of its own under the name of the event at `index`.
+#[track_caller]
+pub const fn assert_streamable<R: Room>(index: usize, message: &str) {
+    let name = R::EVENTS[index].kind.name;
+    if same(name, "error") || same(name, "open") {
+        panic!("{}", message);
     }
 }
 
@@ -36,16 +46,49 @@ const fn same(a: &str, b: &str) -> bool {
     true
 }
 
-/// Runs the rules of `#[validate(…)]`; `names` gives the wire names of fields that have another one in Rust.
-pub fn check<T: validator::Validate>(event: &T, names: &[(&str, &str)]) -> Result<(), Vec<Detail>> {
-    match event.validate() {
-        Ok(()) => Ok(()),
-        Err(errors) => {
-            let mut details = Vec::new();
-            crate::wire::details(&errors, "", names, &mut details);
-            Err(details)
+/// Returns whether all of an event's fields are of types that read back every value: see [`Event::READS_BACK`](crate::Event::READS_BACK).
+pub const fn all(fields: &[bool]) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if !fields[i] {
+            return false;
         }
+        i += 1;
     }
+    true
+}
+
+/// A type of which every value is read back from its own JSON.
+pub trait ReadBack {}
+
+macro_rules! read_back {
+    ($($ty:ty),*) => { $(impl ReadBack for $ty {})* };
+}
+
+read_back!(bool, char, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, String, Box<str>);
+
+impl<T: ReadBack> ReadBack for Option<T> {}
+impl<T: ReadBack> ReadBack for Vec<T> {}
+impl<T: ReadBack> ReadBack for Box<T> {}
+
+/// Asks whether `T` is [`ReadBack`]: its own constant comes before that of [`MayDiffer`], which every type has.
+#[derive(Debug)]
+pub struct Field<T>(std::marker::PhantomData<T>);
+
+impl<T: ReadBack> Field<T> {
+    pub const READS_BACK: bool = true;
+}
+
+/// See [`Field`].
+pub trait MayDiffer {
+    const READS_BACK: bool = false;
+}
+
+impl<T> MayDiffer for Field<T> {}
+
+/// Runs the rules of an event.
+pub fn check<T: crate::Validate>(event: &T) -> Result<(), Vec<Detail>> {
+    Violations::of(event).into_result()
 }
 
 /// The text that newer events of a `latest` class replace older ones by.
@@ -122,9 +165,7 @@ pub mod via {
 
 #[cfg(feature = "server")]
 mod server {
-    use std::future::Future;
-
-    use crate::{Application, Cx, Event, Flow, Next, Room, RoomHandle, Served, Server, ServerBuilder};
+    use crate::{Application, RoomHandle, Served, Server, ServerBuilder};
 
     /// `Acme::server()`.
     pub fn server<A: Application>() -> ServerBuilder<A> {
@@ -135,21 +176,11 @@ mod server {
     pub fn handle<R: Served>(server: &Server, key: R::Key) -> RoomHandle<R> {
         RoomHandle::new(server, key)
     }
-
-    /// `with [async |cx, event, next| ..]`: says what the closure is given.
-    pub fn call<'a, R, E, N, F, Answer>(closure: F, cx: &'a Cx<R>, event: E, next: N) -> Answer
-    where
-        R: Room,
-        E: Event,
-        N: Next<R, E>,
-        F: FnOnce(&'a Cx<R>, E, N) -> Answer,
-        Answer: Future<Output = Flow>,
-    {
-        closure(cx, event, next)
-    }
 }
 #[cfg(feature = "server")]
-pub use server::{call, handle, server};
+pub use crate::gate::{Answer, MiddlewareFn, call_closure, call_function};
+#[cfg(feature = "server")]
+pub use server::{handle, server};
 
 #[cfg(feature = "testing")]
 pub use crate::testing::store::{

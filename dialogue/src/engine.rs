@@ -1,30 +1,44 @@
 //! What all channels of a server share.
 
+mod announcements;
 mod everywhere;
+mod health;
 mod limits;
+mod places;
+mod responses;
+mod underway;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
+    pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use announcements::{Announcements, Kind};
+pub use health::Health;
 pub(crate) use limits::Limits;
 use parking_lot::Mutex;
+pub(crate) use responses::{Held, Responses};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, oneshot, watch},
     time::timeout,
 };
+pub(crate) use underway::Underway;
 
 use crate::{
     Channel, Code, Refusal,
     directory::Directory,
     gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
-    hub::{ConnectionId, DELETED, Instance, InstanceInfo, Link, Registry, RoomDecl, not_found},
+    hub::{
+        Audience, ConnectionId, DELETED, Instance, InstanceInfo, Link, Listed, Maker, Registry, RoomDecl,
+        not_found,
+    },
     identity::{Identity, User},
     observe::{Measures, Probed, Source, Traces},
     origins::Origins,
@@ -38,6 +52,8 @@ pub(crate) struct Engine {
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
+    /// Long responses that wait for their clients.
+    pub(crate) responses: Arc<Responses>,
     pub(crate) origins: Origins,
     pub(crate) directory: Arc<Directory>,
     /// Who tells those that are away.
@@ -52,13 +68,21 @@ pub(crate) struct Engine {
     /// The hash of the declared rooms and events.
     pub(crate) schema: String,
     pub(crate) drain: Drain,
+    /// Permits for events that are finished without their senders.
+    finishing: Arc<Semaphore>,
+    /// Set once it was logged that no such permit is left, until there is one again.
+    finishes_too_much: AtomicBool,
     watchers: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    announcements: Announcements,
+    this: Weak<Engine>,
     next_connection: AtomicU64,
 }
 
 /// Whether the instance is going, and who is still on it.
 pub(crate) struct Drain {
     state: watch::Sender<bool>,
+    /// The same as an atomic, since it is read with every frame.
+    on: AtomicBool,
     connections: AtomicUsize,
     left: Notify,
     /// How many may put events into rooms.
@@ -103,7 +127,9 @@ impl Engine {
     ) -> Arc<Self> {
         let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces } =
             rules;
-        let engine = Arc::new(Engine {
+        let engine = Arc::new_cyclic(|this| Engine {
+            this: Weak::clone(this),
+            announcements: Announcements::default(),
             registry,
             gates,
             identity,
@@ -113,16 +139,20 @@ impl Engine {
             traces,
             limiter: Arc::new(limiter),
             doors,
+            responses: Responses::new(limits.responses),
             limits,
             origins,
             hooks,
             schema,
             drain: Drain {
                 state: watch::Sender::new(false),
+                on: AtomicBool::new(false),
                 connections: AtomicUsize::new(0),
                 left: Notify::new(),
                 speakers: watch::Sender::new(0),
             },
+            finishing: Arc::new(Semaphore::new(underway::FINISHING)),
+            finishes_too_much: AtomicBool::new(false),
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
@@ -130,6 +160,8 @@ impl Engine {
             let attendant: Weak<Engine> = Arc::downgrade(&engine);
             peers.attend(attendant);
         }
+        let audience: Weak<Engine> = Arc::downgrade(&engine);
+        engine.registry.tell_forgotten(audience);
         engine
     }
 
@@ -162,6 +194,16 @@ impl Engine {
         Counted { engine: Arc::clone(self), _visit: None }
     }
 
+    pub(crate) fn health(&self) -> Health {
+        if self.drain.is_on() {
+            Health::Draining
+        } else if self.registry.is_up() {
+            Health::Ok
+        } else {
+            Health::Unavailable
+        }
+    }
+
     /// Whether somebody may be in a room.
     pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
@@ -191,18 +233,78 @@ impl Engine {
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
 
-    /// Makes an instance of a keyed room, and tells those who watch.
+    /// Some of the rooms that somebody may join, or of all for the application's backend. Where a page ends between rooms that
+    /// they may not know of, it says where to go on without naming one.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_REQUEST` if `after` is where to go on, but of no page of ours; `UNAVAILABLE` while the store can't be read.
+    pub(crate) async fn list(
+        &self,
+        who: Option<&Actor>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<frame::Rooms, Refusal> {
+        let unsealed;
+        let after = match after {
+            Some(sealed) if Identity::is_sealed(sealed) => {
+                let foreign = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
+                unsealed = self.identity.unseal(sealed).ok_or_else(foreign)?;
+                Some(unsealed.as_str())
+            }
+            after => after,
+        };
+        let visible =
+            |room: RoomRef<'_>, declared: &RoomDecl| who.is_none_or(|who| self.sees(who, room, declared));
+        let Listed { rooms, more, looked_to } = self.registry.list(after, visible, limit).await?;
+        let next = match looked_to {
+            Some(room_id) => Some(self.identity.seal(&room_id)),
+            None => rooms.last().filter(|_| more).map(|last| last.room_id.clone()),
+        };
+        Ok(frame::Rooms { rooms, more, next })
+    }
+
+    /// Makes an instance of a keyed room, and announces it to the clients that watch: all of it, even if the caller drops its
+    /// future.
     pub(crate) async fn create(
+        self: &Arc<Self>,
+        room: &Arc<RoomDecl>,
+        room_id: &str,
+        info: InstanceInfo,
+        maker: Option<Maker>,
+    ) -> Result<Arc<Instance>, Refusal> {
+        let (engine, room, room_id) = (Arc::clone(self), Arc::clone(room), room_id.to_owned());
+        self.to_the_end(async move { engine.create_here(&room, &room_id, info, maker.as_ref()).await }).await
+    }
+
+    /// Runs what may not be broken off in the middle on a task of its own, which a drain waits for.
+    async fn to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (done, outcome) = oneshot::channel();
+        // It ends with a bounded call of the store, and the application's own hooks.
+        let counted = self.count();
+        self.registry.spawn(async move {
+            let outcome = work.await;
+            drop(counted);
+            drop(done.send(outcome));
+        });
+        outcome.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "internal error")))
+    }
+
+    async fn create_here(
         &self,
         room: &Arc<RoomDecl>,
         room_id: &str,
         info: InstanceInfo,
+        maker: Option<&Maker>,
     ) -> Result<Arc<Instance>, Refusal> {
         let by = info.created_by.clone();
-        let instance = self.registry.create(room, room_id, info, self.limits.created).await?;
+        let instance = self.registry.create(room, room_id, info, self.limits.created, maker).await?;
         let created = frame::RoomCreated { room: instance.describe() };
         let json = frame::Frame::new("roomCreated", None, created).encode();
-        self.announce(instance.room_ref(), &instance.room, "roomCreated", &json);
+        self.announce(&instance.room, &instance.id, Kind::Created, json);
         self.announce_elsewhere(room_id, true);
         if let Some(hooks) = &self.hooks {
             hooks.room_created(instance.room_ref(), by.as_deref()).await;
@@ -210,21 +312,24 @@ impl Engine {
         Ok(instance)
     }
 
-    /// Ends an instance for everybody in it, and tells those who watch.
+    /// Ends an instance for everybody in it, and tells those who watch; completes as [`create`](Self::create) does.
     ///
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't do it.
-    pub(crate) async fn delete(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
+    pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<Instance>) -> Result<(), Refusal> {
+        let (engine, instance) = (Arc::clone(self), Arc::clone(instance));
+        self.to_the_end(async move { engine.delete_here(&instance).await }).await
+    }
+
+    async fn delete_here(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
         // Of several at once, one deletes it.
         let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
         let Some(gone) = deleting?? else { return Ok(()) };
         for link in gone {
             self.left(&link, instance, DELETED).await;
         }
-        let deleted = frame::RoomDeleted { room_id: &instance.id };
-        let json = frame::Frame::new("roomDeleted", None, deleted).encode();
-        self.announce(instance.room_ref(), &instance.room, "roomDeleted", &json);
+        self.announce_deleted(&instance.room, &instance.id);
         self.announce_elsewhere(&instance.id, false);
         if let Some(hooks) = &self.hooks {
             hooks.room_deleted(instance.room_ref()).await;
@@ -233,30 +338,48 @@ impl Engine {
     }
 
     /// Takes a user's event through the application's hooks and the room's gate into its log.
-    pub(crate) async fn trigger(
-        &self,
-        who: &Actor,
+    pub(crate) fn trigger(
+        self: &Arc<Self>,
+        who: Actor,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
         mut post: Box<Post>,
-    ) -> Flow {
-        let Some(hooks) = &self.hooks else { return self.admit_event(gate, data, post).await };
-        let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
-        let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
-        hooks.before_trigger(who, room_ref, event).await?;
-        let recipients = Arc::new(AtomicUsize::new(0));
-        post.recipients = Some(Arc::clone(&recipients));
-        let accepted = self.admit_event(gate, data, post).await?;
-        hooks.after_trigger(who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
-        Ok(accepted)
+    ) -> Underway {
+        let Some(hooks) = self.hooks.clone() else { return self.admit_event(gate, data, post) };
+        let (gate, data) = (Arc::clone(gate), data.to_owned());
+        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
+            let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
+            let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
+            hooks.before_trigger(&who, room_ref, event).await?;
+            let recipients = Arc::new(AtomicUsize::new(0));
+            post.recipients = Some(Arc::clone(&recipients));
+            let accepted = admit(&gate, &data, post).await?;
+            hooks.after_trigger(&who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
+            Ok(accepted)
+        })
     }
 
     /// Takes an event through the room's gate into its log.
-    pub(crate) async fn admit_event(&self, gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
-        match gate.open(post.event, data) {
-            Some(prepared) => post.put(prepared?).await,
-            None => gate.admit(data, post).await,
-        }
+    pub(crate) fn admit_event(
+        self: &Arc<Self>,
+        gate: &Arc<dyn AnyRoom>,
+        data: &str,
+        post: Box<Post>,
+    ) -> Underway {
+        let (gate, data) = (Arc::clone(gate), data.to_owned());
+        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
+            admit(&gate, &data, post).await
+        })
+    }
+
+    /// The way of an event into its room, in which it is held for at most `wait` while the log can't be written.
+    pub(crate) fn underway(
+        self: &Arc<Self>,
+        wait: Option<Duration>,
+        at_log: Arc<AtomicBool>,
+        way: impl Future<Output = Flow> + Send + 'static,
+    ) -> Underway {
+        Underway::new(self, at_log, wait, way)
     }
 
     /// Puts a connection out of the rooms that its user's newer token no longer opens.
@@ -271,12 +394,16 @@ impl Engine {
 
     /// Puts a connection out of a room; yields whether it was in.
     pub(crate) async fn put_out(&self, link: &Arc<Link>, instance: &Arc<Instance>, reason: &str) -> bool {
-        let (member, said) = (Arc::clone(link), reason.to_owned());
-        let was_in = instance.run(move |state| state.remove(&member, &said)).await.unwrap_or(false);
-        if was_in {
-            self.left(link, instance, reason).await;
+        let Some(was_in) = link.take_out(instance, Some(reason)).await else { return false };
+        if was_in.is_retired()
+            && let Some(next) = self.registry.find(&was_in.id)
+        {
+            // Events that it sent go there.
+            let connection = link.id();
+            next.cast(move |state| state.refuse_events_of(connection));
         }
-        was_in
+        self.left(link, &was_in, reason).await;
+        true
     }
 
     /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
@@ -358,13 +485,37 @@ impl Engine {
         self.watchers.lock().remove(&connection);
     }
 
-    /// Tells those who watch, and may join.
-    fn announce(&self, room: RoomRef<'_>, declared: &RoomDecl, kind: &'static str, json: &[u8]) {
-        // Sending never waits, but the application is asked: not under the lock.
-        let watchers: Vec<_> = self.watchers.lock().values().cloned().collect();
-        for link in watchers.iter().filter(|link| self.sees(&link.actor(), room, declared)) {
-            link.outbox.send(kind, json);
-        }
+    /// Tells those who watch that a room is no more.
+    fn announce_deleted(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>) {
+        let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
+        self.announce(room, room_id, Kind::Deleted, json);
+    }
+
+    /// The client for whom an instance is made.
+    pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Maker {
+        Maker { user: Arc::clone(user), address: self.doors.counted(address) }
+    }
+}
+
+impl Audience for Engine {
+    fn forgotten(self: Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) {
+        self.announce_deleted(room, &room_id.into());
+        self.announce_elsewhere(room_id, false);
+    }
+
+    fn removed_by_deletion(
+        self: Arc<Self>,
+        link: Arc<Link>,
+        instance: Arc<Instance>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.left(&link, &instance, DELETED).await })
+    }
+}
+
+async fn admit(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
+    match gate.open(post.event, data) {
+        Some(prepared) => post.put(prepared?).await,
+        None => gate.admit(data, post).await,
     }
 }
 
@@ -378,11 +529,12 @@ fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
 
 impl Drain {
     pub(crate) fn is_on(&self) -> bool {
-        *self.state.borrow()
+        self.on.load(Ordering::SeqCst)
     }
 
     /// Sends everybody away.
     pub(crate) fn start(&self) {
+        self.on.store(true, Ordering::SeqCst);
         self.state.send_replace(true);
     }
 

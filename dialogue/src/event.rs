@@ -31,16 +31,20 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// What is kept of it, where that is less than the room retains; [`Retention::bytes`] counts for nothing here.
     const RETENTION: Option<Retention> = None;
 
+    /// True if the type reads every value of itself back from its own JSON. Where it may not (a float may be `NaN`, which
+    /// JSON lacks), each event is read back before it is accepted.
+    const READS_BACK: bool = false;
+
     /// What a newer event of a [`DeliveryClass::Latest`] class replaces an older one by.
     fn conflation_key(&self) -> Option<String> {
         None
     }
 
-    /// Checks the rules that `#[validate(…)]` put on the fields.
+    /// Checks the rules of [`Validate`](trait@crate::Validate).
     ///
     /// # Errors
     ///
-    /// One [`Detail`] for each rule that is broken.
+    /// One [`Detail`] for each rule that is broken, at most [`Violations::MAX`](crate::Violations::MAX).
     fn check(&self) -> Result<(), Vec<Detail>> {
         Ok(())
     }
@@ -74,4 +78,41 @@ pub enum Sender {
     Anyone,
     /// The server alone.
     Server,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+
+    #[crate::event]
+    struct Text {
+        text: String,
+        times: Vec<Option<u64>>,
+    }
+
+    #[crate::event]
+    struct Measured {
+        value: f64,
+    }
+
+    #[crate::event]
+    struct Torn {
+        #[serde(default, skip_serializing)]
+        text: String,
+    }
+
+    #[crate::event]
+    struct TornUnderACondition {
+        #[cfg_attr(test, serde(default, skip_serializing))]
+        text: String,
+    }
+
+    #[test]
+    fn a_type_that_may_not_read_itself_back_is_known_by_its_fields_and_attributes() {
+        let torn = (Torn { text: String::new() }, TornUnderACondition { text: String::new() });
+        assert_eq!(torn.0.text, torn.1.text);
+        let known =
+            [Text::READS_BACK, Measured::READS_BACK, Torn::READS_BACK, TornUnderACondition::READS_BACK];
+        assert_eq!(known, [true, false, false, false]);
+    }
 }

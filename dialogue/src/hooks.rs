@@ -63,7 +63,7 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What they are told, usually with [`Code::PermissionDenied`](crate::Code::PermissionDenied).
+    /// The refusal, usually [`Refusal::denied`].
     fn before_create(
         &self,
         who: &Visitor<I>,

@@ -1,7 +1,7 @@
 //! Typed realtime rooms over WebSocket and Server-Sent Events, checked at compile time.
 //!
-//! Annotate what is said with [`#[dialogue::event]`](macro@event), declare where with [`rooms!`], and get an axum router,
-//! the middleware chain of every room and typed clients.
+//! Annotate each event with [`#[dialogue::event]`](macro@event), declare the rooms with [`rooms!`], and get an axum router, the
+//! middleware of every room and a typed client.
 //!
 //! ```
 //! use dialogue::prelude::*;
@@ -32,37 +32,31 @@
 //! # fn main() {}
 //! ```
 //!
-//! # Where to go on
+//! # Guide
 //!
-//! | for | see |
-//! |---|---|
-//! | what an event and a room may say of themselves | [`macro@event`], [`rooms!`] |
-//! | building, serving and draining | [`ServerBuilder`], [`Server`] |
-//! | putting events into rooms, and reacting to them | [`RoomHandle`] |
-//! | what an event passes on its way in | [`Middleware`], and [`ContentFilter`], [`Dedup`], [`Logger`], [`RateLimit`], [`Require`], [`RequireRole`], [`Timeout`] |
-//! | how much anybody may do | [`ServerBuilder`], [`Rate`], [`Quota`] |
-//! | what outlives the process | [`store`], [`RoomHandle::history`] |
-//! | who somebody is, and what they may do | [`Authenticator`], [`Hooks`], [`Users`] |
-//! | people who are not connected | [`Notification`], `push` (feature `push`) |
-//! | what operators see | [`observe`] |
-//! | the Rust client | `client` (feature `client`) |
-//! | what stands on the wire | [`wire`] |
+//! The module `guide` explains, in one chapter for each subject, how to write, run and operate an application.
+//!
+#![cfg_attr(feature = "server", doc = include_str!("docs/guide/contents.md"))]
 //!
 //! # Features
 //!
 //! | feature | |
 //! |---|---|
-//! | `server` (default) | the engine and its channels |
-//! | `filter` (default) | [`ContentFilter`]: brings `aho-corasick` and `regex` |
+//! | `server` (default) | the engine, WebSocket, Server-Sent Events and HTTP |
+//! | `filter` (default) | `ContentFilter`, by words |
+//! | `regex` | `ContentFilter`, by regular expressions |
+//! | `http2` | HTTP/2 without TLS beside HTTP/1.1, WebSockets included (RFC 8441), for proxies that speak it to the application |
 //! | `client` | the typed client; without `server`, the crate compiles without axum |
 //! | `client-tls` | `wss://` and `https://` for the client |
-//! | `push` | notifications for people who are not connected, by FCM, APNs or a provider of one's own |
+//! | `jwt`, `jwks` | JSON Web Tokens as identities; their keys from a URL |
+//! | `disk` | logs in a directory of this machine |
+//! | `redis`, `redis-tls` | logs, nodes and quotas over Redis; over TLS |
+//! | `push` | notifications for users without a connection, by FCM, APNs or a provider of one's own |
 //! | `webpush` | the same by browsers' push services; links OpenSSL |
-//! | `redis`, `redis-tls` | rooms' logs in Redis; over TLS |
-//! | `metrics`, `statsd` | numbers for Prometheus, for StatsD |
+//! | `metrics`, `statsd` | metrics for Prometheus, for StatsD |
 //! | `inspector` | a page that shows what the server does |
-//! | `jwt`, `jwks` | JSON Web Tokens as identities; keys from a URL |
-//! | `testing` | for tests: what tries a store of one's own |
+//! | `testing` | for tests: a kit that tries a store of one's own |
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
 #[allow(unused_extern_crates)]
@@ -87,6 +81,8 @@ mod event;
 mod filtered;
 #[cfg(feature = "server")]
 mod gate;
+#[cfg(all(any(doc, doctest), feature = "server"))]
+pub mod guide;
 #[cfg(feature = "server")]
 mod hooks;
 #[cfg(feature = "server")]
@@ -117,8 +113,11 @@ mod server;
 mod session;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+mod tcp;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod validate;
 pub mod wire;
 
 #[doc(hidden)]
@@ -128,16 +127,18 @@ pub mod __private;
 pub use self::redis::{Redis, RedisConnect, RedisError, RedisErrorKind};
 #[cfg(feature = "client")]
 pub use client::{Client, Connect, JoinRoom, RoomClient};
-pub use delivery::Delivery;
-pub use dialogue_macros::event;
+pub use delivery::{Delivery, Unreadable};
+pub use dialogue_macros::{Validate, event};
+#[cfg(feature = "server")]
+pub use engine::Health;
 pub use event::{ClientEvent, DeliveryClass, Event, Sender};
 pub use filtered::Filtered;
 #[cfg(feature = "filter")]
 pub use gate::ContentFilter;
 #[cfg(feature = "server")]
 pub use gate::{
-    Around, Caller, Chain, Cx, Dedup, Equipped, Flow, FromState, Gate, Gated, Gates, Logger, Middleware,
-    Next, Quota, RateLimit, Require, RequireRole, Served, Subject, Timeout,
+    Around, Caller, Chain, Cx, Dedup, Equipped, Flow, FromState, Gate, Gates, Logger, Middleware, Next,
+    Quota, RateLimit, Require, RequireRole, Served, Subject, Timeout,
 };
 #[cfg(feature = "server")]
 pub use hooks::{Hooks, RoomRef, Visitor};
@@ -158,6 +159,7 @@ pub use server::{
     Listening, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Serves, Snapshot, Stateful,
     UserHandle, Users,
 };
+pub use validate::{Validate, Violations};
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 
 /// What building and serving a [`Server`] yields.
@@ -169,34 +171,46 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```text
 /// rooms = body | "<" body ">" ;
 /// body  = [ {attr} [vis] "struct" IDENT ";" ] { room ";" } [ room ] ;
-/// room  = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
+/// room  = {attr} IDENT [ "(" type ")" ] [ "as" IDENT ] ":" "[" event {"," event} "]" { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
 /// event = path [ "as" IDENT ] [ "with" chain ] ;
 /// chain = "[" entry {"," entry} "]" ;
-/// entry = type | call | "fn" path | closure ;
+/// entry = type | call | literal | "fn" path | closure ;
 /// ```
 ///
-/// Middleware in a chain is a type, which is made from the server's state ([`FromState`]) or with `Default`; a call of one of
-/// the type's own functions, `Type::new(..)`, and methods on that which yield the same type; a function with the arguments of
-/// [`Middleware::handle`] but the first, `fn name`; or a closure, `async |cx, event, next| ..`. Its order is the server's, the
-/// room's, the event's.
+/// Middleware in a chain is one of these; its order is the server's, the room's, the event's:
+///
+/// | entry | meaning |
+/// |---|---|
+/// | `Type` | made from the server's state (`FromState`), or with `Default` |
+/// | `Type::new(..)`, `Type { .. }` | made so; a call of one of the type's own functions or a literal, and methods on it that return the same type |
+/// | `fn name` | a function: `async fn name(cx: &Cx<Chat>, event: Message, next: impl Next<Chat, Message>) -> Flow`, or generic as `Middleware` is |
+/// | <code>async \|cx, event, next\| ..</code> | a closure |
+///
+/// Names that begin with a small letter are taken for functions, others for types.
 ///
 /// | room option | meaning | without |
 /// |---|---|---|
 /// | `name = "Chat"` | the name for people | the declared name |
+/// | `description = "…"`, `description` | what clients are told that the room is for: the text, or the first paragraph of the room's doc comment | none |
 /// | `capacity = 10_000` | connections in an instance | no bound |
 /// | `retain(events = 1_000, bytes = 1MiB, age = 7d)` | what the log keeps; any of them | 1,000 events or 1 MiB |
 /// | `retain(forever)` | the log keeps everything; takes a server with a store | |
 /// | `audit` | each event carries a hash over itself and all before it | no hashes |
-/// | `state = Board` | instances have a state of their own, see [`RoomHandle::update`] | none |
+/// | `state = Board` | instances have a state of their own, see `RoomHandle::update` | none |
 /// | `sync = 50` | events that a fresh join is sent as history | none |
 /// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
 /// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |
 /// | `role = "member"` | only users with that role may join | everybody |
+/// | `identity = Member` | only users whom the `Authenticator` knows as a `Member` may join; see `Cx::identity` | everybody |
 /// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | events that a client may put into its instances, all together, and how many at once | no limit; as many as in the time |
+/// | `wait = 5s` | how long events wait for a store that can't be written, at most `60s`; see [`RoomOptions::wait`] | they fail at once |
 ///
 /// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
-/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. The room's doc comment is what
-/// lists of rooms describe it by.
+/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. Where one of these types has the name
+/// of another, such as that of the room's state or key, `as` gives them another name: `ticket(u64) as TicketRoom: [..]` gives
+/// `TicketRoom`, `TicketRoomEvent` and `TicketRoomClient`, while the methods and the room's id on the wire (`ticket:7`) stay.
+///
+/// The room's doc comment documents its type and its methods. Clients aren't told of it without the option `description`.
 ///
 /// ```
 /// # #[dialogue::event] pub struct Message { pub text: String }
@@ -222,14 +236,27 @@ macro_rules! rooms {
 pub mod prelude {
     #[cfg(feature = "filter")]
     pub use crate::ContentFilter;
+    #[cfg(feature = "server")]
+    pub use crate::{
+        Authenticator, Cx, Flow, FromState, Hooks, Middleware, NewRoom, Next, RoomHandle, RoomRef, Server,
+        Visitor,
+    };
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};
-    #[cfg(feature = "server")]
-    pub use crate::{Cx, Flow, FromState, Middleware, Next, RoomHandle, Server};
-    pub use crate::{Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
+    pub use crate::{Code, Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
 }
 
-/// What the README shows compiles.
-#[cfg(all(doctest, feature = "server"))]
-#[doc = include_str!("../../README.md")]
+/// The README's programs compile. They show no hidden lines there, so that all features they name have to be on.
+#[cfg(all(
+    doctest,
+    feature = "client",
+    feature = "disk",
+    feature = "filter",
+    feature = "jwt",
+    feature = "metrics",
+    feature = "push",
+    feature = "redis",
+    feature = "server",
+))]
+#[doc = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", env!("CARGO_PKG_README")))]
 struct Readme;

@@ -17,7 +17,7 @@ use crate::{
 pub trait Room: Send + Sync + Sized + 'static {
     /// The declared name, which is the room's id on the wire, or its beginning when the room has a key.
     const NAME: &'static str;
-    /// What `#[room(…)]` and the doc comment say.
+    /// The options of `#[room(…)]`.
     const OPTIONS: RoomOptions;
     /// How its events reach people.
     const CHANNELS: &'static [Channel];
@@ -29,7 +29,7 @@ pub trait Room: Send + Sync + Sized + 'static {
     type Event: Send + 'static;
 }
 
-/// An event that room `R` carries.
+/// An event that room `R` carries. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
     message = "room `{R}` does not carry `{Self}`",
     label = "`{Self}` is not an event of room `{R}`",
@@ -38,6 +38,12 @@ pub trait Room: Send + Sync + Sized + 'static {
 pub trait EventOf<R: Room>: Event {
     /// The event as the room's own enum.
     fn wrap(self) -> R::Event;
+
+    /// The middleware in front of it, `(&first, (&second, ()))`: the room's own before the event's.
+    #[cfg(feature = "server")]
+    fn chain(with: &R::With) -> impl crate::Chain<R, Self>
+    where
+        R: crate::Served;
 }
 
 /// A room that is served over channel `C`.
@@ -183,7 +189,7 @@ impl Key for Unkeyed {
 pub struct RoomOptions {
     /// The name for people.
     pub title: Option<&'static str>,
-    /// What the room is for: the first paragraph of its doc comment.
+    /// The purpose of the room, which clients are told in lists of rooms.
     pub description: Option<&'static str>,
     /// How many connections an instance holds at most.
     pub capacity: Option<u32>,
@@ -236,7 +242,7 @@ impl RoomOptions {
         self
     }
 
-    /// What the room is for.
+    /// Sets the description of the room, which clients are told in lists of rooms.
     pub const fn description(mut self, description: &'static str) -> Self {
         self.description = Some(description);
         self

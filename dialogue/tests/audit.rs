@@ -24,9 +24,20 @@ pub struct Price {
     pub cents: u64,
 }
 
+/// What another program sent.
+#[dialogue::event]
+#[derive(Debug)]
+pub struct Receipt {
+    /// As it was written there.
+    pub body: Box<serde_json::value::RawValue>,
+}
+
 dialogue::rooms! {
     /// Rooms with and without digests.
     pub struct Bank;
+
+    #[room(audit)]
+    receipts: [Receipt] via [websocket];
 
     #[room(audit)]
     ledger: [Entry, Price] via [websocket];
@@ -75,6 +86,20 @@ async fn an_export_holds_every_event_as_it_was_said() -> Tested {
         assert!(text.lines().nth(1).is_some_and(|line| line.contains("entry 1 — “ü”")));
         assert_eq!(text.lines().count(), 801, "conflated events are there too");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn raw_json_of_many_lines_is_one_line_of_an_export() -> Tested {
+    let server = Bank::server().build().await?;
+    for body in ["{\n\"a\":\r\n1 }", "[\n]"] {
+        let body = serde_json::value::RawValue::from_string(body.to_owned())?;
+        server.receipts().trigger(Receipt { body }).await?;
+    }
+    let mut file = Vec::new();
+    let written = server.receipts().export(&mut file).await?;
+    assert_eq!(verify(&*file)?, written);
+    assert_eq!(String::from_utf8(file)?.lines().count(), 3);
     Ok(())
 }
 

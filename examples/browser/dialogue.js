@@ -15,7 +15,7 @@ import { REPLY_MS, bearer, openSocket, openStream, parse } from "./links.js";
  *   seq?: number, meta?: any, server?: boolean }} RoomEvent
  * @typedef {{ roomId: string, name: string, resume: "fresh" | "complete" | "lost", replay: number,
  *   members: number, newEpoch: boolean } & Position} Joined `newEpoch`: the log is not the one seen before
- * @typedef {{ events: RoomEvent[], more: boolean }} Page oldest first
+ * @typedef {{ events: RoomEvent[], more: boolean, next?: number }} Page oldest first; `next` is the `before` of the page of older events
  * @typedef {{ key: string, event: string, data: any, at: number }} Unsent
  * @typedef {{ seq?: number, eventId: string, timestamp: number }} Accepted
  * @typedef {{ roomId: string, name: string, description?: string, size: number, maxSize?: number, createdBy?: string }} RoomInfo
@@ -405,7 +405,11 @@ export class Room {
    * @returns {Promise<Page>}
    */
   async history(query) {
-    return this.#page(await this.#wire.request({ type: "getHistory", roomId: this.#id, ...query }), true);
+    let frame = await this.#wire.request({ type: "getHistory", roomId: this.#id, ...query });
+    // The server looks at a bounded number of events for a page, and may find none among them.
+    while (frame.more && frame.events.length === 0 && frame.next !== undefined)
+      frame = await this.#wire.request({ type: "getHistory", roomId: this.#id, ...query, before: frame.next });
+    return this.#page(frame, true);
   }
 
   /** How many users are in the room; also finds out whether the connection still lives. @returns {Promise<number>} */
@@ -485,9 +489,9 @@ export class Room {
    * @param {boolean} newestFirst
    * @returns {Page}
    */
-  #page({ events, more }, newestFirst) {
+  #page({ events, more, next }, newestFirst) {
     const page = events.filter((/** @type {RoomEvent} */ event) => this.#isNew(event));
-    return { events: newestFirst ? page.reverse() : page, more };
+    return { events: newestFirst ? page.reverse() : page, more, next };
   }
 
   /**

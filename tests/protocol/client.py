@@ -14,6 +14,8 @@ import httpx
 import websockets
 from websockets.asyncio.client import connect as ws_connect
 
+from deadlines import OVERTIME, soon
+
 WAIT = 5
 ID = re.compile(r"[A-Za-z0-9_-]+")
 EVENT_FIELDS = {"type", "roomId", "event", "data", "from", "timestamp", "eventId"}
@@ -103,10 +105,10 @@ class Ws:
 
     @classmethod
     async def open(cls, server, *, subprotocols=("dialogue.v1",), greet=True, **options):
-        options = {"open_timeout": WAIT, "close_timeout": WAIT, "ping_interval": None, "max_size": None,
+        options = {"open_timeout": WAIT + OVERTIME, "close_timeout": WAIT, "ping_interval": None, "max_size": None,
                    "compression": None, "proxy": None} | options
         url = server if isinstance(server, str) else server.ws_url
-        self = cls(await ws_connect(url, subprotocols=subprotocols, **options))
+        self = cls(await soon("a handshake", ws_connect(url, subprotocols=subprotocols, **options), WAIT))
         if greet:
             self.connected = await self.next("connected")
         return self
@@ -119,8 +121,7 @@ class Ws:
         await self.socket.send(json.dumps(frame))
 
     async def _read(self, timeout):
-        async with asyncio.timeout(timeout):
-            return parse(await self.socket.recv())
+        return parse(await soon("a frame", self.socket.recv(), timeout))
 
     async def next(self, type=None, timeout=WAIT):
         """The next frame that is no reply to a request."""
@@ -187,7 +188,8 @@ class Ws:
         """Nothing waits, and nothing comes for a moment."""
         assert not self.inbox, list(self.inbox)
         try:
-            frame = await self._read(seconds)
+            async with asyncio.timeout(seconds):
+                frame = parse(await self.socket.recv())
         except TimeoutError:
             return
         raise AssertionError(f"unexpected {frame}")
@@ -198,15 +200,17 @@ class Ws:
 
     async def closed(self, code, timeout=WAIT):
         """The server closes with that code; what came before it."""
-        frames = list(self.inbox)
-        try:
-            async with asyncio.timeout(timeout):
+        async def read():
+            frames = list(self.inbox)
+            try:
                 while True:
                     frames.append(parse(await self.socket.recv()))
-        except websockets.ConnectionClosed as closed:
-            got = closed.rcvd.code if closed.rcvd else f"no close frame ({closed})"
-            assert got == code, f"closed with {got}, not {code}"
-        return frames
+            except websockets.ConnectionClosed as closed:
+                got = closed.rcvd.code if closed.rcvd else f"no close frame ({closed})"
+                assert got == code, f"closed with {got}, not {code}"
+            return frames
+
+        return await soon("the close", read(), timeout)
 
     async def close(self):
         await self.socket.close()
@@ -250,9 +254,9 @@ class Sse:
         headers = {"Accept": "text/event-stream"} | (headers or {})
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
-        self.client = httpx.AsyncClient(timeout=httpx.Timeout(WAIT, read=None), trust_env=False)
+        self.client = httpx.AsyncClient(timeout=None, trust_env=False)
         request = self.client.build_request("GET", server.url + "/events", params=params, headers=headers)
-        self.response = await asyncio.wait_for(self.client.send(request, stream=True), WAIT)
+        self.response = await soon("a head", self.client.send(request, stream=True), WAIT)
         self.task = None
         if self.response.status_code == 200:
             self.task = asyncio.create_task(self._read())
@@ -291,7 +295,8 @@ class Sse:
             self.queue.put_nowait(error)
 
     async def next(self, event=None, timeout=WAIT):
-        item = await asyncio.wait_for(self.queue.get(), timeout)
+        assert self.task, f"no stream but {self.response.status_code}: {self.response.text}"
+        item = await soon("a part of the stream", self.queue.get(), timeout)
         if isinstance(item, Exception):
             raise item
         assert item is not None, "the stream ended"
@@ -315,13 +320,15 @@ class Sse:
 
     async def ended(self, timeout=WAIT):
         """The items up to the stream's end."""
-        items = []
-        async with asyncio.timeout(timeout):
+        async def read():
+            items = []
             while (item := await self.queue.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
                 items.append(item)
-        return items
+            return items
+
+        return await soon("the end of the stream", read(), timeout)
 
     async def silence(self, seconds=0.3):
         try:

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from client import WAIT, Sse, Ws, bearer
+from deadlines import soon
 from server import SERVER_KEY, Server
+
+pytest_plugins = ["deadlines"]
 
 CAPABILITIES = {"identity", "runtime_rooms", "presence", "limits", "middleware", "push", "metrics", "disk", "redis"}
 # Each worker has a server of its own, so numbers need to be new within one process only.
@@ -92,7 +95,10 @@ class Http(httpx.AsyncClient):
     """Requests to one server; `trigger` is the page's POST."""
 
     def __init__(self, server, **options):
-        super().__init__(base_url=server.url, timeout=WAIT, trust_env=False, **options)
+        super().__init__(base_url=server.url, timeout=None, trust_env=False, **options)
+
+    async def send(self, request, **options):
+        return await soon(f"an answer to {request.method} {request.url}", super().send(request, **options), WAIT)
 
     async def trigger(self, room, event, data, key=None, headers=None, **options):
         headers = dict(headers or {})

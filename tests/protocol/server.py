@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 import time
 
+from deadlines import OVERTIME, within
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LISTENING = re.compile(r"listening on (http://(127\.0\.0\.1:\d+))\n")
 SETTINGS = "ADDR JWT_SECRET SERVER_KEY STORE BACKPLANE MAX_FRAME ALLOWED_ORIGINS PUSH_KEYS".split()
@@ -21,7 +23,7 @@ def command():
     if "CONFORMANCE" not in os.environ:
         # Built and not `cargo run`: cargo would not hand the SIGTERM on.
         built = subprocess.run(
-            ["cargo", "build", "-q", "--example", "conformance", "--message-format=json"],
+            ["cargo", "build", "-q", "-p", "conformance", "--message-format=json"],
             cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
         ).stdout
         messages = (json.loads(line) for line in built.splitlines())
@@ -40,7 +42,8 @@ class Server:
         self.process = subprocess.Popen(
             command(), env=environment, stdout=subprocess.PIPE, stderr=self.log, stdin=subprocess.DEVNULL
         )
-        line = self._first_line(20)
+        with within("the server says where it listens", 20):
+            line = self._first_line(20 + OVERTIME)
         if not (match := LISTENING.fullmatch(line)):
             self.process.kill()
             self.process.wait()
@@ -70,14 +73,16 @@ class Server:
 
     def wait(self, seconds=20):
         """Its exit status and what it printed after the first line."""
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"still running {seconds} s after SIGTERM; standard error: {self.stderr()}") from None
-        rest = self.process.stdout.read().decode()
-        self.process.stdout.close()
+        with within("the end after SIGTERM", seconds):
+            try:
+                status = self.process.wait(seconds + OVERTIME)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                said = f"still running {seconds + OVERTIME} s after SIGTERM; standard error: {self.stderr()}"
+                raise AssertionError(said) from None
+            rest = self.process.stdout.read().decode()
+            self.process.stdout.close()
         return status, rest
 
     def stop(self):

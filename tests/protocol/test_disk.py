@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from client import at, bearer
-from server import Server, command
+from client import at, bearer, check_error, quote, since
+from deadlines import OVERTIME, within
+from server import SERVER_KEY, Server, command
 
 pytestmark = pytest.mark.disk
 
@@ -44,5 +45,40 @@ async def test_a_kill_loses_nothing_acknowledged(ws, start, tmp_path):
 async def test_a_second_process_ends_before_it_listens(start, tmp_path):
     start(STORE=f"disk:{tmp_path}")
     environment = os.environ | {"ADDR": "127.0.0.1:0", "STORE": f"disk:{tmp_path}"}
-    second = subprocess.run(command(), env=environment, capture_output=True, timeout=20)
+    with within("the end of the second", 20):
+        second = subprocess.run(command(), env=environment, capture_output=True, timeout=20 + OVERTIME)
     assert second.returncode != 0 and second.stdout == b"" and second.stderr
+
+
+async def test_whose_a_key_is_outlives_a_restart(ws, start, tmp_path, http_to):
+    store = {"STORE": f"disk:{tmp_path}", "SERVER_KEY": SERVER_KEY}
+    server = start(**store)
+    client = await ws(server)
+    await client.join("chat")
+    mine = bearer(client.connected["anonymousToken"])
+    callers = [{}, mine, bearer(SERVER_KEY), bearer(SERVER_KEY) | {"Dialogue-From": client.user}]
+    http = await http_to(server)
+    firsts = [await http.trigger("chat", "message", {"text": "x"}, key="k", headers=caller) for caller in callers]
+    assert len({first.json()["eventId"] for first in firsts}) == len(callers)
+    made = bearer(firsts[0].headers["Dialogue-Anonymous-Token"])
+    await client.close()
+    server.stop()
+    http = await http_to(start(**store))
+    for caller, first in zip([*callers, made], [*firsts, firsts[0]]):
+        again = await http.trigger("chat", "message", {"text": "x"}, key="k", headers=caller)
+        assert again.json() == first.json() | {"duplicate": True}
+
+
+async def test_a_deleted_room_is_remembered_over_a_restart(ws, sse, start, tmp_path, project):
+    store = {"STORE": f"disk:{tmp_path}"}
+    server = start(**store)
+    creator = await ws(server)
+    await creator.expect("ok", "createRoom", roomId=project)
+    before = await creator.join(project)
+    await creator.expect("ok", "deleteRoom", roomId=project)
+    await creator.close()
+    server.stop()
+    server = start(**store)
+    await (await ws(server)).fails("ROOM_NOT_FOUND", "join", roomId=project, since=since(before))
+    check_error((await sse(project, to=server, since=f"{quote(project)}={before['epoch']}.0.")).response, "ROOM_NOT_FOUND")
+    assert (await (await ws(server)).join(project))["resume"] == "fresh"

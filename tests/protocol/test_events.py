@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from client import ID, bearer, check_event
+from client import ID, WAIT, bearer, check_event
+from deadlines import soon
 
 
 # --- one event ---
@@ -221,6 +222,37 @@ async def test_too_much_meta(ws, project):
     assert (await client.history(project))["events"] == []
 
 
+def trigger_with_meta(room, meta):
+    """The frame as text: `meta` may be what no encoder writes."""
+    return '{"type":"trigger","id":1,"roomId":"%s","event":"message","data":{"text":"x"},"meta":%s}' % (room, meta)
+
+
+@pytest.mark.parametrize("meta, handed_on", [
+    ('{"b":1.50,"a":12345678901234567890123,"c":"\\u00e9\\ud83d\\ude00"}',) * 2,
+    ('{"b":\n1.50 ,\r\n"a":\t[1 , 2.0e0],"c d":" \\n "}', '{"b":1.50,"a":[1,2.0e0],"c d":" \\n "}'),
+    ('{"x":' + " " * 2000 + '"y"}', '{"x":"y"}'),
+], ids=["as it came", "without newlines", "white space does not count"])
+async def test_meta_keeps_its_names_order_and_values(ws, project, meta, handed_on):
+    client = await ws()
+    await client.join(project)
+    await client.socket.send(trigger_with_meta(project, meta))
+    texts = [await soon("a frame", client.socket.recv(), WAIT) for _ in range(2)]
+    assert '"type":"ok"' in texts[0] and texts[1].endswith(f'"meta":{handed_on}}}'), texts
+
+
+@pytest.mark.parametrize("meta", [
+    '{"q":"\\ud83d"}', '{"q":["\\ude00\\ud83d"]}', '{"\\udc00":1}', '{"n":1e999}', '{"n":{"m":[-1e309]}}',
+    '{"a":1,"a":2}', '{"a":1,"\\u0061":2}', '{"x":[{"a":1,"b":2,"a":1}]}', '{"n":\n1e999}',
+])
+async def test_meta_that_some_reader_can_not_read(ws, project, meta):
+    client = await ws()
+    await client.join(project)
+    await client.socket.send(trigger_with_meta(project, meta))
+    assert (await client.reply(1))["code"] == "INVALID_REQUEST"
+    assert (await client.history(project))["events"] == []
+    await client.alive()
+
+
 # --- history ---
 
 async def test_history_is_newest_first_and_holds_the_events_as_sent(ws, project):
@@ -245,8 +277,8 @@ async def walk(page, limit):
         events += history["events"]
         if not history["more"]:
             return events
-        if history["events"]:
-            before = {"before": history["events"][-1]["seq"]}
+        assert events == [] or history["next"] <= events[-1]["seq"]
+        before = {"before": history["next"]}
     raise AssertionError("paging does not end")
 
 
@@ -258,6 +290,19 @@ async def test_history_by_pages(ws, project, limit):
         await client.say(project, str(n))
     events = await walk(lambda **page: client.history(project, **page), limit)
     assert [e["seq"] for e in events] == list(range(25, 0, -1))
+
+
+async def test_a_page_says_where_the_next_one_goes_on(ws, project):
+    client = await ws()
+    await client.join(project, events=[])
+    for n in range(5):
+        await client.say(project, str(n))
+    page = await client.history(project, limit=2)
+    assert page["more"] is True and page["next"] == 4
+    page = await client.history(project, limit=2, before=page["next"])
+    assert [e["seq"] for e in page["events"]] == [3, 2] and page["next"] == 2
+    page = await client.history(project, limit=2, before=page["next"])
+    assert [e["seq"] for e in page["events"]] == [1] and page["more"] is False and "next" not in page
 
 
 async def test_before_and_limit(ws, project):

@@ -61,6 +61,46 @@ async def test_idempotency_key(ws, http, project):
     assert await client.texts(2) == ["once", "other"]
 
 
+async def test_a_key_of_a_caller_without_a_token_is_common_to_all_such_callers(http, project):
+    first = await http.trigger(project, "message", {"text": "once"}, key="k")
+    again = await http.trigger(project, "message", {"text": "once"}, key="k")
+    assert "duplicate" not in first.json() and again.json() == first.json() | {"duplicate": True}
+    events = (await http.get(f"/rooms/{project}/history")).json()["events"]
+    assert [event["eventId"] for event in events] == [first.json()["eventId"]]
+
+
+async def test_a_retry_with_the_token_of_the_id_that_was_made_is_a_duplicate(ws, http, project):
+    first = await http.trigger(project, "message", {"text": "once"}, key="k")
+    again = await http.trigger(project, "message", {"text": "once"}, key="k")
+    for answer in (first, again):
+        mine = bearer(answer.headers["Dialogue-Anonymous-Token"])
+        third = await http.trigger(project, "message", {"text": "once"}, key="k", headers=mine)
+        assert third.json() == first.json() | {"duplicate": True}
+        assert "Dialogue-Anonymous-Token" not in third.headers
+        client = await ws(additional_headers=mine)
+        await client.join(project)
+        assert (await client.say(project, "once", key="k"))["eventId"] == first.json()["eventId"]
+
+
+async def test_keys_of_callers_without_a_token_are_nobody_elses(ws, http, backend, project):
+    client = await ws()
+    await client.join(project)
+    theirs = await client.say(project, "on a socket", key="k")
+    stranger = bearer((await ws()).connected["anonymousToken"])
+    answers = [await http.trigger(project, "message", {"text": "x"}, key="k", headers=headers) for headers in (None, stranger)]
+    answers.append(await backend.trigger(project, "message", {"text": "x"}, key="k"))
+    assert len({answer.json()["eventId"] for answer in answers} | {theirs["eventId"]}) == 4
+    assert not any("duplicate" in answer.json() for answer in answers)
+
+
+async def test_who_has_no_token_is_given_one_with_every_answer(http):
+    for answer in (await http.get("/rooms"), await http.get("/rooms/nowhere/history"), await http.post("/rooms/chat/events/message")):
+        token = answer.headers["Dialogue-Anonymous-Token"]
+        assert token.startswith("anon-")
+        assert "Dialogue-Anonymous-Token" not in (await http.get("/rooms", headers=bearer(token))).headers
+    assert "Dialogue-Anonymous-Token" not in (await http.get("/health")).headers
+
+
 async def test_the_length_of_an_idempotency_key(ws, http, project):
     await (await ws()).join(project)
     assert (await http.trigger(project, "message", {"text": "x"}, key="k" * 128)).status_code == 200
@@ -236,6 +276,72 @@ async def test_a_server_key_has_idempotency_keys(backend, project, ws):
     await (await ws()).join(project)
     first = (await backend.trigger(project, "message", {"text": "x"}, key="k")).json()
     assert (await backend.trigger(project, "message", {"text": "x"}, key="k")).json() == first | {"duplicate": True}
+
+
+async def test_keys_of_a_server_key_are_not_those_of_the_user_that_it_speaks_for(ws, backend, project):
+    client = await ws()
+    await client.join(project)
+    theirs = await client.say(project, "theirs", key="k")
+    speaks = {"Dialogue-From": client.user}
+    first = (await backend.trigger(project, "message", {"text": "backend"}, key="k", headers=speaks)).json()
+    assert "duplicate" not in first and first["eventId"] != theirs["eventId"]
+    again = (await backend.trigger(project, "message", {"text": "backend"}, key="k", headers=speaks)).json()
+    assert again == first | {"duplicate": True}
+    assert (await client.say(project, "theirs", key="k"))["eventId"] == theirs["eventId"]
+    other = (await backend.trigger(project, "message", {"text": "x"}, key="k", headers={"Dialogue-From": "billing"})).json()
+    assert "duplicate" not in other
+
+
+# --- what every request has ---
+
+async def test_head_enters_no_room(ws, http, project):
+    client = await ws()
+    await client.expect("joined", "join", roomId="small")
+    for _ in range(3):
+        response = await http.head("/events?room=small")
+        assert (response.status_code, response.headers["Content-Type"], response.content) == (200, "text/event-stream", b"")
+    members = await client.expect("members", "members", roomId="small")
+    assert [member["userId"] for member in members["members"]] == [client.user]
+    assert (await http.head(f"/events?room={project}")).status_code == 200
+    check_error(await http.get(f"/rooms/{project}/history"), "ROOM_NOT_FOUND")
+
+
+@pytest.mark.parametrize("path, status", [
+    ("/events?room=nowhere", 404), ("/events?room=quiet", 404), ("/events", 400), ("/events?room=chat&event=price", 403),
+    ("/rooms", 200), ("/rooms/chat/history", 200), ("/health", 200), ("/ws", 405),
+])
+async def test_head_says_what_get_would(http, path, status):
+    response = await http.head(path)
+    assert (response.status_code, response.content) == (status, b"")
+
+
+async def test_401_says_how_to_come(server, http):
+    bad = bearer("nonsense")
+    asked = [
+        await http.trigger("chat", "message", {"text": "x"}, headers=bad),
+        await http.get("/rooms", headers=bad),
+        await http.get("/rooms/chat/history", headers=bad),
+        await http.post("/rooms", json={"roomId": "project:1"}, headers=bad),
+        await http.delete("/rooms/project:1", headers=bad),
+        await http.get("/events?room=chat", headers=bad),
+        await http.head("/events?room=chat", headers=bad),
+        await http.get("/ws", headers=bad | {
+            "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }),
+    ]
+    for response in asked:
+        assert (response.status_code, response.headers.get("WWW-Authenticate")) == (401, "Bearer"), response.url
+
+
+@pytest.mark.parametrize("method, path, allowed", [
+    ("PUT", "/rooms", {"GET", "HEAD", "POST"}), ("GET", "/rooms/chat", {"DELETE"}), ("POST", "/rooms/chat", {"DELETE"}),
+    ("POST", "/rooms/chat/history", {"GET", "HEAD"}), ("GET", "/rooms/chat/events/message", {"POST"}),
+    ("POST", "/events", {"GET", "HEAD"}), ("DELETE", "/health", {"GET", "HEAD"}),
+])
+async def test_a_wrong_method(http, method, path, allowed):
+    response = await http.request(method, path)
+    assert (response.status_code, set(response.headers["Allow"].split(","))) == (405, allowed)
 
 
 # --- health ---

@@ -1,10 +1,12 @@
 """Joining, leaving, subscriptions, room ids, who sees what."""
 
 import asyncio
+import json
 
 import pytest
 
-from client import ID, WAIT
+from client import ID, WAIT, bearer
+from deadlines import soon
 
 
 async def test_joined_in_an_empty_room(ws, project):
@@ -283,9 +285,11 @@ async def test_history_on_join_after_fresh_and_lost_only(ws, own):
 
 async def room_in_small(client):
     """A connection that ended gives its place back, if not in the same instant."""
-    async with asyncio.timeout(WAIT):
+    async def join():
         while (await client.request("join", roomId="small"))["type"] != "joined":
             await asyncio.sleep(0.02)
+
+    await soon("room in small", join(), WAIT)
 
 
 async def test_capacity(ws, own):
@@ -316,14 +320,42 @@ async def test_capacity_counts_connections_of_one_user(own, ws):
     await three.fails("ROOM_FULL", "join", roomId="small")
 
 
+async def dead_member(server, token, room):
+    """A socket in a room that answers nothing from then on, not even a ping."""
+    host, port = server.host.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    )
+    join = json.dumps({"type": "join", "roomId": room}).encode()
+    writer.write(bytes([0x81, 0x80 | len(join), 0, 0, 0, 0]) + join)
+    await soon("joined", reader.readuntil(b'"type":"joined"'), WAIT)
+    return writer
+
+
+async def test_a_dead_connection_of_ones_own_counts_in_no_capacity(own, ws):
+    one, two, other = await ws(own), await ws(own), await ws(own)
+    token = one.connected["anonymousToken"]
+    dead = await dead_member(own, token, "small")
+    await two.join("small")
+    await other.fails("ROOM_FULL", "join", roomId="small")
+    await one.join("small")
+    # A living one counts.
+    back = await ws(own, additional_headers=bearer(token))
+    await back.fails("ROOM_FULL", "join", roomId="small")
+    dead.close()
+
+
 async def test_capacity_counts_streams(own, ws, sse):
     stream, client = await sse("small", to=own), await ws(own)
     await stream.joined()
     await client.join("small")
-    refused = await sse("small", to=own)
-    assert refused.response.status_code == 409 and refused.response.json()["code"] == "ROOM_FULL"
+    for rooms in (["small"], ["chat", "small"]):
+        [item] = await (await sse(*rooms, to=own)).ended()
+        assert item["event"] == "dialogue:error" and item.frame["code"] == "ROOM_FULL"
+        refused = await sse(*rooms, to=own, headers={"Accept": "*/*"})
+        assert refused.response.status_code == 409 and refused.response.json()["code"] == "ROOM_FULL"
     await (await ws(own)).fails("ROOM_FULL", "join", roomId="small")
-    both = await sse("chat", "small", to=own)
-    assert both.response.status_code == 409
     await stream.close()
     await room_in_small(await ws(own))

@@ -1,10 +1,9 @@
 """`GET /events`: the stream's framing, its ids, several rooms, resuming."""
 
-import asyncio
-
 import pytest
 
 from client import bearer, check_error, since
+from deadlines import soon
 from server import SERVER_KEY
 
 
@@ -39,11 +38,40 @@ async def test_retry_once(sse, ws, projects):
     assert len(stream.retries) == 1 and stream.retries[0].isdigit()
 
 
+async def test_retry_is_spread(sse, project):
+    retries = {int((await retried(await sse(project)))[0]) for _ in range(8)}
+    assert len(retries) > 1 and 0 < min(retries) and max(retries) <= 10_000
+
+
+async def retried(stream):
+    await stream.joined()
+    return stream.retries
+
+
+async def test_a_passing_failure_is_a_stream_that_ends(sse, ws, start):
+    """A native EventSource gives up for good at any status but 200."""
+    server = start()
+    for _ in range(2):
+        await (await ws(server)).join("small")
+    for accept in ("text/event-stream", "text/html, Text/Event-Stream;q=0.9"):
+        stream = await sse("small", to=server, headers={"Accept": accept})
+        assert stream.response.status_code == 200
+        assert stream.response.headers["Content-Type"].split(";")[0] == "text/event-stream"
+        assert stream.response.headers["Cache-Control"] == "no-cache, no-transform"
+        [item] = await stream.ended()
+        assert item["event"] == "dialogue:error" and "id" not in item and item.frame["code"] == "ROOM_FULL"
+        assert len(stream.retries) == 1 and 0 < int(stream.retries[0]) <= 10_000
+    for accept in ("*/*", "text/*", "application/json"):
+        refused(await sse("small", to=server, headers={"Accept": accept}), "ROOM_FULL")
+    # What isn't passing has its status, whatever is asked for.
+    refused(await sse("nowhere", to=server), "ROOM_NOT_FOUND")
+
+
 async def test_a_comment_every_15_seconds(sse, project):
     stream = await sse(project)
     await stream.joined()
     stream.comment.clear()
-    await asyncio.wait_for(stream.comment.wait(), 17)
+    await soon("a comment", stream.comment.wait(), 17)
 
 
 # --- events ---
@@ -249,6 +277,37 @@ async def test_lost(sse, ws, project, part, value):
     assert item.frame["resume"] == "lost" and item.positions == {project: head}
     await client.say(project, "live")
     assert await stream.texts(1) == ["live"]
+
+
+ILL_FORMED = [
+    "{}=k\n\nevent: message\ndata: {{}}\n\n.1.x", "{}=k\r.1.x", "{}=k.1.a\nid: x", "{}=k.1.a b", "{}=k%0A.1.x", "{}=k.1.é",
+    "{}=" + "k" * 65 + ".1.x", "{}=k.1." + "e" * 65, "{}=k.-1.x", "{}=k.+1.x", "{}=k.1", "{}=", "{}",
+]
+
+
+@pytest.mark.parametrize("since", ILL_FORMED, ids=ascii)
+async def test_an_ill_formed_position_in_the_address(sse, project, since):
+    stream = await sse(project, since=since.format(project.replace(":", "%3A")))
+    check_error(stream.response, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize("last", [last for last in ILL_FORMED if "\n" not in last and "\r" not in last] + ["garbage", ";;"], ids=ascii)
+async def test_an_ill_formed_last_event_id_is_an_unknown_position(sse, ws, project, last):
+    client = await ws()
+    joined = await client.join(project, events=[])
+    last = last.format(project.replace(":", "%3A")).encode()
+    stream = await sse(project, "chat", since=f"chat={position(joined)}", last_event_id=last)
+    first = await stream.joined()
+    assert first.frame["resume"] == "lost" and first.positions[project] == since(joined)
+
+
+async def test_a_last_event_id_that_names_another_room_only(sse, projects):
+    one, two = projects(), projects()
+    stream = await sse(one)
+    await stream.joined()
+    both = await sse(one, two, last_event_id=stream.id)
+    resumes = [(await both.joined()).frame["resume"] for _ in range(2)]
+    assert resumes == ["complete", "fresh"]
 
 
 async def test_an_empty_event_id_is_not_checked(sse, ws, project):

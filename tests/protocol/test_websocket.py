@@ -7,6 +7,7 @@ import pytest
 import websockets
 
 from client import ID, WAIT, Ws
+from deadlines import soon
 
 
 # --- the handshake ---
@@ -133,6 +134,67 @@ async def test_an_unknown_type_is_answered_with_the_id(ws, frame):
     await client.alive()
 
 
+def nested(levels):
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize("field", [
+    f'"data":{nested(64)}', f'"data":{nested(5_000)}', f'"pad":{nested(64)}', f'"meta":{{"a":{nested(63)}}}', '"\\ud800":1',
+], ids=lambda field: field[:12])
+async def test_a_fault_of_a_request_is_answered_with_its_id(ws, project, field):
+    client = await ws()
+    await client.join(project)
+    frame = '{%s,"id":"x","type":"trigger","roomId":"%s","event":"nope"}' % (field, project)
+    await client.socket.send(frame)
+    assert (await client.reply("x"))["type"] == "error"
+    await client.alive()
+
+
+async def test_too_deep_a_frame_is_not_carried_out(ws, project):
+    client = await ws()
+    await client.join(project)
+    frame = '{"type":"trigger","id":%d,"roomId":"%s","event":"message","data":{"text":"x","more":%s}}'
+    await client.socket.send(frame % (1, project, nested(62)))
+    assert (await client.reply(1))["type"] == "ok", "64 levels: the frame, its data, and 62"
+    await client.socket.send(frame % (2, project, nested(63)))
+    assert (await client.reply(2))["code"] == "INVALID_REQUEST"
+
+
+async def test_of_a_name_twice_the_last_counts(ws, project):
+    client = await ws()
+    await client.join(project)
+    trigger = '"type":"trigger","roomId":"%s","event":"message"' % project
+    for frame in (
+        '{"id":1,"type":"join","roomId":"nope","id":"a","event":5,%s,"data":5,"data":{"text":"x"}}',
+        '{"id":"a","\\u0069d":"a",%s,"data":{"text":"y","text":"x"}}',
+        '{"id":"a",%s,"key":"\\ud800","key":null,"meta":5,"meta":{"a":1},"data":{"text":5,"text":"x"}}',
+    ):
+        await client.socket.send(frame % trigger)
+        assert (await client.reply("a"))["type"] == "ok", frame
+        assert (await client.next("event"))["data"] == {"text": "x"}
+    await client.socket.send('{"id":"a","id":null,"type":"leave"}')
+    error = await client.next("error")
+    assert error["code"] == "INVALID_REQUEST" and "id" not in error
+
+
+@pytest.mark.parametrize("since", [
+    ["k2f9", 41, "x"], {"epoch": "k=2", "seq": 1}, {"epoch": "k\nid: x", "seq": 1}, {"epoch": "k" * 65, "seq": 1},
+    {"epoch": "k", "seq": 1, "eventId": "a b"}, {"epoch": "k", "seq": 1, "eventId": "é"},
+    {"epoch": "k", "seq": 1, "eventId": "e" * 65},
+], ids=json.dumps)
+async def test_an_ill_formed_position(ws, project, since):
+    client = await ws()
+    error = await client.fails("INVALID_REQUEST", "join", roomId=project, since=since)
+    assert "since" in error["message"], error
+    await client.fails("NOT_IN_ROOM", "getHistory", roomId=project)
+
+
+async def test_the_longest_position(ws, project):
+    client = await ws()
+    since = {"epoch": "k" * 64, "seq": 1, "eventId": "-_" * 32}
+    assert (await client.join(project, since=since))["resume"] == "lost"
+
+
 @pytest.mark.parametrize("named, frame", [
     ("roomId", {"type": "join"}),
     ("roomId", {"type": "join", "roomId": 5}),
@@ -204,7 +266,7 @@ async def test_a_long_frame_over_the_limit_still_gets_its_close_frame(ws):
     client = await ws()
     sending = asyncio.create_task(client.socket.send("x" * (8 << 20)))
     await client.closed(1009)
-    await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), WAIT)
+    await soon("the end of the sending", asyncio.gather(sending, return_exceptions=True), WAIT)
 
 
 async def test_the_limit_is_configured(ws, start):
@@ -229,12 +291,12 @@ async def test_the_limit_counts_a_whole_message(ws, start):
 
 async def test_ping_is_answered(ws):
     client = await ws()
-    await asyncio.wait_for(await client.socket.ping(b"payload"), WAIT)
+    await soon("a pong", await client.socket.ping(b"payload"), WAIT)
 
 
 async def test_a_client_closes(ws):
     client = await ws()
-    await asyncio.wait_for(client.socket.close(1000), WAIT)
+    await soon("the close", client.socket.close(1000), WAIT)
     assert client.socket.close_code == 1000
 
 
@@ -248,8 +310,10 @@ async def test_sockets_are_independent(ws, project):
 
 @pytest.mark.parametrize("messages", [["text", b"binary"], ["x" * 70_000, b"\x00" * 70_000], [""]])
 async def test_echo_sends_everything_back(server, messages):
-    async with asyncio.timeout(WAIT):
+    async def echo():
         async with websockets.connect(f"ws://{server.host}/echo", max_size=None, proxy=None) as socket:
             for message in messages:
                 await socket.send(message)
                 assert await socket.recv() == message
+
+    await soon("all messages back", echo(), WAIT)

@@ -23,6 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02, b64urlencode
 
+from deadlines import OVERTIME, within
+
+pytest_plugins = ["deadlines"]
+
 SERVER_KEY = "a-long-random-server-key-0123456789abcdef"
 # The grace in which somebody may come back, and then some.
 WAIT = 20
@@ -78,11 +82,23 @@ class PushService:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def push(self):
-        return self.pushes.get(timeout=WAIT)
+        with within("a push", WAIT):
+            return self.pushes.get(timeout=WAIT + OVERTIME)
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Http(httpx.Client):
+    """Requests that are answered within WAIT."""
+
+    def __init__(self, **options):
+        super().__init__(timeout=WAIT + OVERTIME, **options)
+
+    def send(self, request, **options):
+        with within(f"an answer to {request.method} {request.url}", WAIT):
+            return super().send(request, **options)
 
 
 class Server:
@@ -93,10 +109,11 @@ class Server:
         self.process = subprocess.Popen([os.environ["CONFORMANCE"]], env=environment, stdout=subprocess.PIPE)
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            line = self.process.stdout.readline().decode() if selector.select(WAIT) else ""
+            with within("the server says where it listens", WAIT):
+                line = self.process.stdout.readline().decode() if selector.select(WAIT + OVERTIME) else ""
         match = re.fullmatch(r"listening on (http://\S+)\n", line)
         assert match, f"printed {line!r}"
-        self.http = httpx.Client(base_url=match[1], timeout=WAIT, trust_env=False)
+        self.http = Http(base_url=match[1], trust_env=False)
 
     def register(self, subscription, **more):
         body = {"provider": "webpush", "subscription": subscription, "rooms": ["alerts"]} | more
@@ -114,7 +131,8 @@ class Server:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0
+        with within("the end after SIGTERM", 20):
+            assert self.process.wait(20 + OVERTIME) == 0
 
 
 @pytest.fixture(scope="session")

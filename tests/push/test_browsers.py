@@ -10,13 +10,13 @@ import subprocess
 import time
 
 import http_ece
-import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02
 
-from conftest import WAIT
+from conftest import WAIT, Http
+from deadlines import OVERTIME, within
 
 
 def decode(text):
@@ -110,7 +110,7 @@ def testing_service(tmp_path):
         port = probe.getsockname()[1]
     process = subprocess.Popen(["node", script, str(port)], cwd=tmp_path, stdout=subprocess.PIPE)
     assert process.stdout.readline().decode().strip() == f"Server running on port {port}"
-    with httpx.Client(base_url=f"http://localhost:{port}", trust_env=False, timeout=WAIT) as client:
+    with Http(base_url=f"http://localhost:{port}", trust_env=False) as client:
         yield port, client
     process.terminate()
     process.wait(WAIT)
@@ -133,10 +133,11 @@ def test_the_testing_service_takes_and_reads_it(server, before_tls, testing_serv
 
 
 def messages(client, name, count):
-    deadline = time.monotonic() + WAIT
-    while time.monotonic() < deadline:
-        data = client.post("/get-notifications", json={"clientHash": name}).json()["data"]["messages"]
-        if len(data) >= count:
-            return [json.loads(message) for message in data]
-        time.sleep(0.1)
+    gives_up = time.monotonic() + WAIT + OVERTIME
+    with within("a notification", WAIT):
+        while time.monotonic() < gives_up:
+            data = client.post("/get-notifications", json={"clientHash": name}).json()["data"]["messages"]
+            if len(data) >= count:
+                return [json.loads(message) for message in data]
+            time.sleep(0.1)
     raise AssertionError("no notification came")

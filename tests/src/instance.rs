@@ -119,28 +119,34 @@ impl Instance {
     }
 }
 
-/// The conformance server: in the folder that `EXAMPLES` names, or built once, where this test was built.
+/// Returns the path of the conformance server's binary, building it if need be.
 fn binary() -> Result<PathBuf> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    Ok(BINARY.get_or_init(|| build().map_err(|error| error.to_string())).clone()?)
+    Ok(BINARY.get_or_init(|| example("conformance").map_err(|error| error.to_string())).clone()?)
 }
 
-fn build() -> Result<PathBuf> {
+/// Returns the path of an example's binary: in the folder that the variable `EXAMPLES` names, or built now into the target
+/// folder and with the profile of this test.
+///
+/// # Errors
+///
+/// The example doesn't build.
+pub fn example(name: &str) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("EXAMPLES") {
-        return Ok(PathBuf::from(folder).join("conformance"));
+        return Ok(PathBuf::from(folder).join(name));
     }
     // This test is TARGET/PROFILE/deps/NAME-HASH.
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).ok_or("the test is in no target folder")?;
     let target = profile.parent().ok_or("the test is in no target folder")?;
-    let package = ["build", "--quiet", "--package", "dialogue-examples", "--example", "conformance"];
     let mut building = Building::new(env!("CARGO"));
-    building.args(package).arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
+    building.args(["build", "--quiet", "--package", name, "--target-dir"]).arg(target);
+    building.current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         building.arg("--release");
     }
-    let done = building.status()?;
-    let built = if done.success() { Ok(()) } else { Err("the conformance server doesn't build") };
-    built?;
-    Ok(profile.join("examples/conformance"))
+    if !building.status()?.success() {
+        return Err(format!("the example {name} doesn't build").into());
+    }
+    Ok(profile.join(name))
 }

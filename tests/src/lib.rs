@@ -10,7 +10,7 @@ mod socket;
 
 use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
-pub use instance::Instance;
+pub use instance::{Instance, example};
 pub use lines::Lines;
 pub use proxy::Proxy;
 pub use redis::{Certificates, EPOCH, RedisCluster, RedisServer, Watched, appends, event, seqs};
@@ -22,13 +22,13 @@ pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::res
 /// How long anything that should happen may take, on a machine that has more to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for `future`, and says what was waited for if it doesn't come.
+/// Waits for `future`, and says what was waited for if it comes late or not at all: [`deadline::within`].
 ///
 /// # Errors
 ///
 /// It didn't come within [`PATIENCE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future).await.map_err(|_| format!("{what}: not in {PATIENCE:?}").into())
+    Ok(deadline::within(PATIENCE, what, future).await?)
 }
 
 /// Asks `check` until it says yes.

@@ -10,7 +10,12 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::HeaderValue,
+        protocol::{Role, WebSocketConfig},
+    },
 };
 
 use crate::{Result, soon};
@@ -102,7 +107,20 @@ impl<W: Wire> Socket<W> {
         Self::knock(wire, path, ("", "")).await?.greeted().await
     }
 
-    async fn greeted(mut self) -> Result<Self> {
+    /// Opens a socket with a token.
+    pub async fn over_as(wire: W, token: &str) -> Result<Self> {
+        let header = format!("Bearer {token}");
+        Self::knock(wire, "/ws", ("authorization", &header)).await?.greeted().await
+    }
+
+    /// Speaks over a wire on which the handshake is done.
+    pub async fn framed(wire: W) -> Result<Self> {
+        let frames = WebSocketStream::from_raw_socket(wire, Role::Client, None).await;
+        Ok(Socket { frames, epoch: String::new(), since: Value::Null })
+    }
+
+    /// Reads the greeting.
+    pub async fn greeted(mut self) -> Result<Self> {
         match self.next().await? {
             greeting if greeting["type"] == "connected" => Ok(self),
             other => Err(format!("the first frame is {other}").into()),

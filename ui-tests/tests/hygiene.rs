@@ -1,6 +1,4 @@
 //! Names that a caller has in scope, and lints that a caller denies, do not reach into the expansion.
-//!
-//! validator's derive does need the prelude, so that there is no `#[validate]` here.
 #![no_implicit_prelude]
 #![deny(
     warnings,
@@ -12,6 +10,8 @@
     clippy::all,
     clippy::pedantic
 )]
+// Of the functions and types that the rules below name, not of what is expanded.
+#![allow(clippy::option_option, clippy::trivially_copy_pass_by_ref, clippy::unnecessary_wraps)]
 
 /// What is around the macros here is named like what they use.
 #[allow(dead_code)]
@@ -65,6 +65,53 @@ mod shadow {
         number: u8,
     }
 
+    trait Validate {}
+    struct Violations;
+
+    /// Every rule.
+    #[::dialogue::event]
+    #[derive(::std::fmt::Debug)]
+    #[validate(schema(function = whole))]
+    pub(crate) struct Ruled {
+        #[validate(
+            length(min = 1, max = 9, message = "m"),
+            contains(pattern = "a"),
+            does_not_contain(pattern = "b"),
+            non_control_character,
+            email,
+            url,
+            ip,
+            custom(function = text)
+        )]
+        text: ::std::string::String,
+        #[validate(range(min = 1, exclusive_max = 9), required, custom(function = number))]
+        number: ::std::option::Option<::std::option::Option<u8>>,
+        #[validate(must_match(other = number))]
+        other: ::std::option::Option<::std::option::Option<u8>>,
+    }
+
+    /// Rules in variants.
+    #[derive(::dialogue::Validate, ::std::fmt::Debug)]
+    enum Variants {
+        None,
+        One(#[validate(length(equal = 1))] ::std::string::String),
+        Two {
+            #[validate(must_match(other = b))]
+            a: u8,
+            b: u8,
+        },
+    }
+
+    fn whole(_: &Ruled) -> ::std::result::Result<(), &'static str> {
+        ::std::result::Result::Ok(())
+    }
+    fn text(_: &str) -> ::std::result::Result<(), &'static str> {
+        ::std::result::Result::Ok(())
+    }
+    fn number(_: &u8) -> ::std::result::Result<(), &'static str> {
+        ::std::result::Result::Ok(())
+    }
+
     #[derive(::std::default::Default)]
     struct Own2;
     impl<R: ::dialogue::Room, E: ::dialogue::Event> ::dialogue::Middleware<R, E> for Own2 {
@@ -83,7 +130,7 @@ mod shadow {
         pub(in crate::shadow) struct All;
         two: [Message, Own as Mine] via [websocket] with [Own2];
         r#type: [Own with [Own2]] via [sse];
-        away: [Pushed] via [webpush];
+        away as Far: [Pushed] via [webpush];
         #[cfg(all())]
         three(u64): [Message] via [websocket];
         #[cfg(any())]

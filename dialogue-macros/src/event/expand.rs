@@ -2,11 +2,14 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, Path, spanned::Spanned};
+use syn::{
+    Attribute, Data, DeriveInput, Fields, Ident, Member, Meta, Path, Token, punctuated::Punctuated,
+    spanned::Spanned,
+};
 
 use super::{
     filter,
-    model::{Class, Event},
+    model::{Class, Event, Validation},
     push::notification,
 };
 use crate::anchor::anchor;
@@ -15,12 +18,6 @@ pub(super) fn items(event: &Event) -> TokenStream {
     let Event { krate, item, name, class, shape, .. } = event;
     let DeriveInput { ident, .. } = item;
     let serde = quote!(#krate::__private::serde).to_string();
-    let validator = event.rules.as_ref().map(|_| {
-        quote! {
-            #[derive(#krate::__private::validator::Validate)]
-            #[validate(crate = #krate::__private::validator)]
-        }
-    });
     let class = self::class(class, krate);
     let retention = event.retain.as_ref().map(|retain| {
         let retention = retain.expand(krate);
@@ -37,11 +34,12 @@ pub(super) fn items(event: &Event) -> TokenStream {
             const IS_OBJECT: ::core::primitive::bool = true;
         )
     });
-    let check = event.rules.as_ref().map(|names| {
-        let names = names.iter().map(|(rust, wire)| quote!((#rust, #wire)));
+    let reads_back = reads_back(item, krate);
+    let check = (event.validation != Validation::None).then(|| {
+        let this = Ident::new("self", Span::call_site().located_at(ident.span()));
         quote! {
             fn check(&self) -> ::core::result::Result<(), ::std::vec::Vec<#krate::Detail>> {
-                #krate::__private::check(self, &[#(#names),*])
+                #krate::__private::check(#this)
             }
         }
     });
@@ -54,6 +52,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
                 #sender
                 const SHAPE: &'static ::core::primitive::str = #shape;
                 #is_object
+                #reads_back
                 #class
                 #retention
                 #check
@@ -69,18 +68,44 @@ pub(super) fn items(event: &Event) -> TokenStream {
             },
         )
     });
+    let (derive, validate) = validate(event);
     let push = event.push.as_ref().map(|push| notification(ident, push, krate));
     let filtered = filter::implementation(krate, item, &event.filter);
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #serde)]
-        #validator
+        #derive
         #item
 
         #implementation
         #client
+        #validate
         #filtered
         #push
+    }
+}
+
+/// Returns what implements `Validate`: a derive, where there are rules; or an impl that finds nothing.
+fn validate(event: &Event) -> (Option<TokenStream>, Option<TokenStream>) {
+    let Event { krate, item: DeriveInput { ident, .. }, .. } = event;
+    match event.validation {
+        Validation::Derived => {
+            let derive = quote! {
+                #[derive(#krate::__private::Validate)]
+                #[validate(crate = #krate)]
+            };
+            (Some(derive), None)
+        }
+        Validation::None => {
+            let implementation = quote! {
+                #[automatically_derived]
+                impl #krate::Validate for #ident {
+                    fn validate(&self, _: &mut #krate::Violations) {}
+                }
+            };
+            (None, Some(anchor(ident.span(), implementation)))
+        }
+        Validation::ByHand => (None, None),
     }
 }
 
@@ -98,6 +123,49 @@ fn is_object(item: &DeriveInput) -> bool {
             })
     };
     named && !item.attrs.iter().any(other)
+}
+
+/// The constant `READS_BACK`, where the types of the fields decide. An attribute of serde's may make a field differ on its
+/// way, those that only name things excepted; without the constant, each event is tried.
+fn reads_back(item: &DeriveInput, krate: &Path) -> Option<TokenStream> {
+    let (variants, fields): (Vec<_>, Vec<_>) = match &item.data {
+        Data::Struct(data) => (Vec::new(), data.fields.iter().collect()),
+        Data::Enum(data) => (
+            data.variants.iter().collect(),
+            data.variants.iter().flat_map(|variant| &variant.fields).collect(),
+        ),
+        Data::Union(_) => return None,
+    };
+    let attributes = item.attrs.iter().chain(variants.iter().flat_map(|variant| &variant.attrs));
+    if !attributes.chain(fields.iter().flat_map(|field| &field.attrs)).all(only_names) {
+        return None;
+    }
+    let fields = fields.iter().map(|field| {
+        let ty = &field.ty;
+        let cfgs = field.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        quote!(#(#cfgs)* <#krate::__private::Field<#ty>>::READS_BACK)
+    });
+    Some(quote! {
+        const READS_BACK: ::core::primitive::bool = {
+            #[allow(unused_imports)]
+            use #krate::__private::MayDiffer as _;
+            #krate::__private::all(&[#(#fields),*])
+        };
+    })
+}
+
+/// Returns whether an attribute of serde's, if it is one, changes no more than names; and what is missing, to the default.
+/// One that is there under a condition may be anything.
+fn only_names(attr: &Attribute) -> bool {
+    const NAMES: [&str; 6] =
+        ["rename", "rename_all", "rename_all_fields", "alias", "default", "deny_unknown_fields"];
+    let is_name =
+        |meta: &Meta| !matches!(meta, Meta::List(_)) && NAMES.iter().any(|name| meta.path().is_ident(name));
+    let parse = Punctuated::<Meta, Token![,]>::parse_terminated;
+    if attr.path().is_ident("cfg_attr") {
+        return false;
+    }
+    !attr.path().is_ident("serde") || attr.parse_args_with(parse).is_ok_and(|metas| metas.iter().all(is_name))
 }
 
 fn class(class: &Class, krate: &Path) -> TokenStream {

@@ -4,7 +4,6 @@ mod expand;
 mod filter;
 mod model;
 mod push;
-mod serde;
 mod shape;
 mod syntax;
 

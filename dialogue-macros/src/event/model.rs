@@ -3,20 +3,20 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{
-    Attribute, Data, DeriveInput, Fields, GenericParam, LitStr, Member, Meta, Path, Token, ext::IdentExt,
+    Attribute, Data, DeriveInput, GenericParam, LitStr, Member, Meta, Path, Token, ext::IdentExt,
     punctuated::Punctuated,
 };
 
 use super::{
     filter::Filter,
     push::Push,
-    serde,
     shape::shape,
     syntax::{Options, Subject},
 };
 use crate::{
     diag::{self, Errors},
     retain::Retain,
+    validate,
 };
 
 pub(super) struct Event {
@@ -29,8 +29,18 @@ pub(super) struct Event {
     pub(super) shape: String,
     pub(super) filter: Filter,
     pub(super) push: Option<Push>,
-    /// The wire names of fields, where `#[validate(…)]` is there to speak of them.
-    pub(super) rules: Option<Vec<(String, String)>>,
+    pub(super) validation: Validation,
+}
+
+/// The origin of the event's `impl Validate`.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Validation {
+    /// The macro: an impl without rules, as none are given.
+    None,
+    /// The derive: there is a `#[validate(…)]`.
+    Derived,
+    /// The user: the option `validate` is there.
+    ByHand,
 }
 
 pub(super) enum Class {
@@ -47,8 +57,9 @@ pub(super) fn check(
     errors: &mut Errors,
 ) -> Result<Event, TokenStream> {
     let filter = Filter::take(&mut subject, errors);
-    let rules = rules(&mut subject, errors);
-    derives(&mut subject.item, rules, errors);
+    let validation = validation(&options, &mut subject, errors);
+    let krate = options.krate.clone().unwrap_or_else(|| dialogue.clone());
+    derives(&mut subject.item, validation, &krate, errors);
     let item = subject.item;
     let class = class(&options, &item.data, errors);
     let push = options.push.filter(|push| push.check(&item.data, errors));
@@ -69,12 +80,8 @@ pub(super) fn check(
         }
         return Err(subject.item.into_token_stream());
     }
-    let rules = match &item.data {
-        Data::Struct(data) if rules => Some(serde::renames(&item.attrs, &data.fields)),
-        _ => None,
-    };
     Ok(Event {
-        krate: options.krate.unwrap_or_else(|| dialogue.clone()),
+        krate,
         name,
         class,
         retain,
@@ -82,7 +89,7 @@ pub(super) fn check(
         push,
         shape: shape(&item),
         filter,
-        rules,
+        validation,
         item,
     })
 }
@@ -101,33 +108,37 @@ fn generic(item: &DeriveInput, errors: &mut Errors) -> bool {
     }
 }
 
-/// Whether there is a `#[validate(…)]` that can be derived.
-fn rules(subject: &mut Subject, errors: &mut Errors) -> bool {
-    let first = |subject: &mut Subject| {
-        let lists = subject.attributes_mut();
-        let mut all = lists.into_iter().flat_map(|list| list.iter());
-        all.find(|attribute| attribute.path().is_ident("validate")).cloned()
-    };
-    let Some(rule) = first(subject) else { return false };
-    let message = match &subject.item.data {
-        Data::Struct(data) => match data.fields {
-            Fields::Named(_) => return true,
-            Fields::Unnamed(_) => "`#[validate]` needs a field with a name: write `struct Name { field: … }`",
-            Fields::Unit => "there is nothing to validate in a struct without fields",
-        },
-        _ => {
-            "`#[validate]` can't be on an enum; put the fields into a struct with rules, and let the variant hold it"
+fn validation(options: &Options, subject: &mut Subject, errors: &mut Errors) -> Validation {
+    let lists = subject.attributes_mut();
+    let rule = lists
+        .into_iter()
+        .flat_map(|list| list.iter())
+        .find(|attribute| validate::is_rule(attribute))
+        .cloned();
+    match (&options.validate, rule) {
+        (None, None) => Validation::None,
+        (None, Some(_)) => Validation::Derived,
+        // Another library's derive may read the attribute.
+        (Some(_), Some(rule)) if !subject.item.attrs.iter().any(derives_validate) => {
+            errors.on(
+                rule,
+                "the option `validate` says that `dialogue::Validate` is implemented by hand, and rules derive it: \
+                 drop one or the other",
+            );
+            Validation::Derived
         }
-    };
-    errors.on(&rule, message);
-    for attributes in subject.attributes_mut() {
-        attributes.retain(|attribute| !attribute.path().is_ident("validate"));
+        (Some(_), _) => Validation::ByHand,
     }
-    false
+}
+
+fn derives_validate(attribute: &Attribute) -> bool {
+    let paths = attribute.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated);
+    let is_validate = |path: &Path| path.segments.last().is_some_and(|last| last.ident == "Validate");
+    attribute.path().is_ident("derive") && paths.is_ok_and(|paths| paths.iter().any(is_validate))
 }
 
 /// Takes out derives that would be there twice.
-fn derives(item: &mut DeriveInput, rules: bool, errors: &mut Errors) {
+fn derives(item: &mut DeriveInput, validation: Validation, krate: &Path, errors: &mut Errors) {
     for attribute in &mut item.attrs {
         if !attribute.path().is_ident("derive") {
             continue;
@@ -140,7 +151,8 @@ fn derives(item: &mut DeriveInput, rules: bool, errors: &mut Errors) {
             let last = path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
             match last.as_str() {
                 "Serialize" | "Deserialize" => {}
-                "Validate" if rules => {}
+                // Other libraries have a derive of that name.
+                "Validate" if validation == Validation::Derived && is_below(&path, krate) => {}
                 _ => {
                     kept.push(path);
                     continue;
@@ -154,6 +166,12 @@ fn derives(item: &mut DeriveInput, rules: bool, errors: &mut Errors) {
     }
     let empty = |attribute: &Attribute| matches!(&attribute.meta, Meta::List(list) if list.tokens.is_empty());
     item.attrs.retain(|attribute| !(attribute.path().is_ident("derive") && empty(attribute)));
+}
+
+/// Returns whether a path is a single name, or one in `krate`.
+fn is_below(path: &Path, krate: &Path) -> bool {
+    let first = |path: &Path| path.segments.first().map(|segment| segment.ident.clone());
+    path.segments.len() == 1 || first(path) == first(krate)
 }
 
 fn class(options: &Options, data: &Data, errors: &mut Errors) -> Class {

@@ -5,7 +5,7 @@ use quote::ToTokens;
 use syn::{DeriveInput, Visibility};
 
 /// The tokens of `item`, one space between any two, without what can't change the wire: docs, visibility, derives and
-/// every attribute but serde's and validator's.
+/// every attribute but serde's and rules.
 pub(super) fn shape(item: &DeriveInput) -> String {
     let mut item = item.clone();
     item.vis = Visibility::Inherited;

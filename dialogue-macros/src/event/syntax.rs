@@ -16,7 +16,7 @@ use crate::{
     retain::Retain,
 };
 
-const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "retain", "from", "push", "crate"];
+const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "retain", "from", "push", "validate", "crate"];
 
 /// What stands in `#[event(…)]`.
 #[derive(Default)]
@@ -29,6 +29,8 @@ pub(super) struct Options {
     pub(super) retain: Option<(Ident, Retain)>,
     pub(super) from: Option<Ident>,
     pub(super) push: Option<Push>,
+    /// `Validate` is implemented by hand.
+    pub(super) validate: Option<Ident>,
     pub(super) krate: Option<Path>,
 }
 
@@ -59,7 +61,11 @@ impl Options {
                         "`latest` needs the field by which a newer event replaces an older one: `latest = field`",
                     )
                 });
-                once(&mut self.latest, key, (key.clone(), errors.ok(field)))
+                let field = errors.ok(field);
+                if field.is_none() {
+                    options::skip_until(input, ',');
+                }
+                once(&mut self.latest, key, (key.clone(), field))
             }
             "retain" => {
                 let retain = Retain::parse(key, input, Retain::OF_AN_EVENT, errors)?;
@@ -67,7 +73,9 @@ impl Options {
             }
             "from" => {
                 options::equals(key, input, "from = server")?;
-                let from: Ident = input.call(Ident::parse_any)?;
+                let at = input.span();
+                let form = |_| syn::Error::new(at, "`from` is written `from = server`");
+                let from: Ident = input.call(Ident::parse_any).map_err(form)?;
                 if from != "server" {
                     let message = diag::unknown("sender", &from.to_string(), &["server"]);
                     return Err(syn::Error::new(from.span(), message));
@@ -78,6 +86,7 @@ impl Options {
                 let push = Push::parse(key, input, errors)?;
                 once(&mut self.push, key, push)
             }
+            "validate" => once(&mut self.validate, key, key.clone()),
             "crate" => {
                 options::equals(key, input, "crate = path")?;
                 let path = path::of_module(input)?;

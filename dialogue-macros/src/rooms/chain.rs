@@ -1,15 +1,20 @@
 //! `with [..]`: middleware, as a type, a constructor call, a function or a closure.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::{
-    Expr, ExprClosure, Path, PathArguments, Result, Token, Type, parse::ParseStream, spanned::Spanned,
+    Expr, ExprClosure, Ident, Path, PathArguments, PathSegment, Result, Token, Type, ext::IdentExt,
+    parse::ParseStream, spanned::Spanned,
 };
 
-use crate::path;
+use super::model;
+use crate::{diag::Errors, path};
 
 const FORM: &str = "middleware is a type, which is made from the server's state or with `Default`; a constructor call: \
      `Type::new(..)`; a function: `fn name`; or a closure: `async |cx, event, next| ..`";
+
+/// The number of arguments of a function or a closure: the context, the event and the next middleware.
+const ARGUMENTS: usize = 3;
 
 /// One middleware of a chain.
 pub(super) struct Entry {
@@ -27,20 +32,17 @@ pub(super) enum Form {
 }
 
 impl Entry {
-    pub(super) fn parse(input: ParseStream<'_>) -> Result<Entry> {
+    pub(super) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Result<Entry> {
         let at = input.span();
         if input.peek(Token![fn]) {
             input.parse::<Token![fn]>()?;
             let path = path::of_type(input)?;
-            return Ok(Entry { span: path.span(), form: Form::Function(path) });
+            return Ok(Entry::function(path, errors));
         }
         let ahead = input.fork();
         // `Type<Parameter>` is a comparison to the parser of expressions: what is no call is tried as a type.
         match ahead.parse::<Expr>() {
-            Ok(Expr::Closure(_)) => {
-                let closure: ExprClosure = input.parse()?;
-                return Ok(Entry { form: Form::Closure(closure), span: at });
-            }
+            Ok(Expr::Closure(_)) => return Entry::closure(input.parse()?),
             Ok(call @ (Expr::Call(_) | Expr::MethodCall(_) | Expr::Struct(_))) => {
                 input.parse::<Expr>()?;
                 return Entry::constructor(call);
@@ -49,11 +51,56 @@ impl Entry {
         }
         let tokens = element(input);
         let ty: Type = syn::parse2(tokens).map_err(|_| syn::Error::new(at, FORM))?;
-        let span = ty.span();
-        Ok(Entry { form: Form::Type(ty), span })
+        Ok(Entry::ty_or_function(ty, errors))
     }
 
-    /// `Type::new(..)`, and methods on it that yield the same type.
+    /// `Type`. Only their spelling tells types from functions here.
+    fn ty_or_function(ty: Type, errors: &mut Errors) -> Entry {
+        let span = ty.span();
+        let form = match ty {
+            Type::Path(ty) if ty.qself.is_none() && is_function(&ty.path) => {
+                let name = model::spell(&ty.path);
+                errors.at(
+                    span,
+                    format_args!(
+                        "`{name}` is spelled like a function, which is listed with `fn`: `with [fn {name}]`"
+                    ),
+                );
+                Form::Function(ty.path)
+            }
+            ty => Form::Type(ty),
+        };
+        Entry { form, span }
+    }
+
+    /// `fn name`
+    fn function(path: Path, errors: &mut Errors) -> Entry {
+        let span = path.span();
+        // With `fn` before it, only a capital says otherwise: not every script has small letters.
+        if !path.segments.last().is_some_and(|last| initial(&last.ident).is_some_and(char::is_uppercase)) {
+            return Entry { span, form: Form::Function(path) };
+        }
+        let name = model::spell(&path);
+        errors.at(
+            span,
+            format_args!("`{name}` is spelled like a type, which is listed without `fn`: `with [{name}]`"),
+        );
+        Entry { span, form: Form::Type(Type::Path(syn::TypePath { attrs: Vec::new(), qself: None, path })) }
+    }
+
+    /// `async |cx, event, next| ..`
+    fn closure(closure: ExprClosure) -> Result<Entry> {
+        let ExprClosure { inputs_begin, inputs, inputs_end, .. } = &closure;
+        if inputs.len() != ARGUMENTS {
+            let message = format!(
+                "a closure in front of an event takes {ARGUMENTS} arguments: `async |cx, event, next| next.run(cx, event).await`"
+            );
+            return Err(syn::Error::new_spanned(quote!(#inputs_begin #inputs #inputs_end), message));
+        }
+        Ok(Entry { span: closure.span(), form: Form::Closure(closure) })
+    }
+
+    /// `Type::new(..)`, `Type(..)`, `Type { .. }`, and methods on it that return the same type.
     fn constructor(call: Expr) -> Result<Entry> {
         let mut first = &call;
         while let Expr::MethodCall(method) = first {
@@ -61,12 +108,19 @@ impl Entry {
         }
         let path = match first {
             Expr::Call(call) => match &*call.func {
-                Expr::Path(path) if path.qself.is_none() && path.path.segments.len() > 1 => &path.path,
-                _ => return Err(syn::Error::new_spanned(&call.func, FORM)),
+                Expr::Path(path) if path.qself.is_none() => made_by(&path.path),
+                _ => None,
             },
-            other => return Err(syn::Error::new_spanned(other, FORM)),
+            Expr::Struct(literal) if literal.qself.is_none() => made_by(&literal.path),
+            _ => None,
         };
-        let path = Path { leading_colon: path.leading_colon, segments: before_last(path) };
+        let Some(path) = path else {
+            let at = match first {
+                Expr::Call(call) => &call.func,
+                other => other,
+            };
+            return Err(syn::Error::new_spanned(at, FORM));
+        };
         let ty = Type::Path(syn::TypePath { attrs: Vec::new(), qself: None, path });
         let span = ty.span();
         Ok(Entry { form: Form::Call(ty, call), span })
@@ -81,16 +135,39 @@ impl Entry {
     }
 }
 
-/// `Type::<T>` of `Type::<T>::new`, as a type is written.
-fn before_last(path: &Path) -> syn::punctuated::Punctuated<syn::PathSegment, Token![::]> {
-    let count = path.segments.len().saturating_sub(1);
-    let plain = |mut segment: syn::PathSegment| {
+/// Returns whether a path ends like the name of a function.
+fn is_function(path: &Path) -> bool {
+    let plain = path.segments.iter().all(|segment| segment.arguments.is_none());
+    plain && path.segments.last().is_some_and(|last| begins_small(&last.ident))
+}
+
+fn begins_small(ident: &Ident) -> bool {
+    initial(ident).is_some_and(char::is_lowercase)
+}
+
+/// Returns the first letter after underscores.
+fn initial(ident: &Ident) -> Option<char> {
+    ident.unraw().to_string().trim_start_matches('_').chars().next()
+}
+
+/// The type that is made by `Type::<T>::new(..)`, `Enum::Variant(..)` or `module::Type::<T>(..)`, as a type is written.
+fn made_by(path: &Path) -> Option<Path> {
+    let is_type = |segment: &PathSegment| !begins_small(&segment.ident);
+    let mut ends = path.segments.iter().rev();
+    let last = ends.next()?;
+    let count = match ends.next().is_some_and(is_type) {
+        true => path.segments.len() - 1,
+        false if is_type(last) => path.segments.len(),
+        false => return None,
+    };
+    let plain = |mut segment: PathSegment| {
         if let PathArguments::AngleBracketed(arguments) = &mut segment.arguments {
             arguments.colon2_token = None;
         }
         segment
     };
-    path.segments.iter().take(count).cloned().map(plain).collect()
+    let segments = path.segments.iter().take(count).cloned().map(plain).collect();
+    Some(Path { leading_colon: path.leading_colon, segments })
 }
 
 /// The tokens up to the next comma that is not between `<` and `>`.

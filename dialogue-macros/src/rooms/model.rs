@@ -9,7 +9,7 @@ use super::{
     Sides,
     chain::Entry,
     names,
-    options::Options,
+    options::{Described, Options},
     syntax::{self, EventRef, Header, List},
 };
 use crate::{
@@ -39,10 +39,12 @@ pub(super) struct Room {
     pub(super) ident: Ident,
     /// Its type: `Chat`.
     pub(super) ty: Ident,
+    /// The type's name as declared: `chat as Chat`.
+    pub(super) named: Option<Ident>,
     /// On the wire.
     pub(super) name: String,
     pub(super) options: Options,
-    /// The first paragraph of the doc comment.
+    /// The text that clients are told.
     pub(super) description: Option<String>,
     /// The events to subscribe to by default.
     pub(super) subscribe: Option<Vec<Path>>,
@@ -95,10 +97,11 @@ impl Channel {
 }
 
 pub(super) fn check(decl: syntax::Rooms, sides: Sides, errors: &mut Errors) -> App {
-    let header = decl.header.unwrap_or_else(|| Header {
+    let mut header = decl.header.unwrap_or_else(|| Header {
         attrs: Vec::new(),
         vis: Visibility::Inherited,
-        ident: Ident::new("Rooms", Span::call_site()),
+        ident: Ident::new(names::DEFAULT_APP, Span::call_site()),
+        broken: false,
     });
     if decl.rooms.is_empty() && !decl.broken {
         errors
@@ -111,8 +114,12 @@ pub(super) fn check(decl: syntax::Rooms, sides: Sides, errors: &mut Errors) -> A
             "a condition for all rooms goes on the macro's call: `#[cfg(..)] dialogue::rooms! { .. }`",
         );
     }
+    let (options, attrs) = split(attrs, "room");
+    if let Some(option) = options.first() {
+        errors.on(option, "options go on a room, and hold for it alone");
+    }
     let mut rooms = decl.rooms.into_iter().map(|room| Room::check(room, errors)).collect();
-    names::check(&header.ident, &mut rooms, sides, errors);
+    names::check(&mut header.ident, &mut rooms, sides, errors);
     App { krate: decl.krate, attrs, vis: header.vis, ident: header.ident, rooms }
 }
 
@@ -135,9 +142,10 @@ impl Room {
         let (docs, attrs) = split(attrs, "doc");
         let (with, with_span) = chain(decl.with);
         let mut room = Room {
-            ty: names::pascal(&decl.ident, errors),
+            ty: decl.rename.clone().unwrap_or_else(|| names::pascal(&decl.ident, errors)),
+            named: decl.rename,
             name: decl.ident.unraw().to_string(),
-            description: paragraph(&docs),
+            description: description(&decl.ident, &options, &docs, errors),
             subscribe: None,
             key: decl.key,
             events: Vec::new(),
@@ -326,6 +334,25 @@ fn chain(with: Option<List<Entry>>) -> (Vec<Entry>, Span) {
 /// The attributes of that name, and the others.
 fn split(attrs: Vec<Attribute>, name: &str) -> (Vec<Attribute>, Vec<Attribute>) {
     attrs.into_iter().partition(|attr| attr.path().is_ident(name))
+}
+
+/// The text of `description = ".."`, or that of the doc comment for `description`.
+fn description(room: &Ident, options: &Options, docs: &[Attribute], errors: &mut Errors) -> Option<String> {
+    match options.description.as_ref()? {
+        Described::As(text) => Some(text.value()),
+        Described::ByDocs(at) => {
+            let text = paragraph(docs);
+            if text.is_none() {
+                errors.at(
+                    *at,
+                    format_args!(
+                        "room `{room}` has no doc comment to be described by; write one, or `description = \"..\"`"
+                    ),
+                );
+            }
+            text
+        }
+    }
 }
 
 /// The first paragraph of a doc comment, on one line.

@@ -1,12 +1,16 @@
 //! The names of what a declaration makes, and whom they would get in the way of.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use quote::format_ident;
-use syn::{Ident, ext::IdentExt};
+use proc_macro2::{TokenStream, TokenTree};
+use quote::{ToTokens, format_ident};
+use syn::{Ident, Type, ext::IdentExt};
 
-use super::{Sides, chain::Entry, model::Room};
+use super::{Sides, model::Room, options::Options};
 use crate::diag::Errors;
+
+/// The application's name where none is declared.
+pub(super) const DEFAULT_APP: &str = "Rooms";
 
 /// Methods of `Server`, of `Client` and of traits that their generated companions have: a room's method would hide them.
 /// Some are not there yet, or only with a feature.
@@ -77,48 +81,21 @@ pub(super) fn pascal(ident: &Ident, errors: &mut Errors) -> Ident {
     }
 }
 
-/// Whose a generated type is.
-#[derive(Clone, Copy)]
-enum Of<'a> {
-    App(&'a Ident),
-    Room(&'a Ident),
-}
-
-/// Takes out the rooms whose names are taken.
-pub(super) fn check(app: &Ident, rooms: &mut Vec<Room>, sides: Sides, errors: &mut Errors) {
-    let mut taken: HashMap<Ident, Of<'_>> = HashMap::new();
-    for ident in types(app, sides, ["Server", "Client"]) {
-        taken.insert(ident, Of::App(app));
-    }
-    let mut free = Vec::with_capacity(rooms.len());
-    for (index, room) in rooms.iter().enumerate() {
-        let own = room.types(sides);
+/// Gives types whose names are taken others, and takes out rooms that are declared twice.
+pub(super) fn check(app: &mut Ident, rooms: &mut Vec<Room>, sides: Sides, errors: &mut Errors) {
+    let used = rooms.iter().flat_map(Room::uses).collect();
+    let mut names = Names { made: BTreeMap::new(), used };
+    names.take_app(app, sides, errors);
+    let mut declared: BTreeMap<Ident, bool> = BTreeMap::new();
+    rooms.retain_mut(|room| {
+        let twice = declared.insert(room.ident.unraw(), room.conditional());
         // Where both are conditional, rustc says whether both are there.
-        let clash = own.iter().find_map(|ident| match taken.get(ident) {
-            Some(Of::Room(first))
-                if room.conditional() && rooms.iter().any(|r| r.ident == **first && r.conditional()) =>
-            {
-                None
-            }
-            Some(of) => Some((ident, *of)),
-            None => None,
-        });
-        match clash {
-            Some((ident, of)) => {
-                errors.at(room.ident.span(), clash_text(&room.ident, ident, of));
-                continue;
-            }
-            None => free.push(index),
+        if twice.is_some_and(|conditional| !conditional || !room.conditional()) {
+            errors.at(room.ident.span(), format_args!("room `{}` is declared twice", room.ident));
+            return false;
         }
-        if let Some(what) = room.uses(&own) {
-            errors.at(
-                room.ident.span(),
-                format_args!("room `{}` makes a type `{what}`, which is the name of a type that it uses; rename the room, or write the other type with its path", room.ident),
-            );
-            free.pop();
-            continue;
-        }
-        if METHODS.iter().any(|method| room.ident.unraw() == method) {
+        // A room without events may be a word too many.
+        if !room.events.is_empty() && METHODS.iter().any(|method| room.ident.unraw() == method) {
             errors.at(
                 room.ident.span(),
                 format_args!(
@@ -127,15 +104,109 @@ pub(super) fn check(app: &Ident, rooms: &mut Vec<Room>, sides: Sides, errors: &m
                 ),
             );
         }
-        for ident in own {
-            taken.insert(ident, Of::Room(&room.ident));
-        }
-    }
-    let mut index = 0;
-    rooms.retain(|_| {
-        index += 1;
-        free.contains(&(index - 1))
+        names.take(room, sides, errors);
+        true
     });
+}
+
+/// The names of types that a declaration makes, and those that it uses.
+struct Names {
+    made: BTreeMap<Ident, Maker>,
+    used: Vec<Used>,
+}
+
+#[derive(Clone)]
+enum Maker {
+    App(Ident),
+    Room { ident: Ident, conditional: bool },
+}
+
+/// A type that a room names.
+struct Used {
+    ty: Ident,
+    r#as: As,
+    room: Ident,
+    conditional: bool,
+}
+
+/// The role in which a room names a type, worded for an error about the room itself and for one about another room.
+#[derive(Clone, Copy)]
+struct As {
+    own: &'static str,
+    other: &'static str,
+}
+
+const EVENT: As = As { own: "one of its events", other: "an event" };
+const MIDDLEWARE: As = As { own: "its middleware", other: "middleware" };
+const KEY: As = As { own: "its key", other: "the key" };
+const STATE: As = As { own: "its state", other: "the state" };
+const IDENTITY: As = As { own: "its identity", other: "the identity" };
+
+impl Names {
+    /// Takes the names of the application's types.
+    fn take_app(&mut self, app: &mut Ident, sides: Sides, errors: &mut Errors) {
+        const SUFFIXES: [&str; 2] = ["Server", "Client"];
+        let clash = types(app, sides, SUFFIXES)
+            .into_iter()
+            .find_map(|ty| self.used.iter().find(|used| used.ty == ty));
+        if let Some(Used { ty, r#as: As { other, .. }, room, .. }) = clash {
+            // A name that wasn't written has no place.
+            let at = if *app == DEFAULT_APP { ty.span() } else { app.span() };
+            let free = format_ident!("{app}App", span = app.span());
+            errors.at(
+                at,
+                format_args!(
+                    "application `{app}` makes a type `{ty}`, which is also the name of {other} of room `{room}`; \
+                     give the application another name: `pub struct {free};`"
+                ),
+            );
+            *app = free;
+        }
+        let types = types(app, sides, SUFFIXES);
+        self.made.extend(types.into_iter().map(|ty| (ty, Maker::App(app.clone()))));
+    }
+
+    /// Takes the names of a room's types, which get others where they clash.
+    fn take(&mut self, room: &mut Room, sides: Sides, errors: &mut Errors) {
+        let clash = room.types(sides).into_iter().find_map(|ty| Some((self.clash(&ty, room)?, ty)));
+        if let Some((clash, ty)) = clash {
+            while room.types(sides).iter().any(|ty| self.clash(ty, room).is_some()) {
+                room.ty = format_ident!("{}Room", room.ty, span = room.ident.span());
+            }
+            let ident = &room.ident;
+            let key = if room.key.is_some() { "(..)" } else { "" };
+            let free = &room.ty;
+            errors.at(
+                room.named.as_ref().unwrap_or(ident).span(),
+                format_args!(
+                    "room `{ident}` makes a type `{ty}`, which {clash}; give the room's types another name: \
+                     `{ident}{key} as {free}: [..]`"
+                ),
+            );
+        }
+        let maker = Maker::Room { ident: room.ident.clone(), conditional: room.conditional() };
+        self.made.extend(room.types(sides).into_iter().map(|ty| (ty, maker.clone())));
+    }
+
+    /// Why a type of `room` can't have the name.
+    fn clash(&self, ty: &Ident, room: &Room) -> Option<String> {
+        // Where both are conditional, rustc says whether both are there.
+        match self.made.get(ty) {
+            Some(Maker::App(app)) => return Some(format!("application `{app}` makes already")),
+            Some(Maker::Room { ident, conditional }) if !(*conditional && room.conditional()) => {
+                return Some(format!("room `{ident}` makes already"));
+            }
+            _ => {}
+        }
+        let is_own = |used: &&Used| used.room == room.ident;
+        let mut uses = self.used.iter().filter(|used| used.ty == *ty);
+        let own = uses.clone().find(is_own);
+        let used = own.or_else(|| uses.find(|used| !(used.conditional && room.conditional())))?;
+        Some(match is_own(&used) {
+            true => format!("is also the name of {}", used.r#as.own),
+            false => format!("is also the name of {} of room `{}`", used.r#as.other, used.room),
+        })
+    }
 }
 
 impl Room {
@@ -145,18 +216,40 @@ impl Room {
         own
     }
 
-    /// The one of `names` that the declaration itself means something else by.
-    fn uses<'a>(&self, names: &'a [Ident]) -> Option<&'a Ident> {
-        let events = self.events.iter().filter_map(|event| event.path.get_ident());
-        let with =
-            self.with.iter().chain(self.events.iter().flat_map(|event| &event.with)).filter_map(Entry::ty);
-        let types = with.chain(&self.key).chain(&self.options.identity).filter_map(|ty| match ty {
-            syn::Type::Path(path) => path.path.get_ident(),
+    /// The types that are written without a path, so that they would be taken for a generated one of that name.
+    fn uses(&self) -> Vec<Used> {
+        let events = self.events.iter().filter_map(|event| Some((EVENT, event.path.get_ident()?.clone())));
+        let with = self.with.iter().chain(self.events.iter().flat_map(|event| &event.with));
+        let with = with.filter_map(|entry| match entry.ty()? {
+            Type::Path(ty) => Some((MIDDLEWARE, ty.path.get_ident()?.clone())),
             _ => None,
         });
-        let mut used = events.chain(types);
-        used.find_map(|used| names.iter().find(|name| *name == used))
+        let Options { state, identity, .. } = &self.options;
+        let own = [(KEY, &self.key), (STATE, state), (IDENTITY, identity)];
+        let own = own
+            .into_iter()
+            .flat_map(|(r#as, ty)| bare(ty.to_token_stream()).into_iter().map(move |ident| (r#as, ident)));
+        let used = |(r#as, ty)| Used { ty, r#as, room: self.ident.clone(), conditional: self.conditional() };
+        own.chain(events).chain(with).map(used).collect()
     }
+}
+
+/// The names in `Vec<Ticket>` that don't come after a `::`, nor before a `=` as a trait's own do: `Iterator<Item = u8>`.
+fn bare(tokens: TokenStream) -> Vec<Ident> {
+    let mut idents = Vec::new();
+    let mut after_path = false;
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(tree) = tokens.next() {
+        let is_own =
+            !after_path && !matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == '=');
+        after_path = matches!(&tree, TokenTree::Punct(punct) if punct.as_char() == ':');
+        match tree {
+            TokenTree::Group(group) => idents.extend(bare(group.stream())),
+            TokenTree::Ident(ident) if is_own => idents.push(ident),
+            _ => {}
+        }
+    }
+    idents
 }
 
 fn types(ident: &Ident, sides: Sides, [server, client]: [&str; 2]) -> Vec<Ident> {
@@ -164,18 +257,6 @@ fn types(ident: &Ident, sides: Sides, [server, client]: [&str; 2]) -> Vec<Ident>
     own.extend(sides.server.then(|| format_ident!("{ident}{server}")));
     own.extend(sides.client.then(|| format_ident!("{ident}{client}")));
     own
-}
-
-fn clash_text(room: &Ident, ident: &Ident, of: Of<'_>) -> String {
-    match of {
-        Of::Room(first) if first == room => format!("room `{first}` is declared twice"),
-        Of::Room(first) => format!(
-            "room `{room}` would make a type `{ident}`, which room `{first}` makes already; rename one"
-        ),
-        Of::App(app) => format!(
-            "room `{room}` would make a type `{ident}`, which application `{app}` makes already; rename one"
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proc_macro2::Span;
 use syn::{
     Attribute, Ident, LitStr, Meta, Path, Result, Token, Type, bracketed,
     ext::IdentExt,
@@ -19,6 +20,7 @@ use crate::{
 
 const OPTIONS: &[&str] = &[
     "name",
+    "description",
     "capacity",
     "retain",
     "sync",
@@ -39,6 +41,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) name: Option<LitStr>,
+    /// The description that clients are told.
+    pub(super) description: Option<Described>,
     pub(super) capacity: Option<At<u64>>,
     pub(super) retain: Option<Retain>,
     pub(super) sync: Option<At<u64>>,
@@ -54,6 +58,13 @@ pub(super) struct Options {
     /// How long events wait for a log that can't be written.
     pub(super) wait: Option<Duration>,
     pub(super) limit: Option<Limit>,
+}
+
+/// The source of a room's description.
+pub(super) enum Described {
+    /// In its doc comment; the option stands here.
+    ByDocs(Span),
+    As(LitStr),
 }
 
 /// So many events of a client in a time.
@@ -86,6 +97,18 @@ impl Options {
                     errors.at(name.span(), "the name is empty; without the option it is the declared one");
                 }
                 once(&mut self.name, key, name)
+            }
+            "description" => {
+                let described = match input.is_empty() || input.peek(Token![,]) {
+                    true => Described::ByDocs(key.span()),
+                    false => Described::As(value(key, input, "description = \"Where everybody talks\"")?),
+                };
+                if let Described::As(text) = &described
+                    && text.value().trim().is_empty()
+                {
+                    errors.at(text.span(), "the description is empty; without the option there is none");
+                }
+                once(&mut self.description, key, described)
             }
             "capacity" => {
                 equals(key, input, "capacity = 50")?;

@@ -3,11 +3,11 @@
 //! ```text
 //! rooms  = body | "<" body ">" ;
 //! body   = [ {attr} [vis] "struct" IDENT ";" ] { room ";" } [ room ] ;
-//! room   = {attr} IDENT [ "(" type ")" ] ":" "[" event {"," event} [","] "]"
+//! room   = {attr} IDENT [ "(" type ")" ] [ "as" IDENT ] ":" "[" event {"," event} [","] "]"
 //!          { "via" "[" IDENT {"," IDENT} "]" | "with" chain } ;
 //! event  = path [ "as" IDENT ] [ "with" chain ] ;
 //! chain  = "[" entry {"," entry} "]" ;
-//! entry  = type | a call of `Type::function` ;
+//! entry  = type | a call of `Type::function` | "fn" path | closure ;
 //! ```
 
 use proc_macro2::{Span, TokenTree};
@@ -43,12 +43,16 @@ pub(super) struct Header {
     pub(super) attrs: Vec<Attribute>,
     pub(super) vis: Visibility,
     pub(super) ident: Ident,
+    /// Something stood behind the name.
+    pub(super) broken: bool,
 }
 
 pub(super) struct RoomDecl {
     pub(super) attrs: Vec<Attribute>,
     pub(super) ident: Ident,
     pub(super) key: Option<Type>,
+    /// The name of its type, where it isn't made from `ident`.
+    pub(super) rename: Option<Ident>,
     pub(super) events: Option<List<EventRef>>,
     pub(super) via: Option<List<Ident>>,
     pub(super) with: Option<List<Entry>>,
@@ -108,6 +112,7 @@ impl Rooms {
         let first = self.rooms.is_empty() && self.header.is_none() && !self.broken;
         match Header::parse(input, errors) {
             Ok(header) => {
+                self.broken |= header.broken;
                 if !first {
                     errors.at(
                         header.ident.span(),
@@ -133,6 +138,7 @@ impl Header {
     }
 
     fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Result<Header> {
+        let mut broken = false;
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         input.parse::<Token![struct]>()?;
@@ -143,9 +149,11 @@ impl Header {
             if input.peek(token::Brace) || input.peek(token::Paren) {
                 let _ = input.parse::<TokenTree>();
                 let _ = input.parse::<Option<Token![;]>>();
+                // The rooms may have been in there.
+                broken = true;
             }
         }
-        Ok(Header { attrs, vis, ident })
+        Ok(Header { attrs, vis, ident, broken })
     }
 }
 
@@ -162,6 +170,7 @@ impl RoomDecl {
             attrs,
             ident: name(input, errors)?,
             key: None,
+            rename: None,
             events: None,
             via: None,
             with: None,
@@ -179,10 +188,11 @@ impl RoomDecl {
         if input.peek(token::Paren) {
             self.key = key(input, errors)?;
         }
+        if input.peek(Token![as]) {
+            self.rename(input, errors)?;
+        }
         if !input.peek(Token![:]) || input.peek(Token![::]) {
-            let form =
-                format!("expected `:` and the room's events: `{}: [Message] via [websocket]`", self.ident);
-            return Err(input.error(form));
+            return Err(input.error(self.colon(input)));
         }
         input.parse::<Token![:]>()?;
         if !input.peek(token::Bracket) {
@@ -193,12 +203,41 @@ impl RoomDecl {
         Ok(())
     }
 
+    /// Returns the message for a missing `:`.
+    fn colon(&self, input: ParseStream<'_>) -> String {
+        let name = &self.ident;
+        if input.peek(Token![<]) {
+            return format!("a room's key stands in parentheses: `{name}(u64): [..]`");
+        }
+        if input.peek(Token![-]) {
+            return "a room's name has no `-`; words are joined with `_`: `lobby_chat`".to_owned();
+        }
+        format!("expected `:` and the room's events: `{name}: [Message] via [websocket]`")
+    }
+
+    /// `as TicketRoom`
+    fn rename(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
+        let word = input.parse::<Token![as]>()?;
+        let form = || format!("the name of the room's type comes after `as`: `{} as ..: [..]`", self.ident);
+        let name = input.parse().map_err(|_| syn::Error::new(word.span, form()))?;
+        self.rename = Some(name);
+        if self.key.is_none() && input.peek(token::Paren) {
+            errors.push(
+                input.error(format_args!("the key comes before `as`: `{}(..) as ..: [..]`", self.ident)),
+            );
+            self.key = key(input, errors)?;
+        }
+        Ok(())
+    }
+
     /// Whether the room is at its end.
     fn clause(&mut self, input: ParseStream<'_>, errors: &mut Errors, angled: bool) -> Result<bool> {
         if input.peek(kw::via) {
             let word = input.parse::<kw::via>()?;
             brackets(input, "channels stand in brackets: `via [websocket]`")?;
-            let list = List::parse(input, errors, |input, _| input.call(Ident::parse_any))?;
+            let list = List::parse(input, errors, |input, _| {
+                word_of(input, "channels are listed by their names: `via [websocket, sse]`")
+            })?;
             List::merge(&mut self.via, list, "via", word.span, errors);
         } else if input.peek(kw::with) {
             chain(input, errors, &mut self.with)?;
@@ -208,12 +247,22 @@ impl RoomDecl {
         } else if input.is_empty() || angled && input.peek(Token![>]) {
             return Ok(true);
         } else if input.peek(Token![,]) {
-            errors.push(input.error("rooms are separated by `;`"));
+            let clause = input.peek2(kw::via) || input.peek2(kw::with);
+            let message = match clause {
+                true => "no `,` comes before `via` or `with`",
+                false => "rooms are separated by `;`",
+            };
+            errors.push(input.error(message));
             input.parse::<Token![,]>()?;
-            return Ok(true);
+            return Ok(!clause);
+        } else if input.peek(Token![#]) && is_last_attribute(input) {
+            errors.push(input.error("attributes go before the room: `#[room(..)] chat: [..]`"));
+            input.call(Attribute::parse_outer)?;
         } else if input.peek(Token![#])
             || input.peek(Ident)
-                && (input.peek2(Token![:]) || input.peek2(token::Paren) && !self.has_clause(input))
+                && (input.peek2(Token![:])
+                    || input.peek2(Token![as])
+                    || input.peek2(token::Paren) && !self.has_clause(input))
         {
             // The next room already: say what is missing and let it parse.
             errors.push(input.error("expected `;` between rooms"));
@@ -232,8 +281,20 @@ impl RoomDecl {
         let ahead = input.fork();
         let _ = ahead.call(Ident::parse_any);
         let _ = ahead.parse::<TokenTree>();
-        !ahead.peek(Token![:])
+        !ahead.peek(Token![:]) && !ahead.peek(Token![as])
     }
+}
+
+/// Returns whether no room comes after the attributes.
+fn is_last_attribute(input: ParseStream<'_>) -> bool {
+    let ahead = input.fork();
+    ahead.call(Attribute::parse_outer).is_ok()
+        && (ahead.is_empty() || ahead.peek(Token![;]) || ahead.peek(Token![>]))
+}
+
+fn word_of(input: ParseStream<'_>, form: &str) -> Result<Ident> {
+    let at = input.span();
+    input.call(Ident::parse_any).map_err(|_| syn::Error::new(at, form))
 }
 
 /// The name of a room.
@@ -266,7 +327,12 @@ fn key(input: ParseStream<'_>, errors: &mut Errors) -> Result<Option<Type>> {
         );
         return Ok(None);
     }
-    let ty = content.parse()?;
+    let mut ty = content.parse()?;
+    if content.peek(Token![:]) && !content.peek(Token![::]) {
+        errors.push(content.error("a room's key has no name, only a type: `(u64)`"));
+        content.parse::<Token![:]>()?;
+        ty = content.parse()?;
+    }
     if !content.is_empty() {
         errors.push(content.error("a room has one key; a type of your own can hold several parts"));
         while content.parse::<TokenTree>().is_ok() {}
@@ -282,7 +348,18 @@ impl EventRef {
                 "attributes go on a room or on the event's own type",
             );
         }
+        if !input.peek(Ident::peek_any) && !input.peek(Token![::]) {
+            return Err(input.error("events are listed by their types: `[Message, Typing]`"));
+        }
         let path = path::of_type(input)?;
+        if input.peek(token::Brace) || input.peek(token::Paren) {
+            return Err(input.error(
+                "an event is listed by its name alone, and declared elsewhere: `#[dialogue::event] struct Message { .. }`",
+            ));
+        }
+        if input.peek(Token![.]) {
+            return Err(input.error("the parts of a path are joined with `::`"));
+        }
         if input.peek(Token![<]) {
             return Err(
                 input.error("an event can't be generic, for it has one name and one form on the wire")
@@ -303,7 +380,7 @@ impl EventRef {
 fn chain(input: ParseStream<'_>, errors: &mut Errors, into: &mut Option<List<Entry>>) -> Result<()> {
     let word = input.parse::<kw::with>()?;
     brackets(input, "middleware stands in brackets: `with [Type]`")?;
-    let list = List::parse(input, errors, |input, _| Entry::parse(input))?;
+    let list = List::parse(input, errors, Entry::parse)?;
     if list.items.is_empty() && !list.broken {
         errors.at(list.span, "no middleware listed; leave the `with` out");
     }

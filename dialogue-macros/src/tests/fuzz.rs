@@ -12,9 +12,9 @@ use std::{
 use fastrand::Rng;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Attribute, Item, Meta};
+use syn::{Attribute, DeriveInput, Item, Meta};
 
-use super::{BOTH, expand_event, expand_rooms};
+use super::{BOTH, expand_event, expand_rooms, expand_rules};
 use crate::rooms::Sides;
 
 /// An input of one of the macros.
@@ -56,7 +56,10 @@ impl Input {
                 .all(|sides| syn::parse2::<syn::File>(expand_rooms(tokens, sides)).is_ok()),
             Input::Event(options, item) => {
                 let code = expand_event(options.clone(), item.clone());
-                syn::parse2::<Item>(item.clone()).is_err() || syn::parse2::<syn::File>(code).is_ok()
+                // The compiler hands a derive nothing but these.
+                let rules = syn::parse2::<DeriveInput>(item.clone()).is_err()
+                    || syn::parse2::<syn::File>(expand_rules(item.clone())).is_ok();
+                syn::parse2::<Item>(item.clone()).is_err() || syn::parse2::<syn::File>(code).is_ok() && rules
             }
         }
     }

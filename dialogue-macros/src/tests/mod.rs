@@ -20,6 +20,10 @@ fn expand_event(options: TokenStream, item: TokenStream) -> TokenStream {
     crate::event::expand(options, item, &parse_quote!(::dialogue))
 }
 
+fn expand_rules(item: TokenStream) -> TokenStream {
+    crate::validate::expand(item, &parse_quote!(::dialogue))
+}
+
 /// The texts of the errors in what was made.
 fn errors(code: TokenStream) -> Vec<String> {
     let file: File = syn::parse2(code).expect("a file");

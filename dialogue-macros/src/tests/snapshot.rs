@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf};
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{BOTH, expand_event, expand_rooms};
+use super::{BOTH, expand_event, expand_rooms, expand_rules};
 use crate::rooms::Sides;
 
 #[test]
@@ -36,6 +36,48 @@ fn an_event_with_everything() {
     };
     let options = quote!(name = "price-2", latest = ticker_symbol, from = server, crate = my::path);
     same("event_with_everything", expand_event(options, item));
+}
+
+#[test]
+fn rules_of_a_struct() {
+    let item = quote! {
+        #[validate(crate = my::path, schema(function = Self::whole))]
+        #[serde(rename_all = "camelCase")]
+        pub struct Account<T> {
+            #[validate(length(min = 3, max = LONGEST), custom(function = is_free, message = "is taken"))]
+            pub user_name: String,
+            #[validate(range(min = 0, exclusive_max = 150), required)]
+            pub age: Option<u8>,
+            #[validate(email, does_not_contain(pattern = "@spam."))]
+            pub mail: Option<Option<String>>,
+            #[validate(must_match(other = mail), custom(function = deliverable))]
+            pub mail_again: Option<Option<String>>,
+            #[validate(nested)]
+            pub rest: Vec<T>,
+            pub free: u8,
+        }
+    };
+    same("rules_of_a_struct", expand_rules(item));
+}
+
+#[test]
+fn rules_of_an_enum() {
+    let item = quote! {
+        #[serde(tag = "kind", content = "body")]
+        #[validate(schema(function = whole, skip_on_field_errors = false))]
+        enum Body {
+            Nothing,
+            Text(#[validate(length(equal = 5))] String),
+            Range {
+                from: u8,
+                #[validate(ip(v6 = true))]
+                host: String,
+                #[validate(must_match(other = from))]
+                until: u8,
+            },
+        }
+    };
+    same("rules_of_an_enum", expand_rules(item));
 }
 
 #[test]
@@ -81,14 +123,14 @@ fn rooms_with_everything() {
         ///
         /// In public.
         #[room(name = "Chat", capacity = 10_000, retain(events = 1_000, bytes = 1MiB, age = 7d), sync = 50)]
-        #[room(subscribe = [Message], presence, role = "member", identity = Member, limit = 10 per 1s burst 20)]
+        #[room(description, subscribe = [Message], presence, role = "member", identity = Member, limit = 10 per 1s burst 20)]
         #[cfg(unix)]
         #[deprecated]
         chat: [Message, Typing with [OnlyMembers], v2::Message as MessageV2]
             via [websocket, sse] with [ContentFilter::words(["spam"]), Audit<Full>];
 
         #[room(identity = auth::Claims)]
-        project(ProjectId): [Message] via [sse];
+        project(ProjectId) as Plan: [Message] via [sse] with [fn checks::quiet, async |cx, event, next| next.run(cx, event).await];
     };
     same("rooms_with_everything", expand_rooms(&rooms, BOTH));
 }

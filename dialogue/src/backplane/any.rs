@@ -22,6 +22,7 @@ pub(crate) trait AnyBackplane: AnyStore {
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<Option<Position>>>;
     fn call_roll(&self, peer: Id, roll: Roll) -> Tried<'_, bool>;
     fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>>;
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<usize>>;
     fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Tried<'a, bool>;
 }
 
@@ -48,6 +49,10 @@ impl<B: Backplane> AnyBackplane for B {
 
     fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>> {
         Box::pin(Backplane::members(self, room_id))
+    }
+
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<usize>> {
+        Box::pin(Backplane::sizes(self, room_ids))
     }
 
     fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Tried<'a, bool> {

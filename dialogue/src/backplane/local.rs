@@ -99,9 +99,7 @@ impl Local {
         let used = self.store.keys(&room_id, 0).await?;
         let (mut kept, mut told) = (Vec::with_capacity(drafts.len()), Vec::new());
         for Draft { mut event, size } in drafts {
-            let seen = used.iter().rev().find(|key| {
-                event.key.as_ref().is_some_and(|own| **own == *key.key) && event.from == key.from
-            });
+            let seen = used.iter().rev().find(|key| key.is_retried_by(&event));
             if let Some(seen) = seen {
                 kept.push(Kept::Seen(seen.clone()));
                 // What comes after it is numbered as though it were new.

@@ -93,6 +93,25 @@ pub trait Backplane: Store {
     /// It can't be told now.
     fn members(&self, room_id: &str) -> impl Future<Output = Result<Vec<Member>, StoreError>> + Send;
 
+    /// The number of connections in each of some rooms, as all peers said; those of a peer that has just gone may be
+    /// among them. In the order of the rooms. A list of rooms asks for some hundred at once, so that a backplane answers in
+    /// one round trip if it can; unless it says so, it looks at the [`members`](Backplane::members) of each.
+    ///
+    /// # Errors
+    ///
+    /// They can't be read now.
+    fn sizes(&self, room_ids: &[Arc<str>]) -> impl Future<Output = Result<Vec<usize>, StoreError>> + Send {
+        async move {
+            let mut sizes = Vec::with_capacity(room_ids.len());
+            for room_id in room_ids {
+                let members = self.members(room_id).await?;
+                let connections = members.iter().map(|member| usize::try_from(member.connections));
+                sizes.push(connections.map(|many| many.unwrap_or(usize::MAX)).fold(0, usize::saturating_add));
+            }
+            Ok(sizes)
+        }
+    }
+
     /// Writes a record if it still is what it was, `None` for none, and removes it for `None`; yields whether it was. So
     /// instances that change the same record lose nothing of what the others did.
     ///

@@ -55,7 +55,7 @@ pub struct Shared {
 pub enum Kept {
     /// It is in the log, or told, as it is here: its number, time and offset may have changed.
     Event(StoredEvent),
-    /// Its user had used its key before, for this event.
+    /// Its key was used before, for this event, by whom [`StoredKey::is_retried_by`] says.
     Seen(StoredKey),
 }
 

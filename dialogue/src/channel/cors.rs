@@ -30,10 +30,15 @@ pub(crate) fn readable(routes: Router<Arc<Engine>>, engine: &Arc<Engine>) -> Rou
 
 /// What pages may send.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-const HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, idempotency-key, last-event-id, dialogue-from");
+/// Headers that clients send, polyfills of `EventSource` too, and those that telemetry adds to every request: of W3C,
+/// of Zipkin, and of Sentry. One that isn't listed keeps the browser from sending the request at all.
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, idempotency-key, last-event-id, dialogue-from, dialogue-if-seq, cache-control, \
+     x-requested-with, x-request-id, traceparent, tracestate, baggage, b3, x-b3-traceid, x-b3-spanid, \
+     x-b3-parentspanid, x-b3-sampled, sentry-trace",
+);
 /// What they may read beside the body.
-const READABLE: HeaderValue = HeaderValue::from_static("retry-after");
+const READABLE: HeaderValue = HeaderValue::from_static("retry-after, dialogue-anonymous-token");
 /// How long a browser keeps what a preflight said, in seconds; none keeps it longer.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// A cache must not show one page what another was answered.

@@ -1,6 +1,6 @@
-//! Rooms over plain HTTP: trigger, list, history, health.
+//! Rooms over plain HTTP: trigger, list, create, delete, history, health.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -10,7 +10,7 @@ use axum::{
         rejection::{PathRejection, QueryRejection},
     },
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -20,33 +20,44 @@ use http::{
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
-use super::admission::{Refused, check_origin, counted};
+use super::{
+    admission::{Refused, address, check_origin, counted},
+    yielding::yielding,
+};
 use crate::{
     Accepted, Code, Refusal, Sender,
-    engine::{Engine, draining},
+    engine::{Engine, Health, draining},
     gate::{AnyRoom, Post, Subject},
-    hooks::{Actor, RoomRef},
-    hub::{RoomDecl, history as room_history},
+    hooks::Actor,
+    hub::{RoomDecl, history as room_history, not_found},
     identity::Caller,
-    log::Page,
     observe::{Origin, Source, TraceParent, refused, spans},
-    session::{HISTORY, ROOMS, bounded_limit, check_depth, invalid},
-    wire::{EventSet, frame::Frame},
+    session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
+    store::KeyScope,
+    wire::{
+        EventSet,
+        frame::{Empty, Frame},
+    },
 };
 
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The endpoints that belong to no channel.
-pub(crate) fn routes() -> Router<Arc<Engine>> {
+pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/rooms", get(rooms))
-        .route("/rooms/{room_id}/history", get(history))
-        .route("/rooms/{room_id}/events/{event}", post(trigger))
-        .route("/health", get(health))
+        .route("/rooms", yielding(get(rooms).post(create), engine))
+        .route("/rooms/{id}", yielding(delete(end), engine))
+        .route("/rooms/{room_id}/history", yielding(get(history), engine))
+        .route("/rooms/{room_id}/events/{event}", yielding(post(trigger), engine))
+}
+
+/// The health check's route, at whatever path the application chose.
+pub(crate) fn health_route(path: &str, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+    Router::new().route(path, yielding(get(health), engine))
 }
 
 async fn trigger(
@@ -54,10 +65,21 @@ async fn trigger(
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refused> {
-    let (parts, body) = request.into_parts();
+    let arrived = Instant::now();
+    let (parts, mut body) = request.into_parts();
+    let outcome = trigger_by(&engine, path, &parts, &mut body).await;
+    settled(outcome, body, arrived).await
+}
+
+async fn trigger_by(
+    engine: &Arc<Engine>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    parts: &Parts,
+    body: &mut Body,
+) -> Result<Response, Refused> {
     let headers = &parts.headers;
-    check_origin(&engine, &parts.headers, &parts.uri)?;
-    let (caller, subject) = counted(&engine, &parts).await?;
+    check_origin(engine, headers, &parts.uri)?;
+    let (caller, subject) = counted(engine, parts).await?;
     let Path((room_id, event)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
@@ -66,8 +88,8 @@ async fn trigger(
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
     engine.traces.continues(&span, TraceParent::of(headers).as_ref());
-    let (by, sent) = ((caller, subject), (headers, body));
-    let triggered = trigger_in(&engine, (room, gate), (&room_id, event), by, sent, span.clone());
+    let (by, sent) = ((caller, subject, address(engine, parts)), (headers, body));
+    let triggered = trigger_in(engine, (room, gate), (&room_id, event), by, sent, span.clone());
     let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
         room.meter.refused(Source::Http, refusal);
         refused(&span, refusal);
@@ -79,8 +101,8 @@ async fn trigger_in(
     engine: &Arc<Engine>,
     (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
-    (caller, subject): (Caller, Option<Subject>),
-    (headers, body): (&HeaderMap, Body),
+    (caller, subject, address): (Caller, Option<Subject>, Option<IpAddr>),
+    (headers, body): (&HeaderMap, &mut Body),
     span: Span,
 ) -> Result<Accepted, Refusal> {
     let event = room.event_name(index);
@@ -121,24 +143,90 @@ async fn trigger_in(
         subject,
         limiter: Arc::clone(&engine.limiter),
         server,
+        maker: None,
         meta: engine.traces.carry(&origin.span, None),
         key,
+        key_scope: KeyScope::Server,
         origin,
         to: None,
         recipients: None,
         push: engine.push.clone(),
+        link: None,
+        at_log: Arc::default(),
     });
     match caller {
         Caller::User(user) => {
             post.from = Arc::clone(&user.id);
+            post.maker = Some(engine.maker(&user.id, address));
             post.user = Some(user.clone());
-            engine.trigger(&Actor { user, client_id: None }, gate, data, post).await
+            post.key_scope = if user.newcomer { KeyScope::Newcomer } else { KeyScope::User };
+            engine.trigger(Actor { user, client_id: None }, gate, data, post).await
         }
         Caller::Backend => {
             post.from = sender(headers)?;
             engine.admit_event(gate, data, post).await
         }
     }
+}
+
+async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+    let arrived = Instant::now();
+    let (parts, mut body) = request.into_parts();
+    let outcome = create_by(&engine, &parts, &mut body).await;
+    settled(outcome, body, arrived).await
+}
+
+async fn create_by(engine: &Arc<Engine>, parts: &Parts, sent: &mut Body) -> Result<Response, Refused> {
+    check_origin(engine, &parts.headers, &parts.uri)?;
+    let (caller, _) = counted(engine, parts).await?;
+    if !is_json(&parts.headers) {
+        return Err(invalid("a POST needs `Content-Type: application/json`").into());
+    }
+    let sent = body(sent, engine.limits.frame).await?;
+    let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
+    let creation = Creation::parse(text, &engine.limits)?;
+    as_requester(engine, caller, parts, async |by| creation.carry_out(engine, by).await).await
+}
+
+async fn end(
+    State(engine): State<Arc<Engine>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let arrived = Instant::now();
+    let (parts, body) = request.into_parts();
+    let outcome = end_by(&engine, path, &parts).await;
+    settled(outcome, body, arrived).await
+}
+
+async fn end_by(
+    engine: &Arc<Engine>,
+    path: Result<Path<String>, PathRejection>,
+    parts: &Parts,
+) -> Result<Response, Refused> {
+    check_origin(engine, &parts.headers, &parts.uri)?;
+    let (caller, _) = counted(engine, parts).await?;
+    let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
+    as_requester(engine, caller, parts, async |by| delete_instance(engine, &room_id, by).await).await
+}
+
+/// Makes or ends an instance in the name of the caller.
+async fn as_requester(
+    engine: &Engine,
+    caller: Caller,
+    parts: &Parts,
+    change: impl AsyncFnOnce(Requester<'_>) -> Result<(), Refusal>,
+) -> Result<Response, Refused> {
+    if engine.drain.is_on() {
+        return Err(draining().into());
+    }
+    match caller {
+        Caller::User(user) => {
+            change(Requester::User(&Actor { user, client_id: None }, address(engine, parts))).await?
+        }
+        Caller::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
+    }
+    Ok(answer("ok", Empty {}))
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,10 +243,7 @@ async fn rooms(
     let actor = actor(counted(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
-    let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
-        actor.as_ref().is_none_or(|actor| engine.sees(actor, room, declared))
-    };
-    Ok(answer("rooms", engine.registry.list(query.after.as_deref(), visible, limit).await?))
+    Ok(answer("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -190,8 +275,8 @@ async fn history(
         // Whoever only reads makes no room.
         let instance = match engine.registry.look_up(&room_id).await? {
             Some(instance) => instance,
-            None if room.keyed => break Page::default(),
-            None => engine.registry.enter(room, &room_id)?,
+            None if room.keyed => return Err(not_found(&room_id).into()),
+            None => engine.registry.enter(room, &room_id, None)?,
         };
         match instance.history(query.before, wanted, limit).await {
             // It went just now: the next try makes a new one.
@@ -202,17 +287,16 @@ async fn history(
     Ok(json(room_history(&room_id, &page, None)))
 }
 
-async fn health(State(engine): State<Arc<Engine>>) -> Response {
-    if engine.drain.is_on() {
-        let body = Json(serde_json::json!({ "status": "draining", "reason": "the instance is going down" }));
-        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+async fn health(State(engine): State<Arc<Engine>>) -> Health {
+    engine.health()
+}
+
+/// The response of `/health`: 200 or 503, with the status as JSON.
+impl IntoResponse for Health {
+    fn into_response(self) -> Response {
+        let status = if self.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(self)).into_response()
     }
-    if !engine.registry.is_up() {
-        let body =
-            Json(serde_json::json!({ "status": "unavailable", "reason": "the store takes no events" }));
-        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
-    }
-    Json(serde_json::json!({ "status": "ok" })).into_response()
 }
 
 /// The user that a request is of; the application's own backend is none, and may do everything.
@@ -223,14 +307,30 @@ fn actor(caller: Caller) -> Option<Actor> {
     }
 }
 
+/// Returns the outcome of a request once its body is at its end. A request may be refused before its body was read; HTTP/1.1
+/// can then only close the connection, and a client that still sends gets a reset instead of the refusal.
+///
+/// A body has [`BODY_WITHIN`] from when its request arrived, so that a refusal holds a connection no longer than an acceptance.
+pub(super) async fn settled<T>(
+    outcome: Result<T, Refused>,
+    mut body: Body,
+    arrived: Instant,
+) -> Result<T, Refused> {
+    if outcome.is_err() {
+        // The refusal stands whatever becomes of the body.
+        let _ = timeout_at(arrived + BODY_WITHIN, read(&mut body, 0)).await;
+    }
+    outcome
+}
+
 /// A body of at most `limit` bytes, that comes in time.
-pub(super) async fn body(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     timeout(BODY_WITHIN, read(body, limit)).await.map_err(|_| invalid("the body didn't come in time"))?
 }
 
 /// Reads a body of at most `limit` bytes. What is over is read too, for a while: a client that still sends doesn't
 /// see the answer.
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     const FOR_A_WHILE: usize = 1 << 20;
     let mut whole = BytesMut::new();
     let mut size = 0;
@@ -263,12 +363,23 @@ fn key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
     }
 }
 
-/// Whom a backend's event is from.
+/// The `from` of a backend's event or instance.
 fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
-    match headers.get("dialogue-from").map(HeaderValue::to_str) {
-        None => Ok("system".into()),
-        Some(Ok(from)) if (1..=128).contains(&from.len()) => Ok(from.into()),
-        Some(_) => Err(invalid("`Dialogue-From` is 1 to 128 bytes of text")),
+    const LONGEST: usize = 128;
+    let bad = || {
+        invalid("`Dialogue-From` is at most 128 bytes of percent-encoded text, without control characters")
+    };
+    let raw = headers.get("dialogue-from").map_or(&b""[..], HeaderValue::as_bytes);
+    let encoded =
+        |at: usize| raw.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if raw.iter().enumerate().any(|(at, byte)| *byte == b'%' && !encoded(at)) {
+        return Err(bad());
+    }
+    let from = percent_encoding::percent_decode(raw).decode_utf8().map_err(|_| bad())?;
+    match &*from {
+        "" => Ok("system".into()),
+        from if from.len() > LONGEST || from.chars().any(char::is_control) => Err(bad()),
+        from => Ok(from.into()),
     }
 }
 
@@ -282,4 +393,109 @@ fn json(body: Vec<u8>) -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[crate::event]
+    struct Message {
+        text: String,
+    }
+
+    crate::rooms! { struct Acme; project(u64): [Message] via [websocket]; }
+
+    /// Hooks that signal when a room was made, wait for leave, and signal once more.
+    #[derive(Clone, Default)]
+    struct Clerk {
+        made: Arc<Notify>,
+        leave: Arc<Notify>,
+        noted: Arc<Notify>,
+    }
+
+    impl crate::Hooks for Clerk {
+        async fn room_created(&self, _: &crate::RoomRef<'_>, _: Option<&str>) {
+            self.made.notify_one();
+            self.leave.notified().await;
+            self.noted.notify_one();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_room_is_announced_though_its_client_goes() {
+        let clerk = Clerk::default();
+        let server = Acme::server().hooks(clerk.clone()).build().await.expect("a server");
+        let request = Request::post("/rooms").header("content-type", "application/json");
+        let request = request.body(Body::from(r#"{"roomId":"project:1"}"#)).expect("a request");
+        let mut creating = Box::pin(create(State(server.engine()), request));
+        tokio::select! {
+            _ = &mut creating => panic!("it was answered"),
+            () = clerk.made.notified() => {}
+        }
+        drop(creating);
+        clerk.leave.notify_one();
+        let noted = deadline::within(Duration::from_secs(10), "the hook ends", clerk.noted.notified());
+        assert!(noted.await.is_ok());
+        assert!(server.engine().registry.find("project:1").is_some());
+    }
+
+    /// A body of which nothing comes.
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_backend_says_in_percent_encoding_for_whom_it_speaks() {
+        let from = |value: &[u8]| {
+            let value = HeaderValue::from_bytes(value).expect("a header");
+            sender(&HeaderMap::from_iter([(http::HeaderName::from_static("dialogue-from"), value)])).ok()
+        };
+        assert_eq!(sender(&HeaderMap::new()).ok().as_deref(), Some("system"));
+        for (value, expected) in [
+            ("", "system"),
+            ("billing", "billing"),
+            ("J%C3%BCrgen%20M", "Jürgen M"),
+            ("100%25", "100%"),
+            ("a+b", "a+b"),
+        ] {
+            assert_eq!(from(value.as_bytes()).as_deref(), Some(expected), "{value}");
+        }
+        assert_eq!(from("Jürgen".as_bytes()).as_deref(), Some("Jürgen"));
+        assert_eq!(from("%41".repeat(128).as_bytes()).as_deref(), Some(&*"A".repeat(128)));
+        for value in ["%", "%4", "%zz", "a%2", "%C3", "%FF", "%0A", "a%00", "%C2%85", "%7f", "%+1"] {
+            assert_eq!(from(value.as_bytes()), None, "{value}");
+        }
+        assert_eq!(from("%41".repeat(129).as_bytes()), None);
+        assert_eq!((from(b"\xc3"), from(b"a\tb")), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_waited_for_once() {
+        let arrived = Instant::now();
+        let mut sent = Body::new(Silent);
+        let late = body(&mut sent, 100).await.map_err(Refused);
+        assert!(settled(late, sent, arrived).await.is_err());
+        let waited = arrived.elapsed();
+        assert!(waited < BODY_WITHIN + Duration::from_secs(1), "{waited:?}");
+    }
 }

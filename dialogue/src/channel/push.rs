@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     response::Response,
     routing::{get, post},
 };
 use http::request::Parts;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
-    admission::{Refused, check_origin, counted, unauthenticated},
-    http::{answer, body, is_json},
+    admission::{Refused, check_origin, counted, counted_visit, unauthenticated},
+    http::{answer, body, is_json, settled},
+    yielding::yielding,
 };
 use crate::{
     engine::Engine,
@@ -23,8 +26,10 @@ use crate::{
     wire::frame::Empty,
 };
 
-pub(crate) fn routes() -> Router<Arc<Engine>> {
-    Router::new().route("/push/key", get(key)).route("/push", post(register).delete(unregister))
+pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+    Router::new()
+        .route("/push/key", yielding(get(key), engine))
+        .route("/push", yielding(post(register).delete(unregister), engine))
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +40,7 @@ struct Key<'a> {
 /// What a page subscribes with, as `applicationServerKey`; it is no secret.
 async fn key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
+    counted_visit(&engine, &parts).await?;
     let key = engine.push.as_ref().and_then(|push| push.public_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
     Ok(answer("pushKey", Key { key }))
@@ -53,10 +59,21 @@ async fn change(
     change: Change,
     request: Request,
 ) -> Result<Response, Refused> {
-    let (parts, sent) = request.into_parts();
-    check_origin(&engine, &parts.headers, &parts.uri)?;
+    let arrived = Instant::now();
+    let (parts, mut sent) = request.into_parts();
+    let outcome = change_by(&engine, change, &parts, &mut sent).await;
+    settled(outcome, sent, arrived).await
+}
+
+async fn change_by(
+    engine: &Arc<Engine>,
+    change: Change,
+    parts: &Parts,
+    sent: &mut Body,
+) -> Result<Response, Refused> {
+    check_origin(engine, &parts.headers, &parts.uri)?;
     // The application's own backend has no device.
-    let (Caller::User(user), _) = counted(&engine, &parts).await? else {
+    let (Caller::User(user), subject) = counted(engine, parts).await? else {
         return Err(unauthenticated().into());
     };
     if change == Change::Register && !is_json(&parts.headers) {
@@ -64,7 +81,7 @@ async fn change(
     }
     let sent = body(sent, engine.limits.frame).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    change_push(&engine, &Actor { user, client_id: None }, change, Wanted::parse(text, &engine.limits)?)
-        .await?;
+    let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.limits)?);
+    change_push(engine, (&actor, subject.as_ref()), change, wanted).await?;
     Ok(answer("ok", Empty {}))
 }

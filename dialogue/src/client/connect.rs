@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{
     Client, Shared,
@@ -18,7 +18,7 @@ use super::{
     driver::{Command, Driver},
     endpoint::{Endpoint, Token},
     error::Error,
-    status::Status,
+    status::{Board, Status},
     transport::Address,
 };
 
@@ -121,14 +121,16 @@ impl<C: From<Client>> Connect<C> {
     }
 
     /// Takes a silent connection for dead: after `idle` without a frame the client pings, and `patience` later it
-    /// reconnects. 25 s and 10 s unless said.
+    /// reconnects. 25 s and 10 s unless said. While it reads nothing, since its reader is behind, it pings every 5 s at
+    /// least.
     pub fn keep_alive(mut self, idle: Duration, patience: Duration) -> Self {
         self.config.idle = idle;
         self.config.patience = patience;
         self
     }
 
-    /// How many events each room holds for its reader: 1,024 unless said, and 4 MiB.
+    /// How many events each room holds for its reader: 1,024 unless said, and 4 MiB. Beyond, the connection is not read while
+    /// nothing else needs it, so that the server waits with the reader: see [the module](crate::client#what-is-bounded).
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events.max(1);
         self
@@ -147,9 +149,10 @@ impl<C: From<Client>> Connect<C> {
         config.token = token.source();
         let endpoint = Arc::new(Endpoint::new(address, headers, token));
         let (commands, orders) = mpsc::channel(COMMANDS);
-        let (says, mut status) = watch::channel(Status::Idle);
+        let board = Arc::new(Board::new());
+        let mut status = board.watch();
         let wake = Arc::new(Notify::new());
-        let driver = Driver::new(config.clone(), endpoint.clone(), orders, wake.clone(), says);
+        let driver = Driver::new(config.clone(), endpoint.clone(), orders, wake.clone(), board);
         // Owned by its handles: it ends, in bounded time, when their last sender is gone.
         tokio::spawn(driver.run());
         let shared = Shared {
@@ -178,8 +181,8 @@ impl<C: From<Client> + 'static> IntoFuture for Connect<C> {
     type Output = Result<C, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Connects, and waits for the server's welcome. The first attempt decides: a wrong address or token is an error at
-    /// once, unless the client is [`lazy`](Connect::lazy).
+    /// Connects, and waits for the server's welcome. The first attempt decides: a wrong address, a wrong token, or none where
+    /// the server requires one is an error at once, unless the client is [`lazy`](Connect::lazy).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.open())
     }

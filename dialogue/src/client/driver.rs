@@ -3,7 +3,7 @@
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -13,7 +13,7 @@ use super::{
     endpoint::Endpoint,
     error::Error,
     frame::Request,
-    status::Status,
+    status::{Board, Status},
     stream::StreamRoom,
     transport::websocket::{Event, Socket},
 };
@@ -55,7 +55,7 @@ pub(crate) struct Driver {
     endpoint: Arc<Endpoint>,
     commands: mpsc::Receiver<Command>,
     wake: Arc<Notify>,
-    status: watch::Sender<Status>,
+    board: Arc<Board>,
     waiting: HashMap<Ticket, Answer>,
     next_ticket: Ticket,
     link: Link,
@@ -82,7 +82,7 @@ impl Driver {
         endpoint: Arc<Endpoint>,
         commands: mpsc::Receiver<Command>,
         wake: Arc<Notify>,
-        status: watch::Sender<Status>,
+        board: Arc<Board>,
     ) -> Self {
         Driver {
             core: Core::new(config),
@@ -90,7 +90,7 @@ impl Driver {
             endpoint,
             commands,
             wake,
-            status,
+            board,
             waiting: HashMap::new(),
             next_ticket: 0,
             link: Link::None,
@@ -101,6 +101,7 @@ impl Driver {
     /// Runs until the last handle is dropped, the client is closed, or there is no use in going on.
     pub(crate) async fn run(mut self) {
         while self.act().await {
+            let rests = self.core.rests(self.now());
             let timeout = self.core.timeout().map(|at| self.born + at);
             tokio::select! {
                 command = self.commands.recv() => match command {
@@ -108,7 +109,7 @@ impl Driver {
                     None => self.core.close(),
                 },
                 () = self.wake.notified() => self.core.sweep(self.now()),
-                happened = self.link.next() => self.happened(happened),
+                happened = self.link.next(rests) => self.happened(happened),
                 () = at(timeout) => self.core.tick(self.now()),
                 Some(_) = self.streams.join_next() => {}
             }
@@ -157,7 +158,7 @@ impl Driver {
                 Action::Status(status) => {
                     stopped = matches!(status, Status::Stopped(_));
                     self.endpoint.anonymous(self.core.anonymous_token());
-                    self.status.send_replace(status);
+                    self.board.socket(status);
                 }
             }
         }
@@ -173,7 +174,7 @@ impl Driver {
                 self.core.join(now, joining, ticket);
             }
             Command::Stream(room) => {
-                self.streams.spawn(room.run(self.status.subscribe()));
+                self.streams.spawn(room.run(self.board.watch(), self.board.stream()));
             }
             Command::Leave(room, answer) => {
                 let ticket = self.ticket(answer);
@@ -195,7 +196,10 @@ impl Driver {
     fn happened(&mut self, happened: Happened) {
         let now = self.now();
         match happened {
-            Happened::Opened(socket) => self.link = Link::Open(socket),
+            Happened::Opened(socket) => {
+                self.link = Link::Open(socket);
+                self.core.opened(now);
+            }
             Happened::Socket(Event::Text(text)) => self.core.text(now, &text),
             Happened::Socket(Event::Alive) => self.core.heard(now),
             Happened::Socket(Event::Lost(loss)) => {
@@ -217,16 +221,19 @@ impl Driver {
 }
 
 impl Link {
+    /// Waits for what happens to the connection, which isn't read while it rests.
+    ///
     /// # Cancel safety
     ///
     /// Nothing is lost.
-    async fn next(&mut self) -> Happened {
+    async fn next(&mut self, rests: bool) -> Happened {
         match self {
             Link::None => std::future::pending().await,
             Link::Opening(opening) => match opening.await {
                 Ok(socket) => Happened::Opened(Box::new(socket)),
                 Err(loss) => Happened::Socket(Event::Lost(loss)),
             },
+            Link::Open(socket) if rests => Happened::Socket(socket.write().await),
             Link::Open(socket) => Happened::Socket(socket.next().await),
         }
     }

@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use http::HeaderMap;
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, COOKIE},
+};
 
 use super::{
     core::TokenSource,
@@ -91,6 +94,19 @@ impl Endpoint {
         if let Token::Fixed(fixed) = &self.token {
             token.clone_into(&mut lock(fixed));
         }
+    }
+
+    /// True if nothing in a request says who sends it.
+    pub(crate) fn shows_nobody(&self) -> bool {
+        self.source() == TokenSource::None
+            && lock(&self.anonymous).is_none()
+            && !self.headers.contains_key(AUTHORIZATION)
+            && !self.headers.contains_key(COOKIE)
+    }
+
+    /// Forgets the anonymous token; returns true if there was one.
+    pub(crate) fn forget_anonymous(&self) -> bool {
+        lock(&self.anonymous).take().is_some()
     }
 
     pub(crate) fn anonymous(&self, token: Option<Arc<str>>) {

@@ -49,6 +49,9 @@ pub enum ErrorKind {
     Decode,
 }
 
+/// The text before a refusal's own message.
+const REFUSED: &str = "the server refused";
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind, attempt: impl Into<Cow<'static, str>>) -> Self {
         Error(Arc::new(Inner { kind, attempt: attempt.into(), refusal: None, source: None }))
@@ -67,7 +70,15 @@ impl Error {
             Code::Unauthenticated => ErrorKind::Unauthenticated,
             _ => ErrorKind::Refused,
         };
-        let attempt = Cow::Borrowed("the server refused");
+        let attempt = Cow::Borrowed(REFUSED);
+        Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
+    }
+
+    /// The server waits for a token, and the client has none.
+    pub(crate) fn token_wanted(refusal: Refusal) -> Self {
+        let attempt =
+            "the server requires a token: give the client one with `.token(…)` or `.token_from(…)`".into();
+        let kind = ErrorKind::Unauthenticated;
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
@@ -85,13 +96,18 @@ impl Error {
     pub fn code(&self) -> Option<Code> {
         self.refusal().map(|refusal| refusal.code)
     }
+
+    /// The application's own word in [`refusal`](Error::refusal), such as `too-many-links`, if the server gave one.
+    pub fn reason(&self) -> Option<&str> {
+        self.refusal().and_then(|refusal| refusal.reason.as_deref())
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.refusal {
-            Some(refusal) => write!(f, "{}: {refusal}", self.0.attempt),
-            None => f.write_str(&self.0.attempt),
+            Some(refusal) if self.0.attempt == REFUSED => write!(f, "{REFUSED}: {refusal}"),
+            _ => f.write_str(&self.0.attempt),
         }
     }
 }

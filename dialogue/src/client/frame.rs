@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::push::Device;
-use crate::wire::{Code, Detail, Position, Refusal};
+use crate::{
+    delivery::Unreadable,
+    wire::{Code, Detail, Position, Refusal},
+};
 
 /// What a client asks. It stays as it is over reconnects; only the id is given when it is written.
 #[derive(Debug, Clone, Serialize)]
@@ -164,14 +167,24 @@ pub(crate) struct Arrival {
     pub(crate) seq: Option<u64>,
     #[serde(default)]
     pub(crate) server: bool,
+    /// Unread, so that one that can't be read makes nothing else of its page unreadable.
     #[serde(default)]
-    pub(crate) meta: Option<serde_json::Value>,
+    pub(crate) meta: Option<Box<RawValue>>,
 }
 
 impl Arrival {
+    /// Reads an `event` frame; another version's may have what this one can't read.
+    pub(crate) fn read(frame: &str) -> Result<Self, Box<Unreadable>> {
+        serde_json::from_str(frame).map_err(|error| Box::new(Unreadable::of(frame, &error)))
+    }
+
     /// What it weighs in an inbox, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.data.get().len() + self.event_id.len() + self.from.len() + 128
+        self.data.get().len()
+            + self.meta.as_ref().map_or(0, |meta| meta.get().len())
+            + self.event_id.len()
+            + self.from.len()
+            + 128
     }
 }
 
@@ -180,9 +193,29 @@ impl Arrival {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryFrame {
     pub(crate) room_id: String,
-    pub(crate) events: Vec<Arrival>,
+    /// Each unread, since one that can't be read is an item of its own.
+    events: Vec<Box<RawValue>>,
     #[serde(default)]
-    pub(crate) more: bool,
+    more: bool,
+    /// The `before` of the next page; an older server leaves it out.
+    #[serde(default)]
+    next: Option<u64>,
+}
+
+impl HistoryFrame {
+    /// The events of the page, in its order.
+    pub(crate) fn arrivals(&self) -> impl ExactSizeIterator<Item = Result<Arrival, Box<Unreadable>>> {
+        self.events.iter().map(|event| Arrival::read(event.get()))
+    }
+
+    /// The `before` of the next page, if there is one.
+    pub(crate) fn next(&self) -> Option<u64> {
+        // A server that leaves it out has no empty page before the last.
+        let seq = |arrival: Result<Arrival, Box<Unreadable>>| {
+            arrival.map_or_else(|unreadable| unreadable.seq, |read| read.seq)
+        };
+        self.next.or_else(|| self.arrivals().filter_map(seq).min()).filter(|_| self.more)
+    }
 }
 
 /// `members`.
@@ -249,13 +282,24 @@ pub(crate) struct ReconnectFrame {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorFrame {
+    #[serde(rename = "type")]
+    kind: String,
     pub(crate) code: Code,
     #[serde(default)]
     message: String,
     #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
     retry_after_ms: Option<u64>,
     #[serde(default)]
     details: Vec<Detail>,
+}
+
+impl ErrorFrame {
+    /// The refusal in the body of an HTTP answer; `None` if Dialogue did not write it.
+    pub(crate) fn in_body(body: &[u8]) -> Option<Refusal> {
+        serde_json::from_slice::<ErrorFrame>(body).ok().filter(|frame| frame.kind == "error").map(Into::into)
+    }
 }
 
 impl From<ErrorFrame> for Refusal {
@@ -263,6 +307,7 @@ impl From<ErrorFrame> for Refusal {
         let mut refusal = Refusal::new(frame.code, frame.message);
         refusal.retry_after = frame.retry_after_ms.map(Duration::from_millis);
         refusal.details = frame.details;
+        refusal.reason = frame.reason.map(Into::into);
         refusal
     }
 }

@@ -8,18 +8,18 @@ use std::{
     sync::Arc,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Client,
     core::{Class, Reply, refused_handshake},
     error::{Error, ErrorKind},
-    frame::{Arrival, HistoryFrame, Request},
+    frame::{HistoryFrame, Request},
     room::{Route, read},
     transport::{encode, http::get},
 };
 use crate::{
-    delivery::Delivery,
+    delivery::{Delivery, Unreadable},
     room::{EventOf, Room},
 };
 
@@ -69,25 +69,38 @@ impl<'a, R: Room> History<'a, R> {
         self
     }
 
-    async fn page(self) -> Result<Page<R>, Error> {
-        let (events, more) = match self.route {
-            Route::Socket => self.by_socket().await?,
-            Route::Stream => timeout(self.client.deadline(), self.by_http()).await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::Deadline, "the server did not answer in time"))
-            })?,
+    async fn page(mut self) -> Result<Page<R>, Error> {
+        let deadline = Instant::now() + self.client.deadline();
+        let (frame, next) = loop {
+            let frame = match self.route {
+                Route::Socket => self.by_socket().await?,
+                Route::Stream => {
+                    timeout(self.client.deadline(), self.by_http()).await.unwrap_or_else(|_| {
+                        Err(Error::new(ErrorKind::Deadline, "the server did not answer in time"))
+                    })?
+                }
+            };
+            // The server looks at a bounded number of events for a page, and may find none among them.
+            match frame.next() {
+                Some(before) if frame.arrivals().len() == 0 && Instant::now() < deadline => {
+                    self.before = Some(before);
+                }
+                next => break (frame, next),
+            }
         };
-        let oldest = events.iter().filter_map(|arrival| arrival.seq).min();
-        let mut page = Page { events: Vec::with_capacity(events.len()), more, unknown: 0, oldest };
-        for arrival in events {
-            match read::<R>(arrival)? {
-                Some(delivery) => page.events.push(delivery),
-                None => page.unknown += 1,
+        let (events, unreadable) = (Vec::with_capacity(frame.arrivals().len()), Vec::new());
+        let mut page = Page { events, more: next.is_some(), unknown: 0, unreadable, next };
+        for arrival in frame.arrivals() {
+            match arrival.and_then(read::<R>) {
+                Ok(Some(delivery)) => page.events.push(delivery),
+                Ok(None) => page.unknown += 1,
+                Err(unreadable) => page.unreadable.push(*unreadable),
             }
         }
         Ok(page)
     }
 
-    async fn by_socket(&self) -> Result<(Vec<Arrival>, bool), Error> {
+    async fn by_socket(&self) -> Result<HistoryFrame, Error> {
         let request = Request::GetHistory {
             room_id: self.room.to_string(),
             event: self.event,
@@ -95,12 +108,12 @@ impl<'a, R: Room> History<'a, R> {
             limit: self.limit,
         };
         match self.client.ask(Some(self.room.clone()), Class::Idempotent, request).await? {
-            Reply::History { events, more } => Ok((events, more)),
+            Reply::History(frame) => Ok(frame),
             _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
         }
     }
 
-    async fn by_http(&self) -> Result<(Vec<Arrival>, bool), Error> {
+    async fn by_http(&self) -> Result<HistoryFrame, Error> {
         let mut target = format!("/rooms/{}/history?", encode(self.room));
         let before = self.before.map(|seq| format!("before={seq}&"));
         let limit = self.limit.map(|limit| format!("limit={limit}&"));
@@ -112,9 +125,8 @@ impl<'a, R: Room> History<'a, R> {
             let status = answer.status.as_u16();
             return Err(refused_handshake(status, answer.refusal().await));
         }
-        let frame: HistoryFrame = serde_json::from_slice(&answer.body().await?)
-            .map_err(|error| Error::caused(ErrorKind::Decode, "read the history", error))?;
-        Ok((frame.events, frame.more))
+        serde_json::from_slice(&answer.body().await?)
+            .map_err(|error| Error::caused(ErrorKind::Decode, "read the history", error))
     }
 }
 
@@ -147,13 +159,15 @@ pub struct Page<R: Room> {
     pub more: bool,
     /// How many events of the page were passed over because this program declares none of their name.
     pub unknown: u64,
-    oldest: Option<u64>,
+    /// The events of the page that can't be read as declared, in its order.
+    pub unreadable: Vec<Unreadable>,
+    next: Option<u64>,
 }
 
 impl<R: Room> Page<R> {
     /// What to show to [`History::before`] for the page of older events; `None` where there are none.
     pub fn older(&self) -> Option<u64> {
-        self.oldest.filter(|_| self.more)
+        self.next
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use super::Error;
-use crate::{delivery::Delivery, room::Room, wire::Position};
+use super::{Error, ErrorKind};
+use crate::{
+    delivery::{Delivery, Unreadable},
+    room::Room,
+    wire::Position,
+};
 
 /// Something that [`RoomClient::incoming`](super::RoomClient::incoming) yields.
 #[non_exhaustive]
@@ -61,6 +65,14 @@ pub enum Interruption {
     },
     /// The client gave up, or may not join again; nothing follows.
     Ended(Error),
+}
+
+impl From<Box<Unreadable>> for Interruption {
+    fn from(unreadable: Box<Unreadable>) -> Self {
+        let (event, seq) = (unreadable.event.clone(), unreadable.seq);
+        let error = Error::caused(ErrorKind::Decode, format!("read `{event}`"), unreadable);
+        Interruption::Unreadable { event, seq, error }
+    }
 }
 
 impl fmt::Display for Interruption {

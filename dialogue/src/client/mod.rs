@@ -25,13 +25,17 @@
 //! key, so that nothing is doubled. An application notices nothing but a pause, unless events *are* lost: then
 //! [`RoomClient::next`] yields [`Interruption::Lost`] as an error, once, and `?` or a `match` has to deal with it.
 //!
+//! An HTTP status that Dialogue didn't write, such as the 404 or 403 of a proxy whose server restarts, is passed like a lost
+//! connection once there was one; before, it is an error that says so. What Dialogue itself refuses is final, but for what it
+//! says to try again.
+//!
 //! # What is bounded
 //!
 //! | what | bound | beyond it |
 //! |---|---|---|
 //! | requests without an answer | [`Connect::offline_queue`], 256 | while connected, the next waits; else it fails at once with [`ErrorKind::QueueFull`] |
 //! | how long a request may take | [`Connect::deadline`], 30 s | [`ErrorKind::Deadline`] |
-//! | events of a room not taken yet | [`Connect::buffer`], 1,024, and 4 MiB | ephemeral ones are skipped and counted; the others are asked for again when there is room, so that nothing is lost and no other room waits |
+//! | events of a room not taken yet | [`Connect::buffer`], 1,024, and 4 MiB | the connection is not read, so that the server waits with the application; while another room, or somebody who waits for an answer, needs the connection, or the reader has taken nothing for 10 s, ephemeral events are skipped and counted, and the others asked for again when there is room: nothing is lost and no other room waits |
 //!
 //! # Which connection
 //!
@@ -99,7 +103,8 @@ struct Shared {
 }
 
 impl Client {
-    /// Whether there is a connection at the moment.
+    /// True while there is a connection. Where a room over an event stream ends, the status has changed before its
+    /// reader is told.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
     }

@@ -14,7 +14,7 @@ use super::{
     status::Status,
 };
 use crate::{
-    delivery::Delivery,
+    delivery::{Delivery, Unreadable},
     event::{ClientEvent, DeliveryClass},
     room::{EventOf, Room, TwoWay, Via, channel},
     sending::Sending,
@@ -103,7 +103,7 @@ impl<R: Room> RoomClient<R> {
     pub async fn incoming(&mut self) -> Result<Option<Incoming<R>>, Interruption> {
         loop {
             let item = poll_fn(|cx| self.reader.inbox.poll_take(cx)).await?;
-            if self.reader.inbox.wants_more() {
+            if self.reader.inbox.wakes() {
                 self.reader.wake.notify_one();
             }
             let incoming = match item {
@@ -112,6 +112,7 @@ impl<R: Room> RoomClient<R> {
                 Some(Item::Rejoined(joined)) => Incoming::Rejoined(joined),
                 Some(Item::Presence(presence)) => Incoming::Presence(presence),
                 Some(Item::Skipped(count)) => Incoming::Skipped(count),
+                Some(Item::Unreadable(unreadable, _)) => return Err(unreadable.into()),
                 Some(Item::Event(arrival)) => match self.read(arrival)? {
                     Some(delivery) => Incoming::Event(delivery),
                     None => continue,
@@ -236,8 +237,7 @@ impl<R: Room> RoomClient<R> {
     }
 
     fn read(&mut self, arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Interruption> {
-        let (event, seq) = (arrival.event.clone(), arrival.seq);
-        let read = read::<R>(arrival).map_err(|error| Interruption::Unreadable { event, seq, error })?;
+        let read = read::<R>(arrival)?;
         if read.is_none() {
             self.unknown = self.unknown.saturating_add(1);
         }
@@ -379,12 +379,19 @@ impl From<super::frame::MembersFrame> for Members {
 }
 
 /// Reads an event as the room declares it; `None` for one that it does not declare.
-pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Error> {
+pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
     let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == arrival.event) else {
         return Ok(None);
     };
-    let event = (carried.decode)(arrival.data.get())
-        .map_err(|error| Error::caused(ErrorKind::Decode, format!("read `{}`", arrival.event), error))?;
+    let meta = arrival.meta.as_deref().map(|meta| serde_json::from_str(meta.get())).transpose();
+    let (event, meta) = match ((carried.decode)(arrival.data.get()), meta) {
+        (Ok(event), Ok(meta)) => (event, meta),
+        (Err(error), _) | (_, Err(error)) => {
+            let Arrival { room_id, event, from, event_id, seq, .. } = arrival;
+            let why = error.to_string();
+            return Err(Box::new(Unreadable { room_id, event, from, event_id, seq, why }));
+        }
+    };
     Ok(Some(Delivery {
         event,
         room_id: arrival.room_id,
@@ -393,7 +400,7 @@ pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event
         event_id: arrival.event_id,
         seq: arrival.seq,
         server: arrival.server,
-        meta: arrival.meta,
+        meta,
     }))
 }
 

@@ -3,20 +3,23 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use http::{HeaderValue, StatusCode, header::ACCEPT};
+use http::{
+    HeaderValue, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Notify, oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     core::{Backoff, Config, Inbox, Membership, Reply, TokenSource, Verdict, refused_handshake},
     endpoint::Endpoint,
     error::{Error, ErrorKind},
-    frame::{ErrorFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
+    frame::{Arrival, ErrorFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
     incoming::Interruption,
-    status::Status,
+    status::{Stage, Status, StreamState},
     transport::{
         encode,
         http::{Answer, get},
@@ -47,6 +50,8 @@ pub(crate) struct StreamRoom {
     born: Instant,
     rejected: u32,
     refused: Option<Instant>,
+    /// Set once this stream has begun with `joined`.
+    joined: bool,
 }
 
 /// What follows a stream's end.
@@ -93,11 +98,12 @@ impl StreamRoom {
             config,
             rejected: 0,
             refused: None,
+            joined: false,
         }
     }
 
     /// Streams until the reader is gone, the client stops, or the server wants it no more.
-    pub(crate) async fn run(mut self: Box<Self>, mut status: watch::Receiver<Status>) {
+    pub(crate) async fn run(mut self: Box<Self>, mut status: watch::Receiver<Status>, mut stage: Stage) {
         let inbox = self.inbox.clone();
         let stopped = async {
             match status.wait_for(|status| matches!(status, Status::Stopped(_))).await.as_deref() {
@@ -106,9 +112,11 @@ impl StreamRoom {
             }
         };
         let end = tokio::select! {
-            end = self.stream() => end,
+            end = self.stream(&mut stage) => end,
             error = stopped => error.map(Interruption::Ended),
         };
+        // A reader that is told of the end finds the client's status without this stream.
+        drop(stage);
         match end {
             Some(end) => {
                 if let (Some(first), Interruption::Ended(error)) = (self.first.take(), &end) {
@@ -121,28 +129,19 @@ impl StreamRoom {
         }
     }
 
-    async fn stream(&mut self) -> Option<Interruption> {
+    async fn stream(&mut self, stage: &mut Stage) -> Option<Interruption> {
         loop {
-            let next = if self.first.is_some() {
-                match timeout_at(self.born + self.config.deadline, self.once()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        let late = Error::new(ErrorKind::Deadline, "the server did not answer in time");
-                        return Some(Interruption::Ended(late));
-                    }
-                }
-            } else {
-                self.once().await
-            };
-            let after = match next {
+            let after = match self.once(stage).await {
                 Next::Again(after) => after.min(LONGEST).max(self.backoff.next(&mut self.rng)),
                 Next::AtOnce => continue,
                 Next::End(end) => return Some(end),
                 Next::Gone => return None,
             };
+            stage.enter(StreamState::Waiting);
             if timeout(after, self.abandoned()).await.is_ok() {
                 return None;
             }
+            stage.enter(StreamState::Connecting);
         }
     }
 
@@ -153,14 +152,18 @@ impl StreamRoom {
     }
 
     /// One stream, to its end.
-    async fn once(&mut self) -> Next {
+    async fn once(&mut self, stage: &mut Stage) -> Next {
+        self.joined = false;
         let since = self.membership.since().cloned();
-        let mut answer = match timeout(self.config.opening, self.open(since.as_ref())).await {
+        let opening = Instant::now() + self.config.opening;
+        let opening = self.until().map_or(opening, |until| until.min(opening));
+        let mut answer = match timeout_at(opening, self.open(since.as_ref())).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return self.failed(error),
+            Err(_) if self.until() == Some(opening) => return late(),
             Err(_) => return self.failed(Error::new(ErrorKind::Connect, "connecting took too long")),
         };
-        if answer.status != StatusCode::OK {
+        if answer.status != StatusCode::OK || !is_stream(&answer) {
             return self.answered(answer).await;
         }
         let mut parser = Parser::default();
@@ -168,6 +171,7 @@ impl StreamRoom {
         loop {
             let chunk = tokio::select! {
                 chunk = timeout(SILENCE, answer.chunk()) => chunk,
+                () = at(self.until()) => return late(),
                 () = self.wake.notified() => {
                     if self.inbox.is_abandoned() {
                         return Next::Gone;
@@ -184,7 +188,10 @@ impl StreamRoom {
                 return Next::Again(Duration::ZERO);
             }
             for message in messages.drain(..) {
-                match self.message(message, since.as_ref()) {
+                if !self.has_room(&message).await {
+                    return Next::Gone;
+                }
+                match self.message(message, since.as_ref(), stage) {
                     Some(Next::AtOnce) => {
                         drop(answer);
                         return self.wait_for_room().await;
@@ -194,6 +201,36 @@ impl StreamRoom {
                 }
             }
         }
+    }
+
+    /// The deadline of the join, until it is answered.
+    fn until(&self) -> Option<Instant> {
+        self.first.as_ref().map(|_| self.born + self.config.deadline)
+    }
+
+    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the application;
+    /// false if the reader is gone. An ephemeral event is not waited for: it is skipped.
+    async fn has_room(&self, message: &Message) -> bool {
+        let Message { event, data } = message;
+        // What a frame has beside its texts is less than what an item has beside them.
+        let bytes = data.len().saturating_add(128);
+        let is_kept = || match event.as_str() {
+            "dialogue:presence" => true,
+            event if event.starts_with("dialogue:") => false,
+            _ => {
+                Arrival::read(data).map_or_else(|unreadable| unreadable.seq, |arrival| arrival.seq).is_some()
+            }
+        };
+        if self.inbox.fits(bytes) || !is_kept() {
+            return true;
+        }
+        while !self.inbox.fits(bytes) {
+            if self.inbox.is_abandoned() {
+                return false;
+            }
+            self.wake.notified().await;
+        }
+        true
     }
 
     /// The inbox is full: the stream is closed, and opened again where it stopped once there is room.
@@ -243,6 +280,15 @@ impl StreamRoom {
             .and_then(|refusal| refusal.retry_after)
             .or(after.map(Duration::from_secs))
             .unwrap_or_default();
+        // Not Dialogue answers: a proxy whose server restarts, for one. It is no verdict on who was in the room.
+        if refusal.is_none() && self.first.is_none() {
+            return Next::Again(after);
+        }
+        self.refused(status, refusal, after)
+    }
+
+    /// The server refuses the room, at this status or in a stream that ends with it.
+    fn refused(&mut self, status: u16, refusal: Option<Refusal>, after: Duration) -> Next {
         if status == 401 {
             return self.unauthenticated(refusal, status);
         }
@@ -257,17 +303,26 @@ impl StreamRoom {
 
     fn unauthenticated(&mut self, refusal: Option<Refusal>, status: u16) -> Next {
         self.rejected = self.rejected.saturating_add(1);
-        if self.endpoint.source() == TokenSource::Renewable && self.rejected < TOKENS {
+        let again = match self.endpoint.source() {
+            // The key that signed an anonymous token may have gone with the server's last process.
+            TokenSource::None => self.endpoint.forget_anonymous(),
+            TokenSource::Fixed => false,
+            TokenSource::Renewable => self.rejected < TOKENS,
+        };
+        if again {
             return Next::Again(Duration::ZERO);
         }
-        Next::End(Interruption::Ended(refused_handshake(status, refusal)))
+        Next::End(Interruption::Ended(match refusal {
+            Some(refusal) if self.endpoint.shows_nobody() => Error::token_wanted(refusal),
+            refusal => refused_handshake(status, refusal),
+        }))
     }
 
     /// What one message does to the stream; `None` where it goes on.
-    fn message(&mut self, message: Message, since: Option<&Position>) -> Option<Next> {
+    fn message(&mut self, message: Message, since: Option<&Position>, stage: &mut Stage) -> Option<Next> {
         let Message { event, data } = message;
         match event.as_str() {
-            "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since),
+            "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stage),
             "dialogue:history" => self.membership.history(read(&data)?),
             "dialogue:presence" => self.membership.presence(read(&data)?),
             "dialogue:skipped" => self.inbox.skip(read::<SkippedFrame>(&data)?.count),
@@ -282,7 +337,7 @@ impl StreamRoom {
             event if event.starts_with("dialogue:") => {}
             _ => {
                 let now = self.born.elapsed();
-                return match self.membership.event(now, read(&data)?) {
+                return match self.membership.event(now, Arrival::read(&data)) {
                     Verdict::Taken | Verdict::Duplicate => None,
                     Verdict::Overflow | Verdict::Doubtful => Some(Next::AtOnce),
                 };
@@ -292,15 +347,19 @@ impl StreamRoom {
         self.inbox.overflowed().then_some(Next::AtOnce)
     }
 
-    fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>) {
+    fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stage: &mut Stage) {
         if frame.room_id != *self.room {
             return;
         }
+        stage.enter(StreamState::Open);
+        // One that comes unasked is of another log than the room had: what was read so far is the position then.
+        let since = if self.joined { self.membership.since().cloned() } else { since.cloned() };
+        self.joined = true;
         self.backoff.reset();
         self.rejected = 0;
         self.refused = None;
         let first = self.first.take();
-        let joined = self.membership.joined(frame, since.cloned(), first.is_some());
+        let joined = self.membership.joined(frame, since, first.is_some());
         if let Some(first) = first {
             // Whoever joins may have gone away; the inbox then says so.
             let _heard = first.send(Ok(Reply::Joined(joined)));
@@ -313,12 +372,34 @@ impl StreamRoom {
             Code::PermissionDenied | Code::JoinDenied | Code::RoomNotFound => {
                 Some(Next::End(Interruption::Ended(Error::refused(refusal))))
             }
-            code => {
+            code if self.joined => {
                 tracing::debug!(?code, room = %self.room, "the server says");
                 None
             }
+            // A failure that passes comes in a stream, from which browsers come back.
+            code => {
+                let after = refusal.retry_after.unwrap_or_default();
+                Some(self.refused(code.status(), Some(refusal), after))
+            }
         }
     }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn late() -> Next {
+    let late = Error::new(ErrorKind::Deadline, "the server did not answer in time");
+    Next::End(Interruption::Ended(late))
+}
+
+fn is_stream(answer: &Answer) -> bool {
+    let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// A frame that can't be read is passed over.

@@ -2,10 +2,9 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use super::Engine;
+use super::{Engine, Kind};
 use crate::{
     Code, Refusal,
-    hooks::RoomRef,
     hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
     observe::Origin,
     wire::{Id, frame},
@@ -71,6 +70,7 @@ impl Engine {
                 let cut = wanted.map(|link| link.outbox.cut(Cut::Removed(reason.as_str().into())));
                 connections(cut.count())
             }
+            Question::Free { user, room_id } => connections(self.free_here(&room_id, &user, None).await),
             Question::Connections { user } => {
                 let links = self.directory.links(&user);
                 Answer {
@@ -120,6 +120,7 @@ impl Engine {
             key: None,
             event_id: None,
             origin: Origin::elsewhere(),
+            by: None,
             reply: Reply::None,
         };
         instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
@@ -127,21 +128,19 @@ impl Engine {
 
     async fn announce_of(&self, room_id: &str, created: bool) {
         let Ok((room, _)) = self.room(room_id) else { return };
-        let room_ref = RoomRef { id: room_id, name: room.name };
         if !created {
             if let Some(instance) = self.registry.find(room_id) {
                 // Those who are in it are told first.
                 instance.catch_up();
                 instance.run(|_| ()).await;
             }
-            let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
-            return self.announce(room_ref, room, "roomDeleted", &json);
+            return self.announce_deleted(room, &room_id.into());
         }
         match self.registry.describe(room, room_id).await {
             Ok(Some(described)) => {
                 let created = frame::RoomCreated { room: described };
                 let json = frame::Frame::new("roomCreated", None, created).encode();
-                self.announce(room_ref, room, "roomCreated", &json);
+                self.announce(room, &room_id.into(), Kind::Created, json);
             }
             // It is gone again.
             Ok(None) => {}

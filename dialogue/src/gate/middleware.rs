@@ -63,7 +63,10 @@ pub trait Middleware<R: Room, E: Event>: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped when the connection dies; whether the event was accepted by then is open.
+    /// Until the event is with the room's log, the future is dropped when its sender gives up (an HTTP request is
+    /// broken off, the future of a trigger in server code is dropped) and when the connection that sent it is cut, by
+    /// the application or as its token expires; nothing is stored then. After that, it belongs to the event: what comes
+    /// behind `next.run()` runs on a task of its own if the sender is gone, for at most a minute.
     fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> impl Future<Output = Flow> + Send;
 }
 
@@ -91,7 +94,7 @@ pub struct Cx<R: Room> {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) idempotency_key: Option<Box<str>>,
     /// The event is with the log, so that what becomes of it is no longer for middleware to say.
-    pub(crate) at_log: AtomicBool,
+    pub(crate) at_log: Arc<AtomicBool>,
 }
 
 impl<R: Room> Cx<R> {

@@ -1,8 +1,13 @@
 //! The last step into a room's log.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use tokio::sync::oneshot;
@@ -12,12 +17,12 @@ use super::{
     middleware::{Cx, Flow},
 };
 use crate::{
-    Code, Refusal, Room,
-    hub::{Publish, Question, Registry, Reply, RoomDecl, State, Whisper},
-    identity::User,
+    Accepted, Code, Refusal, Room,
+    hub::{Link, Maker, Publish, Question, Registry, Reply, RoomDecl, State, Whisper, not_in_room, revoked},
+    identity::{User, expired},
     observe::Origin,
-    push::Dispatch,
-    wire::Id,
+    push::{Dispatch, Offer},
+    store::{KeyScope, scoped},
 };
 
 /// An event as it goes into the log.
@@ -51,8 +56,12 @@ pub(crate) struct Post {
     pub(crate) subject: Option<Subject>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) server: bool,
+    /// The client for whom the room is made, if there is none yet.
+    pub(crate) maker: Option<Maker>,
     pub(crate) meta: Option<Box<str>>,
     pub(crate) key: Option<Box<str>>,
+    /// The kind of caller that the key belongs to.
+    pub(crate) key_scope: KeyScope,
     /// Only these are to get it, past the log.
     pub(crate) to: Option<Recipient>,
     /// Where to put how many readers it was handed to.
@@ -60,6 +69,10 @@ pub(crate) struct Post {
     pub(crate) origin: Origin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
+    /// The connection that sends it, if it is one.
+    pub(crate) link: Option<Arc<Link>>,
+    /// Set once the event is with the log: from then on its way is finished even without its sender.
+    pub(crate) at_log: Arc<AtomicBool>,
 }
 
 impl Recipient {
@@ -107,28 +120,58 @@ fn unreachable(room_id: &str) -> Refusal {
 
 impl Post {
     /// Puts it there, and waits until it is accepted; or delivered, if somebody wants to know to how many.
+    ///
+    /// # Errors
+    ///
+    /// Among others, those of a sender that may no longer send: its token expired or it was removed while middleware
+    /// had the event.
     pub(crate) async fn put(mut self: Box<Self>, prepared: Prepared) -> Flow {
+        self.check_sender()?;
+        self.at_log.store(true, Ordering::Relaxed);
         // What is for some connections alone is for nobody who is away.
         let push = self.push.take().filter(|_| self.to.is_none());
         let offer = match push {
             Some(push) => push.offer(&self.room, &self.room_id, self.event, &self.from, &prepared.data).await,
             None => None,
         };
-        let event_id = offer.as_ref().map(|offer| offer.event_id());
-        let accepted = self.put_into_room(prepared, event_id).await?;
-        if let Some(offer) = offer {
-            offer.accepted(&accepted);
-        }
-        Ok(accepted)
+        self.put_into_room(prepared, offer).await
     }
 
-    async fn put_into_room(self: Box<Self>, prepared: Prepared, event_id: Option<Id>) -> Flow {
-        let Post { registry, room, room_id, event, from, server, meta, key, origin, to, recipients, .. } =
-            *self;
+    /// Refuses an event whose sender may no longer put anything into the room.
+    fn check_sender(&self) -> Result<(), Refusal> {
+        match (&self.link, &self.user) {
+            (Some(link), _) if link.outbox.is_revoked() => Err(revoked()),
+            (Some(link), _) if link.is_expired() => Err(expired()),
+            (Some(link), _) if link.room(&self.room_id).is_none() => Err(not_in_room()),
+            (None, Some(user)) if user.is_expired() => Err(expired()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_into_room(self: Box<Self>, prepared: Prepared, offer: Option<Offer>) -> Flow {
+        let Post {
+            registry,
+            room,
+            room_id,
+            event,
+            from,
+            server,
+            maker,
+            meta,
+            key,
+            key_scope,
+            origin,
+            to,
+            recipients,
+            link,
+            ..
+        } = *self;
+        let key = key.map(|key| scoped(key_scope, key));
         let Prepared { data, conflated } = prepared;
+        let event_id = offer.as_ref().map(|offer| offer.event_id());
+        let by = link.map(|link| Arc::clone(&link.outbox));
         let publish =
-            |reply| Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
-        let gone = || Err(Refusal::new(Code::Internal, "internal error"));
+            |reply| Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply };
         if let Some(to) = to {
             let accepted = to.whisper.accepted();
             let readers = to.hand(&registry, &room, &room_id, publish(Reply::None)).await?;
@@ -137,12 +180,14 @@ impl Post {
         }
         let Some(recipients) = recipients else {
             let (sender, receiver) = oneshot::channel();
-            registry.publish(&room, &room_id, publish(Reply::Wait(sender))).await?;
-            return receiver.await.unwrap_or_else(|_| gone());
+            registry.publish(&room, &room_id, publish(Reply::Wait(sender)), maker.as_ref()).await?;
+            let outcome = Outcome { receiver, accepted: |accepted: &Accepted| accepted };
+            return Settling::new(outcome, offer, registry).await;
         };
         let (sender, receiver) = oneshot::channel();
-        registry.publish(&room, &room_id, publish(Reply::Delivered(sender))).await?;
-        let (accepted, readers) = receiver.await.unwrap_or_else(|_| gone().map(|accepted| (accepted, 0)))?;
+        registry.publish(&room, &room_id, publish(Reply::Delivered(sender)), maker.as_ref()).await?;
+        let outcome = Outcome { receiver, accepted: |(accepted, _): &(Accepted, usize)| accepted };
+        let (accepted, readers) = Settling::new(outcome, offer, registry).await?;
         recipients.store(readers, Ordering::Relaxed);
         Ok(accepted)
     }
@@ -167,12 +212,72 @@ impl Post {
             subject: self.subject.clone(),
             limiter: Arc::clone(&self.limiter),
             idempotency_key: self.key.clone(),
-            at_log: AtomicBool::new(false),
+            at_log: Arc::clone(&self.at_log),
         })
     }
 
     /// The text of the instance's key.
     pub(super) fn key_text(&self) -> Option<&str> {
         self.room_id.split_once(':').map(|(_, key)| key)
+    }
+}
+
+/// The room's answer about an event that it has: `T`, which holds the acceptance.
+struct Outcome<T> {
+    receiver: oneshot::Receiver<Result<T, Refusal>>,
+    accepted: fn(&T) -> &Accepted,
+}
+
+impl<T> Future for Outcome<T> {
+    type Output = Result<T, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(Pin::new(&mut self.receiver).poll(cx));
+        Poll::Ready(outcome.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "internal error"))))
+    }
+}
+
+/// Waits for the room's answer about an event, and has the event pushed once it is accepted.
+///
+/// If this is dropped before, as middleware with a timeout of its own does, the event is pushed all the same: a task
+/// waits on, which ends as the room answers. There are no more of those than events that may wait to be pushed.
+struct Settling<T: Send + 'static> {
+    outcome: Option<Outcome<T>>,
+    offer: Option<Offer>,
+    registry: Arc<Registry>,
+}
+
+impl<T: Send + 'static> Settling<T> {
+    fn new(outcome: Outcome<T>, offer: Option<Offer>, registry: Arc<Registry>) -> Self {
+        Settling { outcome: Some(outcome), offer, registry }
+    }
+}
+
+impl<T: Send + 'static> Future for Settling<T> {
+    type Output = Result<T, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(outcome) = &mut this.outcome else { return Poll::Pending };
+        let said = ready!(Pin::new(&mut *outcome).poll(cx));
+        let accepted = outcome.accepted;
+        this.outcome = None;
+        if let (Ok(said), Some(offer)) = (&said, this.offer.take()) {
+            offer.accepted(accepted(said));
+        }
+        Poll::Ready(said)
+    }
+}
+
+impl<T: Send + 'static> Drop for Settling<T> {
+    fn drop(&mut self) {
+        if let (Some(outcome), Some(offer)) = (self.outcome.take(), self.offer.take()) {
+            let accepted = outcome.accepted;
+            self.registry.spawn(async move {
+                if let Ok(said) = outcome.await {
+                    offer.accepted(accepted(&said));
+                }
+            });
+        }
     }
 }

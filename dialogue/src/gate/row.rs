@@ -1,12 +1,6 @@
 //! One row for each event of a room: what decodes it and runs its chain.
 
-use std::{
-    any::Any,
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{any::Any, borrow::Cow, cell::Cell, fmt, future::Future, io, pin::Pin, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
@@ -14,7 +8,7 @@ use super::{
     middleware::{Chain, Cx, Flow, Next, Then},
     post::{Post, Prepared},
 };
-use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room, caught::caught};
+use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room, caught::caught, wire::json};
 
 /// A room with the middleware that it was declared with. `rooms!` implements it.
 pub trait Served: Room {
@@ -34,17 +28,6 @@ pub trait Equipped<S>: Served {
 pub trait Gates<L: Send + Sync + 'static>: Served {
     /// One for each of [`Room::EVENTS`], in the same order.
     const GATES: &'static [Gate<Self, L>];
-}
-
-/// An event with the chain that stands in front of it in room `R`. `rooms!` implements it.
-#[diagnostic::on_unimplemented(
-    message = "room `{R}` does not carry `{Self}`",
-    label = "`{Self}` is not an event of room `{R}`",
-    note = "to allow it, add `{Self}` to the room's list in `dialogue::rooms!`"
-)]
-pub trait Gated<R: Served>: EventOf<R> {
-    /// The chain: `(&first, (&second, ()))`, the room's own before the event's.
-    fn chain(with: &R::With) -> impl Chain<R, Self>;
 }
 
 /// One row of [`Gates::GATES`].
@@ -67,7 +50,7 @@ pub(crate) type BoxFlow<'a> = Pin<Box<dyn Future<Output = Flow> + Send + 'a>>;
 
 impl<R: Served, L: Send + Sync + 'static> Gate<R, L> {
     /// The row of event `E`.
-    pub const fn of<E: Gated<R>>() -> Self
+    pub const fn of<E: EventOf<R>>() -> Self
     where
         L: Chain<R, E>,
     {
@@ -154,14 +137,12 @@ impl<R: Gates<L>, L: Send + Sync + 'static> AnyRoom for Guarded<R, L> {
 struct End(Box<Post>);
 
 impl<R: Room, E: Event> Next<R, E> for End {
-    async fn run(self, cx: &Cx<R>, event: E) -> Flow {
-        let prepared = prepare(&event)?;
-        cx.at_log.store(true, Ordering::Relaxed);
-        self.0.put(prepared).await
+    async fn run(self, _: &Cx<R>, event: E) -> Flow {
+        self.0.put(prepare(&event)?).await
     }
 }
 
-fn open<R: Served, E: Gated<R>, L: Chain<R, E>>(guarded: &Guarded<R, L>, json: &str) -> Opened {
+fn open<R: Served, E: EventOf<R>, L: Chain<R, E>>(guarded: &Guarded<R, L>, json: &str) -> Opened {
     fn is_empty<R: Room, E, C: Chain<R, E>>(_: &C) -> bool {
         C::EMPTY
     }
@@ -169,7 +150,7 @@ fn open<R: Served, E: Gated<R>, L: Chain<R, E>>(guarded: &Guarded<R, L>, json: &
         .then(|| decode::<E>(json).and_then(|event| prepare(&event)))
 }
 
-async fn admit<R: Served, E: Gated<R>, L: Chain<R, E>>(
+async fn admit<R: Served, E: EventOf<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: Cx<R>,
     json: &str,
@@ -178,7 +159,7 @@ async fn admit<R: Served, E: Gated<R>, L: Chain<R, E>>(
     run(guarded, &cx, decode::<E>(json)?, post).await
 }
 
-async fn trigger<R: Served, E: Gated<R>, L: Chain<R, E>>(
+async fn trigger<R: Served, E: EventOf<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: Cx<R>,
     parcel: &mut Parcel,
@@ -188,12 +169,12 @@ async fn trigger<R: Served, E: Gated<R>, L: Chain<R, E>>(
         tracing::error!(event = E::NAME, "server code's event is none of its room's");
         return Err(Refusal::new(Code::Internal, "internal error"));
     };
-    event.check().map_err(Refusal::invalid)?;
+    event.check().map_err(Refusal::invalid_fields)?;
     run(guarded, &cx, event, post).await
 }
 
 /// The server's middleware, the room's and the event's, in this order.
-async fn run<R: Served, E: Gated<R>, L: Chain<R, E>>(
+async fn run<R: Served, E: EventOf<R>, L: Chain<R, E>>(
     guarded: &Guarded<R, L>,
     cx: &Cx<R>,
     event: E,
@@ -203,24 +184,65 @@ async fn run<R: Served, E: Gated<R>, L: Chain<R, E>>(
     guarded.around.run(cx, event, Then { rest: &own, end: End(post) }).await
 }
 
-fn decode<E: Event>(json: &str) -> Result<E, Refusal> {
+fn decode<E: Event>(text: &str) -> Result<E, Refusal> {
     // serde would take an array of a struct's fields.
-    if E::IS_OBJECT && !json.trim_start().starts_with('{') {
+    if E::IS_OBJECT && !text.trim_start().starts_with('{') {
         let message = "an object is expected".to_owned();
-        return Err(Refusal::invalid(vec![Detail { path: String::new(), message }]));
+        return Err(Refusal::invalid_fields(vec![Detail { path: String::new(), message }]));
     }
-    let event: E = serde_json::from_str(json).map_err(|_| why::<E>(json))?;
-    event.check().map_err(Refusal::invalid)?;
+    let event: E = match serde_json::from_str(text) {
+        Ok(event) => event,
+        Err(_) => {
+            // serde's derives refuse a field that is there twice; by the protocol, the last counts.
+            let json = json::last_of_each(text).map_or(Cow::Borrowed(text), Cow::Owned);
+            serde_json::from_str(&json).map_err(|_| why::<E>(&json))?
+        }
+    };
+    event.check().map_err(Refusal::invalid_fields)?;
     Ok(event)
 }
 
 /// Encodes what the event's type knows of the payload: unknown fields are dropped so.
 fn prepare<E: Event>(event: &E) -> Result<Prepared, Refusal> {
-    let data = serde_json::to_string(event).map_err(|error| {
+    let encoded = if E::READS_BACK { Ok(serde_json::to_string(event)) } else { encode_readably(event) };
+    let data = encoded?.map_err(|error| {
         tracing::error!(event = E::NAME, %error, "an event can't be encoded as JSON");
         Refusal::new(Code::Internal, "internal error")
     })?;
     Ok(Prepared { data, conflated: event.conflation_key() })
+}
+
+/// Encodes an event of a type that may not read back what it writes, and refuses one that it doesn't: in the log, it would
+/// be an event that no reader can have.
+fn encode_readably<E: Event>(event: &E) -> Result<serde_json::Result<String>, Refusal> {
+    /// Writes raw JSON in one line, and notes that there was some.
+    struct Compact<'a>(&'a Cell<bool>);
+
+    impl serde_json::ser::Formatter for Compact<'_> {
+        fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, raw: &str) -> io::Result<()> {
+            self.0.set(true);
+            out.write_all(json::compact(raw).as_bytes())
+        }
+    }
+
+    let (is_raw, mut data) = (Cell::new(false), Vec::with_capacity(128));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut data, Compact(&is_raw));
+    if let Err(error) = event.serialize(&mut serializer) {
+        return Ok(Err(error));
+    }
+    let Ok(data) = String::from_utf8(data) else {
+        return Err(Refusal::new(Code::Internal, "internal error"));
+    };
+    if serde_json::from_str::<E>(&data).is_err() {
+        return Err(why::<E>(&data));
+    }
+    // Raw JSON reads itself back, whatever others make of it.
+    match is_raw.get().then(|| json::unreadable(&data)).flatten() {
+        Some(why) => {
+            Err(Refusal::invalid_fields(vec![Detail { path: String::new(), message: why.to_owned() }]))
+        }
+        None => Ok(Ok(data)),
+    }
 }
 
 /// Decodes what failed once more, slowly, to tell where.
@@ -244,7 +266,7 @@ fn why<E: DeserializeOwned>(json: &str) -> Refusal {
     if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         path.extend(["/", missing]);
     }
-    Refusal::invalid(vec![Detail { path, message }])
+    Refusal::invalid_fields(vec![Detail { path, message }])
 }
 
 pub(crate) fn guarded<R, S, L>(state: &S, around: &Arc<L>) -> Arc<dyn AnyRoom>

@@ -81,7 +81,7 @@ impl Turn {
                 }
                 state.reload(saved);
                 state.rename(name);
-                state.change_roster(|roster| roster.replace(members, &peers.there()));
+                state.change_roster(|roster| roster.replace(members, &peers.counted()));
             }
             Err(error) => {
                 tracing::debug!(room_id = &**room_id, %error, "what was missed of a room can't be found out");

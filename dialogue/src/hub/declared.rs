@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Asked, Channel, Code, Refusal, Retention, RoomOptions,
+    Asked, Channel, Code, DeliveryClass, Refusal, Retention, RoomOptions,
     identity::is_anonymous,
     observe::{Meter, Traces},
     room::EventKind,
@@ -36,11 +36,13 @@ pub(crate) struct Info {
     pub(crate) created_by: Option<Arc<str>>,
     /// Made on purpose, not by a first join: it stays though nobody is in it.
     pub(crate) created: bool,
+    /// Made by the application's backend: how many its creator made doesn't matter. Not kept.
+    pub(crate) unbounded: bool,
 }
 
 impl Info {
     /// Whether somebody made it on purpose who can be told from others.
-    pub(super) fn is_kept(&self) -> bool {
+    pub(in crate::hub) fn is_kept(&self) -> bool {
         self.created && !self.created_by.as_deref().is_some_and(is_anonymous)
     }
 }
@@ -103,6 +105,14 @@ impl RoomDecl {
             .map(|(_, kind)| Arc::from(kind.name))
             .collect();
         (names.len() < self.events.len()).then_some(names)
+    }
+
+    /// The events that a log may hold.
+    pub(super) fn numbered(&self) -> EventSet {
+        let kinds = self.events.iter().enumerate();
+        let numbered = kinds.filter(|(_, kind)| kind.class != DeliveryClass::Ephemeral);
+        numbered
+            .fold(EventSet::NONE, |set, (event, _)| u8::try_from(event).map_or(set, |event| set.with(event)))
     }
 
     /// What a join without `events` subscribes to.

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Outbox, state::State};
 use crate::{
-    Accepted, Refusal,
+    Accepted, Code, Refusal,
     backplane::Batch,
     observe::{Meter, Origin, Source},
     wire::{Id, frame},
@@ -49,6 +49,8 @@ pub(crate) struct Publish {
     /// What the event is to be called, where somebody has to know before it is accepted.
     pub(crate) event_id: Option<Id>,
     pub(crate) origin: Origin,
+    /// The connection that sent it, where the [reply](Self::reply) doesn't name it.
+    pub(crate) by: Option<Arc<Outbox>>,
     pub(crate) reply: Reply,
 }
 
@@ -117,6 +119,20 @@ impl Command {
 }
 
 impl Publish {
+    /// Returns whether the event may no longer be carried out: while it waited, the application removed its connection,
+    /// or the token expired.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.connection().is_some_and(|outbox| outbox.is_revoked())
+    }
+
+    /// The outbox of the connection that sent the event, if one did.
+    pub(super) fn connection(&self) -> Option<&Arc<Outbox>> {
+        match &self.reply {
+            Reply::Frame(outbox, _) => Some(outbox),
+            _ => self.by.as_ref(),
+        }
+    }
+
     /// Says that it doesn't get into its room; yields the outbox that a frame now waits in.
     pub(super) fn turn_down(self, meter: &Meter, refusal: Refusal) -> Option<Arc<Outbox>> {
         self.reply.turn_down(meter, self.origin.source, refusal)
@@ -161,6 +177,16 @@ impl Reply {
             }
         }
     }
+}
+
+/// The refusal of a request about a room that its connection is not in.
+pub(crate) fn not_in_room() -> Refusal {
+    Refusal::new(Code::NotInRoom, "join the room first")
+}
+
+/// The refusal of what a connection had sent that may no longer send anything.
+pub(crate) fn revoked() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "the connection ended before the event was accepted")
 }
 
 impl fmt::Debug for Command {

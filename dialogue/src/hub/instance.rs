@@ -14,14 +14,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    Registry, RoomDecl,
+    Link, Maker, Registry, RoomDecl,
     archive::{Archive, Found},
     declared::Info,
     inbox::{Command, Inbox},
+    newcomers::Made,
     peers::Followed,
     state::{ConnectionId, State},
     turn::Turn,
-    upkeep::moment,
+    upkeep::{moment, moment_us},
 };
 use crate::{Refusal, observe::Counted, store::StoreError};
 
@@ -36,6 +37,12 @@ pub(crate) struct Instance {
     info: RwLock<Arc<Info>>,
     /// Who was said to create it when it was made.
     creator: Option<Arc<str>>,
+    /// The client on whose behalf it came into memory.
+    pub(super) maker: Option<Maker>,
+    /// The application came to it, too.
+    pub(super) applied: AtomicBool,
+    /// That it was new then.
+    pub(super) made: OnceLock<Arc<Made>>,
     archive: Option<Arc<Archive>>,
     /// What others tell of it comes here as long as it is there.
     _followed: Option<Followed>,
@@ -56,9 +63,9 @@ pub(crate) struct Instance {
     pub(super) said_deleted: AtomicBool,
     /// Who is on the way in: until they are, it isn't given up for being empty.
     pub(super) coming: AtomicUsize,
-    /// When it was last left empty, in milliseconds of [`moment`].
+    /// When it was last left empty, in microseconds of [`moment_us`].
     pub(super) emptied: AtomicU64,
-    /// When what has grown too old was last dropped, likewise.
+    /// When what has grown too old was last dropped, in milliseconds of [`moment`].
     trimmed_at: AtomicU64,
     pub(super) inbox: Mutex<Inbox>,
     /// Where the state is while nobody works.
@@ -84,6 +91,7 @@ impl Instance {
         id: Arc<str>,
         epoch: Arc<str>,
         info: Info,
+        maker: Option<Maker>,
     ) -> Arc<Self> {
         let archive = registry.archive.clone();
         let opening = archive.is_some();
@@ -102,6 +110,9 @@ impl Instance {
                 id,
                 creator: info.created_by.clone(),
                 info: RwLock::new(Arc::new(info)),
+                maker,
+                applied: AtomicBool::new(false),
+                made: OnceLock::new(),
                 archive,
                 _followed: followed,
                 failure: OnceLock::new(),
@@ -113,7 +124,7 @@ impl Instance {
                 behind: AtomicBool::new(false),
                 said_deleted: AtomicBool::new(false),
                 coming: AtomicUsize::new(0),
-                emptied: AtomicU64::new(moment()),
+                emptied: AtomicU64::new(moment_us()),
                 trimmed_at: AtomicU64::new(moment()),
                 inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
                 state: Mutex::new(state),
@@ -131,6 +142,17 @@ impl Instance {
     /// What is known of it.
     pub(crate) fn info(&self) -> Arc<Info> {
         Arc::clone(&self.info.read())
+    }
+
+    /// It is new, and counts for the client that made it.
+    pub(super) fn is_made(self: &Arc<Self>, made: Arc<Made>) {
+        made.is_instance(self);
+        let _ = self.made.set(made);
+    }
+
+    /// Returns whether nothing is left of it once it is no longer in memory.
+    pub(super) fn left_no_trace(&self) -> bool {
+        self.head.load(Ordering::Acquire) == 0 && !self.is_deleted() && !self.info.read().created
     }
 
     pub(super) fn creator(&self) -> Option<&Arc<str>> {
@@ -159,10 +181,38 @@ impl Instance {
         }
     }
 
-    /// Somebody had something to do in it: it isn't idle for now.
-    pub(super) fn touch(&self, state: &State) {
-        if self.archive.is_some() && state.is_idle() {
-            self.emptied.store(moment(), Ordering::Relaxed);
+    /// Notes that somebody had something to do in it: it isn't idle for now. Returns whether it may make space for
+    /// others.
+    pub(super) fn touch(&self, state: &State) -> bool {
+        let (idle, stored) = (state.is_idle(), self.archive.is_some());
+        if idle && stored {
+            self.emptied.store(moment_us(), Ordering::Relaxed);
+        }
+        idle && self.room.keyed && (stored || !(state.has_state() || self.info.read().is_kept()))
+    }
+
+    /// A connection is no longer counted for the others, where there are any.
+    pub(super) fn went(&self, link: &Link) {
+        if let Some(peers) = self.archive.as_ref().and_then(|archive| archive.peers.as_ref()) {
+            peers.went(&self.id, &link.user_id);
+        }
+    }
+
+    /// Ends the move of a connection into this instance, or out of it: for one caller only, and then it is no longer
+    /// counted.
+    pub(super) fn end_move(&self, link: &Link) -> bool {
+        let ended = link.end_move(self);
+        if ended {
+            self.went(link);
+        }
+        ended
+    }
+
+    /// Removes a closed connection from the room, or ends its move.
+    pub(crate) fn release(self: &Arc<Self>, link: &Arc<Link>) {
+        let gone = Arc::clone(link);
+        if self.push(Command::Run(Box::new(move |state| _ = state.let_go(&gone)))).is_err() {
+            self.end_move(link);
         }
     }
 
@@ -190,7 +240,7 @@ impl Instance {
         let before = self.size.swap(size, Ordering::Relaxed);
         self.room.meter.resized(before, size);
         if size == 0 && before > 0 {
-            self.emptied.store(moment(), Ordering::Relaxed);
+            self.emptied.store(moment_us(), Ordering::Relaxed);
         }
     }
 
@@ -291,18 +341,19 @@ impl Instance {
         Ok(())
     }
 
-    /// Waits until there is room for an event, which is then to be pushed.
+    /// Waits until there is room for an event, which is then to be pushed; returns whether it had to wait.
     ///
     /// # Errors
     ///
     /// Too much waits, for too long.
-    pub(crate) async fn has_room(&self) -> Result<(), Refusal> {
-        if self.is_full() {
+    pub(crate) async fn has_room(&self) -> Result<bool, Refusal> {
+        let full = self.is_full();
+        if full {
             // In a box, since it is rare and every connection would hold what it needs.
             let room = Box::pin(timeout(PATIENCE, self.space()));
             room.await.map_err(|_| super::busy(&self.id))?;
         }
-        Ok(())
+        Ok(full)
     }
 
     /// Does `f` in its turn, and waits for what it yields; `None` if the instance is retired.

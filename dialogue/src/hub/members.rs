@@ -99,6 +99,15 @@ impl Members {
         self.places.contains_key(&connection)
     }
 
+    pub(super) fn has_user(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// Users that are in, anywhere, in the order of their ids.
+    pub(super) fn user_ids(&self) -> impl Iterator<Item = Arc<str>> {
+        self.users.keys().cloned()
+    }
+
     /// Users that are in at other instances. The same set is the same users as before.
     #[cfg(feature = "push")]
     pub(super) fn users_elsewhere(&mut self) -> Arc<HashSet<Arc<str>>> {

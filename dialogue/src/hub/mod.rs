@@ -5,10 +5,12 @@
 //! business.
 
 mod archive;
+mod backoff;
 mod batch;
 mod catch_up;
 mod chain;
 mod declared;
+mod deleted;
 mod hear;
 mod inbox;
 mod instance;
@@ -16,6 +18,8 @@ mod instances;
 mod link;
 mod listener;
 mod members;
+mod moving;
+mod newcomers;
 mod opening;
 mod outbox;
 mod peers;
@@ -33,11 +37,12 @@ mod upkeep;
 pub(crate) use archive::{Archive, Saved, StateLock};
 pub(crate) use chain::Said;
 pub(crate) use declared::RoomDecl;
-pub(crate) use inbox::{Command, Publish, Reply};
+pub(crate) use inbox::{Command, Publish, Reply, not_in_room, revoked};
 pub(crate) use instance::Instance;
 pub(crate) use link::Link;
 pub(crate) use listener::{Heard, Listener};
+pub(crate) use newcomers::{Maker, NewBounds};
 pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
 pub(crate) use peers::{Answer, Attendant, ConnectionAt, Peers, Question};
-pub(crate) use registry::{InstanceInfo, Registry, busy, not_found};
-pub(crate) use state::{ConnectionId, DELETED, Join, NotJoined, State, Whisper, history};
+pub(crate) use registry::{Audience, InstanceInfo, Listed, Registry, busy, not_found};
+pub(crate) use state::{ConnectionId, DELETED, Join, NotJoined, State, Whisper, history, unavailable};

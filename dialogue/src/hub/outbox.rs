@@ -4,12 +4,20 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
     io::IoSlice,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use super::{Instance, batch::Batch, state::ConnectionId};
 use crate::wire::{Encoding, EventSet};
@@ -41,6 +49,14 @@ pub(crate) struct Outbox {
     encoding: Encoding,
     direct: Option<Box<dyn Direct>>,
     limit: usize,
+    /// Set once frames of the connection that still wait may no longer be carried out.
+    revoked: AtomicBool,
+    /// The number of reads from the client.
+    heard: AtomicU64,
+    /// Notified whenever the client shows a sign of life: something was read of it, or it took something.
+    stirred: Notify,
+    /// The client isn't read at the moment, since it has enough to take or to wait for.
+    unread: AtomicBool,
     queue: Mutex<Queue>,
 }
 
@@ -51,6 +67,8 @@ pub(crate) enum Cut {
     TooSlow,
     /// The server removed it.
     Removed(Arc<str>),
+    /// It doesn't answer.
+    Silent,
     /// The socket is gone.
     Closed,
 }
@@ -70,6 +88,8 @@ pub(crate) enum Progress {
 const SHARE: usize = 8;
 /// How many slices one system call gets.
 const SLICES: usize = 64;
+/// Time that a connection has to answer where its place in a full room depends on it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 impl Outbox {
     pub(crate) fn new(
@@ -94,8 +114,20 @@ impl Outbox {
             cut: None,
             waker: None,
             cut_waker: None,
+            stuck: None,
+            handed: 0,
         };
-        Arc::new(Outbox { id, encoding, direct, limit, queue: Mutex::new(queue) })
+        Arc::new(Outbox {
+            id,
+            encoding,
+            direct,
+            limit,
+            revoked: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+            stirred: Notify::new(),
+            unread: AtomicBool::new(false),
+            queue: Mutex::new(queue),
+        })
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -130,12 +162,16 @@ impl Outbox {
         self.push_out(&mut self.queue.lock());
     }
 
-    /// Sends bytes that are a frame of the encoding already.
-    pub(crate) fn send_raw(&self, bytes: Bytes) {
+    /// Sends bytes that are frames of the encoding already, all at once. However large they are, a reader for whom nothing
+    /// waited isn't too slow yet.
+    pub(crate) fn send_raw(&self, frames: impl IntoIterator<Item = Bytes>) {
         let mut queue = self.queue.lock();
-        queue.push(bytes, None);
-        self.bound(&mut queue);
+        let idle = queue.items.is_empty();
+        for bytes in frames {
+            queue.push(bytes, None);
+        }
         self.push_out(&mut queue);
+        self.bound_after(&mut queue, idle);
     }
 
     /// Sends the frame that tells a stream where room `slot` stands; sets the position to come back with.
@@ -189,11 +225,14 @@ impl Outbox {
                     Err(_) => queue.cut(Cut::Closed),
                 }
                 queue.blocked = true;
+                queue.wait();
                 queue.wake();
             }
             _ => {
+                let idle = queue.items.is_empty();
                 self.queue_batch(queue, slot, batch, wanted);
                 self.push_out(queue);
+                self.bound_after(queue, idle);
             }
         }
     }
@@ -220,7 +259,8 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Takes bytes to write, for a connection without a [`Direct`] socket.
+    /// Takes bytes to write, for a connection without a [`Direct`] socket. Of an event stream they count as waiting
+    /// until they are [written](Self::written), all that was taken at once as one chunk.
     pub(crate) fn poll_take(
         &self,
         cx: &mut Context<'_>,
@@ -236,6 +276,10 @@ impl Outbox {
             out.push(item);
         }
         if size > 0 {
+            match self.encoding {
+                Encoding::WebSocket => queue.progress(),
+                Encoding::Sse => queue.hand(),
+            }
             return Poll::Ready(Ok(()));
         }
         if let Some(cut) = &queue.cut {
@@ -260,9 +304,112 @@ impl Outbox {
         self.queue.lock().bytes
     }
 
+    /// How many bytes wait; `None` once the server has cut the connection, and not merely lost it.
+    pub(crate) fn pressure(&self) -> Option<usize> {
+        let queue = self.queue.lock();
+        matches!(queue.cut, None | Some(Cut::Closed)).then_some(queue.bytes)
+    }
+
     /// Nothing more is delivered; what the socket has of a frame already is completed by [`last_words`](Self::last_words).
     pub(crate) fn cut(&self, cut: Cut) {
-        self.queue.lock().cut(cut);
+        let removed = matches!(cut, Cut::Removed(_));
+        if removed {
+            self.revoke();
+        }
+        let mut queue = self.queue.lock();
+        queue.cut(cut);
+        if removed && self.direct.is_none() {
+            // Its task takes what waits before it looks for the cut.
+            queue.clear();
+        }
+    }
+
+    /// Ends an event stream with one last frame, instead of what waits.
+    pub(crate) fn end_with(&self, kind: &str, json: &[u8]) {
+        self.revoke();
+        let mut bytes = Vec::with_capacity(json.len() + 48);
+        self.encoding.put_frame(&mut bytes, kind, json);
+        let mut queue = self.queue.lock();
+        if queue.cut.is_none() {
+            queue.clear();
+            queue.push(bytes.into(), None);
+            queue.cut(Cut::Closed);
+        }
+    }
+
+    /// From now on, nothing that the connection sent and that still waits is carried out.
+    pub(crate) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether frames of the connection that wait may no longer be carried out.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the client is read at the moment.
+    pub(crate) fn set_read(&self, reads: bool) {
+        self.unread.store(!reads, Ordering::Relaxed);
+    }
+
+    /// Something was read of the client.
+    pub(crate) fn hear(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.stirred.notify_waiters();
+    }
+
+    /// Notes that a chunk which wasn't taken here is handed to the writer of an event stream, which says so once it is
+    /// [written](Self::written).
+    pub(crate) fn hand(&self) {
+        self.queue.lock().hand();
+    }
+
+    /// A chunk that was [taken](Self::poll_take) or [handed](Self::hand) to the writer of an event stream is written.
+    pub(crate) fn written(&self) {
+        let mut queue = self.queue.lock();
+        queue.handed = queue.handed.saturating_sub(1);
+        queue.progress();
+        drop(queue);
+        self.stirred.notify_waiters();
+    }
+
+    /// The time that a write has waited for the client without progress; `None` if none waits.
+    pub(crate) fn stuck_for(&self) -> Option<Duration> {
+        self.queue.lock().stuck.map(|since| since.elapsed())
+    }
+
+    /// Asks the client for a sign of life; returns whether none came in time. Takes 2 s at most.
+    ///
+    /// A socket has to send anything, such as the pong that it owes. A stream's client sends nothing, and of a socket that
+    /// isn't read at the moment nothing is heard: they count as dead if a write has waited for so long.
+    pub(crate) async fn is_dead(&self) -> bool {
+        let heard = self.heard.load(Ordering::Relaxed);
+        self.send_raw([self.encoding.probe()]);
+        let until = Instant::now() + ANSWER_WITHIN;
+        loop {
+            let stirred = self.stirred.notified();
+            tokio::pin!(stirred);
+            stirred.as_mut().enable();
+            if self.queue.lock().cut.is_some() {
+                return true;
+            }
+            let reads = self.encoding == Encoding::WebSocket && !self.unread.load(Ordering::Relaxed);
+            let left = match reads {
+                true if self.heard.load(Ordering::Relaxed) != heard => return false,
+                true => until.saturating_duration_since(Instant::now()),
+                false => match self.stuck_for() {
+                    Some(stuck) => ANSWER_WITHIN.saturating_sub(stuck),
+                    None => return false,
+                },
+            };
+            if left.is_zero() {
+                return true;
+            }
+            let stirs = timeout(left, stirred).await.is_ok();
+            if stirs && !reads {
+                return false;
+            }
+        }
     }
 
     /// Cuts, and drops what waits, but for the rest of a frame that is written in part.
@@ -315,7 +462,6 @@ impl Outbox {
             };
             self.queue_event(queue, batch, record, bytes, at);
         }
-        self.bound(queue);
     }
 
     /// Queues what a socket left of a batch, event by event, so that each can still be skipped or conflated.
@@ -352,6 +498,15 @@ impl Outbox {
         queue.push_at(bytes, latest, at);
     }
 
+    /// Cuts a reader for whom too much waits after it was given what it takes. Where nothing waited before, what is left is
+    /// a page that it has had no time to read.
+    fn bound_after(&self, queue: &mut Queue, was_idle: bool) {
+        if was_idle {
+            queue.page = queue.page.max(queue.bytes);
+        }
+        self.bound(queue);
+    }
+
     fn bound(&self, queue: &mut Queue) {
         if queue.bytes.saturating_sub(queue.page) > self.limit {
             queue.cut(Cut::TooSlow);
@@ -360,7 +515,12 @@ impl Outbox {
 
     /// Writes to the socket what it takes, or tells the task that there is something.
     fn push_out(&self, queue: &mut Queue) {
-        let Some(direct) = &self.direct else { return queue.wake() };
+        let Some(direct) = &self.direct else {
+            if !queue.items.is_empty() {
+                queue.wait();
+            }
+            return queue.wake();
+        };
         while !queue.blocked && !queue.items.is_empty() && queue.cut.is_none() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let mut given = 0;
@@ -376,10 +536,16 @@ impl Outbox {
                 Ok(written) => {
                     queue.advance(written);
                     queue.blocked = written < given;
+                    if written > 0 {
+                        queue.stuck = None;
+                    }
                 }
                 Err(error) if would_block(&error) => queue.blocked = true,
                 Err(_) => queue.cut(Cut::Closed),
             }
+        }
+        if queue.blocked {
+            queue.wait();
         }
         if queue.blocked || queue.cut.is_some() {
             queue.wake();

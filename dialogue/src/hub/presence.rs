@@ -1,10 +1,12 @@
 //! Who comes and goes, as the others are told.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
+
+use bytes::Bytes;
 
 use super::members::{Members, Reader};
 use crate::wire::{Encoding, frame};
@@ -23,17 +25,29 @@ pub(super) struct Presence {
     untold: BTreeMap<Arc<str>, &'static str>,
     /// They are to be told in a moment.
     pub(super) waiting: bool,
+    /// The users that the members of a lost instance were shown are accounted for.
+    taken_over: bool,
 }
 
 /// How long changes are gathered.
 pub(super) const GATHER: Duration = Duration::from_millis(50);
+
+/// The number of no departure: of users that don't leave by themselves.
+const HELD: u64 = 0;
 
 const JOINED: &str = "joined";
 const LEFT: &str = "left";
 
 impl Presence {
     pub(super) fn new(grace: Duration) -> Self {
-        Presence { grace, leaving: HashMap::new(), departures: 0, untold: BTreeMap::new(), waiting: false }
+        Presence {
+            grace,
+            leaving: HashMap::new(),
+            departures: 0,
+            untold: BTreeMap::new(),
+            waiting: false,
+            taken_over: false,
+        }
     }
 
     /// A user's first connection came; yields whether there is something to tell.
@@ -56,6 +70,40 @@ impl Presence {
         }
     }
 
+    /// The users that the room's members take for present, by what they were sent.
+    pub(super) fn shown(&self, members: &Members) -> BTreeSet<Arc<str>> {
+        let mut shown: BTreeSet<_> = members.user_ids().chain(self.leaving.keys().cloned()).collect();
+        for (user, change) in &self.untold {
+            match *change {
+                JOINED => _ = shown.remove(user),
+                _ => _ = shown.insert(Arc::clone(user)),
+            }
+        }
+        shown
+    }
+
+    /// Keeps a user present that is about to move in, until it is in or [goes](Self::went).
+    pub(super) fn hold(&mut self, user: &Arc<str>) {
+        self.leaving.entry(Arc::clone(user)).or_insert(HELD);
+    }
+
+    /// Returns whether a user is kept present, and not for a grace.
+    pub(super) fn holds(&self, user: &Arc<str>) -> bool {
+        self.leaving.get(user) == Some(&HELD)
+    }
+
+    /// Returns true once: for the first members that come from a lost instance, in which they were `shown` who is
+    /// present.
+    pub(super) fn take_over(&mut self, shown: &BTreeSet<Arc<str>>) -> bool {
+        if self.taken_over {
+            return false;
+        }
+        // They were there before the members came, who take them for present.
+        self.untold.retain(|user, change| *change != JOINED || !shown.contains(user));
+        self.taken_over = true;
+        true
+    }
+
     /// Whether nobody is about to be told something.
     pub(super) fn is_quiet(&self) -> bool {
         self.leaving.is_empty() && self.untold.is_empty() && !self.waiting
@@ -67,38 +115,31 @@ impl Presence {
         let size = members.users() + self.leaving.len();
         let untold: Vec<_> = std::mem::take(&mut self.untold).into_iter().collect();
         let encode = |encoding: Encoding| {
-            let frames = untold.iter().map(|(user, change)| {
+            let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(untold.len()));
+            for (user, change) in &untold {
                 let body = frame::Presence { room_id, user_id: user, change, size };
                 let json = frame::Frame::new("presence", None, body).encode();
-                let mut bytes = Vec::with_capacity(json.len() + 32);
-                encoding.put_frame(&mut bytes, "presence", &json);
-                (user, bytes)
-            });
-            frames.collect::<Vec<_>>()
+                encoding.put_frame(&mut all, "presence", &json);
+                ends.push(all.len());
+            }
+            (Bytes::from(all), ends)
         };
         let (websocket, sse) = (encode(Encoding::WebSocket), encode(Encoding::Sse));
-        let whole = |frames: &[(&Arc<str>, Vec<u8>)]| {
-            bytes::Bytes::from(
-                frames.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect::<Vec<u8>>(),
-            )
-        };
-        let (all_websocket, all_sse) = (whole(&websocket), whole(&sse));
         for reading in members.iter() {
             let Reader::Member(outbox, link) = &reading.reader else { continue };
-            let (frames, all) = match outbox.encoding() {
-                Encoding::WebSocket => (&websocket, &all_websocket),
-                Encoding::Sse => (&sse, &all_sse),
+            let (all, ends) = match outbox.encoding() {
+                Encoding::WebSocket => &websocket,
+                Encoding::Sse => &sse,
             };
-            // Nobody is told of themselves.
-            if frames.iter().any(|(user, _)| **user == link.user_id) {
-                let others = frames.iter().filter(|(user, _)| **user != link.user_id);
-                let others: Vec<u8> = others.flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-                if !others.is_empty() {
-                    outbox.send_raw(others.into());
-                }
-            } else {
-                outbox.send_raw(all.clone());
-            }
+            // Nobody is told of themselves: of what all share, they get what is before and after that.
+            let own = untold.binary_search_by(|(user, _)| user.cmp(&link.user_id)).ok();
+            let start = own.and_then(|own| own.checked_sub(1)).and_then(|before| ends.get(before).copied());
+            let (start, end) = match own.and_then(|own| ends.get(own).copied()) {
+                Some(end) => (start.unwrap_or(0), end),
+                None => (0, 0),
+            };
+            let parts = [all.slice(..start), all.slice(end..)];
+            outbox.send_raw(parts.into_iter().filter(|part| !part.is_empty()));
         }
     }
 

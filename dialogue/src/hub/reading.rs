@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant as Moment, timeout},
+};
 
 use super::{Instance, Join, NotJoined, archive::Archive, inbox::Command, state::unavailable};
 use crate::{
@@ -15,17 +18,21 @@ use crate::{
     wire::{EventSet, Id},
 };
 
-/// How long a request looks for events that are rare.
+/// How long a request waits for its turn to read, and how long server code looks for events that are rare.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Instance {
-    /// Up to `limit` events before `before`, newest first.
+    /// Up to `limit` events before `before`, newest first. A page may be shorter, even empty, though there are more: what is
+    /// looked at for it is bounded.
     pub(crate) async fn history(
         self: &Arc<Self>,
         before: Option<u64>,
         wanted: EventSet,
         limit: usize,
     ) -> Result<Page, Refusal> {
+        if !wanted.meets(self.room.numbered()) {
+            return Ok(Page::default());
+        }
         let page = self.run(move |state| state.page(before, wanted, limit)).await;
         let mut page = page.ok_or_else(|| self.gone())?;
         if let Some(rest) = page.rest.take() {
@@ -36,46 +43,60 @@ impl Instance {
             if query.bytes > 0 {
                 let (records, next) = self.read(query, wanted).await?;
                 page.records.extend(records);
-                page.more = next.is_some();
+                page.next = next;
             }
         }
         Ok(page)
     }
 
-    /// What `query` asks for of the events that are `wanted`, and where to go on if there may be more.
+    /// Reads the `wanted` events that `query` asks for, and where to go on if there may be more; it may be none of them
+    /// all the same, since what is looked at is bounded.
     pub(crate) async fn read(
         self: &Arc<Self>,
         mut query: Query,
         wanted: EventSet,
     ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+        if !wanted.meets(self.room.numbered()) {
+            return Ok((Vec::new(), None));
+        }
         query.events = self.room.names_of(wanted);
         let Some(archive) = self.archive() else {
             return self.run(move |state| state.select(&query)).await.ok_or_else(|| self.gone());
         };
         let first = self.run(move |state| state.first_of(wanted)).await.ok_or_else(|| self.gone())?;
         query.after = query.after.max(first.checked_sub(1));
-        let reading = async {
-            loop {
-                let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
-                    tracing::debug!(room_id = &*self.id, %error, "the past of a room can't be read");
-                    self.unreadable()
-                })?;
-                if records.is_empty() && next.is_none() {
-                    return Ok((records, next));
-                }
-                let kept =
-                    self.run(move |state| state.kept(records, wanted)).await.ok_or_else(|| self.gone())?;
-                // A page that found nothing goes on: its reader would have no number to ask further from.
-                if !kept.is_empty() || next.is_none() {
-                    return Ok((kept, next));
-                }
-                match query.order {
-                    Order::OldestFirst => query.after = next,
-                    Order::NewestFirst => query.before = next,
-                }
+        // Those that come first are served first; a store that is slow is not asked by all at once.
+        let permit = timeout(PATIENCE, archive.may_read()).await.map_err(|_| self.unreadable())?;
+        let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
+            tracing::debug!(room_id = &*self.id, %error, "the past of a room can't be read");
+            self.unreadable()
+        })?;
+        // A room that is busy keeps no other from the store.
+        drop(permit);
+        if records.is_empty() {
+            return Ok((records, next));
+        }
+        let kept = self.run(move |state| state.kept(records, wanted)).await;
+        Ok((kept.ok_or_else(|| self.gone())?, next))
+    }
+
+    /// The same for server code, which is given an empty page at the end of what there is only, or when it takes long.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        mut query: Query,
+        wanted: EventSet,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+        let until = Moment::now() + PATIENCE;
+        loop {
+            let (records, next) = self.read(query.clone(), wanted).await?;
+            if !records.is_empty() || next.is_none() || Moment::now() >= until {
+                return Ok((records, next));
             }
-        };
-        timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(self.unreadable()))
+            match query.order {
+                Order::OldestFirst => query.after = next,
+                Order::NewestFirst => query.before = next,
+            }
+        }
     }
 
     fn unreadable(&self) -> Refusal {
@@ -96,6 +117,11 @@ impl Instance {
             }
             joined => joined,
         }
+    }
+
+    /// Lets in who has a place already; `None` if it is no more.
+    pub(super) async fn let_in(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {
+        self.run(move |state| state.join(join)).await
     }
 
     async fn admit(self: &Arc<Self>, join: Join) -> Option<Result<bool, NotJoined>> {

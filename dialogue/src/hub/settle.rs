@@ -83,7 +83,7 @@ impl Turn {
         }
     }
 
-    /// The room's readers are cut, and find the log that the store has.
+    /// The room's members go on in an instance with the log that the store has.
     fn begin_again(&mut self, why: &'static str) {
         if let Some(archive) = self.instance.archive()
             && archive.journal.may_tell()
@@ -94,9 +94,22 @@ impl Turn {
                 "{why}: it starts again, and its readers are told; so may other rooms now"
             );
         }
-        self.instance.retire();
         if let Some(state) = &mut self.state {
-            state.abandon();
+            // Marks the members: those who then find this instance retired see that they are on the way.
+            let moving = state.give_way();
+            self.instance.retire();
+            self.instance.move_on(moving);
+        }
+    }
+}
+
+/// Fails if the store has another log than memory, or none any more. While it can't be read, it counts as unchanged.
+pub(super) async fn still_has(state: &mut State, instance: &Instance, archive: &Archive) -> Result<(), ()> {
+    match end(state, instance, archive).await {
+        Ok(End::Here | End::Beyond | End::New(_)) | Err(_) => Ok(()),
+        Ok(End::Elsewhere | End::Deleted) => {
+            state.unsettle();
+            Err(())
         }
     }
 }

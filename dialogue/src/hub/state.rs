@@ -8,9 +8,10 @@ mod replay;
 mod shared;
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::atomic::Ordering,
     sync::{Arc, Weak},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::value::RawValue;
@@ -28,16 +29,20 @@ use super::{
     batch::Batch,
     inbox::Delivered,
     members::{Members, Reader, Reading, Turnout},
+    moving::{Move, Moving, send_left},
     outbox::Cut,
     peers::{Message, Peers, Roster},
     presence::{self, Presence},
 };
 use crate::{
-    Accepted, Refusal,
+    Accepted, Position, Refusal,
     log::{Log, Page, Record},
     store::Query,
     wire::{EventSet, frame},
 };
+
+/// How long it may take until all nodes have said again who is in a room, after a store that was emptied.
+const SAID_AGAIN: Duration = Duration::from_secs(4);
 
 /// Why people leave a room that is deleted.
 pub(crate) const DELETED: &str = "the room was deleted";
@@ -70,6 +75,10 @@ pub(crate) struct State {
     /// The number of the event with which the store is to be trimmed again.
     trim_at: u64,
     members: Members,
+    /// Set once the server has put a connection out: events that it sent before may still be on their way.
+    put_out: bool,
+    /// Members of a lost instance of the room that are on the way into this one.
+    expected: HashMap<ConnectionId, Arc<Link>>,
     /// In a room that declares it.
     presence: Option<Presence>,
     /// The room's own state, where it declares one.
@@ -117,6 +126,8 @@ impl State {
             id,
             archive,
             members: Members::default(),
+            put_out: false,
+            expected: HashMap::new(),
             presence,
             saved: saved.unwrap_or_default(),
             pending: None,
@@ -126,7 +137,8 @@ impl State {
         };
         if let Some(peers) = state.peers.clone() {
             // They are in it already: nobody is told that they come.
-            for (user, connections) in state.roster.get_or_insert_default().replace(members, &peers.there()) {
+            for (user, connections) in state.roster.get_or_insert_default().replace(members, &peers.counted())
+            {
                 state.members.change_elsewhere(&user, connections);
             }
         }
@@ -157,6 +169,10 @@ impl State {
 
     /// Has a listener of server code read along from now on.
     pub(crate) fn listen(&mut self, listener: Arc<Listener>, wanted: EventSet) {
+        if self.is_gone() {
+            // Its queue closes with it, and its task listens anew.
+            return;
+        }
         self.members.add(Reading { reader: Reader::Listener(listener), slot: 0, wanted, replaying: None });
     }
 
@@ -180,12 +196,31 @@ impl State {
 
     /// The server puts a connection out, and says why; yields whether it was in.
     pub(crate) fn remove(&mut self, link: &Link, reason: &str) -> bool {
-        let was_in = self.leave(link.id());
+        let was_in = self.let_go(link);
         if was_in {
-            let left = frame::Left { room_id: &self.id, reason: Some(reason) };
-            link.outbox.send("left", &frame::Frame::new("left", None, left).encode());
+            self.refuse_events_of(link.id());
+            send_left(link, &self.id, reason);
         }
         was_in
+    }
+
+    /// Refuses what a connection sent before the server put it out.
+    pub(crate) fn refuse_events_of(&mut self, connection: ConnectionId) {
+        self.put_out = true;
+        self.turn_down_held_of(connection);
+    }
+
+    /// Lets a connection go that is in, or on the way in from a lost instance of the room; returns whether it was
+    /// either.
+    pub(super) fn let_go(&mut self, link: &Link) -> bool {
+        if self.leave(link.id()) {
+            return true;
+        }
+        let ended = self.instance.upgrade().is_some_and(|instance| instance.end_move(link));
+        if ended {
+            self.never_came(&link.user_id);
+        }
+        ended
     }
 
     /// A page of the log, newest first; the rest of it may be in the store.
@@ -235,6 +270,14 @@ impl State {
         if self.is_gone() {
             return if self.deleted { Ok(None) } else { Err(unavailable(&self.id)) };
         }
+        let registry = self.instance.upgrade().and_then(|instance| instance.registry.upgrade());
+        if let Some(registry) = registry {
+            // Before it is gone: a client that comes back at once is not to make it again.
+            registry.note_deletion(&self.id).await.map_err(|error| {
+                tracing::debug!(room_id = &*self.id, %error, "the deletion of a room can't be noted");
+                unavailable(&self.id)
+            })?;
+        }
         if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
             let forgetting = async {
                 instance.renew_epoch_of(&self.stored_as).await?;
@@ -272,6 +315,15 @@ impl State {
                 }
                 outbox.send("left", &left);
                 gone.push(link);
+            }
+        }
+        // It ends for those who are on the way in, too.
+        if let Some(instance) = self.instance.upgrade() {
+            for link in std::mem::take(&mut self.expected).into_values() {
+                if instance.end_move(&link) {
+                    link.outbox.send("left", &left);
+                    gone.push(link);
+                }
             }
         }
         self.tell_size();
@@ -378,6 +430,7 @@ impl State {
     /// Whether nothing would be missed if it left memory: its log may be.
     pub(super) fn is_idle(&self) -> bool {
         self.members.is_empty()
+            && self.expected.is_empty()
             && self.pending.is_none()
             && self.unsettled.is_none()
             && self.presence.as_ref().is_none_or(Presence::is_quiet)
@@ -388,7 +441,7 @@ impl State {
         let instance = self.instance.upgrade();
         let wanted = instance
             .is_some_and(|instance| instance.info().created || instance.coming.load(Ordering::Relaxed) > 0);
-        let kept = wanted || !self.room.keyed || self.saved.version > 0;
+        let kept = wanted || !self.room.keyed || self.saved.version > 0 || !self.expected.is_empty();
         self.deleted || self.over || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 
@@ -397,10 +450,89 @@ impl State {
         self.archive.is_none() && (self.deleted || self.log.head().0 > 0)
     }
 
-    /// The log is lost, or is another: readers are cut, so that they come back and are told.
+    /// The log is lost, or is another; returns the members, who are to go on in the instance that takes this one's
+    /// place.
+    pub(super) fn give_way(&mut self) -> Move {
+        self.over = true;
+        self.give_up_all();
+        self.expected = HashMap::new();
+        let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
+        let (head, event_id) = self.log.head();
+        let position = |seq, event_id: &str| Position {
+            epoch: self.log.epoch().to_string(),
+            seq,
+            event_id: event_id.to_owned(),
+        };
+        let head = position(head, event_id);
+        let mut moving = Vec::new();
+        for reading in self.members.drain() {
+            // A listener's queue closes with it, and its task listens anew.
+            let Reader::Member(outbox, link) = reading.reader else { continue };
+            if let (Some(_), Some(instance)) = (reading.replaying, self.instance.upgrade()) {
+                outbox.replayed(&instance, false);
+            }
+            let since = reading.replaying.map_or_else(|| head.clone(), |seq| position(seq, ""));
+            if self.instance.upgrade().is_some_and(|instance| link.set_off(&instance)) {
+                moving.push(Moving { link, slot: reading.slot, wanted: reading.wanted, since });
+            } else if let Some(peers) = &self.peers {
+                // Its connection is closed.
+                peers.went(&self.id, &link.user_id);
+            }
+        }
+        self.tell_size();
+        Move { members: moving, shown: shown.map(Arc::new) }
+    }
+
+    /// Notes the members of a lost instance that are about to come in, and the users that its members were `shown`;
+    /// returns whether they may come.
+    ///
+    /// A move is no coming and no going: users of both instances are not announced. Those who came or went while there
+    /// was no instance are.
+    pub(super) fn expect(&mut self, mut links: Vec<Arc<Link>>, shown: Option<&BTreeSet<Arc<str>>>) -> bool {
+        if self.is_gone() {
+            return false;
+        }
+        // Some may have been taken out since they set off: nothing else would end their being expected.
+        links.retain(|link| link.is_moving(&self.id));
+        let coming: BTreeSet<_> = links.iter().map(|link| Arc::clone(&link.user_id)).collect();
+        self.expected.extend(links.into_iter().map(|link| (link.id(), link)));
+        let (Some(presence), Some(shown)) = (&mut self.presence, shown) else { return true };
+        if !presence.take_over(shown) {
+            return true;
+        }
+        let absent = |user: &&Arc<str>| !self.members.has_user(user);
+        let (moving, gone): (Vec<_>, Vec<_>) =
+            shown.iter().filter(absent).cloned().partition(|user| coming.contains(user));
+        moving.iter().for_each(|user| presence.hold(user));
+        // Those of other nodes may be missing only until these say again who is in.
+        let grace = if self.peers.is_some() { presence.grace.max(SAID_AGAIN) } else { presence.grace };
+        gone.iter().for_each(|user| self.user_went_for(user, grace));
+        for user in self.members.user_ids().filter(|user| !shown.contains(user)).collect::<Vec<_>>() {
+            self.user_came(&user);
+        }
+        true
+    }
+
+    /// A member that was on the way in doesn't come.
+    pub(super) fn never_came(&mut self, user: &Arc<str>) {
+        if !self.presence.as_ref().is_some_and(|presence| presence.holds(user)) {
+            return;
+        }
+        if !self.expected.values().any(|link| link.user_id == *user && link.is_moving(&self.id)) {
+            self.user_went(user);
+        }
+    }
+
+    /// Forgets the members that were expected and are in, or don't come.
+    pub(super) fn expect_no_more(&mut self) {
+        self.expected.retain(|_, link| link.is_moving(&self.id));
+    }
+
+    /// The instance failed: its readers are cut, so that they come back to a new one.
     pub(super) fn abandon(&mut self) {
         self.over = true;
         self.give_up_all();
+        self.expected = HashMap::new();
         for reading in self.members.drain() {
             if let Reader::Member(outbox, link) = reading.reader {
                 if let Some(peers) = &self.peers {
@@ -410,6 +542,11 @@ impl State {
             }
         }
         self.tell_size();
+    }
+
+    /// Returns whether a connection is on the way into this instance.
+    fn expects(&self, connection: ConnectionId) -> bool {
+        self.expected.get(&connection).is_some_and(|link| link.is_moving(&self.id))
     }
 
     /// Tells the members who came and went.
@@ -470,10 +607,16 @@ impl State {
 
     /// A user's last connection is out.
     fn user_went(&mut self, user: &Arc<str>) {
+        if let Some(grace) = self.presence.as_ref().map(|presence| presence.grace) {
+            self.user_went_for(user, grace);
+        }
+    }
+
+    fn user_went_for(&mut self, user: &Arc<str>, grace: Duration) {
         let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
         let departure = presence.went(user);
         let user = Arc::clone(user);
-        instance.cast_after(presence.grace, move |state| {
+        instance.cast_after(grace, move |state| {
             if state.presence.as_mut().is_some_and(|presence| presence.gone(&user, departure)) {
                 state.tell_presence_soon();
             }
@@ -498,7 +641,12 @@ impl State {
 pub(crate) fn history(room_id: &str, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
     // The records hold what we encoded as JSON.
     let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
-    frame::Frame::new("history", id, frame::History { room_id, events, more: page.more }).encode()
+    frame::Frame::new(
+        "history",
+        id,
+        frame::History { room_id, events, more: page.next.is_some(), next: page.next },
+    )
+    .encode()
 }
 
 /// Unix milliseconds.

@@ -1,5 +1,8 @@
 //! What the tests of this floor share, and what many do at once to one room.
 
+mod full;
+mod moving;
+
 use std::{
     io::{self, IoSlice},
     sync::Arc,
@@ -8,11 +11,11 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::{runtime::Handle, sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
-use super::*;
+use super::{registry::LIST_LOOKS, *};
 use crate::{
-    Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, Sender,
+    Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, RoomRef, Sender,
     identity::User,
     observe::{Meter, Origin, Source, Traces},
     room::EventKind,
@@ -73,7 +76,10 @@ fn whole_frames(mut wire: &[u8]) -> (Vec<Value>, &[u8]) {
     (read, wire)
 }
 
-const PATIENCE: Duration = Duration::from_secs(60);
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let arrived = deadline::within(Duration::from_secs(60), what, future).await;
+    arrived.unwrap_or_else(|late| panic!("{late}"))
+}
 
 /// A socket that takes what it likes, or nothing.
 #[derive(Default)]
@@ -104,7 +110,12 @@ impl Client {
         let direct: Box<dyn Direct> = Box::new(Arc::clone(&socket));
         let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, Some(direct), Vec::new());
         tokio::spawn(write(Arc::clone(&outbox)));
-        let user = User { id: format!("user{}", id % 5).into(), known: None, anonymous_token: None };
+        let user = User {
+            id: format!("user{}", id % 5).into(),
+            known: None,
+            anonymous_token: None,
+            newcomer: false,
+        };
         Client { link: Link::new(Arc::clone(&outbox), user), outbox, socket }
     }
 
@@ -116,6 +127,7 @@ impl Client {
             since,
             seen: None,
             looked: false,
+            moved: false,
             id: None,
         }
     }
@@ -143,7 +155,7 @@ impl Client {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, seeing).await.expect("it comes in time")
+        soon("a frame", seeing).await
     }
 }
 
@@ -161,7 +173,13 @@ async fn write(outbox: Arc<Outbox>) {
 }
 
 fn registry(rooms: Vec<RoomDecl>) -> Arc<Registry> {
-    Registry::new(rooms.into_iter().map(Arc::new).collect(), 1_000, None, Handle::current())
+    Registry::new(
+        rooms.into_iter().map(Arc::new).collect(),
+        1_000,
+        NewBounds::default(),
+        None,
+        Handle::current(),
+    )
 }
 
 fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, Refusal>>) {
@@ -177,6 +195,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         key: None,
         origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         event_id: None,
+        by: None,
         reply,
     };
     (publish, answer)
@@ -185,7 +204,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
 async fn publish(registry: &Arc<Registry>, room_id: &str, kind: u8, data: &str) -> Accepted {
     let room = Arc::clone(registry.declared(room_id).expect("a room").0);
     let (publish, answer) = event(kind, data);
-    registry.publish(&room, room_id, publish).await.expect("there is room");
+    registry.publish(&room, room_id, publish, None).await.expect("there is room");
     answer.await.expect("an answer").expect("accepted")
 }
 
@@ -238,9 +257,7 @@ async fn whoever_stays_sees_all_in_order() {
             assert_follows(&rest, seq);
         });
     }
-    while let Some(done) = timeout(PATIENCE, tasks.join_next()).await.expect("in time") {
-        done.expect("no panic");
-    }
+    soon("all are done", tasks.join_all()).await;
     let instance = registry.find("chat").expect("it stays");
     let head = instance.run(|state| state.members(None, 100, None)).await.expect("it runs");
     let members: Value = serde_json::from_slice(&head).expect("JSON");
@@ -296,15 +313,13 @@ async fn nobody_is_left_in_an_instance_that_went() {
             }
         });
     }
-    while let Some(done) = timeout(PATIENCE, tasks.join_next()).await.expect("in time") {
-        done.expect("no panic");
-    }
+    soon("all are done", tasks.join_all()).await;
     let gone = async {
         while !registry.list(None, |_, _| true, 10).await.expect("memory lists").rooms.is_empty() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, gone).await.expect("all are retired");
+    soon("all are retired", gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -314,7 +329,7 @@ async fn a_room_that_was_deleted_can_be_made_again_at_once() {
     let mut last = None;
     for _ in 0..200 {
         let instance = registry
-            .create(&room, "project:1", InstanceInfo { created: true, ..InstanceInfo::default() }, 1)
+            .create(&room, "project:1", InstanceInfo { created: true, ..InstanceInfo::default() }, 1, None)
             .await
             .expect("there is none");
         let client = Client::new(1);
@@ -339,8 +354,8 @@ async fn a_writer_that_panics_leaves_nobody_waiting() {
         let instance = Arc::clone(&instance);
         asking.spawn(async move { while instance.run(|_| ()).await.is_some() {} });
     }
-    timeout(PATIENCE, asking.join_all()).await.expect("all are told");
-    timeout(PATIENCE, write(Arc::clone(&client.outbox))).await.expect("its readers are cut");
+    soon("all are told", asking.join_all()).await;
+    soon("its readers are cut", write(Arc::clone(&client.outbox))).await;
     let again = Client::new(2);
     again.join(&registry, "chat", None).await;
     let after = again.seen(|frames| !frames.is_empty()).await;
@@ -354,13 +369,14 @@ async fn who_finds_a_room_full_waits_but_not_for_ever() {
     let registry = Registry::new(
         vec![Arc::new(room("chat", false, RoomOptions::new()))],
         1,
+        NewBounds::default(),
         None,
         still.handle().clone(),
     );
     let room = Arc::clone(registry.declared("chat").expect("declared").0);
     let large = "x".repeat(5 << 20);
-    registry.publish(&room, "chat", event(MESSAGE, &large).0).await.expect("there is room");
-    let refused = registry.publish(&room, "chat", event(MESSAGE, "1").0).await;
+    registry.publish(&room, "chat", event(MESSAGE, &large).0, None).await.expect("there is room");
+    let refused = registry.publish(&room, "chat", event(MESSAGE, "1").0, None).await;
     assert_eq!(refused.map_err(|refusal| refusal.code), Err(crate::Code::Unavailable));
     still.shutdown_background();
 }
@@ -373,7 +389,7 @@ async fn who_finds_a_room_full_goes_on_when_there_is_space() {
         let registry = Arc::clone(&registry);
         waiting.spawn(async move { publish(&registry, "chat", MESSAGE, &"1".repeat(5 << 20)).await.seq });
     }
-    let mut accepted = timeout(PATIENCE, waiting.join_all()).await.expect("in time");
+    let mut accepted = soon("all are accepted", waiting.join_all()).await;
     accepted.sort();
     assert_eq!(accepted, (1..=8).map(Some).collect::<Vec<_>>());
 }
@@ -381,7 +397,7 @@ async fn who_finds_a_room_full_goes_on_when_there_is_space() {
 /// A connection that takes nothing.
 fn stalled(id: u64) -> Arc<Link> {
     let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, None, Vec::new());
-    Link::new(outbox, User { id: "stalled".into(), known: None, anonymous_token: None })
+    Link::new(outbox, User { id: "stalled".into(), known: None, anonymous_token: None, newcomer: false })
 }
 
 #[tokio::test]
@@ -395,6 +411,22 @@ async fn who_asked_for_no_answer_is_told_that_the_room_went() {
     registry.cast(&declared, "project:1", move |state| drop(deleted(state))).expect("it is made");
     let told = client.seen(|frames| !frames.is_empty()).await;
     assert_eq!((&told[0]["code"], told[0].get("id")), (&"ROOM_NOT_FOUND".into(), None));
+}
+
+#[tokio::test]
+async fn an_event_that_passed_middleware_is_not_taken_of_a_member_who_was_put_out() {
+    let registry = registry(vec![room("chat", false, RoomOptions::new())]);
+    let declared = Arc::clone(registry.declared("chat").expect("declared").0);
+    let client = Client::new(1);
+    client.join(&registry, "chat", None).await;
+    let link = Arc::clone(&client.link);
+    let was_in = registry.run(&declared, "chat", move |state| state.remove(&link, "enough")).await;
+    assert!(was_in.expect("it runs"));
+    let (publish, answer) = event(MESSAGE, "1");
+    let publish = Publish { by: Some(Arc::clone(&client.outbox)), ..publish };
+    registry.publish(&declared, "chat", publish, None).await.expect("there is room");
+    let refusal = answer.await.expect("an answer").expect_err("it was put out");
+    assert_eq!(refusal.code, crate::Code::NotInRoom);
 }
 
 #[tokio::test]
@@ -416,6 +448,7 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
             since,
             seen: None,
             looked: false,
+            moved: false,
             id: None,
         };
         registry
@@ -444,12 +477,12 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
         // As JSON, six times as long.
         let info =
             InstanceInfo { description: Some("\u{1}".repeat(1_024)), created: true, ..Default::default() };
-        registry.create(&declared, &format!("project:{n}"), info, 1).await.expect("there is room");
+        registry.create(&declared, &format!("project:{n}"), info, 1, None).await.expect("there is room");
     }
     let (mut listed, mut last) = (0, None::<String>);
     loop {
         let page = registry.list(last.as_deref(), |_, _| true, 1_000).await.expect("memory lists");
-        assert!(serde_json::to_string(&page).expect("JSON").len() < 300 << 10);
+        assert!(serde_json::to_string(&page.rooms).expect("JSON").len() < 300 << 10);
         listed += page.rooms.len();
         last = page.rooms.last().map(|room| room.room_id.clone());
         if !page.more {
@@ -459,14 +492,45 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
 }
 
 #[tokio::test]
+async fn a_list_looks_at_a_bounded_number_of_hidden_rooms_and_says_where_to_go_on() {
+    const ROOMS: usize = 3 * LIST_LOOKS;
+    let declared = Arc::new(room("project", true, RoomOptions::new()));
+    let registry =
+        Registry::new(vec![Arc::clone(&declared)], ROOMS, NewBounds::default(), None, Handle::current());
+    for n in 0..ROOMS {
+        let info = InstanceInfo { created: true, ..Default::default() };
+        registry.create(&declared, &format!("project:{n:05}"), info, 1, None).await.expect("there is room");
+    }
+    let seen = [format!("project:{:05}", ROOMS / 2), format!("project:{:05}", ROOMS - 1)];
+    let (mut listed, mut after, mut pages) = (Vec::new(), None::<String>, 0);
+    loop {
+        let mut looks = 0;
+        let visible = |room: RoomRef<'_>, _: &RoomDecl| {
+            looks += 1;
+            seen.iter().any(|id| id == room.id)
+        };
+        let page = registry.list(after.as_deref(), visible, 1_000).await.expect("memory lists");
+        assert!(looks <= LIST_LOOKS, "{looks}");
+        pages += 1;
+        listed.extend(page.rooms.into_iter().map(|room| room.room_id));
+        assert_eq!(page.more, page.looked_to.is_some());
+        after = page.looked_to.map(|room_id| room_id.to_string());
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((listed, pages), (seen.to_vec(), 3));
+}
+
+#[tokio::test]
 async fn past_the_bound_the_longest_empty_instance_goes() {
     let decl = Arc::new(room("project", true, RoomOptions::new()));
     // And one, as though the declaration were a room of its own.
-    let registry = Registry::new(vec![Arc::clone(&decl)], 2, None, Handle::current());
+    let registry = Registry::new(vec![Arc::clone(&decl)], 2, NewBounds::default(), None, Handle::current());
     let client = Client::new(1);
     client.join(&registry, "project:1", None).await;
     registry
-        .create(&decl, "project:2", InstanceInfo { created: true, ..Default::default() }, 9)
+        .create(&decl, "project:2", InstanceInfo { created: true, ..Default::default() }, 9, None)
         .await
         .expect("made");
     for n in 3..9 {
@@ -484,7 +548,13 @@ async fn past_the_bound_the_longest_empty_instance_goes() {
         .map(|room| room.room_id)
         .collect();
     assert_eq!(ids, ["project:1", "project:2", "project:8"]);
-    let make = |id: &str| registry.cast(&decl, id, |_| ()).map(drop).map_err(|refusal| refusal.code);
+    let maker = Maker { user: "mallory".into(), address: None };
+    let make = |id: &str| registry.enter(&decl, id, Some(&maker)).map(drop).map_err(|refusal| refusal.code);
     client.join(&registry, "project:8", None).await;
     assert_eq!(make("project:9"), Err(crate::Code::TooMany));
+    publish(&registry, "project:9", MESSAGE, "1").await;
+    let created = InstanceInfo { created: true, ..Default::default() };
+    registry.create(&decl, "project:10", created.clone(), 9, None).await.expect("it is the application's");
+    let more = registry.create(&decl, "project:11", created, 9, None).await;
+    assert_eq!(more.map(drop).map_err(|refusal| refusal.code), Err(crate::Code::TooMany));
 }

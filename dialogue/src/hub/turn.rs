@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Instance, archive::Archive, batch::Batch, inbox::Command, share::make_known, state::State};
+use super::{
+    Instance, archive::Archive, batch::Batch, inbox::Command, settle::still_has, share::make_known,
+    state::State,
+};
 use crate::{Refusal, log::NotAppended, store::Append};
 
-/// See the [module](self).
+/// A task's turn of work on an instance.
 pub(super) struct Turn {
     pub(super) instance: Arc<Instance>,
     pub(super) state: Option<Box<State>>,
@@ -73,20 +76,26 @@ impl Turn {
             std::mem::swap(&mut inbox.commands, commands);
             return true;
         }
-        let mut lost = false;
+        let (mut lost, mut is_free) = (false, false);
         inbox.running = false;
         // Where the last turn was a burst, its memory goes.
         inbox.commands = Vec::new();
         if let Some(state) = self.state.take() {
-            self.instance.touch(&state);
+            is_free = self.instance.touch(&state);
             inbox.retired |= state.is_over();
             lost = state.has_past();
             *self.instance.state.lock() = Some(state);
         }
         let retired = inbox.retired;
         drop(inbox);
-        if retired && let Some(registry) = self.instance.registry.upgrade() {
-            registry.forget(&self.instance, lost);
+        if (retired || is_free)
+            && let Some(registry) = self.instance.registry.upgrade()
+        {
+            if retired {
+                registry.forget(&self.instance, lost);
+            } else {
+                registry.scans.note(&self.instance.id);
+            }
         }
         false
     }
@@ -100,13 +109,18 @@ impl Turn {
             // Those who were refused are told, too.
             return self.write_nothing();
         }
-        if let (Some(archive), Some(append)) = (self.instance.archive(), state.append_of(&mut pending)) {
-            match Box::pin(store(state, &self.instance, archive, append)).await {
-                Ok(()) => {}
-                Err(()) => match state.refuse(pending) {
+        if let Some(archive) = self.instance.archive() {
+            let stored = match state.append_of(&mut pending) {
+                Some(append) => Box::pin(store(state, &self.instance, archive, append)).await,
+                // An append would have shown whether the log is still there.
+                None if pending.repeats() => Box::pin(still_has(state, &self.instance, archive)).await,
+                None => Ok(()),
+            };
+            if stored.is_err() {
+                match state.refuse(pending) {
                     Some(rest) => pending = rest,
                     None => return state.answer(),
-                },
+                }
             }
         }
         let batch = state.settle(pending);

@@ -33,15 +33,20 @@ const SWEEP: Duration = Duration::from_secs(3_600);
 const SHARE: u32 = 64;
 /// Rooms that are trimmed at once.
 const AT_ONCE: usize = 8;
-/// How long a room may be empty before it leaves memory, in milliseconds.
-const IDLE_MS: u64 = 60_000;
+/// How long a room may be empty before it leaves memory, in microseconds.
+const IDLE_US: u64 = 60_000_000;
 /// Rooms of the store that are looked at in one go.
 const PAGE: usize = 256;
 
 /// Milliseconds by a clock that nobody sets.
 pub(super) fn moment() -> u64 {
+    moment_us() / 1_000
+}
+
+/// The same in microseconds: of two rooms that were left one after the other, it says which was first.
+pub(super) fn moment_us() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Upkeep {
@@ -64,6 +69,7 @@ pub(super) async fn run(registry: Weak<Registry>) {
         let Some(archive) = registry.archive.clone() else { continue };
         if archive.journal.is_up() {
             trim(&registry, &archive).await;
+            archive.save_left().await;
         }
     }
 }
@@ -105,9 +111,13 @@ fn look_at(registry: &Arc<Registry>, instance: &Arc<Instance>) {
         }
         let idle = instance.room.keyed
             && instance.size() == 0
-            && instance.emptied.load(Ordering::Relaxed) + IDLE_MS < moment();
-        if registry.archive.is_some() && idle && instance.retire_if_idle() {
+            && instance.emptied.load(Ordering::Relaxed) + IDLE_US < moment_us();
+        if let Some(archive) = &registry.archive
+            && idle
+            && instance.retire_if_idle()
+        {
             registry.forget(instance, false);
+            archive.note_unloaded(instance);
         }
         return;
     };

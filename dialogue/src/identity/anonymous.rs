@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::User;
+use super::{User, sealed};
 
 /// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104) with a key that lives as long as the process, or
 /// as the store.
@@ -26,7 +26,7 @@ impl Anonymous {
     pub(crate) fn newcomer(&self) -> User {
         let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
-        User { id: id.into(), known: None, anonymous_token: Some(token.into()) }
+        User { id: id.into(), known: None, anonymous_token: Some(token.into()), newcomer: true }
     }
 
     /// The user that `token` was made for, if it was.
@@ -34,12 +34,21 @@ impl Anonymous {
         let (id, signature) = token.split_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.mac(id).verify_slice(&signature).ok()?;
-        Some(User { id: id.into(), known: None, anonymous_token: Some(Arc::from(token)) })
+        let anonymous_token = Some(Arc::from(token));
+        Some(User { id: id.into(), known: None, anonymous_token, newcomer: false })
     }
 
     /// Whether it looks like one of ours, whatever key signed it.
     pub(crate) fn is_token(token: &str) -> bool {
         token.starts_with(PREFIX)
+    }
+
+    pub(super) fn seal(&self, text: &str) -> String {
+        sealed::seal(&self.key, text)
+    }
+
+    pub(super) fn unseal(&self, text: &str) -> Option<String> {
+        sealed::unseal(&self.key, text)
     }
 
     fn mac(&self, id: &str) -> Hmac<Sha256> {

@@ -4,6 +4,8 @@ use std::{any::Any, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, t
 
 use http::HeaderMap;
 
+use super::expiry::Expiry;
+
 /// Tells who shows a token.
 ///
 /// ```
@@ -92,7 +94,9 @@ pub struct Authenticated<I> {
     pub identity: I,
     /// What the user may do, as names.
     pub roles: Vec<String>,
-    /// When the token expires: its connections end then, unless they show a newer one.
+    /// When the token expires, by this machine's wall clock: its connections end then, unless they show a newer one,
+    /// and from then on it is refused wherever it is shown. A time that has passed already is a token that is not
+    /// valid.
     pub expires: Option<SystemTime>,
 }
 
@@ -144,7 +148,23 @@ pub(crate) struct Known {
     pub(crate) user_id: Arc<str>,
     pub(crate) identity: Arc<dyn Any + Send + Sync>,
     pub(crate) roles: Arc<[String]>,
-    pub(crate) expires: Option<SystemTime>,
+    pub(crate) expires: Option<Expiry>,
+}
+
+/// One that the application shares with its own routes.
+impl<T: Authenticator> Authenticator for Arc<T> {
+    type Identity = T::Identity;
+
+    async fn authenticate(
+        &self,
+        credentials: &Credentials<'_>,
+    ) -> Result<Authenticated<Self::Identity>, AuthError> {
+        T::authenticate(self, credentials).await
+    }
+
+    fn needs_token(&self) -> bool {
+        T::needs_token(self)
+    }
 }
 
 /// An [`Authenticator`] without its type: the one box that authentication costs, once a connection.
@@ -165,6 +185,7 @@ impl<T: Authenticator> AnyAuthenticator for T {
         Box::pin(async move {
             let Authenticated { user_id, identity, roles, expires } =
                 Authenticator::authenticate(self, credentials).await?;
+            let expires = expires.map(Expiry::new);
             Ok(Known { user_id: user_id.into(), identity: Arc::new(identity), roles: roles.into(), expires })
         })
     }

@@ -2,19 +2,17 @@
 
 mod anonymous;
 mod authenticator;
+mod expiry;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod provides;
+mod sealed;
 mod server_key;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, header::COOKIE};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
 pub(crate) use provides::Shared;
@@ -24,6 +22,9 @@ use crate::{Code, Refusal, caught::caught};
 use anonymous::Anonymous;
 pub(crate) use anonymous::random;
 pub(crate) use authenticator::{AnyAuthenticator, Known};
+#[cfg(test)]
+pub(crate) use expiry::Clock;
+pub(crate) use expiry::{Expiry, LOOK_AT_CLOCK};
 pub(crate) use server_key::ServerKeys;
 
 /// Whether a user id is one of those that are made for who shows no token.
@@ -48,6 +49,8 @@ pub(crate) struct User {
     pub(crate) known: Option<Known>,
     /// What shows next time that this is the same anonymous user.
     pub(crate) anonymous_token: Option<Arc<str>>,
+    /// The id was made for this request or connection, which showed no token.
+    pub(crate) newcomer: bool,
 }
 
 /// How callers are told apart.
@@ -59,6 +62,8 @@ pub(crate) struct Identity {
     /// The cookie that holds a token.
     pub(crate) cookie: Option<String>,
     pub(crate) server_keys: ServerKeys,
+    /// The clock by which tokens expire.
+    pub(crate) clock: expiry::Clock,
     anonymous: Anonymous,
 }
 
@@ -92,7 +97,7 @@ impl Identity {
         let asked = async { authenticator.authenticate(&credentials).await };
         let answer = timeout(PATIENCE, caught("authenticate", asked)).await;
         match answer {
-            Ok(Some(Ok(known))) => named(known).map(Some),
+            Ok(Some(Ok(known))) => self.named(known).map(Some),
             // An authenticator that asks nobody for a token may find nobody.
             Ok(Some(Err(AuthError::Rejected))) if credentials.token.is_none() => {
                 if self.anonymous_too {
@@ -109,9 +114,31 @@ impl Identity {
         }
     }
 
+    /// The user that the authenticator named, unless the token has expired or the id may not be public.
+    fn named(&self, mut known: Known) -> Result<User, Refusal> {
+        known.expires = known.expires.map(|expires| expires.by(&self.clock));
+        let user = named(known)?;
+        if user.is_expired() { Err(expired()) } else { Ok(user) }
+    }
+
     /// Signs the tokens of anonymous users with that, from now on.
     pub(crate) fn keep_anonymous(&mut self, key: &[u8; 64]) {
         self.anonymous = Anonymous::signing(key);
+    }
+
+    /// Returns whether a text was made by [`seal`](Self::seal), by this server or another.
+    pub(crate) fn is_sealed(text: &str) -> bool {
+        text.starts_with(sealed::PREFIX)
+    }
+
+    /// Makes a text that a client hands back and can't read; nodes on one store read each other's.
+    pub(crate) fn seal(&self, text: &str) -> String {
+        self.anonymous.seal(text)
+    }
+
+    /// The text that was sealed.
+    pub(crate) fn unseal(&self, sealed: &str) -> Option<String> {
+        self.anonymous.unseal(sealed)
     }
 
     fn anonymous(&self, token: Option<&str>) -> Result<User, Refusal> {
@@ -135,9 +162,13 @@ impl Identity {
 
 impl User {
     /// When the token by which the user is known expires.
-    pub(crate) fn expires(&self) -> Option<Instant> {
-        let expires = self.known.as_ref()?.expires?;
-        Some(Instant::now() + expires.duration_since(SystemTime::now()).unwrap_or_default())
+    pub(crate) fn expires(&self) -> Option<&Expiry> {
+        self.known.as_ref()?.expires.as_ref()
+    }
+
+    /// Returns whether the user's token has expired.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expires().is_some_and(Expiry::is_over)
     }
 
     /// Whether the user has the role.
@@ -154,13 +185,18 @@ fn named(known: Known) -> Result<User, Refusal> {
         );
         return Err(not_valid());
     }
-    Ok(User { id: Arc::clone(&known.user_id), known: Some(known), anonymous_token: None })
+    Ok(User { id: Arc::clone(&known.user_id), known: Some(known), anonymous_token: None, newcomer: false })
 }
 
 /// Whether an authenticator may yield the id.
 fn may_be_public(id: &str) -> bool {
     let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
     !(id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || reserved)
+}
+
+/// The refusal of what a token was shown for that has expired.
+pub(crate) fn expired() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "the token expired")
 }
 
 fn not_valid() -> Refusal {

@@ -7,19 +7,18 @@ pub(crate) mod epoch;
 mod health;
 mod journal;
 mod keys;
+mod newest;
 mod own;
 mod queue;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 pub(crate) use journal::{Journal, NotAppended};
-pub(crate) use keys::{KEPT_MS, Keys};
+pub(crate) use keys::{KEPT_MS, Keys, owner};
+use newest::Newest;
 use own::Own;
 pub(crate) use record::Record;
 
@@ -46,8 +45,7 @@ pub(crate) struct Log {
     first: u64,
     /// The newest event, which outlives its own record.
     head: Head,
-    /// The number of the newest event of each conflated key; bounded by the records held, or by [`NEWEST`].
-    newest: HashMap<(u8, Box<str>), u64>,
+    newest: Newest,
     pub(crate) keys: Keys,
 }
 
@@ -92,13 +90,13 @@ pub(crate) enum Stretch {
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Arc<Record>>,
-    /// Whether there is more in the direction of reading.
-    pub(crate) more: bool,
+    /// If there may be more in the direction of reading: the number that reading goes on after, or before.
+    pub(crate) next: Option<u64>,
     /// Of a page that is read backwards: the rest of it is in the store, before this number.
     pub(crate) rest: Option<u64>,
 }
 
-/// How many records a page may look at for one that its reader wants: what a request costs at most.
+/// How many records a page looks at, of which its reader may want none: what a request costs the room at most.
 const SCAN: usize = 10_000;
 /// Bytes of a page that is read backwards, unless its first record alone is larger: a reply has to fit into what may
 /// wait for a connection.
@@ -107,8 +105,6 @@ pub(crate) const PAGE: u64 = 256 << 10;
 pub(crate) const TAIL: usize = 1_000;
 /// Bytes of those.
 pub(crate) const TAIL_BYTES: u64 = 256 << 10;
-/// Conflated keys that are known of events which only the store has.
-const NEWEST: usize = 65_536;
 
 impl Log {
     /// An empty log; `own` is what is kept of each kind of event, where the declaration says so.
@@ -122,7 +118,7 @@ impl Log {
             stored: false,
             first: 1,
             head: Head::default(),
-            newest: HashMap::new(),
+            newest: Newest::default(),
             keys: Keys::default(),
         }
     }
@@ -185,7 +181,7 @@ impl Log {
         let Some(seq) = record.seq else { return };
         self.bytes += record.size();
         if let Some(key) = &record.conflated {
-            self.newest.insert((record.event, key.clone()), seq);
+            self.newest.note(record.event, key, seq);
         }
         self.own.note(record.event, seq);
         self.records.push_back(record);
@@ -216,15 +212,11 @@ impl Log {
             }
             self.first = self.first.max(seq + 1);
             if let Some(key) = &gone.conflated {
-                let key = (gone.event, key.clone());
-                if self.newest.get(&key) == Some(&seq) {
-                    self.newest.remove(&key);
-                }
+                self.newest.forget(gone.event, key, seq);
             }
         }
-        if self.stored && self.newest.len() > NEWEST {
-            let tail = self.tail();
-            self.newest.retain(|_, seq| *seq >= tail);
+        if self.stored {
+            self.newest.bound(self.tail());
         }
     }
 
@@ -283,9 +275,9 @@ impl Log {
         let Some(skip) = (seq + 1).checked_sub(self.tail()) else { return Stretch::Stored };
         let mut page = Page::default();
         let (mut cursor, mut size) = (seq, 0);
-        for record in self.records.iter().skip(to_usize(skip)) {
-            if size >= bytes {
-                page.more = true;
+        for (scanned, record) in self.records.range(to_usize(skip).min(self.records.len())..).enumerate() {
+            if size >= bytes || scanned >= SCAN {
+                page.next = Some(cursor);
                 break;
             }
             cursor += 1;
@@ -297,7 +289,7 @@ impl Log {
         Stretch::Here(page, cursor)
     }
 
-    /// Up to `limit` events before `before`, newest first, and fewer where they are large.
+    /// Up to `limit` events before `before`, newest first; fewer where they are large, or rare among the others.
     pub(crate) fn before(&self, before: Option<u64>, wanted: EventSet, limit: usize) -> Page {
         let (tail, next) = (self.tail(), self.next_seq());
         let end = before.map_or(next, |before| before.clamp(tail, next));
@@ -305,10 +297,9 @@ impl Log {
         let held = self.records.iter().take(to_usize(end - tail));
         for (scanned, record) in held.rev().enumerate() {
             let wants = self.is_for(record, wanted);
-            let fits = !wants || size + record.size() <= PAGE;
-            // A page that found nothing goes on: its reader would have no number to ask further from.
-            if page.records.len() == limit || ((scanned >= SCAN || !fits) && !page.records.is_empty()) {
-                page.more = true;
+            let fits = !wants || page.records.is_empty() || size + record.size() <= PAGE;
+            if page.records.len() == limit || scanned >= SCAN || !fits {
+                page.next = record.seq.map(|seq| seq + 1);
                 return page;
             }
             if wants {
@@ -317,8 +308,8 @@ impl Log {
             }
         }
         if before.is_none_or(|before| before > self.first) && self.first < tail {
-            page.more = true;
-            page.rest = (page.records.len() < limit).then(|| before.map_or(tail, |before| before.min(tail)));
+            page.next = Some(before.map_or(tail, |before| before.min(tail)));
+            page.rest = page.next.filter(|_| page.records.len() < limit);
         }
         page
     }
@@ -329,13 +320,21 @@ impl Log {
         query: &Query,
         name: impl Fn(u8) -> &'static str,
     ) -> (Vec<Arc<Record>>, Option<u64>) {
-        let wanted = |record: &&Arc<Record>| {
+        let wanted = |record: &Arc<Record>| {
             let seq = record.seq.unwrap_or(0);
             query.admits(seq, record.timestamp, name(record.event)) && self.own.keeps(record)
         };
+        let held = self.records.len();
+        let place = |seq: u64| to_usize(seq.saturating_sub(self.tail())).min(held);
+        // Times never fall.
+        let at = |time: u64| self.records.partition_point(|record| record.timestamp < time);
+        let from = query.after.map_or(0, |after| place(after.saturating_add(1)));
+        let from = from.max(query.since.map_or(0, at));
+        let to = query.before.map_or(held, place).min(query.until.map_or(held, at));
+        let looked_at = self.records.range(from.min(to)..to);
         match query.order {
-            Order::OldestFirst => take(self.records.iter().filter(wanted), query),
-            Order::NewestFirst => take(self.records.iter().rev().filter(wanted), query),
+            Order::OldestFirst => take(looked_at, wanted, query),
+            Order::NewestFirst => take(looked_at.rev(), wanted, query),
         }
     }
 
@@ -347,11 +346,7 @@ impl Log {
     /// Whether no newer event took its place.
     pub(crate) fn is_newest(&self, record: &Record) -> bool {
         match &record.conflated {
-            // The key is cloned for the look-up of a tuple; replay is no hot path.
-            Some(key) => {
-                let newest = self.newest.get(&(record.event, key.clone())).copied();
-                newest.is_none_or(|newest| record.seq >= Some(newest))
-            }
+            Some(key) => self.newest.of(record.event, key).is_none_or(|newest| record.seq >= Some(newest)),
             None => true,
         }
     }
@@ -370,19 +365,25 @@ impl Log {
     }
 }
 
-/// As many of the `records` as `query` allows, and where to go on.
+/// As many of the `records` that are `wanted` as `query` allows, and where to go on.
 fn take<'a>(
     records: impl Iterator<Item = &'a Arc<Record>>,
+    wanted: impl Fn(&Arc<Record>) -> bool,
     query: &Query,
 ) -> (Vec<Arc<Record>>, Option<u64>) {
-    let (mut taken, mut size) = (Vec::new(), 0);
-    for record in records {
-        if taken.len() >= query.limit || (size >= query.bytes && size > 0) {
-            let next = taken.last().and_then(|last: &Arc<Record>| last.seq);
-            return (taken, next);
+    let (mut taken, mut size, mut last) = (Vec::new(), 0, None);
+    for (scanned, record) in records.enumerate() {
+        if scanned >= SCAN {
+            return (taken, last);
         }
-        size += record.json.len();
-        taken.push(Arc::clone(record));
+        if wanted(record) {
+            if taken.len() >= query.limit || (size >= query.bytes && size > 0) {
+                return (taken, last);
+            }
+            size += record.json.len();
+            taken.push(Arc::clone(record));
+        }
+        last = record.seq;
     }
     (taken, None)
 }

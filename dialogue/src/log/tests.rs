@@ -49,11 +49,10 @@ fn history(log: &Log, wanted: EventSet, limit: usize) -> Vec<u64> {
         let page = log.before(before, wanted, limit);
         assert!(page.records.len() <= limit);
         found.extend(seqs(&page.records));
-        if !page.more {
-            return found;
-        }
-        assert!(!page.records.is_empty(), "there is more, and nothing to ask further from");
-        before = found.last().copied();
+        let Some(next) = page.next else { return found };
+        assert!(before.is_none_or(|before| next < before), "the next page is the same");
+        assert!(found.last().is_none_or(|last| next <= *last));
+        before = Some(next);
     }
 }
 
@@ -63,10 +62,10 @@ fn replay(log: &Log, mut seq: u64, wanted: EventSet, bytes: u64) -> Option<Vec<u
     loop {
         let Stretch::Here(page, cursor) = log.after(seq, wanted, bytes) else { return None };
         found.extend(seqs(&page.records));
-        if !page.more {
+        if page.next.is_none() {
             return Some(found);
         }
-        assert!(cursor > seq);
+        assert!(cursor > seq && page.next == Some(cursor));
         seq = cursor;
     }
 }
@@ -172,7 +171,7 @@ proptest! {
         prop_assert_eq!(log.bytes, held.iter().map(|record| record.size()).sum::<u64>());
         prop_assert_eq!(log.head().0, model.head());
         prop_assert_eq!(log.next_seq(), model.head() + 1);
-        prop_assert!(log.newest.len() <= held.len());
+        prop_assert!(log.newest.size().0 <= held.len());
     }
 
     #[test]
@@ -233,7 +232,7 @@ fn the_head_outlives_its_record() {
     assert_eq!(log.resume(Some(&position(1, last.event_id.as_str())), None), Resume::Complete { after: 1 });
     assert_eq!(log.resume(Some(&position(1, "another")), None), Resume::Lost);
     assert_eq!(log.resume(Some(&position(0, "")), None), Resume::Lost);
-    assert!(log.newest.is_empty() && log.records.is_empty() && log.bytes == 0);
+    assert!(log.newest.size() == (0, 0) && log.records.is_empty() && log.bytes == 0);
 }
 
 #[test]
@@ -253,6 +252,32 @@ fn rare_events_are_found_however_far_back_they_are() {
     }
     for limit in [1, 2, 200] {
         assert_eq!(history(&log, EventSet::NONE.with(PRICE), limit), [40_000, 12_501, 12_500, 2]);
+    }
+}
+
+#[test]
+fn a_page_looks_at_a_bounded_number_of_events_whatever_it_finds() {
+    let mut log = log(Retention::new().events(50_000));
+    (0..25_000).for_each(|_| drop(append(&mut log, MESSAGE, 0, 1)));
+    let rare = EventSet::NONE.with(PRICE);
+    let page = |before| {
+        let page = log.before(before, rare, 50);
+        (page.records.len(), page.next)
+    };
+    assert_eq!(page(None), (0, Some(15_001)));
+    assert_eq!(page(Some(15_001)), (0, Some(5_001)));
+    assert_eq!(page(Some(5_001)), (0, None));
+    let Stretch::Here(replayed, cursor) = log.after(100, rare, 1_000) else { panic!("it is held") };
+    assert_eq!((replayed.records.len(), replayed.next, cursor), (0, Some(10_100), 10_100));
+    for (order, nexts) in [(Order::OldestFirst, [10_000, 20_000]), (Order::NewestFirst, [15_001, 5_001])] {
+        let mut query = Query::new(order, 10);
+        query.events = Some(vec!["price".into()]);
+        for next in nexts.map(Some).into_iter().chain([None]) {
+            let (found, then) = log.select(&query, |event| if event == PRICE { "price" } else { "message" });
+            assert_eq!((found.len(), then), (0, next));
+            let bound = if order == Order::OldestFirst { &mut query.after } else { &mut query.before };
+            *bound = then;
+        }
     }
 }
 
@@ -298,4 +323,28 @@ fn of_many_keys_the_newest_are_remembered() {
     (0..10_001_u64).for_each(|n| keys.remember(&alice, &n.to_string(), accepted(n)));
     let seen = |n: u64| keys.seen(&alice, &n.to_string()).is_some();
     assert!(!seen(0) && (1..10_001).all(seen));
+}
+
+#[test]
+fn keys_of_conflated_events_are_bounded_by_their_bytes() {
+    let mut log = log(Retention::new().events(100_000)).stored();
+    let mut most = 0;
+    for n in 0..2_000_u64 {
+        let record = Record {
+            seq: Some(log.next_seq()),
+            event: PRICE,
+            event_id: Id::fresh(),
+            timestamp: 0,
+            conflated: Some(format!("{n}{}", "k".repeat(50_000)).into()),
+            digest: None,
+            json: bytes::Bytes::from(vec![b' '; 50_000]),
+        };
+        log.append(Arc::new(record));
+        most = most.max(log.newest.size().1);
+    }
+    assert!(most <= (1 << 20) + 50_100, "{most} bytes of keys");
+    let newest = log.records.back().unwrap();
+    assert!(
+        log.is_newest(newest) && log.newest.of(PRICE, newest.conflated.as_deref().unwrap()) == Some(2_000)
+    );
 }

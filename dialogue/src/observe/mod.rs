@@ -16,6 +16,7 @@ mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
 mod readings;
+mod refused;
 pub(crate) mod spans;
 #[cfg(feature = "statsd")]
 mod statsd;
@@ -32,6 +33,7 @@ pub(crate) use origin::{Origin, Source, refused};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
 pub use readings::{Measured, Readings, Series, Value};
+pub(crate) use refused::RefusedLog;
 #[cfg(feature = "statsd")]
 pub use statsd::{StatsD, StatsDError};
 pub(crate) use timed::{Timed, TimedBackplane};

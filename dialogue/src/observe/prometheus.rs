@@ -3,18 +3,24 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
     metrics::MetricType,
     registry::Registry,
+};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until},
 };
 
 use super::{Endpoint, Kind, Measured, Metrics, Readings, Value};
@@ -86,19 +92,57 @@ impl Metrics for Prometheus {
         let path = self.path.clone()?;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Collected(Arc::clone(&self.source))));
-        let registry = Arc::new(registry);
-        let handler = get(move || std::future::ready(page(&registry)));
+        let page = Arc::new(Page { registry, last: Mutex::default() });
+        let handler = get(move || {
+            let page = Arc::clone(&page);
+            async move { respond(page.read().await) }
+        });
         Some(Endpoint { path, handler })
     }
 }
 
-fn page(registry: &Registry) -> Response {
+/// The page of numbers. Whoever reaches the server may ask for it, as often as they like: those who ask while it is
+/// made share the next one, and pages are made [`APART`].
+struct Page {
+    registry: Registry,
+    last: Mutex<Option<Made>>,
+}
+
+/// The page as it was at a time; `None` if the numbers can't be written.
+struct Made {
+    begun: Instant,
+    text: Option<Bytes>,
+}
+
+/// Time from one page to the next.
+const APART: Duration = Duration::from_millis(20);
+
+impl Page {
+    /// The page, as it is now or later.
+    async fn read(&self) -> Option<Bytes> {
+        let asked = Instant::now();
+        let mut last = self.last.lock().await;
+        if let Some(made) = &*last {
+            // Another request had it made since this one came.
+            if made.begun > asked {
+                return made.text.clone();
+            }
+            sleep_until(made.begun + APART).await;
+        }
+        let begun = Instant::now();
+        let mut text = String::new();
+        let text = text::encode(&mut text, &self.registry).ok().map(|()| Bytes::from(text));
+        *last = Some(Made { begun, text: text.clone() });
+        text
+    }
+}
+
+fn respond(page: Option<Bytes>) -> Response {
     const TEXT: HeaderValue =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let mut body = String::new();
-    match text::encode(&mut body, registry) {
-        Ok(()) => ([(CONTENT_TYPE, TEXT)], body).into_response(),
-        Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match page {
+        Some(text) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -141,5 +185,39 @@ fn put_value(metric: &mut MetricEncoder<'_>, value: &Value) -> fmt::Result {
             let count = buckets.iter().map(|(_, count)| count).sum();
             metric.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// Counts how often the numbers are asked for.
+    #[derive(Debug)]
+    struct Asked(Arc<AtomicUsize>);
+
+    impl Collector for Asked {
+        fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_asks_at_once_shares_a_page_made_after_it_came() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Asked(Arc::clone(&asked))));
+        let page = Page { registry, last: Mutex::default() };
+        page.read().await;
+        let crowd = join_all((0..1_000).map(|_| page.read()));
+        assert!(crowd.await.iter().all(Option::is_some));
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        page.read().await;
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 }

@@ -225,6 +225,10 @@ impl AnyBackplane for TimedBackplane {
         self.time(Sharing::Members, self.backplane.members(room_id), Result::is_err)
     }
 
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<usize>> {
+        self.time(Sharing::Members, self.backplane.sizes(room_ids), Result::is_err)
+    }
+
     fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Answer<'a, bool> {
         self.time(Sharing::Swap, self.backplane.swap(key, old, new), Result::is_err)
     }

@@ -10,9 +10,12 @@ use super::{
     device::{Device, Registration},
     devices::Entry,
     elsewhere,
+    http::LONGEST_WAIT,
     lane::Shared,
-    provider::AnyProvider,
+    provider::{AnyProvider, Target},
+    retained::Share,
     round::Round,
+    slots::{SLOW_AFTER, Slot, Slots},
 };
 use crate::{Code, Recipient, hooks::RoomRef, observe::spans};
 
@@ -23,8 +26,16 @@ pub(super) struct Chain {
     pub(super) entry: Entry,
     /// How many there were.
     pub(super) tries: u32,
+    /// How often its service had as many sends as it may have.
+    pub(super) deferred: u32,
     /// A restart would go on with it.
     pub(super) recorded: bool,
+    /// The service that its device is at, once that was read, where the provider has several.
+    pub(super) origin: Option<Arc<str>>,
+    /// The share of the memory of retries that it holds, once it waits for another try.
+    pub(super) share: Option<Arc<Share>>,
+    /// Counts the chain among the resumed ones, if another process began it.
+    pub(super) resumed: Option<Arc<()>>,
 }
 
 /// What came of a try.
@@ -57,12 +68,18 @@ const ASK_WITHIN: Duration = Duration::from_secs(1);
 const MOST_TRIES: u32 = 12;
 /// The first wait between two, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The same while a service has as many sends as it may have.
+const DEFERRED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// A push for now or never waits so long for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// With less time than this left, there is no turn to wait for.
+const SOON: Duration = Duration::from_millis(50);
 /// The same where somebody has to mend something.
 const SLOW_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
 impl Chain {
     /// Tries once.
-    pub(super) async fn run(&mut self, shared: &Shared, provider: &dyn AnyProvider) -> Ended {
+    pub(super) async fn run(&mut self, shared: &Shared, slots: &Slots, provider: &dyn AnyProvider) -> Ended {
         if self.round.is_superseded() || self.is_seen(shared).await {
             return Ended::Cancelled;
         }
@@ -107,11 +124,16 @@ impl Chain {
             ttl,
             collapse: round.collapse.as_deref(),
         };
-        let span = spans::push(provider.name(), &round.room_id, &round.told.accepted.event_id);
-        let sent = timeout(TRY_WITHIN, provider.send(&device.target, &push)).instrument(span.clone()).await;
+        self.origin = provider.origin(&device.target).map(Arc::from);
+        let slot = self.origin.as_ref().map(|origin| slots.enter(origin));
+        let Some(slot) = slot.map_or(Some(None), |slot| slot.map(Some)) else {
+            let left = if notice.ttl.is_zero() { TURN_WITHIN.saturating_sub(self.round.age()) } else { ttl };
+            return self.defer(left);
+        };
         self.tries += 1;
-        let outcome =
-            sent.unwrap_or_else(|_| Outcome::Retry { reason: "no answer in time".to_owned(), after: None });
+        let span = spans::push(provider.name(), &round.room_id, &round.told.accepted.event_id);
+        let sent = send(provider, &device.target, &push, slot).instrument(span.clone()).await;
+        let outcome = sent.unwrap_or_else(|| Outcome::Unreachable("no answer in time".to_owned()));
         span.record("delivered", matches!(outcome, Outcome::Delivered));
         self.conclude(shared, provider.name(), outcome, ttl, (&registration, &device)).await
     }
@@ -174,10 +196,7 @@ impl Chain {
         left: Duration,
         (registration, device): (&Registration, &Device),
     ) -> Ended {
-        let again = |wait: Duration| match self.tries >= MOST_TRIES || wait >= left {
-            true => Ended::Expired,
-            false => Ended::Again(Instant::now() + wait),
-        };
+        let again = |wait: Duration| self.again(wait, left);
         let complain = |what: &'static str, reason: &str| shared.complaints.say(provider, what, reason);
         let stored = match outcome {
             Outcome::Delivered => return Ended::Delivered,
@@ -185,13 +204,17 @@ impl Chain {
                 complain("it is tried again", &reason);
                 return again(after.unwrap_or_default().max(self.backoff(BACKOFF)));
             }
+            Outcome::Unreachable(reason) => {
+                complain("it is tried again", &reason);
+                return again(self.backoff(BACKOFF));
+            }
             Outcome::Misconfigured(reason) => {
                 complain("the provider's settings or keys need mending", &reason);
                 return again(self.backoff(SLOW_BACKOFF));
             }
             Outcome::Throttled { reason, after } => {
                 complain("all wait", &reason);
-                return match again(after) {
+                return match again(after.min(LONGEST_WAIT)) {
                     Ended::Again(at) => Ended::AllWait(at),
                     ended => ended,
                 };
@@ -220,9 +243,86 @@ impl Chain {
         })
     }
 
-    /// Doubles with each try, and is spread, so that what failed together doesn't come back together.
-    fn backoff(&self, (first, longest): (Duration, Duration)) -> Duration {
-        let doubled = first.saturating_mul(1 << self.tries.saturating_sub(1).min(16)).min(longest);
-        doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
+    /// Once more after `wait`, of what is worth being shown for as long as is `left`.
+    fn again(&self, wait: Duration, left: Duration) -> Ended {
+        match self.tries >= MOST_TRIES || wait >= left {
+            true => Ended::Expired,
+            false => Ended::Again(Instant::now() + wait),
+        }
+    }
+
+    /// Once more soon, since the service has as many sends as it may. Nothing was sent, so that it is no try.
+    fn defer(&mut self, left: Duration) -> Ended {
+        self.deferred = self.deferred.saturating_add(1);
+        match left < SOON {
+            true => Ended::Expired,
+            false => Ended::Again(Instant::now() + backoff(self.deferred, DEFERRED).min(left / 2)),
+        }
+    }
+
+    fn backoff(&self, range: (Duration, Duration)) -> Duration {
+        backoff(self.tries, range)
+    }
+}
+
+/// Doubles with each time, and is spread, so that what failed together doesn't come back together.
+fn backoff(times: u32, (first, longest): (Duration, Duration)) -> Duration {
+    let doubled = first.saturating_mul(1 << times.saturating_sub(1).min(16)).min(longest);
+    doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Sends once; `None` if no answer came in time.
+async fn send(
+    provider: &dyn AnyProvider,
+    target: &Target,
+    push: &Outgoing<'_>,
+    slot: Option<Slot<'_>>,
+) -> Option<Outcome> {
+    let mut sending = provider.send(target, push);
+    let Some(mut slot) = slot else { return timeout(TRY_WITHIN, sending).await.ok() };
+    if let Ok(outcome) = timeout(SLOW_AFTER, sending.as_mut()).await {
+        conclude(slot, &outcome);
+        return Some(outcome);
+    }
+    if !slot.slow_down() {
+        return None;
+    }
+    let outcome = timeout(TRY_WITHIN - SLOW_AFTER, sending).await.ok()?;
+    // An application's provider may say that for an answer which did not come in time.
+    if !matches!(outcome, Outcome::Retry { .. }) {
+        conclude(slot, &outcome);
+    }
+    Some(outcome)
+}
+
+/// Ends a send with what its outcome says of the origin.
+fn conclude(slot: Slot<'_>, outcome: &Outcome) {
+    match outcome {
+        Outcome::Unreachable(_) => drop(slot),
+        // A subscription whose keys are of no use, or a text that is too long, is found out without the service.
+        Outcome::Suspend(_) | Outcome::Rejected(_) => slot.says_nothing(),
+        _ => slot.answered(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_answers_open_a_services_window() {
+        let sends = |outcome: Outcome| {
+            let slots = Slots::new(64, |_| true);
+            conclude(slots.enter("a").expect("a slot"), &outcome);
+            let more: Vec<_> = std::iter::from_fn(|| slots.enter("a")).collect();
+            more.len()
+        };
+        let why = String::new;
+        assert_eq!(
+            [sends(Outcome::Delivered), sends(Outcome::Retry { reason: why(), after: None })],
+            [17, 17]
+        );
+        assert_eq!([sends(Outcome::Suspend(why())), sends(Outcome::Rejected(why()))], [16, 16]);
+        assert!(sends(Outcome::Unreachable(why())) < 16);
     }
 }

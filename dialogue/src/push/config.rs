@@ -60,6 +60,7 @@ impl Push {
             trusted: Vec::new(),
             bounds: Bounds {
                 of_user: 20,
+                of_address: 256,
                 of_all: 1_000_000,
                 rooms: 256,
                 expire_after: Duration::from_secs(90 * 24 * 60 * 60),
@@ -101,6 +102,14 @@ impl Push {
     /// Devices that a user may have registered: 20 by default, then `TOO_MANY`.
     pub fn max_devices_per_user(mut self, devices: usize) -> Self {
         self.bounds.of_user = devices;
+        self
+    }
+
+    /// Devices that the anonymous users of an address may have registered, of IPv6 its first 64 bits: 256 by default,
+    /// and no fewer than one [user](Self::max_devices_per_user) may have; then `TOO_MANY`. Behind a proxy, say [how
+    /// many](crate::ServerBuilder::behind_proxies).
+    pub fn max_devices_per_address(mut self, devices: usize) -> Self {
+        self.bounds.of_address = devices;
         self
     }
 

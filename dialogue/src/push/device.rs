@@ -28,6 +28,9 @@ pub(super) struct Device {
     pub(super) target: Target,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) language: Option<String>,
+    /// The hash of the address from which an anonymous user registered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<String>,
     /// The rooms whose notifications it gets.
     pub(super) rooms: Vec<String>,
     /// When it registered, in Unix milliseconds.

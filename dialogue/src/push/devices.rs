@@ -4,6 +4,7 @@
 //! push/device/PROVIDER/HASH/GENERATION        a registration
 //! push/room/ROOM/PROVIDER/HASH/GENERATION     that it is for the room; the user
 //! push/user/USER/PROVIDER/HASH                that the user has the device
+//! push/address/ADDRESS/PROVIDER/HASH          that the address has, where the user is anonymous
 //! ```
 //!
 //! What comes of a provider's answer removes keys of one generation, so that it never removes a newer registration,
@@ -40,6 +41,7 @@ pub(super) struct Devices {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) of_user: usize,
+    pub(super) of_address: usize,
     pub(super) of_all: usize,
     pub(super) rooms: usize,
     pub(super) expire_after: Duration,
@@ -48,6 +50,8 @@ pub(super) struct Bounds {
 /// What somebody asks for.
 pub(super) struct Wish {
     pub(super) user: String,
+    /// Where an anonymous user is, who is another one at will.
+    pub(super) address: Option<String>,
     pub(super) provider: &'static str,
     pub(super) target: Target,
     pub(super) language: Option<String>,
@@ -87,14 +91,15 @@ impl Devices {
             let mut rooms = own.map(|(_, device)| device.rooms.clone()).unwrap_or_default();
             let new = wish.rooms.into_iter().filter(|room| !rooms.contains(room)).collect::<Vec<_>>();
             rooms.extend(new);
-            if rooms.len() > self.bounds.rooms {
-                return Err(too_many(format!(
-                    "a device is registered for at most {} rooms",
-                    self.bounds.rooms
-                )));
-            }
+            self.has_space_for(&rooms)?;
             if own.is_none() {
                 self.space_for(&wish.user).await?;
+            }
+            let address = wish.address.as_deref().map(short);
+            if let Some(address) = &address
+                && own.is_none_or(|(_, device)| device.address.as_ref() != Some(address))
+            {
+                self.space_at(address).await?;
             }
             if before.is_empty() && self.count.load(Ordering::Relaxed) >= self.bounds.of_all {
                 return Err(too_many(format!(
@@ -106,6 +111,7 @@ impl Devices {
                 user: wish.user,
                 target: wish.target,
                 language: wish.language,
+                address,
                 rooms,
                 registered: now(),
                 suspended: None,
@@ -113,6 +119,15 @@ impl Devices {
             self.replace(&id, Some(device), &before).await.map_err(unavailable)
         })
         .await
+    }
+
+    /// Refuses more rooms than a device may be registered for: `TOO_MANY`.
+    pub(super) fn has_space_for(&self, rooms: &[String]) -> Result<(), Refusal> {
+        let most = self.bounds.rooms;
+        match rooms.len() > most {
+            true => Err(too_many(format!("a device is registered for at most {most} rooms"))),
+            false => Ok(()),
+        }
     }
 
     /// Takes the user's device out: of these rooms, or altogether. That it isn't in is fine.
@@ -226,6 +241,7 @@ impl Devices {
         let mut gone = vec![(key, None)];
         gone.extend(device.rooms.iter().map(|room| (in_room(room, registration), None)));
         gone.push((of_user_device(&device.user, &registration.device), None));
+        gone.extend(device.address.iter().map(|address| (at_address(address, &registration.device), None)));
         self.store.put(gone).await?;
         self.uncount();
         Ok(true)
@@ -317,13 +333,18 @@ impl Devices {
             records
                 .extend(device.rooms.iter().map(|room| (in_room(room, &registration), Some(user.clone()))));
             records.push((of_user_device(&device.user, id), Some(Bytes::new())));
+            records
+                .extend(device.address.iter().map(|address| (at_address(address, id), Some(Bytes::new()))));
         }
+        let address = device.as_ref().and_then(|device| device.address.clone());
         for (registration, old) in before {
             records.push((of_registration(registration), None));
             records.extend(old.rooms.iter().map(|room| (in_room(room, registration), None)));
             if user.as_ref() != Some(&old.user) {
                 records.push((of_user_device(&old.user, id), None));
             }
+            let left = old.address.iter().filter(|old| address.as_ref() != Some(*old));
+            records.extend(left.map(|old| (at_address(old, id), None)));
         }
         self.store.put(records).await?;
         match (device, before.is_empty()) {
@@ -345,6 +366,16 @@ impl Devices {
         let known = self.store.scan(&of_user(user), None, most).await.map_err(unavailable)?;
         if known.len() >= most {
             return Err(too_many(format!("a user has at most {most} devices; `unregisterPush` one")));
+        }
+        Ok(())
+    }
+
+    /// Checks that one more device of anonymous users may be at an address: no fewer than one of them may have.
+    async fn space_at(&self, address: &str) -> Result<(), Refusal> {
+        let most = self.bounds.of_address.max(self.bounds.of_user);
+        let known = self.store.scan(&of_address(address), None, most).await.map_err(unavailable)?;
+        if known.len() >= most {
+            return Err(too_many(format!("an address has at most {most} devices of anonymous users")));
         }
         Ok(())
     }
@@ -376,6 +407,14 @@ fn of_user(user: &str) -> String {
 
 fn of_user_device(user: &str, id: &DeviceId) -> String {
     format!("{}{}", of_user(user), id.as_str())
+}
+
+fn of_address(address: &str) -> String {
+    format!("push/address/{address}/")
+}
+
+fn at_address(address: &str, id: &DeviceId) -> String {
+    format!("{}{}", of_address(address), id.as_str())
 }
 
 fn read(json: &[u8]) -> Option<Device> {
@@ -413,12 +452,14 @@ mod tests {
     fn devices(store: &Memory) -> Devices {
         let expire_after = Duration::from_secs(3_600);
         let journal = Journal::new(Arc::new(store.clone()), &tokio::runtime::Handle::current());
-        Devices::new(journal, Bounds { of_user: 2, of_all: 3, rooms: 2, expire_after })
+        let bounds = Bounds { of_user: 2, of_address: 2, of_all: 3, rooms: 2, expire_after };
+        Devices::new(journal, bounds)
     }
 
     fn wish(user: &str, token: &str) -> Wish {
         Wish {
             user: user.to_owned(),
+            address: None,
             provider: "fcm",
             target: Target::Token(token.to_owned()),
             language: None,
@@ -475,6 +516,29 @@ mod tests {
         let mut more = wish("carol", "3");
         more.rooms = vec!["a".to_owned(), "b".to_owned()];
         assert_eq!(code(devices.register(more).await), Some(Code::TooMany));
+    }
+
+    #[tokio::test]
+    async fn anonymous_users_of_an_address_share_a_bound() {
+        let store = Memory::new();
+        let devices = devices(&store);
+        let at = |user: &str, token: &str, address: &str| Wish {
+            address: Some(address.to_owned()),
+            ..wish(user, token)
+        };
+        devices.register(at("anon-1", "1", "a")).await.unwrap();
+        devices.register(at("anon-2", "2", "a")).await.unwrap();
+        assert_eq!(devices.register(at("anon-3", "3", "a")).await.unwrap_err().code, Code::TooMany);
+        // Again, and from elsewhere.
+        devices.register(at("anon-2", "2", "a")).await.unwrap();
+        devices.register(at("anon-2", "2", "b")).await.unwrap();
+        devices.register(at("anon-3", "3", "a")).await.unwrap();
+        devices.forget_user("anon-1").await.unwrap();
+        let [second, third] = [("anon-2", "2"), ("anon-3", "3")].map(|(user, token)| wish(user, token));
+        for Wish { user, provider, target, .. } in [second, third] {
+            devices.unregister(&user, provider, &target, None).await.unwrap();
+        }
+        assert_eq!(store.scan("push/", None, 10).await.unwrap(), []);
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ use super::{
     pending::Pending,
     provider::AnyProvider,
     quarters::Quarters,
+    retained::Retained,
     router::{Arrival, Fate, Router},
     told::Told,
 };
@@ -78,8 +79,13 @@ struct Open {
 /// Bytes that all waiting events take at most, and what an event takes at least.
 const SPACE: usize = 64 << 20;
 pub(super) const UNIT: usize = 1 << 10;
+/// [`UNIT`]s of all waiting events.
+pub(super) const MOST_UNITS: usize = SPACE / UNIT;
+/// Bytes that all events take at most of which only retries are left: at providers with one service, and at services
+/// that users name.
+const RETAINED: (usize, usize) = (SPACE, SPACE / 4);
 /// Tasks that wait for a lane: no fewer than there may be rounds.
-const QUEUE: usize = SPACE / UNIT + 1;
+const QUEUE: usize = MOST_UNITS + 1;
 /// Between two looks for registrations that are over.
 const SWEEP_EVERY: Duration = Duration::from_secs(60 * 60);
 /// What a process that ends waits for its last pushes.
@@ -111,12 +117,13 @@ impl Dispatch {
             complaints: Complaints::default(),
             pending,
             hooks,
+            retained: Retained::new(RETAINED.0 / UNIT, RETAINED.1 / UNIT),
             stopping: AtomicBool::new(false),
             trying: AtomicUsize::new(0),
         });
         let (arriving, arrivals) = mpsc::channel(QUEUE);
         let (settling, settlers) = mpsc::channel(1);
-        let space = Arc::new(Semaphore::new(SPACE / UNIT));
+        let space = Arc::new(Semaphore::new(MOST_UNITS));
         let mut quarters = Quarters::new()?;
         let (mut lanes, mut providers) = (Vec::new(), Vec::new());
         for provider in opened.providers {
@@ -187,16 +194,23 @@ impl Dispatch {
         self.providers.iter().map(|(provider, _)| provider).find(|provider| provider.name() == name)
     }
 
+    /// See [`Devices::has_space_for`].
+    pub(crate) fn has_space_for(&self, rooms: &[String]) -> Result<(), Refusal> {
+        self.shared.devices.has_space_for(rooms)
+    }
+
     /// See [`Devices::register`].
     pub(crate) async fn register(
         &self,
         user: &str,
+        address: Option<String>,
         provider: &dyn AnyProvider,
         target: Target,
         language: Option<String>,
         rooms: Vec<String>,
     ) -> Result<(), Refusal> {
-        let wish = Wish { user: user.to_owned(), provider: provider.name(), target, language, rooms };
+        let (user, provider) = (user.to_owned(), provider.name());
+        let wish = Wish { user, address, provider, target, language, rooms };
         self.shared.devices.register(wish).await
     }
 

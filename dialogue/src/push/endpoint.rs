@@ -51,12 +51,11 @@ impl Hosts {
         if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
             return Err("the endpoint is an https URL without a user");
         }
-        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let fits = |known: &str| host == known || known.starts_with('.') && host.ends_with(known);
+        let host = host(&url);
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         match self {
             Hosts::Any => Ok(url),
-            Hosts::Known if KNOWN.iter().any(|known| fits(known)) => Ok(url),
+            Hosts::Known if is_known(&url) => Ok(url),
             Hosts::Known => Err("the endpoint is at no push service that is known here"),
             Hosts::Public if host == "localhost" || host.ends_with(".localhost") => Err(PRIVATE),
             Hosts::Public if address.is_some_and(|address| !is_public(address)) => Err(PRIVATE),
@@ -68,6 +67,22 @@ impl Hosts {
     fn allow(self, address: IpAddr) -> bool {
         self == Hosts::Any || is_public(address)
     }
+}
+
+/// Returns whether a URL is at a push service of the browsers there are.
+pub(super) fn is_known(url: &Url) -> bool {
+    let host = host(url);
+    KNOWN.iter().any(|known| host == *known || known.starts_with('.') && host.ends_with(known))
+}
+
+/// Returns whether an origin is a push service of the browsers there are, at the port that they have: at any other, a
+/// stranger could name as many as there are ports, none of which answers.
+pub(super) fn is_known_origin(origin: &str) -> bool {
+    Url::parse(origin).is_ok_and(|url| url.scheme() == "https" && url.port().is_none() && is_known(&url))
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_end_matches('.')
 }
 
 const PRIVATE: &str = "the endpoint's address is not a public one";
@@ -197,6 +212,18 @@ mod tests {
         }
         for address in ["8.8.8.8", "142.250.1.1", "2607:f8b0::1", "::ffff:8.8.8.8", "64:ff9b::808:808"] {
             assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn origins_of_browsers_services_are_at_one_port() {
+        for origin in ["https://fcm.googleapis.com", "https://a.push.services.mozilla.com"] {
+            assert!(is_known_origin(origin), "{origin}");
+        }
+        for origin in
+            ["https://fcm.googleapis.com:8443", "http://fcm.googleapis.com", "https://evil.example", "null"]
+        {
+            assert!(!is_known_origin(origin), "{origin}");
         }
     }
 

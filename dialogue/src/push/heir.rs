@@ -28,7 +28,9 @@ pub(super) async fn inherit(shared: Arc<Shared>, peers: Arc<Peers>, heirs: mpsc:
             continue;
         }
         match take_over(&shared, &peers, &heirs).await {
-            Ok(()) => known = Some(there),
+            // It may take long, and an instance that came and went meanwhile isn't among those who were there before.
+            Ok(true) => {}
+            Ok(false) => known = Some(there),
             Err(error) => {
                 tracing::warn!(%error, "pushes that other instances left can't be taken over yet");
             }
@@ -36,12 +38,13 @@ pub(super) async fn inherit(shared: Arc<Shared>, peers: Arc<Peers>, heirs: mpsc:
     }
 }
 
-async fn take_over(shared: &Shared, peers: &Peers, heirs: &mpsc::Sender<Left>) -> Result<(), StoreError> {
-    let Some(pending) = &shared.pending else { return Ok(()) };
+/// Returns whether there was anything to take over.
+async fn take_over(shared: &Shared, peers: &Peers, heirs: &mpsc::Sender<Left>) -> Result<bool, StoreError> {
+    let Some(pending) = &shared.pending else { return Ok(false) };
     let mut left = pending.left().await?;
     left.retain(|left| left.is_orphaned(&peers.there()));
     if left.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     sleep(KNOWN_WITHIN).await;
     for mut left in left {
@@ -51,5 +54,5 @@ async fn take_over(shared: &Shared, peers: &Peers, heirs: &mpsc::Sender<Left>) -
             let _ = heirs.send(left).await;
         }
     }
-    Ok(())
+    Ok(true)
 }

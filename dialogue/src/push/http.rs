@@ -24,7 +24,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of an answer that are read.
 const LONGEST_ANSWER: usize = 8 << 10;
 /// What a provider may ask for at most: more is a mistake, or somebody's joke.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// Certificates that are trusted beside the system's.
 #[derive(Debug, Clone, Default)]
@@ -143,7 +143,7 @@ fn failed(error: &reqwest::Error) -> Outcome {
         Some(cause) => format!("{what}: {cause}"),
         None => what.to_owned(),
     };
-    Outcome::Retry { reason, after: None }
+    Outcome::Unreachable(reason)
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
@@ -199,6 +199,18 @@ mod tests {
         assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT", 800_000_000), Some(0));
         assert_eq!(after("86400", 0), Some(3_600));
         assert_eq!((after("soon", 0), after("Sun, 06 Xxx 1994 08:49:37 GMT", 0)), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_request_without_an_answer_is_no_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = build(Trust::default().client(Versions::All).unwrap()).unwrap();
+        let hangs_up = async { drop(listener.accept().await) };
+        let (answer, ()) = tokio::join!(Answer::to(client.post(&url)), hangs_up);
+        assert!(matches!(answer, Err(Outcome::Unreachable(_))));
+        drop(listener);
+        assert!(matches!(Answer::to(client.post(&url)).await, Err(Outcome::Unreachable(_))));
     }
 
     proptest! {

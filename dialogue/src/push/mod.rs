@@ -2,15 +2,15 @@
 //!
 //! A room that is served over `webpush` pushes its events to devices whose users asked for that and are away. An event is
 //! taken up once it is accepted; after a short grace, everybody who is still away is told, through whichever provider
-//! their device registered with: browsers' push services ([`Vapid`]), [`Fcm`], [`Apns`], or a [`Provider`] of one's own.
+//! their device registered with: browsers' push services (`Vapid`, feature `webpush`), [`Fcm`], [`Apns`], or a [`Provider`] of one's own.
 //!
 //! | a provider says | what becomes of it |
 //! |---|---|
 //! | taken | |
 //! | the device is no more | its registration is forgotten, but not a newer one |
 //! | the token is bad | the device gets nothing for a day, or until it registers again |
-//! | not now | the device is tried again, after what the provider asks for or a wait that doubles, while the notice is worth being shown |
-//! | too much | all of its devices wait as long as it asks for |
+//! | not now, or nothing | the device is tried again, after what the provider asks for or a wait that doubles, while the notice is worth being shown |
+//! | too much | the device waits as long as it asks for; the others until one of them is taken, which is tried after 2 s, 4 s … |
 //! | keys or settings are wrong | logged, and tried again slowly |
 //! | the message is bad | logged and given up |
 //!
@@ -43,6 +43,16 @@
 //! holds until the device unregisters, its provider says that it is no more, or it
 //! [expires](Push::expire_after); that of a room which was deleted holds for a new one of the same key.
 //!
+//! # Devices of strangers
+//!
+//! A browser's subscription names a service that its user chose, which answers as it likes. First tries go before
+//! retries, which have memory of their own. A send that has no answer after 2 s leaves its slot to others; a service
+//! that answers none gets fewer sends at a time, down to one. Services that aren't the browsers' own share a part of
+//! the sends: an eighth while they gave no answer, a quarter in all once a browser's own answered, and as much again
+//! of sends that had no answer after 2 s. Of the pushes that wait for another try, a service has at most as many as
+//! are free, and a device 32; beyond, pushes are given up. Browsers' own services are asked again when they say;
+//! others after a minute at most.
+//!
 //! # What it costs others
 //!
 //! Providers' sends run on a thread of their own (`dialogue-push`), in a runtime of its own: those who are connected don't
@@ -72,11 +82,16 @@ mod payload;
 mod pending;
 mod provider;
 mod quarters;
+mod retained;
 mod round;
 mod router;
+mod slots;
+#[cfg(test)]
+mod takeover_tests;
 mod told;
 #[cfg(feature = "webpush")]
 mod vapid;
+mod waiting;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -86,7 +101,7 @@ use ring::digest::{SHA256, digest};
 pub use apns::Apns;
 pub use config::Push;
 pub use counts::PushCounts;
-pub(crate) use dispatch::Dispatch;
+pub(crate) use dispatch::{Dispatch, Offer};
 pub use error::PushError;
 pub use fcm::Fcm;
 pub use provider::{Keys, Outcome, Outgoing, Provider, Subscription, Target};

@@ -8,12 +8,20 @@
 //! Where several instances share the store, an event's record names the one that pushes it. Another takes it over once that
 //! one is gone, by putting its own name there: in one step, so that two can't. So each writes only what it has last seen.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::{chain::Chain, device::Registration, devices::Entry, round::Round, told::Told};
+use super::{
+    chain::Chain,
+    device::{DeviceId, Registration},
+    devices::Entry,
+    retained::Retained,
+    round::Round,
+    told::Told,
+};
 use crate::{
     hub::Peers,
     log::Journal,
@@ -35,6 +43,8 @@ pub(super) struct Left {
     /// The instance that pushed it, if it was one of several.
     peer: Option<Id>,
     devices: Vec<Waiting>,
+    /// The round that goes on with it, while some of its devices have no space, and when it began.
+    pub(super) round: Option<(Arc<Round>, Instant)>,
 }
 
 /// A device that was to be tried again.
@@ -43,6 +53,7 @@ struct Waiting {
     registration: Registration,
     user: Arc<str>,
     tries: u32,
+    origin: Option<Arc<str>>,
 }
 
 /// Whose a record is, after it was written.
@@ -73,10 +84,17 @@ struct Owner {
 struct Try {
     user: String,
     tries: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
 }
 
 const PREFIX: &str = "push/pending/";
 const PAGE: usize = 512;
+/// A service that users name keeps its share of the memory of retries full for so long before what another process left
+/// for it is given up, lest a stranger's service keeps this instance from taking over more.
+const SPACE_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// Devices that take as much memory as a [`UNIT`](super::dispatch::UNIT) of an event.
+const DEVICES_OF_UNIT: usize = 4;
 /// Milliseconds by which the clock may have gone back between an event's record and the event.
 const SLACK: u64 = 60_000;
 
@@ -137,7 +155,8 @@ impl Pending {
 
     /// A device is to be tried again.
     pub(super) async fn waits(&self, chain: &Chain) {
-        let waiting = Try { user: chain.entry.user.as_ref().to_owned(), tries: chain.tries };
+        let origin = chain.origin.as_deref().map(str::to_owned);
+        let waiting = Try { user: chain.entry.user.as_ref().to_owned(), tries: chain.tries, origin };
         let Ok(json) = serde_json::to_vec(&waiting) else { return };
         self.put(vec![(of_chain(chain), Some(json.into()))]).await;
     }
@@ -167,8 +186,12 @@ impl Pending {
         Ok(left)
     }
 
-    /// Makes it this instance's own to push, unless another was faster.
+    /// Makes it this instance's own to push, unless another was faster. One that claimed it before has it confirmed:
+    /// others may have taken this instance for gone since.
     pub(super) async fn claim(&self, left: &mut Left) -> Result<bool, StoreError> {
+        if self.peers.is_none() {
+            return Ok(true);
+        }
         let Some(json) = self.record(&left.told) else { return Ok(false) };
         let key = of_round(&left.told.id);
         let claimed = self.journal.swap(&key, Some(left.kept.clone()), Some(json.clone())).await?;
@@ -231,15 +254,49 @@ impl Left {
         self.peer.is_none_or(|peer| !there.contains(&peer))
     }
 
-    /// The chains of its devices that wait, in the round that it is.
-    pub(super) fn chains(&self, round: &Arc<Round>) -> Vec<Chain> {
-        let chain = |Waiting { registration, user, tries }: &Waiting| Chain {
-            round: Arc::clone(round),
-            entry: Entry { registration: registration.clone(), user: Arc::clone(user) },
-            tries: *tries,
-            recorded: true,
-        };
-        self.devices.iter().map(chain).collect()
+    /// Devices that wait.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.devices.iter().map(|waiting| &waiting.registration.device)
+    }
+
+    /// The memory that it takes, in [`UNIT`](super::dispatch::UNIT)s.
+    pub(super) fn units(&self) -> usize {
+        let told = self.round.as_ref().map_or(&self.told, |(round, _)| &round.told);
+        told.units() + self.devices.len() / DEVICES_OF_UNIT
+    }
+
+    /// Takes the chains of its devices that have memory for their retries, at most `most`; `resumed` counts them. Those
+    /// that are over have none: of a round that isn't pushed any more, or of a service that users name and that had as
+    /// much as it may have for too long.
+    pub(super) fn chains(
+        &mut self,
+        (round, since): &(Arc<Round>, Instant),
+        retained: &Arc<Retained>,
+        (resumed, most): (&Arc<()>, usize),
+    ) -> Vec<Chain> {
+        let mut chains = Vec::new();
+        let (superseded, late) = (round.is_superseded(), since.elapsed() > SPACE_WITHIN);
+        self.devices.retain(|Waiting { registration, user, tries, origin }| {
+            if chains.len() >= most {
+                return true;
+            }
+            let share = round.take_over(retained, origin.as_ref());
+            if share.is_none() && !superseded && !(late && origin.is_some()) {
+                return true;
+            }
+            chains.push(Chain {
+                round: Arc::clone(round),
+                entry: Entry { registration: registration.clone(), user: Arc::clone(user) },
+                tries: *tries,
+                deferred: 0,
+                recorded: true,
+                origin: origin.clone(),
+                share,
+                resumed: Some(Arc::clone(resumed)),
+            });
+            false
+        });
+        chains
     }
 }
 
@@ -259,13 +316,14 @@ fn add(left: &mut Vec<Left>, key: &str, json: &Bytes) -> bool {
     if rest == "0" {
         let Ok(told) = serde_json::from_slice::<Told>(json) else { return false };
         let told = Told { id: round.to_owned(), ..told };
-        left.push(Left { told, kept: json.clone(), peer: owner(json), devices: Vec::new() });
+        left.push(Left { told, kept: json.clone(), peer: owner(json), devices: Vec::new(), round: None });
         return true;
     }
     let of = left.last_mut().filter(|last| last.told.id == round);
     let waiting = Registration::parse(rest).zip(serde_json::from_slice(json).ok());
-    let (Some(of), Some((registration, Try { user, tries }))) = (of, waiting) else { return false };
-    of.devices.push(Waiting { registration, user: user.into(), tries });
+    let (Some(of), Some((registration, waiting))) = (of, waiting) else { return false };
+    let Try { user, tries, origin } = waiting;
+    of.devices.push(Waiting { registration, user: user.into(), tries, origin: origin.map(Arc::from) });
     true
 }
 

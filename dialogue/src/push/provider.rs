@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Notice, Position};
 
-/// A service that brings pushes to devices. [`Vapid`](super::Vapid), [`Fcm`](super::Fcm) and [`Apns`](super::Apns) are some;
+/// A service that brings pushes to devices. `Vapid` (feature `webpush`), [`Fcm`](super::Fcm) and [`Apns`](super::Apns) are some;
 /// an application adds its own by [`Push::provider`](super::Push::provider).
 ///
 /// Sends run in a runtime of their own, on one thread: what blocks it keeps all pushes waiting, and what belongs to another
@@ -49,6 +49,14 @@ pub trait Provider: Send + Sync + 'static {
         64
     }
 
+    /// The service that `target` is at, such as `https://push.example`, where devices are at services that their users
+    /// name. Each of those has bounds of its own: one that doesn't answer gets fewer sends at a time, and keeps nobody
+    /// else's waiting. `None`, the default, stands for a provider with one service.
+    fn origin(&self, target: &Target) -> Option<String> {
+        let _ = target;
+        None
+    }
+
     /// Whether a device may register as `target`.
     ///
     /// # Errors
@@ -63,7 +71,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped after 30 s, which counts as [`Outcome::Retry`], and when the server ends.
+    /// The future is dropped after 30 s, which counts as [`Outcome::Unreachable`], and when the server ends.
     fn send(&self, target: &Target, push: &Outgoing<'_>) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -139,7 +147,11 @@ pub enum Outcome {
         /// Not before.
         after: Option<Duration>,
     },
-    /// Nobody's pushes are taken now: all wait for that time.
+    /// No answer: there is no connection, or it broke. Tried again like [`Retry`](Self::Retry); the service that the device
+    /// is at gets fewer sends at a time.
+    Unreachable(String),
+    /// Nobody's pushes are taken now: this one waits for that time, and all others until one that is tried from time to
+    /// time is taken, after 2 s and then twice as long each time.
     Throttled {
         /// The provider's reason.
         reason: String,
@@ -176,6 +188,8 @@ pub(crate) trait AnyProvider: Send + Sync {
 
     fn concurrency(&self) -> usize;
 
+    fn origin(&self, target: &Target) -> Option<String>;
+
     fn check(&self, target: &Target) -> Result<(), String>;
 
     fn send<'a>(
@@ -192,6 +206,10 @@ impl<T: Provider> AnyProvider for T {
 
     fn concurrency(&self) -> usize {
         Provider::concurrency(self).max(1)
+    }
+
+    fn origin(&self, target: &Target) -> Option<String> {
+        Provider::origin(self, target)
     }
 
     fn check(&self, target: &Target) -> Result<(), String> {

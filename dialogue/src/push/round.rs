@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,7 +13,13 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{device::DeviceId, elsewhere::Elsewhere, now, told::Told};
+use super::{
+    device::DeviceId,
+    elsewhere::Elsewhere,
+    now,
+    retained::{Retained, Share},
+    told::Told,
+};
 use crate::{Accepted, Audience, Position, hub::RoomDecl, notification::Pushed};
 
 /// See the [module](self). It lives as long as a try for one of its devices is to come.
@@ -39,8 +45,17 @@ pub(super) struct Round {
     skipped: Mutex<HashSet<DeviceId>>,
     /// How far each provider's devices are done with.
     progress: Mutex<Progress>,
-    /// Its share of what may wait.
-    _permit: OwnedSemaphorePermit,
+    /// Its share of what may wait, until it is handed to the lanes.
+    space: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Its shares of what retries hold, while one of its devices waits for another try.
+    shares: Mutex<Shares>,
+}
+
+/// An event's memory counts once among what providers with one service hold, and once among what other services hold.
+#[derive(Default)]
+struct Shares {
+    of_provider: Weak<Share>,
+    of_origin: Weak<Share>,
 }
 
 #[derive(Default)]
@@ -78,13 +93,49 @@ impl Round {
             skipped: Mutex::default(),
             progress: Mutex::default(),
             told,
-            _permit: permit,
+            space: Mutex::new(Some(permit)),
+            shares: Mutex::default(),
         })
     }
 
     /// In keys of the store.
     pub(super) fn id(&self) -> &str {
         &self.told.id
+    }
+
+    /// Its share of what may wait, for the lanes to hold until each device had its first try.
+    pub(super) fn release(&self) -> Option<OwnedSemaphorePermit> {
+        self.space.lock().take()
+    }
+
+    /// The share of the memory of retries for a device of it that is at `origin`, or of a provider with one service;
+    /// `None` if it may not wait for another try.
+    pub(super) fn retain(&self, retained: &Arc<Retained>, origin: Option<&Arc<str>>) -> Option<Arc<Share>> {
+        self.share(origin, |units| retained.take(origin, units))
+    }
+
+    /// The share for a device that waited in another process; `None` if it is to wait for that.
+    pub(super) fn take_over(
+        &self,
+        retained: &Arc<Retained>,
+        origin: Option<&Arc<str>>,
+    ) -> Option<Arc<Share>> {
+        self.share(origin, |units| retained.take_over(origin, units))
+    }
+
+    fn share(
+        &self,
+        origin: Option<&Arc<str>>,
+        take: impl FnOnce(usize) -> Option<Share>,
+    ) -> Option<Arc<Share>> {
+        let Shares { of_provider, of_origin } = &mut *self.shares.lock();
+        let known = if origin.is_some() { of_origin } else { of_provider };
+        if let Some(share) = known.upgrade() {
+            return Some(share);
+        }
+        let share = Arc::new(take(self.told.units())?);
+        *known = Arc::downgrade(&share);
+        Some(share)
     }
 
     /// Whether only those who are away are to be told.

@@ -1,7 +1,7 @@
 //! Rounds, from the event to the providers' lanes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -13,12 +13,13 @@ use tokio::{
 };
 
 use super::{
-    dispatch::UNIT,
+    dispatch::MOST_UNITS,
     elsewhere::{self, Elsewhere},
     lane::{Shared, Task},
     pending::{Held, Left},
     round::Round,
     told::Told,
+    topic, waiting,
 };
 use crate::hub::{Registry, RoomDecl};
 
@@ -28,7 +29,7 @@ pub(super) struct Router {
     registry: Weak<Registry>,
     lanes: Vec<(&'static str, mpsc::Sender<Task>)>,
     space: Arc<Semaphore>,
-    early: BTreeMap<(Instant, String), Arc<Round>>,
+    pub(super) early: BTreeMap<(Instant, String), Arc<Round>>,
     /// All that are not done with.
     live: HashMap<String, Live>,
     /// Events of which nobody said what became of them, and when that will be looked up.
@@ -39,10 +40,16 @@ pub(super) struct Router {
     epochs: HashMap<Arc<str>, Arc<str>>,
     /// Of rooms that have rounds, where there are other instances.
     elsewhere: HashMap<Arc<str>, Weak<Elsewhere>>,
-    /// By room and collapse key.
-    newest: HashMap<(Arc<str>, String), Weak<Round>>,
+    /// The newest rounds by the [topic](super::topic) of their room and collapse key.
+    pub(super) newest: HashMap<String, Newest>,
     /// How often the other instances took this one for gone, as far as all that is live was looked at since.
     forgotten: usize,
+    /// What processes before left, and this one has no space for yet.
+    pub(super) left: VecDeque<Left>,
+    /// The memory that those take, in [`UNIT`](super::dispatch::UNIT)s.
+    pub(super) left_units: usize,
+    /// The count of resumed chains, each of which holds a clone.
+    resumed: Arc<()>,
     /// Who waits until nothing would be lost with the process.
     settlers: Vec<oneshot::Sender<()>>,
 }
@@ -68,6 +75,12 @@ pub(super) enum Fate {
     Unsure,
 }
 
+/// The newest round of a collapse key. An older one may come later, from another process.
+pub(super) struct Newest {
+    id: String,
+    round: Weak<Round>,
+}
+
 struct Live {
     round: Weak<Round>,
     kept: Option<Bytes>,
@@ -85,6 +98,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// Between two tries to read what a process before left.
 const STORE_REST: Duration = Duration::from_secs(1);
+/// Memory of events that other instances left and this one has no space for, in [`UNIT`](super::dispatch::UNIT)s: with
+/// more, it takes none over. One of them alone doesn't keep the others from it.
+const MOST_LEFT: usize = MOST_UNITS / 2;
+/// Space that is left to new events by those which processes before left, in [`UNIT`](super::dispatch::UNIT)s.
+const FOR_NEW: usize = MOST_UNITS / 4;
+/// Rounds that are over and remembered, in case that an older one of their collapse key comes from another process.
+const MOST_REMEMBERED: usize = 16_384;
 /// After so long, no event is on its way into its room any more: everything that it waits for there is bounded.
 const SURE_AFTER: Duration = Duration::from_secs(20);
 
@@ -108,6 +128,9 @@ impl Router {
             elsewhere: HashMap::new(),
             newest: HashMap::new(),
             forgotten: 0,
+            left: VecDeque::new(),
+            left_units: 0,
+            resumed: Arc::default(),
             settlers: Vec::new(),
         }
     }
@@ -138,7 +161,8 @@ impl Router {
                     Some(arrival) => self.arrive(arrival).await,
                     None => return,
                 },
-                Some(left) = inherited.recv() => self.take_over(left).await,
+                // Of those that are not taken over yet, another instance can go on with some.
+                Some(left) = inherited.recv(), if self.left_units < MOST_LEFT => self.go_on_with(left).await,
                 () = is_due => self.hand_over(Instant::now()).await,
                 _ = watch.tick(), if !self.elsewhere.is_empty() && !self.early.is_empty() => {
                     self.look_elsewhere().await;
@@ -164,7 +188,8 @@ impl Router {
     }
 
     fn has_work(&self) -> bool {
-        !(self.live.is_empty() && self.unsure.is_empty() && self.void.is_empty() && self.settlers.is_empty())
+        let waits = !(self.unsure.is_empty() && self.left.is_empty());
+        waits || !(self.live.is_empty() && self.void.is_empty() && self.settlers.is_empty())
     }
 
     async fn arrive(&mut self, arrival: Arrival) {
@@ -193,14 +218,25 @@ impl Router {
     }
 
     /// Takes it among the live ones, in the place of an older one.
-    fn enlist(&mut self, round: &Arc<Round>, kept: Option<Bytes>) {
+    pub(super) fn enlist(&mut self, round: &Arc<Round>, kept: Option<Bytes>) {
         self.live.insert(round.id().to_owned(), Live { round: Arc::downgrade(round), kept });
-        let Some(collapse) = &round.collapse else { return };
-        let key = (Arc::clone(&round.room_id), collapse.clone());
-        let before = self.newest.insert(key, Arc::downgrade(round));
-        if let Some(before) = before.and_then(|before| before.upgrade()) {
+        let Some(key) = key(round) else { return };
+        let newest = Newest { id: round.id().to_owned(), round: Arc::downgrade(round) };
+        if let Some(before) = self.newest.insert(key, newest).and_then(|before| before.round.upgrade()) {
             before.supersede();
         }
+    }
+
+    /// Takes a round among the live ones that another process began, or whose fate was looked up: a newer one may be
+    /// there already, or have been there.
+    fn enlist_late(&mut self, round: &Arc<Round>, kept: Option<Bytes>) {
+        let newest = key(round).and_then(|key| self.newest.get(&key));
+        if newest.is_some_and(|newest| newest.id.as_str() > round.id()) {
+            round.supersede();
+            self.live.insert(round.id().to_owned(), Live { round: Arc::downgrade(round), kept });
+            return;
+        }
+        self.enlist(round, kept);
     }
 
     /// From now on, who is in its room at other instances has seen it.
@@ -257,10 +293,11 @@ impl Router {
             if let Some(elsewhere) = round.elsewhere() {
                 elsewhere.look(elsewhere::AT_ONCE, &self.shared.departures).await;
             }
+            let space = Arc::new(round.release());
             for (provider, lane) in &self.lanes {
                 let after = round.told.done.get(*provider).cloned();
                 // The permits are fewer than its places; those of a process before wait.
-                let _ = lane.send(Task::Walk(Arc::clone(&round), after)).await;
+                let _ = lane.send(Task::Walk(Arc::clone(&round), after, Arc::clone(&space))).await;
             }
         }
     }
@@ -277,11 +314,11 @@ impl Router {
     }
 
     /// Lets go of what is done with, and keeps how far the others are.
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         let (live, gone): (HashMap<_, _>, HashMap<_, _>) =
             self.live.drain().partition(|(_, live)| live.round.strong_count() > 0);
         self.live = live;
-        self.newest.retain(|_, round| round.strong_count() > 0);
+        self.forget_newest();
         self.elsewhere.retain(|_, elsewhere| elsewhere.strong_count() > 0);
         self.epochs.clear();
         let stopped =
@@ -289,10 +326,26 @@ impl Router {
         self.record(gone).await;
         if !self.shared.stopping.load(Ordering::Acquire) {
             self.make_sure().await;
+            self.go_on().await;
         }
         if self.live.is_empty() || stopped {
             self.settlers.drain(..).for_each(|settler| _ = settler.send(()));
         }
+    }
+
+    /// Forgets rounds that are over, but for the newest ones while an older one of their collapse key may come.
+    fn forget_newest(&mut self) {
+        let is_over = |newest: &Newest| newest.round.strong_count() == 0;
+        if self.is_alone() && self.left.is_empty() && self.unsure.is_empty() {
+            self.newest.retain(|_, newest| !is_over(newest));
+            return;
+        }
+        let mut over: Vec<_> =
+            self.newest.values().filter(|newest| is_over(newest)).map(|newest| &newest.id).collect();
+        let Some(too_many) = over.len().checked_sub(MOST_REMEMBERED + 1) else { return };
+        // Ids begin with the time.
+        let last = over.select_nth_unstable(too_many).1.clone();
+        self.newest.retain(|_, newest| !is_over(newest) || newest.id > last);
     }
 
     async fn record(&mut self, gone: HashMap<String, Live>) {
@@ -338,7 +391,7 @@ impl Router {
     }
 
     /// Goes on with what a process before left in the store.
-    async fn resume(&mut self) {
+    pub(super) async fn resume(&mut self) {
         let Some(pending) = &self.shared.pending else { return };
         let left = loop {
             match pending.left().await {
@@ -349,25 +402,83 @@ impl Router {
                 }
             }
         };
-        let mut chains = Vec::new();
-        for left in left {
-            if let Some(round) = self.revive(&left).await {
-                chains.extend(left.chains(&round));
+        left.into_iter().for_each(|left| self.put_back(left));
+        self.go_on().await;
+    }
+
+    /// Goes on with what processes before left, as far as there is space for it. The rest stays on record, and is looked
+    /// at again as long as this process lives.
+    async fn go_on(&mut self) {
+        for _ in 0..self.left.len() {
+            let Some(left) = self.left.pop_front() else { return };
+            self.left_units = self.left_units.saturating_sub(left.units());
+            self.go_on_with(left).await;
+        }
+    }
+
+    fn put_back(&mut self, left: Left) {
+        self.left_units = self.left_units.saturating_add(left.units());
+        self.left.push_back(left);
+    }
+
+    /// Goes on with an event that another process left, as far as there is space for it and its retries: devices
+    /// without space keep none of the others waiting.
+    pub(super) async fn go_on_with(&mut self, mut left: Left) {
+        let round = match left.round.take() {
+            Some(round) => round,
+            None => {
+                let Some(permit) = self.space_for(&left) else { return self.put_back(left) };
+                match self.is_ours(&mut left).await {
+                    Some(true) => {}
+                    Some(false) => return,
+                    None => return self.put_back(left),
+                }
+                let Some(round) = self.revive(&left, permit).await else { return };
+                left.devices().for_each(|device| round.skip(device.clone()));
+                // The round has them.
+                (left.told.data, left.kept) = (String::new(), Bytes::new());
+                (round, Instant::now())
+            }
+        };
+        self.resume_chains(&mut left, &round).await;
+        if left.devices().next().is_some() {
+            left.round = Some(round);
+            self.put_back(left);
+        }
+    }
+
+    /// Returns whether this instance still goes on with an event that it took over, if that can be told: while there
+    /// was no space, others may have taken it for gone.
+    async fn is_ours(&self, left: &mut Left) -> Option<bool> {
+        let Some(pending) = &self.shared.pending else { return Some(true) };
+        match pending.claim(left).await {
+            Ok(ours) => {
+                if !ours {
+                    tracing::warn!(
+                        room_id = left.told.room_id,
+                        "another instance goes on with an event's pushes"
+                    );
+                }
+                Some(ours)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "pushes that another instance left wait for the store");
+                None
             }
         }
-        self.go_on(chains).await;
     }
 
-    /// Goes on with what another instance left.
-    async fn take_over(&mut self, left: Left) {
-        if let Some(round) = self.revive(&left).await {
-            self.go_on(left.chains(&round)).await;
+    /// The share of what may wait that an event had in another process, if that leaves space to new events.
+    fn space_for(&self, left: &Left) -> Option<OwnedSemaphorePermit> {
+        let units = left.told.units().min(MOST_UNITS);
+        let free = self.space.available_permits();
+        if free < MOST_UNITS && free < units + FOR_NEW {
+            return None;
         }
+        Arc::clone(&self.space).try_acquire_many_owned(u32::try_from(units).ok()?).ok()
     }
 
-    async fn revive(&mut self, left: &Left) -> Option<Arc<Round>> {
-        let units = u32::try_from(left.told.data.len() / UNIT + 1).ok()?;
-        let permit = Arc::clone(&self.space).try_acquire_many_owned(units).ok()?;
+    async fn revive(&mut self, left: &Left, permit: OwnedSemaphorePermit) -> Option<Arc<Round>> {
         let (told, kept) = (left.told.clone(), Some(left.kept.clone()));
         if told.offered {
             self.unsure.insert((Instant::now(), told.id.clone()), Unsure { told, kept, permit });
@@ -391,17 +502,17 @@ impl Router {
             None => self.epoch(&round.room_id).await,
         };
         round.in_epoch(epoch.as_deref());
-        self.enlist(&round, kept);
+        self.enlist_late(&round, kept);
         self.early.insert((round.due, round.id().to_owned()), Arc::clone(&round));
         Some(round)
     }
 
-    /// Gives the chains of devices that wait to their lanes.
-    async fn go_on(&self, chains: Vec<super::chain::Chain>) {
-        for chain in chains {
+    /// Gives the chains of devices that waited, and have memory for their retries or are over, to their lanes.
+    async fn resume_chains(&self, left: &mut Left, round: &(Arc<Round>, Instant)) {
+        let most = waiting::MOST_RESUMED.saturating_sub(Arc::strong_count(&self.resumed) - 1);
+        for chain in left.chains(round, &self.shared.retained, (&self.resumed, most)) {
             let device = &chain.entry.registration.device;
             let Some((_, lane)) = self.lanes.iter().find(|(name, _)| device.is_of(name)) else { continue };
-            chain.round.skip(device.clone());
             let _ = lane.send(Task::Resume(chain)).await;
         }
     }
@@ -426,4 +537,9 @@ impl Router {
             }
         }
     }
+}
+
+/// What newer events take the place of an older one by.
+fn key(round: &Round) -> Option<String> {
+    round.collapse.as_ref().map(|collapse| topic(&round.room_id, collapse))
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::dispatch::UNIT;
 use crate::Accepted;
 
 /// See the [module](self).
@@ -29,4 +30,11 @@ pub(super) struct Told {
     /// The epoch of the room's log, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) epoch: Option<String>,
+}
+
+impl Told {
+    /// The memory that it takes, in [`UNIT`]s.
+    pub(super) fn units(&self) -> usize {
+        self.data.len() / UNIT + 1
+    }
 }

@@ -21,8 +21,8 @@ use web_push::{
 
 use super::{
     Outcome, Outgoing, Provider, PushError, Subscription, Target,
-    endpoint::{Hosts, Resolver},
-    http::{Answer, Trust, Versions, build},
+    endpoint::{Hosts, Resolver, is_known},
+    http::{Answer, LONGEST_WAIT, Trust, Versions, build},
     topic, urgency,
 };
 
@@ -55,6 +55,13 @@ const LONGEST: usize = 3_052;
 const SIGNED_FOR: Duration = Duration::from_secs(6 * 60 * 60);
 /// Origins whose signatures are kept. There are a handful of push services; more are somebody's game.
 const MOST_ORIGINS: usize = 256;
+
+/// The time that a connection to a service stays open without a request, and how many of one service do.
+const IDLE_WITHIN: Duration = Duration::from_secs(30);
+const MOST_IDLE: usize = 32;
+/// The longest wait that a service may ask for which isn't one of the browsers': an event stays in memory for each try
+/// that waits.
+const STRANGERS_WAIT: Duration = Duration::from_secs(60);
 
 impl Vapid {
     /// The name that devices register with.
@@ -104,6 +111,8 @@ impl Vapid {
 
     pub(super) fn open(self, trust: &Trust) -> Result<Sender, PushError> {
         let client = trust.client(Versions::All)?.dns_resolver(Arc::new(Resolver(self.hosts)));
+        // Strangers name as many services as they like: each idle connection to one is a file descriptor.
+        let client = client.pool_idle_timeout(IDLE_WITHIN).pool_max_idle_per_host(MOST_IDLE);
         // A proxy would resolve and connect in the client's stead, wherever it can.
         let client = build(client.no_proxy())?;
         Ok(Sender { client, vapid: self, signatures: Mutex::default() })
@@ -130,6 +139,10 @@ impl Provider for Sender {
 
     fn concurrency(&self) -> usize {
         256
+    }
+
+    fn origin(&self, target: &Target) -> Option<String> {
+        Some(Url::parse(target.address()).ok()?.origin().ascii_serialization())
     }
 
     fn check(&self, target: &Target) -> Result<(), String> {
@@ -164,6 +177,7 @@ impl Provider for Sender {
             return Outcome::Suspend("nothing can be encrypted with the subscription's keys".to_owned());
         };
         let origin = url.origin().ascii_serialization();
+        let longest = longest_wait(&url);
         let Some(signature) = self.signature(&origin, &url) else {
             return Outcome::Misconfigured("the VAPID key signs nothing".to_owned());
         };
@@ -183,7 +197,7 @@ impl Provider for Sender {
                 if matches!(answer.status.as_u16(), 401 | 403) {
                     self.signatures.lock().remove(&origin);
                 }
-                outcome(&answer)
+                outcome(&answer, longest)
             }
             Err(outcome) => outcome,
         }
@@ -239,13 +253,21 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// RFC 8030, sections 5 and 7.3, and what services make of it.
-fn outcome(answer: &Answer) -> Outcome {
+/// The longest wait that a service may ask for.
+fn longest_wait(url: &Url) -> Duration {
+    if is_known(url) { LONGEST_WAIT } else { STRANGERS_WAIT }
+}
+
+/// RFC 8030, sections 5 and 7.3, and what services make of it. A service is waited for as `longest` says.
+fn outcome(answer: &Answer, longest: Duration) -> Outcome {
     match answer.status.as_u16() {
         200..=204 => Outcome::Delivered,
         404 | 410 => Outcome::Gone(None),
         // Of a subscription, or of all: a stranger's service must not stop the others.
-        429 | 500.. => answer.retry(answer.words()),
+        429 | 500.. => Outcome::Retry {
+            reason: answer.words(),
+            after: answer.retry_after.map(|after| after.min(longest)),
+        },
         401 | 403 => Outcome::Misconfigured(answer.words()),
         _ => Outcome::Rejected(answer.words()),
     }
@@ -258,5 +280,28 @@ impl fmt::Debug for Vapid {
             .field("subject", &self.subject)
             .field("hosts", &self.hosts)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_of_strangers_is_waited_for_a_minute_at_most() {
+        let answer = Answer {
+            status: http::StatusCode::SERVICE_UNAVAILABLE,
+            retry_after: Some(Duration::from_secs(3_600)),
+            body: Vec::new(),
+        };
+        for (endpoint, seconds) in [
+            ("https://push.example/x", 60),
+            ("https://fcm.googleapis.com.evil.example/x", 60),
+            ("https://updates.push.services.mozilla.com/x", 3_600),
+        ] {
+            let longest = longest_wait(&Url::parse(endpoint).expect("a URL"));
+            let Outcome::Retry { after, .. } = outcome(&answer, longest) else { panic!("no retry") };
+            assert_eq!(after, Some(Duration::from_secs(seconds)), "{endpoint}");
+        }
     }
 }

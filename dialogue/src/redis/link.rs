@@ -15,6 +15,7 @@ use super::{
     backoff::Backoff,
     condition::Condition,
     dial::{Dialer, Dialled},
+    eviction::Eviction,
     place::Place,
 };
 
@@ -32,6 +33,7 @@ struct Shared {
     dialer: Arc<Dialer>,
     state: watch::Sender<State>,
     condition: Condition,
+    eviction: Eviction,
     /// A key of the server, while that refuses writes: whether it takes them again is tried there.
     probe: Mutex<Option<String>>,
 }
@@ -71,7 +73,8 @@ impl Link {
     fn keep(place: Place, dialer: Arc<Dialer>, first: Option<Dialled>) -> Self {
         let condition = Condition::new(format!("Redis at {place}"), "writes");
         let (state, _) = watch::channel(State::Opening);
-        let shared = Arc::new(Shared { place, dialer, state, condition, probe: Mutex::default() });
+        let (eviction, probe) = (Eviction::default(), Mutex::default());
+        let shared = Arc::new(Shared { place, dialer, state, condition, eviction, probe });
         let task = tokio::spawn(Arc::clone(&shared).reconnect(first)).abort_handle();
         Link { shared, task }
     }
@@ -195,6 +198,7 @@ impl Shared {
 
     /// Returns when the server has fallen silent.
     async fn listen(&self, mut commands: MultiplexedConnection) {
+        self.eviction.look(&self.place, &mut commands).await;
         loop {
             sleep(HEARTBEAT).await;
             let probe = self.probe.lock().clone();

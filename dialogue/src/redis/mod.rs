@@ -9,6 +9,7 @@ mod connect;
 mod dial;
 mod ear;
 mod error;
+mod eviction;
 mod failure;
 mod keys;
 mod link;
@@ -55,9 +56,9 @@ pub(crate) use subscriber::Subscriber;
 /// cuts it where the script began.
 ///
 /// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
-/// be evicted like a cache.
+/// be evicted like a cache. Another policy is warned of in the log with each connection to a server, once.
 ///
-/// A user of its ACL needs no more than this, and in a Cluster `+cluster|slots`:
+/// A user of its ACL needs no more than this, and in a Cluster `+cluster|slots`; with `+info` the policy can be looked at:
 ///
 /// ```text
 /// ACL SETUSER acme on >PASSWORD ~acme:* &acme:* -@all +@connection +@read +@write +@scripting +@pubsub

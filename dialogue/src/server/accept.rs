@@ -1,22 +1,18 @@
-//! Serves HTTP on the connections of a listener, within bounds that nobody gets around by being slow.
+//! Serves HTTP on the connections of a listener, within bounds that a slow client can't get around.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::ConnectInfo, response::Response};
+use http::{
+    HeaderValue,
+    header::{CONNECTION, CONTENT_TYPE},
 };
-
-use axum::{Router, extract::ConnectInfo};
 use hyper::{
     body::Incoming,
     service::{Service, service_fn},
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
@@ -24,66 +20,121 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::engine::Limits;
+use super::{
+    answer::{Answer, HASTE, Streams},
+    reserve::Reserve,
+};
+use crate::{
+    engine::{Engine, Limits, Responses},
+    gate::Visit,
+    tcp::{Due, Patience, Scarce, Tcp, Traffic},
+};
 
-/// How long to wait where the system has nothing left to accept with.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long to wait where the system has nothing left to accept with, and the reserve is in use.
+const PAUSE: Duration = Duration::from_millis(100);
+/// From one line in the log to the next that nothing can be accepted.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+/// How long a connection may take that was accepted with a descriptor of the reserve, and its head.
+const SCARCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(250));
 
 /// What every connection is served by.
 #[derive(Clone)]
 struct Server {
-    http: Builder<TokioExecutor>,
     app: TowerToHyperService<Router>,
-    head_within: Duration,
-    /// Whether connections are to end after the request that they are at.
-    closing: watch::Receiver<bool>,
+    limits: Arc<Limits>,
+    responses: Arc<Responses>,
+    patience: Patience,
+    phase: watch::Receiver<Phase>,
+}
+
+/// The state that all connections follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Phase {
+    /// End after the request that is being answered.
+    closing: bool,
+    /// How often descriptors ran out: each time, idle connections give theirs back.
+    shortages: u64,
 }
 
 /// Accepts until `stop`; returns once every connection is at its end.
 pub(super) async fn serve(
     app: Router,
     listener: TcpListener,
-    limits: &Limits,
+    engine: &Engine,
     stop: impl Future<Output = ()>,
 ) {
-    let (close, closing) = watch::channel(false);
-    let app = TowerToHyperService::new(app);
-    let server = Server { http: builder(limits), app, head_within: limits.head_within, closing };
+    let limits = Arc::new(engine.limits.clone());
+    let (phases, phase) = watch::channel(Phase { closing: false, shortages: 0 });
+    let patience = Patience {
+        head: limits.head_within,
+        idle: limits.idle_within,
+        answer: limits.response_within,
+        stream: limits.stall.max(limits.response_within),
+    };
+    let server = Server {
+        app: TowerToHyperService::new(app),
+        limits,
+        responses: Arc::clone(&engine.responses),
+        patience,
+        phase,
+    };
     let mut connections = JoinSet::new();
+    let mut reserve = Reserve::default();
+    let mut logged: Option<Instant> = None;
+    reserve.fill();
     tokio::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => drop(connections.spawn(server.clone().connection(stream, peer))),
+                Ok((stream, peer)) => {
+                    // A refused connection is closed without an answer: browsers come back from that, even for event
+                    // streams.
+                    let Ok(place) = engine.doors.accept(peer.ip()) else { continue };
+                    let server = server.clone();
+                    match reserve.fill() {
+                        true => connections.spawn(server.connection(stream, peer, place)),
+                        false => connections.spawn(server.scarce(stream, peer, place)),
+                    };
+                }
                 Err(error) if is_of_one(&error) => {}
                 Err(error) => {
-                    tracing::error!(%error, "can't accept connections at the moment");
-                    tokio::select! {
-                        () = &mut stop => break,
-                        () = sleep(PAUSE) => {}
+                    if logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+                        logged = Some(Instant::now());
+                        tracing::error!(%error, "can't accept connections at the moment");
+                        phases.send_modify(|phase| phase.shortages += 1);
+                    }
+                    if !reserve.lend() {
+                        tokio::select! {
+                            () = &mut stop => break,
+                            Some(_) = connections.join_next() => drop(reserve.fill()),
+                            () = sleep(PAUSE) => {}
+                        }
                     }
                 }
             },
             // So that what has ended isn't held.
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => drop(reserve.fill()),
         }
     }
-    drop(listener);
-    close.send_replace(true);
+    drop((listener, reserve));
+    phases.send_modify(|phase| phase.closing = true);
     while connections.join_next().await.is_some() {}
 }
 
-fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
-    // The time is counted between two requests, too.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_within).max_buf_size(limits.head);
+fn builder(limits: &Limits, streams: Streams) -> Builder<Streams> {
+    let mut http = Builder::new(streams);
+    // The time of a head is ours to count: hyper would count what passes between two requests, too.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head);
+    #[cfg(feature = "http2")]
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(super::answer::PIECE)
         .keep_alive_interval(limits.ping_every)
         .keep_alive_timeout(limits.pong_within)
         .enable_connect_protocol();
@@ -91,37 +142,125 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 }
 
 impl Server {
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr) {
-        // A socket that refuses the option works without.
-        let _ = stream.set_nodelay(true);
-        let asked = Arc::new(AtomicBool::new(false));
-        let (app, seen) = (self.app, Arc::clone(&asked));
-        let service = service_fn(move |mut request: http::Request<Incoming>| {
-            seen.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            app.call(request)
-        });
-        let serving = self.http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    /// Serves a connection that stays as long as it likes, within its deadlines.
+    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+        let (tcp, traffic) =
+            Tcp::new(stream, self.limits.unreachable_within, self.patience.stream, Some(place));
+        let http = builder(&self.limits, Streams::new(&traffic, self.patience, &self.responses));
+        let service = self.service(&traffic, peer, false);
+        let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
         tokio::pin!(serving);
-        // hyper's own time begins once it knows which HTTP is spoken.
-        let late = sleep(self.head_within);
-        tokio::pin!(late);
-        let (mut in_time, mut closes) = (false, false);
+        let watch = sleep_until(Instant::now() + self.patience.head);
+        tokio::pin!(watch);
+        let mut closes_by = None;
         loop {
             tokio::select! {
+                // A busy machine may look at both late: what came in time is read before the deadline is looked at.
+                biased;
                 // What goes wrong is the client's to know.
                 _ = serving.as_mut() => return,
-                () = &mut late, if !in_time => match asked.load(Ordering::Relaxed) {
-                    true => in_time = true,
-                    false => return,
+                () = &mut watch => match traffic.due(&self.hurried(), Instant::now()) {
+                    Due::Late => return,
+                    // A connection of HTTP/1 ends at once by that; one of HTTP/2 may have bytes that are still on their
+                    // way.
+                    Due::Idle => match closes_by {
+                        Some(by) if by <= Instant::now() => return,
+                        Some(by) => watch.as_mut().reset(by),
+                        None => {
+                            let by = Instant::now() + self.patience.answer;
+                            closes_by = Some(by);
+                            watch.as_mut().reset(by);
+                            serving.as_mut().graceful_shutdown();
+                        }
+                    },
+                    Due::Later(then) => watch.as_mut().reset(then),
                 },
-                _ = self.closing.wait_for(|closing| *closing), if !closes => {
-                    closes = true;
-                    serving.as_mut().graceful_shutdown();
+                Ok(()) = self.phase.changed() => {
+                    let phase = *self.phase.borrow_and_update();
+                    if phase.closing {
+                        serving.as_mut().graceful_shutdown();
+                    } else if traffic.is_idle() {
+                        return;
+                    }
                 }
             }
         }
     }
+
+    /// Serves one request, and quickly: the connection has a descriptor that the next one needs. That is for health
+    /// checks, and for clients that are sent away.
+    async fn scarce(self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+        let (tcp, traffic) =
+            Tcp::new(stream, self.limits.unreachable_within, self.patience.stream, Some(place));
+        let http = builder(&self.limits, Streams::new(&traffic, self.patience, &self.responses));
+        let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
+        let (whole, head) = SCARCE;
+        let silent = async {
+            sleep(head).await;
+            if traffic.was_asked() {
+                std::future::pending().await
+            }
+        };
+        let _ = timeout(whole, async {
+            tokio::select! {
+                biased;
+                _ = serving => {}
+                () = silent => {}
+            }
+        })
+        .await;
+    }
+
+    /// The patience that there is now.
+    fn hurried(&self) -> Patience {
+        match self.responses.are_many() {
+            true => Patience { answer: self.patience.answer.min(HASTE), ..self.patience },
+            false => self.patience,
+        }
+    }
+
+    /// Answers the requests of one connection.
+    fn service(
+        &self,
+        traffic: &Arc<Traffic>,
+        peer: SocketAddr,
+        scarce: bool,
+    ) -> impl Service<
+        http::Request<Incoming>,
+        Response = http::Response<Answer>,
+        Error = Infallible,
+        Future: Future<Output = Result<http::Response<Answer>, Infallible>> + Send + 'static,
+    > + 'static {
+        let (app, traffic) = (self.app.clone(), Arc::clone(traffic));
+        service_fn(move |mut request: http::Request<Incoming>| {
+            let active = traffic.begin(request.version());
+            let is_http1 = request.version() < http::Version::HTTP_2;
+            request.extensions_mut().insert(ConnectInfo(peer));
+            if scarce {
+                request.extensions_mut().insert(Scarce);
+            }
+            // A socket over HTTP/2 is a stream (RFC 8441), whose reader has a stream's time.
+            if request.method() == http::Method::CONNECT {
+                traffic.streams();
+            }
+            let (answering, traffic) = (app.call(request), Arc::clone(&traffic));
+            async move {
+                let mut response: Response = answering.await?;
+                if scarce && is_http1 {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                let streams = response.headers().get(CONTENT_TYPE).is_some_and(is_event_stream);
+                if streams {
+                    traffic.streams();
+                }
+                Ok(response.map(|body| Answer::new(body, active, streams)))
+            }
+        })
+    }
+}
+
+fn is_event_stream(kind: &HeaderValue) -> bool {
+    kind.as_bytes().starts_with(b"text/event-stream")
 }
 
 /// Whether only one connection can't be accepted.

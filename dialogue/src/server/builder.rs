@@ -21,7 +21,7 @@ use crate::{
     engine::{Engine, Limits, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, Peers, Registry, RoomDecl},
+    hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
     observe::{Measures, Metrics, Readings, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
@@ -53,11 +53,10 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
 /// # Bounds
 ///
-/// Each has a default that is safe in production.
-///
-#[doc = include_str!("../docs/bounds.md")]
+/// Each has a default that is safe in production: [the guide](crate::guide::limits) lists them all.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
@@ -74,6 +73,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     traces: Traces,
     backplane: Option<Arc<dyn AnyBackplane>>,
     most_rooms: usize,
+    new_rooms: NewBounds,
     /// What middleware is made from.
     state: S,
     /// The middleware in front of all rooms.
@@ -90,7 +90,9 @@ impl<A: Application> ServerBuilder<A> {
             paths: Paths {
                 websocket: Some("/ws".to_owned()),
                 sse: Some("/events".to_owned()),
+                health: Some("/health".to_owned()),
                 echo: None,
+                http: true,
                 inspector: false,
             },
             limits: Limits::default(),
@@ -106,6 +108,7 @@ impl<A: Application> ServerBuilder<A> {
             traces: Traces::default(),
             backplane: None,
             most_rooms: 100_000,
+            new_rooms: NewBounds::default(),
             state: (),
             around: (),
             application: PhantomData,
@@ -169,6 +172,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             traces: self.traces,
             backplane: self.backplane,
             most_rooms: self.most_rooms,
+            new_rooms: self.new_rooms,
             state,
             around,
             application: PhantomData,
@@ -187,6 +191,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// stands between it and a stranger's page.
     pub fn auth_cookie(mut self, name: impl Into<String>) -> Self {
         self.identity.cookie = Some(name.into());
+        self
+    }
+
+    /// Has tokens expire by another clock than the system's.
+    #[cfg(test)]
+    pub(crate) fn wall_clock(mut self, clock: crate::identity::Clock) -> Self {
+        self.identity.clock = clock;
         self
     }
 
@@ -271,8 +282,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// Connections that an address may have at once, of IPv6 its first 64 bits: 1,024 by default. The machine's own address
-    /// has no bound. Behind a proxy, say [how many](Self::behind_proxies).
+    /// Sockets and event streams that an address may have at once, of IPv6 its first 64 bits: 1,024 by default. Where
+    /// [`Server::serve`] accepts them, it has at most 64 more connections, whatever they do; beyond, they are closed at
+    /// once. The machine's own address has no bound. Behind a proxy, say [how many](Self::behind_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.limits.address_connections = connections;
         self
@@ -324,6 +336,23 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Lets connections send as many frames as they can.
     pub fn without_frame_limit(mut self) -> Self {
         self.rates.frames = None;
+        self
+    }
+
+    /// Limits the requests of a client over plain HTTP, over all rooms: 100 times per second by default, 500 at once.
+    /// Beyond, it is refused with 429.
+    ///
+    /// A client is a user, or an address while anonymous; see [`behind_proxies`](Self::behind_proxies). What a user's
+    /// sockets send is counted with it, and is itself bounded by [`limit_frames`](Self::limit_frames). Server keys have
+    /// no limit, and [`limit`](Self::limit) holds beside.
+    pub fn limit_http(mut self, rate: Rate) -> Self {
+        self.rates.http = Some(rate);
+        self
+    }
+
+    /// Lets clients ask over plain HTTP as often as they can.
+    pub fn without_http_limit(mut self) -> Self {
+        self.rates.http = None;
         self
     }
 
@@ -389,6 +418,26 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
+    /// Serves the health check at `path`; `/health` by default. A route of the application's own there goes first: see
+    /// [`Server::health`].
+    pub fn health_at(mut self, path: impl Into<String>) -> Self {
+        self.paths.health = Some(path.into());
+        self
+    }
+
+    /// Serves no health check.
+    pub fn without_health(mut self) -> Self {
+        self.paths.health = None;
+        self
+    }
+
+    /// Serves neither rooms nor devices over HTTP: the routes below `/rooms` and `/push`. Without them, the clients' pages
+    /// of history fail for rooms that come over event streams.
+    pub fn without_http(mut self) -> Self {
+        self.paths.http = false;
+        self
+    }
+
     /// Also serves a WebSocket at `path` that sends every message back, for RFC 6455 test suites. It asks nobody who
     /// they are: not for production.
     pub fn echo_at(mut self, path: impl Into<String>) -> Self {
@@ -402,17 +451,22 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// The text is what browsers send as `Origin`: scheme, host, and the port where it isn't the scheme's own, in lower
     /// case and with no `/` at the end. [`build`](Self::build) fails over any other.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        match &mut self.origins {
-            Origins::These(listed) => listed.push(origin.into()),
-            origins => *origins = Origins::These(vec![origin.into()]),
-        }
+        self.origins.list(origin.into());
         self
     }
 
     /// Lets pages of every origin connect, but none that hides it (`Origin: null`). With cookies or in a private network, that lets strangers' pages act as
     /// their visitors.
     pub fn allow_any_origin(mut self) -> Self {
-        self.origins = Origins::Any;
+        self.origins.list_all();
+        self
+    }
+
+    /// Lets clients connect that hide their origin (`Origin: null` or `file://`), beside those that are allowed
+    /// otherwise: pages from a file, and the native shells that load them so. A stranger's page in a sandboxed frame
+    /// hides its origin too: with cookies or in a private network, it can then act as its visitor.
+    pub fn allow_hidden_origin(mut self) -> Self {
+        self.origins.list_hidden();
         self
     }
 
@@ -470,20 +524,80 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// How long the head of an HTTP request may take to come, a handshake's too, where [`Server::serve`] serves it, and how
-    /// long a connection may wait for its next request: 10 s by default. Then the connection is closed.
+    /// How long the head of an HTTP request may take to come, a handshake's too, where [`Server::serve`] serves it: 10
+    /// s by default. Then the connection is closed.
     pub fn head_within(mut self, time: Duration) -> Self {
         self.limits.head_within = time.min(LONGEST);
+        self
+    }
+
+    /// How long a connection may wait for its next HTTP request, where [`Server::serve`] serves it: 75 s by default.
+    /// Then it is closed. Longer than a proxy keeps its idle connections (60 s mostly), or it meets one that is just
+    /// closing.
+    pub fn idle_within(mut self, time: Duration) -> Self {
+        self.limits.idle_within = time.min(LONGEST);
+        self
+    }
+
+    /// How long a client may take nothing of an HTTP response, where [`Server::serve`] serves it: 30 s by default. Then
+    /// the connection is closed, or the stream of HTTP/2 is reset. An event stream has as long as
+    /// [`stalled_within`](Self::stalled_within) says, if that is longer.
+    pub fn response_within(mut self, time: Duration) -> Self {
+        self.limits.response_within = time.min(LONGEST);
+        self
+    }
+
+    /// Bytes of Dialogue's own HTTP responses over 16 KiB, such as pages of history, that may wait for their clients in
+    /// the whole process: 64 MiB by default. Beyond, a request for one more is `UNAVAILABLE`; and where
+    /// [`Server::serve`] serves, clients that take nothing for a second make room from half of that on.
+    pub fn max_waiting_responses(mut self, bytes: usize) -> Self {
+        self.limits.responses = bytes;
+        self
+    }
+
+    /// How long a connection may last whose other end is gone without a word, where [`Server::serve`] accepts it: 60 s
+    /// by default, 6 s at least. TCP's keep-alive begins after half of that in silence; on Linux, what was sent is
+    /// answered within that time, or 10 s after the longest time that a reader may take nothing if that is longer (the user
+    /// timeout of RFC 5482): 70 s by default. WebSockets, event streams and all others are ended so.
+    pub fn unreachable_within(mut self, time: Duration) -> Self {
+        self.limits.unreachable_within = time.clamp(Duration::from_secs(6), LONGEST);
+        self
+    }
+
+    /// Streams that a connection of HTTP/2 may have at once, where [`Server::serve`] serves it: 100 by default, and 1
+    /// at least. Each request, event stream and socket is one. A client opens no more, or gets `REFUSED_STREAM`.
+    #[cfg(feature = "http2")]
+    pub fn max_streams(mut self, streams: u32) -> Self {
+        self.limits.streams = streams.max(1);
         self
     }
 
     /// Instances of keyed rooms that there may be, those in the [`store`](Self::store) too: 100,000 by default.
     ///
     /// Past that, those that joins or events made and that were left longest go, and their logs with them: who comes back
-    /// to one is told `lost`. `TOO_MANY` is for when there are none to go: all were created on purpose, or somebody is in
-    /// them. With a store, rooms that nobody is in leave memory after a minute, and come back as they were.
+    /// to one is told `lost`, and clients that watch get `roomDeleted`. A client that made more than a sixteenth of all
+    /// lately makes space among its own. `TOO_MANY` is for when there are none to go: all were created on purpose, or
+    /// somebody is in them. Rooms that the store has are opened all the same, and what clients hold doesn't keep server code
+    /// and server keys from making others: there may be twice as many in memory then. Where none could go, all are looked at
+    /// again a second later at the earliest; rooms that are left here meanwhile go at once, those left at other nodes then.
+    /// With a store, rooms that nobody is in leave memory after a minute, and come back as they were.
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.most_rooms = instances;
+        self
+    }
+
+    /// Instances of keyed rooms that a user makes by joins, events and `createRoom`, in an hour and with those that are in
+    /// use for longer: 1,000 by default; with 0, clients make none. Beyond, that is `TOO_MANY`. Those in the [`store`](Self::store) already, those that
+    /// server code or a server key makes, and those that are left without an event don't count.
+    pub fn max_new_rooms_per_user(mut self, rooms: usize) -> Self {
+        self.new_rooms.user = rooms;
+        self
+    }
+
+    /// The same of an address, of IPv6 its first 64 bits: 10,000 by default. The machine's own address has no bound. Behind a
+    /// proxy, say [how many](Self::behind_proxies).
+    pub fn max_new_rooms_per_address(mut self, rooms: usize) -> Self {
+        self.new_rooms.address = rooms;
         self
     }
 
@@ -494,8 +608,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// How long an event stream's client may take nothing of it: 60 s by default, and 30 s at least. Then, at most as long
-    /// again later, it is no longer in its rooms.
+    /// How long a client may take nothing of what waits for it: 60 s by default, and 30 s at least. Then, at most half
+    /// as long again later, an event stream's is no longer in its rooms; a socket is closed with 4409 the next time
+    /// that [`keep_alive`](Self::keep_alive) looks at it.
     pub fn stalled_within(mut self, time: Duration) -> Self {
         self.limits.stall = time.min(LONGEST);
         self
@@ -619,7 +734,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 }
             }
         }
-        let registry = Registry::new(rooms, self.most_rooms, archive, runtime);
+        let registry = Registry::new(rooms, self.most_rooms, self.new_rooms, archive, runtime);
         if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
             peers.begin(feed, &registry);
         }

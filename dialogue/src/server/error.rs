@@ -13,12 +13,12 @@ use crate::redis::RedisError;
 use crate::store::StoreError;
 
 /// Why a server can't be built or served.
-#[derive(Debug)]
+///
+/// `Debug` shows the same sentence as `Display`, since it is what a `main` that returns this error prints.
 pub struct Error {
     kind: Kind,
 }
 
-#[derive(Debug)]
 enum Kind {
     Configuration(String),
     Bind(String, io::Error),
@@ -95,6 +95,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Configuration(message) => f.write_str(message),
+            Kind::Bind(address, source) if source.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "can't listen on {address}: another program does; stop it, or take another port")
+            }
             Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
             Kind::Store(source) => write!(f, "the store can't be used: {source}"),
@@ -107,6 +110,12 @@ impl fmt::Display for Error {
             #[cfg(feature = "statsd")]
             Kind::StatsD(error) => write!(f, "{error}"),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -125,5 +134,19 @@ impl std::error::Error for Error {
             #[cfg(feature = "statsd")]
             Kind::StatsD(error) => error.source(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_prints_a_sentence_with_the_way_out() {
+        let taken = Error::bind("127.0.0.1:3000".into(), io::ErrorKind::AddrInUse.into());
+        assert_eq!(
+            format!("{taken:?}"),
+            "can't listen on 127.0.0.1:3000: another program does; stop it, or take another port"
+        );
     }
 }

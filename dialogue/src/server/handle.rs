@@ -1,6 +1,7 @@
 //! The server's own end of a room.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     future::Future,
     marker::PhantomData,
@@ -11,18 +12,20 @@ use std::{
     time::Duration,
 };
 
+use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
 use super::Server;
 use crate::{
-    Accepted, Delivery, Event, Gated, Refusal, Sending, Served,
+    Accepted, Delivery, Event, EventOf, Refusal, Sending, Served,
     engine::Engine,
     gate::{Post, Recipient},
     hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
     log::Record,
     observe::{Origin, Source, refused, spans},
     room::Key,
+    store::KeyScope,
     wire::EventSet,
 };
 
@@ -66,26 +69,28 @@ impl<R: Served> RoomHandle<R> {
         &self.key
     }
 
-    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and numbered
-    /// like everybody's. Limits don't apply.
+    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and
+    /// numbered like everybody's. Limits don't apply.
     ///
     /// It is accepted when this returns; readers get it at their own pace.
     ///
     /// # Errors
     ///
-    /// [`Code::ValidationFailed`](crate::Code::ValidationFailed), what a middleware refuses with, [`Code::Unavailable`](crate::Code::Unavailable) while the room's log can't take
-    /// it, and [`Code::RoomNotFound`](crate::Code::RoomNotFound) for a key whose text is over 128 bytes, holds a control character or is not what
-    /// it parses from.
+    /// [`Code::ValidationFailed`](crate::Code::ValidationFailed), what a middleware refuses with,
+    /// [`Code::Unavailable`](crate::Code::Unavailable) while the room's log can't take it, and
+    /// [`Code::RoomNotFound`](crate::Code::RoomNotFound) for a key whose text is over 128 bytes, holds a control
+    /// character or is not what it parses from.
     ///
     /// # Cancel safety
     ///
-    /// Whether the event was accepted is open if the future is dropped.
-    pub fn trigger<E: Gated<R>>(&self, event: E) -> Sending<'_, Refusal> {
+    /// If the future is dropped, it is open whether the event was accepted. If it is with the room's log by then, what
+    /// middleware does afterwards is done all the same, and the event is pushed.
+    pub fn trigger<E: EventOf<R>>(&self, event: E) -> Sending<'_, Refusal> {
         Sending::new(self.put(event, None, None))
     }
 
     /// Sends an event to a user's connections, past the log; yields to how many.
-    pub(super) async fn send_to<E: Gated<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
+    pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
         let links = self.engine.directory.links(user);
         let whisper = Whisper::new(links.iter().map(|link| link.id()).collect());
@@ -94,7 +99,7 @@ impl<R: Served> RoomHandle<R> {
         Ok(recipients.load(Ordering::Relaxed))
     }
 
-    async fn put<E: Gated<R>>(
+    async fn put<E: EventOf<R>>(
         &self,
         event: E,
         to: Option<Recipient>,
@@ -116,15 +121,23 @@ impl<R: Served> RoomHandle<R> {
             subject: None,
             limiter: Arc::clone(&self.engine.limiter),
             server: true,
+            maker: None,
             meta: self.engine.traces.carry(&span, None),
             key: None,
+            key_scope: KeyScope::Server,
             origin: Origin::now(&place.room.meter, Source::Server, span.clone()),
             to,
             recipients,
             push: self.engine.push.clone(),
+            link: None,
+            at_log: Arc::default(),
         });
-        let mut event = Some(event);
-        let putting = gate.trigger(&mut event, post).instrument(span.clone());
+        let (gate, wait, at_log) = (Arc::clone(gate), place.room.options.wait, Arc::clone(&post.at_log));
+        let putting = async move {
+            let mut event = Some(event);
+            gate.trigger(&mut event, post).await
+        };
+        let putting = self.engine.underway(wait, at_log, putting.instrument(span.clone()));
         putting.await.inspect_err(|refusal| {
             place.room.meter.refused(Source::Server, refusal);
             refused(&span, refusal);
@@ -149,11 +162,8 @@ impl<R: Served> RoomHandle<R> {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Acme::server().build().await?;
     /// let (seen, mut sight) = tokio::sync::mpsc::channel(1);
-    /// server.chat().on(move |message: Delivery<Message>| {
-    ///     let seen = seen.clone();
-    ///     async move {
-    ///         let _ = seen.send(message.event.text).await;
-    ///     }
+    /// server.chat().on(async move |message: Delivery<Message>| {
+    ///     let _ = seen.send(message.event.text).await;
     /// });
     /// server.chat().trigger(Message { text: "welcome".into() }).await?;
     /// assert_eq!(sight.recv().await.as_deref(), Some("welcome"));
@@ -161,15 +171,21 @@ impl<R: Served> RoomHandle<R> {
     /// # }
     /// ```
     ///
+    /// The type of the closure's argument says which events it handles: `Delivery<Message>`. A closure that uses what is
+    /// around it (a handle of the server, a database pool) is written `async move |..|`. It runs as a clone of its own for
+    /// each event, so that what it captures is [`Clone`], and a captured number that it counts up begins anew each time:
+    /// share state in an [`Arc`](std::sync::Arc).
+    ///
     /// The handler is told [who](Delivery::from) an event is from, and not their typed identity: the event may be an old
     /// one, or come from another process, and its sender may be gone. What depends on the identity belongs into
     /// [middleware](crate::Middleware), where [`Cx::identity`](crate::Cx::identity) has it.
     ///
     /// In a room that can't be (see [`trigger`](Self::trigger)'s errors) nothing happens, so that nothing is handled.
+    // For a closure that lacks the `move`, rustc's only help is to print the line of `F`'s bound.
     pub fn on<E, F, T>(&self, handler: F) -> ListenerHandle
     where
-        E: Gated<R>,
-        F: Fn(Delivery<E>) -> T + Send + 'static,
+        E: EventOf<R>,
+        F: FnOnce(Delivery<E>) -> T + Clone + Send + 'static, // `async move |..|` takes along what it uses
         T: Future<Output = ()> + Send,
     {
         let id = self.engine.connection_id();
@@ -187,7 +203,7 @@ impl<R: Served> RoomHandle<R> {
             while let Ok((room, wanted, (instance, mut records))) = listening {
                 while let Some(record) = records.next(&instance).await {
                     if let Some(delivery) = decode::<E>(&record) {
-                        let handling = handler(delivery);
+                        let handling = handler.clone()(delivery);
                         handling.await;
                     }
                 }
@@ -203,7 +219,7 @@ impl<R: Served> RoomHandle<R> {
         ListenerHandle { task, id, room, registry: Arc::downgrade(&self.engine.registry) }
     }
 
-    fn place_of<E: Gated<R>>(&self) -> Result<(&Place, u8), Refusal> {
+    fn place_of<E: EventOf<R>>(&self) -> Result<(&Place, u8), Refusal> {
         let place = self.place.as_ref().ok_or_else(|| not_found(&self.key))?;
         let index = place.room.event(E::NAME).ok_or_else(|| place.room.not_carried(E::NAME))?;
         Ok((place, index))
@@ -225,13 +241,23 @@ fn listen(
     Ok((Arc::downgrade(&instance), heard))
 }
 
+/// `None`, and a line in the program's log, for an event that its type doesn't read. A `meta` that can't be read hides no
+/// event, and is left out.
 fn decode<E: Event>(record: &Record) -> Option<Delivery<E>> {
     let decoded = serde_json::from_slice(&record.json);
     decoded
+        .or_else(|error| without_meta(&record.json).ok_or(error))
         .inspect_err(
             |error| tracing::error!(event = E::NAME, %error, "an event can't be decoded from its own JSON"),
         )
         .ok()
+}
+
+/// Reads an event from all of its frame but `meta`.
+fn without_meta<E: Event>(frame: &[u8]) -> Option<Delivery<E>> {
+    let mut members: BTreeMap<&str, &RawValue> = serde_json::from_slice(frame).ok()?;
+    members.remove("meta")?;
+    serde_json::from_str(&serde_json::to_string(&members).ok()?).ok()
 }
 
 /// A handler that [`RoomHandle::on`] started. Dropping this lets it run on.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{RoomHandle, handle::Place};
 use crate::{
-    Delivery, EventOf, Refusal, Room, Served,
+    Delivery, EventOf, Refusal, Room, Served, Unreadable,
     hub::Instance,
     log::Record,
     store::{Order, Query},
@@ -51,6 +51,9 @@ pub struct History<R: Served> {
 pub struct HistoryPage<R: Room> {
     /// The events, in the order that was asked for.
     pub events: Vec<Delivery<R::Event>>,
+    /// The events of the page that their types no longer read, in the same order: older ones, of a type that has changed
+    /// since.
+    pub unreadable: Vec<Unreadable>,
     /// If there may be more: what to show to [`History::before`] for the next page, or to [`History::after`] when the
     /// oldest come first.
     pub next: Option<u64>,
@@ -73,7 +76,7 @@ impl<R: Served> RoomHandle<R> {
     /// It can't be one, or not now.
     pub(super) fn instance(&self) -> Result<std::sync::Arc<Instance>, Refusal> {
         let Place { room, room_id } = self.place()?;
-        self.engine().registry.enter(room, room_id)
+        self.engine().registry.enter(room, room_id, None)
     }
 }
 
@@ -114,7 +117,8 @@ impl<R: Served> History<R> {
         self
     }
 
-    /// At most so many: 50 unless said. A page holds fewer where events are large (256 KiB together).
+    /// At most so many: 50 unless said. A page holds fewer where events are large (256 KiB together), or rare among the
+    /// others; it is empty only where there are no more, or after 10 s.
     pub fn limit(mut self, events: usize) -> Self {
         self.query.limit = events;
         self
@@ -126,9 +130,16 @@ impl<R: Served> History<R> {
             Some(name) => instance.room.events_named([name])?,
             None => EventSet::ALL,
         };
-        let (records, next) = instance.read(self.query, wanted).await?;
-        let events = records.iter().filter_map(|record| decode::<R>(record)).collect();
-        Ok(HistoryPage { events, next })
+        let (records, next) = instance.find(self.query, wanted).await?;
+        let (mut events, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
+        for record in &records {
+            match decode::<R>(record) {
+                Some(Ok(delivery)) => events.push(delivery),
+                Some(Err(why)) => unreadable.push(why),
+                None => {}
+            }
+        }
+        Ok(HistoryPage { events, unreadable, next })
     }
 }
 
@@ -145,21 +156,25 @@ struct Frame<'a> {
     seq: Option<u64>,
     #[serde(default)]
     server: bool,
-    meta: Option<serde_json::Value>,
+    #[serde(borrow)]
+    meta: Option<&'a RawValue>,
 }
 
-/// `None`, and a line in the program's log, for an event that its type no longer reads.
-fn decode<R: Room>(record: &Record) -> Option<Delivery<R::Event>> {
+/// `None` for an event that the room doesn't declare. One that its type no longer reads is in the program's log too; a
+/// `meta` that can't be read hides no event, and is left out.
+fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreadable>> {
     let row = R::EVENTS.get(usize::from(record.event))?;
     let decoded = serde_json::from_slice::<Frame<'_>>(&record.json).and_then(|frame| {
         let event = (row.decode)(frame.data.get())?;
         let Frame { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;
+        let meta = meta.and_then(|meta| serde_json::from_str(meta.get()).ok());
         Ok(Delivery { event, room_id, from, timestamp, event_id, seq, server, meta })
     });
     let unreadable = |error: &serde_json::Error| {
         tracing::error!(event = row.kind.name, seq = record.seq, %error, "an old event is no longer readable");
     };
-    decoded.inspect_err(unreadable).ok()
+    let decoded = decoded.inspect_err(unreadable);
+    Some(decoded.map_err(|error| Unreadable::of(str::from_utf8(&record.json).unwrap_or_default(), &error)))
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -80,7 +80,7 @@ impl<R: Served> RoomHandle<R> {
     pub async fn create(&self, room: NewRoom) -> Result<(), Refusal> {
         let place = self.place()?;
         let info = InstanceInfo { created: true, ..room.info };
-        self.engine().create(&place.room, &place.room_id, info).await.map(drop)
+        self.engine().create(&place.room, &place.room_id, info, None).await.map(drop)
     }
 
     /// Ends this instance for everybody in it, and tells those who watch; yields whether it was there. A later instance of

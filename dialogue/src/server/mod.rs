@@ -1,6 +1,7 @@
 //! Assembly: what an application builds, holds and serves.
 
 mod accept;
+mod answer;
 mod builder;
 mod declared;
 mod error;
@@ -9,6 +10,7 @@ mod handle;
 mod history;
 mod instance;
 mod paths;
+mod reserve;
 mod serve;
 mod state;
 mod users;
@@ -29,8 +31,8 @@ pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::{
     Refusal, Visitor,
-    channel::visitor,
-    engine::Engine,
+    channel::{held, visitor},
+    engine::{Engine, Health},
     hooks::{self, Actor},
     observe::{Endpoint, Metrics},
 };
@@ -48,8 +50,70 @@ pub struct Server {
 }
 
 impl Server {
-    /// The routes of all channels, as an ordinary axum router to be merged into the application's own or nested below
-    /// a path of it.
+    /// Returns the routes of all channels, as an ordinary axum router, to be merged into the application's own or nested
+    /// below a path of it.
+    ///
+    /// | path | serves | moved by, left out by |
+    /// |---|---|---|
+    /// | `/ws` | the WebSocket | [`websocket_at`], [`without_websocket`] |
+    /// | `/events` | event streams | [`sse_at`], [`without_sse`] |
+    /// | `/health` | the health check, as [`health`](Self::health) | [`health_at`], [`without_health`] |
+    /// | `/rooms`, `/rooms/{id}`, `/rooms/{id}/history`, `/rooms/{id}/events/{event}`; `/push`, `/push/key` (feature `push`) | rooms and devices over HTTP | [`without_http`] |
+    /// | `/dialogue` and below | the inspector, if the application asks for it | |
+    /// | `/metrics` | numbers, wherever the application asks for them | |
+    ///
+    /// [`websocket_at`]: crate::ServerBuilder::websocket_at
+    /// [`without_websocket`]: crate::ServerBuilder::without_websocket
+    /// [`sse_at`]: crate::ServerBuilder::sse_at
+    /// [`without_sse`]: crate::ServerBuilder::without_sse
+    /// [`health_at`]: crate::ServerBuilder::health_at
+    /// [`without_health`]: crate::ServerBuilder::without_health
+    /// [`without_http`]: crate::ServerBuilder::without_http
+    ///
+    /// # Beside the application's own routes
+    ///
+    /// At `/health` and below `/rooms` and `/push`, the application's own routes go first, whichever is merged into which: its
+    /// `get("/health")` answers, and Dialogue answers what it leaves. An own `/health` asks [`health`](Self::health), or a
+    /// node that drains still gets new connections.
+    ///
+    /// A layer for all of the application's routes, such as one for CORS, goes around the merged router. Put on the application's
+    /// own router before the merge, it misses the methods that Dialogue answers at a path that both have.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use dialogue::prelude::*;
+    ///
+    /// #[dialogue::event]
+    /// pub struct Message { pub text: String }
+    ///
+    /// dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket, sse]; }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> dialogue::Result<()> {
+    /// let server = Acme::server().build().await?;
+    /// let health = { let server = server.clone(); move || async move { server.health() } };
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/health", get(health))
+    ///     .route("/rooms", get(|| async { "our meeting rooms" }))
+    ///     .merge(server.router());
+    ///
+    /// // Or all of it below a path, with clients that connect to `ws://localhost:3000/realtime`.
+    /// let app: Router = Router::new().nest("/realtime", server.router());
+    /// # drop(app);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Where that would cut clients off in silence, axum panics when the routes are merged:
+    ///
+    /// | axum says | because the application has | so |
+    /// |---|---|---|
+    /// | ``Overlapping method route. Handler for `GET /events` already exists`` | a page where a channel, the inspector or the metrics are | move one, with the methods above |
+    /// | ``Cannot merge two `MethodRouter`s that both have a fallback`` | `any(…)` at a path of Dialogue's | say `get(…)` or `post(…)`, or nest |
+    /// | `Insertion failed due to conflict with previously registered route` | a pattern such as `/rooms/{name}` or `/rooms/{name}/history`, which is Dialogue's by another name | call the first `{id}`, or nest |
+    ///
+    /// # Serving it
     ///
     /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting, and serve
     /// it `into_make_service_with_connect_info::<SocketAddr>()`: without, no address is known, so that none has a bound, and
@@ -58,7 +122,13 @@ impl Server {
         let routes = self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine));
         self.endpoints
             .iter()
-            .fold(routes, |routes, endpoint| routes.route(&endpoint.path, endpoint.handler.clone()))
+            .map(|endpoint| Router::new().route(&endpoint.path, endpoint.handler.clone()))
+            .fold(routes, |routes, own| routes.merge(held(own, &self.engine)))
+    }
+
+    /// Returns whether this process can serve, for a health check of the application's own. It is cheap, and doesn't wait.
+    pub fn health(&self) -> Health {
+        self.engine.health()
     }
 
     #[cfg(test)]
@@ -152,8 +222,20 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_the_bounds_as_the_docs_do() {
-        assert!(include_str!("../../../README.md").contains(include_str!("../docs/bounds.md")));
+    fn the_guide_lists_every_bound_of_the_builder() {
+        let guide = include_str!("../docs/guide/limits.md");
+        let methods =
+            include_str!("builder.rs").lines().filter_map(|line| line.trim().strip_prefix("pub fn "));
+        let names = methods.filter_map(|method| method.split(['(', '<']).next());
+        let bounds = names.filter(|name| {
+            name.starts_with("max_")
+                || name.starts_with("limit")
+                || name.ends_with("_within")
+                || *name == "keep_alive"
+        });
+        let (listed, missing): (Vec<_>, Vec<_>) =
+            bounds.partition(|name| guide.contains(&format!("`{name}`")));
+        assert!(listed.len() > 15 && missing.is_empty(), "not in the guide: {missing:?}; there: {listed:?}");
     }
 
     #[tokio::test]

@@ -79,7 +79,7 @@ impl Server {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let engine = Arc::clone(&self.engine);
-        let served = accept::serve(app, listener, &self.engine.limits, async move {
+        let served = accept::serve(app, listener, &self.engine, async move {
             stop.await;
             engine.drain.start();
             // Until the end `/health` is answered and newcomers are told, which a closed door does not.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{Gated, Refusal, Served, engine::Engine, hub::Question};
+use crate::{EventOf, Refusal, Served, engine::Engine, hub::Question};
 
 /// The users that are connected: `server.users()`.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ impl UserHandle {
     ///
     /// As [`RoomHandle::trigger`], of the room's middleware too; `UNAVAILABLE` if an instance at which the user is in the
     /// room can't be reached.
-    pub async fn send<R: Served, E: Gated<R>>(
+    pub async fn send<R: Served, E: EventOf<R>>(
         &self,
         room: &RoomHandle<R>,
         event: E,

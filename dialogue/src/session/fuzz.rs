@@ -66,7 +66,7 @@ impl Connection {
     async fn open() -> Self {
         let engine = Acme::server().max_instances(100).without_frame_limit().build().await.unwrap().engine();
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None };
+        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
         let mut session =
             Session::new(engine, outbox, Entrance { source: Source::WebSocket, address: None, parent: None });
         session.identify(user).await.unwrap();

@@ -4,18 +4,30 @@
 
 #[cfg(test)]
 mod fuzz;
+mod instance;
+#[cfg(test)]
+mod moves_tests;
 #[cfg(feature = "push")]
 mod push;
 mod request;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
+pub(crate) use instance::{Creation, Requester, delete as delete_instance};
 #[cfg(feature = "push")]
 pub(crate) use push::{Change, Wanted, change as change_push};
 use request::Request;
@@ -23,15 +35,15 @@ pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
-    engine::Engine,
+    engine::{Engine, draining},
     gate::{Allowance, Post, Prepared, Subject},
-    hooks::RoomRef,
     hub::{
-        Command, DELETED, Instance, InstanceInfo, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl,
-        busy, history,
+        Command, DELETED, Instance, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history,
+        not_in_room, unavailable,
     },
-    identity::{Credentials, User},
+    identity::{Credentials, Expiry, User},
     observe::{Connected, Ended, Origin, Source, TraceParent, refused, spans},
+    store::{KeyScope, scoped},
     wire::{EventSet, frame},
 };
 
@@ -49,9 +61,13 @@ pub(crate) struct Session {
     /// Whom limits count.
     subject: Option<Subject>,
     allowance: Allowance,
+    /// Frames that aren't counted among the user's requests yet.
+    uncounted: u32,
     watches: bool,
     /// When the user's token expires.
-    expires: Option<Instant>,
+    expires: Option<Expiry>,
+    /// Set, once it is with its log, by the event of the last frame that went through middleware or hooks.
+    at_log: Option<Arc<AtomicBool>>,
     /// The application wants none of it.
     turned_away: bool,
     connected: Connected,
@@ -88,10 +104,22 @@ pub(crate) struct Entry {
     pub(crate) id: Option<Box<RawValue>>,
 }
 
+/// The outcome of a join that was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    In,
+    /// It named a position in a room that was deleted, which isn't made again for that.
+    Deleted,
+}
+
 /// Bounds of the protocol.
 pub(crate) const HISTORY: (usize, usize) = (50, 200);
 pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
 const MEMBERS: (usize, usize) = (100, 1_000);
+/// How long a member that joins again waits until it has moved to the instance in place of a lost one.
+const MOVE: Duration = Duration::from_secs(5);
+/// Frames that are counted among a user's requests at once: each by itself would cost what its own limit does again.
+const COUNTED_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: Entrance) -> Self {
@@ -101,6 +129,7 @@ impl Session {
         Session {
             span,
             allowance: engine.limiter.allowance(),
+            uncounted: 0,
             engine,
             outbox,
             link: None,
@@ -108,6 +137,7 @@ impl Session {
             subject: address.map(Subject::at),
             watches: false,
             expires: None,
+            at_log: None,
             turned_away: false,
             connected: Connected::new(source),
         }
@@ -115,7 +145,7 @@ impl Session {
 
     /// Whose session this is; the application may turn them away.
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
-        let expires = user.expires();
+        let expires = user.expires().cloned();
         let subject = Subject::of(&user, self.address);
         let link = Link::new(Arc::clone(&self.outbox), user);
         if !self.span.is_disabled() {
@@ -156,9 +186,14 @@ impl Session {
         self.link.is_some()
     }
 
+    /// The time that is left of the user's token; `None` if it never expires.
+    pub(crate) fn token_left(&self) -> Option<Duration> {
+        self.expires.as_ref().map(Expiry::left)
+    }
+
     /// When the token expires by which the user is known.
-    pub(crate) fn expires(&self) -> Option<Instant> {
-        self.expires
+    pub(crate) fn expires(&self) -> Option<&Expiry> {
+        self.expires.as_ref()
     }
 
     /// Its client is told that the connection stands: from now on it counts as one.
@@ -173,16 +208,21 @@ impl Session {
 
     /// Handles one frame of text. Every request with an `id` gets one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
+        self.at_log = None;
         // In a box, so that a connection doesn't hold what it needs for a frame while it waits for one.
-        let parsed = Request::parse(text, &self.engine.limits).map(Box::new);
+        let parsed = Request::parse(text, &self.engine.limits);
         let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
         let (request, id) = match parsed {
             Ok(parsed) => parsed,
             Err(refusal) => return Box::pin(self.reject(refusal)).await,
         };
-        let answered = match self.count().await {
+        if self.engine.drain.is_on() {
+            return self.refuse(id, &draining());
+        }
+        let counted = self.count().await.and_then(|()| check_depth(text, self.engine.limits.depth));
+        let answered = match counted {
             Ok(()) => self.answer(&request, id).await,
-            limited => limited,
+            refused => refused,
         };
         match answered {
             Ok(()) => Verdict::GoOn,
@@ -197,6 +237,17 @@ impl Session {
         }
     }
 
+    /// Answers a frame whose handling was given up in the middle as the instance drains: nothing was stored. It gets no
+    /// answer if that isn't sure, since its event is with the log.
+    pub(crate) fn give_up(&mut self, text: &str) -> Verdict {
+        let stored = self.at_log.take().is_some_and(|at_log| at_log.load(Ordering::Relaxed));
+        let id = Request::parse(text, &self.engine.limits).and_then(|request| request.id());
+        match id {
+            Ok(id) if !stored => self.refuse(id, &draining()),
+            _ => Verdict::GoOn,
+        }
+    }
+
     /// Answers a frame that is no request, which counts as one.
     pub(crate) async fn reject(&mut self, refusal: Refusal) -> Verdict {
         let refusal = self.count().await.err().unwrap_or(refusal);
@@ -204,8 +255,13 @@ impl Session {
     }
 
     /// Counts a frame.
-    pub(crate) async fn count(&self) -> Result<(), Refusal> {
+    pub(crate) async fn count(&mut self) -> Result<(), Refusal> {
         self.allowance.frame()?;
+        self.uncounted += 1;
+        if self.uncounted >= COUNTED_AT_ONCE.get() {
+            self.uncounted = 0;
+            self.subject.iter().for_each(|subject| self.engine.limiter.frames(subject, COUNTED_AT_ONCE));
+        }
         match &self.subject {
             Some(subject) => self.engine.limiter.request(subject).await,
             None => Ok(()),
@@ -223,12 +279,29 @@ impl Session {
     }
 
     /// Lets the connection into a room that is served over `channel`.
+    ///
+    /// # Errors
+    ///
+    /// Also `ROOM_NOT_FOUND`, for a position in a room that was deleted.
     pub(crate) async fn join(
         &mut self,
         room_id: &str,
         channel: Channel,
         entry: Entry,
     ) -> Result<(), Refusal> {
+        match self.join_unless_deleted(room_id, channel, entry).await? {
+            Joined::In => Ok(()),
+            Joined::Deleted => Err(Refusal { message: DELETED.into(), ..crate::hub::not_found(room_id) }),
+        }
+    }
+
+    /// Lets the connection into a room, unless it comes back to one that was deleted.
+    pub(crate) async fn join_unless_deleted(
+        &mut self,
+        room_id: &str,
+        channel: Channel,
+        entry: Entry,
+    ) -> Result<Joined, Refusal> {
         let engine = Arc::clone(&self.engine);
         let link = Arc::clone(self.link()?);
         let (room, _) = engine.room(room_id)?;
@@ -240,16 +313,36 @@ impl Session {
             return Err(Refusal::new(Code::TooMany, message));
         }
         engine.may_join(&link.actor(), room, room_id).await?;
+        let maker = engine.maker(&link.user_id, self.address);
+        let mut looked_for_places = false;
         loop {
-            if let Some(before) = link.room(room_id).filter(|before| before.is_retired()) {
+            let retired = link.room(room_id).filter(|before| before.is_retired());
+            if link.is_moving(room_id) {
+                // Its log was lost, and the connection is on its way into the one in its place: it joins that again.
+                let arrived = Box::pin(timeout(MOVE, link.arrived(room_id))).await;
+                arrived.map_err(|_| unavailable(room_id))?;
+                continue;
+            }
+            if let Some(before) = retired {
                 engine.left(&link, &before, DELETED).await;
             }
-            let instance = engine.registry.enter(room, room_id)?;
+            if entry.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
+                return Ok(Joined::Deleted);
+            }
+            let instance = engine.registry.enter(room, room_id, Some(&maker))?;
             let Entry { wanted, since, slot, id } = entry.clone();
-            let mut join =
-                Join { link: Arc::clone(&link), slot, wanted, since, seen: None, looked: false, id };
+            let mut join = Join {
+                link: Arc::clone(&link),
+                slot,
+                wanted,
+                since,
+                seen: None,
+                looked: false,
+                moved: false,
+                id,
+            };
             // Before the wait, so that whatever ends the wait also ends the membership.
-            let new = link.enter(&instance);
+            let Some(new) = link.enter(&instance) else { continue };
             let mut joined = instance.join(join.clone()).await;
             if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
                 joined = match instance.event_at(epoch, join.since.as_ref()).await {
@@ -272,17 +365,27 @@ impl Session {
                             hooks.left(&link.actor(), instance.room_ref(), &reason).await;
                         }
                     }
-                    return Ok(());
+                    return Ok(Joined::In);
                 }
                 Some(Err(NotJoined::Refused(refusal))) => {
                     // In the instance that it was in, nobody is refused.
                     if new {
                         link.exit(&instance, "refused");
                     }
+                    let full = refusal.code == Code::RoomFull;
+                    if full && !std::mem::replace(&mut looked_for_places, true) {
+                        // In a box, so that a connection doesn't hold what only this needs.
+                        if Box::pin(engine.free_places(&instance, &link)).await {
+                            continue;
+                        }
+                    }
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
                 Some(Err(NotJoined::Gone | NotJoined::AskStore(_) | NotJoined::Behind)) | None => {
+                    if link.is_moving(room_id) {
+                        continue;
+                    }
                     engine.left(&link, &instance, DELETED).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
@@ -299,6 +402,21 @@ impl Session {
         async move {
             for room in link.map(|link| link.rooms()).unwrap_or_default() {
                 room.run(|_| ()).await;
+            }
+        }
+    }
+
+    /// Says to a stream that a room of it was deleted before it came back.
+    pub(crate) fn tell_deleted(&self, room_id: &str) {
+        self.send("left", None, frame::Left { room_id, reason: Some(DELETED) });
+    }
+
+    /// Waits until the connection is in no room any more.
+    pub(crate) fn left_all(&self) -> impl Future<Output = ()> + Send + 'static {
+        let link = self.link.clone();
+        async move {
+            if let Some(link) = link {
+                link.left_all().await;
             }
         }
     }
@@ -347,7 +465,8 @@ impl Session {
                 let wanted = push::Wanted::read(request)?;
                 let change =
                     if kind == "registerPush" { push::Change::Register } else { push::Change::Unregister };
-                push::change(&self.engine, &self.link()?.actor(), change, wanted).await?;
+                let actor = self.link()?.actor();
+                push::change(&self.engine, (&actor, self.subject.as_ref()), change, wanted).await?;
                 self.done(id);
             }
             other => {
@@ -366,7 +485,7 @@ impl Session {
         let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
         match &self.link {
             Some(link) if link.user_id == user.id => {
-                self.expires = user.expires();
+                self.expires = user.expires().cloned();
                 link.renew(user);
                 self.engine.review(link).await;
             }
@@ -396,7 +515,7 @@ impl Session {
     }
 
     async fn trigger_in(
-        &self,
+        &mut self,
         instance: &Arc<Instance>,
         event: u8,
         origin: Origin,
@@ -417,15 +536,18 @@ impl Session {
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none() && !self.engine.pushes(room) {
             // Before there is anything to be held meanwhile.
-            instance.has_room().await?;
+            if instance.has_room().await? && link.room(&instance.id).is_none() {
+                return Err(not_in_room());
+            }
             if let Some(prepared) = gate.open(event, data) {
                 // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
                 let Prepared { data, conflated } = prepared?;
                 let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
                 let from = Arc::clone(&link.user_id);
-                let (server, event_id) = (false, None);
+                let (server, event_id, by) = (false, None, None);
+                let key = key.map(|key| scoped(KeyScope::User, key));
                 let publish =
-                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply };
                 return instance.push(Command::Publish(publish)).map_err(|_| busy(&instance.id));
             }
         }
@@ -439,16 +561,21 @@ impl Session {
             subject: self.subject.clone(),
             limiter: Arc::clone(&self.engine.limiter),
             server: false,
+            maker: Some(self.engine.maker(&link.user_id, self.address)),
             meta,
             key,
+            // Also of a socket that showed no token: it goes on under its id, and was given the token of that.
+            key_scope: KeyScope::User,
             origin,
             to: None,
             recipients: None,
             push: self.engine.push.clone(),
+            link: Some(Arc::clone(&link)),
+            at_log: Arc::default(),
         });
-        // In a box, so that a connection without middleware and hooks doesn't hold what only they need.
-        let (actor, span) = (link.actor(), post.origin.span.clone());
-        let accepted = Box::pin(self.engine.trigger(&actor, gate, data, post).instrument(span)).await?;
+        let span = post.origin.span.clone();
+        self.at_log = Some(Arc::clone(&post.at_log));
+        let accepted = self.engine.trigger(link.actor(), gate, data, post).instrument(span).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }
@@ -456,11 +583,16 @@ impl Session {
     }
 
     async fn leave(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let instance = self.joined(&request.room_id()?)?;
+        let room_id = request.room_id()?;
         let link = Arc::clone(self.link()?);
-        let connection = link.id();
+        let mut instance = match self.joined(&room_id) {
+            Err(refusal) if refusal.code == Code::Unavailable => link.room(&room_id).ok_or(refusal)?,
+            joined => joined?,
+        };
         // The reply comes after the last event.
-        instance.run(move |state| state.leave(connection)).await;
+        if let Some(was_in) = link.take_out(&instance, None).await {
+            instance = was_in;
+        }
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
         self.engine.left(&link, &instance, "left").await;
         Ok(())
@@ -477,6 +609,7 @@ impl Session {
         let connection = self.outbox.id();
         match instance.run(move |state| state.subscribe(connection, |wanted| change(wanted, named))).await {
             Some(true) => self.done(id),
+            _ if self.link()?.is_moving(&instance.id) => return Err(unavailable(&instance.id)),
             // It was put out just now.
             _ => return Err(not_in_room()),
         }
@@ -511,41 +644,33 @@ impl Session {
         let link = self.link()?;
         if request.watch()? && !self.watches {
             self.engine.watch(link);
+            // Before the wait, so that an end of the wait also ends the watch.
+            self.watches = true;
         }
+        let link = self.link()?;
         let actor = link.actor();
-        let visible = |room: RoomRef<'_>, declared: &RoomDecl| self.engine.sees(&actor, room, declared);
-        let rooms = self.engine.registry.list(after.as_deref(), visible, limit).await?;
+        let rooms = self.engine.list(Some(&actor), after.as_deref(), limit).await?;
         self.send("rooms", id, rooms);
-        self.watches |= request.watch()?;
         Ok(())
     }
 
+    /// Notes that the request at hand may be carried out though its frame is given up.
+    fn is_carried_out(&mut self) {
+        self.at_log = Some(Arc::new(AtomicBool::new(true)));
+    }
+
     async fn create_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let room_id = request.room_id()?;
-        let (room, _) = self.engine.room(&room_id)?;
         let actor = self.link()?.actor();
-        let info = InstanceInfo {
-            name: request.name()?,
-            description: request.description()?,
-            max_size: request.max_size()?,
-            created_by: Some(Arc::clone(&actor.user.id)),
-            created: true,
-        };
-        self.engine.may_create(&actor, room, &room_id).await?;
-        self.engine.create(room, &room_id, info).await?;
+        self.is_carried_out();
+        Creation::read(request)?.carry_out(&self.engine, Requester::User(&actor, self.address)).await?;
         self.done(id);
         Ok(())
     }
 
     async fn delete_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let room_id = request.room_id()?;
-        self.engine.room(&room_id)?;
-        let instance = self.engine.registry.look_up(&room_id).await?;
-        let instance = instance.ok_or_else(|| crate::hub::not_found(&room_id))?;
-        if instance.info().created_by.as_ref() != Some(&self.link()?.user_id) {
-            return Err(Refusal::new(Code::PermissionDenied, "only its creator may delete a room"));
-        }
-        self.engine.delete(&instance).await?;
+        let actor = self.link()?.actor();
+        self.is_carried_out();
+        instance::delete(&self.engine, &request.room_id()?, Requester::User(&actor, self.address)).await?;
         self.done(id);
         Ok(())
     }
@@ -559,6 +684,8 @@ impl Session {
         let link = self.link()?;
         match link.room(room_id) {
             Some(instance) if !instance.is_retired() => return Ok(instance),
+            // Its log was lost, and the connection is on its way into the one in its place.
+            Some(instance) if !instance.is_deleted() => return Err(unavailable(room_id)),
             // It was deleted, and everybody is told.
             Some(_) => {}
             None => drop(self.engine.room(room_id)?),
@@ -582,15 +709,14 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(link) = self.link.take() else { return };
         let connection = link.id();
+        link.close();
         link.rooms().iter().for_each(|instance| self.engine.departed(&link, instance));
         if self.watches {
             self.engine.unwatch(connection);
         }
         self.engine.directory.exit(&link);
         let Some(hooks) = self.engine.hooks.clone() else {
-            for instance in link.rooms() {
-                instance.cast(move |state| _ = state.leave(connection));
-            }
+            link.rooms().iter().for_each(|instance| instance.release(&link));
             return;
         };
         // Hooks wait; whoever drops a session doesn't.
@@ -601,7 +727,7 @@ impl Drop for Session {
             let actor = link.actor();
             for instance in link.rooms() {
                 // Also where the room is no more.
-                instance.run(move |state| state.leave(connection)).await;
+                link.take_out(&instance, None).await;
                 if link.end(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
@@ -610,10 +736,6 @@ impl Drop for Session {
             drop(counted);
         });
     }
-}
-
-fn not_in_room() -> Refusal {
-    Refusal::new(Code::NotInRoom, "join the room first")
 }
 
 fn events(room: &RoomDecl, request: &Request<'_>) -> Result<Option<EventSet>, Refusal> {

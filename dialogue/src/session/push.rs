@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Request, invalid};
+use super::{Request, check_depth, invalid};
 use crate::{
     Channel, Code, Refusal,
     engine::{Engine, Limits},
+    gate::Subject,
     hooks::Actor,
     hub::not_found,
     push::{Subscription, Target},
@@ -57,11 +58,13 @@ impl Wanted {
 
     /// Reads the body of an HTTP request: a frame without `type`.
     pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Self, Refusal> {
-        Self::read(&Request::parse(text, limits)?)
+        let request = Request::parse(text, limits)?;
+        check_depth(text, limits.depth)?;
+        Self::read(&request)
     }
 }
 
-/// Does what is wanted, for a user.
+/// Does what is wanted, for a user whom limits count as `subject`.
 ///
 /// # Errors
 ///
@@ -69,7 +72,7 @@ impl Wanted {
 /// room that isn't pushed, what a join would be refused, and `TOO_MANY`; `UNAVAILABLE` while the store is.
 pub(crate) async fn change(
     engine: &Arc<Engine>,
-    who: &Actor,
+    (who, subject): (&Actor, Option<&Subject>),
     change: Change,
     wanted: Wanted,
 ) -> Result<(), Refusal> {
@@ -80,11 +83,20 @@ pub(crate) async fn change(
         return Err(invalid(format!("`provider`: there is no `{shown}`")));
     }
     let none = || invalid(format!("`provider`: this server has no `{name}`"));
+    if let Some(subject) = subject {
+        engine.limiter.device(subject).await?;
+    }
     if change == Change::Unregister {
         let (push, provider) = provider.ok_or_else(none)?;
         return push.unregister(&who.user.id, &**provider, &target, rooms.as_deref()).await;
     }
-    let rooms = rooms.ok_or_else(|| invalid("`rooms` is missing"))?;
+    let mut rooms = rooms.ok_or_else(|| invalid("`rooms` is missing"))?;
+    rooms.sort_unstable();
+    rooms.dedup();
+    if let Some((push, _)) = provider {
+        // Before the application is asked about each of them.
+        push.has_space_for(&rooms)?;
+    }
     for room_id in &rooms {
         let (room, _) = engine.room(room_id)?;
         if !room.channels.contains(&Channel::WebPush) {
@@ -94,5 +106,6 @@ pub(crate) async fn change(
     }
     let (push, provider) = provider.ok_or_else(none)?;
     provider.check(&target).map_err(|why| Refusal::new(Code::InvalidRequest, why))?;
-    push.register(&who.user.id, &**provider, target, language, rooms).await
+    let address = subject.filter(|subject| subject.is_address()).map(Subject::to_string);
+    push.register(&who.user.id, address, &**provider, target, language, rooms).await
 }

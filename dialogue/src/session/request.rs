@@ -1,65 +1,45 @@
 //! The frames that clients send, as far as they can be read without knowing the room.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use crate::{Code, Position, Refusal, engine::Limits};
+use crate::{Code, Position, Refusal, engine::Limits, wire::json};
 
 /// A frame of whatever type. Fields stay raw until its type says that they matter, so that an error names the field and
-/// what isn't asked for can't be wrong.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// what isn't asked for can't be wrong. Of a field that is there twice the last counts.
+#[derive(Debug, Default)]
 pub(super) struct Request<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
-    #[serde(rename = "type", borrow)]
     kind: Option<&'a RawValue>,
-    #[serde(borrow)]
     room_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     event: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
     key: Option<&'a RawValue>,
-    #[serde(borrow)]
     meta: Option<&'a RawValue>,
-    #[serde(borrow)]
     events: Option<&'a RawValue>,
-    #[serde(borrow)]
     since: Option<&'a RawValue>,
-    #[serde(borrow)]
     before: Option<&'a RawValue>,
-    #[serde(borrow)]
     limit: Option<&'a RawValue>,
-    #[serde(borrow)]
     after: Option<&'a RawValue>,
-    #[serde(borrow)]
     watch: Option<&'a RawValue>,
-    #[serde(borrow)]
     name: Option<&'a RawValue>,
-    #[serde(borrow)]
     description: Option<&'a RawValue>,
-    #[serde(borrow)]
     max_size: Option<&'a RawValue>,
-    #[serde(borrow)]
     token: Option<&'a RawValue>,
     #[cfg(feature = "push")]
-    #[serde(borrow)]
     provider: Option<&'a RawValue>,
     #[cfg(feature = "push")]
-    #[serde(borrow)]
     subscription: Option<&'a RawValue>,
     #[cfg(feature = "push")]
-    #[serde(borrow)]
     rooms: Option<&'a RawValue>,
     #[cfg(feature = "push")]
-    #[serde(borrow)]
     language: Option<&'a RawValue>,
     /// Event names in a list of them.
-    #[serde(skip)]
     most_names: usize,
 }
 
@@ -76,15 +56,18 @@ const LONGEST_LANGUAGE: usize = 35;
 const LONGEST_TEXT: usize = 1_024;
 
 impl<'a> Request<'a> {
-    /// Reads a frame; a refusal comes without an `id` then, since there is none to trust.
-    pub(super) fn parse(text: &'a str, limits: &Limits) -> Result<Self, Refusal> {
+    /// Reads a frame; a refusal comes without an `id` then, since there is none to trust. Its depth is still to be checked:
+    /// raw fields are read over without recursion. It is filled in the place where it stays: it is large, and each frame
+    /// has one.
+    pub(super) fn parse(text: &'a str, limits: &Limits) -> Result<Box<Self>, Refusal> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }
-        check_depth(text, limits.depth)?;
-        let request: Self =
-            serde_json::from_str(text).map_err(|error| invalid(format!("not a JSON object: {error}")))?;
-        Ok(Request { most_names: limits.subscriptions, ..request })
+        let mut request = Box::new(Request { most_names: limits.subscriptions, ..Request::default() });
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let read = reader.deserialize_map(Members(&mut request)).and_then(|()| reader.end());
+        read.map_err(|error| invalid(format!("not a JSON object: {error}")))?;
+        Ok(request)
     }
 
     /// The request's id as JSON, to be sent back as it came.
@@ -144,13 +127,16 @@ impl<'a> Request<'a> {
         if !meta.starts_with('{') {
             return Err(invalid("`meta` is an object"));
         }
+        // What goes into a frame has no raw newline; and what takes no room in it doesn't count.
+        let meta = json::compact(meta);
         if meta.len() > LARGEST_META {
             return Err(invalid("`meta` is at most 1024 bytes of JSON"));
         }
-        // What goes into a frame has no raw newline.
-        if meta.contains(['\n', '\r']) {
-            let compact: serde_json::Value = read("meta", meta)?;
-            return Ok(Some(compact.to_string().into()));
+        if let Some(why) = json::unreadable(&meta) {
+            return Err(invalid(format!("`meta` {why}")));
+        }
+        if json::names_one_twice(&meta) {
+            return Err(invalid("`meta` names a member twice"));
         }
         Ok(Some(meta.into()))
     }
@@ -162,7 +148,14 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn since(&self) -> Result<Option<Position>, Refusal> {
-        self.since.map(|raw| read("since", raw.get())).transpose()
+        let Some(raw) = self.since else { return Ok(None) };
+        let since: Position = object("since", raw)?;
+        match since.is_well_formed() {
+            true => Ok(Some(since)),
+            false => Err(invalid(
+                "`since`: `epoch` and `eventId` are at most 64 of `A` to `Z`, `a` to `z`, `0` to `9`, `-` and `_`",
+            )),
+        }
     }
 
     pub(super) fn before(&self) -> Result<Option<u64>, Refusal> {
@@ -195,9 +188,8 @@ impl<'a> Request<'a> {
 
     /// `subscription`, of whatever type is wanted.
     #[cfg(feature = "push")]
-    pub(super) fn subscription<T: Deserialize<'a>>(&self) -> Result<T, Refusal> {
-        let raw = self.subscription.ok_or_else(|| invalid("`subscription` is missing"))?;
-        read("subscription", raw.get())
+    pub(super) fn subscription<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        object("subscription", self.subscription.ok_or_else(|| invalid("`subscription` is missing"))?)
     }
 
     #[cfg(feature = "push")]
@@ -248,7 +240,7 @@ pub(crate) fn bounded_names(names: usize, most: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses JSON that is nested deeper than `most` levels, before anything is read of it.
+/// Refuses JSON that is nested deeper than `most` levels, before any value is read of it.
 pub(crate) fn check_depth(json: &str, most: usize) -> Result<(), Refusal> {
     // With so few brackets it can't be; nearly all are out with this. Counted in bytes, of which the compiler takes many at
     // a time: every frame comes by here.
@@ -297,6 +289,18 @@ fn short(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Refusal> 
     Ok(Some(text.into()))
 }
 
+/// Reads a struct's fields by their names, of which the last counts where one is there twice; serde would take an array too.
+fn object<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Refusal> {
+    let text = raw.get();
+    if !text.starts_with('{') {
+        return Err(invalid(format!("`{name}` is an object")));
+    }
+    read(name, text).or_else(|refusal| match json::last_of_each(text) {
+        Some(once) => read(name, &once),
+        None => Err(refusal),
+    })
+}
+
 fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal> {
     let mut reader = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -310,9 +314,87 @@ fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal>
     })
 }
 
-/// A field that is there, though it may be `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
+/// The place of a member's value in a [`Request`].
+type Slot = for<'r, 'a> fn(&'r mut Request<'a>) -> &'r mut Option<&'a RawValue>;
+
+/// The meaning of a frame's member by its name.
+enum Field {
+    /// A field that is there though it be `null`.
+    Must(Slot),
+    /// A field that isn't there if it is `null`.
+    May(Slot),
+    Unknown,
+}
+
+/// Reads the members of a frame into a [`Request`].
+struct Members<'r, 'a>(&'r mut Request<'a>);
+
+impl<'de> Visitor<'de> for Members<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let Members(request) = self;
+        while let Some(field) = members.next_key()? {
+            match field {
+                Field::Must(slot) => *slot(request) = Some(members.next_value()?),
+                Field::May(slot) => *slot(request) = members.next_value()?,
+                Field::Unknown => _ = members.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Field;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a field")
+            }
+
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
+                Ok(match name {
+                    b"id" => Field::Must(|request| &mut request.id),
+                    b"type" => Field::May(|request| &mut request.kind),
+                    b"roomId" => Field::May(|request| &mut request.room_id),
+                    b"event" => Field::May(|request| &mut request.event),
+                    b"data" => Field::Must(|request| &mut request.data),
+                    b"key" => Field::May(|request| &mut request.key),
+                    b"meta" => Field::May(|request| &mut request.meta),
+                    b"events" => Field::May(|request| &mut request.events),
+                    b"since" => Field::May(|request| &mut request.since),
+                    b"before" => Field::May(|request| &mut request.before),
+                    b"limit" => Field::May(|request| &mut request.limit),
+                    b"after" => Field::May(|request| &mut request.after),
+                    b"watch" => Field::May(|request| &mut request.watch),
+                    b"name" => Field::May(|request| &mut request.name),
+                    b"description" => Field::May(|request| &mut request.description),
+                    b"maxSize" => Field::May(|request| &mut request.max_size),
+                    b"token" => Field::May(|request| &mut request.token),
+                    #[cfg(feature = "push")]
+                    b"provider" => Field::May(|request| &mut request.provider),
+                    #[cfg(feature = "push")]
+                    b"subscription" => Field::May(|request| &mut request.subscription),
+                    #[cfg(feature = "push")]
+                    b"rooms" => Field::May(|request| &mut request.rooms),
+                    #[cfg(feature = "push")]
+                    b"language" => Field::May(|request| &mut request.language),
+                    _ => Field::Unknown,
+                })
+            }
+        }
+
+        // As bytes, since a name with a lone surrogate is no text; it is no field of ours either.
+        deserializer.deserialize_bytes(Name)
+    }
 }
 
 #[cfg(test)]

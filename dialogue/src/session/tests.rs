@@ -38,7 +38,7 @@ async fn who_was_put_out_just_now_subscribes_to_nothing() {
             Entrance { source: Source::WebSocket, address: None, parent: None },
         ),
     );
-    let user = User { id: "somebody".into(), known: None, anonymous_token: None };
+    let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
     session.identify(user).await.unwrap();
     session.join("chat", Channel::WebSocket, Entry::default()).await.unwrap();
     engine.registry.find("chat").unwrap().run(move |state| state.leave(connection)).await;

@@ -31,7 +31,7 @@ pub struct StoredEvent {
     pub meta: Option<Arc<str>>,
     /// Of an event of class `latest`: what newer ones take its place by.
     pub conflated: Option<Arc<str>>,
-    /// What makes a retry of it harmless.
+    /// The key that makes a retry of it harmless, in a form that says whose it is ([`KeyScope`](super::KeyScope)).
     pub key: Option<Arc<str>>,
     /// Bytes of all events of the log before it, trimmed ones included, as they are encoded for clients.
     pub offset: u64,

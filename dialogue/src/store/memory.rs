@@ -53,6 +53,8 @@ struct Log {
     keys: VecDeque<StoredKey>,
 }
 
+/// Events that one page looks at, of which a filter may let pass none.
+const LOOKED_AT: usize = 2_000;
 /// Keys of a room that are told of.
 const KEYS: usize = 10_000;
 
@@ -182,14 +184,23 @@ impl Log {
 }
 
 fn page<'a>(held: impl Iterator<Item = &'a StoredEvent>, query: &Query) -> Page {
-    let (mut page, mut size) = (Page::default(), 0);
-    for event in held.filter(|event| query.admits(event.seq, event.timestamp, &event.event)) {
-        if page.events.len() >= query.limit || (size >= query.bytes && size > 0) {
+    let (mut page, mut size, mut last) = (Page::default(), 0, None);
+    for (looked_at, event) in held.enumerate() {
+        let admits = query.admits(event.seq, event.timestamp, &event.event);
+        let full = page.events.len() >= query.limit || (size >= query.bytes && size > 0);
+        if looked_at >= LOOKED_AT {
+            page.next = last;
+            break;
+        }
+        if admits && full {
             page.next = page.events.last().map(|last| last.seq);
             break;
         }
-        size += event.data.len();
-        page.events.push(event.clone());
+        last = Some(event.seq);
+        if admits {
+            size += event.data.len();
+            page.events.push(event.clone());
+        }
     }
     page
 }

@@ -25,6 +25,7 @@ mod memory;
 mod query;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
+mod scope;
 
 use bytes::Bytes;
 
@@ -36,6 +37,8 @@ pub use error::StoreError;
 pub use event::StoredEvent;
 pub use memory::Memory;
 pub use query::{Append, Head, Order, Page, Query, StoredKey, Trim};
+pub use scope::KeyScope;
+pub(crate) use scope::scoped;
 
 /// Where logs and rooms outlive the process.
 ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::StoredEvent;
+use super::{KeyScope, StoredEvent};
 use crate::wire::Id;
 
 /// Events for the log of one room.
@@ -95,9 +95,9 @@ pub struct Page {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredKey {
-    /// The user who used it: a key is that user's own.
+    /// The user that the event is from: a key is that user's own, unless it says otherwise.
     pub from: Arc<str>,
-    /// The key.
+    /// The key, in a form that says whose it is ([`KeyScope`]).
     pub key: Arc<str>,
     /// The number of the event.
     pub seq: u64,
@@ -175,5 +175,62 @@ impl StoredKey {
             event_id: event.event_id,
             timestamp: event.timestamp,
         })
+    }
+
+    /// Returns whether an event that comes with a key is a retry of the one that came with this.
+    pub fn is_retried_by(&self, event: &StoredEvent) -> bool {
+        let Some(key) = event.key.as_deref() else { return false };
+        if *key != *self.key {
+            let (own, before) = (KeyScope::read(key), KeyScope::read(&self.key));
+            // The caller shows the token of the id that it was given before.
+            return own == (KeyScope::User, before.1)
+                && before.0 == KeyScope::Newcomer
+                && self.from == event.from;
+        }
+        self.from == event.from || KeyScope::read(key).0 == KeyScope::Newcomer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{KeyScope, scoped},
+        *,
+    };
+
+    fn event(from: &str, scope: KeyScope) -> StoredEvent {
+        StoredEvent {
+            seq: 1,
+            event_id: Id::fresh(),
+            timestamp: 1,
+            event: "message".into(),
+            from: from.into(),
+            server: scope == KeyScope::Server,
+            data: "{}".into(),
+            meta: None,
+            conflated: None,
+            key: Some(scoped(scope, "k".into()).into()),
+            offset: 0,
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn a_retry_is_of_the_same_caller() {
+        use KeyScope::{Newcomer, Server, User};
+
+        let retried = |first: (&str, KeyScope), again: (&str, KeyScope)| {
+            StoredKey::of(&event(first.0, first.1))
+                .is_some_and(|key| key.is_retried_by(&event(again.0, again.1)))
+        };
+        assert!(retried(("alice", User), ("alice", User)) && retried(("alice", Server), ("alice", Server)));
+        assert!(!retried(("alice", User), ("alice", Server)) && !retried(("alice", Server), ("alice", User)));
+        assert!(!retried(("alice", User), ("bob", User)) && !retried(("alice", Server), ("bob", Server)));
+        assert!(retried(("anon-1", Newcomer), ("anon-2", Newcomer)));
+        assert!(
+            retried(("anon-1", Newcomer), ("anon-1", User))
+                && !retried(("anon-1", Newcomer), ("anon-2", User))
+        );
+        assert!(!retried(("anon-1", User), ("anon-2", Newcomer)));
     }
 }

@@ -1,5 +1,7 @@
 //! How a frame stands in the bytes of a channel.
 
+use bytes::Bytes;
+
 /// What a reader's bytes look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -22,6 +24,15 @@ impl Encoding {
                 put_data(out, json);
             }
         }
+    }
+
+    /// A probe of whether the client is still there: a ping (RFC 6455, section 5.5.2), or a comment, which means
+    /// nothing.
+    pub(crate) fn probe(self) -> Bytes {
+        Bytes::from_static(match self {
+            Encoding::WebSocket => &[0x89, 0],
+            Encoding::Sse => b": ping\n\n",
+        })
     }
 
     /// Appends an event, without the `id:` line that an event stream has before it.

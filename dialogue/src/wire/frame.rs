@@ -146,6 +146,9 @@ pub(crate) struct History<'a> {
     pub(crate) room_id: &'a str,
     pub(crate) events: Vec<&'a RawValue>,
     pub(crate) more: bool,
+    /// If there may be more: what the next page is asked for with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<u64>,
 }
 
 /// Of `rooms`.
@@ -153,6 +156,9 @@ pub(crate) struct History<'a> {
 pub(crate) struct Rooms {
     pub(crate) rooms: Vec<RoomInfo>,
     pub(crate) more: bool,
+    /// The `after` of the next page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
 }
 
 /// One room of `rooms`, and the one of `roomCreated`.
@@ -233,6 +239,8 @@ pub(crate) struct Error<'a> {
     code: crate::Code,
     message: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     details: &'a [Detail],
@@ -243,6 +251,7 @@ impl<'a> From<&'a Refusal> for Error<'a> {
         Error {
             code: refusal.code,
             message: Cow::Borrowed(&refusal.message),
+            reason: refusal.reason.as_deref(),
             retry_after_ms: refusal
                 .retry_after
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),

@@ -2,7 +2,6 @@
 //! are the parts of it that stand in the API.
 
 mod code;
-mod details;
 #[cfg(feature = "server")]
 mod encoding;
 #[cfg(feature = "server")]
@@ -11,11 +10,12 @@ mod event_set;
 pub(crate) mod frame;
 #[cfg(feature = "server")]
 mod id;
+#[cfg(feature = "server")]
+pub(crate) mod json;
 mod position;
 mod refusal;
 
 pub use code::Code;
-pub(crate) use details::details;
 #[cfg(feature = "server")]
 pub(crate) use encoding::{Encoding, put_id, stream_position};
 #[cfg(feature = "server")]

@@ -15,6 +15,23 @@ pub struct Position {
     pub event_id: String,
 }
 
+/// Bytes of an epoch and of an event's id.
+#[cfg(feature = "server")]
+const LONGEST: usize = 64;
+
+#[cfg(feature = "server")]
+impl Position {
+    /// Returns whether both texts are such as servers make: 0 to 64 of `[A-Za-z0-9_-]`, so that a position can stand in an `id:`
+    /// line.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let plain = |text: &str| {
+            text.len() <= LONGEST
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        plain(&self.epoch) && plain(&self.event_id)
+    }
+}
+
 /// That a room's log took an event, at the durability that the application chose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -7,22 +7,24 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::timeout,
 };
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
         Message,
-        handshake::server::{Request, Response},
+        handshake::{
+            derive_accept_key,
+            server::{Request, Response},
+        },
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 
-/// What a client does not do in this time, it never does.
+/// Time in which a client does whatever it does.
 const LIMIT: Duration = Duration::from_secs(10);
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
-    timeout(LIMIT, what).await.expect("the client does nothing")
+    deadline::within(LIMIT, "the client does something", what).await.unwrap_or_else(|late| panic!("{late}"))
 }
 
 pub(crate) struct Fake {
@@ -89,10 +91,27 @@ impl Peer {
         frame
     }
 
+    /// The frame by which a client that isn't welcomed finds out whether a token is wanted.
+    pub(crate) async fn probed(&mut self) -> Value {
+        loop {
+            if let Message::Text(text) = within(self.socket.next()).await.expect("a frame").unwrap() {
+                let frame = serde_json::from_str(&text).unwrap();
+                assert!(is_probe(&frame), "{frame}");
+                return frame;
+            }
+        }
+    }
+
+    /// The next frame but a probe, which a client sends wherever a slow machine is late with the welcome.
     async fn read(&mut self) -> Option<Value> {
         loop {
             match self.socket.next().await? {
-                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+                Ok(Message::Text(text)) => {
+                    let frame = serde_json::from_str(&text).unwrap();
+                    if !is_probe(&frame) {
+                        return Some(frame);
+                    }
+                }
                 Ok(Message::Close(_)) | Err(_) => return None,
                 Ok(_) => {}
             }
@@ -105,7 +124,12 @@ impl Peer {
     }
 
     pub(crate) async fn say(&mut self, frame: Value) {
-        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+        self.say_text(frame.to_string()).await;
+    }
+
+    /// Sends what may be no frame.
+    pub(crate) async fn say_text(&mut self, text: String) {
+        self.socket.send(Message::text(text)).await.unwrap();
     }
 
     pub(crate) async fn answer(&mut self, request: &Value, mut frame: Value) {
@@ -133,6 +157,10 @@ impl Peer {
     }
 }
 
+fn is_probe(frame: &Value) -> bool {
+    frame["type"] == "leave" && frame["roomId"] == ""
+}
+
 /// An `event` frame of room `chat`.
 pub(crate) fn said(seq: u64, text: &str) -> Value {
     json!({"type":"event","roomId":"chat","event":"message","data":{"text":text},"from":"bob","timestamp":1,
@@ -155,17 +183,54 @@ impl Asked {
         self.write(&format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")).await;
     }
 
+    /// Answers with a body that comes some time after the head.
+    pub(crate) async fn answer_slowly(mut self, status: &str, body: &str) {
+        let length = body.len();
+        self.write(&format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n")).await;
+        for part in body.as_bytes().chunks(20) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.stream.write_all(part).await.unwrap();
+        }
+    }
+
+    /// Returns the `Sec-WebSocket-Accept` that fits the request.
+    pub(crate) fn accept_key(&self) -> String {
+        derive_accept_key(self.header("sec-websocket-key").expect("a key").as_bytes())
+    }
+
+    /// Switches protocols, with these headers and what comes behind them, in one piece.
+    pub(crate) async fn switch(mut self, headers: &[u8], behind: &[u8]) {
+        let whole = [b"HTTP/1.1 101 Switching Protocols\r\n", headers, b"\r\n", behind].concat();
+        self.stream.write_all(&whole).await.unwrap();
+        self.gone().await;
+    }
+
+    /// Answers with a stream that ends after one `dialogue:error`, as a server does to a failure that passes.
+    pub(crate) async fn fail(mut self, code: &str) {
+        self.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 1\n").await;
+        self.say("dialogue:error", json!({"type":"error","code":code,"message":"not now"})).await;
+    }
+
     /// Opens the stream with `joined`.
     pub(crate) async fn stream(mut self, resume: &str, seq: u64) -> Self {
         self.write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nretry: 1\n\n").await;
-        let joined = json!({"type":"joined","roomId":"feed","epoch":"e.1","seq":seq,
-            "eventId":format!("id{seq}"),"resume":resume,"replay":0,"members":1});
-        self.say("dialogue:joined", joined).await;
+        self.joined("e.1", resume, seq).await;
         self
     }
 
+    /// Says that the stream is in its room, whose log is at `seq`.
+    pub(crate) async fn joined(&mut self, epoch: &str, resume: &str, seq: u64) {
+        let joined = json!({"type":"joined","roomId":"feed","epoch":epoch,"seq":seq,
+            "eventId":format!("id{seq}"),"resume":resume,"replay":0,"members":1});
+        self.say("dialogue:joined", joined).await;
+    }
+
     pub(crate) async fn post(&mut self, seq: u64) {
-        let frame = json!({"type":"event","roomId":"feed","event":"new-post","data":{"title":"news"},"from":"system",
+        self.post_titled(seq, "news").await;
+    }
+
+    pub(crate) async fn post_titled(&mut self, seq: u64, title: &str) {
+        let frame = json!({"type":"event","roomId":"feed","event":"new-post","data":{"title":title},"from":"system",
             "server":true,"timestamp":1,"eventId":format!("id{seq}"),"seq":seq});
         self.say("new-post", frame).await;
     }
@@ -179,7 +244,7 @@ impl Asked {
         let _end = within(self.stream.read(&mut [0])).await;
     }
 
-    async fn write(&mut self, text: &str) {
+    pub(crate) async fn write(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 }

@@ -37,8 +37,10 @@ pub struct NewPost {
 
 dialogue::rooms! {
     pub struct Acme;
+    #[room(retain(events = 1_000, bytes = 64MiB))]
     chat: [Message, Typing] via [websocket, sse];
     project(u64): [Message] via [websocket];
+    #[room(retain(events = 1_000, bytes = 64MiB))]
     feed: [NewPost] via [sse];
 }
 

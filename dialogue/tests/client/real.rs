@@ -1,8 +1,11 @@
 //! Against our own server, over a line that is cut again and again.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use dialogue::client::{Interruption, Lost, Resume, Status};
+use dialogue::{
+    AuthError, Authenticated, Authenticator, Credentials,
+    client::{ErrorKind, Interruption, Lost, Resume, Status},
+};
 use tokio::{
     io::copy_bidirectional,
     join,
@@ -22,9 +25,23 @@ struct World {
     _tasks: JoinSet<()>,
 }
 
+/// An authenticator that takes a token for its user's name.
+struct Names;
+
+impl Authenticator for Names {
+    type Identity = ();
+
+    async fn authenticate(&self, shown: &Credentials<'_>) -> Result<Authenticated<()>, AuthError> {
+        Ok(Authenticated::new(shown.token().ok_or(AuthError::Rejected)?, ()))
+    }
+}
+
 impl World {
     async fn new() -> Self {
-        let server = Acme::server().build().await.unwrap();
+        Self::with(Acme::server().build().await.unwrap()).await
+    }
+
+    async fn with(server: AcmeServer) -> Self {
         let (listener, address) = listen().await;
         let (serving, app) = (server.clone(), server.router());
         let mut tasks = JoinSet::new();
@@ -125,6 +142,31 @@ async fn a_stream_over_a_line_that_is_cut_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_wants_a_token_is_told_of_at_once() {
+    // So patient that only the client can end it.
+    let patient = Acme::server().auth(Names).token_within(Duration::from_secs(3_600));
+    let world = World::with(patient.build().await.unwrap()).await;
+    let error = connect(world.direct.clone()).await.err().unwrap();
+    let lazy = async || connect(world.direct.clone()).lazy().await.unwrap();
+    let socket = lazy().await.chat().join().await.err().unwrap();
+    let stream = lazy().await.feed().join().await.err().unwrap();
+    for error in [error, socket, stream] {
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.to_string().contains("requires a token"), "{error}");
+    }
+    let named = connect(world.direct.clone()).token("alice").await.unwrap();
+    assert!(matches!(named.status(), Status::Online(identity) if identity.user_id == "alice"));
+}
+
+#[tokio::test]
+async fn who_need_not_show_a_token_is_let_in() {
+    let world = World::with(Acme::server().auth(Names).anonymous_too().build().await.unwrap()).await;
+    let client = world.client(&world.direct).await;
+    client.chat().join().await.unwrap();
+    client.feed().join().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_started_anew_says_lost() {
     let first = World::new().await;
     let chat = first.client(&first.direct).await.chat().join().await.unwrap();
@@ -150,4 +192,25 @@ async fn an_anonymous_user_stays_the_same_and_can_ask() {
     assert_eq!(before.members[0].user_id, after.members[0].user_id);
     chat.leave().await.unwrap();
     client.chat().join().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_is_megabytes_behind_gets_every_event_once() {
+    const EVENTS: u64 = 200;
+    let world = World::new().await;
+    let client = world.client(&world.direct).await;
+    let (chat, feed) = join!(client.chat().join(), client.feed().join());
+    let (mut chat, mut feed) = (chat.unwrap(), feed.unwrap());
+    for _ in 0..EVENTS {
+        let (text, title) = ("x".repeat(60_000), "x".repeat(60_000));
+        world.server.chat().trigger(message(&text)).await.unwrap();
+        world.server.feed().trigger(NewPost { title }).await.unwrap();
+    }
+    let read = async {
+        for seq in 1..=EVENTS {
+            assert_eq!(chat.next().await.unwrap().unwrap().seq, Some(seq));
+            assert_eq!(feed.next().await.unwrap().unwrap().seq, Some(seq));
+        }
+    };
+    deadline::within(Duration::from_secs(60), "all events", read).await.unwrap();
 }

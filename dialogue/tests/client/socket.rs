@@ -6,14 +6,15 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use dialogue::{
     Code,
     client::{ErrorKind, Incoming, Interruption, Resume, Status},
 };
-use serde_json::json;
-use tokio::join;
+use serde_json::{Value, json};
+use tokio::{join, sync::oneshot};
 
 use crate::{
     AcmeClient, ChatClient, ChatEvent, Typing, connect,
@@ -189,6 +190,67 @@ async fn refusals_are_values() {
     assert_eq!(client.chat().join().await.unwrap_err().kind(), ErrorKind::AlreadyJoined);
 }
 
+/// An event with what serde_json can't read in `field`.
+fn broken(seq: u64, field: &str) -> String {
+    let (data, meta) = match field {
+        "data" => (r#"{"text":"\ud83d"}"#, "{}"),
+        "meta" => (r#"{"text":"hi"}"#, r#"{"n":1e999}"#),
+        "type" => (r#"{"text":5}"#, "{}"),
+        _ => (r#"{"text":"hi"}"#, "{}"),
+    };
+    let timestamp = if field == "envelope" { r#""then""# } else { "1" };
+    format!(
+        r#"{{"type":"event","roomId":"chat","event":"message","from":"eve","timestamp":{timestamp},"eventId":"id{seq}","seq":{seq},"data":{data},"meta":{meta}}}"#
+    )
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_read_is_an_item_of_its_own() {
+    let fake = Fake::start().await;
+    let (_client, mut chat, mut peer) = chat(&fake).await;
+    for (seq, field) in (2..).zip(["data", "meta", "type", "envelope"]) {
+        peer.say_text(broken(seq, field)).await;
+        let unreadable = chat.next().await;
+        assert!(
+            matches!(&unreadable, Err(Interruption::Unreadable { seq: Some(at), event, .. }) if *at == seq && event == "message"),
+            "{field}: {unreadable:?}"
+        );
+        assert_eq!((chat.position().seq, chat.position().event_id), (seq, format!("id{seq}")));
+    }
+    peer.say(said(6, "six")).await;
+    assert_eq!(chat.next().await.unwrap().unwrap().seq, Some(6));
+}
+
+#[tokio::test]
+async fn an_event_of_a_page_that_can_not_be_read_is_an_item_of_its_own() {
+    let fake = Fake::start().await;
+    let (_client, mut chat, mut peer) = chat(&fake).await;
+    let page = |first: String, last: String| format!("[{first},{},{last}]", said(3, "three"));
+    peer.say_text(format!(
+        r#"{{"type":"history","roomId":"chat","more":true,"events":{}}}"#,
+        page(broken(2, "meta"), broken(4, "data"))
+    ))
+    .await;
+    assert!(matches!(chat.incoming().await, Err(Interruption::Unreadable { seq: Some(2), .. })));
+    assert!(
+        matches!(chat.incoming().await, Ok(Some(Incoming::History(delivery))) if delivery.seq == Some(3))
+    );
+    assert!(matches!(chat.incoming().await, Err(Interruption::Unreadable { seq: Some(4), .. })));
+    let serve = async {
+        let asked = peer.hear("getHistory").await;
+        let events = page(broken(4, "type"), broken(2, "envelope"));
+        let id = &asked["id"];
+        let page = format!(r#"{{"type":"history","id":{id},"roomId":"chat","events":{events},"more":true}}"#);
+        peer.say_text(page).await;
+    };
+    let (page, ()) = join!(chat.history().into_future(), serve);
+    let page = page.unwrap();
+    assert_eq!((page.events.len(), page.older()), (1, Some(2)));
+    let unreadable: Vec<_> = page.unreadable.iter().map(|event| (event.seq, &*event.event)).collect();
+    assert_eq!(unreadable, [(Some(4), "message"), (Some(2), "message")]);
+    assert_eq!(page.unreadable.first().map(|event| &*event.from), Some("eve"));
+}
+
 #[tokio::test]
 async fn history_and_members_are_typed() {
     let fake = Fake::start().await;
@@ -213,6 +275,33 @@ async fn history_and_members_are_typed() {
 }
 
 #[tokio::test]
+async fn a_page_in_which_nothing_was_found_is_followed_by_the_next() {
+    let fake = Fake::start().await;
+    let (_client, chat, mut peer) = chat(&fake).await;
+    let serve = async {
+        let page = |events: &[Value], next: u64| json!({"type":"history","roomId":"chat","events":events,"more":true,"next":next});
+        let ask = peer.hear("getHistory").await;
+        assert!(ask["before"].is_null());
+        peer.answer(&ask, page(&[], 9_001)).await;
+        let ask = peer.hear("getHistory").await;
+        assert_eq!((&ask["before"], &ask["event"]), (&json!(9_001), &json!("message")));
+        peer.answer(&ask, page(&[said(8_000, "rare")], 7_001)).await;
+        let ask = peer.hear("getHistory").await;
+        peer.answer(&ask, page(&[], 9)).await;
+        let ask = peer.hear("getHistory").await;
+        assert_eq!(ask["before"], 9);
+        peer.answer(&ask, json!({"type":"history","roomId":"chat","events":[],"more":false})).await;
+    };
+    let ask = async {
+        let page = chat.history().only::<crate::Message>().await.unwrap();
+        assert_eq!((page.events[0].seq, page.older()), (Some(8_000), Some(7_001)));
+        let last = chat.history().only::<crate::Message>().before(7_001).await.unwrap();
+        assert!(last.events.is_empty() && last.older().is_none() && !last.more);
+    };
+    join!(ask, serve);
+}
+
+#[tokio::test]
 async fn a_slow_reader_loses_nothing_and_holds_nobody_up() {
     let fake = Fake::start().await;
     let (client, mut chat, mut peer) = chat_with(&fake, |connect| connect.buffer(2)).await;
@@ -228,6 +317,32 @@ async fn a_slow_reader_loses_nothing_and_holds_nobody_up() {
     assert_eq!(join["since"]["seq"], 3);
     peer.say(said(4, "much")).await;
     assert_eq!(chat.next().await.unwrap().unwrap().seq, Some(4));
+}
+
+#[tokio::test]
+async fn unread_bytes_make_no_room_ask_again() {
+    let fake = Fake::start().await;
+    let (_client, mut chat, mut peer) = chat(&fake).await;
+    let (behind, is_behind) = oneshot::channel();
+    let serve = async {
+        let mut behind = Some(behind);
+        for seq in 2..=101 {
+            peer.say(said(seq, &"x".repeat(60_000))).await;
+            if seq == 72 {
+                behind.take().unwrap().send(()).unwrap();
+            }
+        }
+    };
+    let read = async {
+        is_behind.await.unwrap();
+        for seq in 2..=101 {
+            assert_eq!(chat.next().await.unwrap().unwrap().seq, Some(seq));
+        }
+    };
+    let all = async { join!(serve, read) };
+    deadline::within(Duration::from_secs(60), "all events", all).await.unwrap();
+    drop(chat);
+    peer.hear("leave").await;
 }
 
 #[tokio::test]
@@ -276,12 +391,131 @@ async fn a_rejected_token_says_what_the_server_said() {
     let serve = async {
         let asked = fake.request().await;
         assert!(asked.head.to_ascii_lowercase().contains("authorization: bearer secret"));
-        asked.answer("401 Unauthorized", r#"{"code":"UNAUTHENTICATED","message":"expired"}"#).await;
+        let body = r#"{"type":"error","code":"UNAUTHENTICATED","message":"expired"}"#;
+        asked.answer("401 Unauthorized", body).await;
     };
     let (client, ()) = join!(connect(fake.url()).token("secret").into_future(), serve);
     let error = client.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert_eq!(error.refusal().unwrap().message, "expired");
+}
+
+#[tokio::test]
+async fn a_refusal_in_several_packets_is_read() {
+    let fake = Fake::start().await;
+    let serve = async {
+        let body = r#"{"type":"error","code":"PERMISSION_DENIED","message":"not here","reason":"no-plan"}"#;
+        fake.request().await.answer_slowly("403 Forbidden", body).await;
+    };
+    let (client, ()) = join!(connect(fake.url()).into_future(), serve);
+    let error = client.err().unwrap();
+    assert_eq!((error.code(), error.reason()), (Some(Code::PermissionDenied), Some("no-plan")));
+}
+
+#[tokio::test]
+async fn a_token_that_is_wanted_is_told_at_once() {
+    let fake = Fake::start().await;
+    let serve = async {
+        let mut peer = fake.accept().await;
+        assert_eq!(peer.token, None);
+        let probe = peer.probed().await;
+        let error = json!({"type":"error","code":"UNAUTHENTICATED","message":"show a token first: `auth`"});
+        peer.answer(&probe, error).await;
+        peer.gone().await;
+    };
+    let (client, ()) = join!(connect(fake.url()).into_future(), serve);
+    let error = client.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.to_string().starts_with("the server requires a token"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_answers_in_between_is_passed() {
+    let fake = Fake::start().await;
+    let (client, mut chat, peer) = chat(&fake).await;
+    drop(peer);
+    for status in ["403 Forbidden", "404 Not Found", "401 Unauthorized", "200 OK"] {
+        fake.request().await.answer(status, "<html>no such upstream</html>").await;
+    }
+    fake.request().await.answer("403 Forbidden", r#"{"code":"RBAC_DENIED","message":"gateway"}"#).await;
+    let mut peer = fake.welcome().await;
+    peer.admit("complete", 1).await;
+    assert!(matches!(chat.incoming().await, Ok(Some(Incoming::Rejoined(_)))));
+    assert!(client.status().is_connected());
+}
+
+#[tokio::test]
+async fn a_refusal_of_dialogues_in_between_is_final() {
+    let fake = Fake::start().await;
+    let (client, mut chat, peer) = chat(&fake).await;
+    drop(peer);
+    let body =
+        r#"{"type":"error","code":"PERMISSION_DENIED","message":"pages of this origin may not connect"}"#;
+    fake.request().await.answer("403 Forbidden", body).await;
+    assert!(
+        matches!(chat.next().await, Err(Interruption::Ended(error)) if error.code() == Some(Code::PermissionDenied))
+    );
+    assert!(matches!(client.status(), Status::Stopped(_)));
+}
+
+#[tokio::test]
+async fn a_wrong_path_says_what_was_met() {
+    let fake = Fake::start().await;
+    let serve = async { fake.request().await.answer("404 Not Found", "nothing here").await };
+    let (client, ()) = join!(connect(fake.url()).into_future(), serve);
+    let error = client.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(error.to_string().contains("`404 Not Found`, and Dialogue did not write it"), "{error}");
+}
+
+#[tokio::test]
+async fn what_switches_to_something_else_is_no_server() {
+    let (connection, upgrade, protocol) = (
+        "connection: keep-alive, Upgrade\r\n",
+        "upgrade: websocket\r\n",
+        "sec-websocket-protocol: dialogue.v1\r\n",
+    );
+    for (headers, accept, text) in [
+        ([connection, upgrade, protocol], Some("wrong"), "no WebSocket"),
+        (["", upgrade, protocol], None, "no WebSocket"),
+        (["connection: close\r\n", upgrade, protocol], None, "no WebSocket"),
+        ([connection, "upgrade: h2c\r\n", protocol], None, "no WebSocket"),
+        ([connection, upgrade, ""], None, "does not speak `dialogue.v1`"),
+    ] {
+        let fake = Fake::start().await;
+        let serve = async {
+            let asked = fake.request().await;
+            let accept = accept.map_or_else(|| asked.accept_key(), ToOwned::to_owned);
+            asked
+                .switch(format!("{}sec-websocket-accept: {accept}\r\n", headers.concat()).as_bytes(), &[])
+                .await;
+        };
+        let (client, ()) = join!(connect(fake.url()).into_future(), serve);
+        let error = client.err().unwrap().to_string();
+        assert!(error.contains(text), "{headers:?} {accept:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_welcome_in_the_packet_of_the_handshake_is_read() {
+    let fake = Fake::start().await;
+    let serve = async {
+        let asked = fake.request().await;
+        let headers = format!(
+            "connection: upgrade\r\nupgrade: WebSocket\r\nsec-websocket-protocol: dialogue.v1\r\n\
+             sec-websocket-accept: {}\r\n",
+            asked.accept_key()
+        );
+        let welcome = json!({"type":"connected","clientId":"c","userId":"u","protocol":1}).to_string();
+        // One text frame of less than 126 bytes (RFC 6455, section 5.2).
+        let frame = [&[0x81, u8::try_from(welcome.len()).unwrap()], welcome.as_bytes()].concat();
+        asked.switch(headers.as_bytes(), &frame).await;
+    };
+    let client = async {
+        let client = connect(fake.url()).await.unwrap();
+        assert!(matches!(client.status(), Status::Online(identity) if identity.user_id == "u"));
+    };
+    join!(client, serve);
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ pub(crate) struct Faulty {
     /// How many appends were asked for, and reads.
     pub(crate) appends: Arc<AtomicUsize>,
     pub(crate) reads: Arc<AtomicUsize>,
+    /// Reads that are under way, and the most that ever were.
+    reading: Arc<AtomicUsize>,
+    pub(crate) most_at_once: Arc<AtomicUsize>,
 }
 
 /// What a write to a disk takes.
@@ -44,7 +47,14 @@ const DISK: Duration = Duration::from_millis(5);
 impl Faulty {
     pub(crate) fn new() -> Self {
         let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
-        Faulty { memory: Memory::new(), mood, appends: Arc::default(), reads: Arc::default() }
+        Faulty {
+            memory: Memory::new(),
+            mood,
+            appends: Arc::default(),
+            reads: Arc::default(),
+            reading: Arc::default(),
+            most_at_once: Arc::default(),
+        }
     }
 
     pub(crate) fn be(&self, mood: Mood) {
@@ -82,6 +92,12 @@ impl Store for Faulty {
 
     async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        let now = self.reading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        if self.is(Mood::Slow) {
+            tokio::time::sleep(DISK).await;
+        }
+        self.reading.fetch_sub(1, Ordering::SeqCst);
         self.memory.read(room_id, query).await
     }
 

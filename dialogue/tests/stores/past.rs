@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    sync::atomic::Ordering,
     time::{Duration, SystemTime},
 };
 
 use dialogue::store::{Memory, Order, Query, Store};
 
-use crate::{Acme, AcmeServer, ChatEvent, Message, Note, Vault, faulty::Faulty, say, serve};
+use crate::{
+    Acme, AcmeServer, ChatEvent, Message, Note, Vault,
+    faulty::{Faulty, Mood},
+    say, serve,
+};
 
 /// Waits for the store to hold no more than `events` of a room.
 async fn trimmed(store: &Memory, room: &str, events: usize) -> Vec<u64> {
@@ -139,4 +144,70 @@ async fn an_event_that_is_rare_is_found_however_far_back() {
     drop(server);
     let server = serve(store).await;
     assert_eq!(notes(&server).await, ["1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_read_the_past_at_once_do_not_all_ask_the_store() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    for n in 0..1_100 {
+        say(&server, format!("{n}")).await.unwrap();
+    }
+    store.be(Mood::Slow);
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let chat = server.chat();
+        readers.spawn(async move { chat.history().before(50).await.map(|page| page.events.len()) });
+    }
+    assert!(readers.join_all().await.into_iter().all(|read| read == Ok(49)));
+    let most = store.most_at_once.load(Ordering::SeqCst);
+    assert!((1..=8).contains(&most), "{most} at once");
+}
+
+#[tokio::test]
+async fn a_page_looks_at_a_bounded_number_of_events_and_server_code_sees_no_difference() {
+    let store = Faulty::new();
+    let server = serve(store.clone()).await;
+    server.chat().trigger(Note { text: "rare".into() }).await.unwrap();
+    for n in 0..9_000 {
+        say(&server, format!("{n}")).await.unwrap();
+    }
+    let before = store.reads.load(Ordering::SeqCst);
+    let page = server.chat().history().only::<Note>().before(8_000).await.unwrap();
+    assert!(page.events.len() == 1 && page.next.is_none());
+    let reads = store.reads.load(Ordering::SeqCst) - before;
+    assert!((3..=6).contains(&reads), "{reads} reads, each of a bounded number of events");
+}
+
+/// A version of the program whose messages are numbers.
+mod later {
+    #[dialogue::event(name = "message")]
+    #[derive(Debug)]
+    pub(super) struct Number {
+        pub(super) text: u64,
+    }
+
+    dialogue::rooms! {
+        pub(super) struct Acme;
+
+        short: [Number] via [websocket];
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_its_type_no_longer_reads_is_an_item_of_its_own() {
+    let store = Memory::new();
+    let server = serve(store.clone()).await;
+    server.short().trigger(Message { text: "seven".into() }).await.unwrap();
+    drop(server);
+    let server = later::Acme::server().store(store).build().await.unwrap();
+    server.short().trigger(later::Number { text: 7 }).await.unwrap();
+    let page = server.short().history().await.unwrap();
+    let seen = page.events.iter().map(|delivery| (delivery.seq, &delivery.event));
+    assert!(
+        matches!(seen.collect::<Vec<_>>()[..], [(Some(2), later::ShortEvent::Number(number))] if number.text == 7)
+    );
+    let [unreadable] = &page.unreadable[..] else { panic!("{:?}", page.unreadable) };
+    assert_eq!((unreadable.seq, &*unreadable.event, &*unreadable.from), (Some(1), "message", "system"));
+    assert_eq!(unreadable.room_id, "short");
 }

@@ -116,6 +116,59 @@ async fn rooms_that_nobody_made_on_purpose_make_place_for_others() {
     assert!(server.project(0).describe().await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn rooms_that_were_left_longest_go_first_whatever_they_hold() {
+    let store = Faulty::new();
+    let bounded = || crate::Acme::server().store(store.clone()).max_instances(4);
+    let server = bounded().build().await.unwrap();
+    server.project(1).update(|board| board.tasks.push("plan".into())).await.unwrap();
+    for n in 2..=4 {
+        server.project(n).trigger(Message { text: "there".into() }).await.unwrap();
+    }
+    server.project(1).update(|board| board.tasks.push("ship".into())).await.unwrap();
+    let server = {
+        drop(server);
+        bounded().build().await.unwrap()
+    };
+    server.project(9).trigger(Message { text: "new".into() }).await.unwrap();
+    assert!(server.project(2).describe().await.unwrap().is_none(), "it was left longest");
+    assert_eq!(server.project(1).state().await.unwrap().state.tasks, ["plan", "ship"]);
+}
+
+#[tokio::test]
+async fn the_room_that_was_left_longest_is_found_among_all() {
+    let store = Faulty::new();
+    let bounded = || crate::Acme::server().store(store.clone()).max_instances(120);
+    let server = bounded().build().await.unwrap();
+    for n in (100..220).rev() {
+        server.project(n).trigger(Message { text: "there".into() }).await.unwrap();
+    }
+    let server = {
+        drop(server);
+        bounded().build().await.unwrap()
+    };
+    for n in 0..3 {
+        server.project(n).trigger(Message { text: "new".into() }).await.unwrap();
+    }
+    for n in 100..220 {
+        assert_eq!(server.project(n).describe().await.unwrap().is_some(), n < 217, "project:{n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_was_only_read_in_was_left_later() {
+    let server = crate::Acme::server().store(Faulty::new()).max_instances(3).build().await.unwrap();
+    for n in 1..=3 {
+        server.project(n).trigger(Message { text: "there".into() }).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(server.project(1).history().await.unwrap().events.len(), 1);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    server.project(9).trigger(Message { text: "new".into() }).await.unwrap();
+    assert!(server.project(1).describe().await.unwrap().is_some());
+    assert!(server.project(2).describe().await.unwrap().is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_deleted_while_the_store_fails_is_there_until_it_is_gone() {
     let store = Faulty::new();

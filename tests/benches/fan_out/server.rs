@@ -93,7 +93,7 @@ impl Drop for Running {
 pub(crate) fn build() -> Result<PathBuf, Box<dyn error::Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "dialogue-examples", "--example", "conformance"])
+        .args(["build", "--release", "--package", "conformance"])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()?;

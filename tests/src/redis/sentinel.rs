@@ -59,19 +59,18 @@ impl Watched {
 
     /// Makes the replica the primary, in good order.
     pub async fn retire_primary(&mut self) -> Result {
-        let ports = self.ports.clone();
-        let [next, primary] = self.primary_last().await?;
+        let port = self.ports[0];
+        let [next, _] = self.primary_last().await?;
         until("a failover ends", async || {
-            let is_done = names(ports[0], next).await;
+            let is_done = names(port, next).await;
             if !is_done {
                 // It is refused while one is under way, and may be given up.
-                asked(next, ports[0], "failover").await;
+                asked(next, port, "failover").await;
             }
             is_done
         })
         .await?;
-        is_named(next, &ports).await?;
-        follow(primary, next).await
+        self.settled().await
     }
 
     /// Kills the primary, waits until the other one is, and starts it again.
@@ -81,7 +80,27 @@ impl Watched {
         primary.kill()?;
         is_named(next, &ports).await?;
         primary.restart().await?;
-        follow(primary, next).await
+        self.settled().await
+    }
+
+    /// Waits until one follows the other, which every Sentinel calls the primary. A busy machine makes Sentinels take a
+    /// primary for dead: then they turn a failover round, and the one that was told to follow leads.
+    async fn settled(&self) -> Result {
+        until("one follows the other, which is the primary", async || {
+            let (one, other) = (&self.primary, &self.replica);
+            let (primary, follower) =
+                if names(self.ports[0], one).await { (one, other) } else { (other, one) };
+            if !is_primary_for(primary, &self.ports).await {
+                return false;
+            }
+            if follower.is_primary().await {
+                // Sentinels would do this after some ten seconds, in which a careful primary takes nothing.
+                let port = primary.port.to_string();
+                let _ = follower.cli(&["replicaof", "127.0.0.1", &port]).await;
+            }
+            follower.follows(primary).await
+        })
+        .await
     }
 
     /// Both, once one follows the other: the primary last.
@@ -119,21 +138,16 @@ async fn names(sentinel: u16, server: &RedisServer) -> bool {
 
 /// Waits until a server is the primary, by its own word and by that of every Sentinel.
 async fn is_named(server: &RedisServer, sentinels: &[u16]) -> Result {
-    until("the other one is the primary", async || {
-        for sentinel in sentinels {
-            if !names(*sentinel, server).await {
-                return false;
-            }
-        }
-        server.is_primary().await
-    })
-    .await
+    until("the other one is the primary", async || is_primary_for(server, sentinels).await).await
 }
 
-/// Has a server follow the primary: Sentinels would in some ten seconds, in which a careful primary takes nothing.
-async fn follow(server: &RedisServer, primary: &RedisServer) -> Result {
-    server.cli(&["replicaof", "127.0.0.1", &primary.port.to_string()]).await?;
-    until("the old primary follows", async || server.follows(primary).await).await
+async fn is_primary_for(server: &RedisServer, sentinels: &[u16]) -> bool {
+    for sentinel in sentinels {
+        if !names(*sentinel, server).await {
+            return false;
+        }
+    }
+    server.is_primary().await
 }
 
 fn sentinel(folder: &Folder, port: u16, primary: u16) -> Result<Child> {

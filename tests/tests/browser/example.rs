@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::page::{Result, eventually};
+use super::page::{PATIENCE, Result, eventually};
 
 /// A running example; it ends with this value.
 pub(crate) struct Example {
@@ -29,7 +28,8 @@ impl Example {
 
     pub(crate) async fn start_with(name: &str, settings: &[(&'static str, &str)]) -> Result<Self> {
         let settings: Settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let binary = folder()?.join(name);
+        let name = name.to_owned();
+        let binary = tokio::task::spawn_blocking(move || dialogue_tests::example(&name)).await??;
         let addr = free_address()?;
         let process = spawn(&binary, &addr, &settings).await?;
         Ok(Self { binary, addr, settings, process })
@@ -61,7 +61,7 @@ impl Example {
     pub(crate) async fn terminate(&mut self) -> Result<()> {
         let id = self.process.id().ok_or("the example has ended already")?;
         Command::new("kill").arg(id.to_string()).status().await?;
-        let ended = tokio::time::timeout(super::page::PATIENCE, self.process.wait()).await??;
+        let ended = deadline::within(PATIENCE, "the example ends", self.process.wait()).await??;
         if ended.success() {
             Ok(())
         } else {
@@ -93,7 +93,8 @@ async fn spawn(binary: &Path, addr: &str, settings: &[(&'static str, String)]) -
         .kill_on_drop(true);
     let mut process = command.spawn()?;
     let out = process.stdout.take().ok_or("the example has no output")?;
-    let line = tokio::time::timeout(super::page::PATIENCE, BufReader::new(out).lines().next_line()).await??;
+    let mut out = BufReader::new(out).lines();
+    let line = deadline::within(PATIENCE, "the example says where it listens", out.next_line()).await??;
     if line.as_deref() != Some(&format!("listening on http://{addr}")) {
         return Err(format!("the example says {line:?} instead of where it listens").into());
     }
@@ -102,25 +103,4 @@ async fn spawn(binary: &Path, addr: &str, settings: &[(&'static str, String)]) -
     })
     .await?;
     Ok(process)
-}
-
-/// Where the examples' binaries are: the folder that `EXAMPLES` names, or where they are built now.
-fn folder() -> Result<PathBuf> {
-    static FOLDER: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    Ok(FOLDER.get_or_init(|| build().map_err(|error| error.to_string())).clone()?)
-}
-
-fn build() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("EXAMPLES") {
-        return Ok(folder.into());
-    }
-    // This test is TARGET/PROFILE/deps/browser-HASH.
-    let test = std::env::current_exe()?;
-    let target = test.ancestors().nth(3).ok_or("the test is in no target folder")?;
-    let done = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "dialogue-examples", "--examples", "--target-dir"])
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()?;
-    if done.success() { Ok(target.join("debug/examples")) } else { Err("the examples don't build".into()) }
 }

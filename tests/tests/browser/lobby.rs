@@ -90,7 +90,7 @@ async fn a_reload_and_newer_tokens_change_nothing() -> Result<()> {
          new MutationObserver(() => (window.broken += state.dataset.phase !== 'live')).observe(state, { attributes: true })",
     )
     .await?;
-    let claim = "return JSON.parse(atob(sessionStorage['rooms.token'].split('.')[1]))";
+    let claim = "return JSON.parse(atob(sessionStorage['rooms.token'].split('.')[0]))";
     let expired = ada.run(&format!("{claim}.exp")).await?;
     let newer = format!("{claim}.iat > {expired}");
     eventually("newer tokens", async || Ok((ada.run(&newer).await? == true).then_some(()))).await?;
@@ -107,7 +107,7 @@ async fn a_reload_and_newer_tokens_change_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_restart_takes_the_tables_but_not_who_one_is() -> Result<()> {
-    let settings = &[("JWT_SECRET", "a secret that outlives the process, as it has to")];
+    let settings = &[("TOKEN_SECRET", "a secret that outlives the process, as it has to")];
     let (browsers, mut server) = (Browsers::start().await?, Example::start_with("rooms", settings).await?);
     let (ada, ben) = meet(&browsers, &server.url()).await?;
     open(&ada, "Chess").await?;
@@ -163,7 +163,7 @@ async fn open(page: &Page, table: &str) -> Result<()> {
 fn kick(token: &str) -> String {
     format!(
         "const [, key] = location.hash.split(':'); \
-         const userId = JSON.parse(atob(sessionStorage['rooms.token'].split('.')[1])).sub; \
+         const userId = JSON.parse(atob(sessionStorage['rooms.token'].split('.')[0])).user; \
          const headers = {{ 'Content-Type': 'application/json', Authorization: `Bearer ${{{token}}}` }}; \
          return fetch(`tables/${{key}}/kick`, {{ method: 'POST', headers, body: JSON.stringify({{ userId }}) }}) \
              .then(({{ status }}) => status)"

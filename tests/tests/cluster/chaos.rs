@@ -70,13 +70,14 @@ async fn run<G: Ground>(name: &str, mut ground: G) -> Result {
         *broken.entry(what).or_default() += 1;
     }
     fleet.is_well().await?;
-    let outcome = Outcome::of(&crowd.part().await?)?;
+    let (witnesses, in_time) = crowd.part().await?;
+    let outcome = Outcome::of(&witnesses)?;
     println!("over {name}: {outcome}; {broken:?}");
     assert!(outcome.acknowledged > 0);
     if !G::FORGETS || !broken.keys().any(|what| what.starts_with("primary")) {
         assert_eq!((outcome.losses, outcome.gone), (0, 0), "CHAOS_SEED={seed}: {}", outcome.report);
     }
-    Ok(())
+    Ok(in_time?)
 }
 
 impl Fleet {

@@ -8,7 +8,7 @@ use dialogue::{
 };
 use dialogue_tests::{Result, soon};
 use fastrand::Rng;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 /// Said by a member.
 #[dialogue::event]
@@ -84,12 +84,12 @@ impl Crowd {
         }
     }
 
-    /// Has everybody fall silent, and hear all that was said.
-    pub(crate) async fn part(mut self) -> Result<Vec<Witness>> {
+    /// Has everybody fall silent, and hear all that was said; also returns the error if that came late, which is for after
+    /// what they saw.
+    pub(crate) async fn part(mut self) -> Result<(Vec<Witness>, Result<(), String>)> {
         self.talks.send_replace(false);
         // The end comes after all that anybody says.
-        let silent = tokio::time::timeout(2 * DEADLINE, self.talking.join_all());
-        let said = silent.await.map_err(|_| "not everybody fell silent")?;
+        let said = deadline::within(2 * DEADLINE, "everybody falls silent", self.talking.join_all()).await?;
         let mut said = said.into_iter().collect::<Result<BTreeMap<_, _>>>()?;
         let client = client(&self.url).await?;
         let ending = async {
@@ -114,11 +114,13 @@ impl Crowd {
             }
             Ok(witnesses)
         };
-        let heard = tokio::time::timeout(2 * DEADLINE, heard);
-        tokio::select! {
+        let (limit, began) = (2 * DEADLINE, Instant::now());
+        let heard = tokio::time::timeout(limit + deadline::OVERTIME, heard);
+        let heard: Result<_> = tokio::select! {
             heard = heard => heard.map_err(|_| "not everybody heard the end")?,
-            failed = ending => failed,
-        }
+            failed = ending => return failed,
+        };
+        Ok((heard?, deadline::took("everybody hears the end", began.elapsed(), limit)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use dialogue::NewRoom;
 use dialogue_tests::{Result, Socket, is_refused, until};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -164,9 +165,49 @@ async fn a_room_deleted_elsewhere_begins_anew() -> Result {
     let before = member.since();
     owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": "project:7" })).await?;
     while member.next().await?["type"] != "left" {}
-    let joined = member.enter("project:7", before.clone()).await?;
-    assert_eq!((&joined["resume"], &joined["seq"]), (&json!("lost"), &json!(0)));
+    for place in 0..2 {
+        let mut back = Socket::open_as(house.address(place), "member").await?;
+        assert!(is_refused(&back.enter("project:7", before.clone()).await?, "ROOM_NOT_FOUND"));
+    }
+    let joined = member.enter("project:7", Value::Null).await?;
+    assert_eq!((&joined["resume"], &joined["seq"]), (&json!("fresh"), &json!(0)));
     assert_ne!(joined["epoch"], before["epoch"]);
+    house.close().await
+}
+
+#[tokio::test]
+async fn a_list_of_rooms_costs_a_few_round_trips() -> Result {
+    const ROOMS: u64 = 500;
+    let mut house = House::open(1).await?;
+    for room in 0..ROOMS {
+        house.places[0].server.project(room).create(NewRoom::new()).await?;
+    }
+    let _member = house.member(0, "alice", "project:7").await?;
+    // One that has none of them in memory.
+    house.places.push(open(house.redis.url()).await?);
+    let mut reader = Socket::open_as(house.address(1), "bob").await?;
+    let list = json!({ "type": "listRooms", "id": 1, "limit": 1_000 });
+    let reads = async || -> Result<u64> {
+        let stats = house.redis.cli(&["info", "stats"]).await?;
+        let reads = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+        Ok(reads.ok_or("no count")?.trim().parse()?)
+    };
+    let mut size = Value::Null;
+    until("the member is counted", async || {
+        let before = reads().await.unwrap_or_default();
+        let frame = reader.ask(list.clone()).await.unwrap_or_default();
+        let trips = reads().await.unwrap_or(u64::MAX) - before;
+        assert!(trips < ROOMS / 2, "{trips} for {ROOMS} rooms");
+        let rooms = frame["rooms"].as_array().cloned().unwrap_or_default();
+        assert_eq!(rooms.iter().filter(|room| room["name"] == "project").count() as u64, ROOMS);
+        size = rooms
+            .iter()
+            .find(|room| room["roomId"] == "project:7")
+            .map_or(Value::Null, |room| room["size"].clone());
+        size == 1
+    })
+    .await
+    .map_err(|error| format!("{error}: {size}"))?;
     house.close().await
 }
 

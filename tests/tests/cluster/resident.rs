@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use tokio::{sync::watch, time::sleep};
 #[derive(Debug, Default)]
 pub(crate) struct Resident {
     pub(crate) room: String,
-    /// Where it is connected, of the addresses.
+    /// Where it is connected, of the places.
     place: usize,
     token: String,
     since: Value,
@@ -24,11 +25,33 @@ pub(crate) struct Resident {
     pub(crate) losses: usize,
     /// What it was told to wait before it came elsewhere, each time.
     pub(crate) told_to_wait: Vec<Duration>,
-    /// How often it came back, and how often at once where it had been.
+    /// How often it came back, and how often an instance that was in service did not let it in.
     pub(crate) returns: usize,
-    pub(crate) same_place: usize,
+    pub(crate) refused: usize,
     /// The longest that it was without a connection.
     pub(crate) away: Duration,
+}
+
+/// The instances that residents come back to.
+#[derive(Debug)]
+pub(crate) struct Places(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    address: SocketAddr,
+    /// Counts each change between in service (even) and out of service (odd).
+    changes: AtomicU64,
+}
+
+impl Places {
+    pub(crate) fn new(addresses: impl Iterator<Item = SocketAddr>) -> Self {
+        Places(addresses.map(|address| Place { address, changes: AtomicU64::new(0) }).collect())
+    }
+
+    /// The instance goes out of service, or comes back into it.
+    pub(crate) fn change(&self, place: usize) {
+        self.0[place].changes.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// What tells residents to end, and one of a room's to talk.
@@ -74,20 +97,16 @@ impl Talker {
 
 impl Resident {
     /// Joins `room` at the address of that place.
-    pub(crate) async fn arrive(
-        addresses: &[SocketAddr],
-        place: usize,
-        room: String,
-    ) -> Result<(Self, Socket)> {
+    pub(crate) async fn arrive(places: &Places, place: usize, room: String) -> Result<(Self, Socket)> {
         let mut resident = Resident { room, place, ..Resident::default() };
-        let socket = resident.enter(addresses[place]).await?;
+        let socket = resident.enter(places.0[place].address).await?;
         Ok((resident, socket))
     }
 
     /// Stays until it has seen all that the room will have had.
     pub(crate) async fn stay(
         mut self,
-        addresses: &[SocketAddr],
+        places: &Places,
         socket: Socket,
         mut cue: Cue,
         mut talker: Option<Talker>,
@@ -97,7 +116,7 @@ impl Resident {
             if let Some(after) = self.listen(there, &mut cue, &mut talker).await? {
                 let gone = Instant::now();
                 sleep(after).await;
-                socket = Some(self.come_back(addresses).await?);
+                socket = Some(self.come_back(places).await?);
                 self.away = self.away.max(gone.elapsed());
             }
         }
@@ -172,17 +191,19 @@ impl Resident {
     }
 
     /// Knocks at one address after the other, from the one after the last, until it is let in.
-    async fn come_back(&mut self, addresses: &[SocketAddr]) -> Result<Socket> {
+    async fn come_back(&mut self, places: &Places) -> Result<Socket> {
         const PACE: Duration = Duration::from_millis(100);
         const KNOCKS: usize = 300;
-        let before = self.place;
         for _ in 0..KNOCKS {
-            self.place = (self.place + 1) % addresses.len();
-            if let Ok(socket) = self.enter(addresses[self.place]).await {
+            self.place = (self.place + 1) % places.0.len();
+            let Place { address, changes } = &places.0[self.place];
+            let before = changes.load(Ordering::SeqCst);
+            if let Ok(socket) = self.enter(*address).await {
                 self.returns += 1;
-                self.same_place += usize::from(self.place == before);
                 return Ok(socket);
             }
+            let was_in_service = before % 2 == 0 && changes.load(Ordering::SeqCst) == before;
+            self.refused += usize::from(was_in_service);
             sleep(PACE).await;
         }
         Err("nobody lets it in".into())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Message, ask, texts},
-    house::{Place, open, over},
+    house::{House, Place, open, over},
 };
 
 /// What a refusal may take, which waits for an answer of Redis at most.
@@ -33,10 +33,10 @@ async fn is_refused_in_time(place: &Place, socket: &mut Socket) -> Result {
     let trigger = json!({ "type": "trigger", "id": 1, "roomId": "chat", "event": "message", "data": { "text": "in vain" } });
     let answer = socket.ask(trigger).await?;
     assert!(is_refused(&answer, "UNAVAILABLE"), "{answer}");
-    assert!(began.elapsed() < BOUND, "after {:?}", began.elapsed());
+    let time = began.elapsed();
     let (status, body) = health(place).await?;
     assert!(status == 503 && body["reason"].is_string(), "{status} {body}");
-    Ok(())
+    Ok(deadline::took("two refusals", time, BOUND)?)
 }
 
 /// Without a word to it, it serves again: members on two instances hear what is said.
@@ -167,6 +167,123 @@ async fn rejoin(place: &Place, user: &str, since: Value) -> Result<(Socket, Valu
     let mut socket = Socket::open_as(place.address, user).await?;
     let joined = socket.enter("chat", since).await?;
     Ok((socket, joined))
+}
+
+/// Takes frames up to the one of that type; none that comes before is about who is there.
+async fn up_to(socket: &mut Socket, kind: &str) -> Result<Value> {
+    loop {
+        let frame = socket.next().await?;
+        if frame["type"] == kind {
+            return Ok(frame);
+        }
+        assert!(frame["type"] != "presence" && frame["type"] != "left", "{frame}");
+    }
+}
+
+/// Takes frames up to the one that says of a user that it joined.
+async fn up_to_joined(socket: &mut Socket, user: &str) -> Result {
+    loop {
+        let frame = socket.next().await?;
+        if frame["type"] == "presence" && frame["userId"] == user {
+            assert_eq!(frame["change"], "joined", "{frame}");
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_room_whose_log_is_lost_keeps_its_members() -> Result {
+    let house = House::open(2).await?;
+    for room in ["lobby", "small"] {
+        let mut members = vec![house.member(0, "alice", room).await?, house.member(1, "bob", room).await?];
+        if room == "lobby" {
+            up_to_joined(&mut members[0], "bob").await?;
+            // When a third is announced at both, nothing is left to be said of the first two.
+            let third = house.member(0, "carol", room).await?;
+            for member in &mut members {
+                up_to_joined(member, "carol").await?;
+            }
+            members.push(third);
+        }
+        members[0].say(room, "before").await?;
+        for member in &mut members {
+            up_to(member, "event").await?;
+        }
+        house.redis.cli(&["unlink", &format!("dialogue:{{room/{room}}}:log")]).await?;
+        for member in &mut members {
+            let lost = up_to(member, "joined").await?;
+            assert!(lost["id"].is_null() && lost["resume"] == "lost" && lost["roomId"] == room, "{lost}");
+            assert_eq!(lost["seq"], 0, "{lost}");
+        }
+        members[1].say(room, "after").await?;
+        for member in &mut members {
+            assert_eq!(up_to(member, "event").await?["data"]["text"], "after");
+        }
+        if room == "lobby" {
+            // Nothing was about to be said of the others.
+            let fourth = house.member(1, "dave", room).await?;
+            for member in &mut members {
+                let presence = up_to(member, "presence").await?;
+                assert!(presence["userId"] == "dave" && presence["size"] == 4, "{presence}");
+            }
+            fourth.close().await?;
+        } else {
+            // Nobody else has a place in a full room.
+            let mut third = Socket::open_as(house.address(0), "carol").await?;
+            assert!(is_refused(&third.enter(room, Value::Null).await?, "ROOM_FULL"));
+        }
+    }
+    house.close().await
+}
+
+/// Takes frames up to the one that says that the member is out of a room.
+async fn up_to_left(socket: &mut Socket) -> Result<Value> {
+    loop {
+        let frame = socket.next().await?;
+        if frame["type"] == "left" {
+            return Ok(frame);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_put_out_of_a_room_whose_log_is_being_lost_is_out() -> Result {
+    let house = House::open(2).await?;
+    for round in 0..20 {
+        // One finds that the log is lost, at some moment of the removal.
+        let [finds, removes] = [&house.places[round % 2].server, &house.places[(round + 1) % 2].server];
+        let key = u64::try_from(round)?;
+        let room = format!("project:{key}");
+        let mut members = [house.member(0, "alice", &room).await?, house.member(1, "bob", &room).await?];
+        members[0].say(&room, "before").await?;
+        for member in &mut members {
+            member.events(1).await?;
+        }
+        house.redis.cli(&["unlink", &format!("dialogue:{{room/{room}}}:log")]).await?;
+        let (found, left, bob) = (finds.project(key), removes.project(key), removes.users().get("bob"));
+        let (_, out) = tokio::join!(found.trigger(Message { text: "after".to_owned() }), async {
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            bob.remove_from(&left, "enough").await
+        });
+        assert!(out?, "round {round}: nobody was put out");
+        let left = up_to_left(&mut members[1]).await?;
+        assert_eq!(left["reason"], "enough", "round {round}: {left}");
+        // It is sent nothing more of the room.
+        members[1].send(json!({ "type": "members", "id": 1, "roomId": room })).await?;
+        let answer = members[1].next().await?;
+        assert!(is_refused(&answer, "NOT_IN_ROOM"), "round {round}: {answer}");
+        for place in &house.places {
+            let alone =
+                async || place.server.project(key).members().await.is_ok_and(|users| users == ["alice"]);
+            until("bob is out everywhere", alone).await?;
+        }
+        for member in members {
+            member.close().await?;
+        }
+    }
+    house.close().await
 }
 
 #[tokio::test]

@@ -109,6 +109,38 @@ impl Running<OfficeServer> {
 }
 
 #[tokio::test]
+async fn plain_http_has_a_limit_of_its_own_which_a_users_frames_count_for() -> Result {
+    let server = Office::server().auth(Tokens).server_key(KEY).limit_http(40.per_hour()).build().await?;
+    let routes = server.router();
+    let office = Running::serve(server, routes).await?;
+    let list = async |token: &str| -> Result<bool> {
+        let headers = format!("Authorization: Bearer {token}\r\n");
+        let (head, body) = ask(office.address, "GET", "/rooms", &headers).await?;
+        let limited = head.starts_with("HTTP/1.1 429") && head.contains("retry-after: ");
+        assert!(
+            limited && body.contains("RATE_LIMITED") || head.starts_with("HTTP/1.1 200"),
+            "{head} {body}"
+        );
+        Ok(!limited)
+    };
+    for _ in 0..40 {
+        assert!(list("bob").await?);
+    }
+    assert!(!list("bob").await?);
+    for _ in 0..60 {
+        assert!(list(KEY).await?);
+    }
+    let mut alice = Socket::open_as(office.address, "alice").await?;
+    for id in 0..64 {
+        alice.ask(json!({ "type": "listRooms", "id": id })).await?;
+    }
+    assert!(!list("alice").await?);
+    // Her sockets have their own limit.
+    assert_eq!(alice.ask(json!({ "type": "listRooms", "id": 64 })).await?["type"], "rooms");
+    office.stop().await
+}
+
+#[tokio::test]
 async fn a_limit_is_of_all_instances_and_has_its_burst() -> Result {
     let office = open_with_names().await?;
     assert_eq!(say(Socket::open_as(office.address, "alice").await?, "desk:1", "message").await?, 6);

@@ -8,6 +8,8 @@ mod chains;
 mod harness;
 mod limits;
 mod logging;
+mod reasons;
 mod shared;
 mod shipped;
 mod tokens;
+mod warnings;

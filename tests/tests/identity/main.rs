@@ -1,6 +1,7 @@
 //! Who comes, joins, speaks and leaves, over real sockets: what the application is asked and told, and what nobody is.
 
 mod club;
+mod endings;
 // Not all of it is needed here.
 #[allow(dead_code, unused_imports)]
 #[path = "../sockets/harness/mod.rs"]

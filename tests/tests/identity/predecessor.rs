@@ -68,10 +68,8 @@ async fn a_joiner_whom_a_full_room_refuses_gets_no_history_and_joined_is_not_cal
     // Whatever followed the refusal would be here before the reply.
     alice.send(json!({ "type": "listRooms", "id": 1 })).await?;
     assert_eq!(alice.next().await?["type"], "rooms");
-    assert_eq!(
-        house.stream("alice", "small").await.err().ok_or("it is let in")?.to_string().lines().next(),
-        Some("HTTP/1.1 409 Conflict")
-    );
+    let (status, refused) = house.get("alice", "/events?room=small").await?;
+    assert_eq!((status, &refused["code"]), (409, &json!("ROOM_FULL")));
     alice.close().await?;
     house.running.stop().await?;
     let said = house.diary.of("alice");

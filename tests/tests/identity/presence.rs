@@ -125,3 +125,29 @@ async fn picture(watcher: &mut Socket, size: usize) -> Result<Vec<String>> {
         }
     }
 }
+
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_cuts_nobody_who_reads() -> Result {
+    const CROWD: usize = 60;
+    let house = House::with(|server| server.max_waiting(2 << 10)).await?;
+    let mut watcher = house.member("watcher", "lobby").await?;
+    let mut stream = house.stream("viewer", "lobby").await?;
+    let mut crowd = Vec::new();
+    for number in 0..CROWD {
+        crowd.push(house.socket(&format!("user-{number}")).await?);
+    }
+    for socket in &mut crowd {
+        socket.send(json!({ "type": "join", "id": 1, "roomId": "lobby" })).await?;
+    }
+    let mut told = 0;
+    while told < CROWD {
+        let (event, frame) = stream.next().await?.ok_or("the stream was cut")?;
+        told += usize::from(event == "dialogue:presence" && frame["change"] == "joined");
+    }
+    soon("the right picture", picture(&mut watcher, CROWD + 1)).await??;
+    for socket in &mut crowd {
+        let left = socket.ask(json!({ "type": "leave", "id": 2, "roomId": "lobby" })).await?;
+        assert_eq!(left["type"], "left", "{left}");
+    }
+    house.running.stop().await
+}

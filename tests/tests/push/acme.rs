@@ -1,12 +1,12 @@
 //! A server that pushes, and its users.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Notice, Notification, Push, Recipient, Refusal,
-    Server, ServerBuilder,
+    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Next, Notice, Notification, Push,
+    Recipient, Refusal, Server, ServerBuilder,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::poll_immediate};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -69,8 +69,16 @@ pub(crate) struct Message {
     pub(crate) text: String,
 }
 
+/// Middleware that waits for nothing.
+async fn hasty(cx: &Cx<Hasty>, event: Alert, next: impl Next<Hasty, Alert>) -> Flow {
+    let waiting = pin!(next.run(cx, event));
+    poll_immediate(waiting).await.unwrap_or_else(|| Err(Refusal::blocked("that takes too long")))
+}
+
 dialogue::rooms! {
     pub(crate) struct Acme;
+
+    hasty: [Alert] via [webpush] with [fn hasty];
 
     alerts: [Alert, Patient, Loud, Greeting] via [webpush, websocket];
 
@@ -188,8 +196,8 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(40), counted).await;
-        waited.map_err(|_| format!("{:?}", self.counts(provider)).into())
+        let waited = deadline::within(Duration::from_secs(40), "pushes are counted", counted).await;
+        waited.map_err(|late| format!("{late}: {:?}", self.counts(provider)).into())
     }
 }
 

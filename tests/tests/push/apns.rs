@@ -100,6 +100,8 @@ async fn a_connection_that_apple_renews_in_the_middle_loses_and_doubles_nothing(
         let paths: Vec<_> = apple.service.so_far().await.into_iter().map(|seen| seen.path).collect();
         let different: BTreeSet<_> = paths.iter().collect();
         assert_eq!((paths.len(), different.len()), (39, 39));
+        // A request on a connection that is closed at that moment is tried again later.
+        apple.service.has_gone_away().await?;
     }
     assert_eq!(running.counts("apns").retried, 0);
     Ok(())

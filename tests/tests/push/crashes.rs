@@ -1,20 +1,25 @@
 //! A process that ends between an event and what is recorded of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use dialogue::{
     Code, Push,
+    push::{Outcome, Outgoing, Provider, Target},
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim},
 };
 use dialogue_tests::until;
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
     Result,
-    acme::{Configured, Patient, Running},
+    acme::{Alert, Configured, Patient, Running},
     delivery::Crow,
     doomed::Doomed,
 };
@@ -155,5 +160,81 @@ async fn an_event_that_was_refused_and_is_in_the_log_after_all_is_pushed() -> Re
     assert_eq!(refused.err().map(|refusal| refusal.code), Some(Code::Unavailable));
     running.until("crow", |counts| counts.delivered == 1).await?;
     assert_eq!(crow.sent(), [("a".into(), "Patience".into())]);
+    Ok(())
+}
+
+/// A provider whose devices are at a service each, but for those called `main`, and are all busy until they are not.
+#[derive(Clone, Default)]
+struct Services {
+    take: Arc<AtomicBool>,
+}
+
+impl Provider for Services {
+    fn name(&self) -> &'static str {
+        "services"
+    }
+
+    fn origin(&self, target: &Target) -> Option<String> {
+        match target {
+            Target::Token(token) if !token.starts_with("main") => Some(format!("https://{token}.example")),
+            _ => None,
+        }
+    }
+
+    async fn send(&self, _: &Target, _: &Outgoing<'_>) -> Outcome {
+        match self.take.load(Ordering::SeqCst) {
+            true => Outcome::Delivered,
+            false => Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(1_800)) },
+        }
+    }
+}
+
+/// A process ends while devices wait for another try, of so many events of a megabyte each; the number of those which the
+/// next process delivers, and of those that it gives up.
+async fn delivered_after_an_end(devices: &[(&str, u64, u64)]) -> Result<(u64, u64)> {
+    let (services, memory) = (Services::default(), Memory::new());
+    let store = memory.clone();
+    let configure = || async move {
+        let configured: Configured = Box::new(|server| server.store(store));
+        Ok(configured)
+    };
+    let doomed = Doomed::start(Push::new().provider(services.clone()), configure).await?;
+    let mut events = 0;
+    for (device, room, count) in devices {
+        let body = json!({ "provider": "services", "token": device, "rooms": [format!("project:{room}")] });
+        doomed.running.register_for(device, body).await?;
+        for number in 0..*count {
+            let alert = Alert { service: format!("{number}"), detail: "x".repeat(1_000_000) };
+            doomed.running.server.project(*room).trigger(alert).await?;
+            events += 1;
+            // Retries hold none of the memory of new events.
+            doomed.running.until("services", |counts| counts.retried + counts.expired == events).await?;
+        }
+    }
+    assert_eq!(doomed.running.counts("services").retried, events);
+    // Of an event, and of the device.
+    let left = async || memory.scan("push/pending/", None, 1_000).await.unwrap_or_default().len() as u64;
+    until("all that waits is on record", async || left().await == 2 * events).await?;
+    doomed.kill();
+    services.take.store(true, Ordering::SeqCst);
+    let running =
+        Running::with(Push::new().provider(services.clone()), |server| server.store(memory)).await?;
+    running.until("services", |counts| counts.delivered + counts.expired == events).await?;
+    let counts = running.counts("services");
+    Ok((counts.delivered, counts.expired))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_push_that_waits_for_another_try_is_lost_with_its_process() -> Result<()> {
+    // Two services hold more together than one may.
+    assert_eq!(delivered_after_an_end(&[("one", 1, 5), ("two", 2, 5)]).await?, (10, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_space_at_first_is_gone_on_with_later() -> Result<()> {
+    // More than may wait at once in the next process, which has it to do first: 64 MiB.
+    let devices = [("one", 1, 5), ("two", 2, 5), ("main-3", 3, 22), ("main-4", 4, 22), ("main-5", 5, 22)];
+    assert_eq!(delivered_after_an_end(&devices).await?, (76, 0));
     Ok(())
 }

@@ -13,12 +13,13 @@ use dialogue::{
     push::{Outcome, Outgoing, Provider, Target},
     store::Memory,
 };
+use futures_util::future::poll_immediate;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::{
     Result,
-    acme::{Greeting, Loud, Patient, Running},
+    acme::{Alert, Greeting, Loud, Patient, Running},
 };
 
 /// A provider that says what it is told to, and remembers whom it was to tell what.
@@ -82,6 +83,26 @@ async fn who_is_in_the_room_is_not_told_unless_all_are() -> Result<()> {
     assert_eq!(crow.sent(), [("a".into(), "db is down no answer".into())]);
     running.server.alerts().trigger(Loud { number: 1 }).await?;
     running.until("crow", |counts| counts.delivered == 3).await
+}
+
+#[tokio::test]
+async fn an_event_that_its_sender_did_not_wait_for_is_pushed() -> Result<()> {
+    let crow = Crow::willing();
+    let running = start(&crow).await?;
+    let alerts = running.server.alerts();
+    assert!(poll_immediate(alerts.trigger(Loud { number: 1 })).await.is_none());
+    running.until("crow", |counts| counts.delivered == 1).await
+}
+
+#[tokio::test]
+async fn an_event_that_middleware_did_not_wait_for_is_pushed() -> Result<()> {
+    let crow = Crow::willing();
+    let running = start(&crow).await?;
+    let body = json!({ "provider": "crow", "token": "b", "rooms": ["hasty"] });
+    running.register_for("bob", body).await?;
+    let alert = Alert { service: "db".to_owned(), detail: "no answer".to_owned() };
+    assert!(running.server.hasty().trigger(alert).await.is_err());
+    running.until("crow", |counts| counts.delivered == 1).await
 }
 
 #[tokio::test]

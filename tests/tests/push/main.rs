@@ -10,6 +10,7 @@ mod fake;
 mod fcm;
 mod instances;
 mod registration;
+mod strangers;
 mod webpush;
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -1,7 +1,12 @@
 //! Devices that come and go.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use dialogue::{
-    Push,
+    Push, Refusal,
     push::{Outcome, Outgoing, Provider, Target},
 };
 use serde_json::{Value, json};
@@ -77,6 +82,32 @@ async fn a_user_has_so_many_devices_and_a_device_so_many_rooms() -> Result<()> {
     assert_eq!(running.server.users().get("alice").forget_devices().await?, 3);
     assert_eq!(delivered(&running).await?, 1);
     running.register("alice", "pigeon", "loft-9").await
+}
+
+/// Counts how often the application is asked who may join.
+struct Asked(Arc<AtomicUsize>);
+
+impl dialogue::Hooks for Asked {
+    async fn before_join(&self, _: &dialogue::Visitor<()>, _: &dialogue::RoomRef<'_>) -> Result<(), Refusal> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_application_is_asked_once_about_each_room_and_never_about_too_many() -> Result<()> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let hooks = Asked(Arc::clone(&asked));
+    let push = Push::new().provider(Pigeon).max_rooms_per_device(4);
+    let running = Running::with(push, |server| server.hooks(hooks)).await?;
+    let many: Vec<_> = (0..900).map(|key| format!("project:{key}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let (status, error) = running.ask("alice", "POST", "/push", device("loft-1", &many)).await?;
+    assert_eq!((status, &error["code"]), (409, &json!("TOO_MANY")));
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(running.ask("alice", "POST", "/push", device("loft-1", &["project:1"; 900])).await?.0, 200);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    Ok(())
 }
 
 #[tokio::test]

@@ -13,9 +13,9 @@ use dialogue::{
     wire::Id,
 };
 use fastrand::Rng;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
-use dialogue_tests::{Proxy, RedisServer, Result, event, soon, until};
+use dialogue_tests::{PATIENCE, Proxy, RedisServer, Result, event, until};
 
 const PEERS: usize = 3;
 const ROOM: &str = "chat";
@@ -35,6 +35,8 @@ struct Peer {
     acknowledged: Vec<String>,
     number: u64,
     rng: Rng,
+    /// The error if its last events were acknowledged late.
+    in_time: Result<(), String>,
 }
 
 impl Peer {
@@ -44,7 +46,8 @@ impl Peer {
         let feed = redis.join(id).await?;
         feed.follower().follow(ROOM.into());
         let (epoch, seen, acknowledged) = (format!("epoch{number}"), Vec::new(), Vec::new());
-        Ok((Peer { id, redis, epoch, seen, gap: true, acknowledged, number: 0, rng }, feed))
+        let peer = Peer { id, redis, epoch, seen, gap: true, acknowledged, number: 0, rng, in_time: Ok(()) };
+        Ok((peer, feed))
     }
 
     /// Writes and reads until told to end, and then until nothing is missing.
@@ -52,14 +55,17 @@ impl Peer {
         let mut unsaid = Vec::new();
         while !*ends.borrow_and_update() {
             let pause = Duration::from_millis(self.rng.u64(0..20));
-            if let Ok(told) = tokio::time::timeout(pause, feed.next()).await {
+            if let Ok(told) = timeout(pause, feed.next()).await {
                 self.hear(told.ok_or("the feed ended")?)?;
                 continue;
             }
             self.catch_up().await?;
             self.write(&mut unsaid).await?;
         }
-        soon("all is acknowledged", self.finish(&mut unsaid)).await??;
+        let began = Instant::now();
+        let finished = timeout(PATIENCE + deadline::OVERTIME, self.finish(&mut unsaid)).await;
+        finished.map_err(|_| "not all is acknowledged")??;
+        self.in_time = deadline::took("all is acknowledged", began.elapsed(), PATIENCE);
         Ok(self)
     }
 
@@ -234,7 +240,7 @@ async fn whatever_breaks_all_see_one_log_and_nothing_acknowledged_is_missing() -
 
 /// Every peer has the same log, with each acknowledged event in it once; yields how many.
 async fn whole(peers: impl Iterator<Item = Peer>) -> Result<usize> {
-    let mut logs = Vec::new();
+    let (mut logs, mut in_time) = (Vec::new(), Ok(()));
     let mut acknowledged = HashSet::new();
     for mut peer in peers {
         until("all is read", async || {
@@ -244,11 +250,13 @@ async fn whole(peers: impl Iterator<Item = Peer>) -> Result<usize> {
         .await?;
         acknowledged.extend(peer.acknowledged.drain(..));
         logs.push(peer.seen);
+        in_time = in_time.and(peer.in_time);
     }
     let keys: Vec<_> = logs[0].iter().filter_map(|event| event.key.as_deref()).collect();
     let once: HashSet<_> = keys.iter().copied().collect();
     assert_eq!(once.len(), keys.len(), "a key came twice");
     assert!(acknowledged.iter().all(|key| once.contains(&**key)), "an acknowledged event is missing");
     assert!(logs.windows(2).all(|pair| pair[0] == pair[1]), "logs differ");
+    in_time?;
     Ok(keys.len())
 }

@@ -58,6 +58,25 @@ async fn a_full_server_is_two_lines_and_recovers_unasked() -> Result {
 }
 
 #[tokio::test]
+async fn a_server_that_evicts_is_one_line_that_says_what_to_set() -> Result {
+    let mut server = RedisServer::with(&["--maxmemory-policy", "allkeys-lru", "--save", ""]).await?;
+    let (lines, _guard) = Lines::keep();
+    let redis = Redis::connect(server.url()).await?;
+    until("it is warned of", async || !lines.all().is_empty()).await?;
+    let line = lines.all().concat();
+    assert!(line.starts_with("WARN Redis at 127.0.0.1:") && line.contains("`allkeys-lru`"), "{line}");
+    assert!(line.contains("set it to `noeviction`"), "{line}");
+    server.kill()?;
+    until("it is known to be gone", async || !put(&redis).await).await?;
+    server.restart().await?;
+    until("it works again", async || put(&redis).await).await?;
+    // A connection is asked for its sign of life after the policy was looked at.
+    until("the new connection is at work", async || lines.all().len() >= 3).await?;
+    assert_eq!(lines.all().iter().filter(|line| line.contains("evicts")).count(), 1, "{:#?}", lines.all());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_lost_the_scripts_is_no_news() -> Result {
     let server = RedisServer::start().await?;
     let (lines, _guard) = Lines::keep();

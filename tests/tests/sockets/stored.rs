@@ -180,6 +180,29 @@ async fn history_goes_back_to_the_first_event() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_nothing_that_is_kept_has_nothing_read() -> Result {
+    let store = Counting::default();
+    let running = start(&store).await?;
+    fill(&running, LONG).await?;
+    for events in [json!([]), json!(["noise"])] {
+        let mut socket = Socket::open(running.address).await?;
+        let epoch = socket.enter("chat", Value::Null).await?["epoch"].clone();
+        socket.ask(json!({ "type": "leave", "id": 1, "roomId": "chat" })).await?;
+        let before = store.reads.load(Ordering::SeqCst);
+        let since = json!({ "epoch": epoch, "seq": 1, "eventId": "" });
+        let join = json!({ "type": "join", "id": 2, "roomId": "chat", "events": events, "since": since });
+        assert_eq!(socket.ask(join).await?["replay"], LONG - 1);
+        let noise = json!({ "number": 1, "pad": "" });
+        socket.ask(json!({ "type": "subscribe", "id": 3, "roomId": "chat", "events": ["noise"] })).await?;
+        socket.send(json!({ "type": "trigger", "roomId": "chat", "event": "noise", "data": noise })).await?;
+        // What is live comes after the replay.
+        assert_eq!(socket.events(1).await?[0]["event"], "noise");
+        assert_eq!(store.reads.load(Ordering::SeqCst), before, "events: {events}");
+    }
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_join_is_told_is_the_same_after_a_restart() -> Result {
     let store = Counting::default();
     let first = start(&store).await?;

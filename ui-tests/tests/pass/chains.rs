@@ -1,7 +1,7 @@
 //! Middleware, in both places and in each form.
 use std::marker::PhantomData;
 
-use dialogue::{Cx, Equipped, Event, Flow, FromState, Gated, Middleware, Next, Refusal, Room};
+use dialogue::{Cx, Equipped, Event, EventOf, Flow, FromState, Middleware, Next, Refusal, Room};
 
 #[dialogue::event]
 pub struct Message {
@@ -47,12 +47,47 @@ impl<R: Room> Middleware<R, Poke> for OnlyPokes {
 
 const NAME: &str = "constant";
 
+/// Made as literals are.
+mod shouts {
+    pub struct Loud<T>(pub T, pub &'static str);
+}
+
+enum Mode {
+    Strict(u8),
+}
+
+struct Bounded {
+    limit: u8,
+}
+
+impl<R: Room, E: Event, T: Send + Sync + 'static> Middleware<R, E> for shouts::Loud<T> {
+    async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
+        let _ = (&self.0, self.1);
+        next.run(cx, event).await
+    }
+}
+
+impl<R: Room, E: Event> Middleware<R, E> for Mode {
+    async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
+        let Mode::Strict(_) = self;
+        next.run(cx, event).await
+    }
+}
+
+impl<R: Room, E: Event> Middleware<R, E> for Bounded {
+    async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
+        let _ = self.limit;
+        next.run(cx, event).await
+    }
+}
+
 dialogue::rooms! {
     plain: [Message, Poke] via [websocket];
     types: [Message, Poke] via [websocket] with [Any<u8>, Any<(u8, u16)>, self::Any<Vec<u8>>];
     calls: [Message, Poke] with [Any::<u8>::new("x"), self::Any::<u8>::new(NAME)] via [websocket];
     events: [Message with [Any<u8>, Any::<u16>::new("y")], Poke as Push with [OnlyPokes]] via [websocket];
     both: [Message, Poke with [OnlyPokes]] via [websocket] with [Any<u8>];
+    literals: [Message with [shouts::Loud::<u8>(7, "loud"), Mode::Strict(1)]] via [websocket] with [Bounded { limit: 3 }];
     methods: [Message] via [websocket] with [Any::<u8>::new("x").renamed("y")];
     functions: [Message with [fn quiet], Poke] via [websocket] with [fn all, fn self::all];
     closures: [
@@ -108,7 +143,7 @@ fn empty<R: Room, E, C: dialogue::Chain<R, E>>(_: &C) -> bool {
 
 #[test]
 fn a_chain_is_there_where_it_was_listed() {
-    fn has_chain<R: Equipped<()>, E: Gated<R>>() -> bool {
+    fn has_chain<R: Equipped<()>, E: EventOf<R>>() -> bool {
         !empty::<R, E, _>(&E::chain(&R::with(&())))
     }
     assert!(!has_chain::<Plain, Message>());

@@ -98,7 +98,7 @@ fn what_is_declared_is_there() {
     assert_eq!(Chat::NAME, "chat");
     let options = Chat::OPTIONS;
     assert_eq!(options.title, Some("Chat"));
-    assert_eq!(options.description, Some("Where everybody talks."));
+    assert_eq!(options.description, None);
     assert_eq!(options.capacity, Some(10_000));
     assert_eq!(options.sync, 50);
     assert_eq!(options.subscribe, Some(&["message"][..]));

@@ -9,6 +9,7 @@ mod design;
 mod events;
 mod identity;
 mod keys;
+mod names;
 mod notifications;
 mod options;
 mod renamed;

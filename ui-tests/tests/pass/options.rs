@@ -1,4 +1,4 @@
-//! What `#[room(…)]` and the doc comment say of a room.
+//! The options of `#[room(…)]`.
 use std::time::Duration;
 
 use dialogue::{PerTime, Rate, Retention, Room};
@@ -20,9 +20,16 @@ dialogue::rooms! {
      *
      * The second.
      */
-    #[room(name = "For people", capacity = 0x10, sync = 1_0)]
+    #[room(name = "For people", description, capacity = 0x10, sync = 1_0)]
     #[room(retain(events = 10, bytes = 2MiB, age = 500ms))]
     full: [Message, Poke] via [websocket];
+
+    /// For readers of the code.
+    documented: [Message] via [websocket];
+
+    /// For readers of the code.
+    #[room(description = "For clients")]
+    described: [Message] via [websocket];
 
     #[room(limit = 5 per 500ms)]
     limited: [Message] via [websocket];
@@ -44,6 +51,8 @@ fn what_is_said_is_kept() {
     assert_eq!((bare.retention, bare.subscribe), (Retention::new(), None));
     let full = Full::OPTIONS;
     assert_eq!((full.title, full.description), (Some("For people"), Some("The first paragraph.")));
+    assert_eq!(Documented::OPTIONS.description, None);
+    assert_eq!(Described::OPTIONS.description, Some("For clients"));
     assert_eq!((full.capacity, full.sync), (Some(16), 10));
     assert_eq!((full.retention.events, full.retention.bytes), (Some(10), Some(2 << 20)));
     assert_eq!(full.retention.age, Some(Duration::from_millis(500)));

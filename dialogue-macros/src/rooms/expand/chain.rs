@@ -1,11 +1,11 @@
 //! The middleware of a room, and the chain in front of each event.
 
-use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::{Delimiter, Ident, Literal, TokenStream};
+use quote::{format_ident, quote};
 use syn::{Path, spanned::Spanned};
 
 use crate::{
-    anchor::{anchor, group, implement},
+    anchor::{anchor, group},
     rooms::{
         chain::{Entry, Form},
         model::{App, Event, Room},
@@ -15,23 +15,10 @@ use crate::{
 pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
     let App { krate, vis, .. } = app;
     let Room { ty, events, .. } = room;
-    let mut slots: Vec<Slot<'_>> = Vec::new();
-    slots.extend(room.with.iter().enumerate().map(|(index, entry)| Slot { index, entry, events }));
-    let mut gated = Vec::with_capacity(events.len());
-    for event in events {
-        let own = slots.len();
-        slots.extend(event.with.iter().zip(own..).map(|(entry, index)| Slot {
-            index,
-            entry,
-            events: std::slice::from_ref(event),
-        }));
-        let chain: Vec<(usize, &Entry)> =
-            room.with.iter().enumerate().chain((own..).zip(&event.with)).collect();
-        gated.push(self::gated(krate, room, event, &chain));
-    }
+    let slots = slots(room);
     let gates = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::Gate::of::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::Gate::<Self, __L>::of::<#path>()))
     });
     let passed = events.iter().map(|event| {
         let path = &event.path;
@@ -63,8 +50,18 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
         {
             const GATES: &'static [#krate::Gate<Self, __L>] = &[#(#gates),*];
         }
-        #(#gated)*
     }
+}
+
+/// The places in a room's `with [..]`, and then those of each event.
+fn slots(room: &Room) -> Vec<Slot<'_>> {
+    let all = room.with.iter().map(|entry| (entry, &*room.events));
+    let own = room
+        .events
+        .iter()
+        .flat_map(|event| event.with.iter().map(move |entry| (entry, std::slice::from_ref(event))));
+    let slot = |(index, (entry, events))| Slot { index, entry, events };
+    all.chain(own).enumerate().map(slot).collect()
 }
 
 /// A place in a `with [..]`.
@@ -106,34 +103,36 @@ impl Slot<'_> {
 
     /// The type that stands for a function, as middleware for each event that it is in front of.
     fn function(&self, krate: &Path, room: &Room) -> Option<TokenStream> {
-        // A function that is for another event is told of where it is listed.
-        let at = Span::call_site().located_at(self.entry.span);
-        let called = match &self.entry.form {
-            Form::Type(_) | Form::Call(..) => return None,
-            Form::Function(path) => {
-                let given = quote_spanned!(at=> (__cx, __event, __next));
-                quote!(#path #given)
-            }
-            Form::Closure(closure) => quote!(#krate::__private::call(#closure, __cx, __event, __next)),
-        };
         let (name, room) = (self.name(), &room.ty);
+        // rustc marks the inferred type that doesn't fit.
+        let at = Ident::new("_", self.entry.span);
+        let call = |event: &Path| match &self.entry.form {
+            Form::Type(_) | Form::Call(..) => None,
+            Form::Function(path) => {
+                Some(quote!(call_function::<#room, #event, _, #at, _, _>(#path, __cx, __event, __next)))
+            }
+            Form::Closure(closure) => Some(
+                quote!(call_closure::<#room, #event, _, #at, #at, _, _>(#closure, __cx, __event, __next)),
+            ),
+        };
         let events = self.events.iter().map(|event| &event.path);
-        Some(quote! {
-            struct #name;
-            #(
+        let impls = events.filter_map(|event| {
+            let call = call(event)?;
+            Some(quote! {
                 #[automatically_derived]
-                impl #krate::Middleware<#room, #events> for #name {
+                impl #krate::Middleware<#room, #event> for #name {
                     async fn handle(
                         &self,
                         __cx: &#krate::Cx<#room>,
-                        __event: #events,
-                        __next: impl #krate::Next<#room, #events>,
+                        __event: #event,
+                        __next: impl #krate::Next<#room, #event>,
                     ) -> #krate::Flow {
-                        #called.await
+                        #krate::__private::#call.await
                     }
                 }
-            )*
-        })
+            })
+        });
+        self.entry.ty().is_none().then(|| quote!(struct #name; #(#impls)*))
     }
 }
 
@@ -186,14 +185,24 @@ fn store(vis: &syn::Visibility, slots: &[Slot<'_>]) -> TokenStream {
     }
 }
 
-fn gated(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -> TokenStream {
+/// Returns, for each event, the method that makes the chain in front of it.
+pub(super) fn methods(krate: &Path, room: &Room) -> Vec<TokenStream> {
+    let mut own = room.with.len();
+    let chain = |event: &Event| {
+        let with = &event.with;
+        let chain: Vec<(usize, &Entry)> = room.with.iter().enumerate().chain((own..).zip(with)).collect();
+        own += with.len();
+        method(krate, room, event, &chain)
+    };
+    room.events.iter().map(chain).collect()
+}
+
+fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -> TokenStream {
     // A chain that does not fit is told of where it is listed: for the room, or else for the event.
     let span = if room.with.is_empty() { event.with_span } else { room.with_span };
     let room = &room.ty;
-    let Event { path, variant, .. } = event;
-    let head = implement(variant.span(), quote!(#krate::Gated<#room> for #path));
     let with = quote!(<#room as #krate::Served>::With);
-    let method = match chain.is_empty() {
+    match chain.is_empty() {
         // Its type outright: nearly every event is one of these, and an opaque type for each is dear.
         true => quote! {
             #[allow(refining_impl_trait)]
@@ -204,9 +213,7 @@ fn gated(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) ->
             let links = links(chain);
             quote!(fn chain(with: &#with) -> #returned { #links })
         }
-    };
-    let body = group(Delimiter::Brace, variant.span(), method);
-    quote!(#head #body)
+    }
 }
 
 /// `(&with.0, (&with.1, ()))`

@@ -13,13 +13,13 @@ pub(super) fn items(app: &App) -> TokenStream {
     let App { krate, vis, ident, rooms, .. } = app;
     let client = app.client();
     let docs = format!("A client of [`{ident}`]'s rooms: a method for each, and what every client has.");
-    let head = anchor(ident.span(), quote!(#vis struct #client));
+    let wrapper = anchor(ident.span(), quote!(#vis struct #client(#krate::Client);));
     let methods = rooms.iter().map(|room| method(app, room));
     quote! {
         #[doc = #docs]
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #[allow(dead_code)]
-        #head(#krate::Client);
+        #wrapper
 
         #[automatically_derived]
         impl ::core::convert::From<#krate::Client> for #client {

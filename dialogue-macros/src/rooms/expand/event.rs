@@ -17,18 +17,22 @@ pub(super) fn types(app: &App, room: &Room) -> TokenStream {
     let variants = events.iter().map(|event| &event.variant);
     let paths = events.iter().map(|event| &event.path);
     let variant_docs = events.iter().map(|event| format!("A `{}`.", spell(&event.path)));
+    // The empty `<>`: see `implement`.
     quote! {
         #(#cfgs)*
         #[doc = #docs]
         #[allow(dead_code, clippy::large_enum_variant)]
-        #vis enum #event { #(#[doc = #variant_docs] #variants(#paths)),* }
+        #vis enum #event<> { #(#[doc = #variant_docs] #variants(#paths)),* }
     }
 }
 
-pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
+/// `chains` has what makes the chain in front of each event, where there is a server.
+pub(super) fn impls(krate: &Path, room: &Room, chains: &[TokenStream]) -> TokenStream {
     let Room { ty, events, .. } = room;
     let enumeration = room.event();
-    let event_of = events.iter().map(|event| event_of(krate, ty, &enumeration, event));
+    let chains = chains.iter().map(Some).chain(std::iter::repeat(None));
+    let event_of =
+        events.iter().zip(chains).map(|(event, chain)| event_of(krate, ty, &enumeration, event, chain));
     let variants = events.iter().map(|event| &event.variant);
     let names = events.iter().map(|event| event.variant.to_string());
     quote! {
@@ -46,7 +50,13 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
 }
 
 /// Sits wholly at the user's path, so that rustc, which lists the impls there are, lists the declared events.
-fn event_of(krate: &Path, room: &Ident, enumeration: &Ident, event: &Event) -> TokenStream {
+fn event_of(
+    krate: &Path,
+    room: &Ident,
+    enumeration: &Ident,
+    event: &Event,
+    chain: Option<&TokenStream>,
+) -> TokenStream {
     let Event { path, variant, .. } = event;
     let head = implement(variant.span(), quote!(#krate::EventOf<#room> for #path));
     // The braces too: an item is marked from its first token to its last.
@@ -55,6 +65,7 @@ fn event_of(krate: &Path, room: &Ident, enumeration: &Ident, event: &Event) -> T
         variant.span(),
         quote! {
             fn wrap(self) -> #enumeration { #enumeration::#variant(self) }
+            #chain
         },
     );
     quote!(#head #body)

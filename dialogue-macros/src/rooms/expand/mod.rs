@@ -30,7 +30,11 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
         let event = event::types(app, room);
         let alias = sides.client.then(|| client::alias(app, room));
         let cfgs = &room.cfgs;
-        let impls = [room::impls(&app.krate, room), event::impls(&app.krate, room)];
+        let chains = match sides.server {
+            true => chain::methods(&app.krate, room),
+            false => Vec::new(),
+        };
+        let impls = [room::impls(&app.krate, room), event::impls(&app.krate, room, &chains)];
         let chain = sides.server.then(|| chain::impls(app, room));
         let state = sides.server.then(|| state::impls(&app.krate, room));
         quote! {

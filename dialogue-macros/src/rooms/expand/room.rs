@@ -6,10 +6,10 @@ use syn::{Ident, Path, spanned::Spanned};
 
 use super::room_docs;
 use crate::{
-    anchor::anchor,
+    anchor::{anchor, implement},
     quantity,
     rooms::{
-        model::{App, Room, spell},
+        model::{App, Channel, Room, spell},
         options::Limit,
     },
 };
@@ -41,18 +41,13 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     let row = Ident::new(if room.pushes() { "pushed" } else { "of" }, Span::call_site());
     let carried = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::Carried::#row::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::Carried::<Self>::#row::<#path>()))
     });
-    let room_impl = anchor(
-        ident.span(),
-        quote! {
-            #[automatically_derived]
-            impl #krate::Room for #ty
-        },
-    );
+    let room_impl = implement(ident.span(), quote!(#krate::Room for #ty));
     let two_way = room.two_way.then(|| quote!(#[automatically_derived] impl #krate::TwoWay for #ty {}));
     let words = &room.words;
     let unique = unique(krate, room);
+    let streamable = streamable(krate, room);
     quote! {
         #room_impl {
             const NAME: &'static ::core::primitive::str = #name;
@@ -67,6 +62,7 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
         #[cfg(rust_analyzer)]
         const _: () = { #(let _ = #krate::__private::via::#words;)* };
         #unique
+        #streamable
     }
 }
 
@@ -106,6 +102,28 @@ fn rate(krate: &Path, limit: &Limit) -> TokenStream {
     let per = quantity::expand(limit.per);
     let burst = limit.burst.iter().map(|burst| Literal::u64_unsuffixed(*burst));
     quote!(#krate::Rate::new(#count, #per) #(.burst(#burst))*)
+}
+
+/// An event named `error` or `open` would fire the listeners for the connection's own events in browsers. Names are known
+/// with the types: left to rustc, at the event.
+fn streamable(krate: &Path, room: &Room) -> TokenStream {
+    if !room.channels.iter().any(|(_, channel)| *channel == Channel::Sse) {
+        return TokenStream::new();
+    }
+    let ty = &room.ty;
+    let names = room.events.iter().enumerate().map(|(index, event)| {
+        let message = format!(
+            "room `{}` is served over `sse`, where browsers take an event named `error` or `open` for the connection's own; \
+             give `{}` another name: `#[dialogue::event(name = \"..\")]`",
+            room.ident,
+            spell(&event.path),
+        );
+        let index = Literal::usize_unsuffixed(index);
+        anchor(event.variant.span(), quote! {
+            const _: () = (#krate::__private::assert_streamable::<#ty>)(#index, #message);
+        })
+    });
+    quote!(#(#names)*)
 }
 
 /// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.

@@ -15,7 +15,7 @@ pub(super) fn items(app: &App) -> TokenStream {
     let docs =
         format!("A running server of [`{ident}`]'s rooms: a method for each, and what every server has.");
     let build = format!("Builds a server of [`{ident}`]'s rooms.");
-    let head = anchor(ident.span(), quote!(#vis struct #server));
+    let wrapper = anchor(ident.span(), quote!(#vis struct #server(#krate::Server);));
     let methods = rooms.iter().map(|room| method(app, room));
     quote! {
         impl #ident {
@@ -32,7 +32,7 @@ pub(super) fn items(app: &App) -> TokenStream {
 
         #[doc = #docs]
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
-        #head(#krate::Server);
+        #wrapper
 
         #[automatically_derived]
         impl ::core::convert::From<#krate::Server> for #server {

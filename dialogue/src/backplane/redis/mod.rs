@@ -161,6 +161,20 @@ impl Backplane for Redis {
         }
     }
 
+    async fn sizes(&self, room_ids: &[Arc<str>]) -> Result<Vec<usize>, StoreError> {
+        let total = |room_id: &Arc<str>| {
+            let members = self.keys().room(room_id, "members");
+            let mut total = cmd("HGET");
+            // What all peers say together has no name.
+            total.arg(&members).arg("");
+            Command::new(members, total)
+        };
+        let answers = self.run(room_ids.iter().map(total).collect()).await;
+        let size = |answer: Value| integer(&answer).and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let sizes = answers.into_iter().map(|answer| answer.map(size));
+        sizes.collect::<Result<_, _>>().map_err(|failure| failed("count who is in rooms", failure))
+    }
+
     async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
         let values = self.keys().records(group(key), "values");
         let mut swap = SCRIPTS.swap.call(&[&values, &self.keys().records(group(key), "names")]);

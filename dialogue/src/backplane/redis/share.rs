@@ -7,8 +7,8 @@ use crate::{
     backplane::{Draft, Kept, Share, Shared},
     redis::{Command, Redis, reply::text},
     store::{
-        StoreError, StoredKey,
-        redis::{Epoch, KEYS, epoch_text, event, garbled, key, read_key, strange},
+        StoreError,
+        redis::{Epoch, KEYS, epoch_text, event, fields, garbled, read_key, strange},
     },
     wire::Id,
 };
@@ -33,8 +33,7 @@ impl Redis {
         call.arg(number).arg(beside).arg(*after).arg(after_id.as_ref().map_or("", Id::as_str));
         call.arg(if *exact { "1" } else { "" }).arg(channel).arg(peer.as_str()).arg(KEYS);
         for Draft { event, size } in drafts {
-            let field = StoredKey::of(event).map_or_else(String::new, |stored| key(&stored).0);
-            call.arg(&*event.encode()).arg(*size).arg(field);
+            call.arg(&*event.encode()).arg(*size).arg(&fields(event));
         }
         Command::new(log, call)
     }
@@ -95,7 +94,7 @@ fn shared(share: Share, answer: Value) -> Result<Shared, StoreError> {
                 kept.push(Kept::Event(event));
             }
             _ => {
-                let field = StoredKey::of(&event).map(|own| key(&own).0).unwrap_or_default();
+                let [field, ..] = fields(&event);
                 let field = Value::BulkString(field.into_bytes());
                 kept.push(Kept::Seen(read_key(&field, seen).ok_or_else(unknown)?));
             }

@@ -14,7 +14,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{
-    HeaderValue,
+    HeaderValue, Method,
     header::{CACHE_CONTROL, CONTENT_TYPE},
     request::Parts,
 };
@@ -52,15 +52,18 @@ pub(super) async fn tail(
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     // Whoever only looks makes no room.
     let instance = engine.registry.find(&room_id).ok_or_else(|| not_found(&room_id))?;
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    if parts.method == Method::HEAD {
+        return Ok(headers.into_response());
+    }
     let id = engine.connection_id();
     let (listener, heard) = Listener::new(id);
     let draining = Box::pin(engine.drain.started());
     let onlooker = Onlooker { id, instance: Arc::downgrade(&instance), heard, draining };
     instance.cast(move |state| state.listen(listener, EventSet::ALL));
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
     let lines = stream::unfold(onlooker, |mut onlooker| async {
         let line = onlooker.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), onlooker))

@@ -3,7 +3,7 @@
 //! A body isn't polled while its client takes nothing, so that it can't end a membership by itself.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,13 +11,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use crate::{
     engine::{Counted, Engine},
     hub::{Cut, Outbox},
+    identity::expired,
     observe::Ended,
     session::Session,
+    wire::frame,
 };
 
 /// The body's end of it: the task that holds the session ends when this is dropped.
@@ -28,7 +33,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps `session` until the body is dropped, its outbox is cut, or nobody has looked at it for `patience`.
+    /// Keeps `session` until the body is dropped, its outbox is cut, its user's token expires, or the client has taken
+    /// nothing for `patience`: the body is not polled, or the chunk that was taken of it last is still not written.
     pub(super) fn new(
         engine: &Engine,
         outbox: &Arc<Outbox>,
@@ -69,6 +75,9 @@ impl Drop for Keeper {
     }
 }
 
+/// Looks at a stream, in the time that it may take nothing.
+const LOOKS: u32 = 4;
+
 async fn keep(
     mut session: Session,
     counted: Counted,
@@ -78,10 +87,26 @@ async fn keep(
     patience: Duration,
 ) {
     let stalled = async {
-        while polled.swap(false, Ordering::Relaxed) {
-            sleep(patience).await;
+        let mut seen = Instant::now();
+        loop {
+            sleep(patience / LOOKS).await;
+            if polled.swap(false, Ordering::Relaxed) {
+                seen = Instant::now();
+            }
+            // A body is also polled to fill a buffer that is never flushed.
+            if outbox.stuck_for().unwrap_or_default().max(seen.elapsed()) >= patience {
+                return;
+            }
         }
     };
+    let expires = session.expires().cloned();
+    let expiry = async {
+        match &expires {
+            Some(expires) => expires.passed().await,
+            None => pending().await,
+        }
+    };
+    let left_all = session.left_all();
     tokio::select! {
         ended = ended => if let Ok(ended) = ended {
             session.end(ended);
@@ -89,8 +114,20 @@ async fn keep(
         cut = poll_fn(|cx| outbox.poll_cut(cx)) => session.end(match cut {
             Cut::TooSlow => Ended::TooSlow,
             Cut::Removed(_) => Ended::Removed,
+            Cut::Silent => Ended::Silent,
             Cut::Closed => Ended::Lost,
         }),
+        () = expiry => {
+            session.end(Ended::Expired);
+            // Instead of what waits, since nothing is delivered any more.
+            let error = frame::Frame::new("error", None, frame::Error::from(&expired())).encode();
+            outbox.end_with("error", &error);
+        }
+        // The last of what waits for the body is the `left`.
+        () = left_all => {
+            session.end(Ended::Removed);
+            outbox.cut(Cut::Closed);
+        }
         () = stalled => {
             session.end(Ended::TooSlow);
             // What waits for it goes, too.
@@ -104,6 +141,8 @@ async fn keep(
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::{
         Channel,
@@ -126,26 +165,62 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    /// Takes what waits, as a body does.
+    fn take(outbox: &Outbox) {
+        let mut taken = Vec::new();
+        while let Poll::Ready(Ok(())) =
+            outbox.poll_take(&mut Context::from_waker(Waker::noop()), 1 << 20, &mut taken)
+        {
+            outbox.written();
+        }
+    }
+
+    /// A stream that is in the chat.
+    async fn stream(engine: &Arc<Engine>) -> (Arc<Outbox>, Keeper) {
+        let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
+        let mut session = Session::new(
+            Arc::clone(engine),
+            Arc::clone(&outbox),
+            Entrance { source: Source::Sse, address: None, parent: None },
+        );
+        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+        session.identify(user).await.unwrap();
+        session.join("chat", Channel::Sse, Entry::default()).await.unwrap();
+        let counted = engine.admit(engine.doors.enter(None).unwrap()).unwrap();
+        let keeper = Keeper::new(engine, &outbox, session, counted, PATIENCE);
+        (outbox, keeper)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_body_fills_a_buffer_that_nobody_empties_is_in_no_room() {
+        let engine = Acme::server().build().await.unwrap().engine();
+        let chat = engine.registry.find("chat").unwrap();
+        let (outbox, keeper) = stream(&engine).await;
+        take(&outbox);
+        // A sign of life that is taken of the body and not written.
+        outbox.hand();
+        // Between two looks at it.
+        sleep(Duration::from_secs(5)).await;
+        for seconds in (5..120).step_by(15) {
+            assert_eq!(chat.size(), usize::from(seconds < 60), "after {seconds} s");
+            keeper.is_read();
+            sleep(Duration::from_secs(15)).await;
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn whose_body_nobody_looks_at_is_in_no_room() {
         let engine = Acme::server().build().await.unwrap().engine();
         let chat = engine.registry.find("chat").unwrap();
         for cut in [false, true] {
-            let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
-            let mut session = Session::new(
-                Arc::clone(&engine),
-                Arc::clone(&outbox),
-                Entrance { source: Source::Sse, address: None, parent: None },
-            );
-            let user = User { id: "somebody".into(), known: None, anonymous_token: None };
-            session.identify(user).await.unwrap();
-            session.join("chat", Channel::Sse, Entry::default()).await.unwrap();
-            let counted = engine.admit(engine.doors.enter(None).unwrap()).unwrap();
-            let keeper = Keeper::new(&engine, &outbox, session, counted, PATIENCE);
+            let (outbox, keeper) = stream(&engine).await;
             for _ in 0..10 {
                 keeper.is_read();
+                take(&outbox);
                 sleep(PATIENCE / 2).await;
             }
+            chat.run(|_| ()).await;
+            outbox.send_raw(["data: x\n\n".into()]);
             assert_eq!((chat.size(), outbox.waiting() > 0), (1, true));
             if cut {
                 outbox.cut(Cut::TooSlow);

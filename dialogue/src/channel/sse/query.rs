@@ -41,20 +41,37 @@ impl Query {
         if this.rooms.len() > MOST_ROOMS {
             return Err(invalid(format!("`room`: a stream is of at most {MOST_ROOMS} rooms")));
         }
-        // A browser that reconnects opens the same address: what it saw last is newer than what the address says.
-        let last = headers.get("last-event-id").map(|id| id.to_str().map(str::to_owned));
-        let last = last.transpose().map_err(|_| invalid("`Last-Event-ID` is not text"))?;
-        for positions in [last, since].into_iter().flatten().filter(|positions| !positions.is_empty()) {
-            for position in positions.split(';') {
-                let (room_id, position) = self::position(position).ok_or_else(|| {
-                    invalid("`since` and `Last-Event-ID` are positions such as `chat=EPOCH.SEQ.EVENTID`, separated by `;`")
-                })?;
-                if this.rooms.contains(&room_id) && this.since(&room_id).is_none() {
-                    this.since.push((room_id, position));
+        // A browser that reconnects opens the same address: what it saw last is newer than what the address says. There it
+        // may show what another server made, or a proxy cut; it can't mend that, and is told that it lost its place.
+        let last = headers.get("last-event-id").filter(|last| !last.is_empty());
+        let mut unnamed = false;
+        for part in last.into_iter().flat_map(|last| last.as_bytes().split(|byte| *byte == b';')) {
+            match std::str::from_utf8(part).map(named) {
+                Ok(Some((room_id, position))) => this.left(room_id, position.unwrap_or_default()),
+                _ => unnamed = true,
+            }
+        }
+        if unnamed {
+            this.rooms.clone().into_iter().for_each(|room_id| this.left(room_id, Position::default()));
+        }
+        for part in since.iter().flat_map(|since| since.split(';')).filter(|_| since.as_deref() != Some("")) {
+            match named(part) {
+                Some((room_id, Some(position))) => this.left(room_id, position),
+                _ => {
+                    return Err(invalid(
+                        "`since` is positions such as `chat=EPOCH.SEQ.EVENTID`, separated by `;`",
+                    ));
                 }
             }
         }
         Ok(this)
+    }
+
+    /// Notes where the client left a room, unless a newer position of it is known.
+    fn left(&mut self, room_id: String, position: Position) {
+        if self.rooms.contains(&room_id) && self.since(&room_id).is_none() {
+            self.since.push((room_id, position));
+        }
     }
 
     /// Where the client left a room.
@@ -89,14 +106,21 @@ fn carries(room: &RoomDecl, event: &str) -> bool {
     event == "*" || room.event(event).is_some()
 }
 
-/// Reads `chat=k2f9.42.EVENTID`.
-fn position(text: &str) -> Option<(String, Position)> {
-    let (room_id, position) = text.split_once('=')?;
-    let (epoch, rest) = position.split_once('.')?;
+/// Reads `chat=k2f9.42.EVENTID`: a room, and its position if that is well-formed; `None` if no room is named.
+fn named(text: &str) -> Option<(String, Option<Position>)> {
+    let (room_id, at) = text.split_once('=')?;
+    let room_id = percent_encoding::percent_decode_str(room_id).decode_utf8().ok()?;
+    Some((room_id.into_owned(), position(at)))
+}
+
+/// Reads `k2f9.42.EVENTID`.
+fn position(text: &str) -> Option<Position> {
+    let (epoch, rest) = text.split_once('.')?;
     let (seq, event_id) = rest.split_once('.')?;
-    let position =
-        Position { epoch: epoch.to_owned(), seq: seq.parse().ok()?, event_id: event_id.to_owned() };
-    Some((percent_encoding::percent_decode_str(room_id).decode_utf8().ok()?.into_owned(), position))
+    // A number may have a sign for `parse`.
+    let seq = Some(seq).filter(|seq| seq.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+    let position = Position { epoch: epoch.to_owned(), seq, event_id: event_id.to_owned() };
+    position.is_well_formed().then_some(position)
 }
 
 #[cfg(test)]

@@ -12,11 +12,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::keeper::Keeper;
 use crate::{
-    Code, Refusal,
     engine::{Counted, Engine},
     hub::Outbox,
     observe::Ended,
@@ -28,8 +27,6 @@ use crate::{
 pub(super) struct Stream {
     outbox: Arc<Outbox>,
     alive: Pin<Box<Sleep>>,
-    /// When the user's token expires.
-    expiry: Option<Pin<Box<Sleep>>>,
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What waits is the last.
     over: bool,
@@ -40,8 +37,10 @@ pub(super) struct Stream {
 const ALIVE: Duration = Duration::from_secs(15);
 /// Bytes handed over at once.
 const MOST: usize = 64 << 10;
-/// How long a browser waits before it comes back.
-const RETRY: Duration = Duration::from_secs(2);
+/// How long a browser waits at least before it comes back.
+const RETRY: Duration = Duration::from_secs(1);
+/// Over how long browsers come back that all lost their streams at one moment, of a server that crashed.
+const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
 impl Stream {
     pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, counted: Counted) -> Self {
@@ -52,17 +51,21 @@ impl Stream {
         };
         Stream {
             alive: Box::pin(sleep(ALIVE)),
-            expiry: session.expires().map(|time| Box::pin(sleep_until(time))),
             draining: Some(Box::pin(heard_out)),
             over: false,
-            keeper: Keeper::new(engine, &outbox, session, counted, engine.limits.stall.max(2 * ALIVE)),
+            keeper: Keeper::new(engine, &outbox, session, counted, engine.limits.stalls_after()),
             outbox,
         }
     }
 
     /// What a stream begins with.
     pub(super) fn opening() -> Bytes {
-        format!("retry: {}\n\n", RETRY.as_millis()).into()
+        format!("retry: {}\n\n", retry().as_millis()).into()
+    }
+
+    /// Bytes that report when they are written: the writer of the body drops them then.
+    fn handed(&self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Handed { bytes, outbox: Arc::clone(&self.outbox) })
     }
 
     /// Sends the client elsewhere, not all of them at once.
@@ -70,9 +73,14 @@ impl Stream {
         let after_ms = crate::engine::spread_ms();
         let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
         // For a browser, which doesn't look into the event.
-        self.outbox.send_raw(format!("retry: {after_ms}\n").into());
+        self.outbox.send_raw([format!("retry: {after_ms}\n").into()]);
         self.outbox.send("reconnect", &reconnect);
     }
+}
+
+/// How long a browser is to wait before it comes back, each another time.
+pub(super) fn retry() -> Duration {
+    RETRY + RETRY_SPREAD.mul_f64(fastrand::f64())
 }
 
 impl Body for Stream {
@@ -91,24 +99,35 @@ impl Body for Stream {
             self.keeper.end(Ended::Draining);
             self.send_away();
         }
-        if self.expiry.as_mut().is_some_and(|expiry| expiry.as_mut().poll(cx).is_ready()) {
-            self.expiry = None;
-            self.over = true;
-            self.keeper.end(Ended::Expired);
-            let refusal = Refusal::new(Code::Unauthenticated, "the token expired");
-            let error = frame::Frame::new("error", None, frame::Error::from(&refusal)).encode();
-            self.outbox.send("error", &error);
-        }
         let mut chunks = Vec::new();
         match self.outbox.poll_take(cx, MOST, &mut chunks) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(join(chunks))))),
+            Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(self.handed(join(chunks)))))),
             Poll::Ready(Err(_)) => return Poll::Ready(None),
             Poll::Pending if self.over => return Poll::Ready(None),
             Poll::Pending => {}
         }
         ready!(self.alive.as_mut().poll(cx));
         self.alive.as_mut().reset(Instant::now() + ALIVE);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": alive\n\n")))))
+        self.outbox.hand();
+        Poll::Ready(Some(Ok(Frame::data(self.handed(Bytes::from_static(b": alive\n\n"))))))
+    }
+}
+
+/// See [`Stream::handed`].
+struct Handed {
+    bytes: Bytes,
+    outbox: Arc<Outbox>,
+}
+
+impl AsRef<[u8]> for Handed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.outbox.written();
     }
 }
 

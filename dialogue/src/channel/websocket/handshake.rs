@@ -9,6 +9,7 @@ use http::header::{
     ALLOW, AsHeaderName, CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
@@ -17,24 +18,46 @@ const PROTOCOL: &str = "dialogue.v1";
 /// What a subprotocol that carries a token begins with.
 const TOKEN_PREFIX: &str = "dialogue.token.";
 
-/// Checks that a request asks for a WebSocket, and makes the `Sec-WebSocket-Accept` that grants it.
+/// The answer that grants a WebSocket.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// Over HTTP/1.1, 101 with this `Sec-WebSocket-Accept`.
+    Switch(HeaderValue),
+    /// Over HTTP/2, 200: the stream is the socket (RFC 8441, section 5).
+    #[cfg(feature = "http2")]
+    Stream,
+}
+
+/// Checks that a request asks for a WebSocket, and makes what grants it.
 ///
 /// # Errors
 /// The first reason not to.
-pub(crate) fn accept(method: &Method, version: Version, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    if method != Method::GET {
+pub(crate) fn accept(request: &Parts) -> Result<Grant, Refusal> {
+    let headers = &request.headers;
+    let version_13 =
+        || single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == b"13");
+    #[cfg(feature = "http2")]
+    if request.method == Method::CONNECT {
+        let protocol = request.extensions.get::<hyper::ext::Protocol>();
+        if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
+            return Err(Refusal::Method);
+        }
+        return if version_13() { Ok(Grant::Stream) } else { Err(Refusal::WebSocketVersion) };
+    }
+    if request.method != Method::GET {
         return Err(Refusal::Method);
     }
-    if version != Version::HTTP_11 {
+    if request.version != Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
     if !lists(headers, CONNECTION, "upgrade") || !lists(headers, UPGRADE, "websocket") {
         return Err(Refusal::NoUpgrade);
     }
-    if single(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version.as_bytes() != b"13") {
+    if !version_13() {
         return Err(Refusal::WebSocketVersion);
     }
-    single(headers, SEC_WEBSOCKET_KEY).and_then(|key| answer_to(key.as_bytes())).ok_or(Refusal::Key)
+    let answer = single(headers, SEC_WEBSOCKET_KEY).and_then(|key| answer_to(key.as_bytes()));
+    answer.map(Grant::Switch).ok_or(Refusal::Key)
 }
 
 /// What is chosen of the subprotocols that a client offers.
@@ -103,15 +126,21 @@ impl fmt::Debug for OfferedToken {
 }
 
 /// The answer that opens the socket.
-pub(crate) fn switching_protocols(accept: HeaderValue, subprotocol: Option<&'static str>) -> Response<()> {
+pub(crate) fn granted(grant: Grant, subprotocol: Option<&'static str>) -> Response<()> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    match grant {
+        Grant::Switch(accept) => {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        #[cfg(feature = "http2")]
+        Grant::Stream => {}
+    }
     if let Some(subprotocol) = subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     response
 }
@@ -154,6 +183,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::Method => "a WebSocket opens with GET",
+            Refusal::HttpVersion if cfg!(feature = "http2") => {
+                "a WebSocket opens over HTTP/1.1, or over HTTP/2 with CONNECT (RFC 8441)"
+            }
             Refusal::HttpVersion => "a WebSocket opens over HTTP/1.1",
             Refusal::NoUpgrade => {
                 "this address is a WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`"
@@ -225,23 +257,35 @@ mod tests {
     }
 
     /// The good request with one header's lines replaced by others.
-    fn with(name: &str, values: &[&str]) -> Result<HeaderValue, Refusal> {
+    fn with(name: &str, values: &[&str]) -> Result<Grant, Refusal> {
         let kept = GOOD.iter().copied().filter(|(kept, _)| *kept != name);
         let lines: Vec<_> = kept.chain(values.iter().map(|value| (name, *value))).collect();
-        accept(&Method::GET, Version::HTTP_11, &headers(&lines))
+        ask(Method::GET, Version::HTTP_11, headers(&lines))
+    }
+
+    fn ask(method: Method, version: Version, headers: HeaderMap) -> Result<Grant, Refusal> {
+        accept(&request(method, version, headers))
+    }
+
+    fn request(method: Method, version: Version, headers: HeaderMap) -> Parts {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        (parts.method, parts.version, parts.headers) = (method, version, headers);
+        parts
     }
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let accepted = accept(&Method::GET, Version::HTTP_11, &headers(GOOD));
-        assert_eq!(accepted, Ok(HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+        let accepted = ask(Method::GET, Version::HTTP_11, headers(GOOD));
+        assert_eq!(accepted, Ok(Grant::Switch(HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))));
     }
 
     #[test]
     fn requests_that_ask_otherwise_are_refused() {
-        let good = headers(GOOD);
-        assert_eq!(accept(&Method::POST, Version::HTTP_11, &good), Err(Refusal::Method));
-        assert_eq!(accept(&Method::GET, Version::HTTP_10, &good), Err(Refusal::HttpVersion));
+        let good = || headers(GOOD);
+        assert_eq!(ask(Method::POST, Version::HTTP_11, good()), Err(Refusal::Method));
+        assert_eq!(ask(Method::CONNECT, Version::HTTP_11, good()), Err(Refusal::Method));
+        assert_eq!(ask(Method::GET, Version::HTTP_10, good()), Err(Refusal::HttpVersion));
+        assert_eq!(ask(Method::GET, Version::HTTP_2, good()), Err(Refusal::HttpVersion));
         for (name, values, refusal) in [
             ("connection", &[][..], Refusal::NoUpgrade),
             ("connection", &["close"], Refusal::NoUpgrade),
@@ -256,6 +300,30 @@ mod tests {
         ] {
             assert_eq!(with(name, values), Err(refusal), "{name}: {values:?}");
         }
+    }
+
+    #[cfg(feature = "http2")]
+    #[test]
+    fn a_stream_of_http2_that_asks_for_the_protocol_is_accepted() {
+        let ask = |protocol: Option<&'static str>, version: &str| {
+            let mut parts =
+                request(Method::CONNECT, Version::HTTP_2, headers(&[("sec-websocket-version", version)]));
+            parts.extensions.extend(
+                protocol
+                    .map(|protocol| {
+                        let mut extensions = http::Extensions::new();
+                        extensions.insert(hyper::ext::Protocol::from_static(protocol));
+                        extensions
+                    })
+                    .unwrap_or_default(),
+            );
+            accept(&parts)
+        };
+        assert_eq!(ask(Some("websocket"), "13"), Ok(Grant::Stream));
+        assert_eq!(ask(Some("websocket"), "12"), Err(Refusal::WebSocketVersion));
+        assert_eq!(ask(Some("connect-udp"), "13"), Err(Refusal::Method));
+        assert_eq!(ask(None, "13"), Err(Refusal::Method));
+        assert_eq!(granted(Grant::Stream, Some(PROTOCOL)).status(), 200);
     }
 
     #[test]
@@ -300,7 +368,7 @@ mod tests {
 
     #[test]
     fn answers_carry_the_headers_that_their_status_asks_for() {
-        let response = switching_protocols(HeaderValue::from_static("x"), Some(PROTOCOL));
+        let response = granted(Grant::Switch(HeaderValue::from_static("x")), Some(PROTOCOL));
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()["sec-websocket-protocol"], PROTOCOL);
         assert_eq!(Refusal::WebSocketVersion.status(), 426);

@@ -15,11 +15,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderValue, request::Parts};
+use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use tracing::Instrument;
 
-use super::admission::{Refused, address, check_origin, user};
+use super::admission::{Refused, check_origin, enter, user};
 use crate::{
     Code, Refusal,
     engine::Engine,
@@ -27,25 +27,31 @@ use crate::{
     session::Entrance,
 };
 use connection::Connection;
-use handshake::Subprotocol;
+use handshake::{Grant, Subprotocol};
 use socket::Socket;
 
 /// The socket's route, at whatever path the application chose.
 pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
-    Router::new().route(path, get(open))
+    let handler = get(open);
+    // A stream of HTTP/2 becomes a socket by CONNECT (RFC 8441).
+    #[cfg(feature = "http2")]
+    let handler = handler.connect(open);
+    Router::new().route(path, handler)
 }
 
 /// A socket without Dialogue's protocol that sends every message back: for RFC 6455 test suites.
 pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
-    Router::new().route(path, get(echo))
+    let handler = get(echo);
+    #[cfg(feature = "http2")]
+    let handler = handler.connect(echo);
+    Router::new().route(path, handler)
 }
 
 async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
     check_origin(&engine, &parts.headers, &parts.uri)?;
-    let address = address(&engine, &parts);
-    let visit = engine.doors.enter(address)?;
-    let (accept, upgrade) = match greet(&mut parts) {
+    // A request that is no handshake uses up nothing of its address's connects.
+    let (grant, upgrade) = match greet(&mut parts) {
         Ok(greeted) => greeted,
         Err(refusal) => return Ok(refuse(refusal)),
     };
@@ -53,6 +59,7 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         Ok(subprotocol) => subprotocol,
         Err(refusal) => return Ok(refuse(refusal)),
     };
+    let (address, visit) = enter(&engine, &parts)?;
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
     let user = user(&engine, &parts, token).await?;
     let speaking = engine.speak();
@@ -66,16 +73,16 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         }
         drop(counted);
     });
-    Ok(handshake::switching_protocols(accept, subprotocol.chosen).map(|()| Body::empty()))
+    Ok(handshake::granted(grant, subprotocol.chosen).map(|()| Body::empty()))
 }
 
 async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
-    let visit = engine.doors.enter(address(&engine, &parts))?;
-    let (accept, upgrade) = match greet(&mut parts) {
+    let (grant, upgrade) = match greet(&mut parts) {
         Ok(greeted) => greeted,
         Err(refusal) => return Ok(refuse(refusal)),
     };
+    let (_, visit) = enter(&engine, &parts)?;
     let counted = engine.admit(visit)?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
@@ -83,14 +90,14 @@ async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         }
         drop(counted);
     });
-    Ok(handshake::switching_protocols(accept, None).map(|()| Body::empty()))
+    Ok(handshake::granted(grant, None).map(|()| Body::empty()))
 }
 
 /// What grants the upgrade, and the promise of the connection.
-fn greet(parts: &mut Parts) -> Result<(HeaderValue, OnUpgrade), handshake::Refusal> {
-    let accept = handshake::accept(&parts.method, parts.version, &parts.headers)?;
+fn greet(parts: &mut Parts) -> Result<(Grant, OnUpgrade), handshake::Refusal> {
+    let grant = handshake::accept(parts)?;
     let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(handshake::Refusal::NoUpgrade)?;
-    Ok((accept, upgrade))
+    Ok((grant, upgrade))
 }
 
 fn refuse(refusal: handshake::Refusal) -> Response {

@@ -26,7 +26,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hub::{Cut, Direct, Outbox, Progress};
+use crate::{
+    hub::{Cut, Direct, Outbox, Progress},
+    tcp::Tcp,
+};
 
 /// See the [module](self).
 pub(super) struct Socket {
@@ -43,7 +46,7 @@ pub(super) enum Reader {
 
 pub(super) enum Writer {
     Tcp(Arc<OwnedWriteHalf>),
-    Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes> },
+    Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes>, partial: bool },
 }
 
 thread_local! {
@@ -58,24 +61,30 @@ const TAKE: usize = 64 << 10;
 
 impl Socket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
-        match downcast::<TokioIo<TcpStream>>(upgrade.await?) {
-            Ok(Parts { io, read_buf, .. }) => {
-                let stream = io.into_inner();
-                // Batches are ours to make. A socket that refuses the option works without.
-                let _ = stream.set_nodelay(true);
-                let (reader, writer) = stream.into_split();
-                Ok(Socket {
-                    reader: Reader::Tcp(reader),
-                    writer: Writer::Tcp(Arc::new(writer)),
-                    // A copy, since hyper's whole buffer would live as long as a part of it.
-                    early: BytesMut::from(read_buf.as_ref()),
-                })
-            }
+        // Ours, or the stream of an application that serves by itself.
+        let upgraded = match downcast::<TokioIo<Tcp>>(upgrade.await?) {
+            Ok(Parts { io, read_buf, .. }) => return Ok(Self::tcp(io.into_inner().into_inner(), &read_buf)),
+            Err(upgraded) => upgraded,
+        };
+        Ok(match downcast::<TokioIo<TcpStream>>(upgraded) {
+            Ok(Parts { io, read_buf, .. }) => Self::tcp(io.into_inner(), &read_buf),
             Err(upgraded) => {
                 let (reader, half) = tokio::io::split(TokioIo::new(upgraded));
-                let writer = Writer::Other { half, taken: Vec::new() };
-                Ok(Socket { reader: Reader::Other(reader), writer, early: BytesMut::new() })
+                let writer = Writer::Other { half, taken: Vec::new(), partial: false };
+                Socket { reader: Reader::Other(reader), writer, early: BytesMut::new() }
             }
+        })
+    }
+
+    fn tcp(stream: TcpStream, early: &[u8]) -> Self {
+        // Batches are ours to make. A socket that refuses the option works without.
+        let _ = stream.set_nodelay(true);
+        let (reader, writer) = stream.into_split();
+        Socket {
+            reader: Reader::Tcp(reader),
+            writer: Writer::Tcp(Arc::new(writer)),
+            // A copy, since hyper's whole buffer would live as long as a part of it.
+            early: BytesMut::from(early),
         }
     }
 
@@ -120,12 +129,16 @@ impl Writer {
                         Progress::Cut(cut) => return Relief::Cut(cut),
                         Progress::Blocked => {}
                     }
-                    if stream.writable().await.is_err() {
-                        return Relief::Cut(Cut::Closed);
+                    // The socket of a client that never reads never becomes writable: the cut has to be seen meanwhile.
+                    tokio::select! {
+                        cut = poll_fn(|cx| outbox.poll_cut(cx)) => return Relief::Cut(cut),
+                        writable = stream.writable() => if writable.is_err() {
+                            return Relief::Cut(Cut::Closed);
+                        },
                     }
                 }
             }
-            Writer::Other { half, taken } => {
+            Writer::Other { half, taken, partial } => {
                 if taken.is_empty() {
                     let take = poll_fn(|cx| outbox.poll_take(cx, TAKE, taken)).await;
                     if let Err(cut) = take {
@@ -134,16 +147,30 @@ impl Writer {
                     // The end first, since it is taken from there.
                     taken.reverse();
                 }
-                let done = match taken.last_mut() {
-                    Some(next) => half.write_buf(next).await.is_ok(),
-                    None => true,
+                let writing = async {
+                    if let Some(next) = taken.last_mut() {
+                        half.write_buf(next).await?;
+                        *partial = taken.pop_if(|next| next.is_empty()).is_none();
+                    }
+                    if taken.is_empty() { half.flush().await } else { Ok(()) }
                 };
-                taken.pop_if(|next| next.is_empty());
-                if done && taken.is_empty() {
-                    return if half.flush().await.is_ok() { Relief::Done } else { Relief::Cut(Cut::Closed) };
+                tokio::select! {
+                    biased;
+                    written = writing => match written {
+                        Ok(()) => Relief::Done,
+                        Err(_) => Relief::Cut(Cut::Closed),
+                    },
+                    cut = poll_fn(|cx| outbox.poll_cut(cx)) => Relief::Cut(cut),
                 }
-                if done { Relief::Done } else { Relief::Cut(Cut::Closed) }
             }
+        }
+    }
+
+    /// Drops what was taken of the outbox and isn't begun with.
+    pub(super) fn give_up(&mut self) {
+        if let Writer::Other { taken, partial, .. } = self {
+            // The first one is the last.
+            taken.drain(..taken.len().saturating_sub(usize::from(*partial)));
         }
     }
 
@@ -164,7 +191,7 @@ impl Writer {
                         }
                     }
                 }
-                Writer::Other { half, taken } => {
+                Writer::Other { half, taken, .. } => {
                     // What was taken goes first: a frame that is written in part, and what followed it.
                     while let Some(mut next) = taken.pop() {
                         half.write_all_buf(&mut next).await?;

@@ -11,13 +11,16 @@ use crate::{
         frame::Arrival,
         incoming::{Interruption, Joined, Lost, Presence},
     },
+    delivery::Unreadable,
     wire::Position,
 };
 
 /// Events of bounded number and size, between the connection that puts them in and the one reader that takes them.
 ///
-/// What does not fit is not put in. The membership remembers that, and asks the server again for what came after the
-/// last event in here once the reader has caught up: a slow reader of one room holds no other room up.
+/// A connection that nothing else needs is not read while there is no room: the server then waits with the application. On
+/// one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership remembers
+/// that, and asks the server again for what came after the last event in here once the reader has caught up: a slow reader
+/// of one room holds no other room up.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -30,8 +33,12 @@ struct State {
     queue: VecDeque<Item>,
     bytes: usize,
     skipped: u64,
-    /// Something did not fit.
-    overflowed: bool,
+    /// The bytes of what did not fit first.
+    overflowed: Option<usize>,
+    /// Set while the connection is not read until there is room.
+    stalled: bool,
+    /// How many items were taken.
+    takes: u64,
     /// Comes after everything in the queue.
     end: Option<Interruption>,
     ended: bool,
@@ -41,11 +48,16 @@ struct State {
     waker: Option<Waker>,
 }
 
+/// Bytes that a frame which is on its way finds free when the reading stops.
+const RESERVE: usize = 128 << 10;
+
 #[derive(Debug)]
 pub(crate) enum Item {
     Event(Arrival),
     /// The last of a sync carries the log's head.
     History(Arrival, Option<Position>),
+    /// An event that can't be read; the last of a sync carries the log's head.
+    Unreadable(Box<Unreadable>, Option<Position>),
     Rejoined(Joined),
     Lost(Lost),
     Presence(Presence),
@@ -56,6 +68,7 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Item::Event(arrival) | Item::History(arrival, _) => arrival.bytes(),
+            Item::Unreadable(unreadable, _) => unreadable.why.len() + unreadable.from.len() + 256,
             _ => 128,
         }
     }
@@ -70,10 +83,8 @@ impl Inbox {
     #[must_use]
     pub(crate) fn push(&self, item: Item) -> bool {
         let mut state = self.lock();
-        let bytes = item.bytes();
-        let full = state.queue.len() >= self.events || state.bytes.saturating_add(bytes) > self.bytes;
-        if state.overflowed || (full && !state.queue.is_empty()) {
-            state.overflowed = true;
+        if state.overflowed.is_some() || !self.takes(&state, item.bytes()) {
+            state.overflowed.get_or_insert(item.bytes());
             return false;
         }
         state.put(item);
@@ -86,14 +97,13 @@ impl Inbox {
     }
 
     /// Puts an ephemeral event in, or counts it as skipped.
-    pub(crate) fn push_or_skip(&self, arrival: Arrival) {
+    pub(crate) fn push_or_skip(&self, item: Item) {
         let mut state = self.lock();
-        let full =
-            state.queue.len() >= self.events || state.bytes.saturating_add(arrival.bytes()) > self.bytes;
-        if full || state.overflowed {
+        let full = state.queue.len() >= self.events || state.bytes.saturating_add(item.bytes()) > self.bytes;
+        if full || state.overflowed.is_some() {
             state.skip(1);
         } else {
-            state.put(Item::Event(arrival));
+            state.put(item);
         }
     }
 
@@ -134,18 +144,46 @@ impl Inbox {
 
     /// Whether something did not fit.
     pub(crate) fn overflowed(&self) -> bool {
-        self.lock().overflowed
+        self.lock().overflowed.is_some()
     }
 
     /// Whether something did not fit, and there is room again.
     pub(crate) fn wants_more(&self) -> bool {
         let state = self.lock();
-        state.overflowed && !state.ended && state.queue.len().saturating_mul(4) <= self.events
+        let missed = state.overflowed.filter(|_| !state.ended);
+        missed.is_some_and(|bytes| self.is_down_to(&state, 4) && self.takes(&state, bytes))
+    }
+
+    /// Returns whether there is room for so many bytes. If not, [`wakes`](Inbox::wakes) tells when to ask again.
+    pub(crate) fn fits(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let fits = self.takes(&state, bytes);
+        state.stalled = !fits;
+        fits
+    }
+
+    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        let mut state = self.lock();
+        let full = state.overflowed.is_some() || !self.takes(&state, RESERVE.min(self.bytes / 4));
+        state.stalled = !state.queue.is_empty() && (full || (state.stalled && !self.is_down_to(&state, 2)));
+        state.stalled
+    }
+
+    /// How many items the reader has taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.lock().takes
+    }
+
+    /// Returns whether the connection's task is to look at this inbox again, after the reader took something.
+    pub(crate) fn wakes(&self) -> bool {
+        let is_down = |state: &State| state.stalled && (state.queue.is_empty() || self.is_down_to(state, 2));
+        self.wants_more() || is_down(&self.lock())
     }
 
     /// What did not fit has been asked for again.
     pub(crate) fn refill(&self) {
-        self.lock().overflowed = false;
+        self.lock().overflowed = None;
     }
 
     /// The position after the last item that was taken.
@@ -161,6 +199,7 @@ impl Inbox {
         }
         if let Some(item) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(item.bytes());
+            state.takes = state.takes.wrapping_add(1);
             state.advance(&item);
             return Poll::Ready(Ok(Some(item)));
         }
@@ -172,6 +211,18 @@ impl Inbox {
                 Poll::Pending
             }
         }
+    }
+
+    /// Returns whether an item of so many bytes fits; a single one always fits an empty inbox.
+    fn takes(&self, state: &State, bytes: usize) -> bool {
+        let fits = state.queue.len() < self.events && state.bytes.saturating_add(bytes) <= self.bytes;
+        fits || state.queue.is_empty()
+    }
+
+    /// Returns whether one part in `parts` of what it may hold is left, or less.
+    fn is_down_to(&self, state: &State, parts: usize) -> bool {
+        state.queue.len().saturating_mul(parts) <= self.events
+            && state.bytes.saturating_mul(parts) <= self.bytes
     }
 
     /// A panic while it is held leaves nothing half done: every method is a few moves.
@@ -206,7 +257,15 @@ impl State {
                     self.taken.event_id.clone_from(&arrival.event_id);
                 }
             }
-            Item::History(_, Some(head)) | Item::Lost(Lost { head, .. }) => self.taken = head.clone(),
+            Item::Unreadable(unreadable, None) => {
+                if let Some(seq) = unreadable.seq {
+                    self.taken.seq = seq;
+                    self.taken.event_id.clone_from(&unreadable.event_id);
+                }
+            }
+            Item::History(_, Some(head))
+            | Item::Unreadable(_, Some(head))
+            | Item::Lost(Lost { head, .. }) => self.taken = head.clone(),
             Item::Rejoined(_) | Item::Presence(_) | Item::Skipped(_) => {}
         }
     }

@@ -8,6 +8,7 @@ use crate::{
         frame::{Arrival, ChangeWord, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
         incoming::{Change, Joined, Lost, Presence, Resume},
     },
+    delivery::Unreadable,
     wire::Position,
 };
 
@@ -81,12 +82,17 @@ impl Membership {
         joined
     }
 
-    pub(crate) fn event(&mut self, now: Duration, arrival: Arrival) -> Verdict {
-        let Some(seq) = arrival.seq else {
-            self.inbox.push_or_skip(arrival);
+    pub(crate) fn event(&mut self, now: Duration, arrival: Result<Arrival, Box<Unreadable>>) -> Verdict {
+        let (seq, id, item) = match arrival {
+            Ok(arrival) => (arrival.seq, arrival.event_id.clone(), Item::Event(arrival)),
+            Err(unreadable) => {
+                (unreadable.seq, unreadable.event_id.clone(), Item::Unreadable(unreadable, None))
+            }
+        };
+        let Some(seq) = seq else {
+            self.inbox.push_or_skip(item);
             return Verdict::Taken;
         };
-        let id = arrival.event_id.clone();
         if let Some(position) = &self.position
             && seq <= position.seq
         {
@@ -99,7 +105,7 @@ impl Membership {
             self.doubted = Some(now);
             return Verdict::Doubtful;
         }
-        if !self.inbox.push(Item::Event(arrival)) {
+        if !self.inbox.push(item) {
             return Verdict::Overflow;
         }
         if self.recent.len() >= RECENT {
@@ -115,10 +121,14 @@ impl Membership {
 
     /// The sync after a fresh or a lost join: oldest first, up to the head.
     pub(crate) fn history(&mut self, frame: HistoryFrame) {
-        let count = frame.events.len();
-        for (index, arrival) in frame.events.into_iter().enumerate() {
+        let arrivals = frame.arrivals();
+        let count = arrivals.len();
+        for (index, arrival) in arrivals.enumerate() {
             let head = if index + 1 == count { self.position.clone() } else { None };
-            self.inbox.push_anyway(Item::History(arrival, head));
+            self.inbox.push_anyway(match arrival {
+                Ok(arrival) => Item::History(arrival, head),
+                Err(unreadable) => Item::Unreadable(unreadable, head),
+            });
         }
     }
 

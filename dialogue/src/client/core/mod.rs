@@ -22,6 +22,7 @@ use std::{
 };
 
 pub(crate) use backoff::Backoff;
+use http::StatusCode;
 pub(crate) use inbox::{Inbox, Item};
 pub(crate) use membership::{Membership, Verdict};
 pub(crate) use outbox::{Class, Ticket};
@@ -29,7 +30,7 @@ use outbox::{Outbox, Pending, State};
 
 use super::{
     error::{Error, ErrorKind},
-    frame::{Arrival, Request},
+    frame::{HistoryFrame, Request},
     incoming::{Interruption, Joined},
     status::{Identity, Status},
 };
@@ -39,6 +40,14 @@ use crate::wire::{Accepted, Code, Position, Refusal};
 const STABLE: Duration = Duration::from_secs(5);
 /// After a rejected token the next one is asked for, so often in a row.
 const TOKENS: u32 = 3;
+/// The reader of a full room is taken to be at work for so long after it took something.
+const AT_WORK: Duration = Duration::from_secs(10);
+/// A connection that isn't read is pinged after so long at most: neither the server's pings are answered then, nor does
+/// anything else tell the server, and proxies in between, that the client lives.
+const PING_UNREAD: Duration = Duration::from_secs(5);
+/// A server that knows who a client is says `connected` as soon as the socket is open. One that says nothing for this
+/// long is asked whether it waits for a token.
+const SILENT: Duration = Duration::from_millis(100);
 
 /// What a client is told beforehand.
 #[derive(Debug, Clone)]
@@ -94,7 +103,7 @@ pub(crate) enum Reply {
     Done,
     Accepted(Accepted),
     Joined(Joined),
-    History { events: Vec<Arrival>, more: bool },
+    History(HistoryFrame),
     Members(super::frame::MembersFrame),
 }
 
@@ -103,8 +112,10 @@ pub(crate) enum Reply {
 pub(crate) enum Loss {
     /// A close frame, or the end of the stream.
     Closed(Option<u16>),
-    /// The handshake got an HTTP status instead.
+    /// The handshake got an HTTP status instead; without a refusal it is not Dialogue that answered.
     Answered { status: u16, refusal: Option<Refusal> },
+    /// The socket is open, and the server waits for a token.
+    Unidentified(Refusal),
     /// Anything else.
     Failed(Error),
 }
@@ -133,6 +144,8 @@ pub(crate) struct Core {
     anonymous: Option<Arc<str>>,
     rejected: u32,
     was_online: bool,
+    /// Set while the connection is not read.
+    rests: bool,
     actions: VecDeque<Action>,
 }
 
@@ -143,7 +156,10 @@ enum Link {
     /// Until the next attempt.
     Waiting(Duration),
     /// Until it takes too long.
-    Opening(Duration),
+    Opening {
+        until: Duration,
+        probe: Probe,
+    },
     Online {
         since: Duration,
         heard: Duration,
@@ -152,6 +168,17 @@ enum Link {
         move_at: Option<Duration>,
     },
     Stopped(Error),
+}
+
+/// Set once the server was asked if it waits for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// The socket is not open yet.
+    None,
+    /// It is asked then, unless it says `connected` first.
+    At(Duration),
+    /// It was asked under this id.
+    Asked(u64),
 }
 
 #[derive(Debug)]
@@ -164,6 +191,8 @@ struct Entry {
     /// Whether this connection is in the room: it may send there.
     member: bool,
     step: Step,
+    /// While its inbox is full: how many items were taken when this was seen last, and since when it has been as many.
+    full: Option<(u64, Duration)>,
     retries: Backoff,
     /// Since when re-joining has been refused in a way that may pass.
     refused: Option<Duration>,
@@ -194,6 +223,7 @@ impl Core {
             anonymous: None,
             rejected: 0,
             was_online: false,
+            rests: false,
             actions: VecDeque::new(),
         }
     }
@@ -233,6 +263,7 @@ impl Core {
             first: Some((ticket, now.saturating_add(self.config.deadline))),
             member: false,
             step: Step::Out,
+            full: None,
             retries: Backoff::new(self.config.backoff.0, self.config.backoff.1),
             refused: None,
         };
@@ -309,6 +340,34 @@ impl Core {
         self.flush(now);
     }
 
+    /// Returns whether the connection is better not read at the moment, so that the server waits with the application: no
+    /// request waits for an answer, and every room is full of events that its reader is about to take. A reader that takes
+    /// nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
+    pub(crate) fn rests(&mut self, now: Duration) -> bool {
+        let (mut rooms, mut any) = (self.rooms.values_mut(), false);
+        let rests = matches!(self.link, Link::Online { .. })
+            && self.outbox.len() == 0
+            && rooms.all(|entry| match entry.step {
+                Step::In => {
+                    any = entry.is_about_to_take(now);
+                    any
+                }
+                Step::Out | Step::Asked { .. } => false,
+                Step::Held(_) => true,
+            })
+            && any;
+        if self.rests
+            && !rests
+            && let Link::Online { heard, pinged, .. } = &mut self.link
+        {
+            // Frames that came during the rest are still to be read, answers to pings among them.
+            *heard = now;
+            *pinged = pinged.map(|_| now);
+        }
+        self.rests = rests;
+        rests
+    }
+
     /// Ends everything, at the application's wish.
     pub(crate) fn close(&mut self) {
         self.stop(Error::new(ErrorKind::Closed, "the client was closed"));
@@ -318,9 +377,12 @@ impl Core {
     pub(crate) fn timeout(&self) -> Option<Duration> {
         let link = match &self.link {
             Link::Idle | Link::Stopped(_) => None,
-            Link::Waiting(at) | Link::Opening(at) => Some(*at),
+            Link::Waiting(at) => Some(*at),
+            Link::Opening { until, probe: Probe::At(at) } => Some(*at.min(until)),
+            Link::Opening { until, .. } => Some(*until),
             Link::Online { heard, pinged, move_at, .. } => {
                 let alive = match pinged {
+                    _ if self.rests => self.ping_unread_at(*heard, *pinged),
                     Some(at) => at.saturating_add(self.config.patience),
                     None => heard.saturating_add(self.config.idle),
                 };
@@ -343,7 +405,9 @@ impl Core {
             };
             [entry.first.map(|(_, until)| until), step]
         });
-        link.into_iter().chain(pending.flatten()).chain(rooms.flatten()).min()
+        let full = self.rooms.values().filter_map(|entry| entry.full.filter(|_| self.rests));
+        let full = full.map(|(_, since)| since.saturating_add(AT_WORK));
+        link.into_iter().chain(pending.flatten()).chain(rooms.flatten()).chain(full).min()
     }
 
     /// Time has passed.
@@ -351,28 +415,65 @@ impl Core {
         self.expire(now);
         match &mut self.link {
             Link::Waiting(at) if *at <= now => self.open(now),
-            Link::Opening(at) if *at <= now => {
+            Link::Opening { until, .. } if *until <= now => {
                 self.actions.push_back(Action::Shut);
                 self.lost(now, Loss::Failed(Error::new(ErrorKind::Connect, "connecting took too long")));
             }
+            Link::Opening { probe: Probe::At(at), .. } if *at <= now => self.probe(),
             Link::Online { move_at: Some(at), .. } if *at <= now => {
                 self.actions.push_back(Action::Shut);
                 self.forget_connection(now);
                 self.open(now);
             }
+            Link::Online { heard, pinged, .. } if self.rests => {
+                let (heard, last) = (*heard, *pinged);
+                if self.ping_unread_at(heard, last) <= now {
+                    self.ping(now);
+                }
+            }
             Link::Online { pinged: Some(at), .. } if at.saturating_add(self.config.patience) <= now => {
                 self.actions.push_back(Action::Shut);
                 self.lost(now, Loss::Failed(Error::new(ErrorKind::Connect, "the server fell silent")));
             }
-            Link::Online { heard, pinged: pinged @ None, .. }
-                if heard.saturating_add(self.config.idle) <= now =>
-            {
-                *pinged = Some(now);
-                self.actions.push_back(Action::Ping);
+            Link::Online { heard, pinged: None, .. } if heard.saturating_add(self.config.idle) <= now => {
+                self.ping(now);
             }
             _ => {}
         }
         self.flush(now);
+    }
+
+    fn ping(&mut self, now: Duration) {
+        if let Link::Online { pinged, .. } = &mut self.link {
+            *pinged = Some(now);
+            self.actions.push_back(Action::Ping);
+        }
+    }
+
+    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read either.
+    fn ping_unread_at(&self, heard: Duration, pinged: Option<Duration>) -> Duration {
+        let last = pinged.map_or(heard, |pinged| pinged.max(heard));
+        last.saturating_add(self.config.idle.min(PING_UNREAD))
+    }
+
+    /// The socket is open; the server has not said who the client is.
+    pub(crate) fn opened(&mut self, now: Duration) {
+        if let Link::Opening { probe, .. } = &mut self.link {
+            *probe = Probe::At(now.saturating_add(SILENT));
+        }
+    }
+
+    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token, instead of
+    /// the close that follows much later.
+    fn probe(&mut self) {
+        let id = self.take_id();
+        if let Link::Opening { probe, .. } = &mut self.link {
+            *probe = Probe::Asked(id);
+            // No room has this id. A `ping` would not do: servers may answer it before they know who asks.
+            if let Ok(text) = (Request::Leave { room_id: String::new() }).text(Some(id)) {
+                self.actions.push_back(Action::Transmit(text));
+            }
+        }
     }
 
     /// Something came, if only a pong.
@@ -413,12 +514,13 @@ impl Core {
     fn verdict(&mut self, loss: &Loss) -> Option<Error> {
         let error = match loss {
             Loss::Closed(Some(4403)) => return Some(Error::new(ErrorKind::Removed, "removed by the server")),
-            Loss::Closed(Some(4401)) | Loss::Answered { status: 401, .. } => {
-                return self.unauthenticated(loss);
+            Loss::Closed(Some(4401)) | Loss::Answered { status: 401, .. } | Loss::Unidentified(_) => {
+                let error = self.unauthenticated(loss)?;
+                return (!self.is_passing(loss)).then_some(error);
             }
             Loss::Answered { status, refusal } => {
                 let error = refused_handshake(*status, refusal.clone());
-                if matches!(status, 400 | 403) {
+                if matches!(status, 400 | 403) && !self.is_passing(loss) {
                     return Some(error);
                 }
                 error
@@ -432,19 +534,33 @@ impl Core {
         (self.config.eager && !self.was_online).then_some(error)
     }
 
+    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts, for
+    /// one. Its statuses are no verdict on the client.
+    fn is_passing(&self, loss: &Loss) -> bool {
+        self.was_online && matches!(loss, Loss::Answered { refusal: None, .. })
+    }
+
     fn unauthenticated(&mut self, loss: &Loss) -> Option<Error> {
-        self.rejected = self.rejected.saturating_add(1);
+        if !self.is_passing(loss) {
+            self.rejected = self.rejected.saturating_add(1);
+        }
         // The key that signed an anonymous token may have gone with the server's last process.
         let again = match self.config.token {
             TokenSource::None => self.anonymous.take().is_some(),
             TokenSource::Fixed => false,
             TokenSource::Renewable => self.rejected < TOKENS,
         };
-        let refusal = match loss {
-            Loss::Answered { refusal: Some(refusal), .. } => refusal.clone(),
-            _ => Refusal::new(Code::Unauthenticated, "no valid token"),
-        };
-        (!again).then(|| Error::refused(Refusal { code: Code::Unauthenticated, ..refusal }))
+        if again {
+            return None;
+        }
+        Some(match loss {
+            Loss::Answered { status, refusal } => refused_handshake(*status, refusal.clone()),
+            Loss::Unidentified(refusal) if self.config.token == TokenSource::None => {
+                Error::token_wanted(refusal.clone())
+            }
+            Loss::Unidentified(refusal) => Error::refused(refusal.clone()),
+            _ => Error::refused(Refusal::new(Code::Unauthenticated, "no valid token")),
+        })
     }
 
     /// A frame over the server's limit closes the connection, and would do so again: the largest on its way is it.
@@ -504,7 +620,7 @@ impl Core {
     }
 
     fn open(&mut self, now: Duration) {
-        self.link = Link::Opening(now.saturating_add(self.config.opening));
+        self.link = Link::Opening { until: now.saturating_add(self.config.opening), probe: Probe::None };
         self.actions.push_back(Action::Status(Status::Connecting));
         self.actions.push_back(Action::Open);
     }
@@ -625,12 +741,34 @@ impl Core {
     }
 }
 
-/// What a handshake that got an HTTP answer instead means.
-pub(crate) fn refused_handshake(status: u16, refusal: Option<Refusal>) -> Error {
-    match refusal {
-        Some(refusal) => Error::refused(refusal),
-        None => Error::new(ErrorKind::Connect, format!("the server answered the handshake with {status}")),
+impl Entry {
+    /// Returns whether its inbox is full, and its reader took something in the last while.
+    fn is_about_to_take(&mut self, now: Duration) -> bool {
+        let inbox = &self.membership.inbox;
+        if !inbox.is_full() {
+            self.full = None;
+            return false;
+        }
+        let taken = inbox.taken();
+        let since = self.full.filter(|(before, _)| *before == taken).map_or(now, |(_, since)| since);
+        self.full = Some((taken, since));
+        now.saturating_sub(since) < AT_WORK
     }
+}
+
+/// The meaning of an HTTP answer to a request for a socket, a stream or a page of history.
+pub(crate) fn refused_handshake(status: u16, refusal: Option<Refusal>) -> Error {
+    if let Some(refusal) = refusal {
+        return Error::refused(refusal);
+    }
+    let kind = if status == 401 { ErrorKind::Unauthenticated } else { ErrorKind::Connect };
+    let status =
+        StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
+    let text = format!(
+        "the answer is `{status}`, and Dialogue did not write it: check the path in the url, and what stands in between \
+         (a proxy, a load balancer)"
+    );
+    Error::new(kind, text)
 }
 
 pub(crate) fn queue_full() -> Error {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Core, Entry, Link, Reply, Step, Verdict,
+    Action, Core, Entry, Link, Loss, Probe, Reply, Step, Verdict,
     outbox::{Class, Pending},
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         incoming::Interruption,
         status::Identity,
     },
+    delivery::Unreadable,
     wire::{Accepted, Code, Refusal},
 };
 
@@ -37,14 +38,13 @@ impl Core {
         let head: Head<'_> = serde_json::from_str(text)?;
         let id = head.id();
         match head.kind.as_ref() {
-            "event" => self.event(now, serde_json::from_str(text)?),
+            "event" => self.event(now, Arrival::read(text)),
             "ok" => self.answered(id, text, ok),
             "connected" => self.connected(now, serde_json::from_str(text)?),
             "joined" => self.joined(id, serde_json::from_str(text)?),
-            "history" if id.is_some() => self.answered(id, text, |_, text| {
-                let HistoryFrame { events, more, .. } = serde_json::from_str(text)?;
-                Ok(Reply::History { events, more })
-            }),
+            "history" if id.is_some() => {
+                self.answered(id, text, |_, text| serde_json::from_str(text).map(Reply::History));
+            }
             "history" => {
                 let frame: HistoryFrame = serde_json::from_str(text)?;
                 if let Some(entry) = self.flowing(&frame.room_id) {
@@ -87,7 +87,7 @@ impl Core {
     }
 
     fn connected(&mut self, now: Duration, frame: Connected) {
-        if !matches!(self.link, Link::Opening(_)) {
+        if !matches!(self.link, Link::Opening { .. }) {
             return;
         }
         let Connected { client_id, user_id, schema, anonymous_token } = frame;
@@ -118,8 +118,17 @@ impl Core {
         }
     }
 
-    fn event(&mut self, now: Duration, arrival: Arrival) {
-        let Some(entry) = self.flowing(&arrival.room_id) else { return };
+    fn event(&mut self, now: Duration, arrival: Result<Arrival, Box<Unreadable>>) {
+        let room_id = match &arrival {
+            Ok(arrival) => &arrival.room_id,
+            Err(unreadable) => &unreadable.room_id,
+        };
+        let Some(entry) = self.flowing(room_id) else {
+            if let Err(unreadable) = arrival {
+                tracing::debug!(%unreadable, "an event of no room that the client is in");
+            }
+            return;
+        };
         if entry.membership.event(now, arrival) == Verdict::Doubtful {
             entry.step = Step::Out;
         }
@@ -175,6 +184,13 @@ impl Core {
     }
 
     fn refused(&mut self, now: Duration, id: u64, refusal: Refusal) {
+        if matches!(self.link, Link::Opening { probe: Probe::Asked(asked), .. } if asked == id) {
+            if refusal.code == Code::Unauthenticated {
+                self.actions.push_back(Action::Shut);
+                self.lost(now, Loss::Unidentified(refusal));
+            }
+            return;
+        }
         if let Some(pending) = self.outbox.find(id) {
             let again = pending.class != Class::Ephemeral && passes(refusal.code);
             let at = now.saturating_add(self.pause(&refusal));

@@ -56,7 +56,11 @@ impl Bench {
 
     /// In `chat` at 5, with an inbox of `events`.
     fn joined(events: usize) -> (Self, Arc<Inbox>) {
-        let mut bench = Bench::online(config());
+        Bench::joined_with(config(), events)
+    }
+
+    fn joined_with(config: Config, events: usize) -> (Self, Arc<Inbox>) {
+        let mut bench = Bench::online(config);
         let inbox = bench.join("chat", events, None, 1);
         bench.reply(
             json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"id5","resume":"fresh"}),
@@ -247,6 +251,155 @@ fn a_full_inbox_asks_again_when_there_is_room() {
 }
 
 #[test]
+fn a_connection_is_left_unread_while_its_reader_is_behind() {
+    let (mut bench, inbox) = Bench::joined(2);
+    bench.event(6);
+    assert!(!bench.core.rests(bench.now));
+    bench.event(7);
+    assert!(bench.core.rests(bench.now) && !inbox.wakes());
+    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
+    assert!(inbox.wakes());
+    bench.core.sweep(bench.now);
+    assert!(!bench.core.rests(bench.now));
+    bench.event(8);
+    assert!(bench.core.rests(bench.now));
+    assert_eq!((seqs(&inbox), bench.kinds()), (vec![7, 8], vec!["join"]));
+}
+
+#[test]
+fn a_full_room_keeps_no_answer_and_no_other_room_waiting() {
+    let (mut bench, _chat) = Bench::joined(1);
+    bench.event(6);
+    bench.trigger(Class::Durable, "k", 2);
+    assert!(!bench.core.rests(bench.now));
+    bench.reply(json!({"type":"ok","seq":7,"eventId":"id7","timestamp":1}));
+    assert!(bench.core.rests(bench.now));
+    let _project = bench.join("project:1", 1, None, 3);
+    assert!(!bench.core.rests(bench.now), "the join is not answered");
+    bench.reply(
+        json!({"type":"joined","roomId":"project:1","epoch":"e","seq":0,"eventId":"","resume":"fresh"}),
+    );
+    assert!(!bench.core.rests(bench.now), "there may be events for the other room");
+    let mut other = event(1, "id1");
+    other["roomId"] = json!("project:1");
+    bench.frame(other);
+    assert!(bench.core.rests(bench.now));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_holds_the_connection_for_a_while() {
+    let (mut bench, inbox) = Bench::joined(2);
+    bench.event(6);
+    bench.event(7);
+    assert!(bench.core.rests(bench.now));
+    bench.pass(PING_UNREAD);
+    assert!(bench.core.rests(bench.now));
+    assert_eq!(bench.core.timeout(), Some(bench.now + AT_WORK - PING_UNREAD));
+    bench.pass(AT_WORK - PING_UNREAD);
+    assert!(!bench.core.rests(bench.now));
+    bench.event(8);
+    assert!(!bench.core.rests(bench.now) && inbox.overflowed());
+    assert_eq!(seqs(&inbox), [6, 7]);
+    bench.core.sweep(bench.now);
+    bench.act();
+    assert_eq!(bench.sent.last().unwrap()["since"]["seq"], 7);
+}
+
+#[test]
+fn a_connection_that_is_left_unread_lives() {
+    let mut config = config();
+    // The server ends a connection that it hears nothing from for less.
+    config.idle = 300 * SECOND;
+    let (mut bench, inbox) = Bench::joined_with(config, 10);
+    (6..16).for_each(|seq| bench.event(seq));
+    for _ in 0..4 {
+        assert!(bench.core.rests(bench.now));
+        assert_eq!(bench.core.timeout(), Some(bench.now + PING_UNREAD));
+        bench.pass(PING_UNREAD);
+        assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
+    }
+    assert_eq!((bench.kinds(), bench.shut), (vec!["join", "ping", "ping", "ping", "ping"], 0));
+    seqs(&inbox);
+    assert!(!bench.core.rests(bench.now));
+    bench.core.heard(bench.now);
+    bench.pass(299 * SECOND);
+    assert_eq!((bench.sent.len(), bench.shut), (5, 0), "it has all its time to be heard");
+}
+
+#[test]
+fn a_connection_that_died_unread_is_lost_soon_after() {
+    let (mut bench, inbox) = Bench::joined(10);
+    (6..16).for_each(|seq| bench.event(seq));
+    assert!(bench.core.rests(bench.now));
+    bench.pass(PING_UNREAD);
+    seqs(&inbox);
+    assert!(!bench.core.rests(bench.now));
+    // The answer to the ping is to be read by now.
+    assert_eq!(bench.core.timeout(), Some(bench.now + 10 * SECOND));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.shut, 1);
+}
+
+#[test]
+fn a_short_keep_alive_holds_for_a_connection_that_is_left_unread_too() {
+    let mut config = config();
+    config.idle = 2 * SECOND;
+    let (mut bench, _inbox) = Bench::joined_with(config, 1);
+    bench.event(6);
+    assert!(bench.core.rests(bench.now));
+    assert_eq!(bench.core.timeout(), Some(bench.now + 2 * SECOND));
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.kinds(), ["join", "ping"]);
+}
+
+#[test]
+fn a_ping_without_an_answer_is_no_reason_to_drop_a_connection_that_is_left_unread() {
+    let (mut bench, _inbox) = Bench::joined(1);
+    bench.pass(25 * SECOND);
+    assert_eq!(bench.kinds(), ["join", "ping"]);
+    // The answer is behind an event that fills the room.
+    bench.event(6);
+    assert!(bench.core.rests(bench.now));
+    bench.pass(9 * SECOND);
+    bench.pass(9 * SECOND);
+    assert_eq!((bench.kinds(), bench.shut), (vec!["join", "ping", "ping", "ping"], 0));
+}
+
+#[test]
+fn what_did_not_fit_is_asked_for_when_there_are_bytes_for_it() {
+    let mut bench = Bench::online(config());
+    let inbox = Arc::new(Inbox::new(1_000, 10_000));
+    let joining = Joining {
+        room: "chat".into(),
+        events: None,
+        default: BTreeSet::new(),
+        since: None,
+        inbox: inbox.clone(),
+    };
+    bench.core.join(bench.now, joining, 1);
+    bench.act();
+    bench
+        .reply(json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"id5","resume":"fresh"}));
+    for seq in 6..106 {
+        let mut large = event(seq, &format!("id{seq}"));
+        large["data"] = json!("x".repeat(600));
+        bench.frame(large);
+        bench.core.sweep(bench.now);
+    }
+    assert!(inbox.overflowed());
+    assert_eq!(bench.kinds(), ["join"]);
+    let mut left = 100;
+    while !inbox.wants_more() {
+        left = 100 - 1 - inbox.taken();
+        take(&inbox);
+    }
+    assert!(left > 80, "it held no more than 10,000 bytes");
+    bench.core.sweep(bench.now);
+    bench.act();
+    assert_eq!(bench.kinds(), ["join", "join"]);
+}
+
+#[test]
 fn ephemeral_events_that_do_not_fit_are_counted() {
     let (mut bench, inbox) = Bench::joined(1);
     bench.event(6);
@@ -380,6 +533,148 @@ fn an_anonymous_token_that_is_no_longer_good_is_dropped() {
     bench.act();
     assert!(bench.core.anonymous_token().is_none());
     assert!(matches!(bench.status, Some(Status::Offline)));
+}
+
+/// An eager client whose socket is open, and whose server says nothing.
+fn unwelcomed(token: TokenSource) -> Bench {
+    let mut bench = Bench::new(Config { eager: true, token, ..config() });
+    bench.core.start(bench.now);
+    bench.core.opened(bench.now);
+    bench.act();
+    bench
+}
+
+fn wants_token() -> Value {
+    json!({"type":"error","code":"UNAUTHENTICATED","message":"show a token first: `auth`"})
+}
+
+#[test]
+fn a_server_that_waits_for_a_token_is_found_out() {
+    let mut bench = unwelcomed(TokenSource::None);
+    assert_eq!(bench.core.timeout(), Some(SILENT));
+    bench.pass(SILENT);
+    assert_eq!(bench.kinds(), ["leave"]);
+    assert_eq!(bench.core.timeout(), Some(15 * SECOND));
+    bench.reply(wants_token());
+    let Some(Status::Stopped(error)) = &bench.status else { panic!("not stopped") };
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unauthenticated, Some(Code::Unauthenticated)));
+    assert!(error.to_string().contains("`.token(…)`"), "{error}");
+    assert!(bench.shut > 0);
+}
+
+#[test]
+fn a_server_that_welcomes_is_asked_nothing() {
+    let mut bench = unwelcomed(TokenSource::None);
+    bench.welcome();
+    bench.pass(SECOND);
+    assert!(bench.sent.is_empty() && matches!(bench.status, Some(Status::Online(_))));
+}
+
+#[test]
+fn a_late_welcome_is_as_good() {
+    for answer in [
+        json!({"type":"error","code":"ROOM_NOT_FOUND","message":"no room"}),
+        json!({"type":"error","code":"RATE_LIMITED","message":"slower"}),
+        json!({"type":"left","roomId":""}),
+    ] {
+        for welcome_first in [true, false] {
+            let mut bench = unwelcomed(TokenSource::None);
+            bench.pass(SILENT);
+            if welcome_first {
+                bench.welcome();
+            }
+            bench.reply(answer.clone());
+            if !welcome_first {
+                bench.welcome();
+            }
+            assert!(matches!(bench.status, Some(Status::Online(_))), "{answer}");
+            assert_eq!((bench.kinds().len(), bench.shut), (1, 0));
+        }
+    }
+}
+
+#[test]
+fn a_token_that_the_server_does_not_see_is_asked_for_again() {
+    let mut bench = unwelcomed(TokenSource::Renewable);
+    for attempt in 1.. {
+        bench.pass(SILENT);
+        bench.reply(wants_token());
+        if attempt == TOKENS {
+            break;
+        }
+        assert!(matches!(bench.status, Some(Status::Offline)), "{attempt}");
+        bench.pass(9 * SECOND);
+        bench.core.opened(bench.now);
+    }
+    assert!(
+        matches!(&bench.status, Some(Status::Stopped(error)) if error.code() == Some(Code::Unauthenticated))
+    );
+}
+
+fn answered(bench: &mut Bench, status: u16, code: Option<Code>) {
+    let refusal = code.map(|code| Refusal::new(code, "no"));
+    bench.core.lost(bench.now, Loss::Answered { status, refusal });
+    bench.act();
+}
+
+#[test]
+fn what_a_proxy_answers_passes_once_there_was_a_connection() {
+    for token in [TokenSource::None, TokenSource::Fixed, TokenSource::Renewable] {
+        let mut bench = Bench::online(Config { token, eager: true, ..config() });
+        bench.lost(1006);
+        for status in [200, 301, 400, 401, 403, 404, 405, 410, 418, 429, 451, 502, 503] {
+            bench.pass(60 * SECOND);
+            answered(&mut bench, status, None);
+            assert!(matches!(bench.status, Some(Status::Offline)), "{status}");
+        }
+        bench.pass(60 * SECOND);
+        bench.welcome();
+        assert!(matches!(bench.status, Some(Status::Online(_))));
+    }
+}
+
+#[test]
+fn what_a_proxy_answers_uses_up_no_token() {
+    let mut bench = Bench::online(Config { token: TokenSource::Renewable, ..config() });
+    bench.lost(1006);
+    for code in [None; TOKENS as usize].into_iter().chain([Some(Code::Unauthenticated)]) {
+        bench.pass(60 * SECOND);
+        answered(&mut bench, 401, code);
+        assert!(matches!(bench.status, Some(Status::Offline)), "{code:?}");
+    }
+}
+
+#[test]
+fn what_dialogue_answers_is_final() {
+    for (status, code) in
+        [(400, Code::InvalidRequest), (401, Code::Unauthenticated), (403, Code::PermissionDenied)]
+    {
+        let mut bench = Bench::online(Config { token: TokenSource::Fixed, ..config() });
+        bench.lost(1006);
+        bench.pass(60 * SECOND);
+        answered(&mut bench, status, Some(code));
+        assert!(
+            matches!(&bench.status, Some(Status::Stopped(error)) if error.code() == Some(code)),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn before_there_was_a_connection_it_is_told() {
+    for (status, kind, text) in [
+        (404, ErrorKind::Connect, "`404 Not Found`"),
+        (403, ErrorKind::Connect, "`403 Forbidden`"),
+        (401, ErrorKind::Unauthenticated, "`401 Unauthorized`"),
+        (200, ErrorKind::Connect, "`200 OK`"),
+    ] {
+        let mut bench = unwelcomed(TokenSource::Fixed);
+        answered(&mut bench, status, None);
+        let Some(Status::Stopped(error)) = &bench.status else { panic!("not stopped") };
+        assert_eq!(error.kind(), kind);
+        let shown = error.to_string();
+        assert!(shown.contains(text) && shown.contains("path") && shown.contains("proxy"), "{shown}");
+    }
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::{future::poll_fn, pin::Pin};
 use ::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body::Body;
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{
+    body::Incoming,
+    client::conn::http1,
+    upgrade::{OnUpgrade, Upgraded},
+};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
@@ -26,6 +30,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     body: Incoming,
+    upgrade: OnUpgrade,
     /// Drives the connection; dropping it closes it.
     _connection: JoinSet<()>,
 }
@@ -41,7 +46,7 @@ pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> 
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
     let mut running = JoinSet::new();
     running.spawn(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection ended");
         }
     });
@@ -56,8 +61,10 @@ pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> 
         header::HOST,
         host.map_err(|error| Error::caused(ErrorKind::Address, "write the request's host", error))?,
     );
-    let (parts, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
-    Ok(Answer { status: parts.status, headers: parts.headers, body, _connection: running })
+    let mut response = sender.send_request(request).await.map_err(failed)?;
+    let upgrade = hyper::upgrade::on(&mut response);
+    let (parts, body) = response.into_parts();
+    Ok(Answer { status: parts.status, headers: parts.headers, body, upgrade, _connection: running })
 }
 
 impl Answer {
@@ -92,9 +99,15 @@ impl Answer {
         Ok(body)
     }
 
-    /// What the body says about why not.
+    /// The connection itself, after a 101.
+    pub(crate) async fn upgrade(self) -> Result<Upgraded, Error> {
+        self.upgrade
+            .await
+            .map_err(|error| Error::caused(ErrorKind::Connect, "take the connection over", error))
+    }
+
+    /// The body's reason; `None` if Dialogue did not write it.
     pub(crate) async fn refusal(self) -> Option<Refusal> {
-        let body = self.body().await.ok()?;
-        serde_json::from_slice::<ErrorFrame>(&body).ok().map(Into::into)
+        ErrorFrame::in_body(&self.body().await.ok()?)
     }
 }

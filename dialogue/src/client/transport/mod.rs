@@ -24,6 +24,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Where a server is: `ws://host:port/base`.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
+    #[cfg(feature = "client-tls")]
     secure: bool,
     host: String,
     port: u16,
@@ -56,13 +57,14 @@ impl Address {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let base = uri.path().trim_end_matches('/').to_owned();
-        Ok(Address { secure, host, port, authority: authority.to_string(), base })
-    }
-
-    /// The url of a WebSocket at `path`.
-    fn socket_url(&self, path: &str) -> String {
-        let scheme = if self.secure { "wss" } else { "ws" };
-        format!("{scheme}://{}{}{path}", self.authority, self.base)
+        Ok(Address {
+            #[cfg(feature = "client-tls")]
+            secure,
+            host,
+            port,
+            authority: authority.to_string(),
+            base,
+        })
     }
 
     async fn dial(&self) -> Result<Io, Error> {
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn a_url_may_carry_a_base_path() {
         let address = Address::parse("ws://localhost:3000/api/").unwrap();
-        assert_eq!(address.socket_url("/ws"), "ws://localhost:3000/api/ws");
+        assert_eq!((address.authority.as_str(), address.base.as_str()), ("localhost:3000", "/api"));
         assert_eq!(Address::parse("http://[::1]:80").unwrap().host, "::1");
         assert_eq!(Address::parse("ws://localhost").unwrap().port, 80);
     }

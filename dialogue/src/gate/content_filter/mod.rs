@@ -3,10 +3,13 @@
 mod folded;
 mod words;
 
+#[cfg(feature = "regex")]
 use regex::{Regex, RegexSet};
 
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Event, Filtered, Refusal, Room};
+#[cfg(feature = "regex")]
+use folded::Folded;
 use words::Words;
 
 /// Blocks events whose text holds what isn't said, or masks it: many words at the cost of one pass over the text, or regular
@@ -18,6 +21,9 @@ use words::Words;
 ///
 /// Words are found as whole words, in any case, by Unicode: `spam` is found in `(SPAM)` and not in `spammer`, `straße` in
 /// `STRASSE`. In scripts that are written without spaces, such as Chinese or Thai, a word is found wherever it stands.
+/// Characters that are invisible between others (soft hyphens, zero-width and control characters, all that Unicode calls
+/// default-ignorable) part no word, and compatibility forms such as full-width letters are the letters that they show. Patterns
+/// are tried on the text as it is, and once more without the one and the other. A mask changes nothing but what it masks.
 ///
 /// ```
 /// use dialogue::{ContentFilter, prelude::*};
@@ -32,10 +38,7 @@ use words::Words;
 /// pub struct Typing { pub active: bool }
 ///
 /// dialogue::rooms! {
-///     chat: [Message, Typing] via [websocket] with [
-///         ContentFilter::words(["spam", "buy now"]),
-///         ContentFilter::patterns([r"\b\d{4}(?: ?\d{4}){3}\b"]).masked(),
-///     ];
+///     chat: [Message, Typing] via [websocket] with [ContentFilter::words(["spam", "buy now"]).masked()];
 /// }
 /// # fn main() {}
 /// ```
@@ -49,7 +52,11 @@ pub struct ContentFilter {
 #[derive(Debug)]
 enum Finds {
     Words(Words),
-    Patterns { all: RegexSet, each: Vec<Regex> },
+    #[cfg(feature = "regex")]
+    Patterns {
+        all: RegexSet,
+        each: Vec<Regex>,
+    },
 }
 
 impl ContentFilter {
@@ -62,12 +69,18 @@ impl ContentFilter {
         ContentFilter::new(Finds::Words(Words::new(words)))
     }
 
-    /// Finds regular expressions, in the syntax of the crate `regex`. They take time in proportion to the text, whatever it
-    /// is; `(?i)` makes one ignore case.
+    /// Finds regular expressions, in the syntax of the crate `regex` (feature `regex`). Matching takes time linear in the
+    /// text; `(?i)` makes one ignore case.
+    ///
+    /// ```
+    /// # use dialogue::ContentFilter;
+    /// let card_numbers = ContentFilter::patterns([r"\b\d{4}(?: ?\d{4}){3}\b"]).masked();
+    /// ```
     ///
     /// # Panics
     ///
     /// If one is no regular expression, or too large a one: when the server is built, that is.
+    #[cfg(feature = "regex")]
     pub fn patterns<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let sources: Vec<P> = patterns.into_iter().collect();
         let all = RegexSet::new(&sources);
@@ -99,21 +112,34 @@ impl ContentFilter {
     fn finds(&self, text: &str) -> bool {
         match &self.finds {
             Finds::Words(words) => words.are_in(text),
-            Finds::Patterns { all, .. } => all.is_match(text),
+            #[cfg(feature = "regex")]
+            Finds::Patterns { all, .. } => {
+                all.is_match(text) || Folded::plainer(text).is_some_and(|plainer| all.is_match(&plainer.text))
+            }
         }
     }
 
     fn mask(&self, text: &mut String) {
         match &self.finds {
             Finds::Words(words) => put_stars(text, words.ranges(text)),
+            #[cfg(feature = "regex")]
             Finds::Patterns { all, each } => {
-                let found = all.matches(text);
-                let found = found.iter().filter_map(|index| each.get(index));
-                let ranges = found.flat_map(|pattern| pattern.find_iter(text)).map(|found| found.range());
-                put_stars(text, ranges.collect());
+                let mut ranges = found(all, each, text);
+                if let Some(plainer) = Folded::plainer(text) {
+                    let found = found(all, each, &plainer.text);
+                    ranges.extend(found.into_iter().map(|range| plainer.origin(range.start, range.end)));
+                }
+                put_stars(text, ranges);
             }
         }
     }
+}
+
+/// Where patterns match.
+#[cfg(feature = "regex")]
+fn found(all: &RegexSet, each: &[Regex], text: &str) -> Vec<std::ops::Range<usize>> {
+    let matched = all.matches(text).into_iter().filter_map(|index| each.get(index));
+    matched.flat_map(|pattern| pattern.find_iter(text)).map(|found| found.range()).collect()
 }
 
 /// A star for each character of `ranges`, which may overlap.
@@ -156,6 +182,7 @@ mod tests {
         text
     }
 
+    #[cfg(feature = "regex")]
     #[test]
     fn patterns_are_found_and_masked() {
         let cards = || ContentFilter::patterns([r"\b\d{4}(?: ?\d{4}){3}\b", "(?i)secret"]);
@@ -170,6 +197,29 @@ mod tests {
         assert_eq!(masked(filter, "Spam mail aus der STRASSE, Straße"), "********* aus der *******, ******");
     }
 
+    #[test]
+    fn a_mask_keeps_the_other_characters() {
+        let filter = || ContentFilter::words(["spam", "straße"]);
+        assert_eq!(masked(filter(), "ＡＢ ｓｐａｍ ﬁｎ"), "ＡＢ **** ﬁｎ");
+        assert_eq!(
+            masked(filter(), "\u{200B}é sp\u{AD}am\u{200D}, \u{1}x"),
+            "\u{200B}é *****\u{200D}, \u{1}x"
+        );
+        assert_eq!(masked(filter(), "ＳＴＲＡẞＥ\u{FE0F}"), "******\u{FE0F}");
+    }
+
+    #[cfg(feature = "regex")]
+    #[test]
+    fn patterns_see_through_forms_and_what_is_invisible() {
+        let links = || ContentFilter::patterns([r"(?i)https?://\S+", "\u{200B}{3}"]);
+        for text in ["ht\u{200B}tp://é", "ｈｔｔｐ：／／ｅ", "HTTP\u{1}s://x", "a\u{200B}\u{200B}\u{200B}b"]
+        {
+            assert!(links().finds(text), "{text}");
+        }
+        assert_eq!(masked(links(), "ＡＢ ｈｔ\u{200B}ｔｐ：／／ｅ Ｃ"), "ＡＢ ********* Ｃ");
+    }
+
+    #[cfg(feature = "regex")]
     #[test]
     #[should_panic(expected = "a pattern of a content filter can't be used")]
     fn a_bad_pattern_is_told_of_at_once() {

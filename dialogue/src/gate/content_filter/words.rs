@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use aho_corasick::{AhoCorasick, Match};
 
-use super::folded::{Folded, fold, is_boundary};
+use super::folded::{Folded, fold};
 
 /// See the [module](self).
 pub(super) struct Words {
@@ -33,15 +33,9 @@ impl Words {
     }
 
     /// All of them, the longer and the shorter: one may be part of a word where the other is whole.
-    fn found<'a>(&'a self, folded: &'a Folded) -> impl Iterator<Item = Match> {
-        let text = folded.text.as_str();
-        self.automaton.find_overlapping_iter(text).filter(move |found| {
-            let (before, word) = text.split_at_checked(found.start()).unwrap_or_default();
-            let after = text.get(found.end()..).unwrap_or_default();
-            let last = text.get(..found.end()).unwrap_or_default().chars().next_back();
-            is_boundary(before.chars().next_back(), word.chars().next())
-                && is_boundary(last, after.chars().next())
-        })
+    fn found<'a>(&'a self, folded: &'a Folded<'_>) -> impl Iterator<Item = Match> {
+        let all = self.automaton.find_overlapping_iter(folded.text.as_str());
+        all.filter(move |found| folded.is_word(found.start(), found.end()))
     }
 }
 
@@ -90,6 +84,56 @@ mod tests {
     fn scripts_without_spaces_have_no_whole_words() {
         assert!(found(&["垃圾"], "我爱垃圾邮件") && found(&["สแปม"], "นี่คือสแปมนะ"));
         assert!(found(&["spam"], "我爱spam邮件"));
+    }
+
+    #[test]
+    fn what_is_invisible_parts_no_word() {
+        let ignorable = "\u{AD}\u{34F}\u{61C}\u{115F}\u{17B4}\u{180E}\u{200B}\u{200E}\u{202E}\u{2060}\u{2064}\u{206F}\u{3164}\
+            \u{FE0F}\u{FEFF}\u{FFA0}\u{FFF8}\u{FFFA}\u{1BCA0}\u{1D173}\u{E0001}\u{E0041}\u{E01EF}";
+        let control = "\0\u{1}\u{7}\u{8}\u{E}\u{1B}\u{1F}\u{7F}\u{80}\u{9F}";
+        for c in ignorable.chars().chain(control.chars()) {
+            for text in [format!("sp{c}am"), format!("{c}s{c}{c}pam{c}!"), format!("é sp{c}AM")] {
+                assert!(found(&["spam"], &text), "{}", text.escape_unicode());
+            }
+            assert!(!found(&["spam"], &format!("spam{c}mer")), "{}", c.escape_unicode());
+        }
+        for space in ["\n", "\t", "\u{85}", "\u{2028}", "\u{A0}"] {
+            assert!(found(&["spam"], &format!("line{space}spam{space}line")), "{}", space.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn compatibility_forms_are_the_letters_that_they_show() {
+        for (word, text) in [
+            ("spam", "ｓｐａｍ"),
+            ("spam", "ＳＰＡＭ！"),
+            ("spam", "𝐬𝓅𝔞𝖒"),
+            ("spam", "ⓢⓟⓐⓜ"),
+            ("spam", "ˢᵖᵃᵐ"),
+            ("file", "ﬁle"),
+            ("ﬁle", "FILE"),
+            ("カード", "ｶｰﾄﾞ"),
+            ("buy now", "buy\u{A0}now"),
+            ("café", "cafe\u{301}"),
+            ("cafe\u{301}", "CAFÉ"),
+            ("q\u{323}\u{307}", "q\u{307}\u{323}"),
+            ("가방", "\u{1100}\u{1161}\u{1107}\u{1161}\u{11BC}"),
+        ] {
+            assert!(found(&[word], text), "{word} in {text}");
+        }
+        for text in
+            ["ｓｐａｍｍｅｒ", "ａntispam", "sp\u{308}am", "spa\u{1E3F}", "spam\u{301}", "e\u{301}spam"]
+        {
+            assert!(!found(&["spam"], text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_ends_where_a_sign_begins() {
+        for text in ["spam™", "℠spam", "spam…", "spam\u{335}", "spam\u{20E3}"] {
+            assert!(found(&["spam"], text), "{text}");
+        }
+        assert!(!found(&["s"], "ß") && !found(&["か"], "が"));
     }
 
     #[test]

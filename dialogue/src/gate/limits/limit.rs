@@ -40,6 +40,18 @@ impl Limit {
         let key = self.hasher.hash_one(subject);
         self.clients.check_key(&key).map_err(|until| until.wait_time_from(Ticks.now()))
     }
+
+    /// Takes `count` of what `subject` has left, or all of it if that is less.
+    pub(super) fn draw(&self, subject: &Subject, count: NonZeroU32) {
+        let key = self.hasher.hash_one(subject);
+        // Beyond the burst there is nothing to take at once, and governor's own product would overflow.
+        let at_once = count.get() <= self.rate.at_once();
+        if at_once && matches!(self.clients.check_key_n(&key, count), Ok(Ok(()))) {
+            return;
+        }
+        let mut left = (0..count.get()).map(|_| self.clients.check_key(&key));
+        let _ = left.find(Result::is_err);
+    }
 }
 
 /// The rate as governor has it.
@@ -76,6 +88,18 @@ mod tests {
         assert_eq!(taken(&limit, 1, 20), 1);
         advance(Duration::from_secs(60)).await;
         assert_eq!(taken(&limit, 1, 20), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_drawn_is_no_longer_left() {
+        let limit = Limit::new(5.per_hour().burst(40), 100);
+        let draw = |count| limit.draw(&client(1), NonZeroU32::new(count).expect("some"));
+        draw(32);
+        assert_eq!(taken(&limit, 1, 3), 3);
+        draw(32);
+        assert_eq!((taken(&limit, 1, 20), taken(&limit, 2, 50)), (0, 40));
+        limit.draw(&client(3), NonZeroU32::MAX);
+        assert_eq!(taken(&limit, 3, 20), 0);
     }
 
     #[tokio::test(start_paused = true)]

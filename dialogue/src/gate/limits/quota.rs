@@ -11,7 +11,7 @@ use crate::Rate;
 /// Counts for all instances of an application, which by themselves count each what they see:
 /// [`ServerBuilder::quota`](crate::ServerBuilder::quota).
 ///
-/// [`Redis`](crate::Redis) is one (feature `redis`): `.quota(Redis::connect(url).await?)`.
+/// `Redis` is one (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
 /// Asked only for what this instance's own count let through, so that a flood at one of them is none here.
 ///

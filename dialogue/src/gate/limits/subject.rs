@@ -29,10 +29,23 @@ impl Subject {
         }
     }
 
+    /// Returns whether the subject is an address, as which everybody there counts who shows no token.
+    pub(crate) fn is_address(&self) -> bool {
+        matches!(self.0, Kind::Address(_))
+    }
+
     /// Whoever is at an address. Of IPv6 the first 64 bits count, which are one customer's (RFC 6177): the others are for
     /// the customer to choose.
     pub(crate) fn at(address: IpAddr) -> Self {
         Subject(Kind::Address(network(address)))
+    }
+
+    /// The address, if that is who it is.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match self.0 {
+            Kind::Address(address) => Some(address),
+            Kind::User(_) => None,
+        }
     }
 }
 
@@ -58,7 +71,7 @@ mod tests {
     use super::*;
 
     fn user(id: &str) -> User {
-        User { id: id.into(), known: None, anonymous_token: None }
+        User { id: id.into(), known: None, anonymous_token: None, newcomer: false }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     Archive,
     open::{generation_of, state_of},
+    space::key as left_of,
 };
 use crate::{hub::declared::Info, store::StoreError};
 
@@ -40,9 +41,6 @@ struct Entry<'a> {
 const ROOMS: &str = "room/";
 const EPOCH: &str = "server/epoch";
 const SECRET: &str = "server/secret";
-/// Rooms that are looked at for space, and those that go at most.
-const LOOKS: usize = 64;
-const SPACE: usize = 16;
 /// Between two counts of all rooms.
 const RECOUNT: Duration = Duration::from_secs(10);
 /// Records of a page while they are counted.
@@ -104,20 +102,27 @@ impl Archive {
 
     /// Counts the rooms.
     pub(crate) async fn count(&self) -> Result<(), StoreError> {
-        let (mut total, mut last) = (0, None::<String>);
+        let (mut total, mut kept, mut last) = (0, 0, None::<String>);
         loop {
             let page = self.journal.scan(ROOMS, last.as_deref(), PAGE).await?;
             total += page.len();
+            kept += page.iter().filter_map(|(_, value)| info(value)).filter(Info::is_kept).count();
             let Some((key, _)) = page.last() else { break };
             last = Some(key.clone());
         }
         self.total.store(total, Ordering::Relaxed);
+        self.kept.store(kept, Ordering::Relaxed);
         Ok(())
     }
 
     /// How many rooms are known of.
     pub(crate) fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
+    }
+
+    /// How many of those were made on purpose.
+    pub(crate) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
     }
 
     /// How many rooms a user created, up to `most`.
@@ -145,29 +150,6 @@ impl Archive {
         Ok((rooms.collect(), next))
     }
 
-    /// Forgets some rooms that nobody made on purpose and that aren't in memory: of those that are looked at this time, the
-    /// ones in which nothing was said for longest.
-    pub(crate) async fn make_space(&self, is_here: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let from = self.looked_at.lock().clone();
-        let (rooms, next) = self.rooms(from.as_deref(), LOOKS).await?;
-        *self.looked_at.lock() = next;
-        let mut silent = Vec::new();
-        for (room_id, info) in rooms.into_iter().filter(|(id, info)| !info.is_kept() && !is_here(id)) {
-            if let Some(peers) = &self.peers
-                && peers.size(&room_id).await? > 0
-            {
-                continue;
-            }
-            let since = self.journal.head(&room_id).await?.map_or(0, |head| head.last.timestamp);
-            silent.push((since, room_id, info));
-        }
-        silent.sort_unstable_by_key(|(since, ..)| *since);
-        for (_, room_id, info) in silent.iter().take(SPACE) {
-            self.forget(room_id, info, true).await?;
-        }
-        Ok(())
-    }
-
     /// Remembers a room that wasn't known of; yields whether it wasn't.
     pub(crate) async fn remember(&self, room_id: &str, info: &Info) -> Result<bool, StoreError> {
         let entry = Entry {
@@ -184,28 +166,32 @@ impl Archive {
         {
             return Ok(false);
         }
-        let mut records = vec![(room(room_id), Some(value.into()))];
+        let mut records = vec![(room(room_id), Some(value.into())), self.used_now(room_id)];
         if let Some(user) = &info.created_by {
             records.push((creator(user) + room_id, Some(Bytes::new())));
         }
-        if self.peers.is_none() || records.len() > 1 {
-            self.journal.put(records).await?;
-        }
+        self.journal.put(records).await?;
         self.total.fetch_add(1, Ordering::Relaxed);
+        self.kept.fetch_add(usize::from(info.is_kept()), Ordering::Relaxed);
         Ok(true)
     }
 
     /// Forgets a room and its log, and whether it is one that was `counted`.
     pub(crate) async fn forget(&self, room_id: &str, info: &Info, counted: bool) -> Result<(), StoreError> {
         self.journal.remove(room_id).await?;
-        let mut records =
-            [room(room_id), state_of(room_id), generation_of(room_id)].map(|key| (key, None)).to_vec();
+        let mut records = [room(room_id), state_of(room_id), generation_of(room_id), left_of(room_id)]
+            .map(|key| (key, None))
+            .to_vec();
         if let Some(user) = &info.created_by {
             records.push((creator(user) + room_id, None));
         }
+        self.unnote_left(room_id);
         match self.journal.put(records).await {
             Ok(()) if counted => {
                 let fewer = |total: usize| Some(total.saturating_sub(1));
+                if info.is_kept() {
+                    let _ = self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+                }
                 // It can't fail: there always is a number that is less or none.
                 let _ = self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
             }
@@ -236,5 +222,6 @@ fn info(value: &[u8]) -> Option<Info> {
         max_size: entry.max_size,
         created_by: entry.created_by.as_deref().map(Arc::from),
         created: entry.created,
+        ..Info::default()
     })
 }

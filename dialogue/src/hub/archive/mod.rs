@@ -5,18 +5,25 @@ mod event;
 mod lock;
 mod open;
 mod pages;
+mod space;
 mod trim;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 pub(crate) use lock::StateLock;
 pub(super) use open::Found;
 pub(crate) use open::Saved;
 pub(super) use pages::OldPage;
 use pages::Pages;
+pub(super) use space::Outcome;
+use space::Space;
 pub(super) use trim::Trimming;
 
 use super::Peers;
@@ -28,13 +35,23 @@ pub(crate) struct Archive {
     /// The other instances, where there may be any.
     pub(crate) peers: Option<Arc<Peers>>,
     pages: Pages,
+    /// Pages of history that are read at once.
+    reading: Semaphore,
+    /// Pages of replays that are read at once.
+    replaying: Semaphore,
     /// Rooms that are known of.
     total: AtomicUsize,
     /// When they were counted last.
     counted: Mutex<Option<Instant>>,
-    /// The room up to which space was looked for.
-    looked_at: Mutex<Option<Arc<str>>>,
+    /// How many of them were made on purpose.
+    kept: AtomicUsize,
+    space: Space,
 }
+
+/// Pages of history that are read from the store at once: what they cost is not to be what events wait for.
+const READS: usize = 4;
+/// Pages of replays that are read at once: those who come back to one place share them.
+const REPLAYS: usize = 8;
 
 impl Archive {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
@@ -46,14 +63,23 @@ impl Archive {
         Archive::of(Journal::shared(backplane, peers.id(), runtime), Some(peers))
     }
 
+    /// Waits until a page of history may be read.
+    pub(super) async fn may_read(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.reading.acquire().await.ok()
+    }
+
     fn of(journal: Arc<Journal>, peers: Option<Arc<Peers>>) -> Arc<Self> {
         Arc::new(Archive {
             journal,
             peers,
             pages: Pages::default(),
+            reading: Semaphore::new(READS),
+            replaying: Semaphore::new(REPLAYS),
             total: AtomicUsize::new(0),
             counted: Mutex::default(),
-            looked_at: Mutex::default(),
+            kept: AtomicUsize::new(0),
+            space: Space::default(),
         })
     }
 }

@@ -142,11 +142,14 @@ impl Archive {
         let record =
             |saved: &Saved| bytes::Bytes::from([&saved.version.to_be_bytes()[..], &saved.json].concat());
         if self.peers.is_none() {
-            return self.journal.put(vec![(key, Some(record(state)))]).await;
+            return self.journal.put(vec![(key, Some(record(state))), self.used_now(room_id)]).await;
         }
         let before = (before.version > 0).then(|| record(before));
         match self.journal.swap(&key, before, Some(record(state))).await? {
-            true => Ok(()),
+            true => {
+                self.note_left(&Arc::from(room_id));
+                Ok(())
+            }
             false => Err(StoreError::new("another instance saved the room's state meanwhile")),
         }
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use tokio::time::Instant;
 
 use super::{Cut, Outbox};
 use crate::{
@@ -41,6 +42,10 @@ pub(super) struct Queue {
     pub(super) waker: Option<Waker>,
     /// Of who waits for a cut alone.
     pub(super) cut_waker: Option<Waker>,
+    /// When the client last took something, or else was first given something, while a write waits for it.
+    pub(super) stuck: Option<Instant>,
+    /// Chunks that the writer of an event stream was handed and has not written yet.
+    pub(super) handed: usize,
 }
 
 pub(super) struct Item {
@@ -207,6 +212,22 @@ impl Queue {
         self.items.clear();
         self.latest.clear();
         self.bytes = 0;
+    }
+
+    /// A write waits for the client.
+    pub(super) fn wait(&mut self) {
+        self.stuck.get_or_insert_with(Instant::now);
+    }
+
+    /// The writer of an event stream gets a chunk.
+    pub(super) fn hand(&mut self) {
+        self.handed += 1;
+        self.wait();
+    }
+
+    /// The client took something.
+    pub(super) fn progress(&mut self) {
+        self.stuck = (self.handed > 0 || !self.items.is_empty()).then(Instant::now);
     }
 
     pub(super) fn wake(&mut self) {

@@ -45,6 +45,9 @@ pub(crate) enum Question {
     /// To close a user's connections, or one of them.
     #[serde(rename_all = "camelCase")]
     Disconnect { user: Box<str>, client_id: Option<Box<str>>, reason: String },
+    /// To free the places in a full room that dead connections of a user hold.
+    #[serde(rename_all = "camelCase")]
+    Free { user: Box<str>, room_id: Box<str> },
     /// To tell a user's connections.
     Connections { user: Box<str> },
 }
@@ -90,6 +93,9 @@ pub(super) struct Asked {
     answering: Arc<Semaphore>,
     /// Who has just come: until everybody is told of all who are there.
     arrivals: Mutex<HashMap<Id, Instant>>,
+    /// Peers that said who is in a room and aren't in the list of peers, which may be a moment old. They may also have
+    /// left it: so nobody waits for their answers.
+    speaking: Mutex<HashMap<Id, Instant>>,
 }
 
 /// Who waits for answers, and from whom each is.
@@ -97,6 +103,8 @@ type Asker = mpsc::Sender<(Id, Answer)>;
 
 /// How long the others have.
 const WITHIN: Duration = Duration::from_secs(2);
+/// Timeout of questions for which the others wait for clients themselves.
+const PATIENTLY_WITHIN: Duration = Duration::from_secs(4);
 /// How often those who are gone meanwhile are no longer waited for.
 const LOOK: Duration = Duration::from_millis(100);
 /// Answers that may wait.
@@ -137,11 +145,12 @@ impl Peers {
         if whom.is_empty() {
             return Ok(Vec::new());
         }
+        let within = if matches!(question, Question::Free { .. }) { PATIENTLY_WITHIN } else { WITHIN };
         let (sender, mut answers) = mpsc::channel(ANSWERS);
         let waiting = Waiting { asked: &self.asked, id: Id::fresh() };
         self.asked.waiting.lock().insert(waiting.id.as_str().into(), sender);
         self.tell(room_id, &Message::Ask(waiting.id.as_str().into(), question)).await?;
-        let (mut given, until) = (Vec::new(), Instant::now() + WITHIN);
+        let (mut given, until) = (Vec::new(), Instant::now() + within);
         while !whom.is_empty() {
             if Instant::now() >= until {
                 return Err(StoreError::new(format!("{} instances did not answer in time", whom.len())));
@@ -169,23 +178,26 @@ impl Peers {
             }
             Message::Created(room) => self.announce(room, true),
             Message::Gone(room) => self.announce(room, false),
-            Message::Here => {
-                let mut arrivals = self.asked.arrivals.lock();
-                arrivals.retain(|_, came| came.elapsed() < NEW);
-                if arrivals.len() < ANSWERING {
-                    arrivals.insert(peer, Instant::now());
-                }
-            }
+            Message::Here => note_new(&self.asked.arrivals, peer),
             // Those are the room's.
             Message::Deleted | Message::Renamed | Message::Described | Message::Saved => {}
         }
     }
 
-    /// Those who answer.
+    /// Notes a peer that says who is in a room, though the last list of peers doesn't name it.
+    pub(super) fn speaks(&self, peer: Id) {
+        note_new(&self.asked.speaking, peer);
+    }
+
+    /// Peers that are there, those too that came after the last list of them: they answer what they are asked.
     fn reachable(&self) -> BTreeSet<Id> {
-        let arrivals = self.asked.arrivals.lock();
-        let new = arrivals.iter().filter(|(_, came)| came.elapsed() < NEW).map(|(peer, _)| *peer);
-        self.there().iter().copied().chain(new).collect()
+        self.there().iter().copied().chain(new(&self.asked.arrivals)).collect()
+    }
+
+    /// Peers whose users count: those that are [reachable](Self::reachable), and those that said lately who is in a
+    /// room.
+    pub(in crate::hub) fn counted(&self) -> BTreeSet<Id> {
+        self.reachable().into_iter().chain(new(&self.asked.speaking)).collect()
     }
 
     fn attendant(&self) -> Option<Arc<dyn Attendant>> {
@@ -237,6 +249,21 @@ impl Peers {
     }
 }
 
+/// Notes a peer that is new, as long as there are few.
+fn note_new(peers: &Mutex<HashMap<Id, Instant>>, peer: Id) {
+    let mut peers = peers.lock();
+    peers.retain(|_, noted| noted.elapsed() < NEW);
+    if peers.len() < ANSWERING {
+        peers.insert(peer, Instant::now());
+    }
+}
+
+/// Returns the peers that were noted lately.
+fn new(peers: &Mutex<HashMap<Id, Instant>>) -> Vec<Id> {
+    let peers = peers.lock();
+    peers.iter().filter(|(_, noted)| noted.elapsed() < NEW).map(|(peer, _)| *peer).collect()
+}
+
 /// A question is open for as long as somebody waits.
 struct Waiting<'a> {
     asked: &'a Asked,
@@ -252,6 +279,6 @@ impl Drop for Waiting<'_> {
 impl Default for Asked {
     fn default() -> Self {
         let answering = Arc::new(Semaphore::new(ANSWERING));
-        Asked { waiting: Mutex::default(), answering, arrivals: Mutex::default() }
+        Asked { waiting: Mutex::default(), answering, arrivals: Mutex::default(), speaking: Mutex::default() }
     }
 }

@@ -46,6 +46,9 @@ impl Peers {
             }
             Told::Members { peer, .. } | Told::Message { peer, .. } if peer == self.id => {}
             Told::Members { room_id, peer, changes } => {
+                if !self.there().contains(&peer) {
+                    self.speaks(peer);
+                }
                 if let Some(instance) = registry.find(&room_id) {
                     instance.hear_members(peer, changes);
                 }
@@ -82,5 +85,29 @@ impl Peers {
             last = Some(Arc::clone(&end.id));
             stretch.iter().for_each(|instance| instance.peers_are(&before, &there));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{
+        backplane::Local,
+        hub::{NewBounds, Question},
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_left_is_not_asked_for_what_it_said_last() {
+        let (peers, _feed) = Peers::join(Arc::new(Local::new()), Handle::current()).await.expect("it joins");
+        let registry = Registry::new(Vec::new(), 1, NewBounds::default(), None, Handle::current());
+        let left = Id::fresh();
+        peers.hear(&registry, Told::Peers(BTreeSet::from([left])));
+        peers.hear(&registry, Told::Peers(BTreeSet::new()));
+        peers.hear(&registry, Told::Members { room_id: "chat".into(), peer: left, changes: Vec::new() });
+        let question = Question::PutOut { user: "ann".into(), room_id: None, reason: "enough".into() };
+        let answers = peers.ask_all(question).await.expect("there is no other to ask");
+        assert!(answers.is_empty());
     }
 }

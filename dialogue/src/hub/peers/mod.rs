@@ -195,6 +195,11 @@ impl Peers {
         Ok(counted.map(|member| usize::try_from(member.connections).unwrap_or(usize::MAX)).sum())
     }
 
+    /// The number of connections in each of some rooms, as all peers said.
+    pub(super) async fn sizes(&self, room_ids: &[Arc<str>]) -> Result<Vec<usize>, StoreError> {
+        within(self.backplane.sizes(room_ids)).await
+    }
+
     /// Tells the others something of a room.
     async fn tell(&self, room_id: &str, message: &Message) -> Result<(), StoreError> {
         within(self.backplane.tell(self.id, room_id, message.encode())).await

@@ -7,7 +7,7 @@ use tokio::time::Instant as Moment;
 use super::{
     super::{
         batch::Batch,
-        inbox::{Publish, Reply},
+        inbox::{Publish, Reply, not_in_room, revoked},
     },
     State,
     held::Retry,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Accepted, Code, DeliveryClass, Refusal,
     hub::{ConnectionId, Outbox},
-    log::{Head, Record},
+    log::{Head, Record, owner},
     observe::{Origin, Source},
     store::{Append, StoredEvent},
     wire::{Id, frame},
@@ -33,7 +33,17 @@ pub(in super::super) struct Pending {
     /// Which of the drafts came under which key, for those that come twice at once.
     keys: HashMap<Key, usize>,
     pub(super) again: Vec<(usize, Source, Reply)>,
+    /// Retries of events in the log: their senders are answered once the store has shown that it still has that log.
+    repeated: Vec<Repeated>,
     bytes: usize,
+}
+
+/// A retry of an event that was accepted before.
+#[derive(Debug)]
+struct Repeated {
+    seen: Accepted,
+    origin: Origin,
+    reply: Reply,
 }
 
 /// An event for some connections alone.
@@ -45,7 +55,7 @@ pub(crate) struct Whisper {
     pub(crate) to: Vec<ConnectionId>,
 }
 
-/// A user, and the key that makes a retry of theirs harmless.
+/// The sender, or whose the key is, and the key that makes a retry harmless.
 type Key = (Arc<str>, Box<str>);
 
 #[derive(Debug)]
@@ -64,12 +74,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl State {
     /// Takes an event; yields how many bytes wait to be delivered.
     pub(in super::super) fn accept(&mut self, publish: Publish) -> usize {
+        let is_out = |id| !self.members.has(id) && !self.expects(id);
+        if self.put_out && publish.connection().is_some_and(|outbox| is_out(outbox.id())) {
+            self.turn_down(publish.origin.source, publish.reply, not_in_room());
+            return self.waiting();
+        }
         let until = self.room.options.wait.map(|wait| Moment::now() + wait);
         self.accept_until(publish, until)
     }
 
     /// Takes an event, which may wait until then if the log can't be written.
     pub(super) fn accept_until(&mut self, publish: Publish, until: Option<Moment>) -> usize {
+        if publish.is_revoked() {
+            self.turn_down(publish.origin.source, publish.reply, revoked());
+            return self.waiting();
+        }
         let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
         let until = until.filter(|_| !ephemeral);
@@ -81,16 +100,30 @@ impl State {
             self.turn_down(publish.origin.source, publish.reply, refusal);
             return self.waiting();
         }
-        let Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply } = publish;
+        let Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply } =
+            publish;
         let key = key.map(|key| (Arc::clone(&from), key));
-        if let Some(seen) = key.as_ref().and_then(|(from, key)| self.log.keys.seen(from, key)) {
-            self.room.meter.duplicate(origin.source);
-            origin.accepted(&seen);
-            self.reply(reply, Ok(seen));
-            return self.waiting();
+        if let Some((seen, (from, key))) =
+            key.as_ref().and_then(|key| Some((self.log.keys.seen(&key.0, &key.1)?, key)))
+        {
+            self.log.keys.remember_for_newcomer(from, key, &seen);
+            match seen.seq.is_some() && self.archive.is_some() {
+                // The backplane looks the key up beside the log, for all nodes.
+                true if self.is_shared() => {}
+                true => {
+                    let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
+                    pending.repeated.push(Repeated { seen, origin, reply });
+                    return pending.bytes;
+                }
+                false => {
+                    self.reply_repeated(Repeated { seen, origin, reply });
+                    return self.waiting();
+                }
+            }
         }
         let pending = self.pending.get_or_insert_with(|| Pending::after(self.log.end().clone()));
-        if let Some(first) = key.as_ref().and_then(|key| pending.keys.get(key)) {
+        let owned = key.as_ref().map(|(from, key)| (owner(from, key), key.clone()));
+        if let Some(first) = owned.as_ref().and_then(|key| pending.keys.get(key)) {
             pending.again.push((*first, origin.source, reply));
             return pending.bytes;
         }
@@ -121,7 +154,7 @@ impl State {
         }
         let retry = until.filter(|_| self.archive.is_some()).map(|until| {
             let (data, meta, from) = (data.clone(), meta.clone(), Arc::clone(&from));
-            Box::new(Retry { data, meta, conflated: conflated.clone(), from, server, until })
+            Box::new(Retry { data, meta, conflated: conflated.clone(), from, server, by, until })
         });
         if self.archive.is_some() && (seq.is_some() || self.peers.is_some()) {
             pending.events.push(StoredEvent {
@@ -141,8 +174,8 @@ impl State {
         }
         let conflated = conflated.map(String::into_boxed_str);
         let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json });
-        if let Some(key) = &key {
-            pending.keys.insert(key.clone(), pending.drafts.len());
+        if let Some(key) = owned {
+            pending.keys.insert(key, pending.drafts.len());
         }
         pending.drafts.push(Draft { record, key, origin, reply, retry });
         pending.bytes
@@ -161,7 +194,8 @@ impl State {
 
     /// What was accepted is safe: it goes into the log, and whoever sent it is told; yields what is to be delivered.
     pub(in super::super) fn settle(&mut self, pending: Pending) -> Batch {
-        let Pending { drafts, again, .. } = pending;
+        let Pending { drafts, again, repeated, .. } = pending;
+        repeated.into_iter().for_each(|repeated| self.reply_repeated(repeated));
         let mut batch = self.batch();
         let mut said = Vec::new();
         for draft in drafts {
@@ -200,6 +234,13 @@ impl State {
         accepted
     }
 
+    fn reply_repeated(&mut self, repeated: Repeated) {
+        let Repeated { seen, origin, reply } = repeated;
+        self.room.meter.duplicate(origin.source);
+        origin.accepted(&seen);
+        self.reply(reply, Ok(seen));
+    }
+
     /// Those whose events came twice at once are told what came of the first.
     pub(super) fn reply_again(&mut self, again: Vec<(usize, Source, Reply)>, said: &[Accepted]) {
         for (first, source, reply) in again {
@@ -223,6 +264,9 @@ impl State {
         // Whether what came twice is ephemeral is no longer known; a retry finds out.
         for (_, source, reply) in pending.again {
             self.turn_down(source, reply, refusal.clone());
+        }
+        for Repeated { origin, reply, .. } in pending.repeated {
+            self.turn_down(origin.source, reply, refusal.clone());
         }
         (!left.drafts.is_empty()).then_some(left)
     }
@@ -365,6 +409,11 @@ impl Pending {
         self.drafts.is_empty()
     }
 
+    /// Returns whether any of it is a retry of what was accepted before.
+    pub(in super::super) fn repeats(&self) -> bool {
+        !self.repeated.is_empty()
+    }
+
     /// The first so many of it, and the rest.
     pub(in super::super) fn split(mut self, first: usize) -> (Self, Self) {
         let mut rest = Pending::after(self.end.clone());
@@ -385,6 +434,7 @@ impl Pending {
             events: Vec::new(),
             keys: HashMap::new(),
             again: Vec::new(),
+            repeated: Vec::new(),
             bytes: 0,
         }
     }

@@ -5,11 +5,18 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    State,
+    ConnectionId, State,
     accept::{Draft, unavailable},
     shared::accepted,
 };
-use crate::{hub::inbox::Publish, store::StoredEvent, wire::Id};
+use crate::{
+    hub::{
+        Outbox,
+        inbox::{Publish, not_in_room},
+    },
+    store::StoredEvent,
+    wire::Id,
+};
 
 /// In the order of their acceptance.
 #[derive(Debug, Default)]
@@ -34,6 +41,7 @@ pub(super) struct Retry {
     pub(super) conflated: Option<String>,
     pub(super) from: Arc<str>,
     pub(super) server: bool,
+    pub(super) by: Option<Arc<Outbox>>,
     pub(super) until: Instant,
 }
 
@@ -64,12 +72,12 @@ impl State {
         let Draft { record, key, origin, reply, retry } = draft;
         match retry {
             Some(retry) => {
-                let Retry { data, meta, conflated, from, server, until } = *retry;
+                let Retry { data, meta, conflated, from, server, by, until } = *retry;
                 let key = key.map(|(_, key)| key);
                 let event = record.event;
                 let event_id = Some(record.event_id);
                 let publish =
-                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, reply };
+                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply };
                 self.hold(publish, until, Some(record.event_id));
             }
             None => self.turn_down(origin.source, reply, unavailable(&self.id)),
@@ -94,6 +102,21 @@ impl State {
     pub(super) fn release(&mut self) {
         for Waiting { publish, until, .. } in mem::take(&mut self.held).waiting {
             self.accept_until(publish, Some(until));
+        }
+    }
+
+    /// Refuses the events of a connection that wait and that the store never saw: it was put out of the room.
+    pub(super) fn turn_down_held_of(&mut self, connection: ConnectionId) {
+        let is_of = |waiting: &Waiting| {
+            waiting.event_id.is_none()
+                && waiting.publish.connection().is_some_and(|outbox| outbox.id() == connection)
+        };
+        let (refused, left) = mem::take(&mut self.held.waiting).into_iter().partition(is_of);
+        self.held.waiting = left;
+        let refused: VecDeque<Waiting> = refused;
+        for Waiting { publish, .. } in refused {
+            self.held.bytes -= publish.data.len();
+            self.turn_down(publish.origin.source, publish.reply, not_in_room());
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Join {
     pub(crate) seen: Option<Option<Id>>,
     /// Whether the room has looked for what it missed since the wish was said.
     pub(crate) looked: bool,
+    /// It comes from an instance whose place this one took: it has its place, and its user was here.
+    pub(crate) moved: bool,
     /// Of the request, as JSON.
     pub(crate) id: Option<Box<RawValue>>,
 }
@@ -43,7 +45,8 @@ pub(crate) enum NotJoined {
     Gone,
     /// Whether it can resume, the store alone knows: it is to be asked first, in this epoch.
     AskStore(Arc<str>),
-    /// It may come from another instance, which has heard more than this one: what was missed is to be looked for first.
+    /// It may come from another instance, which has heard more than this one: what was missed is to be looked for
+    /// first.
     Behind,
 }
 
@@ -55,12 +58,17 @@ impl State {
         }
         let connection = join.link.id();
         let new = !self.members.has(connection);
-        let size = self.members.size() + self.members.elsewhere();
         let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
         // Over several instances, it has its place already.
-        let full = |capacity| size >= usize::try_from(capacity).unwrap_or(usize::MAX);
-        if new && self.peers.is_none() && capacity.is_some_and(full) {
-            return Err(NotJoined::Refused(self.full(size)));
+        if new
+            && !join.moved
+            && self.peers.is_none()
+            && let Some(capacity) = capacity
+        {
+            let size = self.size_with_expected();
+            if size >= usize::try_from(capacity).unwrap_or(usize::MAX) {
+                return Err(NotJoined::Refused(self.full(size)));
+            }
         }
         self.log.trim(now());
         let resume = self.log.resume(join.since.as_ref(), join.seen);
@@ -74,6 +82,13 @@ impl State {
             if self.is_unsettled() {
                 return Err(NotJoined::Refused(unavailable(&self.id)));
             }
+        }
+        if join.moved && !self.instance.upgrade().is_some_and(|instance| join.link.arrive(&instance)) {
+            // It was taken out on the way.
+            return Err(NotJoined::Gone);
+        }
+        if join.moved {
+            self.expected.remove(&connection);
         }
         if new {
             self.enter(&join);
@@ -114,6 +129,12 @@ impl State {
         Ok(new)
     }
 
+    /// How many connections are in, with those on the way from a lost instance of the room, which keep their places.
+    fn size_with_expected(&self) -> usize {
+        let expected = self.expected.values().filter(|link| link.is_moving(&self.id)).count();
+        self.members.size() + self.members.elsewhere() + expected
+    }
+
     /// Why nobody else can come in.
     pub(crate) fn full(&self, size: usize) -> Refusal {
         let message = format!("room `{}` is full: it holds {size} connections", self.id);
@@ -136,6 +157,7 @@ impl State {
         if let Some(peers) = &self.peers {
             peers.came(&self.id, &join.link.user_id);
         }
+        // Of a member that moved, the others were not sent that its user went.
         if turnout == Turnout::User {
             self.user_came(&join.link.user_id);
         }

@@ -24,13 +24,19 @@ impl State {
     pub(crate) fn replay_page(&mut self, connection: ConnectionId) {
         let Some(reading) = self.members.get_mut(connection) else { return };
         let Some(after) = reading.replaying else { return };
+        if !reading.wanted.meets(self.room.numbered()) {
+            // Nothing that it would get is in the log, however long that is.
+            reading.replaying = None;
+            return self.send_replay(connection, Vec::new(), false);
+        }
         match self.log.after(after, reading.wanted, PAGE) {
             // The log was trimmed past its reader.
             Stretch::Gone => reading.fell_out(&self.id),
             Stretch::Stored => self.fetch(connection, after),
             Stretch::Here(page, cursor) => {
-                reading.replaying = page.more.then_some(cursor);
-                self.send_replay(connection, page.records, page.more);
+                let more = page.next.is_some();
+                reading.replaying = more.then_some(cursor);
+                self.send_replay(connection, page.records, more);
             }
         }
     }

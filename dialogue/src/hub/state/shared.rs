@@ -250,6 +250,9 @@ impl State {
         let event_id = key.event_id.as_str().to_owned();
         let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
         self.log.keys.remember(&key.from, &key.key, Accepted { timestamp: now(), ..accepted.clone() });
+        if let Some((from, own)) = &draft.key {
+            self.log.keys.remember_for_newcomer(from, own, &accepted);
+        }
         let duplicate = Accepted { duplicate: true, ..accepted.clone() };
         self.room.meter.duplicate(draft.origin.source);
         draft.origin.accepted(&duplicate);

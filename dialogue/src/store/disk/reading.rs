@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Events that one page looks at, of which a filter may let pass none.
-const LOOKED_AT: usize = 10_000;
+const LOOKED_AT: usize = 2_000;
 /// Keys of a room that are told of.
 const KEYS: usize = 10_000;
 

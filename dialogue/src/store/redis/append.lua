@@ -24,10 +24,14 @@ local function append(log, keys, order, at, count)
     for i = 1, count - 1 do add(log, next, ARGV[at + 5 + i], text) end
   end
   if not keys then return 1 end
+  local epoch, of = string.match(first, '^%d+'), call('HGET', keys, 'epoch')
+  local whole = call('HLEN', keys) - (of and 1 or 0) == call('ZCARD', order)
+  -- Keys of a log that is gone, and those of which the other half is, stand for nothing.
+  if not newest or (of and of ~= epoch) or not whole then call('UNLINK', keys, order) end
   for i = at + 5 + count, at + 3 + 3 * count, 2 do
     local field, value = ARGV[i], ARGV[i + 1]
     if field ~= '' then
-      call('HSET', keys, field, value)
+      call('HSET', keys, field, value, 'epoch', epoch)
       call('ZADD', order, string.match(value, '^%d+'), field)
     end
   end

@@ -7,8 +7,9 @@ use redis::Value;
 
 use super::epoch::epoch_text;
 use crate::{
+    identity::is_anonymous,
     redis::reply::{list, text},
-    store::{NotStored, StoredEvent, StoredKey},
+    store::{KeyScope, NotStored, StoredEvent, StoredKey, scoped},
     wire::Id,
 };
 
@@ -50,22 +51,46 @@ pub(crate) fn event(value: Value) -> Result<StoredEvent, NotStored> {
     }
 }
 
-/// The field and the value of a key: `LENGTH:FROM KEY` and `SEQ ID TIMESTAMP`.
+/// The field and the value of a key: `LENGTH:FROM KEY` and `SEQ ID TIMESTAMP`; of one that all callers without a token have in
+/// common, `0:KEY` and `SEQ ID FROM TIMESTAMP`.
 pub(crate) fn key(key: &StoredKey) -> (String, String) {
     let StoredKey { from, key, seq, event_id, timestamp } = key;
-    (format!("{}:{from}{key}", from.len()), format!("{seq} {event_id} {timestamp}"))
+    match KeyScope::read(key).0 {
+        KeyScope::Newcomer => (field("", key), format!("{seq} {event_id} {from} {timestamp}")),
+        _ => (field(from, key), format!("{seq} {event_id} {timestamp}")),
+    }
+}
+
+fn field(from: &str, key: &str) -> String {
+    format!("{}:{from}{key}", from.len())
+}
+
+/// The field of an event's key, and the other one that it may be known by, with the sender; see `share.lua`.
+pub(crate) fn fields(event: &StoredEvent) -> [String; 3] {
+    let Some(stored) = StoredKey::of(event) else { return Default::default() };
+    let own = self::key(&stored).0;
+    let other = match KeyScope::read(&stored.key) {
+        (KeyScope::Newcomer, key) => field(&stored.from, &scoped(KeyScope::User, key.into())),
+        (KeyScope::User, key) if is_anonymous(&stored.from) => {
+            field("", &scoped(KeyScope::Newcomer, key.into()))
+        }
+        _ => return [own, String::new(), String::new()],
+    };
+    [own, other, stored.from.to_string()]
 }
 
 pub(crate) fn read_key(field: &Value, value: &Value) -> Option<StoredKey> {
     let (length, rest) = text(field)?.split_once(':')?;
     let (from, key) = rest.split_at_checked(length.parse().ok()?)?;
-    let mut parts = text(value)?.split(' ');
+    let (seq, value) = text(value)?.split_once(' ')?;
+    let (event_id, value) = value.split_once(' ')?;
+    let (sender, timestamp) = value.rsplit_once(' ').unwrap_or((from, value));
     Some(StoredKey {
-        from: from.into(),
+        from: sender.into(),
         key: key.into(),
-        seq: parts.next()?.parse().ok()?,
-        event_id: Id::parse(parts.next()?)?,
-        timestamp: parts.next()?.parse().ok()?,
+        seq: seq.parse().ok()?,
+        event_id: Id::parse(event_id)?,
+        timestamp: timestamp.parse().ok()?,
     })
 }
 
@@ -79,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_it_was_written() {
-        for (from, name) in [("alice", "k"), ("a:b", ":c"), ("é", ""), ("12:x", "1:2")] {
+        for (from, name) in [("alice", "k"), ("a:b", ":c"), ("é", ""), ("12:x", "1:2"), ("anon-x", "\u{1}nk")]
+        {
             let stored = StoredKey {
                 from: from.into(),
                 key: name.into(),

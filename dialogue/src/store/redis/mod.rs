@@ -3,7 +3,7 @@
 //! | key | |
 //! |---|---|
 //! | `PREFIX:{room/ID}:log` | a stream; its ids are the epoch and the number of an event |
-//! | `PREFIX:{room/ID}:keys`, `…:order` | what was appended under which key: a hash, and a sorted set by number |
+//! | `PREFIX:{room/ID}:keys`, `…:order` | what was appended under which key: a hash, with the epoch beside, and a sorted set by number |
 //! | `PREFIX:{records/GROUP}:values`, `…:names` | records whose keys begin with `GROUP/`: a hash, and a sorted set |
 //!
 //! Epoch and number are in one key with the events: none of them can be evicted or lost without the others.
@@ -22,7 +22,7 @@ use crate::redis::{
     Command, Failure, Redis, Script,
     reply::{integer, list, text},
 };
-pub(crate) use entry::{Entry, event, key, read_key};
+pub(crate) use entry::{Entry, event, fields, key, read_key};
 pub(crate) use epoch::{Epoch, epoch_text};
 use scripts::SCRIPTS;
 
@@ -127,25 +127,22 @@ impl Store for Redis {
 
     async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
         let (mut found, mut bound) = (Vec::new(), "+inf".to_owned());
-        loop {
+        // Each page goes on below the one before.
+        while !bound.is_empty() && found.len() < KEYS {
             let keys = self.keys().room(room_id, "keys");
             let mut read = SCRIPTS.keys.call(&[&keys, &self.keys().room(room_id, "order")]);
             read.arg(since).arg(&bound).arg(KEYS_PAGE);
             let answer = self.one(&SCRIPTS.keys, keys, read, "read the keys of a log").await?;
-            let pairs = list(&answer).unwrap_or_default().chunks_exact(2);
-            let page = pairs.filter_map(|pair| match pair {
+            let Some([epoch, next, pairs @ ..]) = list(&answer) else { return Err(strange("keys", &answer)) };
+            let pairs = pairs.chunks_exact(2).filter_map(|pair| match pair {
                 [field, value] => read_key(field, value),
                 _ => None,
             });
-            let before = found.len();
-            found.extend(page);
-            match found.last() {
-                Some(StoredKey { seq, .. }) if found.len() > before && found.len() < KEYS => {
-                    bound = format!("({seq}");
-                }
-                _ => break,
-            }
+            let epoch = text(epoch).unwrap_or_default();
+            found.extend(self.of_this_log(room_id, epoch, pairs.collect()).await?);
+            bound = text(next).unwrap_or_default().to_owned();
         }
+        found.truncate(KEYS);
         found.reverse();
         Ok(found)
     }
@@ -170,16 +167,22 @@ impl Store for Redis {
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
-        let removals = ["log", "keys", "order"].map(|what| {
-            let key = self.keys().room(room_id, what);
+        let remove = |what: &[&str]| {
+            let keys: Vec<_> = what.iter().map(|what| self.keys().room(room_id, what)).collect();
             let mut remove = cmd("UNLINK");
-            remove.arg(&key);
-            Command::new(key, remove)
-        });
-        match self.run(removals.into()).await.into_iter().find_map(Result::err) {
-            Some(failure) => Err(failed("remove the log", failure)),
-            None => Ok(()),
-        }
+            remove.arg(&keys);
+            Command::new(self.keys().room(room_id, "log"), remove)
+        };
+        // In one command: keys that outlive their log would answer retries with events that are in none.
+        let removed = match self.run_one(remove(&["keys", "order", "log"])).await {
+            // While a slot moves, a Cluster refuses what names keys of which some are not there.
+            Err(_) if !self.is_one() => {
+                let each = ["keys", "order", "log"].map(|what| remove(&[what]));
+                self.run(each.into()).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+            }
+            removed => removed.map(drop),
+        };
+        removed.map_err(|failure| failed("remove the log", failure))
     }
 
     async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
@@ -314,6 +317,28 @@ impl Redis {
             put.arg(name);
         }
         Command::new(values, put)
+    }
+
+    /// Those of some keys whose events are in the room's log, or were trimmed from it: what is there may be another log's.
+    async fn of_this_log(
+        &self,
+        room_id: &str,
+        epoch: &str,
+        mut keys: Vec<StoredKey>,
+    ) -> Result<Vec<StoredKey>, StoreError> {
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let log = self.keys().room(room_id, "log");
+        let mut ask = SCRIPTS.known.call(&[&log]);
+        ask.arg(epoch);
+        for key in &keys {
+            ask.arg(key.seq).arg(key.event_id.as_str());
+        }
+        let answer = self.one(&SCRIPTS.known, log, ask, "look for the events of keys").await?;
+        let mut known = list(&answer).unwrap_or_default().iter().map(|known| integer(known) == Some(1));
+        keys.retain(|_| known.next() == Some(true));
+        Ok(keys)
     }
 
     async fn one(&self, script: &Script, key: String, call: Cmd, what: &str) -> Result<Value, StoreError> {

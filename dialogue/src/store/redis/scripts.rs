@@ -9,6 +9,7 @@ pub(super) struct Scripts {
     pub(super) read: Script,
     pub(super) trim: Script,
     pub(super) keys: Script,
+    pub(super) known: Script,
     pub(super) put: Script,
     pub(super) scan: Script,
 }
@@ -18,6 +19,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     read: Script::new(include_str!("read.lua")),
     trim: Script::new(include_str!("trim.lua")),
     keys: Script::new(include_str!("keys.lua")),
+    known: Script::new(include_str!("known.lua")),
     put: Script::new(include_str!("put.lua")),
     scan: Script::new(include_str!("scan.lua")),
 });

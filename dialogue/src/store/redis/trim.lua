@@ -20,7 +20,8 @@ if keep > tonumber(first) then
 end
 local old = redis.call('ZRANGE', KEYS[3], 0, ARGV[3] - 1)
 for i, field in ipairs(old) do
-  if tonumber((string.match(redis.call('HGET', KEYS[2], field), '%d+$'))) >= tonumber(ARGV[2]) then return more end
+  local value = redis.call('HGET', KEYS[2], field)
+  if value and tonumber((string.match(value, '%d+$'))) >= tonumber(ARGV[2]) then return more end
   redis.call('HDEL', KEYS[2], field)
   redis.call('ZREM', KEYS[3], field)
 end

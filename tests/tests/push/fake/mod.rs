@@ -24,7 +24,6 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    time::timeout,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -126,9 +125,22 @@ impl Service {
         Ok(Service { address, seen: tokio::sync::Mutex::new(seen), script, renew })
     }
 
+    /// One that takes every request and answers none.
+    pub(crate) async fn silent() -> Result<Self> {
+        Self::start(Box::new(|_| Ok(Answer::new(NEVER, "")))).await
+    }
+
     /// Sends GOAWAY on every connection: what is under way is answered still, anything else goes over another.
     pub(crate) fn go_away(&self) {
         self.renew.send_replace(());
+    }
+
+    /// Waits until all connections that were sent GOAWAY are closed, and their client, which runs on the same thread, has had
+    /// its turn to notice.
+    pub(crate) async fn has_gone_away(&self) -> Result<()> {
+        deadline::within(Duration::from_secs(20), "the end of each connection", self.renew.closed()).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(())
     }
 
     /// The next request that passes the checks is answered so; the others after it as a matter of course.
@@ -138,7 +150,8 @@ impl Service {
 
     /// The next request.
     pub(crate) async fn next(&self) -> Result<Seen> {
-        let seen = timeout(Duration::from_secs(20), async { self.seen.lock().await.recv().await }).await?;
+        let seen = async { self.seen.lock().await.recv().await };
+        let seen = deadline::within(Duration::from_secs(20), "a request", seen).await?;
         seen.ok_or_else(|| "the service is gone".into())
     }
 
@@ -152,6 +165,9 @@ impl Service {
         format!("https://localhost:{}", self.address.port())
     }
 }
+
+/// The status of an answer that never comes.
+const NEVER: u16 = 0;
 
 struct Desk {
     check: Check,
@@ -186,6 +202,10 @@ impl Desk {
             Err(refusal) => refusal,
         };
         seen.status = answer.status;
+        if answer.status == NEVER {
+            let _ = self.sender.send(seen);
+            return std::future::pending().await;
+        }
         let response = Response::builder().status(answer.status);
         let response =
             answer.headers.iter().fold(response, |response, (name, value)| response.header(*name, value));

@@ -6,7 +6,9 @@ mod stream;
 use std::time::Duration;
 
 pub(crate) use dialogue_tests::{Instance, Socket, connect, is_refused};
-pub(crate) use running::{Acme, AcmeServer, Message, Noise, Price, Running, ask, post, small_window};
+pub(crate) use running::{
+    Acme, AcmeClient, AcmeServer, Message, Noise, Price, Running, ask, post, small_window,
+};
 use serde_json::Value;
 pub(crate) use stream::Stream;
 
@@ -15,9 +17,9 @@ pub(crate) type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = s
 /// How long anything that should happen may take, on a machine that has more to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for `future`, and says what was waited for if it doesn't come.
+/// Waits for `future`, and says what was waited for if it comes late or not at all.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future).await.map_err(|_| format!("{what}: not in {PATIENCE:?}").into())
+    Ok(deadline::within(PATIENCE, what, future).await?)
 }
 
 /// Asks `check` until it says yes.

@@ -98,7 +98,9 @@ impl<S: std::ops::Deref<Target = Server>> Running<S> {
 pub(crate) async fn small_window(address: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4 << 10)?;
-    Ok(socket.connect(address).await?)
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// An answer to a request over HTTP: its status and its body.

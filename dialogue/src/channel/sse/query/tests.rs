@@ -69,11 +69,41 @@ fn a_stream_is_of_some_rooms_but_not_of_too_many() {
     }
 }
 
+const BROKEN: [&str; 10] = [
+    "chat=e",
+    "chat=e.1",
+    "chat=e.-1.x",
+    "chat=e.+1.x",
+    "chat=e.99999999999999999999.x",
+    "chat=e.1.a b",
+    "chat=e\u{e9}.1.x",
+    "chat=e.1.x.y",
+    "chat=",
+    "chat=e%2E1%2Ex",
+];
+
 #[test]
-fn broken_positions_are_refused() {
-    for bad in
-        ["chat", "chat=e", "chat=e.1", "chat=e.-1.x", "chat=e.99999999999999999999.x", ";", "a%FF=e.1.x"]
-    {
-        assert!(parse("room=chat", Some(bad)).is_err(), "{bad}");
+fn a_broken_position_in_the_address_is_refused() {
+    let longer = format!("chat={:e<65}.1.x", "");
+    let raw = "chat=e\n\nevent: message\ndata: {}\n\n.1.x";
+    for bad in BROKEN.into_iter().chain([&*longer, raw, "chat", ";", "a%FF=e.1.x", "feed=e"]) {
+        let query = query_of(&["chat".to_owned()]).append_pair("since", bad).finish();
+        assert!(parse(&query, None).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_broken_last_event_id_is_a_position_that_no_room_has() {
+    let lost = Position::default();
+    for bad in BROKEN {
+        let mut headers = HeaderMap::new();
+        headers.insert("last-event-id", HeaderValue::from_bytes(bad.as_bytes()).expect("without controls"));
+        let query =
+            Query::parse("room=chat&room=feed&since=chat%3De.1.a", &headers).expect("a valid address");
+        assert_eq!((query.since("chat"), query.since("feed")), (Some(&lost), None), "{bad}");
+    }
+    for bad in ["chat", ";", "a%FF=e.1.x"] {
+        let query = parse("room=chat&room=feed", Some(bad)).expect("a valid address");
+        assert_eq!((query.since("chat"), query.since("feed")), (Some(&lost), Some(&lost)), "{bad}");
     }
 }

@@ -71,7 +71,8 @@ impl KeyServer {
                 tokio::task::yield_now().await;
             }
         };
-        time::timeout(Duration::from_secs(5), asked).await.expect("it is asked");
+        let asked = deadline::within(Duration::from_secs(5), "it is asked", asked).await;
+        asked.unwrap_or_else(|late| panic!("{late}"));
     }
 }
 

@@ -1,0 +1,22 @@
+//! The page, and its service worker, from within the binary.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::{Router, routing::get};
+
+const FILES: [(&str, &str, &str); 8] = [
+    ("/", "text/html", include_str!("index.html")),
+    ("/page.css", "text/css", include_str!("../../../browser/page.css")),
+    ("/alerts.css", "text/css", include_str!("alerts.css")),
+    ("/alerts.js", "text/javascript", include_str!("alerts.js")),
+    ("/worker.js", "text/javascript", include_str!("worker.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("icon.svg")),
+    ("/dialogue.js", "text/javascript", include_str!("../../../browser/dialogue.js")),
+    ("/links.js", "text/javascript", include_str!("../../../browser/links.js")),
+];
+
+/// Serves the page at `/`.
+pub(crate) fn routes() -> Router {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], text)))
+    })
+}

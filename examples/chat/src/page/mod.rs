@@ -1,0 +1,21 @@
+//! The page, from within the binary.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::{Router, routing::get};
+
+const FILES: [(&str, &str, &str); 7] = [
+    ("/", "text/html", include_str!("index.html")),
+    ("/page.css", "text/css", include_str!("../../../browser/page.css")),
+    ("/chat.css", "text/css", include_str!("chat.css")),
+    ("/chat.js", "text/javascript", include_str!("chat.js")),
+    ("/messages.js", "text/javascript", include_str!("messages.js")),
+    ("/dialogue.js", "text/javascript", include_str!("../../../browser/dialogue.js")),
+    ("/links.js", "text/javascript", include_str!("../../../browser/links.js")),
+];
+
+/// Serves the page at `/`.
+pub(crate) fn routes() -> Router {
+    FILES.into_iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(([(CONTENT_TYPE, format!("{kind}; charset=utf-8"))], text)))
+    })
+}

@@ -1,1 +1,0 @@
-//! Runnable programs a user would start from.

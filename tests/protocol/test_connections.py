@@ -1,0 +1,66 @@
+"""Connections below the protocol: what becomes of them when there are too many, and when nobody reads."""
+
+import asyncio
+import contextlib
+import os
+import sys
+
+import pytest
+
+from client import WAIT, Sse, check_error
+from deadlines import soon
+
+try:
+    import resource
+except ImportError:
+    resource = None
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
+
+
+def leave_descriptors(server, count):
+    """Lets the server open so many more files."""
+    pid = server.process.pid
+    limit = max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd")) + 1 + count
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+
+
+@linux
+async def test_health_answers_when_there_are_no_descriptors_left(start, http_to):
+    server = start()
+    async with contextlib.AsyncExitStack() as stack:
+        # What takes them is in use: streams that are read, and connections that say nothing.
+        leave_descriptors(server, 20)
+        streams, refused = [], None
+        for _ in range(40):
+            stream = await Sse.open(server, "chat")
+            stack.push_async_callback(stream.close)
+            assert stream.response.status_code == 200
+            item = await stream.next()
+            if item["event"] == "dialogue:error":
+                refused = stream, item
+                break
+            streams.append(stream)
+        assert refused and len(streams) >= 10
+        # A stream too many is told to come back.
+        stream, item = refused
+        assert item.frame["code"] == "UNAVAILABLE" and len(stream.retries) == 1
+        for _ in range(20):
+            _, writer = await asyncio.open_connection(*server.host.split(":"))
+            stack.callback(writer.close)
+        for _ in range(20):
+            http = await http_to(server)
+            assert (await http.get("/health")).status_code == 200
+            await http.aclose()
+        check_error((await Sse.open(server, "chat", headers={"Accept": "*/*"})).response, "UNAVAILABLE")
+        for stream in streams:
+            await stream.close()
+
+        async def opened():
+            while True:
+                stream = await Sse.open(server, "chat")
+                item = await stream.next()
+                await stream.close()
+                if item["event"] != "dialogue:error":
+                    return
+        await soon("a stream once descriptors are free", opened(), WAIT)

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(custom(function = one_line))]
+    pub text: String,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(email)]
+    pub likes: u64,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[dialogue::event]
+#[derive(dialogue::Validate)]
+pub struct Message {
+    #[validate(length(max = 2000))]
+    pub text: String,
+}
+
+fn main() {}

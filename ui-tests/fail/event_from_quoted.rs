@@ -1,0 +1,6 @@
+#[dialogue::event(from = "server")]
+pub struct Price {
+    pub symbol: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(latest = "symbol")]
+pub struct Price {
+    pub symbol: String,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event("chat-message")]
+pub struct Message {
+    pub text: String,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+mod v2 {
+    #[dialogue::event]
+    pub struct Message;
+}
+
+dialogue::rooms! {
+    chat: [v2.Message] via [websocket];
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+use dialogue::{Validate, Violations};
+
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+impl Validate for Message {
+    fn validate(&self, _: &mut Violations) {}
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[dialogue::event(validate)]
+pub struct Message {
+    pub text: String,
+}
+
+fn main() {}

@@ -1,9 +1,0 @@
-#[dialogue::event]
-pub enum Message {
-    Text {
-        #[validate(length(min = 1))]
-        text: String,
-    },
-}
-
-fn main() {}

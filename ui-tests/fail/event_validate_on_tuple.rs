@@ -1,4 +1,0 @@
-#[dialogue::event]
-pub struct Message(#[validate(length(min = 1))] pub String);
-
-fn main() {}

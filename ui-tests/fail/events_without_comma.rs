@@ -1,0 +1,13 @@
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+#[dialogue::event]
+pub struct Poke;
+
+dialogue::rooms! {
+    chat: [Message Poke] via [websocket];
+}
+
+fn main() {}

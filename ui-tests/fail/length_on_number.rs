@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(length(max = 100))]
+    pub likes: Option<u64>,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+dialogue::rooms! {
+    logger: [Message] via [websocket] with [Logger];
+}
+
+use dialogue::Logger;
+
+fn main() {}

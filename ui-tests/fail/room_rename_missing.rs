@@ -1,0 +1,10 @@
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+dialogue::rooms! {
+    chat as: [Message] via [websocket];
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+#[dialogue::event]
+pub struct Message {
+    pub text: String,
+}
+
+dialogue::rooms! {
+    pub struct Acme {
+        chat: [Message] via [websocket]
+    }
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(length(mim = 1))]
+    pub text: String,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(regex(path = *SLUG))]
+    pub slug: String,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(lenght(min = 1, max = 2000))]
+    pub text: String,
+}
+
+fn main() {}

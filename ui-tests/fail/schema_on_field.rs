@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate(schema(function = check))]
+    pub text: String,
+}
+
+fn main() {}

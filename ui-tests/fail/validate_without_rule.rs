@@ -1,0 +1,7 @@
+#[dialogue::event]
+pub struct Message {
+    #[validate]
+    pub text: String,
+}
+
+fn main() {}
