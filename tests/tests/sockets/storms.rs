@@ -27,9 +27,10 @@ async fn a_storm_leaves_nothing_behind() -> Result {
         Handle::current().metrics().num_alive_tasks() <= tasks
     })
     .await?;
-    // Rooms that a join made went with their last member; the others are empty.
-    assert_eq!(rooms(&mut watcher).await?, listed);
     assert!(listed.iter().all(|room| room["size"] == 0));
+    // Rooms that a join made went with their last member; the others are empty. The task that takes the members out of a
+    // room may be one more than there were, and not at its end.
+    until("every room is as before", async || rooms(&mut watcher).await.is_ok_and(|now| now == listed)).await?;
     watcher.close().await?;
     running.stop().await
 }
