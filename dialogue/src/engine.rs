@@ -3,7 +3,7 @@
 mod announcements;
 mod everywhere;
 mod health;
-mod limits;
+mod bounds;
 mod places;
 mod responses;
 mod underway;
@@ -21,7 +21,7 @@ use std::{
 
 use announcements::{Announcements, Kind};
 pub use health::Health;
-pub(crate) use limits::Limits;
+pub(crate) use bounds::Bounds;
 use parking_lot::Mutex;
 pub(crate) use responses::{Held, Responses};
 use tokio::{
@@ -51,7 +51,7 @@ pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
     pub(crate) identity: Identity,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
     /// Long responses that wait for their clients.
     pub(crate) responses: Arc<Responses>,
     pub(crate) origins: Origins,
@@ -107,7 +107,7 @@ const SPREAD_MS: u64 = 3_000;
 /// What an application decides of an [`Engine`].
 pub(crate) struct Rules {
     pub(crate) identity: Identity,
-    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
     pub(crate) limiter: Limiter,
     pub(crate) doors: Arc<Doors>,
     pub(crate) origins: Origins,
@@ -125,7 +125,7 @@ impl Engine {
         rules: Rules,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces } =
+        let Rules { identity, bounds, limiter, doors, origins, hooks, directory, push, measures, traces } =
             rules;
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
@@ -139,8 +139,8 @@ impl Engine {
             traces,
             limiter: Arc::new(limiter),
             doors,
-            responses: Responses::new(limits.responses),
-            limits,
+            responses: Responses::new(bounds.max_buffered_response_bytes),
+            bounds,
             origins,
             hooks,
             schema,
@@ -301,7 +301,7 @@ impl Engine {
         maker: Option<&Maker>,
     ) -> Result<Arc<Instance>, Refusal> {
         let by = info.created_by.clone();
-        let instance = self.registry.create(room, room_id, info, self.limits.created, maker).await?;
+        let instance = self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
         let created = frame::RoomCreated { room: instance.describe() };
         let json = frame::Frame::new("roomCreated", None, created).encode();
         self.announce(&instance.room, &instance.id, Kind::Created, json);
@@ -467,7 +467,7 @@ impl Engine {
     /// that whoever hears their rooms out misses nothing of it.
     pub(crate) fn silent(&self) -> impl Future<Output = ()> + Send + 'static {
         let (started, mut speakers) = (self.drain.started(), self.drain.speakers.subscribe());
-        let finish = FINISH.min(self.limits.drain / 2);
+        let finish = FINISH.min(self.bounds.drain_timeout / 2);
         async move {
             started.await;
             let silent = async { speakers.wait_for(|speakers| *speakers == 0).await.map(drop) };

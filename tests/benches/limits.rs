@@ -45,7 +45,7 @@ fn main() -> Result {
 async fn measure() -> Result {
     let day = Rate::new(5, Duration::from_secs(24 * 60 * 60));
     let server =
-        Acme::server().behind_proxies(1).limit(day).max_counted_clients(CLIENTS as usize).build().await?;
+        Acme::server().behind_proxies(1).limit(day).max_tracked_clients(CLIENTS as usize).build().await?;
     let mut routes = server.router();
     let mut spent = 0;
     while ask(&mut routes, FIRST).await? {

@@ -34,7 +34,7 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> R
     // Not from a page.
     let Some(origin) = shown.next() else { return Ok(()) };
     let origin = origin.to_str().ok().filter(|_| shown.next().is_none());
-    let hosts = hosts(headers, uri, engine.limits.proxies);
+    let hosts = hosts(headers, uri, engine.bounds.proxies);
     if origin.is_some_and(|origin| engine.origins.allow(origin, &hosts)) {
         return Ok(());
     }
@@ -93,7 +93,7 @@ fn report(engine: &Engine, origin: Option<&str>, hosts: &[Cow<'_, str>], headers
         return;
     }
     let own_by_proxy =
-        || engine.limits.proxies == 0 && Origins::default().allow(&origin, &self::hosts(headers, uri, 1));
+        || engine.bounds.proxies == 0 && Origins::default().allow(&origin, &self::hosts(headers, uri, 1));
     let remedy = if is_hidden(&origin) {
         "`allow_hidden_origin()` lets in clients that hide their origin".to_owned()
     } else if own_by_proxy() {
@@ -185,7 +185,7 @@ pub(super) fn enter(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, V
 /// front speaks for.
 pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
     let peer = peer(parts).map(|peer| peer.ip());
-    match engine.limits.proxies.checked_sub(1) {
+    match engine.bounds.proxies.checked_sub(1) {
         Some(last) => spoken_for(&parts.headers, last).or(peer),
         None => {
             if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {

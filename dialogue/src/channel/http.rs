@@ -115,7 +115,7 @@ async fn trigger_in(
         engine.may_join(&Actor { user: user.clone(), client_id: None }, room, room_id).await?;
     }
     let key = key(headers)?;
-    let body = self::body(body, engine.limits.frame).await?;
+    let body = self::body(body, engine.bounds.max_frame_bytes).await?;
     let origin = Origin::now(&room.meter, Source::Http, span);
     // From here on draining waits for it.
     let _speaking = engine.speak();
@@ -126,7 +126,7 @@ async fn trigger_in(
     if data.trim().is_empty() {
         return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
     }
-    check_depth(data, engine.limits.depth)?;
+    check_depth(data, engine.bounds.max_json_depth)?;
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
         return Err(invalid("the body is not JSON"));
     }
@@ -182,9 +182,9 @@ async fn create_by(engine: &Arc<Engine>, parts: &Parts, sent: &mut Body) -> Resu
     if !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let sent = body(sent, engine.limits.frame).await?;
+    let sent = body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation = Creation::parse(text, &engine.limits)?;
+    let creation = Creation::parse(text, &engine.bounds)?;
     as_requester(engine, caller, parts, async |by| creation.carry_out(engine, by).await).await
 }
 
@@ -270,7 +270,7 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.limits.history);
+    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
     let page = loop {
         // Whoever only reads makes no room.
         let instance = match engine.registry.look_up(&room_id).await? {

@@ -79,9 +79,9 @@ async fn change_by(
     if change == Change::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let sent = body(sent, engine.limits.frame).await?;
+    let sent = body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.limits)?);
+    let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.bounds)?);
     change_push(engine, (&actor, subject.as_ref()), change, wanted).await?;
     Ok(answer("ok", Empty {}))
 }

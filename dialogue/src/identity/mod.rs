@@ -58,7 +58,7 @@ pub(crate) struct User {
 pub(crate) struct Identity {
     pub(crate) authenticator: Option<Box<dyn AnyAuthenticator>>,
     /// Beside an authenticator: whether who shows no token is let in.
-    pub(crate) anonymous_too: bool,
+    pub(crate) allow_anonymous: bool,
     /// The cookie that holds a token.
     pub(crate) cookie: Option<String>,
     pub(crate) server_keys: ServerKeys,
@@ -89,9 +89,9 @@ impl Identity {
             return self.anonymous(credentials.token).map(Some);
         };
         if credentials.token.is_none() && authenticator.needs_token() {
-            return if self.anonymous_too { self.anonymous(None).map(Some) } else { Ok(None) };
+            return if self.allow_anonymous { self.anonymous(None).map(Some) } else { Ok(None) };
         }
-        if self.anonymous_too && credentials.token.is_some_and(Anonymous::is_token) {
+        if self.allow_anonymous && credentials.token.is_some_and(Anonymous::is_token) {
             return self.anonymous(credentials.token).map(Some);
         }
         let asked = async { authenticator.authenticate(&credentials).await };
@@ -100,7 +100,7 @@ impl Identity {
             Ok(Some(Ok(known))) => self.named(known).map(Some),
             // An authenticator that asks nobody for a token may find nobody.
             Ok(Some(Err(AuthError::Rejected))) if credentials.token.is_none() => {
-                if self.anonymous_too {
+                if self.allow_anonymous {
                     self.anonymous(None).map(Some)
                 } else {
                     Ok(None)

@@ -28,7 +28,7 @@ use super::{
     reserve::Reserve,
 };
 use crate::{
-    engine::{Engine, Limits, Responses},
+    engine::{Bounds, Engine, Responses},
     gate::Visit,
     tcp::{Due, Patience, Scarce, Tcp, Traffic},
 };
@@ -44,7 +44,7 @@ const SCARCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mil
 #[derive(Clone)]
 struct Server {
     app: TowerToHyperService<Router>,
-    limits: Arc<Limits>,
+    bounds: Arc<Bounds>,
     responses: Arc<Responses>,
     patience: Patience,
     phase: watch::Receiver<Phase>,
@@ -66,17 +66,17 @@ pub(super) async fn serve(
     engine: &Engine,
     stop: impl Future<Output = ()>,
 ) {
-    let limits = Arc::new(engine.limits.clone());
+    let bounds = Arc::new(engine.bounds.clone());
     let (phases, phase) = watch::channel(Phase { closing: false, shortages: 0 });
     let patience = Patience {
-        head: limits.head_within,
-        idle: limits.idle_within,
-        answer: limits.response_within,
-        stream: limits.stall.max(limits.response_within),
+        head: bounds.header_read_timeout,
+        idle: bounds.idle_timeout,
+        answer: bounds.response_stall_timeout,
+        stream: bounds.stall_timeout().max(bounds.response_stall_timeout),
     };
     let server = Server {
         app: TowerToHyperService::new(app),
-        limits,
+        bounds,
         responses: Arc::clone(&engine.responses),
         patience,
         phase,
@@ -125,18 +125,18 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-fn builder(limits: &Limits, streams: Streams) -> Builder<Streams> {
+fn builder(bounds: &Bounds, streams: Streams) -> Builder<Streams> {
     let mut http = Builder::new(streams);
     // The time of a head is ours to count: hyper would count what passes between two requests, too.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.head);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.max_header_bytes);
     #[cfg(feature = "http2")]
     http.http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(bounds.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(bounds.max_http2_streams)
         .max_send_buf_size(super::answer::PIECE)
-        .keep_alive_interval(limits.ping_every)
-        .keep_alive_timeout(limits.pong_within)
+        .keep_alive_interval(bounds.ping_interval)
+        .keep_alive_timeout(bounds.pong_timeout)
         .enable_connect_protocol();
     http
 }
@@ -145,8 +145,8 @@ impl Server {
     /// Serves a connection that stays as long as it likes, within its deadlines.
     async fn connection(mut self, stream: TcpStream, peer: SocketAddr, place: Visit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.limits.unreachable_within, self.patience.stream, Some(place));
-        let http = builder(&self.limits, Streams::new(&traffic, self.patience, &self.responses));
+            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
+        let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
         let service = self.service(&traffic, peer, false);
         let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
         tokio::pin!(serving);
@@ -191,8 +191,8 @@ impl Server {
     /// checks, and for clients that are sent away.
     async fn scarce(self, stream: TcpStream, peer: SocketAddr, place: Visit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.limits.unreachable_within, self.patience.stream, Some(place));
-        let http = builder(&self.limits, Streams::new(&traffic, self.patience, &self.responses));
+            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
+        let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
         let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
         let (whole, head) = SCARCE;
         let silent = async {

@@ -18,7 +18,7 @@ use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
     directory::Directory,
-    engine::{Engine, Limits, Rules},
+    engine::{Bounds, Engine, Rules},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
@@ -44,8 +44,8 @@ use crate::{
 /// let server = Acme::server()
 ///     .allow_origin("https://acme.example")
 ///     .websocket_at("/realtime")
-///     .max_frame(16 * 1024)
-///     .drain_within(Duration::from_secs(10))
+///     .max_frame_bytes(16 * 1024)
+///     .drain_timeout(Duration::from_secs(10))
 ///     .build()
 ///     .await?;
 /// let app = axum::Router::new().merge(server.router());
@@ -60,7 +60,7 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
-    limits: Limits,
+    bounds: Bounds,
     rates: Rates,
     origins: Origins,
     identity: Identity,
@@ -95,7 +95,7 @@ impl<A: Application> ServerBuilder<A> {
                 http: true,
                 inspector: false,
             },
-            limits: Limits::default(),
+            bounds: Bounds::default(),
             rates: Rates::default(),
             origins: Origins::default(),
             identity: Identity::default(),
@@ -159,7 +159,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
         let (state, around) = turn(self.state, self.around);
         ServerBuilder {
             paths: self.paths,
-            limits: self.limits,
+            bounds: self.bounds,
             rates: self.rates,
             origins: self.origins,
             identity: self.identity,
@@ -182,8 +182,8 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
 
 impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Beside an authenticator, lets in who shows no token, as an anonymous user.
-    pub fn anonymous_too(mut self) -> Self {
-        self.identity.anonymous_too = true;
+    pub fn allow_anonymous(mut self) -> Self {
+        self.identity.allow_anonymous = true;
         self
     }
 
@@ -278,7 +278,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Connections that a user may have at once: 64 by default.
     pub fn max_connections_per_user(mut self, connections: usize) -> Self {
-        self.limits.connections = connections;
+        self.bounds.max_connections_per_user = connections;
         self
     }
 
@@ -286,7 +286,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// [`Server::serve`] accepts them, it has at most 64 more connections, whatever they do; beyond, they are closed at
     /// once. The machine's own address has no bound. Behind a proxy, say [how many](Self::behind_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
-        self.limits.address_connections = connections;
+        self.bounds.max_connections_per_address = connections;
         self
     }
 
@@ -294,7 +294,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// default. With too few, everybody seems to have a proxy's address, and shares its bounds and limits; with too many,
     /// clients choose theirs.
     pub fn behind_proxies(mut self, proxies: usize) -> Self {
-        self.limits.proxies = proxies;
+        self.bounds.proxies = proxies;
         self
     }
 
@@ -371,7 +371,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Clients that each limit counts at once: 1,000,000 by default, which take 36 MB. Beyond, newcomers share what one of
     /// them may do, until somebody else has everything left again.
-    pub fn max_counted_clients(mut self, clients: usize) -> Self {
+    pub fn max_tracked_clients(mut self, clients: usize) -> Self {
         self.rates.clients = clients;
         self
     }
@@ -383,14 +383,14 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 
     /// Rooms that a user may have created: 100 by default.
-    pub fn max_created_per_user(mut self, rooms: usize) -> Self {
-        self.limits.created = rooms;
+    pub fn max_created_rooms_per_user(mut self, rooms: usize) -> Self {
+        self.bounds.max_created_rooms_per_user = rooms;
         self
     }
 
     /// How long a socket may show no token where one is required: 10 s by default. Then it is closed with 4401.
-    pub fn token_within(mut self, time: Duration) -> Self {
-        self.limits.token_within = time.min(LONGEST);
+    pub fn auth_timeout(mut self, time: Duration) -> Self {
+        self.bounds.auth_timeout = time.min(LONGEST);
         self
     }
 
@@ -479,79 +479,79 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Bytes of a frame that a client sends, and of an HTTP body: 64 KiB by default. A longer frame closes the socket
     /// with 1009.
-    pub fn max_frame(mut self, bytes: usize) -> Self {
-        self.limits.frame = bytes;
+    pub fn max_frame_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.max_frame_bytes = bytes;
         self
     }
 
     /// Bytes that may wait for a connection which reads too slowly: 1 MiB by default. Beyond, it is closed with 4409
     /// and resumes from the log.
-    pub fn max_waiting(mut self, bytes: usize) -> Self {
-        self.limits.outbox = bytes;
+    pub fn max_outbox_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.max_outbox_bytes = bytes;
         self
     }
 
     /// Rooms that one connection may be in: 256 by default.
     pub fn max_rooms_per_connection(mut self, rooms: usize) -> Self {
-        self.limits.rooms = rooms;
+        self.bounds.max_rooms_per_connection = rooms;
         self
     }
 
     /// Event names in the `events` of a `join` or a `subscribe`, and of a stream: 128 by default, as many as a room has at
     /// most. Beyond, that is `TOO_MANY`.
-    pub fn max_subscriptions(mut self, names: usize) -> Self {
-        self.limits.subscriptions = names;
+    pub fn max_subscribed_events(mut self, names: usize) -> Self {
+        self.bounds.max_subscribed_events = names;
         self
     }
 
     /// How deep the JSON of a frame or an HTTP body may be nested: 64 levels by default, 127 at most. Beyond, it is
     /// `INVALID_REQUEST`.
-    pub fn max_depth(mut self, levels: usize) -> Self {
-        self.limits.depth = levels.min(127);
+    pub fn max_json_depth(mut self, levels: usize) -> Self {
+        self.bounds.max_json_depth = levels.min(127);
         self
     }
 
     /// Events on a page of history: 200 by default, which is also the most. Who asks for more gets so many.
-    pub fn max_history(mut self, events: usize) -> Self {
-        self.limits.history = events.clamp(1, HISTORY.1);
+    pub fn max_history_events(mut self, events: usize) -> Self {
+        self.bounds.max_history_events = events.clamp(1, HISTORY.1);
         self
     }
 
     /// Bytes of the head of an HTTP request, where [`Server::serve`] serves it: 32 KiB by default, 8 KiB at least.
     /// Beyond, it is refused with 431.
-    pub fn max_head(mut self, bytes: usize) -> Self {
-        self.limits.head = bytes.max(8 << 10);
+    pub fn max_header_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.max_header_bytes = bytes.max(8 << 10);
         self
     }
 
     /// How long the head of an HTTP request may take to come, a handshake's too, where [`Server::serve`] serves it: 10
     /// s by default. Then the connection is closed.
-    pub fn head_within(mut self, time: Duration) -> Self {
-        self.limits.head_within = time.min(LONGEST);
+    pub fn header_read_timeout(mut self, time: Duration) -> Self {
+        self.bounds.header_read_timeout = time.min(LONGEST);
         self
     }
 
     /// How long a connection may wait for its next HTTP request, where [`Server::serve`] serves it: 75 s by default.
     /// Then it is closed. Longer than a proxy keeps its idle connections (60 s mostly), or it meets one that is just
     /// closing.
-    pub fn idle_within(mut self, time: Duration) -> Self {
-        self.limits.idle_within = time.min(LONGEST);
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.bounds.idle_timeout = time.min(LONGEST);
         self
     }
 
     /// How long a client may take nothing of an HTTP response, where [`Server::serve`] serves it: 30 s by default. Then
     /// the connection is closed, or the stream of HTTP/2 is reset. An event stream has as long as
-    /// [`stalled_within`](Self::stalled_within) says, if that is longer.
-    pub fn response_within(mut self, time: Duration) -> Self {
-        self.limits.response_within = time.min(LONGEST);
+    /// [`stream_stall_timeout`](Self::stream_stall_timeout) says, if that is longer.
+    pub fn response_stall_timeout(mut self, time: Duration) -> Self {
+        self.bounds.response_stall_timeout = time.min(LONGEST);
         self
     }
 
     /// Bytes of Dialogue's own HTTP responses over 16 KiB, such as pages of history, that may wait for their clients in
     /// the whole process: 64 MiB by default. Beyond, a request for one more is `UNAVAILABLE`; and where
     /// [`Server::serve`] serves, clients that take nothing for a second make room from half of that on.
-    pub fn max_waiting_responses(mut self, bytes: usize) -> Self {
-        self.limits.responses = bytes;
+    pub fn max_buffered_response_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.max_buffered_response_bytes = bytes;
         self
     }
 
@@ -559,16 +559,16 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// by default, 6 s at least. TCP's keep-alive begins after half of that in silence; on Linux, what was sent is
     /// answered within that time, or 10 s after the longest time that a reader may take nothing if that is longer (the user
     /// timeout of RFC 5482): 70 s by default. WebSockets, event streams and all others are ended so.
-    pub fn unreachable_within(mut self, time: Duration) -> Self {
-        self.limits.unreachable_within = time.clamp(Duration::from_secs(6), LONGEST);
+    pub fn unreachable_timeout(mut self, time: Duration) -> Self {
+        self.bounds.unreachable_timeout = time.clamp(Duration::from_secs(6), LONGEST);
         self
     }
 
     /// Streams that a connection of HTTP/2 may have at once, where [`Server::serve`] serves it: 100 by default, and 1
     /// at least. Each request, event stream and socket is one. A client opens no more, or gets `REFUSED_STREAM`.
     #[cfg(feature = "http2")]
-    pub fn max_streams(mut self, streams: u32) -> Self {
-        self.limits.streams = streams.max(1);
+    pub fn max_http2_streams(mut self, streams: u32) -> Self {
+        self.bounds.max_http2_streams = streams.max(1);
         self
     }
 
@@ -604,21 +604,21 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// After how much silence a socket is pinged, and how long it may then take: 25 s and 20 s by default. A socket
     /// that stays silent is closed with 4408.
     pub fn keep_alive(mut self, every: Duration, within: Duration) -> Self {
-        (self.limits.ping_every, self.limits.pong_within) = (every.min(LONGEST), within.min(LONGEST));
+        (self.bounds.ping_interval, self.bounds.pong_timeout) = (every.min(LONGEST), within.min(LONGEST));
         self
     }
 
     /// How long a client may take nothing of what waits for it: 60 s by default, and 30 s at least. Then, at most half
     /// as long again later, an event stream's is no longer in its rooms; a socket is closed with 4409 the next time
     /// that [`keep_alive`](Self::keep_alive) looks at it.
-    pub fn stalled_within(mut self, time: Duration) -> Self {
-        self.limits.stall = time.min(LONGEST);
+    pub fn stream_stall_timeout(mut self, time: Duration) -> Self {
+        self.bounds.set_stall_timeout(time.min(LONGEST));
         self
     }
 
     /// How long draining may take, whatever clients do: 15 s by default.
-    pub fn drain_within(mut self, time: Duration) -> Self {
-        self.limits.drain = time.min(LONGEST);
+    pub fn drain_timeout(mut self, time: Duration) -> Self {
+        self.bounds.drain_timeout = time.min(LONGEST);
         self
     }
 
@@ -739,8 +739,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
-        let doors = Doors::new(&self.rates, self.limits.address_connections, self.limits.proxies > 0);
-        let directory = Arc::new(Directory::new(self.limits.connections));
+        let doors = Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
+        let directory = Arc::new(Directory::new(self.bounds.max_connections_per_user));
         #[cfg(feature = "push")]
         let push = opened
             .map(|opened| Dispatch::start(opened, &registry, &directory, self.hooks.clone(), longest_after));
@@ -748,9 +748,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let push = push.transpose()?;
         #[cfg(not(feature = "push"))]
         let push = None;
-        let (limits, origins, hooks, traces) = (self.limits, self.origins, self.hooks, self.traces);
+        let (bounds, origins, hooks, traces) = (self.bounds, self.origins, self.hooks, self.traces);
         let rules =
-            Rules { identity, limits, limiter, doors, origins, hooks, directory, push, measures, traces };
+            Rules { identity, bounds, limiter, doors, origins, hooks, directory, push, measures, traces };
         let engine = Engine::new(registry, gates, rules, schema);
         if let Some(measures) = &engine.measures {
             let engine = Arc::downgrade(&engine);

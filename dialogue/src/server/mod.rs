@@ -230,7 +230,7 @@ mod tests {
         let bounds = names.filter(|name| {
             name.starts_with("max_")
                 || name.starts_with("limit")
-                || name.ends_with("_within")
+                || name.ends_with("_timeout")
                 || *name == "keep_alive"
         });
         let (listed, missing): (Vec<_>, Vec<_>) =

@@ -66,7 +66,7 @@ impl Server {
 
     /// Serves `app` on `listener` until `stop`; then drains.
     ///
-    /// Returns once all connections are gone, or the time that [`drain_within`](crate::ServerBuilder::drain_within)
+    /// Returns once all connections are gone, or the time that [`drain_timeout`](crate::ServerBuilder::drain_timeout)
     /// gives is over, whatever clients do.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Server {
         let gone = async {
             draining.await;
             // What is left then is left to the end of the process.
-            tokio::time::sleep(self.engine.limits.drain).await;
+            tokio::time::sleep(self.engine.bounds.drain_timeout).await;
         };
         tokio::select! {
             () = async { served.await; self.engine.settled().await } => {}
@@ -102,11 +102,11 @@ impl Server {
     /// Sends all connections away with spread delays, refuses new ones, and waits until they are gone; for
     /// applications that serve the router by themselves. `/health` answers 503 from then on.
     ///
-    /// Takes as long as [`drain_within`](crate::ServerBuilder::drain_within) says at most.
+    /// Takes as long as [`drain_timeout`](crate::ServerBuilder::drain_timeout) says at most.
     pub async fn drain(&self) {
         self.engine.drain.start();
         // What is left then is left to the end of the process.
-        let _ = timeout(self.engine.limits.drain, self.engine.settled()).await;
+        let _ = timeout(self.engine.bounds.drain_timeout, self.engine.settled()).await;
         self.metrics.iter().for_each(|metrics| metrics.flush());
     }
 }

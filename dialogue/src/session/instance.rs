@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::Request;
 use crate::{
     Code, Refusal,
-    engine::{Engine, Limits},
+    engine::{Bounds, Engine},
     hooks::Actor,
     hub::{InstanceInfo, not_found},
 };
@@ -39,8 +39,8 @@ impl Creation {
     }
 
     /// Reads the body of an HTTP request: a frame without `type`.
-    pub(crate) fn parse(text: &str, limits: &Limits) -> Result<Self, Refusal> {
-        Self::read(&*Request::parse(text, limits)?)
+    pub(crate) fn parse(text: &str, bounds: &Bounds) -> Result<Self, Refusal> {
+        Self::read(&*Request::parse(text, bounds)?)
     }
 
     /// Makes the instance, and tells those who watch.

@@ -210,7 +210,7 @@ impl Session {
     pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
         self.at_log = None;
         // In a box, so that a connection doesn't hold what it needs for a frame while it waits for one.
-        let parsed = Request::parse(text, &self.engine.limits);
+        let parsed = Request::parse(text, &self.engine.bounds);
         let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
         let (request, id) = match parsed {
             Ok(parsed) => parsed,
@@ -219,7 +219,7 @@ impl Session {
         if self.engine.drain.is_on() {
             return self.refuse(id, &draining());
         }
-        let counted = self.count().await.and_then(|()| check_depth(text, self.engine.limits.depth));
+        let counted = self.count().await.and_then(|()| check_depth(text, self.engine.bounds.max_json_depth));
         let answered = match counted {
             Ok(()) => self.answer(&request, id).await,
             refused => refused,
@@ -241,7 +241,7 @@ impl Session {
     /// answer if that isn't sure, since its event is with the log.
     pub(crate) fn give_up(&mut self, text: &str) -> Verdict {
         let stored = self.at_log.take().is_some_and(|at_log| at_log.load(Ordering::Relaxed));
-        let id = Request::parse(text, &self.engine.limits).and_then(|request| request.id());
+        let id = Request::parse(text, &self.engine.bounds).and_then(|request| request.id());
         match id {
             Ok(id) if !stored => self.refuse(id, &draining()),
             _ => Verdict::GoOn,
@@ -308,8 +308,8 @@ impl Session {
         if !room.channels.contains(&channel) {
             return Err(crate::hub::not_found(room_id));
         }
-        if link.room_count() >= engine.limits.rooms && link.room(room_id).is_none() {
-            let message = format!("a connection is in at most {} rooms", engine.limits.rooms);
+        if link.room_count() >= engine.bounds.max_rooms_per_connection && link.room(room_id).is_none() {
+            let message = format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
             return Err(Refusal::new(Code::TooMany, message));
         }
         engine.may_join(&link.actor(), room, room_id).await?;
@@ -623,7 +623,7 @@ impl Session {
             None => EventSet::ALL,
         };
         let (before, limit) = (request.before()?, request.limit(HISTORY.0, HISTORY.1)?);
-        let limit = limit.min(self.engine.limits.history);
+        let limit = limit.min(self.engine.bounds.max_history_events);
         let page = instance.history(before, wanted, limit).await?;
         self.outbox.send("history", &history(&instance.id, &page, id));
         Ok(())

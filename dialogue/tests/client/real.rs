@@ -144,7 +144,7 @@ async fn a_stream_over_a_line_that_is_cut_misses_nothing() {
 #[tokio::test]
 async fn a_server_that_wants_a_token_is_told_of_at_once() {
     // So patient that only the client can end it.
-    let patient = Acme::server().auth(Names).token_within(Duration::from_secs(3_600));
+    let patient = Acme::server().auth(Names).auth_timeout(Duration::from_secs(3_600));
     let world = World::with(patient.build().await.unwrap()).await;
     let error = connect(world.direct.clone()).await.err().unwrap();
     let lazy = async || connect(world.direct.clone()).lazy().await.unwrap();
@@ -160,7 +160,7 @@ async fn a_server_that_wants_a_token_is_told_of_at_once() {
 
 #[tokio::test]
 async fn who_need_not_show_a_token_is_let_in() {
-    let world = World::with(Acme::server().auth(Names).anonymous_too().build().await.unwrap()).await;
+    let world = World::with(Acme::server().auth(Names).allow_anonymous().build().await.unwrap()).await;
     let client = world.client(&world.direct).await;
     client.chat().join().await.unwrap();
     client.feed().join().await.unwrap();

@@ -128,7 +128,7 @@ async fn serve<I: Send + Sync + 'static>(
         server = server.server_key(key);
     }
     if let Ok(bytes) = env::var("MAX_FRAME") {
-        server = server.max_frame(bytes.parse()?);
+        server = server.max_frame_bytes(bytes.parse()?);
     }
     for origin in
         env::var("ALLOWED_ORIGINS").unwrap_or_default().split(',').filter(|origin| !origin.is_empty())

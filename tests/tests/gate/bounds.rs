@@ -14,7 +14,7 @@ fn nested(levels: usize) -> String {
 
 #[tokio::test]
 async fn json_has_a_depth() -> Result {
-    let running = Running::with(|server| server.max_depth(8)).await?;
+    let running = Running::with(|server| server.max_json_depth(8)).await?;
     let mut socket = Socket::join(running.address, "chat").await?;
     for (levels, fits) in [(7, true), (8, false)] {
         let data: Value = serde_json::from_str(&nested(levels))?;
@@ -33,7 +33,7 @@ async fn json_has_a_depth() -> Result {
 
 #[tokio::test]
 async fn a_list_of_events_has_an_end() -> Result {
-    let running = Running::with(|server| server.max_subscriptions(3)).await?;
+    let running = Running::with(|server| server.max_subscribed_events(3)).await?;
     let mut socket = Socket::open(running.address).await?;
     let join = |events: &[&str]| json!({ "type": "join", "id": 1, "roomId": "chat", "events": events });
     assert_eq!(socket.ask(join(&["message"; 3])).await?["type"], "joined");
@@ -45,7 +45,7 @@ async fn a_list_of_events_has_an_end() -> Result {
 
 #[tokio::test]
 async fn a_page_of_history_has_an_end() -> Result {
-    let running = Running::with(|server| server.max_history(5)).await?;
+    let running = Running::with(|server| server.max_history_events(5)).await?;
     let mut socket = Socket::join(running.address, "chat").await?;
     for n in 0..9 {
         socket.say("chat", &n.to_string()).await?;
@@ -95,7 +95,7 @@ async fn what_is_no_handshake_uses_nothing_up() -> Result {
 
 #[tokio::test]
 async fn the_head_of_a_request_has_a_size() -> Result {
-    let running = Running::with(|server| server.max_head(8 << 10)).await?;
+    let running = Running::with(|server| server.max_header_bytes(8 << 10)).await?;
     let headers = |bytes| format!("X-Padding: {}\r\n", "x".repeat(bytes));
     assert!(ask(running.address, "GET", "/health", &headers(4 << 10)).await?.0.starts_with("HTTP/1.1 200"));
     assert!(ask(running.address, "GET", "/health", &headers(16 << 10)).await?.0.starts_with("HTTP/1.1 431"));
@@ -105,7 +105,7 @@ async fn the_head_of_a_request_has_a_size() -> Result {
 #[tokio::test]
 async fn a_head_comes_in_time_or_not_at_all() -> Result {
     let short = Duration::from_millis(200);
-    let running = Running::with(|server| server.head_within(short).idle_within(short)).await?;
+    let running = Running::with(|server| server.header_read_timeout(short).idle_timeout(short)).await?;
     // Nothing, the beginning of HTTP/2's preface, the beginning of a request, and a request that none follows.
     for begun in ["", "PRI", "GET /health HTTP/1.1\r\nHost:", "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"] {
         let mut stream = connect(running.address).await?;

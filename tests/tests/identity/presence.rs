@@ -129,7 +129,7 @@ async fn picture(watcher: &mut Socket, size: usize) -> Result<Vec<String>> {
 #[tokio::test]
 async fn a_crowd_that_comes_at_once_cuts_nobody_who_reads() -> Result {
     const CROWD: usize = 60;
-    let house = House::with(|server| server.max_waiting(2 << 10)).await?;
+    let house = House::with(|server| server.max_outbox_bytes(2 << 10)).await?;
     let mut watcher = house.member("watcher", "lobby").await?;
     let mut stream = house.stream("viewer", "lobby").await?;
     let mut crowd = Vec::new();

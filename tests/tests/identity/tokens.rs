@@ -122,7 +122,7 @@ async fn an_expired_token_ends_its_socket_and_its_stream() -> Result {
 #[tokio::test]
 async fn who_shows_no_token_in_time_is_closed() -> Result {
     let house =
-        House::with(|server| server.token_within(Duration::from_millis(300)).without_frame_limit()).await?;
+        House::with(|server| server.auth_timeout(Duration::from_millis(300)).without_frame_limit()).await?;
     let opened = Instant::now();
     let mut silent = Socket::knock(connect(house.address()).await?, "/ws", ("", "")).await?;
     assert_eq!(silent.rest().await?, (Vec::new(), Some(4401)));
@@ -144,7 +144,7 @@ async fn who_shows_no_token_in_time_is_closed() -> Result {
 
 #[tokio::test]
 async fn who_shows_none_may_be_let_in_as_nobody() -> Result {
-    let house = House::with(|server| server.anonymous_too()).await?;
+    let house = House::with(|server| server.allow_anonymous()).await?;
     let mut nobody = Socket::knock(connect(house.address()).await?, "/ws", ("", "")).await?;
     let greeting = nobody.next().await?;
     let id = greeting["userId"].as_str().ok_or("no id")?;
@@ -166,7 +166,7 @@ async fn a_token_is_in_no_frame_of_another_and_in_no_log() -> Result {
     static KEPT: OnceLock<Mutex<String>> = OnceLock::new();
     let kept = KEPT.get_or_init(Mutex::default);
     tracing::subscriber::set_global_default(Kept(kept))?;
-    let house = House::with(|server| server.anonymous_too()).await?;
+    let house = House::with(|server| server.allow_anonymous()).await?;
     let mut bob = house.member("bob", "lobby").await?;
 
     // Tokens that are good, bad, of another, for a reserved id, and one that a hook breaks over.

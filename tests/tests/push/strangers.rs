@@ -179,7 +179,7 @@ async fn register_anonymously(running: &Running, number: usize) -> Result<(u16, 
 #[tokio::test]
 async fn an_address_registers_so_many_devices_of_anonymous_users() -> Result<()> {
     let post = Post::default();
-    let running = Running::with(Push::new().provider(post), |server| server.anonymous_too()).await?;
+    let running = Running::with(Push::new().provider(post), |server| server.allow_anonymous()).await?;
     for number in 0..256 {
         assert_eq!(register_anonymously(&running, number).await?.0, 200, "{number}");
     }

@@ -32,7 +32,7 @@ async fn no_bytes_bring_the_server_down() -> Result {
     let seed = number("DIALOGUE_FUZZ_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("DIALOGUE_FUZZ_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let running = Running::with(|server| server.max_frame(4 << 10)).await?;
+    let running = Running::with(|server| server.max_frame_bytes(4 << 10)).await?;
     let end = Instant::now() + Duration::from_secs(number("DIALOGUE_FUZZ_SECONDS").unwrap_or(3));
     while Instant::now() < end {
         let crowd: Vec<_> =

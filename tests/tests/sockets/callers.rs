@@ -91,7 +91,7 @@ const FOR_PLAYERS: &str = "room `field` is for a `Player` only";
 
 async fn start() -> Result<Running<ClubServer>> {
     let server =
-        Club::server().auth(Tokens).anonymous_too().server_key("sixteen bytes or more").build().await?;
+        Club::server().auth(Tokens).allow_anonymous().server_key("sixteen bytes or more").build().await?;
     let routes = Server::router(&server);
     Running::serve(server, routes).await
 }

@@ -33,7 +33,7 @@ pub(crate) async fn is_healthy(stream: &mut TcpStream) -> Result<bool> {
 
 #[tokio::test]
 async fn a_connection_waits_longer_for_its_next_request_than_for_a_head() -> Result {
-    let running = Running::with(|server| server.head_within(SHORT)).await?;
+    let running = Running::with(|server| server.header_read_timeout(SHORT)).await?;
     let mut kept = connect(running.address).await?;
     assert!(is_healthy(&mut kept).await?);
     // A connection that says nothing is closed after the time of a head: as long has the other one waited, at least.
@@ -49,7 +49,7 @@ async fn a_connection_waits_longer_for_its_next_request_than_for_a_head() -> Res
 /// Both are served by the one thread of this test, which does nothing for longer than either may take.
 #[tokio::test]
 async fn what_came_in_time_is_read_by_a_server_that_is_late() -> Result {
-    let running = Running::with(|server| server.head_within(SHORT).keep_alive(SHORT, SHORT)).await?;
+    let running = Running::with(|server| server.header_read_timeout(SHORT).keep_alive(SHORT, SHORT)).await?;
     for _ in 0..8 {
         let mut stream = connect(running.address).await?;
         // Accepted, and its time begins.
@@ -73,7 +73,7 @@ async fn what_came_in_time_is_read_by_a_server_that_is_late() -> Result {
 
 #[tokio::test]
 async fn a_connection_that_waits_too_long_is_closed() -> Result {
-    let running = Running::with(|server| server.idle_within(SHORT)).await?;
+    let running = Running::with(|server| server.idle_timeout(SHORT)).await?;
     let mut kept = connect(running.address).await?;
     let (mut http2, connection) = http2(connect(running.address).await?, h2::client::Builder::new()).await?;
     let socket = Socket::join(running.address, "chat").await?;
@@ -91,7 +91,7 @@ async fn a_connection_that_waits_too_long_is_closed() -> Result {
 
 #[tokio::test]
 async fn a_stream_of_http2_that_nobody_reads_is_reset_alone() -> Result {
-    let running = Running::with(|server| server.response_within(SHORT)).await?;
+    let running = Running::with(|server| server.response_stall_timeout(SHORT)).await?;
     long_history(&running).await?;
     for window in [0, 1, 20_000] {
         let mut config = h2::client::Builder::new();
@@ -118,7 +118,7 @@ async fn a_stream_of_http2_that_nobody_reads_is_reset_alone() -> Result {
 #[tokio::test]
 async fn responses_that_nobody_reads_leave_room_for_others() -> Result {
     // One page, and not two.
-    let running = Running::with(|server| server.max_waiting_responses(400 << 10)).await?;
+    let running = Running::with(|server| server.max_buffered_response_bytes(400 << 10)).await?;
     long_history(&running).await?;
     let path = "/rooms/chat/history?limit=200";
     let mut config = h2::client::Builder::new();
@@ -162,7 +162,7 @@ async fn a_response_over_http2_comes_whole() -> Result {
 
 #[tokio::test]
 async fn a_connection_of_http2_has_so_many_streams() -> Result {
-    let running = Running::with(|server| server.max_streams(3)).await?;
+    let running = Running::with(|server| server.max_http2_streams(3)).await?;
     let (mut http2, connection) = http2(connect(running.address).await?, h2::client::Builder::new()).await?;
     let mut streams = Vec::new();
     for _ in 0..3 {
@@ -175,7 +175,7 @@ async fn a_connection_of_http2_has_so_many_streams() -> Result {
 
 #[tokio::test]
 async fn sockets_open_over_http2() -> Result {
-    let running = Running::with(|server| server.idle_within(SHORT)).await?;
+    let running = Running::with(|server| server.idle_timeout(SHORT)).await?;
     let (mut http2, connection) = http2(connect(running.address).await?, h2::client::Builder::new()).await?;
     soon("the setting of RFC 8441", async {
         while !http2.is_extended_connect_protocol_enabled() {

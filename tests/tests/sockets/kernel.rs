@@ -36,7 +36,7 @@ async fn the_kernel_watches_every_connection() -> Result {
 #[tokio::test]
 async fn a_response_that_nobody_reads_is_given_up() -> Result {
     const ESTABLISHED: &str = "01";
-    let running = Running::with(|server| server.response_within(SHORT)).await?;
+    let running = Running::with(|server| server.response_stall_timeout(SHORT)).await?;
     long_history(&running).await?;
     let mut stalled = small_window(running.address).await?;
     let at = stalled.local_addr()?;

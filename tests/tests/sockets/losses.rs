@@ -62,7 +62,7 @@ async fn a_page_that_reloads_misses_nothing() -> Result {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_socket_is_cut_and_catches_up() -> Result {
-    let running = Running::with(|server| server.max_waiting(64 << 10)).await?;
+    let running = Running::with(|server| server.max_outbox_bytes(64 << 10)).await?;
     let mut reader = Socket::join(running.address, "chat").await?;
     let mut stalled = Socket::over(small_window(running.address).await?, "/ws").await?;
     stalled.enter("chat", Value::Null).await?;
@@ -84,7 +84,7 @@ async fn a_stalled_socket_is_cut_and_catches_up() -> Result {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_stream_ends_and_catches_up() -> Result {
-    let running = Running::with(|server| server.max_waiting(64 << 10)).await?;
+    let running = Running::with(|server| server.max_outbox_bytes(64 << 10)).await?;
     let wire = small_window(running.address).await?;
     let mut stalled = Stream::over(wire, "/events?room=chat", "").await?;
     for _ in 0..LARGE {

@@ -39,8 +39,8 @@ struct Piped {
 }
 
 impl Piped {
-    async fn start(max_waiting: usize) -> Result<Self> {
-        let server = Acme::server().max_waiting(max_waiting).build().await?;
+    async fn start(max_outbox_bytes: usize) -> Result<Self> {
+        let server = Acme::server().max_outbox_bytes(max_outbox_bytes).build().await?;
         let (pipes, accepted) = mpsc::channel(1);
         let routes = Server::router(&server);
         tokio::spawn(async move { axum::serve(Pipes(accepted), routes).await });

@@ -53,7 +53,7 @@ impl Stream {
             alive: Box::pin(sleep(ALIVE)),
             draining: Some(Box::pin(heard_out)),
             over: false,
-            keeper: Keeper::new(engine, &outbox, session, counted, engine.limits.stalls_after()),
+            keeper: Keeper::new(engine, &outbox, session, counted, engine.bounds.stall_timeout()),
             outbox,
         }
     }

@@ -134,7 +134,7 @@ impl Connection {
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
-        let outbox = Outbox::new(id, Encoding::WebSocket, engine.limits.outbox, socket.direct(), Vec::new());
+        let outbox = Outbox::new(id, Encoding::WebSocket, engine.bounds.max_outbox_bytes, socket.direct(), Vec::new());
         let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), entrance);
         session.open();
         let now = Instant::now();
@@ -142,13 +142,13 @@ impl Connection {
             session,
             user,
             speaking: Some(speaking),
-            decoder: Decoder::new(engine.limits.frame),
+            decoder: Decoder::new(engine.bounds.max_frame_bytes),
             line: Line {
                 input: std::mem::take(&mut socket.early),
                 socket,
                 opened: now,
                 heard: now,
-                check: now + engine.limits.ping_every,
+                check: now + engine.bounds.ping_interval,
                 pinged: false,
                 ended: false,
             },
@@ -311,7 +311,7 @@ impl Connection {
         match self.session.token_left() {
             Some(left) => Some(left),
             None if self.session.is_identified() => None,
-            None => Some(self.engine.limits.token_within.saturating_sub(self.line.opened.elapsed())),
+            None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.line.opened.elapsed())),
         }
     }
 
@@ -325,7 +325,7 @@ impl Connection {
 
     /// Returns whether another frame may be taken: not of a client that doesn't read its replies, and not after a cut.
     fn has_room(&self) -> bool {
-        self.outbox.pressure().is_some_and(|waiting| waiting <= self.engine.limits.outbox / 2)
+        self.outbox.pressure().is_some_and(|waiting| waiting <= self.engine.bounds.max_outbox_bytes / 2)
     }
 
     /// Handles the frames that are there, as long as there is room for what they are answered.
@@ -454,15 +454,15 @@ impl Line {
                 None => Change::Relieved,
             },
             () = sleep_until(self.check), if judges => {
-                let limits = &engine.limits;
+                let bounds = &engine.bounds;
                 // A client that talks and doesn't read is heard, but holds what waits for it.
-                if outbox.stuck_for().is_some_and(|stuck| stuck >= limits.stalls_after()) {
+                if outbox.stuck_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
                     return Change::End(End::Cut(4409, "takes nothing".to_owned()));
                 }
-                if self.heard.elapsed() < limits.ping_every {
-                    (self.pinged, self.check) = (false, self.heard + limits.ping_every);
+                if self.heard.elapsed() < bounds.ping_interval {
+                    (self.pinged, self.check) = (false, self.heard + bounds.ping_interval);
                 } else if !self.pinged {
-                    (self.pinged, self.check) = (true, Instant::now() + limits.pong_within);
+                    (self.pinged, self.check) = (true, Instant::now() + bounds.pong_timeout);
                     ping(outbox);
                 } else if reads && !self.ended && self.read_now(outbox).await {
                     return Change::Read;
