@@ -1,9 +1,9 @@
 //! What all channels of a server share.
 
 mod announcements;
+mod bounds;
 mod everywhere;
 mod health;
-mod bounds;
 mod places;
 mod responses;
 mod underway;
@@ -20,8 +20,8 @@ use std::{
 };
 
 use announcements::{Announcements, Kind};
-pub use health::Health;
 pub(crate) use bounds::Bounds;
+pub use health::Health;
 use parking_lot::Mutex;
 pub(crate) use responses::{Held, Responses};
 use tokio::{
@@ -301,7 +301,8 @@ impl Engine {
         maker: Option<&Maker>,
     ) -> Result<Arc<Instance>, Refusal> {
         let by = info.created_by.clone();
-        let instance = self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
+        let instance =
+            self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
         let created = frame::RoomCreated { room: instance.describe() };
         let json = frame::Frame::new("roomCreated", None, created).encode();
         self.announce(&instance.room, &instance.id, Kind::Created, json);

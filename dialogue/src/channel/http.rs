@@ -270,7 +270,8 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit = bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
+    let limit =
+        bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
     let page = loop {
         // Whoever only reads makes no room.
         let instance = match engine.registry.look_up(&room_id).await? {

@@ -95,7 +95,8 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
     engine.limiter.request(&Subject::of(&user, address)).await?;
     let counted = engine.admit(visit)?;
     let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
-    let wanted = query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
+    let wanted =
+        query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
 
     // A stream that breaks off before a room's first event goes on from where that room was.
     let positions = query.rooms.iter().map(|room_id| {
@@ -103,7 +104,8 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
         since.map(|at| stream_position(room_id, &at.epoch, at.seq, &at.event_id)).unwrap_or_default().into()
     });
     let positions = positions.collect();
-    let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, engine.bounds.max_outbox_bytes, None, positions);
+    let outbox =
+        Outbox::new(engine.connection_id(), Encoding::Sse, engine.bounds.max_outbox_bytes, None, positions);
     outbox.send_raw([Stream::opening()]);
     let mut session = Session::new(
         Arc::clone(engine),

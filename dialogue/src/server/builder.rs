@@ -29,7 +29,8 @@ use crate::{
     store::{AnyStore, Store},
 };
 
-/// Builds a [`Server`]; with nothing said, everything is in memory and everybody is anonymous.
+/// The configuration of a [`Server`]. With no method called, the server keeps its logs in memory and every user is
+/// anonymous.
 ///
 /// ```
 /// use std::time::Duration;
@@ -72,7 +73,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     metrics: Vec<Box<dyn Metrics>>,
     traces: Traces,
     backplane: Option<Arc<dyn AnyBackplane>>,
-    most_rooms: usize,
+    max_instances: usize,
     new_rooms: NewBounds,
     /// What middleware is made from.
     state: S,
@@ -81,8 +82,8 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     application: PhantomData<fn() -> (A, I)>,
 }
 
-/// What the longest of times is taken for: a year, which a clock can be wound on by.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The maximum of every timeout: a year, since adding a longer time to an instant could overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<A: Application> ServerBuilder<A> {
     pub(crate) fn new() -> Self {
@@ -107,7 +108,7 @@ impl<A: Application> ServerBuilder<A> {
             metrics: Vec::new(),
             traces: Traces::default(),
             backplane: None,
-            most_rooms: 100_000,
+            max_instances: 100_000,
             new_rooms: NewBounds::default(),
             state: (),
             around: (),
@@ -117,23 +118,26 @@ impl<A: Application> ServerBuilder<A> {
 }
 
 impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
-    /// Tells users apart by `authenticator`; from now on, who shows no valid token is refused. Name it before the
-    /// [`hooks`](Self::hooks), which get to see its identities.
+    /// Sets the authenticator, which turns credentials into users. From then on a connection without a valid token is
+    /// refused, unless
+    /// [`allow_anonymous`](Self::allow_anonymous) is called. Call it before [`hooks`](Self::hooks), whose type parameter is the identity
+    /// that this authenticator returns.
     pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity, S, L> {
         self.identity.authenticator = Some(Box::new(authenticator));
         self.hooks = None;
         self.turn(|state, around| (state, around))
     }
 
-    /// What middleware that is [made from the state](crate::FromState) is made from; without, that is `()`.
+    /// Sets the application's state, from which middleware that implements [`FromState`](crate::FromState) is made. The
+    /// default is `()`.
     pub fn state<T>(self, state: T) -> ServerBuilder<A, I, T, L> {
         self.turn(|_, around| (state, around))
     }
 
-    /// Puts `middleware` in front of every event of every room, before what the rooms declare; called again, it puts the
-    /// next one behind the one before. Events of server code pass it too.
+    /// Runs `middleware` for every event of every room, before the middleware that the room and the event declare. Each
+    /// further call appends one. Events that server code triggers pass it too.
     ///
-    /// [`build`](Self::build) doesn't compile if it isn't [`Middleware`](crate::Middleware) for each event.
+    /// [`build`](Self::build) doesn't compile unless it is [`Middleware`](crate::Middleware) for each event.
     ///
     /// ```
     /// use dialogue::Logger;
@@ -154,7 +158,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
         self.turn(|state, around| (state, Around(around, middleware)))
     }
 
-    /// The same settings, for other types.
+    /// Returns the same settings under other type parameters.
     fn turn<J, T, M>(self, turn: impl FnOnce(S, L) -> (T, M)) -> ServerBuilder<A, J, T, M> {
         let (state, around) = turn(self.state, self.around);
         ServerBuilder {
@@ -171,7 +175,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             metrics: self.metrics,
             traces: self.traces,
             backplane: self.backplane,
-            most_rooms: self.most_rooms,
+            max_instances: self.max_instances,
             new_rooms: self.new_rooms,
             state,
             around,
@@ -181,40 +185,43 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
 }
 
 impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
-    /// Beside an authenticator, lets in who shows no token, as an anonymous user.
+    /// Accepts connections that show no token, as anonymous users, although there is an [authenticator](Self::auth). A
+    /// token that is shown and not valid is still refused.
     pub fn allow_anonymous(mut self) -> Self {
         self.identity.allow_anonymous = true;
         self
     }
 
-    /// Also takes tokens from the cookie `name`. Browsers send it by themselves, so that only the allow-list of origins
-    /// stands between it and a stranger's page.
+    /// Reads tokens from the cookie `name` too. Browsers send cookies with requests that other sites cause, so that the
+    /// allow-list of origins ([`allow_origin`](Self::allow_origin)) is then the only protection from cross-site
+    /// requests.
     pub fn auth_cookie(mut self, name: impl Into<String>) -> Self {
         self.identity.cookie = Some(name.into());
         self
     }
 
-    /// Has tokens expire by another clock than the system's.
+    /// Sets the clock by which tokens expire, in place of the system's.
     #[cfg(test)]
     pub(crate) fn wall_clock(mut self, clock: crate::identity::Clock) -> Self {
         self.identity.clock = clock;
         self
     }
 
-    /// The application's say on who comes, joins, speaks and leaves.
+    /// Sets the [hooks](Hooks), by which the application decides who connects, joins, triggers and leaves.
     pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
         self.hooks = Some(Arc::new(Typed::new(hooks)));
         self
     }
 
-    /// Tells people who are away: rooms that are served over `webpush` need it.
+    /// Sets the push providers. Rooms that are served over `webpush` need them: their members without a connection are
+    /// notified.
     #[cfg(feature = "push")]
     pub fn push(mut self, push: Push) -> Self {
         self.push = Some(push);
         self
     }
 
-    /// Keeps logs and rooms in `store`, so that they outlive the process. Without, they are in memory.
+    /// Keeps logs and rooms in `store`, so that they outlive the process. Without a store they are in memory.
     ///
     /// ```
     /// # #[dialogue::event] pub struct Message { pub text: String }
@@ -229,36 +236,36 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// Has what the server measures go to `metrics`: [Prometheus](crate::observe), StatsD or a sink of your own. May be
-    /// called again, for several. Without, nothing is measured.
+    /// Sends measurements to `metrics`: [Prometheus](crate::observe), StatsD or an exporter of the application's own.
+    /// Each further call adds one. Without any, nothing is measured.
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
         self.metrics.push(Box::new(metrics));
         self
     }
 
-    /// Serves a page at `/dialogue` that shows what the server does: its rooms and events, who is where, how busy it is, and
-    /// the events of a room as they happen. It asks for a [server key](Self::server_key), without which
-    /// [`build`](Self::build) fails.
+    /// Serves a page at `/dialogue` that shows the node's rooms, connections, rates and queues, and the events of a
+    /// room as they happen. The page asks for a [server key](Self::server_key); without one, [`build`](Self::build)
+    /// fails.
     #[cfg(feature = "inspector")]
     pub fn inspector(mut self) -> Self {
         self.paths.inspector = true;
         self
     }
 
-    /// Joins the server's spans to traces that clients, proxies and other instances have begun. Events then carry where their
-    /// trace has got to in `meta`, for everybody who gets them to see.
+    /// Joins the server's spans to traces that clients, proxies and other nodes began. Events then carry their trace
+    /// context in `meta`, where every client that receives them sees it.
     pub fn trace_context(mut self, context: impl TraceContext) -> Self {
         self.traces = Traces::new(context);
         self
     }
 
-    /// Shares the rooms with the application's other instances, over what keeps their logs too: there is no other
-    /// [`store`](Self::store) then. Members, events, whom [`users`](Server::users) sends to and closes, and rooms that come
-    /// and go are those of all instances, and no load balancer has to be sticky. Limits count over all instances with
-    /// a [`quota`](Self::quota).
+    /// Shares the rooms with the other nodes of the application. The backplane also keeps the logs, so that there is no
+    /// other
+    /// [`store`](Self::store). Members, events, rooms and what [`users`](Server::users) does are then those of all nodes, and the load balancer
+    /// needs no sticky sessions. Rate limits count over all nodes only with a [`quota`](Self::quota).
     ///
-    /// All instances have the same `Redis` and prefix; clocks that are seconds apart are no trouble. Each instance has a
-    /// [handler](crate::server::RoomHandle::on) of its own, which hears everything.
+    /// All nodes need the same `Redis` and the same prefix; their clocks may differ by seconds. A
+    /// [handler](crate::server::RoomHandle::on) runs on each node, and receives all events on each.
     ///
     /// ```
     /// # #[dialogue::event] pub struct Message { pub text: String }
@@ -276,35 +283,35 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// Connections that a user may have at once: 64 by default.
+    /// Sets the maximum of a user's connections: 64 by default. A further one is refused with `TOO_MANY`.
     pub fn max_connections_per_user(mut self, connections: usize) -> Self {
         self.bounds.max_connections_per_user = connections;
         self
     }
 
-    /// Sockets and event streams that an address may have at once, of IPv6 its first 64 bits: 1,024 by default. Where
-    /// [`Server::serve`] accepts them, it has at most 64 more connections, whatever they do; beyond, they are closed at
-    /// once. The machine's own address has no bound. Behind a proxy, say [how many](Self::behind_proxies).
+    /// Sets the maximum of sockets and event streams of one address (of IPv6, its first 64 bits): 1,024 by default.
+    /// Under [`Server::serve`] an address may hold 64 more TCP connections, for anything; a further one is closed when
+    /// it is accepted. The loopback address has no bound. Behind a proxy, set [`behind_proxies`](Self::behind_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.bounds.max_connections_per_address = connections;
         self
     }
 
-    /// How many proxies stand in front of the server, each of which adds to `X-Forwarded-For` whom it speaks for: none by
-    /// default. With too few, everybody seems to have a proxy's address, and shares its bounds and limits; with too many,
-    /// clients choose theirs.
+    /// Sets the number of proxies in front of the server, each of which appends the address of its client to
+    /// `X-Forwarded-For`: 0 by default. With too small a number all clients share the address of a proxy, and its
+    /// bounds; with too large a one, clients can forge theirs.
     pub fn behind_proxies(mut self, proxies: usize) -> Self {
         self.bounds.proxies = proxies;
         self
     }
 
-    /// How often a client may ask for anything, over all rooms, over sockets and HTTP together: an event, a join, a page of
-    /// history, or a frame that is none of them. Without a limit by default.
+    /// Limits the requests of a client, over all rooms, sockets and HTTP together: events, joins, pages of history and
+    /// every other frame. There is no limit by default.
     ///
-    /// A client is a user, or an address while anonymous, so that a reconnect resets nothing. Beyond, it is answered
-    /// `RATE_LIMITED`; a socket that is told so more than 100 times in 10 s is closed with 4429. A room's own limit stands in
-    /// its declaration, one of an event in its chain: [`RateLimit`](crate::RateLimit). Server code and server keys have no
-    /// limits.
+    /// A client is a user, or an address while it is anonymous, so that reconnecting resets nothing. Requests beyond
+    /// the limit are refused with `RATE_LIMITED`; a socket with more than 100 such refusals in 10 s is closed with
+    /// 4429. The limit of a room is part of its declaration, that of an event part of its middleware:
+    /// [`RateLimit`](crate::RateLimit). Server code and server keys have no limit.
     ///
     /// ```
     /// use dialogue::prelude::*;
@@ -326,99 +333,102 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// How many frames a connection may send, whatever is in them: 100 per second by default, 500 at once. Beyond, each is
-    /// answered `RATE_LIMITED`.
+    /// Limits the frames of a connection, whatever they hold: 100 per second by default, with a burst of 500. Frames
+    /// beyond the limit are refused with `RATE_LIMITED`.
     pub fn limit_frames(mut self, rate: Rate) -> Self {
         self.rates.frames = Some(rate);
         self
     }
 
-    /// Lets connections send as many frames as they can.
+    /// Removes the limit of [`limit_frames`](Self::limit_frames).
     pub fn without_frame_limit(mut self) -> Self {
         self.rates.frames = None;
         self
     }
 
-    /// Limits the requests of a client over plain HTTP, over all rooms: 100 times per second by default, 500 at once.
-    /// Beyond, it is refused with 429.
+    /// Limits the requests of a client over plain HTTP, over all rooms: 100 per second by default, with a burst of 500.
+    /// Requests beyond the limit are refused with status 429.
     ///
-    /// A client is a user, or an address while anonymous; see [`behind_proxies`](Self::behind_proxies). What a user's
-    /// sockets send is counted with it, and is itself bounded by [`limit_frames`](Self::limit_frames). Server keys have
-    /// no limit, and [`limit`](Self::limit) holds beside.
+    /// A client is a user, or an address while it is anonymous; see [`behind_proxies`](Self::behind_proxies). The
+    /// frames of a user's sockets count too, though only [`limit_frames`](Self::limit_frames) limits those. Server keys
+    /// have no limit, and [`limit`](Self::limit) applies as well.
     pub fn limit_http(mut self, rate: Rate) -> Self {
         self.rates.http = Some(rate);
         self
     }
 
-    /// Lets clients ask over plain HTTP as often as they can.
+    /// Removes the limit of [`limit_http`](Self::limit_http).
     pub fn without_http_limit(mut self) -> Self {
         self.rates.http = None;
         self
     }
 
-    /// How often an address may open a socket or a stream: 50 times per second by default, 500 at once. Beyond, it is
-    /// refused with 429. The machine's own address has no limit.
+    /// Limits the sockets and streams that an address opens: 50 per second by default, with a burst of 500. Further
+    /// ones are refused with status 429. The loopback address has no limit.
     pub fn limit_connects(mut self, rate: Rate) -> Self {
         self.rates.connects = Some(rate);
         self
     }
 
-    /// Lets addresses open as many sockets and streams as they can.
+    /// Removes the limit of [`limit_connects`](Self::limit_connects).
     pub fn without_connect_limit(mut self) -> Self {
         self.rates.connects = None;
         self
     }
 
-    /// Clients that each limit counts at once: 1,000,000 by default, which take 36 MB. Beyond, newcomers share what one of
-    /// them may do, until somebody else has everything left again.
+    /// Sets the maximum of clients that each rate limit tracks at once: 1,000,000 by default, which take 36 MB. Clients
+    /// beyond it share one allowance until a tracked client has its full allowance again and is dropped.
     pub fn max_tracked_clients(mut self, clients: usize) -> Self {
         self.rates.clients = clients;
         self
     }
 
-    /// Counts the limits of clients over several instances, which by themselves count each what they see.
+    /// Counts rate limits over all nodes by `quota`. Without it each node counts what it sees.
     pub fn quota(mut self, quota: impl Quota) -> Self {
         self.rates.shared = Shared::new(quota);
         self
     }
 
-    /// Rooms that a user may have created: 100 by default.
+    /// Sets the maximum of rooms that exist because one user created them: 100 by default. Beyond it, `createRoom` is
+    /// refused with `TOO_MANY`.
     pub fn max_created_rooms_per_user(mut self, rooms: usize) -> Self {
         self.bounds.max_created_rooms_per_user = rooms;
         self
     }
 
-    /// How long a socket may show no token where one is required: 10 s by default. Then it is closed with 4401.
+    /// Sets the time in which a socket must show a token where one is required: 10 s by default. Then it is closed with
+    /// 4401.
     pub fn auth_timeout(mut self, time: Duration) -> Self {
-        self.bounds.auth_timeout = time.min(LONGEST);
+        self.bounds.auth_timeout = time.min(MAX_TIMEOUT);
         self
     }
 
-    /// Serves the WebSocket at `path`; `/ws` by default.
+    /// Serves WebSockets at `path`; `/ws` by default.
     pub fn websocket_at(mut self, path: impl Into<String>) -> Self {
         self.paths.websocket = Some(path.into());
         self
     }
 
-    /// Serves no WebSocket: [`build`](Self::build) fails if a room has no other channel.
+    /// Serves no WebSockets. [`build`](Self::build) fails if a room then has no channel.
     pub fn without_websocket(mut self) -> Self {
         self.paths.websocket = None;
         self
     }
 
-    /// Serves the event stream at `path`; `/events` by default.
+    /// Serves event streams at `path`; `/events` by default.
     pub fn sse_at(mut self, path: impl Into<String>) -> Self {
         self.paths.sse = Some(path.into());
         self
     }
 
-    /// Serves no event stream: [`build`](Self::build) fails if a room has no other channel.
+    /// Serves no event streams. [`build`](Self::build) fails if a room then has no channel.
     pub fn without_sse(mut self) -> Self {
         self.paths.sse = None;
         self
     }
 
-    /// Serves the health check at `path`; `/health` by default. A route of the application's own there goes first: see
+    /// Serves the health check at `path`; `/health` by default. A route of the application's own at that path takes
+    /// precedence; see
     /// [`Server::health`].
     pub fn health_at(mut self, path: impl Into<String>) -> Self {
         self.paths.health = Some(path.into());
@@ -431,206 +441,215 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// Serves neither rooms nor devices over HTTP: the routes below `/rooms` and `/push`. Without them, the clients' pages
-    /// of history fail for rooms that come over event streams.
+    /// Serves no HTTP API: the routes below `/rooms` and `/push`. Clients of event streams then have no history.
     pub fn without_http(mut self) -> Self {
         self.paths.http = false;
         self
     }
 
-    /// Also serves a WebSocket at `path` that sends every message back, for RFC 6455 test suites. It asks nobody who
-    /// they are: not for production.
+    /// Also serves a WebSocket at `path` that sends every message back, for test suites of RFC 6455. It authenticates
+    /// nobody, so that it doesn't belong in production.
     pub fn echo_at(mut self, path: impl Into<String>) -> Self {
         self.paths.echo = Some(path.into());
         self
     }
 
-    /// Lets pages of `origin` connect, such as `https://acme.example`, and read what is answered over HTTP; pages of the
-    /// server's own always may. May be called again for more.
+    /// Lets pages of `origin`, such as `https://acme.example`, connect and read responses over HTTP. Pages of the
+    /// server's own origin always may. Each further call adds one.
     ///
-    /// The text is what browsers send as `Origin`: scheme, host, and the port where it isn't the scheme's own, in lower
-    /// case and with no `/` at the end. [`build`](Self::build) fails over any other.
+    /// The text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host, and the port unless it is the
+    /// scheme's default, in lower case and without a trailing `/`. [`build`](Self::build) fails for any other text.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.list(origin.into());
         self
     }
 
-    /// Lets pages of every origin connect, but none that hides it (`Origin: null`). With cookies or in a private network, that lets strangers' pages act as
-    /// their visitors.
+    /// Lets pages of every origin connect, except of a hidden one (`Origin: null`). With cookies or in a private
+    /// network, any page can then act as its visitor.
     pub fn allow_any_origin(mut self) -> Self {
         self.origins.list_all();
         self
     }
 
-    /// Lets clients connect that hide their origin (`Origin: null` or `file://`), beside those that are allowed
-    /// otherwise: pages from a file, and the native shells that load them so. A stranger's page in a sandboxed frame
-    /// hides its origin too: with cookies or in a private network, it can then act as its visitor.
+    /// Lets clients connect that hide their origin (`Origin: null` or `file://`): pages that were opened from a file,
+    /// and native shells that load them so. A page in a sandboxed frame hides its origin too; with cookies or in a
+    /// private network, it can then act as its visitor.
     pub fn allow_hidden_origin(mut self) -> Self {
         self.origins.list_hidden();
         self
     }
 
-    /// Names a key with which the application's own backend may trigger every event over HTTP: a random string of at
-    /// least 16 bytes. May be called again, to change keys without a gap.
+    /// Adds a key with which the application's backend may trigger every event over HTTP: a random text of at least 16
+    /// bytes. Each further call adds one, so that keys can be rotated without a gap.
     pub fn server_key(mut self, key: impl Into<String>) -> Self {
         self.server_keys.push(key.into());
         self
     }
 
-    /// Bytes of a frame that a client sends, and of an HTTP body: 64 KiB by default. A longer frame closes the socket
-    /// with 1009.
+    /// Sets the maximum size of a client's frame and of an HTTP body, in bytes: 64 KiB by default. A larger frame
+    /// closes the socket with 1009.
     pub fn max_frame_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_frame_bytes = bytes;
         self
     }
 
-    /// Bytes that may wait for a connection which reads too slowly: 1 MiB by default. Beyond, it is closed with 4409
-    /// and resumes from the log.
+    /// Sets the maximum of bytes in the outbox of a connection that reads too slowly: 1 MiB by default. Beyond it, the
+    /// connection is closed with 4409, and its client resumes from the log.
     pub fn max_outbox_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_outbox_bytes = bytes;
         self
     }
 
-    /// Rooms that one connection may be in: 256 by default.
+    /// Sets the maximum of rooms that one connection may be in: 256 by default. A further join is refused with
+    /// `TOO_MANY`.
     pub fn max_rooms_per_connection(mut self, rooms: usize) -> Self {
         self.bounds.max_rooms_per_connection = rooms;
         self
     }
 
-    /// Event names in the `events` of a `join` or a `subscribe`, and of a stream: 128 by default, as many as a room has at
-    /// most. Beyond, that is `TOO_MANY`.
+    /// Sets the maximum of event names in a `join`, a `subscribe` and the query of a stream: 128 by default, as many as
+    /// a room may declare. Beyond it, the request is refused with `TOO_MANY`.
     pub fn max_subscribed_events(mut self, names: usize) -> Self {
         self.bounds.max_subscribed_events = names;
         self
     }
 
-    /// How deep the JSON of a frame or an HTTP body may be nested: 64 levels by default, 127 at most. Beyond, it is
-    /// `INVALID_REQUEST`.
+    /// Sets the maximum depth of nested JSON in a frame or an HTTP body: 64 levels by default, at most 127. Deeper ones
+    /// are refused with `INVALID_REQUEST`.
     pub fn max_json_depth(mut self, levels: usize) -> Self {
         self.bounds.max_json_depth = levels.min(127);
         self
     }
 
-    /// Events on a page of history: 200 by default, which is also the most. Who asks for more gets so many.
+    /// Sets the maximum of events on a page of history: 200 by default, which is also the most. A client that asks for
+    /// more gets this number.
     pub fn max_history_events(mut self, events: usize) -> Self {
         self.bounds.max_history_events = events.clamp(1, HISTORY.1);
         self
     }
 
-    /// Bytes of the head of an HTTP request, where [`Server::serve`] serves it: 32 KiB by default, 8 KiB at least.
-    /// Beyond, it is refused with 431.
+    /// Sets the maximum size of the head of an HTTP request, in bytes, under [`Server::serve`]: 32 KiB by default, at
+    /// least 8 KiB. A larger one is refused with status 431.
     pub fn max_header_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_header_bytes = bytes.max(8 << 10);
         self
     }
 
-    /// How long the head of an HTTP request may take to come, a handshake's too, where [`Server::serve`] serves it: 10
-    /// s by default. Then the connection is closed.
+    /// Sets the time in which the head of an HTTP request (a handshake included) must arrive, under [`Server::serve`]:
+    /// 10 s by default. Then the connection is closed.
     pub fn header_read_timeout(mut self, time: Duration) -> Self {
-        self.bounds.header_read_timeout = time.min(LONGEST);
+        self.bounds.header_read_timeout = time.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long a connection may wait for its next HTTP request, where [`Server::serve`] serves it: 75 s by default.
-    /// Then it is closed. Longer than a proxy keeps its idle connections (60 s mostly), or it meets one that is just
-    /// closing.
+    /// Sets the time that an HTTP connection may be idle between two requests, under [`Server::serve`]: 75 s by
+    /// default. Then it is closed. It should be longer than the time for which a proxy keeps idle connections (mostly
+    /// 60 s): otherwise the proxy may send a request into a connection that is being closed.
     pub fn idle_timeout(mut self, time: Duration) -> Self {
-        self.bounds.idle_timeout = time.min(LONGEST);
+        self.bounds.idle_timeout = time.min(MAX_TIMEOUT);
         self
     }
 
-    /// How long a client may take nothing of an HTTP response, where [`Server::serve`] serves it: 30 s by default. Then
-    /// the connection is closed, or the stream of HTTP/2 is reset. An event stream has as long as
-    /// [`stream_stall_timeout`](Self::stream_stall_timeout) says, if that is longer.
+    /// Sets the time in which a client may take nothing of an HTTP response, under [`Server::serve`]: 30 s by default.
+    /// Then the connection is closed, or the HTTP/2 stream is reset. For an event stream,
+    /// [`stream_stall_timeout`](Self::stream_stall_timeout) applies if it is longer.
     pub fn response_stall_timeout(mut self, time: Duration) -> Self {
-        self.bounds.response_stall_timeout = time.min(LONGEST);
+        self.bounds.response_stall_timeout = time.min(MAX_TIMEOUT);
         self
     }
 
-    /// Bytes of Dialogue's own HTTP responses over 16 KiB, such as pages of history, that may wait for their clients in
-    /// the whole process: 64 MiB by default. Beyond, a request for one more is `UNAVAILABLE`; and where
-    /// [`Server::serve`] serves, clients that take nothing for a second make room from half of that on.
+    /// Sets the maximum of bytes in the process that Dialogue's own HTTP responses of over 16 KiB, such as pages of
+    /// history, hold for clients that haven't taken them: 64 MiB by default. Beyond it, a request for one more is
+    /// refused with `UNAVAILABLE`. From half of it on, under
+    /// [`Server::serve`], clients that take nothing for a second are disconnected.
     pub fn max_buffered_response_bytes(mut self, bytes: usize) -> Self {
         self.bounds.max_buffered_response_bytes = bytes;
         self
     }
 
-    /// How long a connection may last whose other end is gone without a word, where [`Server::serve`] accepts it: 60 s
-    /// by default, 6 s at least. TCP's keep-alive begins after half of that in silence; on Linux, what was sent is
-    /// answered within that time, or 10 s after the longest time that a reader may take nothing if that is longer (the user
-    /// timeout of RFC 5482): 70 s by default. WebSockets, event streams and all others are ended so.
+    /// Sets the time after which a connection whose peer vanished is ended, under [`Server::serve`]: 60 s by default,
+    /// at least 6 s. TCP keep-alive probes begin after half of that in silence. On Linux, bytes that were sent must be
+    /// acknowledged within that time, or within 10 s more than the longest stall timeout if that is longer (TCP user
+    /// timeout, RFC 5482): 70 s by default. It applies to all connections.
     pub fn unreachable_timeout(mut self, time: Duration) -> Self {
-        self.bounds.unreachable_timeout = time.clamp(Duration::from_secs(6), LONGEST);
+        self.bounds.unreachable_timeout = time.clamp(Duration::from_secs(6), MAX_TIMEOUT);
         self
     }
 
-    /// Streams that a connection of HTTP/2 may have at once, where [`Server::serve`] serves it: 100 by default, and 1
-    /// at least. Each request, event stream and socket is one. A client opens no more, or gets `REFUSED_STREAM`.
+    /// Sets the maximum of concurrent streams of an HTTP/2 connection, under [`Server::serve`]: 100 by default, at
+    /// least 1. Each request, event stream and socket is one. A client opens no more, or gets `REFUSED_STREAM`.
     #[cfg(feature = "http2")]
     pub fn max_http2_streams(mut self, streams: u32) -> Self {
         self.bounds.max_http2_streams = streams.max(1);
         self
     }
 
-    /// Instances of keyed rooms that there may be, those in the [`store`](Self::store) too: 100,000 by default.
+    /// Sets the maximum of instances of keyed rooms, those in the [`store`](Self::store) included: 100,000 by default.
     ///
-    /// Past that, those that joins or events made and that were left longest go, and their logs with them: who comes back
-    /// to one is told `lost`, and clients that watch get `roomDeleted`. A client that made more than a sixteenth of all
-    /// lately makes space among its own. `TOO_MANY` is for when there are none to go: all were created on purpose, or
-    /// somebody is in them. Rooms that the store has are opened all the same, and what clients hold doesn't keep server code
-    /// and server keys from making others: there may be twice as many in memory then. Where none could go, all are looked at
-    /// again a second later at the earliest; rooms that are left here meanwhile go at once, those left at other nodes then.
-    /// With a store, rooms that nobody is in leave memory after a minute, and come back as they were.
+    /// Beyond it, instances without members that nobody created on purpose are deleted with their logs, the one that
+    /// has been empty longest first. A client that returns to one gets `lost`; clients that watch the list get
+    /// `roomDeleted`. A client that made more than a sixteenth of all instances lately displaces only its own. If there
+    /// is none to delete, the request is refused with `TOO_MANY`.
+    ///
+    /// Rooms in the store can always be opened, and server code and server keys can always make rooms, so that up to
+    /// twice this number may be in memory. After a fruitless search the node searches again after a second at the
+    /// earliest; an instance that is emptied at this node in the meantime is found at once. With a store, an instance
+    /// without members leaves memory after a minute, and is loaded again when it is needed.
     pub fn max_instances(mut self, instances: usize) -> Self {
-        self.most_rooms = instances;
+        self.max_instances = instances;
         self
     }
 
-    /// Instances of keyed rooms that a user makes by joins, events and `createRoom`, in an hour and with those that are in
-    /// use for longer: 1,000 by default; with 0, clients make none. Beyond, that is `TOO_MANY`. Those in the [`store`](Self::store) already, those that
-    /// server code or a server key makes, and those that are left without an event don't count.
+    /// Sets the maximum of instances of keyed rooms that a user makes within an hour by joins, events and `createRoom`,
+    /// including older ones that are still in use: 1,000 by default; with 0, clients make none. Beyond it, the request
+    /// is refused with `TOO_MANY`. Not counted are instances that the [`store`](Self::store) has, that server code or a
+    /// server key makes, or that are left without an event.
     pub fn max_new_rooms_per_user(mut self, rooms: usize) -> Self {
         self.new_rooms.user = rooms;
         self
     }
 
-    /// The same of an address, of IPv6 its first 64 bits: 10,000 by default. The machine's own address has no bound. Behind a
-    /// proxy, say [how many](Self::behind_proxies).
+    /// Sets the same maximum for an address (of IPv6, its first 64 bits): 10,000 by default. The loopback address has
+    /// no bound. Behind a proxy, set [`behind_proxies`](Self::behind_proxies).
     pub fn max_new_rooms_per_address(mut self, rooms: usize) -> Self {
         self.new_rooms.address = rooms;
         self
     }
 
-    /// After how much silence a socket is pinged, and how long it may then take: 25 s and 20 s by default. A socket
-    /// that stays silent is closed with 4408.
+    /// Sets the silence after which a socket is sent a ping, and the time in which it must then send anything: 25 s and
+    /// 20 s by default. A socket that stays silent is closed with 4408.
     pub fn keep_alive(mut self, every: Duration, within: Duration) -> Self {
-        (self.bounds.ping_interval, self.bounds.pong_timeout) = (every.min(LONGEST), within.min(LONGEST));
+        (self.bounds.ping_interval, self.bounds.pong_timeout) =
+            (every.min(MAX_TIMEOUT), within.min(MAX_TIMEOUT));
         self
     }
 
-    /// How long a client may take nothing of what waits for it: 60 s by default, and 30 s at least. Then, at most half
-    /// as long again later, an event stream's is no longer in its rooms; a socket is closed with 4409 the next time
-    /// that [`keep_alive`](Self::keep_alive) looks at it.
+    /// Sets the time in which a client may take nothing of its outbox: 60 s by default, at least 30 s. Then, after at
+    /// most half as long again, the connection of an event stream leaves its rooms; a socket is closed with 4409 when
+    /// [`keep_alive`](Self::keep_alive) next checks it.
     pub fn stream_stall_timeout(mut self, time: Duration) -> Self {
-        self.bounds.set_stall_timeout(time.min(LONGEST));
+        self.bounds.set_stall_timeout(time.min(MAX_TIMEOUT));
         self
     }
 
-    /// How long draining may take, whatever clients do: 15 s by default.
+    /// Sets the maximum duration of a drain, whatever clients do: 15 s by default.
     pub fn drain_timeout(mut self, time: Duration) -> Self {
-        self.bounds.drain_timeout = time.min(LONGEST);
+        self.bounds.drain_timeout = time.min(MAX_TIMEOUT);
         self
     }
 
-    /// Builds the server.
+    /// Builds the server. The returned future does nothing until it is awaited.
     ///
     /// # Errors
     ///
-    /// The configuration contradicts itself, or the declaration: the error says where. Or the store can't be read.
+    /// [`Error`] if the configuration contradicts itself or the declaration (its text says which setting to change), or if the store can't be
+    /// read.
     ///
-    /// Does not compile if a room requires an identity that the authenticator's doesn't [provide](crate::Provides), if its
-    /// middleware [isn't made](crate::FromState) from the server's state, or if the server's middleware isn't
-    /// [one](crate::Middleware) for each event.
+    /// # Compile errors
+    ///
+    /// It doesn't compile if a room requires an identity that the authenticator doesn't [provide](crate::Provides), if
+    /// middleware of a room can't be [made](crate::FromState) from the server's state, or if the server's middleware
+    /// isn't [`Middleware`](crate::Middleware) for each event.
     pub fn build(self) -> Building<A::Server>
     where
         A: Admits<I> + Serves<S, L>,
@@ -734,7 +753,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
                 }
             }
         }
-        let registry = Registry::new(rooms, self.most_rooms, self.new_rooms, archive, runtime);
+        let registry = Registry::new(rooms, self.max_instances, self.new_rooms, archive, runtime);
         if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
             peers.begin(feed, &registry);
         }
@@ -765,7 +784,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 }
 
-/// Has what happens in `rooms` measured.
+/// Attaches a meter to each room.
 fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
     let mut measures = Measures::default();
     for room in rooms {
@@ -774,9 +793,8 @@ fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
     Arc::new(measures)
 }
 
-/// A server that is being built: await it.
-///
-/// A type of its own, for rustc checks the bounds of an `async fn` thrice, and would tell as often what is missing.
+/// The future of [`ServerBuilder::build`]. It is a named type since rustc checks the bounds of an `async fn` three
+/// times, and would report each missing bound as often.
 #[must_use = "nothing is built until it is awaited"]
 pub struct Building<S>(Pin<Box<dyn Future<Output = Result<S, Error>> + Send>>);
 

@@ -309,7 +309,8 @@ impl Session {
             return Err(crate::hub::not_found(room_id));
         }
         if link.room_count() >= engine.bounds.max_rooms_per_connection && link.room(room_id).is_none() {
-            let message = format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
+            let message =
+                format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
             return Err(Refusal::new(Code::TooMany, message));
         }
         engine.may_join(&link.actor(), room, room_id).await?;

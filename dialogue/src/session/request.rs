@@ -63,7 +63,8 @@ impl<'a> Request<'a> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }
-        let mut request = Box::new(Request { most_names: bounds.max_subscribed_events, ..Request::default() });
+        let mut request =
+            Box::new(Request { most_names: bounds.max_subscribed_events, ..Request::default() });
         let mut reader = serde_json::Deserializer::from_str(text);
         let read = reader.deserialize_map(Members(&mut request)).and_then(|()| reader.end());
         read.map_err(|error| invalid(format!("not a JSON object: {error}")))?;

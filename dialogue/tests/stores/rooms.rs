@@ -42,7 +42,8 @@ async fn a_start_reads_no_logs_of_rooms_that_nobody_asks_for() {
 #[tokio::test]
 async fn users_and_the_server_make_a_bounded_number_of_rooms_over_restarts() {
     let store = Faulty::new();
-    let bounded = || crate::Acme::server().store(store.clone()).max_instances(5).max_created_rooms_per_user(2);
+    let bounded =
+        || crate::Acme::server().store(store.clone()).max_instances(5).max_created_rooms_per_user(2);
     let by = |user: &str| NewRoom::new().created_by(user);
     let server = bounded().build().await.unwrap();
     server.project(1).create(by("alice")).await.unwrap();

@@ -95,7 +95,8 @@ async fn open(turnstile: &Turnstile) -> Result<Running<GatedServer>> {
 
 /// The same with another bound for what waits for a reader.
 async fn holding(turnstile: &Turnstile, waiting: usize) -> Result<Running<GatedServer>> {
-    let server = Gated::server().auth(Porter).state(turnstile.clone()).max_outbox_bytes(waiting).build().await?;
+    let server =
+        Gated::server().auth(Porter).state(turnstile.clone()).max_outbox_bytes(waiting).build().await?;
     let routes = Server::router(&server);
     Running::serve(server, routes).await
 }

@@ -134,7 +134,8 @@ impl Connection {
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
-        let outbox = Outbox::new(id, Encoding::WebSocket, engine.bounds.max_outbox_bytes, socket.direct(), Vec::new());
+        let outbox =
+            Outbox::new(id, Encoding::WebSocket, engine.bounds.max_outbox_bytes, socket.direct(), Vec::new());
         let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), entrance);
         session.open();
         let now = Instant::now();
