@@ -1,11 +1,11 @@
-//! What it costs several peers to share a room over Redis, and how long an event takes from one to another, beside plain
+//! What it costs several nodes to share a room over Redis, and how long an event takes from one to another, beside plain
 //! `XADD` and `SPUBLISH` of the same payload, 64 in flight.
 
 use std::time::{Duration, Instant};
 
 use dialogue::{
     Redis,
-    backplane::{Backplane, Draft, Feed, Kept, Share, Told},
+    backplane::{Backplane, Draft, DraftOutcome, Feed, FeedMessage, Publication},
     wire::Id,
 };
 use dialogue_tests::{RedisServer, Result, event};
@@ -30,21 +30,21 @@ struct Peer {
 
 impl Peer {
     async fn join(number: u8, server: &RedisServer) -> Result<Self> {
-        let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
+        let id = Id::parse(&format!("node{number:07}")).ok_or("no id")?;
         let redis = Redis::connect(server.url()).await?;
         let feed = redis.join(id).await?;
         feed.follower().follow(ROOM.into());
-        let mut peer = Peer { id, redis, feed, after: 0 };
-        while !matches!(peer.feed.next().await, Some(Told::Gap(_))) {}
-        Ok(peer)
+        let mut node = Peer { id, redis, feed, after: 0 };
+        while !matches!(node.feed.next().await, Some(FeedMessage::Gap(_))) {}
+        Ok(node)
     }
 
     async fn put(&mut self, count: u64) -> Result {
         let drafts = (1..=count).map(|seq| Ok(Draft::new(event(seq)?, 200))).collect::<Result<_>>()?;
-        let mut share = Share::new(ROOM.into(), "gr9dy2k4w1c".into(), drafts);
+        let mut share = Publication::new(ROOM.into(), "gr9dy2k4w1c".into(), drafts);
         share.after = self.after;
-        let shared = self.redis.share(self.id, vec![share]).await.swap_remove(0)?;
-        if let Some(Kept::Event(last)) = shared.kept.last() {
+        let shared = self.redis.publish(self.id, vec![share]).await.swap_remove(0)?;
+        if let Some(DraftOutcome::Published(last)) = shared.outcomes.last() {
             self.after = last.seq;
         }
         Ok(())
@@ -74,28 +74,28 @@ fn main() -> Result {
 
 async fn compare() -> Result {
     println!("one room, {TIME:?} each; events per second, and µs of Redis' CPU for each\n");
-    println!("| peers | events of a share | |\n|---|---|---|");
-    for peers in 1..=3 {
+    println!("| nodes | events of a share | |\n|---|---|---|");
+    for nodes in 1..=3 {
         for count in [1, 32] {
             let server = RedisServer::start().await?;
-            println!("| {peers} | {count} | {} |", together(&server, peers, count).await?);
+            println!("| {nodes} | {count} | {} |", together(&server, nodes, count).await?);
         }
     }
     println!("| XADD and SPUBLISH | 1 | {} |", floor(&RedisServer::start().await?).await?);
     let (median, slow) = timed(&RedisServer::start().await?).await?;
-    println!("\nfrom one peer to another: p50 {median:?}, p99 {slow:?}");
+    println!("\nfrom one node to another: p50 {median:?}, p99 {slow:?}");
     Ok(())
 }
 
-async fn together(server: &RedisServer, peers: u8, count: u64) -> Result<String> {
+async fn together(server: &RedisServer, nodes: u8, count: u64) -> Result<String> {
     let mut tasks = JoinSet::new();
     let mut joined = Vec::new();
-    for number in 0..peers {
+    for number in 0..nodes {
         joined.push(Peer::join(number, server).await?);
     }
     let before = cpu(server).await?;
-    for peer in joined {
-        tasks.spawn(peer.put_on(count, Instant::now() + TIME));
+    for node in joined {
+        tasks.spawn(node.put_on(count, Instant::now() + TIME));
     }
     let events = tasks.join_all().await.into_iter().sum::<Result<u64>>()?;
     figure(events, cpu(server).await? - before)
@@ -131,7 +131,7 @@ async fn timed(server: &RedisServer) -> Result<(Duration, Duration)> {
     for _ in 0..TIMED {
         let began = Instant::now();
         let heard = async {
-            while !matches!(hears.feed.next().await, Some(Told::Events(_)) | None) {}
+            while !matches!(hears.feed.next().await, Some(FeedMessage::Events(_)) | None) {}
             began.elapsed()
         };
         let (said, time) = tokio::join!(says.put(1), heard);

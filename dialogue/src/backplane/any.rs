@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Backplane, Feed, Member, Roll, Share, Shared};
+use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
     Position,
     store::{AnyStore, StoreError},
@@ -16,35 +16,48 @@ type Tried<'a, T> = Answer<'a, Result<T, StoreError>>;
 
 /// See [`Backplane`].
 pub(crate) trait AnyBackplane: AnyStore {
-    fn join(&self, peer: Id) -> Tried<'_, Feed>;
-    fn share(&self, peer: Id, shares: Vec<Share>) -> Answer<'_, Vec<Result<Shared, StoreError>>>;
-    fn tell<'a>(&'a self, peer: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()>;
+    fn join(&self, node: Id) -> Tried<'_, Feed>;
+    fn publish(
+        &self,
+        node: Id,
+        publications: Vec<Publication>,
+    ) -> Answer<'_, Vec<Result<Published, StoreError>>>;
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()>;
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<Option<Position>>>;
-    fn call_roll(&self, peer: Id, roll: Roll) -> Tried<'_, bool>;
+    fn update_members(&self, node: Id, roll: MembersUpdate) -> Tried<'_, bool>;
     fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>>;
     fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<usize>>;
-    fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Tried<'a, bool>;
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Tried<'a, bool>;
 }
 
 impl<B: Backplane> AnyBackplane for B {
-    fn join(&self, peer: Id) -> Tried<'_, Feed> {
-        Box::pin(Backplane::join(self, peer))
+    fn join(&self, node: Id) -> Tried<'_, Feed> {
+        Box::pin(Backplane::join(self, node))
     }
 
-    fn share(&self, peer: Id, shares: Vec<Share>) -> Answer<'_, Vec<Result<Shared, StoreError>>> {
-        Box::pin(Backplane::share(self, peer, shares))
+    fn publish(
+        &self,
+        node: Id,
+        publications: Vec<Publication>,
+    ) -> Answer<'_, Vec<Result<Published, StoreError>>> {
+        Box::pin(Backplane::publish(self, node, publications))
     }
 
-    fn tell<'a>(&'a self, peer: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()> {
-        Box::pin(Backplane::tell(self, peer, room_id, message))
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()> {
+        Box::pin(Backplane::send(self, node, room_id, message))
     }
 
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<Option<Position>>> {
         Box::pin(Backplane::heads(self, room_ids))
     }
 
-    fn call_roll(&self, peer: Id, roll: Roll) -> Tried<'_, bool> {
-        Box::pin(Backplane::call_roll(self, peer, roll))
+    fn update_members(&self, node: Id, roll: MembersUpdate) -> Tried<'_, bool> {
+        Box::pin(Backplane::update_members(self, node, roll))
     }
 
     fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>> {
@@ -55,7 +68,12 @@ impl<B: Backplane> AnyBackplane for B {
         Box::pin(Backplane::sizes(self, room_ids))
     }
 
-    fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Tried<'a, bool> {
-        Box::pin(Backplane::swap(self, key, old, new))
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Tried<'a, bool> {
+        Box::pin(Backplane::compare_and_swap(self, key, old, new))
     }
 }

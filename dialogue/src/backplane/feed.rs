@@ -1,4 +1,4 @@
-//! What peers tell.
+//! The messages of other nodes: a bounded queue between a backplane and its server.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -9,182 +9,183 @@ use tokio::{
     time::timeout,
 };
 
-use super::Change;
+use super::MemberChange;
 use crate::{store::StoredEvent, wire::Id};
 
-/// Something that a peer tells, of a room that is followed or of itself.
+/// A message to this node about a room that it follows, or about the deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Told {
-    /// Events were put into a room.
-    Events(Batch),
-    /// Something that is in no log.
+pub enum FeedMessage {
+    /// Events were published to a room.
+    Events(FeedEvents),
+    /// A node sent a message that is in no log ([`Backplane::send`](super::Backplane::send)).
     Message {
-        /// Whose.
+        /// The id of the room instance.
         room_id: Arc<str>,
-        /// Who tells it.
-        peer: Id,
-        /// What.
+        /// The node that sent it.
+        node: Id,
+        /// The message's bytes.
         message: Bytes,
     },
-    /// Other users of a peer are in a room.
+    /// The members changed that a room has at a node.
     Members {
-        /// Which.
+        /// The id of the room instance.
         room_id: Arc<str>,
-        /// Whose.
-        peer: Id,
-        /// Who.
-        changes: Vec<Change>,
+        /// The node whose members changed.
+        node: Id,
+        /// The changes, each user at most once.
+        changes: Vec<MemberChange>,
     },
-    /// Something of a room may not have been told: its head and its members have to be compared.
+    /// Messages about this room may have been lost: the server compares its head and members with the backplane's.
     Gap(Arc<str>),
-    /// Those who are there now, this one too. The members of all others are gone.
-    Peers(BTreeSet<Id>),
-    /// The others took this peer for gone, and have forgotten who is in its rooms: it has to say so again.
+    /// All nodes of the deployment, this one included. The members at all other nodes are gone.
+    Nodes(BTreeSet<Id>),
+    /// The other nodes took this one for dead, and have forgotten its members: it has to record them again.
     Forgotten,
 }
 
-/// Events that were put into a room together.
+/// Events that a node published to a room in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Batch {
-    /// Whose.
+pub struct FeedEvents {
+    /// The id of the room instance.
     pub room_id: Arc<str>,
-    /// Who put them there.
-    pub peer: Id,
-    /// The log's incarnation.
+    /// The node that published them.
+    pub node: Id,
+    /// The epoch of the log.
     pub epoch: Arc<str>,
     /// The number of the event before them.
     pub after: u64,
-    /// The id of that event, where it is known: whoever has another one there has another log.
+    /// The id of that event, if it is known. A node that has another event at that number has a log that was replaced.
     pub after_id: Option<Id>,
-    /// In their order. Those of number 0 are in no log.
+    /// The events in their order. Events of number 0 are in no log.
     pub events: Vec<StoredEvent>,
 }
 
-impl Batch {
-    /// Events behind number `after`; the id of the event there is to be added if it is known.
-    pub fn new(room_id: Arc<str>, peer: Id, epoch: Arc<str>, after: u64, events: Vec<StoredEvent>) -> Self {
-        Batch { room_id, peer, epoch, after, after_id: None, events }
+impl FeedEvents {
+    /// Returns events that follow event number `after`, whose id is unknown.
+    pub fn new(room_id: Arc<str>, node: Id, epoch: Arc<str>, after: u64, events: Vec<StoredEvent>) -> Self {
+        FeedEvents { room_id, node, epoch, after, after_id: None, events }
     }
 }
 
-/// What peers tell, in the order of each room.
+/// The receiving end of the messages of other nodes, in order within each room.
 ///
-/// It holds a bounded amount: what is told to an instance that doesn't keep up is dropped, and made up for by a
-/// [`Told::Gap`].
+/// It holds at most 16,384 messages. A message that doesn't fit is dropped, and the room's next message is a [`FeedMessage::Gap`].
 #[derive(Debug)]
 pub struct Feed {
-    told: mpsc::Receiver<Told>,
-    dropped: Dropped,
+    messages: mpsc::Receiver<FeedMessage>,
+    gaps: Gaps,
     follower: Follower,
     left: watch::Receiver<bool>,
 }
 
-/// Says which rooms a [`Feed`] tells of.
+/// A handle by which a server tells a backplane which rooms it wants messages about.
 #[derive(Clone)]
 pub struct Follower(Arc<dyn Fn(Arc<str>, bool) + Send + Sync>);
 
-/// Where a backplane puts what is told.
+/// The sending end of a [`Feed`], which a backplane holds.
 #[derive(Debug, Clone)]
-pub struct Teller {
-    told: mpsc::Sender<Told>,
-    dropped: Dropped,
+pub struct FeedSender {
+    messages: mpsc::Sender<FeedMessage>,
+    gaps: Gaps,
     left: watch::Sender<bool>,
 }
 
-/// Rooms of which something was dropped.
-type Dropped = Arc<Mutex<BTreeSet<Arc<str>>>>;
+/// The rooms of which a message was dropped.
+type Gaps = Arc<Mutex<BTreeSet<Arc<str>>>>;
 
-/// How long it may take until the others know that a peer is gone.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// What is told and not taken yet.
-const WAITING: usize = 16 << 10;
+/// The time that [`Feed::leave`] waits at most.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum of messages in a feed.
+const MAX_FEED_MESSAGES: usize = 16 << 10;
 
 impl Feed {
-    /// A feed, and where to put what is told; `follow` is called with each room that is of interest (`true`) from then on,
-    /// or no longer, and must not wait.
-    pub fn new(follow: impl Fn(Arc<str>, bool) + Send + Sync + 'static) -> (Self, Teller) {
-        let (teller, told) = mpsc::channel(WAITING);
-        let dropped = Dropped::default();
+    /// Returns a feed and its sending end. `follow` is called with the id of a room and `true` when the server begins to follow it, and with
+    /// `false` when it ends; it must not block.
+    pub fn new(follow: impl Fn(Arc<str>, bool) + Send + Sync + 'static) -> (Self, FeedSender) {
+        let (sender, messages) = mpsc::channel(MAX_FEED_MESSAGES);
+        let gaps = Gaps::default();
         let follower = Follower(Arc::new(follow));
         let (leaves, left) = watch::channel(false);
-        let feed = Feed { told, dropped: Arc::clone(&dropped), follower, left };
-        (feed, Teller { told: teller, dropped, left: leaves })
+        let feed = Feed { messages, gaps: Arc::clone(&gaps), follower, left };
+        (feed, FeedSender { messages: sender, gaps, left: leaves })
     }
 
-    /// What says which rooms are followed.
+    /// Returns the handle that follows rooms.
     pub fn follower(&self) -> Follower {
         self.follower.clone()
     }
 
-    /// Ends it, and waits until the others know that this peer is gone: for a second at most.
+    /// Ends the feed, and waits until the other nodes know that this one has left: for a second at most. After that they find out by its
+    /// missing heartbeat.
     pub async fn leave(mut self) {
-        self.told.close();
-        // Who doesn't say so in time is gone a little later.
-        let _ = timeout(FAREWELL, self.left.wait_for(|left| *left)).await;
+        self.messages.close();
+        let _ = timeout(LEAVE_TIMEOUT, self.left.wait_for(|left| *left)).await;
     }
 
-    /// What is told next; `None` once the backplane is no more.
+    /// Returns the next message, or `None` once the backplane has dropped the sending end.
     ///
-    /// Cancel safe.
-    pub async fn next(&mut self) -> Option<Told> {
-        match self.told.try_recv() {
-            Ok(told) => return Some(told),
+    /// # Cancel safety
+    ///
+    /// A call that is dropped loses no message.
+    pub async fn next(&mut self) -> Option<FeedMessage> {
+        match self.messages.try_recv() {
+            Ok(message) => return Some(message),
             Err(mpsc::error::TryRecvError::Disconnected) => return None,
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
-        // Once all that was told before is taken.
-        let dropped = self.dropped.lock().pop_first();
-        match dropped {
-            Some(room_id) => Some(Told::Gap(room_id)),
-            None => self.told.recv().await,
+        // A gap comes after all messages that were queued before it.
+        let gap = self.gaps.lock().pop_first();
+        match gap {
+            Some(room_id) => Some(FeedMessage::Gap(room_id)),
+            None => self.messages.recv().await,
         }
     }
 }
 
 impl Follower {
-    /// From now on, what is told of a room comes out of the feed: first, once that is so, a [`Told::Gap`] of it.
+    /// Begins to follow a room. The backplane sends a [`FeedMessage::Gap`] for it once it receives the room's messages, and those
+    /// messages from then on.
     pub fn follow(&self, room_id: Arc<str>) {
         (self.0)(room_id, true);
     }
 
-    /// What is told of a room is of no interest any more.
+    /// Ends following a room.
     pub fn unfollow(&self, room_id: Arc<str>) {
         (self.0)(room_id, false);
     }
 }
 
-impl Teller {
-    /// Tells it, or that something is missing. Never waits.
-    pub fn tell(&self, told: Told) {
-        let room_id = match &told {
-            Told::Events(batch) => Some(Arc::clone(&batch.room_id)),
-            Told::Message { room_id, .. } | Told::Members { room_id, .. } | Told::Gap(room_id) => {
-                Some(Arc::clone(room_id))
-            }
-            Told::Peers(_) | Told::Forgotten => None,
+impl FeedSender {
+    /// Queues a message, or notes a gap for its room if the feed is full. Never waits.
+    pub fn try_send(&self, message: FeedMessage) {
+        let room_id = match &message {
+            FeedMessage::Events(events) => Some(Arc::clone(&events.room_id)),
+            FeedMessage::Message { room_id, .. }
+            | FeedMessage::Members { room_id, .. }
+            | FeedMessage::Gap(room_id) => Some(Arc::clone(room_id)),
+            FeedMessage::Nodes(_) | FeedMessage::Forgotten => None,
         };
-        if self.told.try_send(told).is_err()
+        if self.messages.try_send(message).is_err()
             && let Some(room_id) = room_id
         {
-            self.dropped.lock().insert(room_id);
+            self.gaps.lock().insert(room_id);
         }
     }
 
-    /// Tells it once there is room for it.
-    pub async fn tell_surely(&self, told: Told) {
-        // Unless nobody listens any more.
-        let _ = self.told.send(told).await;
+    /// Queues a message as soon as it fits. Does nothing if the feed is dropped.
+    pub async fn send(&self, message: FeedMessage) {
+        let _ = self.messages.send(message).await;
     }
 
-    /// Waits until the feed is dropped, or [left](Feed::leave).
-    pub async fn unheard(&self) {
-        self.told.closed().await;
+    /// Waits until the feed is dropped or [left](Feed::leave).
+    pub async fn closed(&self) {
+        self.messages.closed().await;
     }
 
-    /// The others know that the peer is gone.
-    pub fn left(&self) {
+    /// Confirms to [`Feed::leave`] that the other nodes know that this one has left.
+    pub fn confirm_left(&self) {
         self.left.send_replace(true);
     }
 }
@@ -199,28 +200,28 @@ impl fmt::Debug for Follower {
 mod tests {
     use super::*;
 
-    fn message(room: &str) -> Told {
-        Told::Message { room_id: room.into(), peer: Id::fresh(), message: Bytes::new() }
+    fn message(room: &str) -> FeedMessage {
+        FeedMessage::Message { room_id: room.into(), node: Id::fresh(), message: Bytes::new() }
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_is_a_gap_after_all_that_did() {
-        let (mut feed, teller) = Feed::new(|_, _| {});
-        (0..WAITING).for_each(|_| teller.tell(message("a")));
-        (0..9).for_each(|_| teller.tell(message("b")));
-        for _ in 0..WAITING {
-            assert!(matches!(feed.next().await, Some(Told::Message { .. })));
+    async fn a_message_that_does_not_fit_becomes_a_gap_after_those_that_did() {
+        let (mut feed, sender) = Feed::new(|_, _| {});
+        (0..MAX_FEED_MESSAGES).for_each(|_| sender.try_send(message("a")));
+        (0..9).for_each(|_| sender.try_send(message("b")));
+        for _ in 0..MAX_FEED_MESSAGES {
+            assert!(matches!(feed.next().await, Some(FeedMessage::Message { .. })));
         }
-        assert_eq!(feed.next().await, Some(Told::Gap("b".into())));
-        teller.tell(message("c"));
-        assert!(matches!(feed.next().await, Some(Told::Message { room_id, .. }) if &*room_id == "c"));
+        assert_eq!(feed.next().await, Some(FeedMessage::Gap("b".into())));
+        sender.try_send(message("c"));
+        assert!(matches!(feed.next().await, Some(FeedMessage::Message { room_id, .. }) if &*room_id == "c"));
     }
 
     #[tokio::test]
-    async fn a_backplane_knows_when_nobody_listens() {
-        let (feed, teller) = Feed::new(|_, _| {});
+    async fn a_backplane_knows_when_the_feed_is_dropped() {
+        let (feed, sender) = Feed::new(|_, _| {});
         drop(feed);
-        teller.unheard().await;
-        teller.tell_surely(Told::Forgotten).await;
+        sender.closed().await;
+        sender.send(FeedMessage::Forgotten).await;
     }
 }

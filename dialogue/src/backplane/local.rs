@@ -10,7 +10,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{Backplane, Batch, Draft, Feed, Kept, Member, Roll, Share, Shared, Teller, Told};
+use super::{
+    Backplane, Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, FeedSender, Member, MembersUpdate,
+    Publication, Published,
+};
 use crate::{
     Position,
     store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
@@ -45,17 +48,17 @@ pub struct Local {
     store: Memory,
     /// One change at a time: what is written is told in that order.
     turn: Arc<AsyncMutex<()>>,
-    peers: Arc<Mutex<Peers>>,
+    nodes: Arc<Mutex<Nodes>>,
 }
 
-/// A peer, and a user that is connected to it.
+/// A node, and a user that is connected to it.
 type Who = (Id, Arc<str>);
 
 #[derive(Default)]
-struct Peers {
-    tellers: BTreeMap<Id, Teller>,
+struct Nodes {
+    tellers: BTreeMap<Id, FeedSender>,
     followers: HashMap<Arc<str>, BTreeSet<Id>>,
-    /// Who is in which room: connections by peer and user.
+    /// Who is in which room: connections by node and user.
     members: HashMap<Arc<str>, BTreeMap<Who, u32>>,
 }
 
@@ -63,14 +66,14 @@ struct Peers {
 const MISSED: usize = 200;
 
 impl Local {
-    /// One without rooms, and without peers.
+    /// One without rooms, and without nodes.
     pub fn new() -> Self {
         Local::default()
     }
 
-    async fn share_one(&self, peer: Id, share: Share) -> Result<Shared, StoreError> {
-        let Share { room_id, mut epoch, after, after_id, drafts, exact } = share;
-        let conflict = || StoreError::conflict("can't share: the log is another");
+    async fn publish_one(&self, node: Id, publication: Publication) -> Result<Published, StoreError> {
+        let Publication { room_id, mut epoch, after, after_id, drafts, exact } = publication;
+        let conflict = || StoreError::conflict("can't publish: the log has another epoch or has lost events");
         let head = self.store.head(&room_id).await?;
         let (mut seq, mut timestamp, mut offset, mut newest) = (0, 0, 0, None);
         if let Some(Head { epoch: found, last, .. }) = head {
@@ -94,14 +97,14 @@ impl Local {
         }
         let before = seq;
         if exact && before > after {
-            return Ok(Shared { epoch, missed, before, kept: Vec::new() });
+            return Ok(Published { epoch, missed, before, outcomes: Vec::new() });
         }
         let used = self.store.keys(&room_id, 0).await?;
         let (mut kept, mut told) = (Vec::with_capacity(drafts.len()), Vec::new());
         for Draft { mut event, size } in drafts {
             let seen = used.iter().rev().find(|key| key.is_retried_by(&event));
             if let Some(seen) = seen {
-                kept.push(Kept::Seen(seen.clone()));
+                kept.push(DraftOutcome::Duplicate(seen.clone()));
                 // What comes after it is numbered as though it were new.
                 if exact {
                     break;
@@ -117,7 +120,7 @@ impl Local {
                 offset += u64::from(size);
             }
             told.push(event.clone());
-            kept.push(Kept::Event(event));
+            kept.push(DraftOutcome::Published(event));
         }
         let events: Vec<StoredEvent> = told.iter().filter(|event| event.seq > 0).cloned().collect();
         if !events.is_empty() {
@@ -125,55 +128,55 @@ impl Local {
         }
         if !told.is_empty() {
             let (room, called) = (Arc::clone(&room_id), Arc::clone(&epoch));
-            let mut batch = Batch::new(room, peer, called, before, told);
+            let mut batch = FeedEvents::new(room, node, called, before, told);
             batch.after_id = newest;
-            self.peers.lock().tell(&room_id, &Told::Events(batch));
+            self.nodes.lock().tell(&room_id, &FeedMessage::Events(batch));
         }
-        Ok(Shared { epoch, missed, before, kept })
+        Ok(Published { epoch, missed, before, outcomes: kept })
     }
 }
 
 impl Backplane for Local {
-    async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
-        let peers = Arc::clone(&self.peers);
+    async fn join(&self, node: Id) -> Result<Feed, StoreError> {
+        let nodes = Arc::clone(&self.nodes);
         let (feed, teller) = Feed::new(move |room_id: Arc<str>, follow| {
-            let mut peers = peers.lock();
-            let followers = peers.followers.entry(Arc::clone(&room_id)).or_default();
+            let mut nodes = nodes.lock();
+            let followers = nodes.followers.entry(Arc::clone(&room_id)).or_default();
             if follow {
-                followers.insert(peer);
-                if let Some(teller) = peers.tellers.get(&peer) {
-                    teller.tell(Told::Gap(room_id));
+                followers.insert(node);
+                if let Some(teller) = nodes.tellers.get(&node) {
+                    teller.try_send(FeedMessage::Gap(room_id));
                 }
             } else {
-                followers.remove(&peer);
+                followers.remove(&node);
                 if followers.is_empty() {
-                    peers.followers.remove(&room_id);
+                    nodes.followers.remove(&room_id);
                 }
             }
         });
-        self.peers.lock().join(peer, teller.clone());
-        let peers = Arc::clone(&self.peers);
+        self.nodes.lock().join(node, teller.clone());
+        let nodes = Arc::clone(&self.nodes);
         // It ends with the feed.
         tokio::spawn(async move {
-            teller.unheard().await;
-            peers.lock().leave(peer);
-            teller.left();
+            teller.closed().await;
+            nodes.lock().leave(node);
+            teller.confirm_left();
         });
         Ok(feed)
     }
 
-    async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
+    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
         let _turn = self.turn.lock().await;
-        let mut outcomes = Vec::with_capacity(shares.len());
-        for share in shares {
-            outcomes.push(self.share_one(peer, share).await);
+        let mut outcomes = Vec::with_capacity(publications.len());
+        for publication in publications {
+            outcomes.push(self.publish_one(node, publication).await);
         }
         outcomes
     }
 
-    async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+    async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
-        self.peers.lock().tell(room_id, &Told::Message { room_id: room_id.into(), peer, message });
+        self.nodes.lock().tell(room_id, &FeedMessage::Message { room_id: room_id.into(), node, message });
         Ok(())
     }
 
@@ -189,23 +192,28 @@ impl Backplane for Local {
         Ok(heads)
     }
 
-    async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
+    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
         let _turn = self.turn.lock().await;
-        Ok(self.peers.lock().call_roll(peer, roll))
+        Ok(self.nodes.lock().update_members(node, roll))
     }
 
     async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
-        let peers = self.peers.lock();
-        let members = peers.members.get(room_id).into_iter().flatten();
-        let members = members.map(|((peer, user_id), connections)| Member {
-            peer: *peer,
+        let nodes = self.nodes.lock();
+        let members = nodes.members.get(room_id).into_iter().flatten();
+        let members = members.map(|((node, user_id), connections)| Member {
+            node: *node,
             user_id: Arc::clone(user_id),
             connections: *connections,
         });
         Ok(members.collect())
     }
 
-    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
         let _turn = self.turn.lock().await;
         let same = self.store.get(key).await? == old;
         if same {
@@ -258,20 +266,20 @@ impl Store for Local {
     }
 }
 
-impl Peers {
-    fn join(&mut self, peer: Id, teller: Teller) {
-        self.tellers.insert(peer, teller);
+impl Nodes {
+    fn join(&mut self, node: Id, teller: FeedSender) {
+        self.tellers.insert(node, teller);
         self.tell_who_is_there();
     }
 
-    fn leave(&mut self, peer: Id) {
-        self.tellers.remove(&peer);
+    fn leave(&mut self, node: Id) {
+        self.tellers.remove(&node);
         self.followers.retain(|_, followers| {
-            followers.remove(&peer);
+            followers.remove(&node);
             !followers.is_empty()
         });
         self.members.retain(|_, members| {
-            members.retain(|(of, _), _| *of != peer);
+            members.retain(|(of, _), _| *of != node);
             !members.is_empty()
         });
         self.tell_who_is_there();
@@ -279,22 +287,22 @@ impl Peers {
 
     fn tell_who_is_there(&self) {
         let there: BTreeSet<Id> = self.tellers.keys().copied().collect();
-        self.tellers.values().for_each(|teller| teller.tell(Told::Peers(there.clone())));
+        self.tellers.values().for_each(|teller| teller.try_send(FeedMessage::Nodes(there.clone())));
     }
 
-    fn tell(&self, room_id: &str, told: &Told) {
+    fn tell(&self, room_id: &str, told: &FeedMessage) {
         let followers = self.followers.get(room_id).into_iter().flatten();
-        for teller in followers.filter_map(|peer| self.tellers.get(peer)) {
-            teller.tell(told.clone());
+        for teller in followers.filter_map(|node| self.tellers.get(node)) {
+            teller.try_send(told.clone());
         }
     }
 
-    fn call_roll(&mut self, peer: Id, roll: Roll) -> bool {
-        let Roll { room_id, changes, anybody: _, most } = roll;
+    fn update_members(&mut self, node: Id, roll: MembersUpdate) -> bool {
+        let MembersUpdate { room_id, changes, has_members: _, max_connections: most } = roll;
         let members = self.members.entry(Arc::clone(&room_id)).or_default();
         let mut changed = members.clone();
         for change in &changes {
-            let who = (peer, Arc::clone(&change.user_id));
+            let who = (node, Arc::clone(&change.user_id));
             match change.connections {
                 0 => changed.remove(&who),
                 connections => changed.insert(who, connections),
@@ -309,7 +317,7 @@ impl Peers {
         } else {
             *members = changed;
         }
-        self.tell(&room_id, &Told::Members { room_id: Arc::clone(&room_id), peer, changes });
+        self.tell(&room_id, &FeedMessage::Members { room_id: Arc::clone(&room_id), node, changes });
         true
     }
 }

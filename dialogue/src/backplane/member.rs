@@ -1,55 +1,55 @@
-//! Who is in a room.
+//! Members of a room, as nodes tell them to each other.
 
 use std::sync::Arc;
 
 use crate::wire::Id;
 
-/// A user in a room, by the word of one peer.
+/// A user with connections in a room at one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Member {
-    /// The peer that they are connected to.
-    pub peer: Id,
-    /// Who.
+    /// The node that holds the connections.
+    pub node: Id,
+    /// The user's id.
     pub user_id: Arc<str>,
-    /// How many connections of theirs are in the room there.
+    /// The number of the user's connections in the room at that node; at least 1.
     pub connections: u32,
 }
 
-/// That a user has another number of connections in a room.
+/// A new number of connections that a user has in a room at one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Change {
-    /// Who.
+pub struct MemberChange {
+    /// The user's id.
     pub user_id: Arc<str>,
-    /// How many at this peer now; 0 for none.
+    /// The number of connections from now on; 0 if the user has left.
     pub connections: u32,
 }
 
-/// Who of one peer's users is in a room, as far as it has changed.
+/// Changes to the members that a room has at one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Roll {
-    /// Which.
+pub struct MembersUpdate {
+    /// The id of the room instance.
     pub room_id: Arc<str>,
-    /// Each user at most once.
-    pub changes: Vec<Change>,
-    /// Whether anybody of this peer is in it after that.
-    pub anybody: bool,
-    /// How many connections may be in it, over all peers.
-    pub most: Option<u32>,
+    /// The changes, each user at most once.
+    pub changes: Vec<MemberChange>,
+    /// Whether the room has any member at this node after the changes. If not, a backplane can forget the pair of node and room.
+    pub has_members: bool,
+    /// The maximum of the room's connections over all nodes, or `None` without a bound.
+    pub max_connections: Option<u32>,
 }
 
-impl Roll {
-    /// Of a room that holds any number.
-    pub fn new(room_id: Arc<str>, changes: Vec<Change>, anybody: bool) -> Self {
-        Roll { room_id, changes, anybody, most: None }
+impl MembersUpdate {
+    /// Returns an update for a room without a bound on its connections.
+    pub fn new(room_id: Arc<str>, changes: Vec<MemberChange>, has_members: bool) -> Self {
+        MembersUpdate { room_id, changes, has_members, max_connections: None }
     }
 }
 
-impl Change {
-    /// The user has so many connections in the room now.
+impl MemberChange {
+    /// Returns the change of a user to this number of connections.
     pub fn new(user_id: Arc<str>, connections: u32) -> Self {
-        Change { user_id, connections }
+        MemberChange { user_id, connections }
     }
 }

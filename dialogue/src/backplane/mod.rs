@@ -10,9 +10,9 @@ mod any;
 mod feed;
 mod local;
 mod member;
+mod publication;
 #[cfg(feature = "redis")]
 mod redis;
-mod share;
 
 use std::sync::Arc;
 
@@ -25,81 +25,88 @@ use crate::{
 };
 
 pub(crate) use any::AnyBackplane;
-pub use feed::{Batch, Feed, Follower, Teller, Told};
+pub use feed::{Feed, FeedEvents, FeedMessage, FeedSender, Follower};
 pub use local::Local;
-pub use member::{Change, Member, Roll};
-pub use share::{Draft, Kept, Share, Shared};
+pub use member::{Member, MemberChange, MembersUpdate};
+pub use publication::{Draft, DraftOutcome, Publication, Published};
 
-/// How several instances of an application share their rooms.
+/// The link between the nodes of an application, over which they share their rooms. It is also their [`Store`].
 ///
-/// The log decides what happened; what the [`Feed`] tells is its fast path. So a feed may lose anything, as long as it
-/// then says [`Told::Gap`] of every room that it may have lost something of.
+/// The log is the truth; the [`Feed`] is its fast path. A feed may therefore lose any message, as long as it then sends
+/// [`FeedMessage::Gap`] for every room that the message may have concerned: nodes compare such a room with its log, and read what they
+/// missed (anti-entropy).
 ///
-/// Calls that take longer than the server is ready to wait (5 s) are dropped and count as failed.
+/// Nodes are named by their [`Id`]. A call that takes longer than 5 s is dropped and counts as failed.
 pub trait Backplane: Store {
-    /// Joins the application's other instances, as `peer`. What they tell of the rooms that this one
-    /// [follows](Follower::follow) comes out of the feed; the instance is a peer for as long as that is kept.
+    /// Joins the other nodes, as `node`. Messages about the rooms that this node [follows](Follower::follow) come out of the feed. The node
+    /// is a member of the deployment until the feed is dropped or [left](Feed::leave).
     ///
     /// # Errors
     ///
-    /// It can't be done, or nothing would ever be heard: the error says what is to be changed.
-    fn join(&self, peer: Id) -> impl Future<Output = Result<Feed, StoreError>> + Send;
+    /// The node can't join, or could never receive anything; the error's text says what to change.
+    fn join(&self, node: Id) -> impl Future<Output = Result<Feed, StoreError>> + Send;
 
-    /// Puts events into some rooms, each room at most once in a call: behind those that others have put there meanwhile.
-    /// They are numbered, kept, and told to all peers that follow the room, `peer` too, in one step for each room.
+    /// Appends events to the logs of some rooms, each room at most once in a call, behind the events that other nodes have appended in the
+    /// meantime. For each room, numbering the events, appending them and sending them to all nodes that follow the room, `node` included,
+    /// is one atomic step.
     ///
-    /// Yields the outcome for each room, in their order. After an error it may have been done or not, unless it is a
-    /// [conflict](StoreError::is_conflict): then the room's log is another than `share` goes on from, and is as it was.
-    fn share(
+    /// Returns the outcome for each room, in the order of `publications`. After an error the events may have been appended or not, unless it
+    /// is a [conflict](StoreError::is_conflict): then the log has another epoch than the publication continues, and is unchanged.
+    fn publish(
         &self,
-        peer: Id,
-        shares: Vec<Share>,
-    ) -> impl Future<Output = Vec<Result<Shared, StoreError>>> + Send;
+        node: Id,
+        publications: Vec<Publication>,
+    ) -> impl Future<Output = Vec<Result<Published, StoreError>>> + Send;
 
-    /// Tells all peers that follow a room something that is in no log, in the order of `share`.
+    /// Sends a message that is in no log to all nodes that follow a room, in order with the events of [`publish`](Self::publish).
     ///
     /// # Errors
     ///
-    /// It can't be told to anybody now.
-    fn tell(
+    /// The message was sent to no node.
+    fn send(
         &self,
-        peer: Id,
+        node: Id,
         room_id: &str,
         message: Bytes,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Where the logs of some rooms end, `None` for an empty one. In the order of the rooms.
+    /// Returns the position of the newest event of each room, in the order of `room_ids`; `None` for an empty log.
     ///
     /// # Errors
     ///
-    /// They can't be told now.
+    /// The logs can't be read now.
     fn heads(
         &self,
         room_ids: &[Arc<str>],
     ) -> impl Future<Output = Result<Vec<Option<Position>>, StoreError>> + Send;
 
-    /// Says who of a peer's users is in a room now, and tells those who follow it. Yields `false`, and changes nothing, if
-    /// there would be more connections than the roll allows.
+    /// Records changes to the members that a room has at `node`, and sends them to the nodes that follow it. Returns `false`, and changes
+    /// nothing, if the room would then have more connections than [`MembersUpdate::max_connections`].
     ///
     /// # Errors
     ///
-    /// It can't be said now.
-    fn call_roll(&self, peer: Id, roll: Roll) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// The changes can't be recorded now.
+    fn update_members(
+        &self,
+        node: Id,
+        update: MembersUpdate,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Who is in a room, by the word of every peer that ever said so; those that are no peers any more count for nothing.
+    /// Returns the members that each node has recorded for a room. It may include nodes that have left the deployment; the caller
+    /// ignores those.
     ///
     /// # Errors
     ///
-    /// It can't be told now.
+    /// The members can't be read now.
     fn members(&self, room_id: &str) -> impl Future<Output = Result<Vec<Member>, StoreError>> + Send;
 
-    /// The number of connections in each of some rooms, as all peers said; those of a peer that has just gone may be
-    /// among them. In the order of the rooms. A list of rooms asks for some hundred at once, so that a backplane answers in
-    /// one round trip if it can; unless it says so, it looks at the [`members`](Backplane::members) of each.
+    /// Returns the number of connections of each room over all nodes, in the order of `room_ids`. It may include the connections of a node
+    /// that has just left. The server asks for some hundred rooms at once, which a backplane should answer in one round trip; the default
+    /// implementation reads the [`members`](Self::members) of each.
     ///
     /// # Errors
     ///
-    /// They can't be read now.
+    /// The numbers can't be read now.
     fn sizes(&self, room_ids: &[Arc<str>]) -> impl Future<Output = Result<Vec<usize>, StoreError>> + Send {
         async move {
             let mut sizes = Vec::with_capacity(room_ids.len());
@@ -112,13 +119,13 @@ pub trait Backplane: Store {
         }
     }
 
-    /// Writes a record if it still is what it was, `None` for none, and removes it for `None`; yields whether it was. So
-    /// instances that change the same record lose nothing of what the others did.
+    /// Replaces the value of a record if its value is `old`, and returns whether it was. `None` stands for an absent record, both as
+    /// `old` and as `new`. By this, nodes that change the same record at once lose no change.
     ///
     /// # Errors
     ///
-    /// It can't be done now, or nobody knows whether it was.
-    fn swap(
+    /// The record can't be changed now, or it is unknown whether it was.
+    fn compare_and_swap(
         &self,
         key: &str,
         old: Option<Bytes>,

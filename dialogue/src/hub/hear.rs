@@ -7,13 +7,13 @@ use std::{
 
 use super::{Instance, inbox::Command, peers::Message, turn::Turn};
 use crate::{
-    backplane::{Batch, Change},
+    backplane::{FeedEvents, MemberChange},
     wire::Id,
 };
 
 impl Instance {
     /// Others put events into it.
-    pub(super) fn hear(self: &Arc<Self>, batch: Batch) {
+    pub(super) fn hear(self: &Arc<Self>, batch: FeedEvents) {
         if self.is_full() {
             // It is all in the log; what isn't is the first to go under pressure.
             return self.catch_up();
@@ -23,7 +23,7 @@ impl Instance {
     }
 
     /// Others have users in it.
-    pub(super) fn hear_members(self: &Arc<Self>, peer: Id, changes: Vec<Change>) {
+    pub(super) fn hear_members(self: &Arc<Self>, peer: Id, changes: Vec<MemberChange>) {
         if self.is_full() {
             return self.catch_up();
         }
@@ -67,7 +67,7 @@ impl Instance {
 
 impl Turn {
     /// Takes what others put into the log, and delivers it.
-    pub(super) async fn hear(&mut self, told: Batch) {
+    pub(super) async fn hear(&mut self, told: FeedEvents) {
         let room = &self.instance.room;
         // Until they are written to all readers.
         let _spans = room.traces.heard(room.name, &told);

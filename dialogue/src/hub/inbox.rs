@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{Outbox, state::State};
 use crate::{
     Accepted, Code, Refusal,
-    backplane::Batch,
+    backplane::FeedEvents,
     observe::{Meter, Origin, Source},
     wire::{Id, frame},
 };
@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// What the store has a part in.
     Wait(Box<Waiting>),
     /// Take events that others put into the log.
-    Hear(Box<Batch>),
+    Hear(Box<FeedEvents>),
     /// Find out what was missed of the others.
     CatchUp,
     /// Ask the store where the log ends, and say when that is done.

@@ -8,7 +8,7 @@ use super::{
     state::{Pending, State},
     turn::Turn,
 };
-use crate::{backplane::Shared, log::NotAppended};
+use crate::{backplane::Published, log::NotAppended};
 
 /// Tries of what is to be kept as it is, while others keep coming first.
 const TRIES: usize = 16;
@@ -30,7 +30,7 @@ impl Turn {
                     return self.not_shared(error).await;
                 }
             };
-            let kept = shared.kept.len();
+            let kept = shared.outcomes.len();
             let Some(rest) = again.map(|events: Vec<_>| events.into_iter().skip(kept).collect()) else {
                 return self.settle_shared(pending, shared).await;
             };
@@ -53,22 +53,22 @@ impl Turn {
     }
 
     /// What was shared is in the log, or told: it is delivered.
-    async fn settle_shared(&mut self, pending: Pending, shared: Shared) {
+    async fn settle_shared(&mut self, pending: Pending, shared: Published) {
         let Some(state) = &mut self.state else { return };
         state.call_if_new(&shared.epoch);
         let mut batch = state.adopt(&shared.missed);
         if state.log().head().0 == shared.before {
-            state.settle_shared(pending, shared.kept, &mut batch);
+            state.settle_shared(pending, shared.outcomes, &mut batch);
             return self.write(batch).await;
         }
         // More was missed than one answer holds: all that is in the log comes from there.
-        state.acknowledge(pending, shared.kept, &mut batch);
+        state.acknowledge(pending, shared.outcomes, &mut batch);
         self.write(batch).await;
         self.ask().await;
     }
 
     /// Takes what others put before an event; yields whether that is all.
-    async fn catch_up_to(&mut self, shared: &Shared) -> bool {
+    async fn catch_up_to(&mut self, shared: &Published) -> bool {
         let Some(state) = &mut self.state else { return false };
         state.call_if_new(&shared.epoch);
         let batch = state.adopt(&shared.missed);

@@ -10,7 +10,7 @@ use super::{
     queue::{Entered, Lead, Queue, Told, Write},
 };
 use crate::{
-    backplane::{AnyBackplane, Share, Shared},
+    backplane::{AnyBackplane, Publication, Published},
     caught::caught,
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
@@ -33,7 +33,7 @@ struct Sharing {
     backplane: Arc<dyn AnyBackplane>,
     /// This instance, as the others know it.
     peer: Id,
-    shares: Arc<Queue<Share>>,
+    shares: Arc<Queue<Publication>>,
 }
 
 /// Why an append came to nothing.
@@ -83,7 +83,7 @@ impl Journal {
     }
 
     /// Puts events into a room that others put events into too.
-    pub(crate) async fn share(&self, share: Share) -> Result<Shared, NotAppended> {
+    pub(crate) async fn share(&self, share: Publication) -> Result<Published, NotAppended> {
         let Some(sharing) = &self.shared else { return Err(NotAppended::Untouched) };
         self.write(&sharing.shares, share, |lead| self.share_group(sharing, lead)).await
     }
@@ -168,7 +168,7 @@ impl Journal {
         new: Option<Bytes>,
     ) -> Result<bool, StoreError> {
         if let Some(sharing) = &self.shared {
-            return self.change(within("write", sharing.backplane.swap(key, old, new))).await;
+            return self.change(within("write", sharing.backplane.compare_and_swap(key, old, new))).await;
         }
         // Nobody else writes.
         let same = self.get(key).await? == old;
@@ -212,9 +212,13 @@ impl Journal {
     }
 
     /// Puts what waits into all rooms; yields what became of the leader's own.
-    async fn share_group(&self, sharing: &Sharing, mut lead: Lead<Share>) -> Result<Shared, StoreError> {
+    async fn share_group(
+        &self,
+        sharing: &Sharing,
+        mut lead: Lead<Publication>,
+    ) -> Result<Published, StoreError> {
         let (shares, waiting) = lead.group();
-        let sharing = sharing.backplane.share(sharing.peer, shares);
+        let sharing = sharing.backplane.publish(sharing.peer, shares);
         let outcomes = within("share", async { Ok(sharing.await) }).await;
         // Somebody else goes on at once, before all are told.
         drop(lead);

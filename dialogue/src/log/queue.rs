@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    backplane::{Share, Shared},
+    backplane::{Publication, Published},
     store::{Append, StoreError},
 };
 
@@ -83,8 +83,8 @@ impl Write for Append {
     }
 }
 
-impl Write for Share {
-    type Done = Shared;
+impl Write for Publication {
+    type Done = Published;
 
     fn bytes(&self) -> usize {
         self.drafts.iter().map(|draft| draft.event.data.len()).sum()

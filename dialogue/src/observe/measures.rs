@@ -22,7 +22,7 @@ pub(crate) struct Measures {
     closed: [[Counter; Ended::ALL.len()]; Source::CONNECTIONS.len()],
     refusals: Arc<Refusals>,
     store: [Call; Operation::ALL.len()],
-    backplane: [Call; Sharing::ALL.len()],
+    backplane: [Call; BackplaneCall::ALL.len()],
     probe: OnceLock<Box<Probe>>,
 }
 
@@ -59,13 +59,13 @@ pub(super) enum Operation {
 
 /// A call of the backplane, beside those of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sharing {
-    Share,
-    Tell,
+pub(super) enum BackplaneCall {
+    Publish,
+    Send,
     Heads,
-    CallRoll,
+    UpdateMembers,
     Members,
-    Swap,
+    CompareAndSwap,
 }
 
 #[derive(Debug, Default)]
@@ -211,18 +211,24 @@ impl Operation {
     }
 }
 
-impl Sharing {
-    pub(super) const ALL: [Sharing; 6] =
-        [Sharing::Share, Sharing::Tell, Sharing::Heads, Sharing::CallRoll, Sharing::Members, Sharing::Swap];
+impl BackplaneCall {
+    pub(super) const ALL: [BackplaneCall; 6] = [
+        BackplaneCall::Publish,
+        BackplaneCall::Send,
+        BackplaneCall::Heads,
+        BackplaneCall::UpdateMembers,
+        BackplaneCall::Members,
+        BackplaneCall::CompareAndSwap,
+    ];
 
     pub(super) fn label(self) -> &'static str {
         match self {
-            Sharing::Share => "share",
-            Sharing::Tell => "tell",
-            Sharing::Heads => "heads",
-            Sharing::CallRoll => "call_roll",
-            Sharing::Members => "members",
-            Sharing::Swap => "swap",
+            BackplaneCall::Publish => "publish",
+            BackplaneCall::Send => "send",
+            BackplaneCall::Heads => "heads",
+            BackplaneCall::UpdateMembers => "update_members",
+            BackplaneCall::Members => "members",
+            BackplaneCall::CompareAndSwap => "compare_and_swap",
         }
     }
 }
@@ -272,8 +278,8 @@ impl Measures {
     }
 
     /// A call of the backplane ended.
-    pub(super) fn shared(&self, sharing: Sharing, took: Duration, failed: bool) {
-        if let Some(call) = place(&Sharing::ALL, sharing, &self.backplane) {
+    pub(super) fn backplane_called(&self, operation: BackplaneCall, took: Duration, failed: bool) {
+        if let Some(call) = place(&BackplaneCall::ALL, operation, &self.backplane) {
             call.ended(took, failed);
         }
     }
@@ -328,7 +334,7 @@ impl Measures {
     }
 
     fn of_backplane(&self, probed: &Probed) -> [Measured; 3] {
-        let calls = || Sharing::ALL.iter().zip(&self.backplane).filter(|_| probed.peers.is_some());
+        let calls = || BackplaneCall::ALL.iter().zip(&self.backplane).filter(|_| probed.peers.is_some());
         [
             family::PEERS.of(probed.peers.iter().map(|peers| series(vec![], level(*peers)))),
             family::BACKPLANE_SECONDS

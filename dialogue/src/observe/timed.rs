@@ -12,12 +12,12 @@ use tracing::{Instrument, Span};
 
 use super::{
     Measures,
-    measures::{Operation, Sharing},
+    measures::{BackplaneCall, Operation},
     spans,
 };
 use crate::{
     Position,
-    backplane::{AnyBackplane, Feed, Member, Roll, Share, Shared},
+    backplane::{AnyBackplane, Feed, Member, MembersUpdate, Publication, Published},
     store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
@@ -68,16 +68,16 @@ impl TimedBackplane {
 
     fn time<'a, T: Send + 'a>(
         &'a self,
-        sharing: Sharing,
+        operation: BackplaneCall,
         call: impl Future<Output = T> + Send + 'a,
         is_failure: fn(&T) -> bool,
     ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
         let ended = move |took, failed| {
             if let Some(measures) = &self.store.measures {
-                measures.shared(sharing, took, failed);
+                measures.backplane_called(operation, took, failed);
             }
         };
-        Box::pin(timed(call, ended, is_failure).instrument(spans::backplane(sharing.label())))
+        Box::pin(timed(call, ended, is_failure).instrument(spans::backplane(operation.label())))
     }
 }
 
@@ -196,40 +196,49 @@ impl AnyStore for TimedBackplane {
 }
 
 impl AnyBackplane for TimedBackplane {
-    fn join(&self, peer: Id) -> Answer<'_, Feed> {
-        self.backplane.join(peer)
+    fn join(&self, node: Id) -> Answer<'_, Feed> {
+        self.backplane.join(node)
     }
 
-    fn share(
+    fn publish(
         &self,
-        peer: Id,
-        shares: Vec<Share>,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<Shared, StoreError>>> + Send + '_>> {
+        node: Id,
+        publications: Vec<Publication>,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<Published, StoreError>>> + Send + '_>> {
         let failed = |outcomes: &Vec<_>| outcomes.iter().any(Result::is_err);
-        self.time(Sharing::Share, self.backplane.share(peer, shares), failed)
+        self.time(BackplaneCall::Publish, self.backplane.publish(node, publications), failed)
     }
 
-    fn tell<'a>(&'a self, peer: Id, room_id: &'a str, message: Bytes) -> Answer<'a, ()> {
-        self.time(Sharing::Tell, self.backplane.tell(peer, room_id, message), Result::is_err)
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Answer<'a, ()> {
+        self.time(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
     }
 
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<Option<Position>>> {
-        self.time(Sharing::Heads, self.backplane.heads(room_ids), Result::is_err)
+        self.time(BackplaneCall::Heads, self.backplane.heads(room_ids), Result::is_err)
     }
 
-    fn call_roll(&self, peer: Id, roll: Roll) -> Answer<'_, bool> {
-        self.time(Sharing::CallRoll, self.backplane.call_roll(peer, roll), Result::is_err)
+    fn update_members(&self, node: Id, update: MembersUpdate) -> Answer<'_, bool> {
+        self.time(BackplaneCall::UpdateMembers, self.backplane.update_members(node, update), Result::is_err)
     }
 
     fn members<'a>(&'a self, room_id: &'a str) -> Answer<'a, Vec<Member>> {
-        self.time(Sharing::Members, self.backplane.members(room_id), Result::is_err)
+        self.time(BackplaneCall::Members, self.backplane.members(room_id), Result::is_err)
     }
 
     fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<usize>> {
-        self.time(Sharing::Members, self.backplane.sizes(room_ids), Result::is_err)
+        self.time(BackplaneCall::Members, self.backplane.sizes(room_ids), Result::is_err)
     }
 
-    fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> Answer<'a, bool> {
-        self.time(Sharing::Swap, self.backplane.swap(key, old, new), Result::is_err)
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Answer<'a, bool> {
+        self.time(
+            BackplaneCall::CompareAndSwap,
+            self.backplane.compare_and_swap(key, old, new),
+            Result::is_err,
+        )
     }
 }

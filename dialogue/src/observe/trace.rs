@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tracing::Span;
 
 use super::spans;
-use crate::backplane::Batch;
+use crate::backplane::FeedEvents;
 
 /// Where a trace has got to: a `traceparent` as [W3C Trace Context](https://www.w3.org/TR/trace-context/) writes it, such as
 /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
@@ -115,7 +115,7 @@ impl Traces {
     }
 
     /// What other instances put into a room goes on from what they did: spans to be kept until it is delivered.
-    pub(crate) fn heard(&self, room: &'static str, told: &Batch) -> Vec<Span> {
+    pub(crate) fn heard(&self, room: &'static str, told: &FeedEvents) -> Vec<Span> {
         if self.0.is_none() {
             return Vec::new();
         }

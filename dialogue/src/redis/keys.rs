@@ -36,8 +36,8 @@ impl Keys {
         format!("{}:{{records/{group}}}:{what}", self.prefix)
     }
 
-    /// The key of `what` there is of the peer `id`.
-    pub(crate) fn peer(&self, id: &str, what: &str) -> String {
+    /// The key of `what` there is of the node `id`.
+    pub(crate) fn node(&self, id: &str, what: &str) -> String {
         format!("{}:{{peer/{id}}}:{what}", self.prefix)
     }
 
@@ -46,8 +46,8 @@ impl Keys {
         format!("{}:{{limit/{limit} {subject}}}:due", self.prefix)
     }
 
-    /// The key of who is a peer.
-    pub(crate) fn peers(&self) -> String {
+    /// The key of the leases of all nodes.
+    pub(crate) fn nodes(&self) -> String {
         format!("{}:{{peers}}:leases", self.prefix)
     }
 

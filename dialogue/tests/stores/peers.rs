@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use dialogue::{
     Code, Delivery, NewRoom, Position,
-    backplane::{Backplane, Feed, Local, Member, Roll, Share, Shared, Told},
+    backplane::{Backplane, Feed, FeedMessage, Local, Member, MembersUpdate, Publication, Published},
     store::{Append, Head, Order, Page, Query, Store, StoreError, StoredKey, Trim},
     wire::Id,
 };
@@ -199,8 +199,8 @@ async fn a_store_and_a_backplane_are_one_too_many() {
 }
 
 impl Backplane for Deaf {
-    async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
-        let mut hears = Backplane::join(&self.local, peer).await?;
+    async fn join(&self, node: Id) -> Result<Feed, StoreError> {
+        let mut hears = Backplane::join(&self.local, node).await?;
         let follower = hears.follower();
         let (feed, teller) = Feed::new(move |room_id, follow| match follow {
             true => follower.follow(room_id),
@@ -209,20 +209,20 @@ impl Backplane for Deaf {
         let hears_events = Arc::clone(&self.hears);
         self.forwarding.lock().spawn(async move {
             while let Some(told) = hears.next().await {
-                if hears_events.load(Ordering::SeqCst) || !matches!(told, Told::Events(_)) {
-                    teller.tell_surely(told).await;
+                if hears_events.load(Ordering::SeqCst) || !matches!(told, FeedMessage::Events(_)) {
+                    teller.send(told).await;
                 }
             }
         });
         Ok(feed)
     }
 
-    async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
-        self.local.share(peer, shares).await
+    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
+        self.local.publish(node, publications).await
     }
 
-    async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
-        self.local.tell(peer, room_id, message).await
+    async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+        self.local.send(node, room_id, message).await
     }
 
     async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
@@ -232,16 +232,21 @@ impl Backplane for Deaf {
         }
     }
 
-    async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
-        self.local.call_roll(peer, roll).await
+    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
+        self.local.update_members(node, roll).await
     }
 
     async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
         self.local.members(room_id).await
     }
 
-    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
-        self.local.swap(key, old, new).await
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        self.local.compare_and_swap(key, old, new).await
     }
 }
 

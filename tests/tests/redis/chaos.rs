@@ -8,7 +8,7 @@ use std::{
 
 use dialogue::{
     Redis,
-    backplane::{Backplane, Draft, Feed, Kept, Share, Shared, Told},
+    backplane::{Backplane, Draft, DraftOutcome, Feed, FeedMessage, Publication, Published},
     store::{Order, Query, Store, StoreError, StoredEvent},
     wire::Id,
 };
@@ -77,16 +77,16 @@ impl Peer {
         Ok(())
     }
 
-    fn hear(&mut self, told: Told) -> Result {
+    fn hear(&mut self, told: FeedMessage) -> Result {
         match told {
-            Told::Gap(_) => self.gap = true,
-            Told::Events(batch) if self.seen.is_empty() || *batch.epoch == *self.epoch => {
+            FeedMessage::Gap(_) => self.gap = true,
+            FeedMessage::Events(batch) if self.seen.is_empty() || *batch.epoch == *self.epoch => {
                 self.epoch = batch.epoch.to_string();
                 for event in batch.events {
                     self.see(event)?;
                 }
             }
-            Told::Events(batch) => return Err(format!("another log: {}", batch.epoch).into()),
+            FeedMessage::Events(batch) => return Err(format!("another log: {}", batch.epoch).into()),
             _ => {}
         }
         Ok(())
@@ -136,24 +136,24 @@ impl Peer {
             }
         }
         let drafts = unsaid.iter().cloned().map(|event| Draft::new(event, 100)).collect();
-        let mut share = Share::new(ROOM.into(), self.epoch.as_str().into(), drafts);
+        let mut share = Publication::new(ROOM.into(), self.epoch.as_str().into(), drafts);
         (share.after, share.after_id) = (self.seen.len() as u64, self.seen.last().map(|last| last.event_id));
-        match self.redis.share(self.id, vec![share]).await.swap_remove(0) {
+        match self.redis.publish(self.id, vec![share]).await.swap_remove(0) {
             Ok(shared) => self.take(shared, unsaid),
             Err(error) => self.fail(error),
         }
     }
 
-    fn take(&mut self, shared: Shared, unsaid: &mut Vec<StoredEvent>) -> Result {
+    fn take(&mut self, shared: Published, unsaid: &mut Vec<StoredEvent>) -> Result {
         if self.seen.is_empty() {
             self.epoch = shared.epoch.to_string();
         }
         for event in shared.missed {
             self.see(event)?;
         }
-        for (kept, said) in shared.kept.into_iter().zip(unsaid.drain(..)) {
+        for (kept, said) in shared.outcomes.into_iter().zip(unsaid.drain(..)) {
             self.acknowledged.extend(said.key.as_deref().map(str::to_owned));
-            if let Kept::Event(event) = kept {
+            if let DraftOutcome::Published(event) = kept {
                 self.see(event)?;
             }
         }

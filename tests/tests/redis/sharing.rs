@@ -1,10 +1,13 @@
-//! Several peers over one Redis: one order, whoever writes, and everybody is told.
+//! Several nodes over one Redis: one order, whoever writes, and everybody is told.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use dialogue::{
     Redis,
-    backplane::{Backplane, Batch, Change, Draft, Feed, Kept, Roll, Share, Told},
+    backplane::{
+        Backplane, Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, MemberChange, MembersUpdate,
+        Publication,
+    },
     store::{Order, Query, Store, StoredEvent, Trim},
     wire::Id,
 };
@@ -25,16 +28,17 @@ const ROOM: &str = "chat";
 
 impl Peer {
     async fn join(number: u8, redis: Redis) -> Result<Self> {
-        let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
+        let id = Id::parse(&format!("node{number:07}")).ok_or("no id")?;
         let feed = redis.join(id).await?;
-        let mut peer = Peer { id, redis, feed, after: 0 };
-        peer.feed.follower().follow(ROOM.into());
-        peer.heard("the room is followed", |told| matches!(told, Told::Gap(room) if **room == *ROOM)).await?;
-        Ok(peer)
+        let mut node = Peer { id, redis, feed, after: 0 };
+        node.feed.follower().follow(ROOM.into());
+        node.heard("the room is followed", |told| matches!(told, FeedMessage::Gap(room) if **room == *ROOM))
+            .await?;
+        Ok(node)
     }
 
     /// The next thing told that `is` what is waited for; others are left out.
-    async fn heard(&mut self, what: &str, is: impl Fn(&Told) -> bool) -> Result<Told> {
+    async fn heard(&mut self, what: &str, is: impl Fn(&FeedMessage) -> bool) -> Result<FeedMessage> {
         soon(what, async {
             loop {
                 let told = self.feed.next().await.ok_or("the feed ended")?;
@@ -46,16 +50,16 @@ impl Peer {
         .await?
     }
 
-    async fn batch(&mut self) -> Result<Batch> {
-        match self.heard("events", |told| matches!(told, Told::Events(_))).await? {
-            Told::Events(batch) => Ok(batch),
+    async fn batch(&mut self) -> Result<FeedEvents> {
+        match self.heard("events", |told| matches!(told, FeedMessage::Events(_))).await? {
+            FeedMessage::Events(batch) => Ok(batch),
             other => Err(format!("{other:?}").into()),
         }
     }
 
-    fn share_of(&self, drafts: Vec<StoredEvent>) -> Share {
+    fn share_of(&self, drafts: Vec<StoredEvent>) -> Publication {
         let drafts = drafts.into_iter().map(|event| Draft::new(event, 100)).collect();
-        let mut share = Share::new(ROOM.into(), EPOCH.into(), drafts);
+        let mut share = Publication::new(ROOM.into(), EPOCH.into(), drafts);
         share.after = self.after;
         share
     }
@@ -63,8 +67,8 @@ impl Peer {
     /// Puts in so many events; yields the numbers of what it had missed, and those that they got.
     async fn put(&mut self, count: u64) -> Result<(Vec<u64>, Vec<u64>)> {
         let drafts = (self.after + 1..=self.after + count).map(event).collect::<Result<_>>()?;
-        let shared = self.redis.share(self.id, vec![self.share_of(drafts)]).await.swap_remove(0)?;
-        let kept: Vec<_> = shared.kept.iter().filter_map(kept).collect();
+        let shared = self.redis.publish(self.id, vec![self.share_of(drafts)]).await.swap_remove(0)?;
+        let kept: Vec<_> = shared.outcomes.iter().filter_map(kept).collect();
         self.after = kept.last().copied().unwrap_or(self.after);
         Ok((seqs(&shared.missed), kept))
     }
@@ -79,10 +83,10 @@ impl Peer {
     }
 }
 
-fn kept(kept: &Kept) -> Option<u64> {
+fn kept(kept: &DraftOutcome) -> Option<u64> {
     match kept {
-        Kept::Event(event) => Some(event.seq),
-        Kept::Seen(_) => None,
+        DraftOutcome::Published(event) => Some(event.seq),
+        DraftOutcome::Duplicate(_) => None,
     }
 }
 
@@ -99,7 +103,7 @@ async fn what_one_puts_in_the_other_hears_and_goes_on_behind() -> Result {
     let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
     assert_eq!(a.put(3).await?, (vec![], vec![1, 2, 3]));
     let batch = b.batch().await?;
-    assert_eq!((batch.after, batch.peer, &*batch.epoch), (0, a.id, EPOCH));
+    assert_eq!((batch.after, batch.node, &*batch.epoch), (0, a.id, EPOCH));
     assert_eq!(seqs(&batch.events), [1, 2, 3]);
     assert_eq!(b.put(2).await?, (vec![1, 2, 3], vec![4, 5]));
     assert_eq!(a.put(1).await?, (vec![4, 5], vec![6]));
@@ -116,12 +120,12 @@ async fn a_key_counts_once_whoever_is_asked() -> Result {
     let server = RedisServer::start().await?;
     let a = Peer::join(1, Redis::connect(server.url()).await?).await?;
     let b = Peer::join(2, Redis::connect(server.url()).await?).await?;
-    let first = a.redis.share(a.id, vec![a.share_of(vec![with_key(1, "k")?])]).await.swap_remove(0)?;
-    let Kept::Event(first) = &first.kept[0] else { return Err("it is no duplicate".into()) };
+    let first = a.redis.publish(a.id, vec![a.share_of(vec![with_key(1, "k")?])]).await.swap_remove(0)?;
+    let DraftOutcome::Published(first) = &first.outcomes[0] else { return Err("it is no duplicate".into()) };
     let drafts = vec![event(1)?, with_key(2, "k")?, with_key(3, "another")?];
-    let again = b.redis.share(b.id, vec![b.share_of(drafts)]).await.swap_remove(0)?;
-    assert_eq!(again.kept.iter().map(kept).collect::<Vec<_>>(), [Some(2), None, Some(3)]);
-    let Kept::Seen(seen) = &again.kept[1] else { return Err("it is a duplicate".into()) };
+    let again = b.redis.publish(b.id, vec![b.share_of(drafts)]).await.swap_remove(0)?;
+    assert_eq!(again.outcomes.iter().map(kept).collect::<Vec<_>>(), [Some(2), None, Some(3)]);
+    let DraftOutcome::Duplicate(seen) = &again.outcomes[1] else { return Err("it is a duplicate".into()) };
     assert_eq!((seen.seq, seen.event_id, seen.timestamp), (1, first.event_id, first.timestamp));
     assert_eq!(a.redis.keys(ROOM, 0).await?.len(), 2);
     Ok(())
@@ -134,14 +138,14 @@ async fn what_is_told_only_keeps_its_place_and_no_number() -> Result {
     let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
     let shares = [vec![event(1)?, event(0)?, event(2)?], vec![event(0)?]];
     for drafts in shares {
-        a.redis.share(a.id, vec![a.share_of(drafts)]).await.swap_remove(0)?;
+        a.redis.publish(a.id, vec![a.share_of(drafts)]).await.swap_remove(0)?;
         a.after = 2;
     }
     assert_eq!(seqs(&b.batch().await?.events), [1, 0, 2]);
     assert_eq!(seqs(&b.batch().await?.events), [0]);
-    a.redis.tell(a.id, ROOM, "psst".into()).await?;
-    let told = b.heard("a message", |told| matches!(told, Told::Message { .. })).await?;
-    assert_eq!(told, Told::Message { room_id: ROOM.into(), peer: a.id, message: "psst".into() });
+    a.redis.send(a.id, ROOM, "psst".into()).await?;
+    let told = b.heard("a message", |told| matches!(told, FeedMessage::Message { .. })).await?;
+    assert_eq!(told, FeedMessage::Message { room_id: ROOM.into(), node: a.id, message: "psst".into() });
     assert_eq!(b.redis.heads(&[ROOM.into(), "empty".into()]).await?.len(), 2);
     Ok(())
 }
@@ -154,12 +158,12 @@ async fn an_exact_share_is_kept_as_it_is_or_not_at_all() -> Result {
     a.put(2).await?;
     let mut share = b.share_of(vec![event(1)?]);
     share.exact = true;
-    let behind = b.redis.share(b.id, vec![share]).await.swap_remove(0)?;
-    assert_eq!((seqs(&behind.missed), behind.kept.len()), (vec![1, 2], 0));
+    let behind = b.redis.publish(b.id, vec![share]).await.swap_remove(0)?;
+    assert_eq!((seqs(&behind.missed), behind.outcomes.len()), (vec![1, 2], 0));
     let mut share = b.share_of(vec![event(3)?]);
     (share.exact, share.after, share.after_id) = (true, 2, behind.missed.last().map(|last| last.event_id));
-    let exact = b.redis.share(b.id, vec![share]).await.swap_remove(0)?;
-    assert_eq!(exact.kept, [Kept::Event(event(3)?)]);
+    let exact = b.redis.publish(b.id, vec![share]).await.swap_remove(0)?;
+    assert_eq!(exact.outcomes, [DraftOutcome::Published(event(3)?)]);
     Ok(())
 }
 
@@ -173,7 +177,7 @@ async fn a_log_that_is_another_is_a_conflict() -> Result {
     wrong[1].epoch = "another".into();
     wrong[2].after = 8;
     for share in wrong {
-        let error = a.redis.share(a.id, vec![share]).await.swap_remove(0).expect_err("another log");
+        let error = a.redis.publish(a.id, vec![share]).await.swap_remove(0).expect_err("another log");
         assert!(error.is_conflict(), "{error}");
     }
     server.cli(&["flushall"]).await?;
@@ -184,14 +188,14 @@ async fn a_log_that_is_another_is_a_conflict() -> Result {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_writers_at_once_make_one_order() -> Result {
     let cluster = RedisCluster::start().await?;
-    let mut peers = Vec::new();
+    let mut nodes = Vec::new();
     for number in 0..3 {
-        peers.push(Peer::join(number, Redis::cluster(cluster.urls()).await?).await?);
+        nodes.push(Peer::join(number, Redis::cluster(cluster.urls()).await?).await?);
     }
     let mut listener = Peer::join(9, Redis::cluster(cluster.urls()).await?).await?;
     let mut writing = tokio::task::JoinSet::new();
-    for mut peer in peers {
-        writing.spawn(async move { peer.put_often(100).await });
+    for mut node in nodes {
+        writing.spawn(async move { node.put_often(100).await });
     }
     let mut all = BTreeSet::new();
     for own in writing.join_all().await {
@@ -216,7 +220,7 @@ async fn after_a_cut_the_room_is_said_to_have_a_gap() -> Result {
     let mut b = Peer::join(2, Redis::connect(proxy.url()).await?).await?;
     for round in 1..=3 {
         proxy.reset();
-        b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+        b.heard("a gap", |told| matches!(told, FeedMessage::Gap(_))).await?;
         a.put(1).await?;
         assert_eq!(seqs(&b.batch().await?.events), [round]);
     }
@@ -234,7 +238,7 @@ async fn a_room_is_followed_through_a_failover() -> Result {
     cluster.nodes[primary].cli(&["wait", "1", "5000"]).await?;
     cluster.replace(primary).await?;
     until("its replica takes what is put", async || a.put(1).await.is_ok()).await?;
-    b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+    b.heard("a gap", |told| matches!(told, FeedMessage::Gap(_))).await?;
     // The old primary may be listened to before it knows that it is a replica, and miss what is said until it does: whoever
     // compares the log's end finds that. But nobody is deaf from then on.
     let heard = async {
@@ -255,12 +259,15 @@ async fn a_room_is_followed_through_a_failover() -> Result {
 async fn what_was_shared_is_trimmed_if_it_is_what_was_meant() -> Result {
     let server = RedisServer::start().await?;
     let redis = Redis::connect(server.url()).await?;
-    let peer = Id::parse("peer0000001").ok_or("no id")?;
+    let node = Id::parse("peer0000001").ok_or("no id")?;
     // What an id of Redis can say, and what it can't.
     for (room, epoch) in [("chat", EPOCH), ("feed", "K2F9")] {
         let drafts = (1..=5).map(event).collect::<Result<Vec<_>>>()?;
         let drafts = drafts.into_iter().map(|event| Draft::new(event, 100)).collect();
-        redis.share(peer, vec![Share::new(room.into(), epoch.into(), drafts)]).await.swap_remove(0)?;
+        redis
+            .publish(node, vec![Publication::new(room.into(), epoch.into(), drafts)])
+            .await
+            .swap_remove(0)?;
         for (named, first) in [("another", 1), (epoch, 3)] {
             redis.trim(room, Trim::new(named.into(), 3, 0)).await?;
             let head = redis.head(room).await?.ok_or("no log")?;
@@ -279,7 +286,7 @@ async fn a_room_is_followed_to_where_its_slot_goes() -> Result {
         a.put(1).await?;
         assert_eq!(seqs(&b.batch().await?.events), [round]);
         cluster.move_slot("dialogue:{room/chat}:log").await?;
-        b.heard("a gap", |told| matches!(told, Told::Gap(_))).await?;
+        b.heard("a gap", |told| matches!(told, FeedMessage::Gap(_))).await?;
     }
     Ok(())
 }
@@ -300,19 +307,19 @@ async fn whoever_is_in_is_known_everywhere() -> Result {
     let server = RedisServer::start().await?;
     let a = Peer::join(1, Redis::connect(server.url()).await?).await?;
     let mut b = Peer::join(2, Redis::connect(server.url()).await?).await?;
-    let alice = |connections| vec![Change::new("alice".into(), connections)];
-    assert!(a.redis.call_roll(a.id, Roll::new(ROOM.into(), alice(2), true)).await?);
-    let told = b.heard("who came", |told| matches!(told, Told::Members { .. })).await?;
-    assert_eq!(told, Told::Members { room_id: ROOM.into(), peer: a.id, changes: alice(2) });
-    let mut roll = Roll::new(ROOM.into(), alice(1), true);
-    roll.most = Some(2);
-    assert!(!b.redis.call_roll(b.id, roll.clone()).await?);
-    assert!(a.redis.call_roll(a.id, Roll::new(ROOM.into(), alice(1), true)).await?);
-    assert!(b.redis.call_roll(b.id, roll).await?);
+    let alice = |connections| vec![MemberChange::new("alice".into(), connections)];
+    assert!(a.redis.update_members(a.id, MembersUpdate::new(ROOM.into(), alice(2), true)).await?);
+    let told = b.heard("who came", |told| matches!(told, FeedMessage::Members { .. })).await?;
+    assert_eq!(told, FeedMessage::Members { room_id: ROOM.into(), node: a.id, changes: alice(2) });
+    let mut roll = MembersUpdate::new(ROOM.into(), alice(1), true);
+    roll.max_connections = Some(2);
+    assert!(!b.redis.update_members(b.id, roll.clone()).await?);
+    assert!(a.redis.update_members(a.id, MembersUpdate::new(ROOM.into(), alice(1), true)).await?);
+    assert!(b.redis.update_members(b.id, roll).await?);
     let members = b.redis.members(ROOM).await?;
-    let peers: BTreeSet<_> =
-        members.iter().map(|member| (member.peer, Arc::clone(&member.user_id))).collect();
-    assert_eq!(peers, BTreeSet::from([(a.id, "alice".into()), (b.id, "alice".into())]));
+    let nodes: BTreeSet<_> =
+        members.iter().map(|member| (member.node, Arc::clone(&member.user_id))).collect();
+    assert_eq!(nodes, BTreeSet::from([(a.id, "alice".into()), (b.id, "alice".into())]));
     Ok(())
 }
 
@@ -325,20 +332,22 @@ async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
     let b = Peer::join(2, Redis::connect(proxy.url()).answer_within(within).connect_within(within).await?)
         .await?;
     let both = BTreeSet::from([a.id, b.id]);
-    a.heard("both", |told| matches!(told, Told::Peers(peers) if *peers == both)).await?;
-    b.redis.call_roll(b.id, Roll::new(ROOM.into(), vec![Change::new("bob".into(), 1)], true)).await?;
+    a.heard("both", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == both)).await?;
+    b.redis
+        .update_members(b.id, MembersUpdate::new(ROOM.into(), vec![MemberChange::new("bob".into(), 1)], true))
+        .await?;
     // It is there still, and can't say so.
     proxy.stall(true);
     let alone = BTreeSet::from([a.id]);
-    a.heard("it is gone", |told| matches!(told, Told::Peers(peers) if *peers == alone)).await?;
+    a.heard("it is gone", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == alone)).await?;
     until("it is out of its rooms", async || {
         a.redis.members(ROOM).await.is_ok_and(|members| members.is_empty())
     })
     .await?;
     proxy.stall(false);
     let mut b = b;
-    b.heard("it has to say again who is there", |told| *told == Told::Forgotten).await?;
-    a.heard("it is back", |told| matches!(told, Told::Peers(peers) if *peers == both)).await?;
+    b.heard("it has to say again who is there", |told| *told == FeedMessage::Forgotten).await?;
+    a.heard("it is back", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == both)).await?;
     drop(b);
-    a.heard("it left", |told| matches!(told, Told::Peers(peers) if *peers == alone)).await.map(drop)
+    a.heard("it left", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == alone)).await.map(drop)
 }

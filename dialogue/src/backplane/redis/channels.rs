@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::message;
 use crate::{
-    backplane::Told,
+    backplane::FeedMessage,
     redis::{Heard, Keys},
     wire::Id,
 };
 
 /// What is said in a channel.
 pub(super) enum Said {
-    /// This peer's own channel is listened to.
+    /// This node's own channel is listened to.
     Own,
-    Told(Told),
+    Message(FeedMessage),
     Nothing,
 }
 
@@ -26,10 +26,10 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    pub(super) fn new(keys: Keys, peer: Id) -> Self {
+    pub(super) fn new(keys: Keys, node: Id) -> Self {
         let channel = keys.room("\n", "feed");
         let (begin, end) = channel.split_once('\n').unwrap_or_default();
-        Channels { own: keys.peer(peer.as_str(), "feed"), begin: begin.to_owned(), end: end.to_owned() }
+        Channels { own: keys.node(node.as_str(), "feed"), begin: begin.to_owned(), end: end.to_owned() }
     }
 
     pub(super) fn hear(&self, heard: Heard) -> Said {
@@ -40,13 +40,13 @@ impl Channels {
         match heard {
             Heard::Listening(channel) if channel == self.own => Said::Own,
             Heard::Listening(channel) => {
-                room(&channel).map_or(Said::Nothing, |room| Said::Told(Told::Gap(room)))
+                room(&channel).map_or(Said::Nothing, |room| Said::Message(FeedMessage::Gap(room)))
             }
             Heard::Message(channel, said) => {
                 // A newer version may say what this one doesn't understand; what matters is in the log.
                 let told = room(&channel)
-                    .map(|room| message::read(Arc::clone(&room), said).unwrap_or(Told::Gap(room)));
-                told.map_or(Said::Nothing, Said::Told)
+                    .map(|room| message::read(Arc::clone(&room), said).unwrap_or(FeedMessage::Gap(room)));
+                told.map_or(Said::Nothing, Said::Message)
             }
         }
     }

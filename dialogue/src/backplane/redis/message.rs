@@ -1,8 +1,8 @@
-//! What peers say to each other in a room's channel.
+//! What nodes say to each other in a room's channel.
 //!
 //! ```text
 //! 1 byte    what: E events, M message, R roll
-//! 11 bytes  peer
+//! 11 bytes  node
 //! E: 8 bytes number before; 11 bytes id of that event, or zeros; epoch's number, epoch's text (each 2 bytes of length,
 //!    text); then for each event 4 bytes of length, event
 //! R: for each change 4 bytes connections, 2 bytes of length, user
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    backplane::{Batch, Change, Draft, Told},
+    backplane::{Draft, FeedEvents, FeedMessage, MemberChange},
     store::{
         StoredEvent,
         redis::{Epoch, epoch_text},
@@ -27,16 +27,16 @@ use crate::{
 /// Bytes of an id.
 const ID: usize = 11;
 
-/// A message of a peer.
-pub(super) fn message(peer: Id, message: &[u8]) -> Bytes {
-    [b"M", peer.as_str().as_bytes(), message].concat().into()
+/// A message of a node.
+pub(super) fn message(node: Id, message: &[u8]) -> Bytes {
+    [b"M", node.as_str().as_bytes(), message].concat().into()
 }
 
 /// Events that are told and not kept.
-pub(super) fn events(peer: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Bytes {
+pub(super) fn events(node: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Bytes {
     let (Epoch(number), beside) = Epoch::of(epoch);
     let mut out = BytesMut::from(&b"E"[..]);
-    out.put_slice(peer.as_str().as_bytes());
+    out.put_slice(node.as_str().as_bytes());
     out.put_u64(after);
     out.put_bytes(0, ID);
     for text in [&*number.to_string(), beside] {
@@ -52,10 +52,10 @@ pub(super) fn events(peer: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Byt
 }
 
 /// Changes of who is in.
-pub(super) fn roll(peer: Id, changes: &[Change]) -> Bytes {
+pub(super) fn roll(node: Id, changes: &[MemberChange]) -> Bytes {
     let mut out = BytesMut::from(&b"R"[..]);
-    out.put_slice(peer.as_str().as_bytes());
-    for Change { user_id, connections } in changes {
+    out.put_slice(node.as_str().as_bytes());
+    for MemberChange { user_id, connections } in changes {
         out.put_u32(*connections);
         // A user's id has at most 128 bytes.
         out.put_u16(u16::try_from(user_id.len()).unwrap_or(u16::MAX));
@@ -65,19 +65,19 @@ pub(super) fn roll(peer: Id, changes: &[Change]) -> Bytes {
 }
 
 /// Reads what was said in the channel of a room; `None` if that is nothing of this version's.
-pub(super) fn read(room_id: Arc<str>, mut said: Bytes) -> Option<Told> {
+pub(super) fn read(room_id: Arc<str>, mut said: Bytes) -> Option<FeedMessage> {
     let what = said.try_get_u8().ok()?;
-    let peer = take(&mut said, ID)?;
-    let peer = std::str::from_utf8(&peer).ok().and_then(Id::parse)?;
+    let node = take(&mut said, ID)?;
+    let node = std::str::from_utf8(&node).ok().and_then(Id::parse)?;
     match what {
-        b'E' => batch(room_id, peer, said).map(Told::Events),
-        b'M' => Some(Told::Message { room_id, peer, message: said }),
-        b'R' => Some(Told::Members { room_id, peer, changes: changes(said)? }),
+        b'E' => batch(room_id, node, said).map(FeedMessage::Events),
+        b'M' => Some(FeedMessage::Message { room_id, node, message: said }),
+        b'R' => Some(FeedMessage::Members { room_id, node, changes: changes(said)? }),
         _ => None,
     }
 }
 
-fn batch(room_id: Arc<str>, peer: Id, mut said: Bytes) -> Option<Batch> {
+fn batch(room_id: Arc<str>, node: Id, mut said: Bytes) -> Option<FeedEvents> {
     let after = said.try_get_u64().ok()?;
     let after_id = take(&mut said, ID)?;
     let after_id = std::str::from_utf8(&after_id).ok().and_then(Id::parse);
@@ -88,14 +88,14 @@ fn batch(room_id: Arc<str>, peer: Id, mut said: Bytes) -> Option<Batch> {
         let length = usize::try_from(said.try_get_u32().ok()?).ok()?;
         events.push(StoredEvent::decode(take(&mut said, length)?).ok()?);
     }
-    Some(Batch { room_id, peer, epoch, after, after_id, events })
+    Some(FeedEvents { room_id, node, epoch, after, after_id, events })
 }
 
-fn changes(mut said: Bytes) -> Option<Vec<Change>> {
+fn changes(mut said: Bytes) -> Option<Vec<MemberChange>> {
     let mut changes = Vec::new();
     while said.has_remaining() {
         let connections = said.try_get_u32().ok()?;
-        changes.push(Change { connections, user_id: text(&mut said)? });
+        changes.push(MemberChange { connections, user_id: text(&mut said)? });
     }
     Some(changes)
 }
@@ -117,13 +117,14 @@ mod tests {
 
     #[test]
     fn what_is_said_is_read() {
-        let (peer, room): (_, Arc<str>) = (Id::fresh(), "chat".into());
-        let told = read(Arc::clone(&room), message(peer, b"hello"));
-        let said = Told::Message { room_id: Arc::clone(&room), peer, message: Bytes::from_static(b"hello") };
+        let (node, room): (_, Arc<str>) = (Id::fresh(), "chat".into());
+        let told = read(Arc::clone(&room), message(node, b"hello"));
+        let said =
+            FeedMessage::Message { room_id: Arc::clone(&room), node, message: Bytes::from_static(b"hello") };
         assert_eq!(told, Some(said));
-        let changes = vec![Change::new("alice".into(), 2), Change::new("".into(), 0)];
-        let told = read(Arc::clone(&room), roll(peer, &changes));
-        assert_eq!(told, Some(Told::Members { room_id: room, peer, changes }));
+        let changes = vec![MemberChange::new("alice".into(), 2), MemberChange::new("".into(), 0)];
+        let told = read(Arc::clone(&room), roll(node, &changes));
+        assert_eq!(told, Some(FeedMessage::Members { room_id: room, node, changes }));
     }
 
     proptest! {

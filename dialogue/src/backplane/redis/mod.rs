@@ -3,13 +3,13 @@
 //! | key | |
 //! |---|---|
 //! | `PREFIX:{room/ID}:feed` | the room's channel; sharded, so that in a Cluster it is with the room's stream |
-//! | `PREFIX:{room/ID}:members` | a hash: who is in, by peer and user |
-//! | `PREFIX:{peers}:leases` | a sorted set: until when a peer is one |
-//! | `PREFIX:{peer/ID}:rooms` | a set: rooms that the peer is to be taken out of when it is gone |
+//! | `PREFIX:{room/ID}:members` | a hash: who is in, by node and user |
+//! | `PREFIX:{nodes}:leases` | a sorted set: until when a node is one |
+//! | `PREFIX:{node/ID}:rooms` | a set: rooms that the node is to be taken out of when it is gone |
 
 mod channels;
 mod message;
-mod peers;
+mod nodes;
 mod scripts;
 mod share;
 
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use redis::{Value, cmd};
 use tokio::{sync::Notify, time::timeout};
 
-use super::{Backplane, Feed, Member, Roll, Share, Shared};
+use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
     Position,
     redis::{
@@ -42,8 +42,8 @@ use scripts::SCRIPTS;
 const WITHIN: Duration = Duration::from_secs(5);
 
 impl Backplane for Redis {
-    async fn join(&self, peer: Id) -> Result<Feed, StoreError> {
-        let (listening, channels) = (Arc::new(Notify::new()), Channels::new(self.keys().clone(), peer));
+    async fn join(&self, node: Id) -> Result<Feed, StoreError> {
+        let (listening, channels) = (Arc::new(Notify::new()), Channels::new(self.keys().clone(), node));
         let subscriber = Arc::new(OnceLock::<Subscriber>::new());
         let follows = Arc::clone(&subscriber);
         let keys = self.keys().clone();
@@ -55,24 +55,24 @@ impl Backplane for Redis {
         let (hears, begins) = (teller.clone(), Arc::clone(&listening));
         let sink = move |said| match channels.hear(said) {
             Said::Own => begins.notify_one(),
-            Said::Told(told) => hears.tell(told),
+            Said::Message(told) => hears.try_send(told),
             Said::Nothing => {}
         };
         let subscriber = subscriber.get_or_init(|| Subscriber::new(self.clone(), Arc::new(sink)));
-        subscriber.listen(self.keys().peer(peer.as_str(), "feed").into());
+        subscriber.listen(self.keys().node(node.as_str(), "feed").into());
         if timeout(WITHIN, listening.notified()).await.is_err() {
             let why = subscriber.trouble().or_else(|| self.trouble());
             let why = why.unwrap_or_else(|| "Redis does not answer".to_owned());
             return Err(StoreError::new(format!("can't listen to channels in Redis: {why}")));
         }
-        tokio::spawn(peers::keep(self.clone(), peer, teller));
+        tokio::spawn(nodes::keep(self.clone(), node, teller));
         Ok(feed)
     }
 
-    async fn share(&self, peer: Id, shares: Vec<Share>) -> Vec<Result<Shared, StoreError>> {
-        let commands: Vec<_> = shares.iter().map(|share| self.share_one(peer, share)).collect();
+    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
+        let commands: Vec<_> = publications.iter().map(|share| self.share_one(node, share)).collect();
         let answers = self.write(&SCRIPTS.share, commands).await;
-        let outcomes = shares.into_iter().zip(answers);
+        let outcomes = publications.into_iter().zip(answers);
         outcomes
             .map(|(share, answer)| match answer {
                 Ok(answer) => share::outcome(share, answer),
@@ -83,12 +83,12 @@ impl Backplane for Redis {
             .collect()
     }
 
-    async fn tell(&self, peer: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+    async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
         let channel = self.keys().room(room_id, "feed");
         let mut publish = cmd("SPUBLISH");
-        publish.arg(&channel).arg(&*message::message(peer, &message));
+        publish.arg(&channel).arg(&*message::message(node, &message));
         let told = self.run_one(Command::new(channel, publish)).await;
-        told.map(drop).map_err(|failure| failed("tell peers", failure))
+        told.map(drop).map_err(|failure| failed("tell nodes", failure))
     }
 
     async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
@@ -121,24 +121,24 @@ impl Backplane for Redis {
         Ok(heads)
     }
 
-    async fn call_roll(&self, peer: Id, roll: Roll) -> Result<bool, StoreError> {
-        let Roll { room_id, changes, anybody, most } = roll;
+    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
+        let MembersUpdate { room_id, changes, has_members: anybody, max_connections: most } = roll;
         let (members, rooms) =
-            (self.keys().room(&room_id, "members"), self.keys().peer(peer.as_str(), "rooms"));
+            (self.keys().room(&room_id, "members"), self.keys().node(node.as_str(), "rooms"));
         let note = |name: &str| {
             let mut note = cmd(name);
             note.arg(&rooms).arg(&*room_id);
             Command::new(rooms.clone(), note)
         };
         let failed = |failure| failed("say who is in a room", failure);
-        // Before anybody is in: a peer that goes at once is to be taken out all the same.
+        // Before anybody is in: a node that goes at once is to be taken out all the same.
         if anybody {
             self.run_one(note("SADD")).await.map_err(failed)?;
         }
         let mut call = SCRIPTS.members.call(&[&members]);
-        call.arg(self.keys().room(&room_id, "feed")).arg(peer.as_str());
+        call.arg(self.keys().room(&room_id, "feed")).arg(node.as_str());
         call.arg(most.map_or_else(String::new, |most| most.to_string()));
-        call.arg(&*message::roll(peer, &changes));
+        call.arg(&*message::roll(node, &changes));
         for change in &changes {
             call.arg(&*change.user_id).arg(change.connections);
         }
@@ -165,7 +165,7 @@ impl Backplane for Redis {
         let total = |room_id: &Arc<str>| {
             let members = self.keys().room(room_id, "members");
             let mut total = cmd("HGET");
-            // What all peers say together has no name.
+            // What all nodes say together has no name.
             total.arg(&members).arg("");
             Command::new(members, total)
         };
@@ -175,7 +175,12 @@ impl Backplane for Redis {
         sizes.collect::<Result<_, _>>().map_err(|failure| failed("count who is in rooms", failure))
     }
 
-    async fn swap(&self, key: &str, old: Option<Bytes>, new: Option<Bytes>) -> Result<bool, StoreError> {
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
         let values = self.keys().records(group(key), "values");
         let mut swap = SCRIPTS.swap.call(&[&values, &self.keys().records(group(key), "names")]);
         swap.arg(key);
@@ -190,7 +195,7 @@ impl Backplane for Redis {
 
 fn member(who: &Value, many: &Value) -> Option<Member> {
     // The sum of all has no name.
-    let (peer, user) = text(who)?.split_at_checked(11)?;
+    let (node, user) = text(who)?.split_at_checked(11)?;
     let connections = u32::try_from(integer(many)?).ok()?;
-    Some(Member { peer: Id::parse(peer)?, user_id: user.into(), connections })
+    Some(Member { node: Id::parse(node)?, user_id: user.into(), connections })
 }

@@ -4,7 +4,7 @@ use redis::{Value, cmd};
 
 use super::{message, scripts::SCRIPTS};
 use crate::{
-    backplane::{Draft, Kept, Share, Shared},
+    backplane::{Draft, DraftOutcome, Publication, Published},
     redis::{Command, Redis, reply::text},
     store::{
         StoreError,
@@ -14,12 +14,12 @@ use crate::{
 };
 
 impl Redis {
-    pub(super) fn share_one(&self, peer: Id, share: &Share) -> Command {
-        let Share { room_id, epoch, after, after_id, drafts, exact } = share;
+    pub(super) fn share_one(&self, node: Id, share: &Publication) -> Command {
+        let Publication { room_id, epoch, after, after_id, drafts, exact } = share;
         let channel = self.keys().room(room_id, "feed");
         if is_told_only(share) {
             let mut publish = cmd("SPUBLISH");
-            publish.arg(&channel).arg(&*message::events(peer, epoch, *after, drafts));
+            publish.arg(&channel).arg(&*message::events(node, epoch, *after, drafts));
             return Command::new(channel, publish);
         }
         let log = self.keys().room(room_id, "log");
@@ -31,7 +31,7 @@ impl Redis {
         };
         let (Epoch(number), beside) = Epoch::of(epoch);
         call.arg(number).arg(beside).arg(*after).arg(after_id.as_ref().map_or("", Id::as_str));
-        call.arg(if *exact { "1" } else { "" }).arg(channel).arg(peer.as_str()).arg(KEYS);
+        call.arg(if *exact { "1" } else { "" }).arg(channel).arg(node.as_str()).arg(KEYS);
         for Draft { event, size } in drafts {
             call.arg(&*event.encode()).arg(*size).arg(&fields(event));
         }
@@ -40,7 +40,7 @@ impl Redis {
 }
 
 /// What became of a share by an answer to its call.
-pub(super) fn outcome(share: Share, answer: Value) -> Result<Shared, StoreError> {
+pub(super) fn outcome(share: Publication, answer: Value) -> Result<Published, StoreError> {
     if is_told_only(&share) {
         return Ok(told(share));
     }
@@ -53,17 +53,17 @@ pub(super) fn outcome(share: Share, answer: Value) -> Result<Shared, StoreError>
 }
 
 /// Whether nothing of it is kept.
-fn is_told_only(share: &Share) -> bool {
+fn is_told_only(share: &Publication) -> bool {
     share.drafts.iter().all(|draft| draft.event.seq == 0 && draft.event.key.is_none())
 }
 
-fn told(share: Share) -> Shared {
-    let kept = share.drafts.into_iter().map(|draft| Kept::Event(draft.event)).collect();
-    Shared { epoch: share.epoch, missed: Vec::new(), before: share.after, kept }
+fn told(share: Publication) -> Published {
+    let kept = share.drafts.into_iter().map(|draft| DraftOutcome::Published(draft.event)).collect();
+    Published { epoch: share.epoch, missed: Vec::new(), before: share.after, outcomes: kept }
 }
 
 /// What a script says of a share, which it may have numbered anew.
-fn shared(share: Share, answer: Value) -> Result<Shared, StoreError> {
+fn shared(share: Publication, answer: Value) -> Result<Published, StoreError> {
     let unknown = || strange("a share", &Value::Nil);
     let Value::Array(parts) = answer else { return Err(strange("a share", &answer)) };
     let mut parts = parts.into_iter();
@@ -78,7 +78,9 @@ fn shared(share: Share, answer: Value) -> Result<Shared, StoreError> {
     };
     let Value::Array(missed) = part() else { return Err(unknown()) };
     let missed = missed.into_iter().map(event).collect::<Result<_, _>>().map_err(garbled)?;
-    let Value::Array(results) = part() else { return Ok(Shared { epoch, missed, before, kept: Vec::new() }) };
+    let Value::Array(results) = part() else {
+        return Ok(Published { epoch, missed, before, outcomes: Vec::new() });
+    };
     let (mut seq, mut kept) = (before, Vec::with_capacity(results.len()));
     for (Draft { mut event, size }, seen) in share.drafts.into_iter().zip(&results) {
         match text(seen) {
@@ -91,14 +93,14 @@ fn shared(share: Share, answer: Value) -> Result<Shared, StoreError> {
                     }
                     end += u64::from(size);
                 }
-                kept.push(Kept::Event(event));
+                kept.push(DraftOutcome::Published(event));
             }
             _ => {
                 let [field, ..] = fields(&event);
                 let field = Value::BulkString(field.into_bytes());
-                kept.push(Kept::Seen(read_key(&field, seen).ok_or_else(unknown)?));
+                kept.push(DraftOutcome::Duplicate(read_key(&field, seen).ok_or_else(unknown)?));
             }
         }
     }
-    Ok(Shared { epoch, missed, before, kept })
+    Ok(Published { epoch, missed, before, outcomes: kept })
 }

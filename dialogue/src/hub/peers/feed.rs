@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{ALL, Message, Peers};
 use crate::{
-    backplane::{Feed, Told},
+    backplane::{Feed, FeedMessage},
     hub::Registry,
     wire::Id,
 };
@@ -35,17 +35,18 @@ pub(super) async fn run(
 }
 
 impl Peers {
-    fn hear(self: &Arc<Self>, registry: &Registry, told: Told) {
+    fn hear(self: &Arc<Self>, registry: &Registry, told: FeedMessage) {
         match told {
             // What this instance told itself, it knows from the answer.
-            Told::Events(batch) if batch.peer == self.id => {}
-            Told::Events(batch) => {
+            FeedMessage::Events(batch) if batch.node == self.id => {}
+            FeedMessage::Events(batch) => {
                 if let Some(instance) = registry.find(&batch.room_id) {
                     instance.hear(batch);
                 }
             }
-            Told::Members { peer, .. } | Told::Message { peer, .. } if peer == self.id => {}
-            Told::Members { room_id, peer, changes } => {
+            FeedMessage::Members { node: peer, .. } | FeedMessage::Message { node: peer, .. }
+                if peer == self.id => {}
+            FeedMessage::Members { room_id, node: peer, changes } => {
                 if !self.there().contains(&peer) {
                     self.speaks(peer);
                 }
@@ -53,7 +54,7 @@ impl Peers {
                     instance.hear_members(peer, changes);
                 }
             }
-            Told::Message { room_id, peer, message } => {
+            FeedMessage::Message { room_id, node: peer, message } => {
                 let Some(message) = Message::decode(&message) else { return };
                 if let Some(instance) = registry.find(&room_id) {
                     instance.hear_message(&message);
@@ -61,14 +62,14 @@ impl Peers {
                 self.heard(&room_id, peer, message);
             }
             // From now on it hears what it is asked.
-            Told::Gap(room_id) if &*room_id == ALL => self.tell_if_possible(&room_id, Message::Here),
-            Told::Gap(room_id) => {
+            FeedMessage::Gap(room_id) if &*room_id == ALL => self.tell_if_possible(&room_id, Message::Here),
+            FeedMessage::Gap(room_id) => {
                 if let Some(instance) = registry.find(&room_id) {
                     instance.catch_up();
                 }
             }
-            Told::Peers(there) => self.peers_are(registry, there),
-            Told::Forgotten => {
+            FeedMessage::Nodes(there) => self.peers_are(registry, there),
+            FeedMessage::Forgotten => {
                 self.forgotten.fetch_add(1, Ordering::AcqRel);
                 self.call_all_rolls();
             }
@@ -103,9 +104,12 @@ mod tests {
         let (peers, _feed) = Peers::join(Arc::new(Local::new()), Handle::current()).await.expect("it joins");
         let registry = Registry::new(Vec::new(), 1, NewBounds::default(), None, Handle::current());
         let left = Id::fresh();
-        peers.hear(&registry, Told::Peers(BTreeSet::from([left])));
-        peers.hear(&registry, Told::Peers(BTreeSet::new()));
-        peers.hear(&registry, Told::Members { room_id: "chat".into(), peer: left, changes: Vec::new() });
+        peers.hear(&registry, FeedMessage::Nodes(BTreeSet::from([left])));
+        peers.hear(&registry, FeedMessage::Nodes(BTreeSet::new()));
+        peers.hear(
+            &registry,
+            FeedMessage::Members { room_id: "chat".into(), node: left, changes: Vec::new() },
+        );
         let question = Question::PutOut { user: "ann".into(), room_id: None, reason: "enough".into() };
         let answers = peers.ask_all(question).await.expect("there is no other to ask");
         assert!(answers.is_empty());

@@ -34,7 +34,7 @@ pub(super) use roster::{Difference, Roster};
 
 use super::Registry;
 use crate::{
-    backplane::{AnyBackplane, Feed, Follower, Member, Told},
+    backplane::{AnyBackplane, Feed, FeedMessage, Follower, Member},
     caught::caught,
     store::StoreError,
     wire::Id,
@@ -96,7 +96,7 @@ impl Peers {
         let there = timeout(WITHIN, async {
             loop {
                 match feed.next().await {
-                    Some(Told::Peers(there)) => return Ok(there),
+                    Some(FeedMessage::Nodes(there)) => return Ok(there),
                     Some(_) => {}
                     None => return Err(StoreError::new("the backplane went away at once")),
                 }
@@ -184,14 +184,14 @@ impl Peers {
     /// Who is in a room elsewhere, by the word of anybody.
     pub(super) async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
         let mut members = within(self.backplane.members(room_id)).await?;
-        members.retain(|member| member.peer != self.id);
+        members.retain(|member| member.node != self.id);
         Ok(members)
     }
 
     /// How many connections are in a room, by the word of those who are there.
     pub(super) async fn size(&self, room_id: &str) -> Result<usize, StoreError> {
         let (members, there) = (within(self.backplane.members(room_id)).await?, self.there());
-        let counted = members.iter().filter(|member| there.contains(&member.peer));
+        let counted = members.iter().filter(|member| there.contains(&member.node));
         Ok(counted.map(|member| usize::try_from(member.connections).unwrap_or(usize::MAX)).sum())
     }
 
@@ -202,7 +202,7 @@ impl Peers {
 
     /// Tells the others something of a room.
     async fn tell(&self, room_id: &str, message: &Message) -> Result<(), StoreError> {
-        within(self.backplane.tell(self.id, room_id, message.encode())).await
+        within(self.backplane.send(self.id, room_id, message.encode())).await
     }
 
     /// Tells the others, if they can be told now; they find out otherwise too, a little later.

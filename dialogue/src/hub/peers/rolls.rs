@@ -7,7 +7,7 @@ use tokio::{sync::Mutex as AsyncMutex, time::sleep};
 
 use super::{Peers, within};
 use crate::{
-    backplane::{Change, Roll},
+    backplane::{MemberChange, MembersUpdate},
     store::StoreError,
 };
 
@@ -121,11 +121,11 @@ impl Peers {
                 return Ok(true);
             }
             let more = changes.len() == MOST;
-            let mut roll = Roll::new(Arc::clone(room_id), changes.clone(), anybody);
-            roll.most = most;
+            let mut roll = MembersUpdate::new(Arc::clone(room_id), changes.clone(), anybody);
+            roll.max_connections = most;
             // Whoever waits for this may be dropped, and it be done all the same.
             let before = self.rolls.doubt(room_id, &changes);
-            match within(self.backplane.call_roll(self.id, roll)).await? {
+            match within(self.backplane.update_members(self.id, roll)).await? {
                 true => self.rolls.told(room_id, &changes),
                 false => {
                     self.rolls.believe(room_id, &changes, &before);
@@ -175,26 +175,26 @@ impl Rolls {
     }
 
     /// Some of what changed, and whether anybody is in.
-    fn changes(&self, room_id: &str) -> (Vec<Change>, bool) {
+    fn changes(&self, room_id: &str) -> (Vec<MemberChange>, bool) {
         let rooms = self.rooms.lock();
         let Some(roll) = rooms.get(room_id) else { return (Vec::new(), false) };
         let changed = roll.users.iter().filter(|(_, count)| count.told != Some(count.now));
-        let changes = changed.take(MOST).map(|(user, count)| Change::new(Arc::clone(user), count.now));
+        let changes = changed.take(MOST).map(|(user, count)| MemberChange::new(Arc::clone(user), count.now));
         (changes.collect(), roll.users.values().any(|count| count.now > 0))
     }
 
     /// The others were told.
-    fn told(&self, room_id: &str, changes: &[Change]) {
+    fn told(&self, room_id: &str, changes: &[MemberChange]) {
         self.note(room_id, changes, changes.iter().map(|change| Some(change.connections)));
     }
 
     /// The others may be told; yields what they were told before.
-    fn doubt(&self, room_id: &str, changes: &[Change]) -> Vec<Option<u32>> {
+    fn doubt(&self, room_id: &str, changes: &[MemberChange]) -> Vec<Option<u32>> {
         self.note(room_id, changes, changes.iter().map(|_| None))
     }
 
     /// The others were not told, for sure.
-    fn believe(&self, room_id: &str, changes: &[Change], before: &[Option<u32>]) {
+    fn believe(&self, room_id: &str, changes: &[MemberChange], before: &[Option<u32>]) {
         self.note(room_id, changes, before.iter().copied());
     }
 
@@ -202,7 +202,7 @@ impl Rolls {
     fn note(
         &self,
         room_id: &str,
-        changes: &[Change],
+        changes: &[MemberChange],
         told: impl Iterator<Item = Option<u32>>,
     ) -> Vec<Option<u32>> {
         let mut rooms = self.rooms.lock();

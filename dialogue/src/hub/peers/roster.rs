@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    backplane::{Change, Member},
+    backplane::{Member, MemberChange},
     wire::Id,
 };
 
@@ -29,10 +29,10 @@ pub(in crate::hub) type Difference = (Arc<str>, isize);
 
 impl Roster {
     /// Other users of a peer, which is there since it says so.
-    pub(in crate::hub) fn change(&mut self, peer: Id, changes: &[Change]) -> Vec<Difference> {
+    pub(in crate::hub) fn change(&mut self, peer: Id, changes: &[MemberChange]) -> Vec<Difference> {
         let mut differences = self.admit(peer);
         let users = self.peers.entry(peer).or_default();
-        for Change { user_id, connections } in changes {
+        for MemberChange { user_id, connections } in changes {
             let now = usize::try_from(*connections).unwrap_or(usize::MAX);
             let before = match now {
                 0 => users.remove(user_id),
@@ -47,7 +47,7 @@ impl Roster {
     pub(in crate::hub) fn replace(&mut self, members: Vec<Member>, there: &BTreeSet<Id>) -> Vec<Difference> {
         let before = std::mem::take(self);
         self.doubtful = before.doubtful;
-        for Member { peer, user_id, connections } in members {
+        for Member { node: peer, user_id, connections } in members {
             let peers = if there.contains(&peer) || before.peers.contains_key(&peer) {
                 &mut self.peers
             } else {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn member(peer: Id, user: &str) -> Member {
-        Member { peer, user_id: user.into(), connections: 1 }
+        Member { node: peer, user_id: user.into(), connections: 1 }
     }
 
     fn sorted(mut differences: Vec<Difference>) -> Vec<(String, isize)> {
@@ -131,8 +131,8 @@ mod tests {
     fn a_peer_that_goes_takes_its_users_and_nobody_elses() {
         let (one, other) = (Id::fresh(), Id::fresh());
         let mut roster = Roster::default();
-        roster.change(one, &[Change::new("ada".into(), 2), Change::new("ben".into(), 1)]);
-        roster.change(other, &[Change::new("ada".into(), 1)]);
+        roster.change(one, &[MemberChange::new("ada".into(), 2), MemberChange::new("ben".into(), 1)]);
+        roster.change(other, &[MemberChange::new("ada".into(), 1)]);
         let (before, there) = (BTreeSet::from([one, other]), BTreeSet::from([other]));
         assert!(roster.is_affected(&there));
         assert_eq!(sorted(roster.peers_are(&before, &there)), [("ada".into(), -2), ("ben".into(), -1)]);
@@ -155,7 +155,7 @@ mod tests {
     fn who_is_told_of_late_stays() {
         let new = Id::fresh();
         let mut roster = Roster::default();
-        roster.change(new, &[Change::new("ada".into(), 1)]);
+        roster.change(new, &[MemberChange::new("ada".into(), 1)]);
         // That was said before it came.
         assert!(roster.peers_are(&BTreeSet::new(), &BTreeSet::new()).is_empty());
         let there = BTreeSet::from([new]);
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(roster.peers_of("ada"), there);
         // And who really never comes goes.
         let never = Id::fresh();
-        roster.change(never, &[Change::new("ben".into(), 1)]);
+        roster.change(never, &[MemberChange::new("ben".into(), 1)]);
         assert!(roster.peers_are(&there, &there).is_empty());
         assert_eq!(sorted(roster.peers_are(&there, &there)), [("ben".into(), -1)]);
     }

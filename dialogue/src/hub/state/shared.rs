@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Accepted,
     audit::link,
-    backplane::{self, Kept, Share},
+    backplane::{self, DraftOutcome, Publication},
     log::Record,
     store::{StoredEvent, StoredKey},
     wire::Id,
@@ -27,12 +27,12 @@ use crate::{
 
 impl State {
     /// What is to be put into the log of it.
-    pub(in super::super) fn share_of(&self, pending: &mut Pending) -> Share {
+    pub(in super::super) fn share_of(&self, pending: &mut Pending) -> Publication {
         let events = std::mem::take(&mut pending.events);
         let sizes = pending.drafts.iter().map(|draft| u32::try_from(draft.record.json.len()));
         let drafts = events.into_iter().zip(sizes);
         let drafts = drafts.map(|(event, size)| backplane::Draft::new(event, size.unwrap_or(u32::MAX)));
-        let mut share = Share::new(Arc::clone(&self.id), Arc::clone(&self.stored_as), drafts.collect());
+        let mut share = Publication::new(Arc::clone(&self.id), Arc::clone(&self.stored_as), drafts.collect());
         let (after, after_id) = self.log.head();
         (share.after, share.after_id, share.exact) = (after, Id::parse(after_id), self.room.options.audit);
         share
@@ -47,13 +47,18 @@ impl State {
     }
 
     /// What was shared goes into the log as it was numbered, and whoever sent it is told.
-    pub(in super::super) fn settle_shared(&mut self, pending: Pending, kept: Vec<Kept>, batch: &mut Batch) {
+    pub(in super::super) fn settle_shared(
+        &mut self,
+        pending: Pending,
+        kept: Vec<DraftOutcome>,
+        batch: &mut Batch,
+    ) {
         let Pending { drafts, again, .. } = pending;
         let mut said = Vec::with_capacity(drafts.len());
         for (draft, kept) in drafts.into_iter().zip(kept) {
             said.push(match kept {
-                Kept::Seen(key) => self.reply_seen(draft, key),
-                Kept::Event(event) => {
+                DraftOutcome::Duplicate(key) => self.reply_seen(draft, key),
+                DraftOutcome::Published(event) => {
                     let record = self.numbered(draft.record, &event);
                     self.take(Draft { record, ..draft }, batch)
                 }
@@ -65,14 +70,19 @@ impl State {
 
     /// What was shared is in the log, and will be read from there: whoever sent it is told. What is in no log is to be
     /// delivered.
-    pub(in super::super) fn acknowledge(&mut self, pending: Pending, kept: Vec<Kept>, batch: &mut Batch) {
+    pub(in super::super) fn acknowledge(
+        &mut self,
+        pending: Pending,
+        kept: Vec<DraftOutcome>,
+        batch: &mut Batch,
+    ) {
         let Pending { drafts, again, .. } = pending;
         let mut said = Vec::with_capacity(drafts.len());
         for (draft, kept) in drafts.into_iter().zip(kept) {
             said.push(match kept {
-                Kept::Seen(key) => self.reply_seen(draft, key),
-                Kept::Event(event) if event.seq == 0 => self.take(draft, batch),
-                Kept::Event(event) => {
+                DraftOutcome::Duplicate(key) => self.reply_seen(draft, key),
+                DraftOutcome::Published(event) if event.seq == 0 => self.take(draft, batch),
+                DraftOutcome::Published(event) => {
                     let accepted = accepted(&event);
                     self.room.meter.accepted(draft.record.event, draft.origin.source);
                     draft.origin.accepted(&accepted);
@@ -122,7 +132,7 @@ impl State {
 
     /// Takes what others put into the log; yields what is to be delivered, or nothing if something before it was missed, or it
     /// is another log.
-    pub(in super::super) fn hear(&mut self, told: &backplane::Batch) -> Option<Batch> {
+    pub(in super::super) fn hear(&mut self, told: &backplane::FeedEvents) -> Option<Batch> {
         if self.is_gone() {
             return Some(self.batch());
         }
@@ -161,7 +171,7 @@ impl State {
     }
 
     /// Of what others told, that which is in no log.
-    pub(in super::super) fn told_only(&self, told: &backplane::Batch) -> Batch {
+    pub(in super::super) fn told_only(&self, told: &backplane::FeedEvents) -> Batch {
         let mut batch = self.batch();
         for event in told.events.iter().filter(|event| event.seq == 0) {
             self.put_told(event, &mut batch);

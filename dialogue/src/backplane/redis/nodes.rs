@@ -1,4 +1,4 @@
-//! Who is there: each peer says so again and again, and whoever stops is gone.
+//! Who is there: each node says so again and again, and whoever stops is gone.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::scripts::SCRIPTS;
 use crate::{
-    backplane::{Teller, Told},
+    backplane::{FeedMessage, FeedSender},
     redis::{
         Command, Failure, Redis,
         reply::{integer, list, text},
@@ -15,34 +15,34 @@ use crate::{
     wire::Id,
 };
 
-/// How often a peer says that it is there.
+/// How often a node says that it is there.
 const BEAT: Duration = Duration::from_secs(2);
 /// For how long that holds.
 const LEASE: Duration = Duration::from_secs(8);
-/// Rooms that a peer which is gone is taken out of at one time.
+/// Rooms that a node which is gone is taken out of at one time.
 const ROOMS: usize = 100;
 
 /// What a beat yields.
 struct Beat {
-    /// Whether the others still took this peer for one.
+    /// Whether the others still took this node for one.
     known: bool,
     there: BTreeSet<Id>,
     gone: BTreeSet<Id>,
 }
 
-/// Says that `peer` is there, and tells who else is, until nobody hears it.
-pub(super) async fn keep(redis: Redis, peer: Id, teller: Teller) {
+/// Says that `node` is there, and tells who else is, until nobody hears it.
+pub(super) async fn keep(redis: Redis, node: Id, teller: FeedSender) {
     tokio::select! {
-        () = beat_on(&redis, peer, &teller) => {}
-        () = teller.unheard() => {}
+        () = beat_on(&redis, node, &teller) => {}
+        () = teller.closed() => {}
     }
     // So that the others need not wait until its time is over.
-    if beat(&redis, peer, Duration::ZERO).await.is_ok() {
-        teller.left();
+    if beat(&redis, node, Duration::ZERO).await.is_ok() {
+        teller.confirm_left();
     }
 }
 
-async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
+async fn beat_on(redis: &Redis, node: Id, teller: &FeedSender) {
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut told, mut told_at) = (BTreeSet::new(), None::<Instant>);
@@ -50,7 +50,7 @@ async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
     loop {
         beats.tick().await;
         let now = Instant::now();
-        let Ok(Beat { known, mut there, gone }) = beat(redis, peer, LEASE).await else { continue };
+        let Ok(Beat { known, mut there, gone }) = beat(redis, node, LEASE).await else { continue };
         if let Some(last) = last.replace(now) {
             let away = now.elapsed() + now.duration_since(last);
             if !known || away > LEASE - BEAT {
@@ -59,37 +59,37 @@ async fn beat_on(redis: &Redis, peer: Id, teller: &Teller) {
             }
             // Even if it is known: something said long ago may have come late.
             if !known || away >= LEASE {
-                teller.tell_surely(Told::Forgotten).await;
+                teller.send(FeedMessage::Forgotten).await;
             }
         }
         let patient = patient_until.is_some_and(|until| now < until);
         if patient {
             there.extend(&told);
         }
-        // Now and then though nothing is new: what was said by a peer that is gone may have come late.
+        // Now and then though nothing is new: what was said by a node that is gone may have come late.
         let due = told_at.is_none_or(|told_at| told_at.elapsed() >= LEASE);
         if there != told || due {
             told_at = Some(now);
             told = there;
-            teller.tell_surely(Told::Peers(told.clone())).await;
+            teller.send(FeedMessage::Nodes(told.clone())).await;
         }
         // One does it for all.
-        if !patient && told.first() == Some(&peer) {
-            for peer in gone {
-                if let Err(failure) = bury(redis, peer).await {
-                    tracing::debug!("a peer that is gone can't be taken out of its rooms: {failure}");
+        if !patient && told.first() == Some(&node) {
+            for node in gone {
+                if let Err(failure) = bury(redis, node).await {
+                    tracing::debug!("a node that is gone can't be taken out of its rooms: {failure}");
                 }
             }
         }
     }
 }
 
-/// Says once that `peer` is there, for as long as `lease`.
-async fn beat(redis: &Redis, peer: Id, lease: Duration) -> Result<Beat, Failure> {
-    let peers = redis.keys().peers();
-    let mut said = SCRIPTS.beat.call(&[&peers]);
-    said.arg(peer.as_str()).arg(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-    let answer = redis.call_one(&SCRIPTS.beat, Command::new(peers, said)).await?;
+/// Says once that `node` is there, for as long as `lease`.
+async fn beat(redis: &Redis, node: Id, lease: Duration) -> Result<Beat, Failure> {
+    let nodes = redis.keys().nodes();
+    let mut said = SCRIPTS.beat.call(&[&nodes]);
+    said.arg(node.as_str()).arg(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
+    let answer = redis.call_one(&SCRIPTS.beat, Command::new(nodes, said)).await?;
     let ids = |value: &Value| {
         let ids = list(value).unwrap_or_default().iter();
         ids.filter_map(|id| text(id).and_then(Id::parse)).collect::<BTreeSet<_>>()
@@ -102,9 +102,9 @@ async fn beat(redis: &Redis, peer: Id, lease: Duration) -> Result<Beat, Failure>
     }
 }
 
-/// Takes a peer that is gone out of all its rooms.
-async fn bury(redis: &Redis, peer: Id) -> Result<(), Failure> {
-    let rooms = redis.keys().peer(peer.as_str(), "rooms");
+/// Takes a node that is gone out of all its rooms.
+async fn bury(redis: &Redis, node: Id) -> Result<(), Failure> {
+    let rooms = redis.keys().node(node.as_str(), "rooms");
     loop {
         let mut some = cmd("SRANDMEMBER");
         some.arg(&rooms).arg(ROOMS);
@@ -118,7 +118,7 @@ async fn bury(redis: &Redis, peer: Id) -> Result<(), Failure> {
             .map(|room| {
                 let members = redis.keys().room(room, "members");
                 let mut bury = SCRIPTS.bury.call(&[&members]);
-                bury.arg(peer.as_str());
+                bury.arg(node.as_str());
                 Command::new(members, bury)
             })
             .collect();
@@ -127,8 +127,8 @@ async fn bury(redis: &Redis, peer: Id) -> Result<(), Failure> {
         done.arg(&rooms).arg(&some);
         redis.run_one(Command::new(rooms.clone(), done)).await?;
     }
-    let peers = redis.keys().peers();
+    let nodes = redis.keys().nodes();
     let mut forget = cmd("ZREM");
-    forget.arg(&peers).arg(peer.as_str());
-    redis.run_one(Command::new(peers, forget)).await.map(drop)
+    forget.arg(&nodes).arg(node.as_str());
+    redis.run_one(Command::new(nodes, forget)).await.map(drop)
 }
