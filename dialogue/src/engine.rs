@@ -20,7 +20,7 @@ use std::{
 };
 
 use announcements::{Announcements, Kind};
-pub(crate) use bounds::Bounds;
+pub(crate) use bounds::ServerBounds;
 pub use health::Health;
 use parking_lot::Mutex;
 pub(crate) use responses::{Held, Responses};
@@ -51,7 +51,7 @@ pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
     pub(crate) identity: Identity,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: ServerBounds,
     /// Long responses that wait for their clients.
     pub(crate) responses: Arc<Responses>,
     pub(crate) origins: Origins,
@@ -107,7 +107,7 @@ const SPREAD_MS: u64 = 3_000;
 /// What an application decides of an [`Engine`].
 pub(crate) struct Rules {
     pub(crate) identity: Identity,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: ServerBounds,
     pub(crate) limiter: Limiter,
     pub(crate) doors: Arc<Doors>,
     pub(crate) origins: Origins,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The bounds of a server, each named as the builder's method that sets it, with a default that is safe in production.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds {
+pub(crate) struct ServerBounds {
     pub(crate) max_frame_bytes: usize,
     pub(crate) max_outbox_bytes: usize,
     pub(crate) max_rooms_per_connection: usize,
@@ -33,10 +33,10 @@ pub(crate) struct Bounds {
     pub(crate) drain_timeout: Duration,
 }
 
-/// The least [`stall_timeout`](Bounds::stall_timeout), whatever is configured: within less, a phone may change networks.
+/// The least [`stall_timeout`](ServerBounds::stall_timeout), whatever is configured: within less, a phone may change networks.
 const MIN_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-impl Bounds {
+impl ServerBounds {
     /// Returns the time in which a reader may take none of the bytes in its outbox.
     pub(crate) fn stall_timeout(&self) -> Duration {
         self.stall_timeout
@@ -47,9 +47,9 @@ impl Bounds {
     }
 }
 
-impl Default for Bounds {
+impl Default for ServerBounds {
     fn default() -> Self {
-        Bounds {
+        ServerBounds {
             max_frame_bytes: 64 << 10,
             max_outbox_bytes: 1 << 20,
             max_rooms_per_connection: 256,

@@ -28,7 +28,7 @@ use super::{
     reserve::Reserve,
 };
 use crate::{
-    engine::{Bounds, Engine, Responses},
+    engine::{Engine, Responses, ServerBounds},
     gate::Visit,
     tcp::{Due, Patience, Scarce, Tcp, Traffic},
 };
@@ -44,7 +44,7 @@ const SCARCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mil
 #[derive(Clone)]
 struct Server {
     app: TowerToHyperService<Router>,
-    bounds: Arc<Bounds>,
+    bounds: Arc<ServerBounds>,
     responses: Arc<Responses>,
     patience: Patience,
     phase: watch::Receiver<Phase>,
@@ -125,7 +125,7 @@ pub(super) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-fn builder(bounds: &Bounds, streams: Streams) -> Builder<Streams> {
+fn builder(bounds: &ServerBounds, streams: Streams) -> Builder<Streams> {
     let mut http = Builder::new(streams);
     // The time of a head is ours to count: hyper would count what passes between two requests, too.
     http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.max_header_bytes);

@@ -18,7 +18,7 @@ use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
     directory::Directory,
-    engine::{Bounds, Engine, Rules},
+    engine::{Engine, Rules, ServerBounds},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
@@ -55,13 +55,13 @@ use crate::{
 /// # }
 /// ```
 ///
-/// # Bounds
+/// # ServerBounds
 ///
 /// Each has a default that is safe in production: [the guide](crate::guide::limits) lists them all.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
-    bounds: Bounds,
+    bounds: ServerBounds,
     rates: Rates,
     origins: Origins,
     identity: Identity,
@@ -96,7 +96,7 @@ impl<A: Application> ServerBuilder<A> {
                 http: true,
                 inspector: false,
             },
-            bounds: Bounds::default(),
+            bounds: ServerBounds::default(),
             rates: Rates::default(),
             origins: Origins::default(),
             identity: Identity::default(),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::Request;
 use crate::{
     Code, Refusal,
-    engine::{Bounds, Engine},
+    engine::{Engine, ServerBounds},
     hooks::Actor,
     hub::{InstanceInfo, not_found},
 };
@@ -39,7 +39,7 @@ impl Creation {
     }
 
     /// Reads the body of an HTTP request: a frame without `type`.
-    pub(crate) fn parse(text: &str, bounds: &Bounds) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &str, bounds: &ServerBounds) -> Result<Self, Refusal> {
         Self::read(&*Request::parse(text, bounds)?)
     }
 

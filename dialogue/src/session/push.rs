@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Request, check_depth, invalid};
 use crate::{
     Channel, Code, Refusal,
-    engine::{Bounds, Engine},
+    engine::{Engine, ServerBounds},
     gate::Subject,
     hooks::Actor,
     hub::not_found,
@@ -57,7 +57,7 @@ impl Wanted {
     }
 
     /// Reads the body of an HTTP request: a frame without `type`.
-    pub(crate) fn parse(text: &str, bounds: &Bounds) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &str, bounds: &ServerBounds) -> Result<Self, Refusal> {
         let request = Request::parse(text, bounds)?;
         check_depth(text, bounds.max_json_depth)?;
         Self::read(&request)

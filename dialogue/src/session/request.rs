@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Code, Position, Refusal, engine::Bounds, wire::json};
+use crate::{Code, Position, Refusal, engine::ServerBounds, wire::json};
 
 /// A frame of whatever type. Fields stay raw until its type says that they matter, so that an error names the field and
 /// what isn't asked for can't be wrong. Of a field that is there twice the last counts.
@@ -59,7 +59,7 @@ impl<'a> Request<'a> {
     /// Reads a frame; a refusal comes without an `id` then, since there is none to trust. Its depth is still to be checked:
     /// raw fields are read over without recursion. It is filled in the place where it stays: it is large, and each frame
     /// has one.
-    pub(super) fn parse(text: &'a str, bounds: &Bounds) -> Result<Box<Self>, Refusal> {
+    pub(super) fn parse(text: &'a str, bounds: &ServerBounds) -> Result<Box<Self>, Refusal> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }

@@ -5,7 +5,7 @@ use super::*;
 /// Reads every field of a frame; yields what the first bad one is refused with.
 fn refusal(json: &str) -> Option<String> {
     let read = |json| {
-        let request = Request::parse(json, &Bounds::default())?;
+        let request = Request::parse(json, &ServerBounds::default())?;
         request.id()?;
         request.kind()?;
         request.room_id()?;
@@ -143,8 +143,9 @@ fn what_is_no_frame_is_refused() {
 
 #[test]
 fn data_may_be_null_but_must_be_there() {
-    let data =
-        |json| Request::parse(json, &Bounds::default()).and_then(|request| request.data().map(str::to_owned));
+    let data = |json| {
+        Request::parse(json, &ServerBounds::default()).and_then(|request| request.data().map(str::to_owned))
+    };
     assert_eq!(data(r#"{"data":null}"#), Ok("null".to_owned()));
     assert_eq!(data("{}"), Err(invalid("`data` is missing")));
 }
@@ -152,8 +153,9 @@ fn data_may_be_null_but_must_be_there() {
 #[test]
 fn meta_goes_on_without_white_space_and_otherwise_as_it_came() {
     let json = with("\"meta\":{\"c\":\n\"b\\n\",\r\"a\": 1.50}");
-    let meta =
-        Request::parse(&json, &Bounds::default()).and_then(|request| request.meta()).expect("an object");
+    let meta = Request::parse(&json, &ServerBounds::default())
+        .and_then(|request| request.meta())
+        .expect("an object");
     assert_eq!(meta.as_deref(), Some(r#"{"c":"b\n","a":1.50}"#));
 }
 
