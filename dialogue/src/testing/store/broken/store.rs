@@ -138,8 +138,8 @@ impl Broken {
 
 impl Store for Broken {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        if let Some(refused_or_forgotten) = self.spoiled(&appends).await {
-            return refused_or_forgotten;
+        if let Some(outcome) = self.refused_or_forgotten(&appends).await {
+            return outcome;
         }
         if self.is(AConflictStopsAll) {
             for (place, append) in appends.iter().enumerate() {
