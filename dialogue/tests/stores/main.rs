@@ -18,8 +18,8 @@ pub struct Message {
     pub text: String,
 }
 
-/// Kept for a minute, and the last three only.
-#[dialogue::event(retain(events = 3, age = 1m))]
+/// Kept for an hour, and the last three only.
+#[dialogue::event(retain(events = 3, age = 1h))]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     /// What.
