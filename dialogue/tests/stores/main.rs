@@ -1,4 +1,6 @@
 //! A server and its store: what outlives which, and what a store that fails costs.
+//!
+//! Nearly all with a clock that stands still while anything is done: a slow machine makes nobody's patience end.
 #![cfg(feature = "server")]
 
 mod faults;
