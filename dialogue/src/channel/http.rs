@@ -445,8 +445,8 @@ mod tests {
         }
         drop(creating);
         clerk.leave.notify_one();
-        let noted = deadline::within(Duration::from_secs(10), "the hook ends", clerk.noted.notified());
-        assert!(noted.await.is_ok());
+        let noted = deadline::within(Duration::from_secs(10), "the hook ends", clerk.noted.notified()).await;
+        noted.unwrap_or_else(|late| panic!("{late}"));
         assert!(server.engine().registry.find("project:1").is_some());
     }
 

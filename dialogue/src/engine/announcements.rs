@@ -332,7 +332,7 @@ mod tests {
             std::thread::spawn(move || engine.flush_part(Begin::Waiting))
         };
         // The flusher has begun, as far as it gets without the changes.
-        while engine.announcements.flush.try_lock().is_some() {
+        while !engine.announcements.flush.is_locked() {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(50));
