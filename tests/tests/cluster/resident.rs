@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dialogue_tests::{Result, Socket};
+use dialogue_tests::{Result, Socket, position};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
@@ -25,6 +25,8 @@ pub(crate) struct Resident {
     pub(crate) losses: usize,
     /// What it was told to wait before it came elsewhere, each time.
     pub(crate) told_to_wait: Vec<Duration>,
+    /// The same by the connection that it has.
+    after: Duration,
     /// How often it came back, and how often an instance that was in service did not let it in.
     pub(crate) returns: usize,
     pub(crate) refused: usize,
@@ -77,12 +79,13 @@ impl Talker {
     }
 
     /// Says the next thing, or again what has no answer.
-    async fn say(&mut self, socket: &mut Socket, room: &str) -> Result {
+    async fn say(&mut self, socket: &mut Socket, room: &str) {
         let said = self.said;
         let (text, key) = (said.to_string(), format!("{room} {said}"));
         let data = json!({ "text": text });
         let frame = json!({ "type": "trigger", "id": said, "roomId": room, "event": "message", "data": data, "key": key });
-        socket.send(frame).await
+        // The instance may be gone by now: the connection's end says so, behind all that came before.
+        let _ = socket.send(frame).await;
     }
 
     /// Takes the answer to what was said.
@@ -131,7 +134,7 @@ impl Resident {
         cue: &mut Cue,
         talker: &mut Option<Talker>,
     ) -> Result<Option<Duration>> {
-        let (mut after, mut due) = (Duration::ZERO, Instant::now());
+        let mut due = Instant::now();
         loop {
             if cue.total.borrow_and_update().is_some_and(|total| self.seq >= total) {
                 return Ok(None);
@@ -145,13 +148,13 @@ impl Resident {
                     talker.total.send_replace(Some(talker.said));
                 } else {
                     talker.answered = false;
-                    talker.say(&mut socket, &self.room).await?;
+                    talker.say(&mut socket, &self.room).await;
                 }
             }
             tokio::select! {
                 frame = socket.next_or_close() => match frame? {
-                    Ok(frame) => after = after.max(self.take(&frame, talker)?),
-                    Err(_) => return Ok(Some(after)),
+                    Ok(frame) => self.take(&frame, talker)?,
+                    Err(_) => return Ok(Some(self.after)),
                 },
                 _ = cue.total.changed() => {}
                 () = sleep(due.saturating_duration_since(Instant::now())), if talker.is_some() => {}
@@ -159,21 +162,23 @@ impl Resident {
         }
     }
 
-    /// Takes a frame in; yields how long to wait if it says so.
-    fn take(&mut self, frame: &Value, talker: &mut Option<Talker>) -> Result<Duration> {
+    /// Takes a frame in.
+    fn take(&mut self, frame: &Value, talker: &mut Option<Talker>) -> Result {
         if let Some(talker) = talker {
             talker.hear(frame);
         }
         match frame["type"].as_str() {
-            Some("event") => self.see(frame)?,
-            Some("reconnect") => {
-                let after = Duration::from_millis(frame["afterMs"].as_u64().ok_or("no time")?);
-                self.told_to_wait.push(after);
-                return Ok(after);
-            }
-            _ => {}
+            Some("event") => self.see(frame),
+            Some("reconnect") => self.is_sent_away(frame),
+            _ => Ok(()),
         }
-        Ok(Duration::ZERO)
+    }
+
+    fn is_sent_away(&mut self, reconnect: &Value) -> Result {
+        let after = Duration::from_millis(reconnect["afterMs"].as_u64().ok_or("no time")?);
+        self.told_to_wait.push(after);
+        self.after = self.after.max(after);
+        Ok(())
     }
 
     fn see(&mut self, event: &Value) -> Result {
@@ -211,13 +216,29 @@ impl Resident {
 
     async fn enter(&mut self, address: SocketAddr) -> Result<Socket> {
         let (mut socket, token) = Socket::anonymous(address, &self.token).await?;
-        let joined = socket.enter(&self.room, self.since.clone()).await?;
-        self.token = token;
+        let mut join = json!({ "type": "join", "id": "join", "roomId": self.room });
+        if !self.since.is_null() {
+            join["since"] = self.since.clone();
+        }
+        socket.send(join).await?;
+        // An instance may begin to drain at any time.
+        let mut away = None;
+        let joined = loop {
+            match socket.next().await? {
+                frame if frame["id"] == "join" => break frame,
+                frame if frame["type"] == "reconnect" => away = Some(frame),
+                _ => {}
+            }
+        };
         match joined["resume"].as_str() {
             Some("complete") => {}
-            Some("fresh") => self.since = socket.since(),
+            Some("fresh") => self.since = position(joined["epoch"].as_str().unwrap_or_default(), &joined),
             Some("lost") => self.losses += 1,
             _ => return Err(format!("not joined: {joined}").into()),
+        }
+        (self.token, self.after) = (token, Duration::ZERO);
+        if let Some(away) = away {
+            self.is_sent_away(&away)?;
         }
         Ok(socket)
     }

@@ -30,7 +30,8 @@ async fn a_storm_leaves_nothing_behind() -> Result {
     assert!(listed.iter().all(|room| room["size"] == 0));
     // Rooms that a join made went with their last member; the others are empty. The task that takes the members out of a
     // room may be one more than there were, and not at its end.
-    until("every room is as before", async || rooms(&mut watcher).await.is_ok_and(|now| now == listed)).await?;
+    until("every room is as before", async || rooms(&mut watcher).await.is_ok_and(|now| now == listed))
+        .await?;
     watcher.close().await?;
     running.stop().await
 }
