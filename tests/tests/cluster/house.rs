@@ -94,7 +94,7 @@ impl House {
     /// A connection of a user that is in a room, at one of the servers.
     pub(crate) async fn member(&self, place: usize, user: &str, room: &str) -> Result<Socket> {
         let mut socket = Socket::open_as(self.address(place), user).await?;
-        let joined = socket.enter(room, Value::Null).await?;
+        let joined = socket.be_let_in(room, Value::Null).await?;
         if joined["type"] == "joined" { Ok(socket) } else { Err(format!("not in: {joined}").into()) }
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dialogue_tests::{Result, Socket, position};
+use dialogue_tests::{Result, Socket, position, until};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
@@ -30,6 +30,8 @@ pub(crate) struct Resident {
     /// How often it came back, and how often an instance that was in service did not let it in.
     pub(crate) returns: usize,
     pub(crate) refused: usize,
+    /// How often it did not since Redis did not answer in time.
+    pub(crate) late: usize,
     /// The longest that it was without a connection.
     pub(crate) away: Duration,
 }
@@ -102,8 +104,13 @@ impl Resident {
     /// Joins `room` at the address of that place.
     pub(crate) async fn arrive(places: &Places, place: usize, room: String) -> Result<(Self, Socket)> {
         let mut resident = Resident { room, place, ..Resident::default() };
-        let socket = resident.enter(places.0[place].address).await?;
-        Ok((resident, socket))
+        let mut socket = None;
+        until("somebody arrives", async || {
+            socket = resident.enter(places.0[place].address).await.ok();
+            socket.is_some()
+        })
+        .await?;
+        Ok((resident, socket.ok_or("nobody arrived")?))
     }
 
     /// Stays until it has seen all that the room will have had.
@@ -203,12 +210,17 @@ impl Resident {
             self.place = (self.place + 1) % places.0.len();
             let Place { address, changes } = &places.0[self.place];
             let before = changes.load(Ordering::SeqCst);
-            if let Ok(socket) = self.enter(*address).await {
-                self.returns += 1;
-                return Ok(socket);
+            let why = match self.enter(*address).await {
+                Ok(socket) => {
+                    self.returns += 1;
+                    return Ok(socket);
+                }
+                Err(error) => error.to_string(),
+            };
+            if before % 2 == 0 && changes.load(Ordering::SeqCst) == before {
+                let late = why.starts_with(deadline::MARKER) || why.contains("can't be reached now");
+                *(if late { &mut self.late } else { &mut self.refused }) += 1;
             }
-            let was_in_service = before % 2 == 0 && changes.load(Ordering::SeqCst) == before;
-            self.refused += usize::from(was_in_service);
             sleep(PACE).await;
         }
         Err("nobody lets it in".into())

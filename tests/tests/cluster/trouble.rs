@@ -67,7 +67,7 @@ async fn pair(redis: &RedisServer) -> Result<([Place; 2], [Socket; 2])> {
 
 async fn enter(place: &Place, user: &str) -> Result<Socket> {
     let mut socket = Socket::open_as(place.address, user).await?;
-    socket.enter("chat", Value::Null).await?;
+    socket.be_let_in("chat", Value::Null).await?;
     Ok(socket)
 }
 
