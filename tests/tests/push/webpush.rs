@@ -1,7 +1,14 @@
 //! Browsers' push services.
 
+use std::{io, time::Duration};
+
 use dialogue::{Push, push::Vapid};
 use serde_json::json;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use crate::{
     Result,
@@ -140,13 +147,25 @@ async fn a_service_with_a_strangers_certificate_gets_nothing() -> Result<()> {
     let vapid = Vapid::from_pem(&browser.key, SUBJECT)?.allow_private_hosts();
     let running = Running::start(Push::new().vapid(vapid)).await?;
     let mut subscription = browser.subscription("alice");
-    // The certificate is for other names.
-    subscription["endpoint"] =
-        json!(format!("https://127.0.0.2:{}/push/alice", browser.service.address.port()));
+    // The certificate is for other addresses than this one, which leads to the service.
+    let other = TcpListener::bind("127.0.0.2:0").await?;
+    subscription["endpoint"] = json!(format!("https://{}/push/alice", other.local_addr()?));
+    let service = browser.service.address;
+    let (knocked, mut knocks) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = other.accept().await {
+            knocked.send_modify(|knocks| *knocks += 1);
+            let mut to = TcpStream::connect(service).await?;
+            // The client breaks off when it has seen the certificate.
+            let _ = copy_bidirectional(&mut from, &mut to).await;
+        }
+        io::Result::Ok(())
+    });
     let body = json!({ "provider": "webpush", "subscription": subscription, "rooms": ["alerts"] });
     running.register_for("alice", body).await?;
     running.alert("db").await?;
     running.until("webpush", |counts| counts.retried >= 1).await?;
+    deadline::within(Duration::from_secs(20), "a connection", knocks.wait_for(|knocks| *knocks > 0)).await??;
     assert!(browser.service.so_far().await.is_empty());
     Ok(())
 }
