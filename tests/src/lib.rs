@@ -11,7 +11,7 @@ mod socket;
 use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
 
 pub use instance::{Instance, example};
-pub use lines::Lines;
+pub use lines::{Lines, hear_every_thread};
 pub use proxy::Proxy;
 pub use redis::{Certificates, EPOCH, RedisCluster, RedisServer, Watched, appends, event, seqs};
 pub use socket::{Socket, Wire, connect, is_refused, position};
