@@ -17,7 +17,7 @@ use std::{
 use socket2::{Domain, Socket as Port, Type};
 
 pub use instance::{Instance, example};
-pub use lines::Lines;
+pub use lines::{Lines, hear_every_thread};
 pub use proxy::Proxy;
 pub use redis::{Certificates, EPOCH, RedisCluster, RedisServer, Watched, appends, event, seqs};
 pub use socket::{Socket, Wire, connect, is_refused, position};
