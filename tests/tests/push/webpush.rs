@@ -165,7 +165,8 @@ async fn a_service_with_a_strangers_certificate_gets_nothing() -> Result<()> {
     running.register_for("alice", body).await?;
     running.alert("db").await?;
     running.until("webpush", |counts| counts.retried >= 1).await?;
-    deadline::within(Duration::from_secs(20), "a connection", knocks.wait_for(|knocks| *knocks > 0)).await??;
+    deadline::within(Duration::from_secs(20), "a connection", knocks.wait_for(|knocks| *knocks > 0))
+        .await??;
     assert!(browser.service.so_far().await.is_empty());
     Ok(())
 }
