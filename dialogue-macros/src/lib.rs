@@ -37,8 +37,8 @@ use proc_macro::TokenStream;
 /// | `validate` | there is an `impl dialogue::Validate` by hand instead of such rules |
 /// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
 ///
-/// In `push(…)`, texts have fields in them as in `format!`; they must be `Display`. Who needs more than that (another text
-/// for each language, say) implements `dialogue::Notification` by hand instead.
+/// In `push(…)`, texts have fields in them as in `format!`, which must be `Display`. For more than that (a text for each
+/// language, for example), implement `dialogue::PushEvent` by hand instead.
 ///
 /// | push option | meaning | without |
 /// |---|---|---|

@@ -8,7 +8,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use super::push::Push;
+use super::push::PushOption;
 use crate::{
     diag::{self, Errors},
     options::{self, once, value},
@@ -28,7 +28,7 @@ pub(super) struct Options {
     /// The option itself, and what it says.
     pub(super) retain: Option<(Ident, Retain)>,
     pub(super) from: Option<Ident>,
-    pub(super) push: Option<Push>,
+    pub(super) push: Option<PushOption>,
     /// `Validate` is implemented by hand.
     pub(super) validate: Option<Ident>,
     pub(super) krate: Option<Path>,
@@ -83,7 +83,7 @@ impl Options {
                 once(&mut self.from, key, from)
             }
             "push" => {
-                let push = Push::parse(key, input, errors)?;
+                let push = PushOption::parse(key, input, errors)?;
                 once(&mut self.push, key, push)
             }
             "validate" => once(&mut self.validate, key, key.clone()),
