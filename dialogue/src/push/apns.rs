@@ -41,8 +41,8 @@ pub struct Apns {
     base_url: String,
 }
 
-const PRODUCTION: &str = "https://api.message.apple.com";
-const SANDBOX: &str = "https://api.sandbox.message.apple.com";
+const PRODUCTION: &str = "https://api.push.apple.com";
+const SANDBOX: &str = "https://api.sandbox.push.apple.com";
 /// The maximum of bytes of a payload.
 const MAX_PAYLOAD_BYTES: usize = 4_096;
 /// The age at which a provider token is replaced. Apple accepts one for up to an hour.
@@ -79,7 +79,7 @@ impl Apns {
         self.base_url(SANDBOX)
     }
 
-    /// Sets the base URL: `https://api.message.apple.com` by default. For port 2197 or a gateway.
+    /// Sets the base URL: `https://api.push.apple.com` by default. For port 2197 or a gateway.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into().trim_end_matches('/').to_owned();
         self

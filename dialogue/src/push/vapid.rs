@@ -306,9 +306,9 @@ mod tests {
             body: Vec::new(),
         };
         for (endpoint, seconds) in [
-            ("https://message.example/x", 60),
+            ("https://push.example/x", 60),
             ("https://fcm.googleapis.com.evil.example/x", 60),
-            ("https://updates.message.services.mozilla.com/x", 3_600),
+            ("https://updates.push.services.mozilla.com/x", 3_600),
         ] {
             let max_retry_after = max_retry_after(&Url::parse(endpoint).expect("a URL"));
             let SendOutcome::Retry { after, .. } = outcome(&response, max_retry_after) else {
