@@ -133,7 +133,7 @@ impl fmt::Debug for Shown<'_> {
 #[diagnostic::on_unimplemented(
     message = "a notification can't show a `{Self}`",
     label = "has no text",
-    note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::Notification` by hand"
+    note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::PushEvent` by hand"
 )]
 pub trait Text: fmt::Display {}
 

@@ -42,7 +42,7 @@ use crate::{
     identity::{Identity, User},
     observe::{Measures, Probed, Source, Traces},
     origins::Origins,
-    push::Dispatch,
+    push::PushDispatcher,
     wire::frame,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Engine {
     pub(crate) origins: Origins,
     pub(crate) directory: Arc<Directory>,
     /// Who tells those that are away.
-    pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) push: Option<Arc<PushDispatcher>>,
     /// What is measured, if anybody looks.
     pub(crate) measures: Option<Arc<Measures>>,
     pub(crate) traces: Traces,
@@ -113,7 +113,7 @@ pub(crate) struct Rules {
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     pub(crate) directory: Arc<Directory>,
-    pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) push: Option<Arc<PushDispatcher>>,
     pub(crate) measures: Option<Arc<Measures>>,
     pub(crate) traces: Traces,
 }
@@ -422,13 +422,13 @@ impl Engine {
             peers.leave().await;
         }
         if let Some(push) = &self.push {
-            push.settle().await;
+            push.drain().await;
         }
     }
 
     /// What is measured only when somebody looks.
     pub(crate) fn probed(&self) -> Probed {
-        let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
+        let pushes = self.push.as_ref().map(|push| push.outcome_counts()).unwrap_or_default();
         Probed {
             waiting: self.directory.waiting(),
             draining: self.drain.is_on(),
@@ -454,7 +454,7 @@ impl Engine {
     pub(crate) fn departed(&self, link: &Link, instance: &Instance) {
         if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
         {
-            push.departed(&link.user_id, &instance.id);
+            push.user_left(&link.user_id, &instance.id);
         }
     }
 

@@ -99,7 +99,7 @@ mod origins;
 #[cfg(feature = "push")]
 pub mod push;
 #[cfg(all(feature = "server", not(feature = "push")))]
-#[path = "push/absent.rs"]
+#[path = "push/disabled.rs"]
 mod push;
 mod rate;
 #[cfg(feature = "redis")]
@@ -146,7 +146,7 @@ pub use hooks::{Hooks, RoomRef, Visitor};
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
 pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
-pub use notification::{Audience, Notice, Notification, Recipient, Urgency};
+pub use notification::{Audience, Notification, PushEvent, Recipient, Urgency};
 #[cfg(feature = "push")]
 pub use push::Push;
 pub use rate::{PerTime, Rate};

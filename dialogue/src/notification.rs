@@ -1,4 +1,5 @@
-//! Notifications: how an event reads to people who are not connected.
+//! Notifications: the text that an event shows to users who aren't connected. The `push(…)` option of
+//! `#[dialogue::event]` implements [`PushEvent`]; the push module renders and sends its [`Notification`]s.
 
 use std::time::Duration;
 
@@ -6,24 +7,25 @@ use serde::Serialize;
 
 use crate::Event;
 
-/// An event that can reach people who are not connected: every event of a room that is served over `webpush` is one.
+/// An event that can be pushed as a notification to users who aren't connected. Every event of a room that is served
+/// over `webpush` has to implement it.
 ///
-/// `#[dialogue::event(push(title = "…", body = "…"))]` implements it. By hand it can say something else to each recipient,
-/// in their language for one:
+/// `#[dialogue::event(push(title = "…", body = "…"))]` implements it. An implementation by hand can depend on the
+/// recipient, on their language for example:
 ///
 /// ```
-/// use dialogue::{Notice, Notification, Recipient, Urgency};
+/// use dialogue::{Notification, PushEvent, Recipient, Urgency};
 ///
 /// #[dialogue::event(from = server)]
 /// pub struct Alert { pub service: String }
 ///
-/// impl Notification for Alert {
-///     fn notice(&self, to: &Recipient<'_>) -> Option<Notice> {
+/// impl PushEvent for Alert {
+///     fn notification(&self, to: &Recipient<'_>) -> Option<Notification> {
 ///         let title = match to.language() {
 ///             Some("de") => format!("{} ist ausgefallen", self.service),
 ///             _ => format!("{} is down", self.service),
 ///         };
-///         Some(Notice::new(title, "").urgency(Urgency::High))
+///         Some(Notification::new(title, "").urgency(Urgency::High))
 ///     }
 /// }
 ///
@@ -31,42 +33,42 @@ use crate::Event;
 /// # fn main() {}
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` doesn't say how it reads as a notification",
+    message = "`{Self}` can't be pushed as a notification",
     label = "carried by a room that is served over `webpush`",
-    note = "say it where the event is declared: `#[dialogue::event(push(title = \"…\", body = \"…\"))]`; or implement `dialogue::Notification` for `{Self}`"
+    note = "declare its texts on the event: `#[dialogue::event(push(title = \"…\", body = \"…\"))]`; or implement `dialogue::PushEvent` for `{Self}`"
 )]
-pub trait Notification: Event {
-    /// How long somebody who is away has time to come back before it is sent: a reload, or a look at another device, and it
-    /// isn't needed.
+pub trait PushEvent: Event {
+    /// The time between the event and the first attempts to push it: 5 s by default. A user who reloads the page or
+    /// looks at another device within this time needs no notification.
     const AFTER: Duration = Duration::from_secs(5);
 
-    /// Whom it is for.
-    const AUDIENCE: Audience = Audience::Away;
+    /// The users who get the notification: by default, those without a connection in the room.
+    const AUDIENCE: Audience = Audience::Disconnected;
 
-    /// A newer event of its room with the same text takes the place of this one where it isn't delivered yet, or is still
-    /// shown. `None` stands by itself.
-    fn collapse(&self) -> Option<String> {
+    /// Returns the key by which a newer event of the same room replaces this one's notification, while that isn't
+    /// delivered or is still shown. `None`, the default, replaces nothing.
+    fn collapse_key(&self) -> Option<String> {
         None
     }
 
-    /// What `to` is shown; `None` if that is nothing.
+    /// Returns the notification for a recipient; `None` if they get none.
     ///
-    /// It may be called more than once for one device, some time after the event and in another process: what it says
-    /// depends on the event and the recipient alone.
-    fn notice(&self, to: &Recipient<'_>) -> Option<Notice>;
+    /// It may be called several times for a device, some time after the event and in another process. It should depend
+    /// on the event and the recipient only.
+    fn notification(&self, to: &Recipient<'_>) -> Option<Notification>;
 }
 
-/// Who of those that asked for a room's notifications gets one.
+/// The users among those registered for a room's notifications who get one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Audience {
     /// Users without a connection in the room.
-    Away,
-    /// Those who are connected, too.
-    Everybody,
+    Disconnected,
+    /// All users.
+    All,
 }
 
-/// Who a notification is for.
+/// The user that a notification is for, and the event's origin.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipient<'a> {
     pub(crate) user_id: &'a str,
@@ -76,71 +78,73 @@ pub struct Recipient<'a> {
 }
 
 impl<'a> Recipient<'a> {
-    /// The user.
+    /// Returns the user's id.
     pub fn user_id(&self) -> &'a str {
         self.user_id
     }
 
-    /// The language that the device registered with, as in `navigator.language`: `de`, `pt-BR`.
+    /// Returns the locale with which the device registered, as in `navigator.language`: `de`, `pt-BR`.
     pub fn locale(&self) -> Option<&'a str> {
         self.language
     }
 
-    /// The same without its region: `pt` of `pt-BR`.
+    /// Returns the locale without its region: `pt` of `pt-BR`.
     pub fn language(&self) -> Option<&'a str> {
         self.language.and_then(|locale| locale.split(['-', '_']).next())
     }
 
-    /// The room that the event is in: `alerts`, `project:42`.
+    /// Returns the id of the event's room: `alerts`, `project:42`.
     pub fn room_id(&self) -> &'a str {
         self.room_id
     }
 
-    /// The user that sent the event; `system` for server code.
+    /// Returns the id of the user that sent the event; `system` for server code.
     pub fn from(&self) -> &'a str {
         self.from
     }
 }
 
-/// What somebody is shown.
+/// The content of a push, which a device shows.
 ///
-/// A push holds about 3 kB. Of what is longer, the data is left out first, then the end of the body.
+/// A push holds about 3 kB for browsers, and 4,096 bytes for FCM and APNs. If the content is longer, the data is left
+/// out first, and then the end of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Notice {
+pub struct Notification {
     /// The first line.
     pub title: String,
-    /// What stands below.
+    /// The text below it.
     pub body: String,
-    /// The address of a picture.
+    /// The URL of a picture.
     pub icon: Option<String>,
-    /// Where a click leads.
+    /// The URL that a click opens.
     pub url: Option<String>,
-    /// Whether a sleeping device is woken.
+    /// The urgency, which decides whether a sleeping device is woken.
     pub urgency: Urgency,
-    /// How long it is worth being shown, from when the event was accepted: not longer than 28 days. Zero is: now or never.
+    /// The time for which the notification is worth being shown, from the event's acceptance on: at most 28 days. With
+    /// zero, there is one attempt, and only devices that are reachable at that time get it.
     pub ttl: Duration,
     /// JSON for the app.
     pub(crate) data: Option<String>,
 }
 
-/// Whether a sleeping device is woken for a notification (RFC 8030, section 5.3).
+/// The urgency of a notification, which decides whether a sleeping device is woken (RFC 8030, section 5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Urgency {
-    /// When it is on power, or awake.
+    /// Delivered when the device is awake or on power.
     Low,
-    /// As the device sees fit.
+    /// Delivered as the device sees fit.
     #[default]
     Normal,
-    /// At once.
+    /// Delivered at once.
     High,
 }
 
-impl Notice {
-    /// A notice with these texts, of normal urgency, for a day.
+impl Notification {
+    /// Returns a notification with these texts, normal urgency and a TTL of 24 hours.
     pub fn new(title: impl Into<String>, body: impl Into<String>) -> Self {
-        Notice {
+        Notification {
             title: title.into(),
             body: body.into(),
             icon: None,
@@ -151,35 +155,35 @@ impl Notice {
         }
     }
 
-    /// With a picture.
+    /// Sets the URL of a picture.
     #[must_use]
     pub fn icon(mut self, url: impl Into<String>) -> Self {
         self.icon = Some(url.into());
         self
     }
 
-    /// With somewhere for a click to lead.
+    /// Sets the URL that a click opens.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());
         self
     }
 
-    /// More or less urgent.
+    /// Sets the urgency: [`Urgency::Normal`] by default.
     #[must_use]
     pub fn urgency(mut self, urgency: Urgency) -> Self {
         self.urgency = urgency;
         self
     }
 
-    /// For so long.
+    /// Sets the time for which the notification is worth being shown: 24 hours by default, at most 28 days.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl.min(LONGEST_TTL);
+        self.ttl = ttl.min(MAX_TTL);
         self
     }
 
-    /// With data for the app; what can't be JSON is left out.
+    /// Sets data for the app. A value that can't be JSON is left out.
     #[must_use]
     pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
         self.data = serde_json::to_string(data).ok();
@@ -187,29 +191,29 @@ impl Notice {
     }
 }
 
-/// FCM's 2,419,200 s; the others have none, or one above.
-const LONGEST_TTL: Duration = Duration::from_secs(28 * 24 * 60 * 60);
+/// The longest TTL that FCM takes, 2,419,200 s. The other providers' are longer or unlimited.
+const MAX_TTL: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 
-/// What is known of a [`Notification`] without its type.
+/// The functions and constants of a [`PushEvent`], without its type.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pushed {
-    /// Renders the event that is this JSON.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
-    pub(crate) notice: fn(&str, &Recipient<'_>) -> serde_json::Result<Option<Notice>>,
-    /// The text by which a newer one takes its place.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
-    pub(crate) collapse: fn(&str) -> Option<String>,
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+pub(crate) struct PushSpec {
+    /// Decodes an event from JSON, and returns its notification for a recipient.
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
+    pub(crate) render: fn(&str, &Recipient<'_>) -> serde_json::Result<Option<Notification>>,
+    /// Decodes an event from JSON, and returns its collapse key.
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
+    pub(crate) collapse_key: fn(&str) -> Option<String>,
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) after: Duration,
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) audience: Audience,
 }
 
-impl Pushed {
-    pub(crate) const fn of<E: Notification>() -> Self {
-        Pushed {
-            notice: |json, to| serde_json::from_str::<E>(json).map(|event| event.notice(to)),
-            collapse: |json| serde_json::from_str::<E>(json).ok()?.collapse(),
+impl PushSpec {
+    pub(crate) const fn of<E: PushEvent>() -> Self {
+        PushSpec {
+            render: |json, to| serde_json::from_str::<E>(json).map(|event| event.notification(to)),
+            collapse_key: |json| serde_json::from_str::<E>(json).ok()?.collapse_key(),
             after: E::AFTER,
             audience: E::AUDIENCE,
         }

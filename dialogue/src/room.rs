@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use crate::{
     event::Event,
-    notification::{Notification, Pushed},
+    notification::{PushEvent, PushSpec},
     rate::Rate,
 };
 
@@ -91,9 +91,9 @@ impl<R: Room> Carried<R> {
     }
 
     /// Returns the entry of event `E` in a room that is served over `webpush`.
-    pub const fn pushed<E: EventOf<R> + Notification>() -> Self {
+    pub const fn pushed<E: EventOf<R> + PushEvent>() -> Self {
         let mut row = Self::of::<E>();
-        row.kind.push = Some(Pushed::of::<E>());
+        row.kind.push = Some(PushSpec::of::<E>());
         row
     }
 
@@ -123,7 +123,7 @@ pub struct EventKind {
     pub shape: &'static str,
     /// [`Event::RETENTION`].
     pub retention: Option<Retention>,
-    pub(crate) push: Option<Pushed>,
+    pub(crate) push: Option<PushSpec>,
 }
 
 impl EventKind {

@@ -1,12 +1,12 @@
-use dialogue::{Notice, Notification, Recipient};
+use dialogue::{Notification, PushEvent, Recipient};
 
 #[dialogue::event(push(title = "Down", body = "Look!"))]
 pub struct Alert {
     pub host: String,
 }
 
-impl Notification for Alert {
-    fn notice(&self, _: &Recipient<'_>) -> Option<Notice> {
+impl PushEvent for Alert {
+    fn notification(&self, _: &Recipient<'_>) -> Option<Notification> {
         None
     }
 }

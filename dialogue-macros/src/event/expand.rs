@@ -10,7 +10,7 @@ use syn::{
 use super::{
     filter,
     model::{Class, Event, Validation},
-    push::notification,
+    push::impl_push_event,
 };
 use crate::anchor::anchor;
 
@@ -69,7 +69,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
         )
     });
     let (derive, validate) = validate(event);
-    let push = event.push.as_ref().map(|push| notification(ident, push, krate));
+    let push = event.push.as_ref().map(|push| impl_push_event(ident, push, krate));
     let filtered = filter::implementation(krate, item, &event.filter);
     quote! {
         #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]

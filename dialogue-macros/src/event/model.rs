@@ -9,7 +9,7 @@ use syn::{
 
 use super::{
     filter::Filter,
-    push::Push,
+    push::PushOption,
     shape::shape,
     syntax::{Options, Subject},
 };
@@ -28,7 +28,7 @@ pub(super) struct Event {
     pub(super) from_server: bool,
     pub(super) shape: String,
     pub(super) filter: Filter,
-    pub(super) push: Option<Push>,
+    pub(super) push: Option<PushOption>,
     pub(super) validation: Validation,
 }
 

@@ -8,7 +8,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use super::push::Push;
+use super::push::PushOption;
 use crate::{
     diag::{self, Errors},
     options::{self, once, value},
@@ -83,7 +83,7 @@ impl Options {
                 once(&mut self.from, key, from)
             }
             "push" => {
-                let push = Push::parse(key, input, errors)?;
+                let push = PushOption::parse(key, input, errors)?;
                 once(&mut self.push, key, push)
             }
             "validate" => once(&mut self.validate, key, key.clone()),

@@ -1,4 +1,5 @@
-//! Registration of devices over plain HTTP, for whoever has no socket: a service worker.
+//! The HTTP API of push registrations: `POST /push`, `DELETE /push` and `GET /push/key`, for clients without a socket, such as
+//! service workers.
 
 use std::sync::Arc;
 
@@ -22,66 +23,67 @@ use crate::{
     engine::Engine,
     hooks::Actor,
     identity::Caller,
-    session::{Change, Wanted, change_push, invalid},
+    session::{PushChange, PushRequest, apply_push, invalid},
     wire::frame::Empty,
 };
 
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/push/key", yielding(get(key), engine))
+        .route("/push/key", yielding(get(public_key), engine))
         .route("/push", yielding(post(register).delete(unregister), engine))
 }
 
 #[derive(Debug, Serialize)]
-struct Key<'a> {
+struct PublicKey<'a> {
     key: &'a str,
 }
 
-/// What a page subscribes with, as `applicationServerKey`; it is no secret.
-async fn key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
+/// Returns the VAPID public key, with which a page subscribes as `applicationServerKey`.
+async fn public_key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
     counted_visit(&engine, &parts).await?;
     let key = engine.push.as_ref().and_then(|push| push.public_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
-    Ok(answer("pushKey", Key { key }))
+    Ok(answer("pushKey", PublicKey { key }))
 }
 
 async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
-    change(engine, Change::Register, request).await
+    handle(engine, PushChange::Register, request).await
 }
 
 async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
-    change(engine, Change::Unregister, request).await
+    handle(engine, PushChange::Unregister, request).await
 }
 
-async fn change(
+async fn handle(
     State(engine): State<Arc<Engine>>,
-    change: Change,
+    change: PushChange,
     request: Request,
 ) -> Result<Response, Refused> {
     let arrived = Instant::now();
-    let (parts, mut sent) = request.into_parts();
-    let outcome = change_by(&engine, change, &parts, &mut sent).await;
-    settled(outcome, sent, arrived).await
+    let (parts, mut body) = request.into_parts();
+    let outcome = apply_request(&engine, change, &parts, &mut body).await;
+    settled(outcome, body, arrived).await
 }
 
-async fn change_by(
+async fn apply_request(
     engine: &Arc<Engine>,
-    change: Change,
+    change: PushChange,
     parts: &Parts,
-    sent: &mut Body,
+    request_body: &mut Body,
 ) -> Result<Response, Refused> {
     check_origin(engine, &parts.headers, &parts.uri)?;
-    // The application's own backend has no device.
+    // A caller with the server's key is no user, and has no device.
     let (Caller::User(user), subject) = counted(engine, parts).await? else {
         return Err(unauthenticated().into());
     };
-    if change == Change::Register && !is_json(&parts.headers) {
+    if change == PushChange::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let sent = body(sent, engine.bounds.max_frame_bytes).await?;
-    let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.bounds)?);
-    change_push(engine, (&actor, subject.as_ref()), change, wanted).await?;
+    let bytes = body(request_body, engine.bounds.max_frame_bytes).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
+    let request = PushRequest::parse(text, &engine.bounds)?;
+    let actor = Actor { user, client_id: None };
+    apply_push(engine, (&actor, subject.as_ref()), change, request).await?;
     Ok(answer("ok", Empty {}))
 }

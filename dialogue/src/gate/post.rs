@@ -21,7 +21,7 @@ use crate::{
     hub::{Link, Maker, Publish, Question, Registry, Reply, RoomDecl, State, Whisper, not_in_room, revoked},
     identity::{User, expired},
     observe::Origin,
-    push::{Dispatch, Offer},
+    push::{PushDispatcher, PushOffer},
     store::{KeyScope, scoped},
 };
 
@@ -68,7 +68,7 @@ pub(crate) struct Post {
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
     pub(crate) origin: Origin,
     /// Who tells those that are away.
-    pub(crate) push: Option<Arc<Dispatch>>,
+    pub(crate) push: Option<Arc<PushDispatcher>>,
     /// The connection that sends it, if it is one.
     pub(crate) link: Option<Arc<Link>>,
     /// Set once the event is with the log: from then on its way is finished even without its sender.
@@ -148,7 +148,7 @@ impl Post {
         }
     }
 
-    async fn put_into_room(self: Box<Self>, prepared: Prepared, offer: Option<Offer>) -> Flow {
+    async fn put_into_room(self: Box<Self>, prepared: Prepared, offer: Option<PushOffer>) -> Flow {
         let Post {
             registry,
             room,
@@ -243,12 +243,12 @@ impl<T> Future for Outcome<T> {
 /// waits on, which ends as the room answers. There are no more of those than events that may wait to be pushed.
 struct Settling<T: Send + 'static> {
     outcome: Option<Outcome<T>>,
-    offer: Option<Offer>,
+    offer: Option<PushOffer>,
     registry: Arc<Registry>,
 }
 
 impl<T: Send + 'static> Settling<T> {
-    fn new(outcome: Outcome<T>, offer: Option<Offer>, registry: Arc<Registry>) -> Self {
+    fn new(outcome: Outcome<T>, offer: Option<PushOffer>, registry: Arc<Registry>) -> Self {
         Settling { outcome: Some(outcome), offer, registry }
     }
 }

@@ -1,4 +1,4 @@
-//! The Apple Push Notification service, over HTTP/2 with a provider token.
+//! The provider of the Apple Push Notification service (APNs): its HTTP/2 API with a provider token.
 
 use std::{
     fmt,
@@ -13,15 +13,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Outcome, Outgoing, Provider, PushError, Target,
-    http::{Answer, Trust, Versions, build},
+    Provider, PushError, PushMessage, PushTarget, SendOutcome, collapse_topic,
+    http::{HttpVersions, ProviderResponse, TrustedRoots, build},
     jws::SigningKey,
     payload::fit,
-    topic,
 };
-use crate::{Notice, Urgency};
+use crate::{Notification, Urgency};
 
-/// Pushes to Apple's devices, by a `.p8` key.
+/// Pushes to Apple's devices through the Apple Push Notification service, authenticated by a `.p8` key.
 ///
 /// ```no_run
 /// use dialogue::push::{Apns, Push};
@@ -33,33 +32,33 @@ use crate::{Notice, Urgency};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "it does nothing until `Push::apns` is given it"]
+#[must_use = "a provider does nothing until `Push::apns` takes it"]
 pub struct Apns {
     key: SigningKey,
     key_id: String,
     team_id: String,
     topic: String,
-    base: String,
+    base_url: String,
 }
 
 const PRODUCTION: &str = "https://api.push.apple.com";
 const SANDBOX: &str = "https://api.sandbox.push.apple.com";
-/// Bytes of a payload.
-const LONGEST: usize = 4_096;
-/// Apple takes a token for an hour at most.
-const RENEW_AFTER: Duration = Duration::from_secs(50 * 60);
-/// It takes no newer one before that.
-const RENEW_AT_EARLIEST: Duration = Duration::from_secs(20 * 60);
+/// The maximum of bytes of a payload.
+const MAX_PAYLOAD_BYTES: usize = 4_096;
+/// The age at which a provider token is replaced. Apple accepts one for up to an hour.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(50 * 60);
+/// The least age at which a provider token may be replaced. Apple refuses more frequent updates.
+const MIN_TOKEN_LIFETIME: Duration = Duration::from_secs(20 * 60);
 
 impl Apns {
-    /// The name that devices register with.
+    /// The provider's name, with which devices register.
     pub const NAME: &str = "apns";
 
-    /// With the key in a `.p8` file, its id, the team's id, and the app's bundle id.
+    /// Creates the provider from the key in a `.p8` file, its id, the team's id, and the app's bundle id.
     ///
     /// # Errors
     ///
-    /// The key is of no use.
+    /// The key can't be read, or an id has invalid characters.
     pub fn from_p8(
         pem: &str,
         key_id: impl Into<String>,
@@ -67,204 +66,222 @@ impl Apns {
         bundle_id: impl Into<String>,
     ) -> Result<Self, PushError> {
         let (key_id, team_id, topic) = (key_id.into(), team_id.into(), bundle_id.into());
-        if [&key_id, &team_id, &topic].iter().any(|text| !is_plain(text)) {
+        if [&key_id, &team_id, &topic].iter().any(|text| !is_valid_id(text)) {
             return Err(PushError::new(
-                "a key's id, a team's id and a bundle id are letters, digits, `.` and `-`",
+                "the key's id, the team's id or the bundle id is invalid; they have 1 to 255 letters, digits, `.` and `-`",
             ));
         }
-        Ok(Apns { key: SigningKey::es256(pem)?, key_id, team_id, topic, base: PRODUCTION.to_owned() })
+        Ok(Apns { key: SigningKey::es256(pem)?, key_id, team_id, topic, base_url: PRODUCTION.to_owned() })
     }
 
-    /// Through Apple's development environment, which has tokens of its own: for apps that Xcode put on a device.
+    /// Uses Apple's development environment, which has device tokens of its own: for apps that Xcode installed.
     pub fn sandbox(self) -> Self {
-        self.at(SANDBOX)
+        self.base_url(SANDBOX)
     }
 
-    /// Through another place than `https://api.push.apple.com`: its port 2197, or a gateway.
-    pub fn at(mut self, url: impl Into<String>) -> Self {
-        self.base = url.into().trim_end_matches('/').to_owned();
+    /// Sets the base URL: `https://api.push.apple.com` by default. For port 2197 or a gateway.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into().trim_end_matches('/').to_owned();
         self
     }
 
-    pub(super) fn open(self, trust: &Trust) -> Result<Sender, PushError> {
-        let client = build(trust.client(Versions::Two)?)?;
-        Ok(Sender { client, apns: self, token: Mutex::default() })
+    pub(super) fn open(self, roots: &TrustedRoots) -> Result<ApnsProvider, PushError> {
+        let client = build(roots.client(HttpVersions::Http2)?)?;
+        Ok(ApnsProvider { client, apns: self, token: Mutex::default() })
     }
 }
 
-fn is_plain(text: &str) -> bool {
+fn is_valid_id(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
 }
 
-/// The provider that an [`Apns`] is.
-pub(super) struct Sender {
+/// The [`Provider`] that an [`Apns`] configures.
+pub(super) struct ApnsProvider {
     client: Client,
     apns: Apns,
     token: Mutex<Option<(Arc<str>, Instant)>>,
 }
 
-impl Provider for Sender {
+impl Provider for ApnsProvider {
     fn name(&self) -> &'static str {
         Apns::NAME
     }
 
-    /// All ride one connection, and Apple's servers take about a thousand streams on it.
+    /// All sends share one connection, on which Apple's servers allow about 1,000 concurrent streams.
     fn concurrency(&self) -> usize {
         500
     }
 
-    fn check(&self, target: &Target) -> Result<(), String> {
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
         match target {
-            Target::Token(token)
+            PushTarget::Token(token)
                 if (16..=200).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_hexdigit()) =>
             {
                 Ok(())
             }
-            _ => Err("`token` is the device's, in hexadecimal".to_owned()),
+            _ => Err("`token` has to be the device token in hexadecimal".to_owned()),
         }
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
-        let body = fit(push.notice, LONGEST, |notice| payload(notice, push));
-        let Some(body) = body else { return Outcome::Rejected("the texts are too long".to_owned()) };
-        match self.try_once(target.address(), push, &body).await {
-            // It expired sooner than it should, by Apple's clock.
-            Err((_, issued)) if issued.elapsed() >= RENEW_AT_EARLIEST => {
+    async fn send(&self, target: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
+        let body =
+            fit(message.notification, MAX_PAYLOAD_BYTES, |notification| payload(notification, message));
+        let Some(body) = body else {
+            return SendOutcome::Rejected(
+                "the notification is too long, even without its data and body".to_owned(),
+            );
+        };
+        match self.try_once(target.address(), message, &body).await {
+            // Apple's clock is ahead, and the token expired early.
+            Err((_, issued)) if issued.elapsed() >= MIN_TOKEN_LIFETIME => {
                 self.forget(issued);
-                self.try_once(target.address(), push, &body).await.unwrap_or_else(|(outcome, _)| outcome)
+                self.try_once(target.address(), message, &body).await.unwrap_or_else(|(outcome, _)| outcome)
             }
             Err((outcome, _)) | Ok(outcome) => outcome,
         }
     }
 }
 
-impl Sender {
-    /// `Err` if the provider token has expired: what to make of that, and when it was issued.
+impl ApnsProvider {
+    /// Sends once. `Err` if the provider token has expired, with the outcome for the case that a new one may not be
+    /// made yet, and the time at which the token was issued.
     async fn try_once(
         &self,
         device: &str,
-        push: &Outgoing<'_>,
+        message: &PushMessage<'_>,
         body: &[u8],
-    ) -> Result<Outcome, (Outcome, Instant)> {
+    ) -> Result<SendOutcome, (SendOutcome, Instant)> {
         let Some((token, issued)) = self.provider_token() else {
-            return Ok(Outcome::Retry { reason: "no randomness".to_owned(), after: None });
+            return Ok(SendOutcome::Retry {
+                reason: "the system's random number generator fails".to_owned(),
+                after: None,
+            });
         };
-        let expires = match push.ttl.as_secs() {
-            // Now or never.
+        let expires = match message.ttl.as_secs() {
+            // 0 makes APNs try to deliver it once, and not store it.
             0 => 0,
-            seconds => push.timestamp / 1_000 + seconds,
+            seconds => message.timestamp / 1_000 + seconds,
         };
         let mut request = self
             .client
-            .post(format!("{}/3/device/{device}", self.apns.base))
+            .post(format!("{}/3/device/{device}", self.apns.base_url))
             .bearer_auth(&*token)
             .header("apns-topic", &self.apns.topic)
             .header("apns-push-type", "alert")
-            .header("apns-priority", if push.notice.urgency == Urgency::Low { "5" } else { "10" })
+            .header("apns-priority", if message.notification.urgency == Urgency::Low { "5" } else { "10" })
             .header("apns-expiration", expires.to_string());
-        if let Some(collapse) = push.collapse {
-            request = request.header("apns-collapse-id", topic(push.room_id, collapse));
+        if let Some(collapse) = message.collapse_key {
+            request = request.header("apns-collapse-id", collapse_topic(message.room_id, collapse));
         }
-        match Answer::to(request.body(body.to_vec())).await {
+        match ProviderResponse::fetch(request.body(body.to_vec())).await {
             Err(outcome) => Ok(outcome),
-            Ok(answer) => match outcome(&answer) {
-                Said::Expired(outcome) => Err((outcome, issued)),
-                Said::Plainly(outcome) => Ok(outcome),
+            Ok(response) => match meaning(&response) {
+                Meaning::ExpiredToken(outcome) => Err((outcome, issued)),
+                Meaning::Outcome(outcome) => Ok(outcome),
             },
         }
     }
 
-    /// The token and when it was issued: one for all, for Apple refuses who makes too many.
+    /// Returns the provider token and the time at which it was issued. All sends share one, since Apple refuses
+    /// frequent updates.
     fn provider_token(&self) -> Option<(Arc<str>, Instant)> {
-        let mut kept = self.token.lock();
-        if let Some((token, issued)) = kept.as_ref().filter(|(_, issued)| issued.elapsed() < RENEW_AFTER) {
+        let mut cached = self.token.lock();
+        if let Some((token, issued)) = cached.as_ref().filter(|(_, issued)| issued.elapsed() < TOKEN_LIFETIME)
+        {
             return Some((Arc::clone(token), *issued));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let header = json!({ "kid": self.apns.key_id });
         let token = self.apns.key.sign(header, &json!({ "iss": self.apns.team_id, "iat": now }))?;
         let fresh = (Arc::<str>::from(token), Instant::now());
-        *kept = Some(fresh.clone());
+        *cached = Some(fresh.clone());
         Some(fresh)
     }
 
-    /// Forgets the token that was issued then.
+    /// Drops the token that was issued at this time, if it is still the current one.
     fn forget(&self, issued: Instant) {
-        let mut kept = self.token.lock();
-        if kept.as_ref().is_some_and(|(_, other)| *other == issued) {
-            *kept = None;
+        let mut cached = self.token.lock();
+        if cached.as_ref().is_some_and(|(_, other)| *other == issued) {
+            *cached = None;
         }
     }
 }
 
-fn payload(notice: &Notice, push: &Outgoing<'_>) -> Vec<u8> {
-    let mut alert = json!({ "title": notice.title });
-    if !notice.body.is_empty() {
-        alert["body"] = notice.body.as_str().into();
+fn payload(notification: &Notification, message: &PushMessage<'_>) -> Vec<u8> {
+    let mut alert = json!({ "title": notification.title });
+    if !notification.body.is_empty() {
+        alert["body"] = notification.body.as_str().into();
     }
-    let mut aps = json!({ "alert": alert, "thread-id": push.room_id });
-    if notice.urgency != Urgency::Low {
+    let mut aps = json!({ "alert": alert, "thread-id": message.room_id });
+    if notification.urgency != Urgency::Low {
         aps["sound"] = "default".into();
     }
-    let mut own = json!({ "roomId": push.room_id, "event": push.event, "timestamp": push.timestamp });
-    if let Some(position) = push.position {
-        own["position"] = json!(position);
+    let mut app_data =
+        json!({ "roomId": message.room_id, "event": message.event, "timestamp": message.timestamp });
+    if let Some(position) = message.position {
+        app_data["position"] = json!(position);
     }
-    if let Some(url) = &notice.url {
-        own["url"] = url.as_str().into();
+    if let Some(url) = &notification.url {
+        app_data["url"] = url.as_str().into();
     }
-    if let Some(data) = notice.data.as_deref().and_then(|data| serde_json::from_str::<Value>(data).ok()) {
-        own["data"] = data;
+    if let Some(data) = notification.data.as_deref().and_then(|data| serde_json::from_str::<Value>(data).ok())
+    {
+        app_data["data"] = data;
     }
-    json!({ "aps": aps, "dialogue": own }).to_string().into_bytes()
+    json!({ "aps": aps, "dialogue": app_data }).to_string().into_bytes()
 }
 
-/// What an answer says, of the device or of the provider token.
-enum Said {
-    Plainly(Outcome),
-    /// The provider token is too old; what to make of it if it isn't.
-    Expired(Outcome),
+/// The meaning of a response.
+enum Meaning {
+    Outcome(SendOutcome),
+    /// The provider token has expired; with the outcome if it can't be replaced.
+    ExpiredToken(SendOutcome),
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Reason {
+struct ErrorBody {
     reason: String,
-    /// Since when a token is no longer valid, in Unix milliseconds.
+    /// The time since which a device's token is invalid, in Unix milliseconds.
     timestamp: Option<u64>,
 }
 
-/// Apple's "Handling notification responses from APNs", as a table.
-fn outcome(answer: &Answer) -> Said {
-    let Reason { reason, timestamp } = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let said = match reason.is_empty() {
-        true => answer.words(),
-        false => format!("{} {}", answer.status.as_u16(), reason.chars().take(64).collect::<String>()),
+/// Maps a response to its meaning, after [Handling notification responses from APNs][doc].
+///
+/// [doc]: https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
+fn meaning(response: &ProviderResponse) -> Meaning {
+    let ErrorBody { reason: code, timestamp } = serde_json::from_slice(&response.body).unwrap_or_default();
+    let reason = match code.is_empty() {
+        true => response.summary(),
+        false => format!("{} {}", response.status.as_u16(), code.chars().take(64).collect::<String>()),
     };
-    Said::Plainly(match (answer.status.as_u16(), reason.as_str()) {
-        (200, _) => Outcome::Delivered,
-        (410, _) => Outcome::Gone(timestamp.map(|at| UNIX_EPOCH + Duration::from_millis(at))),
-        (400, "BadDeviceToken" | "DeviceTokenNotForTopic") => Outcome::Suspend(said),
+    Meaning::Outcome(match (response.status.as_u16(), code.as_str()) {
+        (200, _) => SendOutcome::Delivered,
+        (410, _) => SendOutcome::Unregistered(timestamp.map(|at| UNIX_EPOCH + Duration::from_millis(at))),
+        (400, "BadDeviceToken" | "DeviceTokenNotForTopic") => SendOutcome::InvalidTarget(reason),
         (
             400,
             "BadTopic" | "MissingTopic" | "TopicDisallowed" | "BadCertificate" | "BadCertificateEnvironment",
-        ) => Outcome::Misconfigured(said),
-        (403, "ExpiredProviderToken") => return Said::Expired(Outcome::Misconfigured(said)),
-        (403, _) => Outcome::Misconfigured(said),
+        ) => SendOutcome::Misconfigured(reason),
+        (403, "ExpiredProviderToken") => return Meaning::ExpiredToken(SendOutcome::Misconfigured(reason)),
+        (403, _) => SendOutcome::Misconfigured(reason),
         (429, "TooManyProviderTokenUpdates") => {
-            Outcome::Throttled { reason: said, after: answer.retry_after.unwrap_or(RENEW_AT_EARLIEST) }
+            SendOutcome::Throttled { reason, after: response.retry_after.unwrap_or(MIN_TOKEN_LIFETIME) }
         }
-        // Too many to this device.
-        (429, _) | (500.., _) => answer.retry(said),
-        _ => Outcome::Rejected(said),
+        // `TooManyRequests`: too many to this device.
+        (429, _) | (500.., _) => response.retry_outcome(reason),
+        _ => SendOutcome::Rejected(reason),
     })
 }
 
 impl fmt::Debug for Apns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Apns").field("topic", &self.topic).field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Apns")
+            .field("topic", &self.topic)
+            .field("base_url", &self.base_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -288,26 +305,26 @@ mod tests {
 
     use super::*;
 
-    /// The provider tokens that Apple was shown, and those that it no longer takes.
+    /// A fake of APNs, with the provider tokens that it was sent, and those that have expired.
     #[derive(Default)]
-    struct Apple {
-        shown: Mutex<BTreeSet<String>>,
-        over: Mutex<BTreeSet<String>>,
+    struct FakeApns {
+        received: Mutex<BTreeSet<String>>,
+        expired: Mutex<BTreeSet<String>>,
     }
 
-    impl Apple {
+    impl FakeApns {
         fn answer(&self, headers: &HeaderMap) -> Response<String> {
             let token = headers[AUTHORIZATION].to_str().unwrap().to_owned();
-            let (status, body) = match self.over.lock().contains(&token) {
+            let (status, body) = match self.expired.lock().contains(&token) {
                 true => (403, r#"{"reason":"ExpiredProviderToken"}"#),
                 false => (200, ""),
             };
-            self.shown.lock().insert(token);
+            self.received.lock().insert(token);
             Response::builder().status(status).body(body.to_owned()).unwrap()
         }
 
-        /// Serves without TLS; yields what sends there.
-        async fn serve(self: &Arc<Self>) -> Sender {
+        /// Serves HTTP/2 without TLS, and returns a provider that sends there.
+        async fn serve(self: &Arc<Self>) -> ApnsProvider {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let apple = Arc::clone(self);
@@ -328,46 +345,49 @@ mod tests {
             let key = STANDARD.encode(key.as_ref());
             let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
             let apns = Apns::from_p8(&pem, "KEY", "TEAM", "com.acme.app").unwrap();
-            apns.at(url).open(&Trust::default()).unwrap()
+            apns.base_url(url).open(&TrustedRoots::default()).unwrap()
         }
     }
 
-    /// Sends to many devices at once.
-    async fn send(sender: &Sender) -> Vec<Outcome> {
-        let (notice, target) = (Notice::new("title", "body"), Target::Token("a".repeat(64)));
-        let push = Outgoing {
-            notice: &notice,
+    /// Sends to 20 devices at once.
+    async fn send(sender: &ApnsProvider) -> Vec<SendOutcome> {
+        let (notification, target) = (Notification::new("title", "body"), PushTarget::Token("a".repeat(64)));
+        let message = PushMessage {
+            notification: &notification,
             room_id: "alerts",
             event: "alert",
             position: None,
             timestamp: 0,
             ttl: Duration::from_secs(60),
-            collapse: None,
+            collapse_key: None,
         };
-        join_all((0..20).map(|_| Provider::send(sender, &target, &push))).await
+        join_all((0..20).map(|_| Provider::send(sender, &target, &message))).await
     }
 
     #[tokio::test]
-    async fn a_provider_token_that_has_expired_is_renewed_once_for_all() {
-        let apple = Arc::new(Apple::default());
+    async fn an_expired_provider_token_is_replaced_once_for_all_sends() {
+        let apple = Arc::new(FakeApns::default());
         let sender = apple.serve().await;
-        assert_eq!(send(&sender).await, vec![Outcome::Delivered; 20]);
+        assert_eq!(send(&sender).await, vec![SendOutcome::Delivered; 20]);
         tokio::time::pause();
-        tokio::time::advance(RENEW_AT_EARLIEST + Duration::from_secs(1)).await;
+        tokio::time::advance(MIN_TOKEN_LIFETIME + Duration::from_secs(1)).await;
         tokio::time::resume();
-        *apple.over.lock() = apple.shown.lock().clone();
-        assert_eq!(send(&sender).await, vec![Outcome::Delivered; 20]);
-        assert_eq!(apple.shown.lock().len(), 2);
+        *apple.expired.lock() = apple.received.lock().clone();
+        assert_eq!(send(&sender).await, vec![SendOutcome::Delivered; 20]);
+        assert_eq!(apple.received.lock().len(), 2);
     }
 
     #[tokio::test]
-    async fn a_young_one_is_not_renewed() {
-        let apple = Arc::new(Apple::default());
+    async fn a_young_provider_token_is_not_replaced() {
+        let apple = Arc::new(FakeApns::default());
         let sender = apple.serve().await;
         send(&sender).await;
-        *apple.over.lock() = apple.shown.lock().clone();
+        *apple.expired.lock() = apple.received.lock().clone();
         let outcomes = send(&sender).await;
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Misconfigured(_))), "{outcomes:?}");
-        assert_eq!(apple.shown.lock().len(), 1);
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, SendOutcome::Misconfigured(_))),
+            "{outcomes:?}"
+        );
+        assert_eq!(apple.received.lock().len(), 1);
     }
 }

@@ -1,12 +1,16 @@
-//! How a server pushes.
+//! The configuration of the push module: providers and bounds, which
+//! [`ServerBuilder::push`](crate::ServerBuilder::push) takes.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "webpush")]
 use super::Vapid;
-use super::{Apns, Fcm, Provider, PushError, devices::Bounds, http::Trust, provider::AnyProvider};
+use super::{
+    Apns, Fcm, Provider, PushError, device_registry::DeviceBounds, http::TrustedRoots, provider::AnyProvider,
+};
 
-/// How a server reaches people who are not connected: by which providers, and how much of it.
+/// The push settings of a server: the providers through which users who aren't connected get notifications, and the bounds of
+/// the device registry.
 ///
 /// ```no_run
 /// use dialogue::push::{Apns, Fcm, Push};
@@ -25,137 +29,142 @@ use super::{Apns, Fcm, Provider, PushError, devices::Bounds, http::Trust, provid
 /// # Ok(()) }
 /// ```
 ///
-/// Devices are registered by their users, with the frames and endpoints of the wire protocol, for rooms that those may join
-/// at that moment. Whether they still may is for [`Hooks::before_push`](crate::Hooks::before_push) to say, which is asked
-/// before each push; [`UserHandle::forget_devices`](crate::UserHandle::forget_devices) takes all of a user's devices out at
-/// once. See the [module](crate::push) for what a crash costs, and several instances.
-#[must_use = "it does nothing until a server is given it"]
+/// Users register their devices, with the frames and endpoints of the wire protocol, for rooms that they may join at that time.
+/// Before each push, the hook [`Hooks::before_push`](crate::Hooks::before_push) decides whether the user still gets it.
+/// [`UserHandle::forget_devices`](crate::UserHandle::forget_devices) removes all devices of a user. The
+/// [module](crate::push) describes what is lost in a crash, and how several nodes share the work.
+#[must_use = "push settings do nothing until `ServerBuilder::push` takes them"]
 pub struct Push {
     #[cfg(feature = "webpush")]
     vapid: Option<Vapid>,
     fcm: Option<Fcm>,
     apns: Option<Apns>,
-    own: Vec<Arc<dyn AnyProvider>>,
-    trusted: Vec<String>,
-    bounds: Bounds,
+    custom: Vec<Arc<dyn AnyProvider>>,
+    root_certificates: Vec<String>,
+    bounds: DeviceBounds,
 }
 
-/// What [`Push`] comes to.
-pub(crate) struct Opened {
+/// The providers, ready to send, and the bounds of the device registry.
+pub(crate) struct PushSetup {
     pub(super) providers: Vec<Arc<dyn AnyProvider>>,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: DeviceBounds,
     pub(super) public_key: Option<String>,
 }
 
 impl Push {
-    /// With no provider yet.
-    #[expect(clippy::new_without_default, reason = "one without a provider is of no use")]
+    /// Returns settings without a provider. The server doesn't start without one.
+    #[expect(clippy::new_without_default, reason = "settings without a provider are of no use")]
     pub fn new() -> Self {
         Push {
             #[cfg(feature = "webpush")]
             vapid: None,
             fcm: None,
             apns: None,
-            own: Vec::new(),
-            trusted: Vec::new(),
-            bounds: Bounds {
-                of_user: 20,
-                of_address: 256,
-                of_all: 1_000_000,
-                rooms: 256,
+            custom: Vec::new(),
+            root_certificates: Vec::new(),
+            bounds: DeviceBounds {
+                max_per_user: 20,
+                max_per_address: 256,
+                max_devices: 1_000_000,
+                max_rooms: 256,
                 expire_after: Duration::from_secs(90 * 24 * 60 * 60),
             },
         }
     }
 
-    /// To browsers.
+    /// Adds browsers' push services.
     #[cfg(feature = "webpush")]
     pub fn vapid(mut self, vapid: Vapid) -> Self {
         self.vapid = Some(vapid);
         self
     }
 
-    /// Through Firebase Cloud Messaging.
+    /// Adds Firebase Cloud Messaging.
     pub fn fcm(mut self, fcm: Fcm) -> Self {
         self.fcm = Some(fcm);
         self
     }
 
-    /// To Apple's devices.
+    /// Adds the Apple Push Notification service.
     pub fn apns(mut self, apns: Apns) -> Self {
         self.apns = Some(apns);
         self
     }
 
-    /// Through a provider of one's own. May be called again for more.
+    /// Adds a provider of the application. Each call adds one.
     pub fn provider(mut self, provider: impl Provider) -> Self {
-        self.own.push(Arc::new(provider));
+        self.custom.push(Arc::new(provider));
         self
     }
 
-    /// Also trusts the certificates in `pem`, beside the system's: of a gateway in one's own network.
-    pub fn trust(mut self, pem: impl Into<String>) -> Self {
-        self.trusted.push(pem.into());
+    /// Trusts the root certificates in `pem` in addition to the system's, for the connections to all built-in
+    /// providers: that of a gateway in a private network, for example. Each call adds some.
+    pub fn root_certificate(mut self, pem: impl Into<String>) -> Self {
+        self.root_certificates.push(pem.into());
         self
     }
 
-    /// Devices that a user may have registered: 20 by default, then `TOO_MANY`.
+    /// Sets the maximum of devices that a user may register: 20 by default. Further registrations are refused with
+    /// `TOO_MANY`.
     pub fn max_devices_per_user(mut self, devices: usize) -> Self {
-        self.bounds.of_user = devices;
+        self.bounds.max_per_user = devices;
         self
     }
 
-    /// Devices that the anonymous users of an address may have registered, of IPv6 its first 64 bits: 256 by default,
-    /// and no fewer than one [user](Self::max_devices_per_user) may have; then `TOO_MANY`. Behind a proxy, say [how
-    /// many](crate::ServerBuilder::behind_proxies).
+    /// Sets the maximum of devices that the anonymous users of one address may register, of IPv6 of one /64 network:
+    /// 256 by default, and no fewer than [one user](Self::max_devices_per_user) may. Further registrations are refused
+    /// with `TOO_MANY`. Behind a proxy, set [`behind_proxies`](crate::ServerBuilder::behind_proxies), or all clients
+    /// have the proxy's address.
     pub fn max_devices_per_address(mut self, devices: usize) -> Self {
-        self.bounds.of_address = devices;
+        self.bounds.max_per_address = devices;
         self
     }
 
-    /// Devices that may be registered in all: 1,000,000 by default, then `TOO_MANY`. Other processes on the same store are
-    /// counted once an hour.
+    /// Sets the maximum of registered devices in all: 1,000,000 by default. Further registrations are refused with
+    /// `TOO_MANY`. Devices that other processes on the same store register are counted once an hour.
     pub fn max_devices(mut self, devices: usize) -> Self {
-        self.bounds.of_all = devices;
+        self.bounds.max_devices = devices;
         self
     }
 
-    /// Rooms that a device may be registered for: 256 by default, then `TOO_MANY`.
+    /// Sets the maximum of rooms that a device may be registered for: 256 by default. Further registrations are refused
+    /// with `TOO_MANY`.
     pub fn max_rooms_per_device(mut self, rooms: usize) -> Self {
-        self.bounds.rooms = rooms;
+        self.bounds.max_rooms = rooms;
         self
     }
 
-    /// How long a registration is good for: 90 days by default. Clients register whenever they start, which begins it anew.
+    /// Sets the time after which a registration expires: 90 days by default. Clients register whenever they start,
+    /// which begins it anew.
     pub fn expire_after(mut self, time: Duration) -> Self {
         self.bounds.expire_after = time;
         self
     }
 
-    /// Sets up what sends.
+    /// Opens the providers.
     ///
     /// # Errors
     ///
-    /// There is nothing to send through, a name is given twice or none, or a certificate is none.
-    pub(crate) fn open(self) -> Result<Opened, PushError> {
-        let mut trust = Trust::default();
-        self.trusted.iter().try_for_each(|pem| trust.add(pem))?;
-        let mut opened = Opened { providers: Vec::new(), bounds: self.bounds, public_key: None };
+    /// There is no provider, a provider's name is invalid or occurs twice, or a root certificate can't be read.
+    pub(crate) fn open(self) -> Result<PushSetup, PushError> {
+        let mut roots = TrustedRoots::default();
+        self.root_certificates.iter().try_for_each(|pem| roots.add(pem))?;
+        let mut setup = PushSetup { providers: Vec::new(), bounds: self.bounds, public_key: None };
         #[cfg(feature = "webpush")]
         if let Some(vapid) = self.vapid {
-            opened.public_key = Some(vapid.public_key());
-            opened.providers.push(Arc::new(vapid.open(&trust)?));
+            setup.public_key = Some(vapid.public_key());
+            setup.providers.push(Arc::new(vapid.open(&roots)?));
         }
         if let Some(fcm) = self.fcm {
-            opened.providers.push(Arc::new(fcm.open(&trust)?));
+            setup.providers.push(Arc::new(fcm.open(&roots)?));
         }
         if let Some(apns) = self.apns {
-            opened.providers.push(Arc::new(apns.open(&trust)?));
+            setup.providers.push(Arc::new(apns.open(&roots)?));
         }
-        opened.providers.extend(self.own);
-        let names: Vec<&str> = opened.providers.iter().map(|provider| provider.name()).collect();
+        setup.providers.extend(self.custom);
+        let names: Vec<&str> = setup.providers.iter().map(|provider| provider.name()).collect();
         if names.is_empty() {
-            return Err(PushError::new("a push has a provider: `Push::new().fcm(…)`"));
+            return Err(PushError::new("no push provider is set; add one, such as `Push::new().fcm(…)`"));
         }
         for (place, name) in names.iter().enumerate() {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -163,13 +172,15 @@ impl Push {
                 || !name.chars().all(plain)
                 || name.len() > 32
             {
-                return Err(PushError::new(format!("`{name}` is no provider's name: one is like `fcm`")));
+                return Err(PushError::new(format!(
+                    "`{name}` can't name a push provider; use 1 to 32 of `a-z`, `0-9` and `-`, a letter first"
+                )));
             }
             if names.iter().take(place).any(|before| before == name) {
-                return Err(PushError::new(format!("there are two providers named `{name}`")));
+                return Err(PushError::new(format!("two push providers are named `{name}`; rename one")));
             }
         }
-        Ok(opened)
+        Ok(setup)
     }
 }
 

@@ -1,33 +1,36 @@
-//! How pushes fare.
+//! Counters of the pushes through one provider, by outcome.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::chain::Ended;
+use super::job::AttemptOutcome;
 
-/// How pushes through one provider have fared in this process: of [`Server::pushes`](crate::Server::pushes).
+/// The numbers of pushes through one provider by their outcome, since the process started: see
+/// [`Server::pushes`](crate::Server::pushes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PushCounts {
-    /// Taken by the provider.
+    /// Pushes that the provider took.
     pub delivered: u64,
-    /// Not needed: somebody came back in time, or a newer event took its place.
+    /// Pushes that were not needed: the user connected in time, or a newer event replaced the notification.
     pub cancelled: u64,
-    /// Given up: too many tries, or no longer worth being shown.
+    /// Pushes that were given up: after 12 attempts, because the notification's TTL ended, or because too many waited
+    /// for another attempt.
     pub expired: u64,
-    /// Tries that failed and were made again.
+    /// Attempts that failed and were scheduled again.
     pub retried: u64,
-    /// Not taken by the provider, now or later.
+    /// Pushes that the provider rejected for good.
     pub rejected: u64,
-    /// Not allowed any more by the application, for users who may no longer have the room's notifications.
+    /// Pushes that [`Hooks::before_push`](crate::Hooks::before_push) refused. The device gets no more of the room's
+    /// notifications.
     pub withdrawn: u64,
-    /// Devices that are no more, and were forgotten.
+    /// Devices that no longer exist, and whose registrations were removed.
     pub forgotten: u64,
-    /// Devices that get nothing for a day, since their provider calls their token bad.
+    /// Devices that get nothing for a day, since their provider called their token invalid.
     pub suspended: u64,
 }
 
 impl PushCounts {
-    pub(super) fn named(&self) -> [(&'static str, u64); 8] {
+    pub(super) fn by_outcome(&self) -> [(&'static str, u64); 8] {
         [
             ("delivered", self.delivered),
             ("cancelled", self.cancelled),
@@ -42,7 +45,7 @@ impl PushCounts {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct PushCounters {
     delivered: AtomicU64,
     cancelled: AtomicU64,
     expired: AtomicU64,
@@ -53,24 +56,24 @@ pub(super) struct Counts {
     suspended: AtomicU64,
 }
 
-impl Counts {
-    pub(super) fn count(&self, ended: &Ended) {
-        let counter = match ended {
-            Ended::Delivered => &self.delivered,
-            Ended::Cancelled => &self.cancelled,
-            Ended::Expired => &self.expired,
-            Ended::Again(_) | Ended::AllWait(_) => &self.retried,
-            Ended::Rejected => &self.rejected,
-            Ended::Withdrawn => &self.withdrawn,
-            Ended::Forgotten => &self.forgotten,
-            Ended::Suspended => &self.suspended,
-            Ended::Nothing | Ended::Unread => return,
+impl PushCounters {
+    pub(super) fn count(&self, outcome: &AttemptOutcome) {
+        let counter = match outcome {
+            AttemptOutcome::Delivered => &self.delivered,
+            AttemptOutcome::Cancelled => &self.cancelled,
+            AttemptOutcome::Expired => &self.expired,
+            AttemptOutcome::Retry(_) | AttemptOutcome::Throttled(_) => &self.retried,
+            AttemptOutcome::Rejected => &self.rejected,
+            AttemptOutcome::Withdrawn => &self.withdrawn,
+            AttemptOutcome::Forgotten => &self.forgotten,
+            AttemptOutcome::Suspended => &self.suspended,
+            AttemptOutcome::Skipped | AttemptOutcome::StoreUnavailable => return,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn rejected(&self) {
-        self.count(&Ended::Rejected);
+    pub(super) fn count_rejected(&self) {
+        self.count(&AttemptOutcome::Rejected);
     }
 
     pub(super) fn read(&self) -> PushCounts {

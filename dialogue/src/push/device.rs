@@ -1,4 +1,4 @@
-//! What is kept of a device.
+//! A device's registration, as it is stored, and the ids that stand in the store's keys.
 
 use std::fmt;
 
@@ -6,51 +6,54 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::Target;
+use super::PushTarget;
 
-/// A device's name in the store: its provider's, and what its token or endpoint hashes to.
+/// A device's id in the store: its provider's name and the hash of its token or endpoint, `fcm/HASH`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct DeviceId(String);
 
-/// One registration of a device: registering again makes another. Later ones sort behind earlier ones, and what is done to
-/// one of them, because of what a provider said of it, can't touch the next.
+/// The id of one registration of a device. Registering again makes another with a later revision, so that an answer
+/// about one registration can't affect the next.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Registration {
+pub(super) struct RegistrationId {
     pub(super) device: DeviceId,
-    generation: String,
+    /// The time in milliseconds and a random number. Later revisions sort behind earlier ones.
+    revision: String,
 }
 
-/// What a registration says.
+/// The stored value of a registration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Device {
-    pub(super) user: String,
-    pub(super) target: Target,
+pub(super) struct DeviceRecord {
+    #[serde(rename = "user")]
+    pub(super) user_id: String,
+    pub(super) target: PushTarget,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) language: Option<String>,
     /// The hash of the address from which an anonymous user registered it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) address: Option<String>,
-    /// The rooms whose notifications it gets.
+    #[serde(rename = "address", default, skip_serializing_if = "Option::is_none")]
+    pub(super) address_hash: Option<String>,
+    /// The ids of the rooms whose notifications it gets.
     pub(super) rooms: Vec<String>,
-    /// When it registered, in Unix milliseconds.
-    pub(super) registered: u64,
-    /// Until when it gets nothing, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) suspended: Option<u64>,
+    /// The time of the registration, in Unix milliseconds.
+    #[serde(rename = "registered")]
+    pub(super) registered_at: u64,
+    /// The time until which it gets nothing, in Unix milliseconds.
+    #[serde(rename = "suspended", default, skip_serializing_if = "Option::is_none")]
+    pub(super) suspended_until: Option<u64>,
 }
 
 impl DeviceId {
-    pub(super) fn new(provider: &str, target: &Target) -> Self {
-        DeviceId(format!("{provider}/{}", short(target.address())))
+    pub(super) fn new(provider: &str, target: &PushTarget) -> Self {
+        DeviceId(format!("{provider}/{}", short_hash(target.address())))
     }
 
-    /// What stands in a key.
+    /// Parses the part of a key that holds a device's id.
     pub(super) fn parse(text: &str) -> Option<Self> {
         text.contains('/').then(|| DeviceId(text.to_owned()))
     }
 
-    /// Whether it is a device of the provider with that name.
+    /// Returns whether it is a device of the provider with that name.
     pub(super) fn is_of(&self, provider: &str) -> bool {
         self.0.strip_prefix(provider).is_some_and(|rest| rest.starts_with('/'))
     }
@@ -60,32 +63,32 @@ impl DeviceId {
     }
 }
 
-impl Registration {
+impl RegistrationId {
     pub(super) fn new(device: DeviceId, now: u64) -> Self {
-        Registration { device, generation: format!("{now:013}{:08x}", fastrand::u32(..)) }
+        RegistrationId { device, revision: format!("{now:013}{:08x}", fastrand::u32(..)) }
     }
 
-    /// What comes behind `…/` in a key: `fcm/HASH/GENERATION`.
+    /// Parses the part of a key that holds a registration's id: `fcm/HASH/REVISION`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (device, generation) = text.rsplit_once('/')?;
-        Some(Registration { device: DeviceId::parse(device)?, generation: generation.to_owned() })
+        let (device, revision) = text.rsplit_once('/')?;
+        Some(RegistrationId { device: DeviceId::parse(device)?, revision: revision.to_owned() })
     }
 }
 
-impl fmt::Display for Registration {
+impl fmt::Display for RegistrationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.device.0, self.generation)
+        write!(f, "{}/{}", self.device.0, self.revision)
     }
 }
 
-impl fmt::Debug for Registration {
+impl fmt::Debug for RegistrationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-/// 22 characters for any text: fit for a key, and without the text in it.
-pub(super) fn short(text: &str) -> String {
+/// Returns 22 characters of base64url, 128 bits of the text's SHA-256: fit for a key, and without the text in it.
+pub(super) fn short_hash(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
 }

@@ -1,8 +1,9 @@
-//! Which of the URLs that strangers name may be sent to.
+//! The check of push endpoints against server-side request forgery (SSRF).
 //!
-//! A subscription's endpoint is a stranger's text. It must not make the server talk to what only the server can reach: so
-//! it is `https`, its host is no private address, and the name resolves to none when the connection is made, which is when
-//! it counts: an answer that changes between a check and the connection changes nothing.
+//! A subscription's endpoint is text of a user's choice. It must not make the server send requests to hosts that only
+//! the server can reach. So an endpoint is an `https` URL without a private address, and its name is resolved to public
+//! addresses only, at the time of the connection: DNS that changes its answer after a check (DNS rebinding) changes
+//! nothing.
 
 use std::{
     error::Error,
@@ -15,20 +16,20 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-/// Which hosts there may be.
+/// The hosts that endpoints may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Hosts {
-    /// Those of public addresses.
+pub(super) enum AllowedHosts {
+    /// Hosts with public addresses.
     #[default]
     Public,
-    /// The push services of the browsers there are.
-    Known,
-    /// All, those in a private network and on this machine too.
+    /// The push services of browser vendors.
+    Browsers,
+    /// All hosts, including those in a private network and this machine.
     Any,
 }
 
-/// Push services of browsers: hosts, and (with a leading dot) domains.
-const KNOWN: &[&str] = &[
+/// The push services of browser vendors: hosts, and domains with a leading dot.
+const BROWSER_HOSTS: &[&str] = &[
     "fcm.googleapis.com",
     "jmt17.google.com",
     "updates.push.services.mozilla.com",
@@ -38,91 +39,102 @@ const KNOWN: &[&str] = &[
     ".push.apple.com",
 ];
 
-/// Bytes of an endpoint.
-const LONGEST: usize = 2_048;
+/// The maximum of bytes of an endpoint.
+const MAX_ENDPOINT_BYTES: usize = 2_048;
 
-impl Hosts {
-    /// The endpoint as a URL that may be sent to, as far as that can be told without asking for its addresses.
+impl AllowedHosts {
+    /// Parses an endpoint, and checks everything except the addresses of its name.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the endpoint is refused, for the client's developer.
     pub(super) fn check(self, endpoint: &str) -> Result<Url, &'static str> {
-        if endpoint.len() > LONGEST {
+        if endpoint.len() > MAX_ENDPOINT_BYTES {
             return Err("the endpoint is longer than 2048 bytes");
         }
-        let url = Url::parse(endpoint).map_err(|_| "the endpoint is no URL")?;
+        let url = Url::parse(endpoint).map_err(|_| "the endpoint is not a URL")?;
         if url.scheme() != "https" || !url.username().is_empty() || url.password().is_some() {
-            return Err("the endpoint is an https URL without a user");
+            return Err("the endpoint has to be an https URL without a user");
         }
         let host = host(&url);
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         match self {
-            Hosts::Any => Ok(url),
-            Hosts::Known if is_known(&url) => Ok(url),
-            Hosts::Known => Err("the endpoint is at no push service that is known here"),
-            Hosts::Public if host == "localhost" || host.ends_with(".localhost") => Err(PRIVATE),
-            Hosts::Public if address.is_some_and(|address| !is_public(address)) => Err(PRIVATE),
-            Hosts::Public => Ok(url),
+            AllowedHosts::Any => Ok(url),
+            AllowedHosts::Browsers if is_browser_service(&url) => Ok(url),
+            AllowedHosts::Browsers => {
+                Err("the endpoint is not at a browser vendor's push service, and no others are allowed")
+            }
+            AllowedHosts::Public if host == "localhost" || host.ends_with(".localhost") => {
+                Err(PRIVATE_ADDRESS)
+            }
+            AllowedHosts::Public if address.is_some_and(|address| !is_public(address)) => {
+                Err(PRIVATE_ADDRESS)
+            }
+            AllowedHosts::Public => Ok(url),
         }
     }
 
-    /// Whether a connection to `address` may be made.
-    fn allow(self, address: IpAddr) -> bool {
-        self == Hosts::Any || is_public(address)
+    /// Returns whether a connection to an address may be opened.
+    fn allows(self, address: IpAddr) -> bool {
+        self == AllowedHosts::Any || is_public(address)
     }
 }
 
-/// Returns whether a URL is at a push service of the browsers there are.
-pub(super) fn is_known(url: &Url) -> bool {
+/// Returns whether a URL is at a push service of a browser vendor.
+pub(super) fn is_browser_service(url: &Url) -> bool {
     let host = host(url);
-    KNOWN.iter().any(|known| host == *known || known.starts_with('.') && host.ends_with(known))
+    BROWSER_HOSTS.iter().any(|known| host == *known || known.starts_with('.') && host.ends_with(known))
 }
 
-/// Returns whether an origin is a push service of the browsers there are, at the port that they have: at any other, a
-/// stranger could name as many as there are ports, none of which answers.
-pub(super) fn is_known_origin(origin: &str) -> bool {
-    Url::parse(origin).is_ok_and(|url| url.scheme() == "https" && url.port().is_none() && is_known(&url))
+/// Returns whether an origin is a push service of a browser vendor, at the default port. Of other ports a user could
+/// name 65,535 on such a host, none of which answers.
+pub(super) fn is_browser_origin(origin: &str) -> bool {
+    Url::parse(origin)
+        .is_ok_and(|url| url.scheme() == "https" && url.port().is_none() && is_browser_service(&url))
 }
 
 fn host(url: &Url) -> &str {
     url.host_str().unwrap_or_default().trim_end_matches('.')
 }
 
-const PRIVATE: &str = "the endpoint's address is not a public one";
+const PRIVATE_ADDRESS: &str = "the endpoint's address is not public";
 
-/// Resolves names to addresses that may be connected to.
+/// Resolves names to those of their addresses to which connections are allowed.
 #[derive(Debug)]
-pub(super) struct Resolver(pub(super) Hosts);
+pub(super) struct FilteringResolver(pub(super) AllowedHosts);
 
-impl Resolve for Resolver {
+impl Resolve for FilteringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let hosts = self.0;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| hosts.allow(address.ip())).collect();
+            let allowed: Vec<SocketAddr> = found.filter(|address| hosts.allows(address.ip())).collect();
             if allowed.is_empty() {
-                return Err(NotPublic.into());
+                return Err(NonPublicAddress.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
 
-/// A name has no address that may be connected to.
+/// The error of a name without an address to which connections are allowed.
 #[derive(Debug)]
-pub(super) struct NotPublic;
+pub(super) struct NonPublicAddress;
 
-impl fmt::Display for NotPublic {
+impl fmt::Display for NonPublicAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PRIVATE)
+        f.write_str(PRIVATE_ADDRESS)
     }
 }
 
-impl Error for NotPublic {}
+impl Error for NonPublicAddress {}
 
-impl NotPublic {
-    /// Whether `error` comes of it.
-    pub(super) fn caused(error: &(dyn Error + 'static)) -> bool {
+impl NonPublicAddress {
+    /// Returns whether an error was caused by this one.
+    pub(super) fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
         let mut next = Some(error);
         while let Some(error) = next {
-            if error.is::<NotPublic>() {
+            if error.is::<NonPublicAddress>() {
                 return true;
             }
             next = error.source();
@@ -131,7 +143,8 @@ impl NotPublic {
     }
 }
 
-/// Whether an address is one of the public internet's: in none of the special blocks of RFC 6890 and its like.
+/// Returns whether an address is on the public internet: in none of the special-purpose blocks of RFC 6890 and its
+/// updates.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -146,7 +159,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_link_local()
         || address.is_multicast()
         || address.is_documentation()
-        // "This network", shared (RFC 6598), protocol assignments, 6to4 relays, benchmarks, reserved.
+        // "This network", shared address space (RFC 6598), protocol assignments, 6to4 relays, benchmarking, reserved.
         || a == 0
         || a == 100 && (64..128).contains(&b)
         || (a, b, c) == (192, 0, 0)
@@ -162,14 +175,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match (a, b) {
-        // An IPv4 address in other clothes: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
+        // An embedded IPv4 address: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056).
         (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => embedded(g, h),
         (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => embedded(g, h),
         (0x2002, _) => embedded(b, c),
         // Protocol assignments, Teredo among them, and documentation.
         (0x2001, 0..0x200 | 0xdb8) => false,
         (0x3fff, 0..0x1000) => false,
-        // Global unicast is this and nothing else (RFC 4291, section 2.4).
+        // All global unicast addresses (RFC 4291, section 2.4).
         _ => a & 0xe000 == 0x2000,
     }
 }
@@ -179,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_addresses_in_all_their_clothes() {
+    fn private_addresses_in_all_notations_are_refused() {
         let private = [
             "127.0.0.1",
             "10.1.2.3",
@@ -218,23 +231,23 @@ mod tests {
     #[test]
     fn origins_of_browsers_services_are_at_one_port() {
         for origin in ["https://fcm.googleapis.com", "https://a.push.services.mozilla.com"] {
-            assert!(is_known_origin(origin), "{origin}");
+            assert!(is_browser_origin(origin), "{origin}");
         }
         for origin in
             ["https://fcm.googleapis.com:8443", "http://fcm.googleapis.com", "https://evil.example", "null"]
         {
-            assert!(!is_known_origin(origin), "{origin}");
+            assert!(!is_browser_origin(origin), "{origin}");
         }
     }
 
     #[test]
     fn endpoints_are_https_and_public() {
-        let good =
+        let allowed =
             ["https://fcm.googleapis.com/fcm/send/x", "https://push.example:8443/a?b", "https://8.8.8.8/x"];
-        for endpoint in good {
-            assert!(Hosts::Public.check(endpoint).is_ok(), "{endpoint}");
+        for endpoint in allowed {
+            assert!(AllowedHosts::Public.check(endpoint).is_ok(), "{endpoint}");
         }
-        let bad = [
+        let refused = [
             "",
             "x",
             "http://push.example/x",
@@ -244,44 +257,45 @@ mod tests {
             "https://a.localhost./x",
             "https://127.0.0.1/x",
             "https://[::1]/x",
-            // As browsers read addresses, the library does: one number, octal, hexadecimal.
+            // The URL parser reads addresses as browsers do: as one number, in octal, in hexadecimal.
             "https://2130706433/x",
             "https://0177.0.0.1/x",
             "https://0x7f.1/x",
             "file:///etc/passwd",
         ];
-        for endpoint in bad {
-            assert!(Hosts::Public.check(endpoint).is_err(), "{endpoint}");
+        for endpoint in refused {
+            assert!(AllowedHosts::Public.check(endpoint).is_err(), "{endpoint}");
         }
         assert!(
-            Hosts::Any.check("https://localhost:1/x").is_ok()
-                && Hosts::Any.check("http://localhost/x").is_err()
+            AllowedHosts::Any.check("https://localhost:1/x").is_ok()
+                && AllowedHosts::Any.check("http://localhost/x").is_err()
         );
     }
 
     #[test]
-    fn known_services() {
+    fn known_services_are_matched_by_host() {
         for endpoint in [
             "https://updates.push.services.mozilla.com/x",
             "https://wns2-par02p.notify.windows.com/w/?token=x",
         ] {
-            assert!(Hosts::Known.check(endpoint).is_ok(), "{endpoint}");
+            assert!(AllowedHosts::Browsers.check(endpoint).is_ok(), "{endpoint}");
         }
         for endpoint in [
             "https://push.example/x",
             "https://evilnotify.windows.com/x",
             "https://fcm.googleapis.com.evil.example/",
         ] {
-            assert!(Hosts::Known.check(endpoint).is_err(), "{endpoint}");
+            assert!(AllowedHosts::Browsers.check(endpoint).is_err(), "{endpoint}");
         }
     }
 
     #[tokio::test]
-    async fn a_name_that_resolves_to_this_machine_resolves_to_nothing() {
-        let Err(error) = Resolver(Hosts::Public).resolve("localhost".parse().unwrap()).await else {
+    async fn a_name_of_this_machine_resolves_to_no_public_address() {
+        let Err(error) = FilteringResolver(AllowedHosts::Public).resolve("localhost".parse().unwrap()).await
+        else {
             panic!("an address of this machine")
         };
-        assert!(NotPublic::caused(error.as_ref()));
-        assert!(Resolver(Hosts::Any).resolve("localhost".parse().unwrap()).await.is_ok());
+        assert!(NonPublicAddress::is_cause_of(error.as_ref()));
+        assert!(FilteringResolver(AllowedHosts::Any).resolve("localhost".parse().unwrap()).await.is_ok());
     }
 }

@@ -1,8 +1,8 @@
-//! Keys and settings of no use.
+//! The error of push settings.
 
 use std::fmt;
 
-/// Why keys or settings of a push provider are of no use. Says nothing of the keys themselves.
+/// An error in the keys or settings of a push provider. Its text never contains a key.
 #[derive(Debug)]
 pub struct PushError {
     message: String,

@@ -1,4 +1,4 @@
-//! The way out: HTTP over TLS, and what answers say of when to come again.
+//! HTTP over TLS to providers, and what their responses mean for retries. All built-in providers use it.
 
 use std::{
     sync::Arc,
@@ -14,71 +14,71 @@ use tokio_rustls::rustls::{
 };
 
 #[cfg(feature = "webpush")]
-use super::endpoint::NotPublic;
-use super::{Outcome, PushError};
+use super::endpoint::NonPublicAddress;
+use super::{PushError, SendOutcome};
 
-/// What a connection may take to come about.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// What a request may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// Bytes of an answer that are read.
-const LONGEST_ANSWER: usize = 8 << 10;
-/// What a provider may ask for at most: more is a mistake, or somebody's joke.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time to send a request and read its response.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a response's body that are read; the rest is dropped.
+const MAX_BODY_BYTES: usize = 8 << 10;
+/// The longest `Retry-After` that is obeyed. A longer one is a mistake of the provider.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// Certificates that are trusted beside the system's.
+/// Root certificates that are trusted in addition to the system's.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trust(Vec<CertificateDer<'static>>);
+pub(super) struct TrustedRoots(Vec<CertificateDer<'static>>);
 
-/// The HTTP versions that are offered.
+/// The HTTP versions that a client offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Versions {
-    All,
-    /// HTTP/2 alone.
-    Two,
+pub(super) enum HttpVersions {
+    Any,
+    /// HTTP/2 alone, with prior knowledge.
+    Http2,
 }
 
-impl Trust {
+impl TrustedRoots {
     pub(super) fn add(&mut self, pem: &str) -> Result<(), PushError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         match certificates {
             Ok(certificates) if !certificates.is_empty() => self.0.extend(certificates),
             _ => {
                 return Err(PushError::new(
-                    "there is no certificate in this PEM: `-----BEGIN CERTIFICATE-----`",
+                    "the PEM of a root certificate has no block `-----BEGIN CERTIFICATE-----`",
                 ));
             }
         }
         Ok(())
     }
 
-    /// A client that follows no redirects.
-    pub(super) fn client(&self, versions: Versions) -> Result<ClientBuilder, PushError> {
+    /// Returns a builder of a client that follows no redirects.
+    pub(super) fn client(&self, versions: HttpVersions) -> Result<ClientBuilder, PushError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         roots.add_parsable_certificates(self.0.iter().cloned());
-        // With a provider of our own: the process may have none, or another.
+        // An explicit crypto provider, since the process may have none as its default, or another.
         let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|_| PushError::new("can't set up TLS"))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let two = b"h2".to_vec();
+        let http2 = b"h2".to_vec();
         tls.alpn_protocols = match versions {
-            Versions::All => vec![two, b"http/1.1".to_vec()],
-            Versions::Two => vec![two],
+            HttpVersions::Any => vec![http2, b"http/1.1".to_vec()],
+            HttpVersions::Http2 => vec![http2],
         };
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            // A connection that died in silence is noticed before the next event has to find out.
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            // HTTP/2 keep-alive finds a dead connection while it is idle, before a push has to wait for its timeout.
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(10));
         Ok(match versions {
-            Versions::All => client,
-            Versions::Two => client.http2_prior_knowledge(),
+            HttpVersions::Any => client,
+            HttpVersions::Http2 => client.http2_prior_knowledge(),
         })
     }
 }
@@ -87,51 +87,57 @@ pub(super) fn build(client: ClientBuilder) -> Result<Client, PushError> {
     client.build().map_err(|_| PushError::new("can't set up HTTP"))
 }
 
-/// An answer, as much of it as is of use.
-pub(super) struct Answer {
+/// The parts of a provider's response that matter.
+pub(super) struct ProviderResponse {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Vec<u8>,
 }
 
-impl Answer {
-    /// Sends `request` and reads the answer.
-    pub(super) async fn to(request: reqwest::RequestBuilder) -> Result<Self, Outcome> {
-        let response = request.send().await.map_err(|error| failed(&error))?;
-        let (status, retry_after) = (response.status(), retry_after(response.headers(), SystemTime::now()));
-        Ok(Answer { status, retry_after, body: read(response).await })
+impl ProviderResponse {
+    /// Sends a request and reads its response.
+    ///
+    /// # Errors
+    ///
+    /// There was no response: the outcome is [`SendOutcome::Unreachable`], or [`SendOutcome::InvalidTarget`] if the
+    /// host's addresses are all private.
+    pub(super) async fn fetch(request: reqwest::RequestBuilder) -> Result<Self, SendOutcome> {
+        let response = request.send().await.map_err(|error| failure_outcome(&error))?;
+        let (status, retry_after) =
+            (response.status(), parse_retry_after(response.headers(), SystemTime::now()));
+        Ok(ProviderResponse { status, retry_after, body: read(response).await })
     }
 
-    /// The provider's own words, short enough for a log and without what would break its lines.
-    pub(super) fn words(&self) -> String {
+    /// Returns the status and the first 200 characters of the body, without control characters, for the log.
+    pub(super) fn summary(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
         format!("HTTP {} {}", self.status.as_u16(), text.trim()).trim_end().to_owned()
     }
 
-    pub(super) fn retry(&self, reason: String) -> Outcome {
-        Outcome::Retry { reason, after: self.retry_after }
+    pub(super) fn retry_outcome(&self, reason: String) -> SendOutcome {
+        SendOutcome::Retry { reason, after: self.retry_after }
     }
 }
 
-/// Reads the beginning of a body; what can't be read is of no consequence, for the status says what happened.
+/// Reads the first [`MAX_BODY_BYTES`] of a body. An error ends the body: the status says enough.
 async fn read(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        let space = LONGEST_ANSWER.saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..space).unwrap_or(&chunk));
-        if chunk.len() > space {
+        let free = MAX_BODY_BYTES.saturating_sub(body.len());
+        body.extend_from_slice(chunk.get(..free).unwrap_or(&chunk));
+        if chunk.len() > free {
             break;
         }
     }
     body
 }
 
-/// What a request without an answer says: the URL, which may be a secret, is not in it.
-fn failed(error: &reqwest::Error) -> Outcome {
+/// Returns the outcome of a request without a response. Its text leaves out the URL, which may be a secret.
+fn failure_outcome(error: &reqwest::Error) -> SendOutcome {
     #[cfg(feature = "webpush")]
-    if NotPublic::caused(error) {
-        return Outcome::Suspend(NotPublic.to_string());
+    if NonPublicAddress::is_cause_of(error) {
+        return SendOutcome::InvalidTarget(NonPublicAddress.to_string());
     }
     let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
     let what = match () {
@@ -143,21 +149,22 @@ fn failed(error: &reqwest::Error) -> Outcome {
         Some(cause) => format!("{what}: {cause}"),
         None => what.to_owned(),
     };
-    Outcome::Unreachable(reason)
+    SendOutcome::Unreachable(reason)
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// Parses `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
+fn parse_retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => date(text)?.duration_since(now).unwrap_or_default(),
+        Err(_) => parse_date(text)?.duration_since(now).unwrap_or_default(),
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7); the two obsolete forms are not sent any more.
-fn date(text: &str) -> Option<SystemTime> {
+/// Parses an HTTP date, `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7). The two obsolete forms are not
+/// supported.
+fn parse_date(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let rest = text.split_once(", ")?.1.strip_suffix(" GMT")?;
@@ -172,7 +179,7 @@ fn date(text: &str) -> Option<SystemTime> {
     {
         return None;
     }
-    // Days from 1970-01-01, with the year beginning in March, so that the leap day is its last.
+    // Days since 1970-01-01. The year begins in March, so that a leap day is its last.
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second;
@@ -188,7 +195,7 @@ mod tests {
     fn after(value: &str, now: u64) -> Option<u64> {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
-        retry_after(&headers, now).map(|wait| wait.as_secs())
+        parse_retry_after(&headers, now).map(|wait| wait.as_secs())
     }
 
     #[test]
@@ -202,22 +209,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_without_an_answer_is_no_answer() {
+    async fn a_request_without_a_response_is_unreachable() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let client = build(Trust::default().client(Versions::All).unwrap()).unwrap();
+        let client = build(TrustedRoots::default().client(HttpVersions::Any).unwrap()).unwrap();
         let hangs_up = async { drop(listener.accept().await) };
-        let (answer, ()) = tokio::join!(Answer::to(client.post(&url)), hangs_up);
-        assert!(matches!(answer, Err(Outcome::Unreachable(_))));
+        let (response, ()) = tokio::join!(ProviderResponse::fetch(client.post(&url)), hangs_up);
+        assert!(matches!(response, Err(SendOutcome::Unreachable(_))));
         drop(listener);
-        assert!(matches!(Answer::to(client.post(&url)).await, Err(Outcome::Unreachable(_))));
+        assert!(matches!(ProviderResponse::fetch(client.post(&url)).await, Err(SendOutcome::Unreachable(_))));
     }
 
     proptest! {
         #[test]
-        fn no_text_is_too_much_for_it(text in "[ -~]{0,40}") {
+        fn no_text_makes_the_parsers_panic(text in "[ -~]{0,40}") {
             let _ = after(&text, 0);
-            let _ = date(&format!("Sun, {text} GMT"));
+            let _ = parse_date(&format!("Sun, {text} GMT"));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Signed tokens: compact JWS (RFC 7515) with RS256 and ES256.
+//! Signed tokens for FCM and APNs: the JWS compact serialization (RFC 7515, section 7.1) with RS256 and ES256 (RFC
+//! 7518).
 
 use base64::{
     Engine as _,
@@ -13,34 +14,37 @@ use serde_json::Value;
 
 use super::PushError;
 
-/// A private key.
+/// A private key that signs tokens.
 pub(super) enum SigningKey {
     Rs256(rsa::KeyPair),
     Es256(EcdsaKeyPair),
 }
 
 impl SigningKey {
-    /// An RSA key of 2,048 bits or more, as PKCS #8 in PEM.
+    /// Parses an RSA key of at least 2,048 bits, in PKCS #8 and PEM.
     pub(super) fn rs256(pem: &str) -> Result<Self, PushError> {
-        let key = rsa::KeyPair::from_pkcs8(&der(pem)?);
-        key.map(SigningKey::Rs256).map_err(|why| PushError::new(format!("the RSA key is of no use: {why}")))
+        let key = rsa::KeyPair::from_pkcs8(&decode_pem(pem)?);
+        key.map(SigningKey::Rs256).map_err(|error| PushError::new(format!("can't read the RSA key: {error}")))
     }
 
-    /// A P-256 key, as PKCS #8 in PEM: a `.p8` file.
+    /// Parses a P-256 key, in PKCS #8 and PEM: a `.p8` file.
     pub(super) fn es256(pem: &str) -> Result<Self, PushError> {
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der(pem)?, &SystemRandom::new());
-        key.map(SigningKey::Es256).map_err(|why| PushError::new(format!("the EC key is of no use: {why}")))
+        let key = EcdsaKeyPair::from_pkcs8(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            &decode_pem(pem)?,
+            &SystemRandom::new(),
+        );
+        key.map(SigningKey::Es256).map_err(|error| PushError::new(format!("can't read the EC key: {error}")))
     }
 
-    /// The token that says `claims`; `None` if the system has no randomness.
+    /// Returns a signed token with these claims; `None` if the system's random number generator fails.
     pub(super) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
         header["alg"] = match self {
             SigningKey::Rs256(_) => "RS256".into(),
             SigningKey::Es256(_) => "ES256".into(),
         };
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(claims));
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(claims));
         let random = SystemRandom::new();
         let signature = match self {
             SigningKey::Rs256(key) => {
@@ -54,14 +58,15 @@ impl SigningKey {
     }
 }
 
-/// What stands between the lines of `-----BEGIN PRIVATE KEY-----`.
-fn der(pem: &str) -> Result<Vec<u8>, PushError> {
+/// Decodes the base64 in a PEM block `PRIVATE KEY`.
+fn decode_pem(pem: &str) -> Result<Vec<u8>, PushError> {
     let inside = pem
         .split_once("-----BEGIN PRIVATE KEY-----")
         .and_then(|(_, rest)| rest.split_once("-----END PRIVATE KEY-----"))
         .map(|(inside, _)| inside);
-    let inside = inside
-        .ok_or_else(|| PushError::new("a private key is PKCS #8 in PEM: `-----BEGIN PRIVATE KEY-----`"))?;
+    let inside = inside.ok_or_else(|| {
+        PushError::new("a private key has to be PKCS #8 in PEM, with a block `-----BEGIN PRIVATE KEY-----`")
+    })?;
     let base64: String = inside.split_whitespace().collect();
-    STANDARD.decode(base64).map_err(|_| PushError::new("what stands in the private key's PEM is no base64"))
+    STANDARD.decode(base64).map_err(|_| PushError::new("the PEM of the private key is not base64"))
 }

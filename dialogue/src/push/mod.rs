@@ -1,97 +1,101 @@
-//! Notifications for people who are not connected.
+//! Push notifications: events for users who aren't connected.
 //!
-//! A room that is served over `webpush` pushes its events to devices whose users asked for that and are away. An event is
-//! taken up once it is accepted; after a short grace, everybody who is still away is told, through whichever provider
-//! their device registered with: browsers' push services (`Vapid`, feature `webpush`), [`Fcm`], [`Apns`], or a [`Provider`] of one's own.
+//! A room that is served over `webpush` pushes its events to the registered devices of users without a connection in it. An event
+//! is queued once it is accepted. After a delay ([`PushEvent::AFTER`](crate::PushEvent::AFTER), 5 s by default), each device whose
+//! user is still not connected gets the notification, through the provider with which it registered: browsers' push services
+//! (`Vapid`, feature `webpush`), [`Fcm`], [`Apns`], or an application's own [`Provider`].
 //!
-//! | a provider says | what becomes of it |
+//! | [`SendOutcome`] | consequence |
 //! |---|---|
-//! | taken | |
-//! | the device is no more | its registration is forgotten, but not a newer one |
-//! | the token is bad | the device gets nothing for a day, or until it registers again |
-//! | not now, or nothing | the device is tried again, after what the provider asks for or a wait that doubles, while the notice is worth being shown |
-//! | too much | the device waits as long as it asks for; the others until one of them is taken, which is tried after 2 s, 4 s … |
-//! | keys or settings are wrong | logged, and tried again slowly |
-//! | the message is bad | logged and given up |
+//! | `Delivered` | |
+//! | `Unregistered` | the device's registration is removed, but not a newer one |
+//! | `InvalidTarget` | the device gets nothing for a day, or until it registers again |
+//! | `Retry`, `Unreachable` | the push is tried again, after the time that the provider names or an exponential backoff, within the notification's TTL |
+//! | `Throttled` | the push waits for the time that the provider names; all others until one of them is taken, which is tried after 2 s, 4 s … |
+//! | `Misconfigured` | logged, and tried again with a longer backoff |
+//! | `Rejected` | logged and given up |
 //!
-//! Each event makes one chain of tries for each device. Who has a connection in the room, or had one since the event was
-//! accepted, needs no push: at this instance, or at any other where a
-//! [backplane](crate::ServerBuilder::backplane) joins them. The instance that accepted the event is the one that pushes it.
+//! There is one job for each event and device, which makes all attempts. A user with a connection in the room, or with one since
+//! the event was accepted, needs no push: at this node, or at any other with a
+//! [backplane](crate::ServerBuilder::backplane). The node that accepted the event pushes it.
 //!
-//! # What outlives what
+//! # After a crash
 //!
 //! | the process | with a store | without |
 //! |---|---|---|
-//! | drains | nothing is lost or doubled: the next process goes on | what waits has a few seconds, and all devices are forgotten |
+//! | drains | nothing is lost or sent twice: the next process goes on | pushes that wait have 3 s, and all devices are forgotten |
 //! | crashes | nothing is lost; what was sent in the last second may be sent again, with the same topic or collapse id where the event has a `collapse` | all is lost |
 //!
-//! A record says that an event is to be pushed before the event is put into its room, so that a crash in between loses
-//! nothing: the next process looks into the room's log, and pushes what is there. Events that are in no log (ephemeral ones)
-//! are recorded a moment after they were accepted, and a crash in that moment loses their pushes. A sender that got no answer,
-//! and says it again under another key, has said it twice.
+//! Before an event is appended to its room's log, a record in the store notes that it is to be pushed (a write-ahead record), so
+//! that a crash in between loses nothing: the next process looks the event up in the log, and pushes it if it is there.
+//! Events that are in no log (ephemeral ones) are recorded a moment after they were accepted, and a crash in that moment loses
+//! their pushes. A client that got no acknowledgement, and sends the event again under another idempotency key, has sent two
+//! events.
 //!
-//! Where several instances share the store, another one goes on with what a crashed one left, some 15 s after the crash, and
-//! with what a drained one left some seconds after. An instance that the others take for gone though it isn't, because it
-//! could not reach Redis for long, finds out when it records how far it is, and leaves the rest to them: what both sent
-//! until then was sent twice. If no instance is left, the next that starts goes on.
+//! With several nodes on one store, another node takes over the pushes of a crashed one some 15 s after the crash, and those of
+//! a drained one some seconds after its end. A node that the others took for dead while it could not reach Redis finds out when
+//! it next records its progress, and leaves the rest to them: what both sent until then was sent twice. If no node is left,
+//! the next that starts goes on.
 //!
-//! # Who may be told
+//! # Authorization
 //!
-//! A device registers for rooms that its user may join then. Nobody shows a token when an event is pushed, so that roles
-//! and the like aren't known: the hook [`before_push`](crate::Hooks::before_push) asks the application each time, and
-//! [`forget_devices`](crate::UserHandle::forget_devices) takes a user's devices out at once. Without either, a registration
-//! holds until the device unregisters, its provider says that it is no more, or it
-//! [expires](Push::expire_after); that of a room which was deleted holds for a new one of the same key.
+//! A device registers for rooms that its user may join at that time. No token is presented when an event is pushed, so that roles
+//! and the like aren't known then. The hook [`before_push`](crate::Hooks::before_push) asks the application each time, and
+//! [`forget_devices`](crate::UserHandle::forget_devices) removes a user's devices at once. Without either, a registration is
+//! valid until the device unregisters, its provider reports that it no longer exists, or it
+//! [expires](Push::expire_after). The registration for a deleted room is valid for a new room of the same id.
 //!
-//! # Devices of strangers
+//! # Hostile push services
 //!
-//! A browser's subscription names a service that its user chose, which answers as it likes. First tries go before
-//! retries, which have memory of their own. A send that has no answer after 2 s leaves its slot to others; a service
-//! that answers none gets fewer sends at a time, down to one. Services that aren't the browsers' own share a part of
-//! the sends: an eighth while they gave no answer, a quarter in all once a browser's own answered, and as much again
-//! of sends that had no answer after 2 s. Of the pushes that wait for another try, a service has at most as many as
-//! are free, and a device 32; beyond, pushes are given up. Browsers' own services are asked again when they say;
-//! others after a minute at most.
+//! A browser's subscription names a service of its user's choice, which answers as it likes. First attempts go before retries,
+//! which have a memory budget of their own. A send without an answer after 2 s leaves its slot to others; a service that answers
+//! none gets fewer sends at a time, down to one. Services that aren't those of browser vendors share a part of the sends: an
+//! eighth until they answer, a quarter in all once a browser vendor's service answered, and as much again of sends without an
+//! answer after 2 s. Of the pushes that wait for a retry, a service has at most as many places as are free, and a device 32;
+//! beyond that, pushes are given up. The `Retry-After` of browser vendors' services is obeyed up to an hour, that of others up to
+//! a minute.
 //!
-//! # What it costs others
+//! # Isolation
 //!
-//! Providers' sends run on a thread of their own (`dialogue-push`), in a runtime of its own: those who are connected don't
-//! wait for them.
+//! Providers' sends run on a thread of their own (`dialogue-push`) with its own tokio runtime, so that they don't delay connected
+//! users.
 //!
-//! Nothing in here knows a socket; a device's token, a subscription and the providers' keys are never logged.
+//! This module depends on no connection or socket. A device's token, a subscription and the providers' keys are never logged.
 
 mod apns;
-mod chain;
-mod complaints;
 mod config;
+mod context;
 mod counts;
-mod departures;
+mod cursor;
 mod device;
-mod devices;
-mod dispatch;
-mod elsewhere;
+mod device_registry;
+mod dispatcher;
 #[cfg(feature = "webpush")]
 mod endpoint;
 mod error;
+mod fanout;
 mod fcm;
-mod heir;
 mod http;
+mod job;
 mod jws;
-mod lane;
+mod last_seen;
 mod payload;
 mod pending;
 mod provider;
-mod quarters;
-mod retained;
-mod round;
-mod router;
+mod queued_event;
+mod rate_limited_log;
+mod remote_users;
+mod retry_budget;
+mod retry_queue;
+mod runtime;
+mod scheduler;
 mod slots;
+mod takeover;
 #[cfg(test)]
 mod takeover_tests;
-mod told;
 #[cfg(feature = "webpush")]
 mod vapid;
-mod waiting;
+mod worker;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -101,24 +105,24 @@ use ring::digest::{SHA256, digest};
 pub use apns::Apns;
 pub use config::Push;
 pub use counts::PushCounts;
-pub(crate) use dispatch::{Dispatch, Offer};
+pub(crate) use dispatcher::{PushDispatcher, PushOffer};
 pub use error::PushError;
 pub use fcm::Fcm;
-pub use provider::{Keys, Outcome, Outgoing, Provider, Subscription, Target};
+pub use provider::{Provider, PushMessage, PushSubscription, PushTarget, SendOutcome, SubscriptionKeys};
 #[cfg(feature = "webpush")]
 pub use vapid::Vapid;
 
 use crate::Urgency;
 
-/// What providers tell notices apart by that take each other's place: 32 characters of base64url (RFC 8030, section 5.4;
-/// others take longer ones).
-fn topic(room_id: &str, collapse: &str) -> String {
-    let hash = digest(&SHA256, format!("{room_id}\0{collapse}").as_bytes());
+/// Returns the value by which providers replace an older notification by a newer one: the `Topic` of Web Push, the collapse id
+/// of APNs, the collapse key of FCM. It has 32 characters of base64url, which is the longest topic (RFC 8030, section 5.4).
+fn collapse_topic(room_id: &str, collapse_key: &str) -> String {
+    let hash = digest(&SHA256, format!("{room_id}\0{collapse_key}").as_bytes());
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..24).unwrap_or_default())
 }
 
-/// The `Urgency` header (RFC 8030, section 5.3).
-fn urgency(urgency: Urgency) -> &'static str {
+/// Returns the value of the header `Urgency` (RFC 8030, section 5.3).
+fn urgency_header(urgency: Urgency) -> &'static str {
     match urgency {
         Urgency::Low => "low",
         Urgency::Normal => "normal",
@@ -126,7 +130,7 @@ fn urgency(urgency: Urgency) -> &'static str {
     }
 }
 
-/// Unix milliseconds.
+/// Returns the time in Unix milliseconds.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,31 +1,32 @@
-//! What an app finds in a push, within what a push holds.
+//! The JSON payload of a push, shortened to the size that a provider allows.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Outgoing;
-use crate::{Notice, Position};
+use super::PushMessage;
+use crate::{Notification, Position};
 
-impl Outgoing<'_> {
-    /// All of it as one JSON object of at most `most` bytes, for a provider whose apps read pushes as they come:
+impl PushMessage<'_> {
+    /// Returns the push as one JSON object of at most `max_bytes` bytes, for a provider whose apps read it as it is:
     ///
-    /// `{"title", "body", "icon", "url", "roomId", "event", "position": {"epoch", "seq", "eventId"}, "timestamp", "collapse",
-    /// "data"}`, without those that there are none of. Of what is longer, the data is left out first, then the end of the body.
+    /// `{"title", "body", "icon", "url", "roomId", "event", "position": {"epoch", "seq", "eventId"}, "timestamp",
+    /// "collapse", "data"}`, without absent members. If it is longer, the data is left out first, and then the end of
+    /// the body.
     ///
-    /// `None` if it is longer without both.
-    pub fn json(&self, most: usize) -> Option<Vec<u8>> {
-        fit(self.notice, most, |notice| {
-            let data = notice.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
+    /// Returns `None` if it is longer without both.
+    pub fn json(&self, max_bytes: usize) -> Option<Vec<u8>> {
+        fit(self.notification, max_bytes, |notification| {
+            let data = notification.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
             let payload = Payload {
-                title: &notice.title,
-                body: &notice.body,
-                icon: notice.icon.as_deref(),
-                url: notice.url.as_deref(),
+                title: &notification.title,
+                body: &notification.body,
+                icon: notification.icon.as_deref(),
+                url: notification.url.as_deref(),
                 room_id: self.room_id,
                 event: self.event,
                 position: self.position,
                 timestamp: self.timestamp,
-                collapse: self.collapse,
+                collapse: self.collapse_key,
                 data,
             };
             // Strings, numbers and JSON: nothing in it can fail to be JSON.
@@ -54,37 +55,42 @@ struct Payload<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// What `encode` makes of the notice, or of the most of it that is at most `most` bytes then.
-pub(super) fn fit(notice: &Notice, most: usize, encode: impl Fn(&Notice) -> Vec<u8>) -> Option<Vec<u8>> {
-    let whole = encode(notice);
-    if whole.len() <= most {
-        return Some(whole);
+/// Encodes a notification, or as much of it as fits: without the data first, and then with a shorter body. Returns
+/// `None` if it is longer than `max_bytes` without both.
+pub(super) fn fit(
+    notification: &Notification,
+    max_bytes: usize,
+    encode: impl Fn(&Notification) -> Vec<u8>,
+) -> Option<Vec<u8>> {
+    let full = encode(notification);
+    if full.len() <= max_bytes {
+        return Some(full);
     }
-    let mut less = Notice { data: None, ..notice.clone() };
+    let mut shortened = Notification { data: None, ..notification.clone() };
     loop {
-        let encoded = encode(&less);
-        let over = encoded.len().saturating_sub(most);
+        let encoded = encode(&shortened);
+        let over = encoded.len().saturating_sub(max_bytes);
         if over == 0 {
             return Some(encoded);
         }
-        if less.body.is_empty() {
+        if shortened.body.is_empty() {
             return None;
         }
-        shorten(&mut less.body, over);
+        shorten(&mut shortened.body, over);
     }
 }
 
-/// Takes at least `bytes` off the end, and says so by a `…`.
+/// Takes at least `bytes` bytes off the end, and puts a `…` in their place.
 fn shorten(text: &mut String, bytes: usize) {
-    const MARK: &str = "…";
-    text.truncate(text.strip_suffix(MARK).map_or(text.len(), str::len));
-    let mut end = text.len().saturating_sub(bytes + MARK.len());
+    const ELLIPSIS: &str = "…";
+    text.truncate(text.strip_suffix(ELLIPSIS).map_or(text.len(), str::len));
+    let mut end = text.len().saturating_sub(bytes + ELLIPSIS.len());
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     text.truncate(end);
     if end > 0 {
-        text.push_str(MARK);
+        text.push_str(ELLIPSIS);
     }
 }
 
@@ -95,35 +101,36 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    fn json(notice: &Notice, most: usize) -> Option<Vec<u8>> {
+    fn json(notification: &Notification, max_bytes: usize) -> Option<Vec<u8>> {
         let position = Position { epoch: "k2f9".into(), seq: 7, event_id: "e".into() };
-        let push = Outgoing {
-            notice,
+        let message = PushMessage {
+            notification,
             room_id: "alerts",
             event: "alert",
             position: Some(&position),
             timestamp: 1,
             ttl: Duration::ZERO,
-            collapse: None,
+            collapse_key: None,
         };
-        push.json(most)
+        message.json(max_bytes)
     }
 
     #[test]
-    fn data_goes_first_and_then_the_end_of_the_body() {
-        let notice = Notice::new("db is down", "x".repeat(400)).data(&"y".repeat(400));
-        let read = |most| serde_json::from_slice::<serde_json::Value>(&json(&notice, most).unwrap()).unwrap();
+    fn data_is_left_out_first_and_then_the_end_of_the_body() {
+        let notification = Notification::new("db is down", "x".repeat(400)).data(&"y".repeat(400));
+        let read =
+            |most| serde_json::from_slice::<serde_json::Value>(&json(&notification, most).unwrap()).unwrap();
         assert_eq!(read(2_000)["data"], "y".repeat(400));
         assert_eq!((read(600)["data"].clone(), read(600)["body"].as_str().unwrap().len()), (().into(), 400));
         assert!(read(300)["body"].as_str().unwrap().ends_with("x…"));
         assert_eq!(read(300)["title"], "db is down");
-        assert_eq!(json(&notice, 50), None);
+        assert_eq!(json(&notification, 50), None);
     }
 
     proptest! {
         #[test]
-        fn it_fits_or_is_none(body in "\\PC{0,200}", most in 0_usize..400) {
-            let made = json(&Notice::new("t", body), most);
+        fn a_payload_fits_or_is_none(body in "\\PC{0,200}", most in 0_usize..400) {
+            let made = json(&Notification::new("t", body), most);
             let fits = made.is_none_or(|bytes| {
                 bytes.len() <= most && serde_json::from_slice::<serde_json::Value>(&bytes).is_ok()
             });

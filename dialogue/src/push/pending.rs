@@ -1,12 +1,14 @@
-//! Pushes that are on their way, in a store that outlives the process.
+//! The records of pushes on their way, in a store that outlives the process. After a crash, or on another node, the fan-outs and
+//! retries go on from them.
 //!
 //! ```text
-//! push/pending/ROUND/0                             an event, and how far its devices are done with
-//! push/pending/ROUND/PROVIDER/HASH/GENERATION      a device that is to be tried again
+//! push/pending/FANOUT/0                            an event, and how far its first attempts are finished
+//! push/pending/FANOUT/PROVIDER/HASH/REVISION       a device with a retry to make
 //! ```
 //!
-//! Where several instances share the store, an event's record names the one that pushes it. Another takes it over once that
-//! one is gone, by putting its own name there: in one step, so that two can't. So each writes only what it has last seen.
+//! With several nodes on one store, an event's record names the node that owns its fan-out. Another node takes it over after
+//! that one has left, by replacing the name with its own. That is one compare-and-swap, so that only one node succeeds; and each
+//! node replaces only the value that it has last seen, so that a former owner finds out.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    chain::Chain,
-    device::{DeviceId, Registration},
-    devices::Entry,
-    retained::Retained,
-    round::Round,
-    told::Told,
+    device::{DeviceId, RegistrationId},
+    device_registry::RoomRegistration,
+    fanout::Fanout,
+    job::PushJob,
+    queued_event::QueuedEvent,
+    retry_budget::RetryBudget,
 };
 use crate::{
     hub::Peers,
@@ -29,151 +31,168 @@ use crate::{
     wire::Id,
 };
 
-pub(super) struct Pending {
+/// The records of pushes on their way.
+pub(super) struct PendingPushes {
     journal: Arc<Journal>,
-    /// The other instances, where there may be any.
-    peers: Option<Arc<Peers>>,
+    /// The other nodes, if the deployment may have any.
+    cluster: Option<Arc<Peers>>,
 }
 
-/// What was on its way when a process ended.
+/// A fan-out as the records describe it: an event, and the devices with a retry to make.
 #[derive(Debug)]
-pub(super) struct Left {
-    pub(super) told: Told,
-    pub(super) kept: Bytes,
-    /// The instance that pushed it, if it was one of several.
-    peer: Option<Id>,
-    devices: Vec<Waiting>,
-    /// The round that goes on with it, while some of its devices have no space, and when it began.
-    pub(super) round: Option<(Arc<Round>, Instant)>,
+pub(super) struct PendingPush {
+    pub(super) event: QueuedEvent,
+    /// The value of the event's record.
+    pub(super) stored: Bytes,
+    /// The node that owns the fan-out, if it was one of several.
+    owner: Option<Id>,
+    retries: Vec<PendingRetry>,
+    /// The fan-out on this node, once it has begun, while some of the retries have no memory yet.
+    pub(super) resumed: Option<ResumedFanout>,
 }
 
-/// A device that was to be tried again.
+/// A fan-out that this node goes on with.
 #[derive(Debug)]
-struct Waiting {
-    registration: Registration,
-    user: Arc<str>,
-    tries: u32,
+pub(super) struct ResumedFanout {
+    pub(super) fanout: Arc<Fanout>,
+    /// The time at which this node began it.
+    pub(super) since: Instant,
+}
+
+/// A device with a retry to make.
+#[derive(Debug)]
+struct PendingRetry {
+    registration: RegistrationId,
+    user_id: Arc<str>,
+    attempts: u32,
     origin: Option<Arc<str>>,
 }
 
-/// Whose a record is, after it was written.
+/// The owner of a record after an attempt to write it.
 #[derive(Debug)]
-pub(super) enum Held {
-    /// This instance's, and what stands in it as far as is known.
-    Ours(Option<Bytes>),
-    /// Another took this one for gone, and goes on with it.
-    Theirs,
-    /// It couldn't be told; that was kept of it before.
+pub(super) enum Ownership {
+    /// This node; with the record's value, as far as it is known.
+    ThisNode(Option<Bytes>),
+    /// Another node, which took this one for dead and has taken the fan-out over.
+    OtherNode,
+    /// Unknown, since the store failed; with the value that was passed.
     Unknown(Option<Bytes>),
 }
 
 #[derive(Serialize)]
-struct Record<'a> {
+struct EventRecord<'a> {
     #[serde(flatten)]
-    told: &'a Told,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<&'a str>,
+    event: &'a QueuedEvent,
+    #[serde(rename = "peer", skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
-struct Owner {
-    peer: Option<String>,
+struct RecordOwner {
+    #[serde(rename = "peer")]
+    owner: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Try {
-    user: String,
-    tries: u32,
+struct RetryRecord {
+    #[serde(rename = "user")]
+    user_id: String,
+    #[serde(rename = "tries")]
+    attempts: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
 }
 
-const PREFIX: &str = "push/pending/";
-const PAGE: usize = 512;
-/// A service that users name keeps its share of the memory of retries full for so long before what another process left
-/// for it is given up, lest a stranger's service keeps this instance from taking over more.
-const SPACE_WITHIN: Duration = Duration::from_secs(60 * 60);
-/// Devices that take as much memory as a [`UNIT`](super::dispatch::UNIT) of an event.
-const DEVICES_OF_UNIT: usize = 4;
-/// Milliseconds by which the clock may have gone back between an event's record and the event.
-const SLACK: u64 = 60_000;
+const KEY_PREFIX: &str = "push/pending/";
+/// Records or events that are read from the store at a time.
+const PAGE_RECORDS: usize = 512;
+/// The time after which the retries of another process are given up whose push origin has kept its part of the retry budget full.
+/// Otherwise, a hostile service could keep this node from taking over more.
+const MAX_RESUME_WAIT: Duration = Duration::from_secs(60 * 60);
+/// Pending retries that take as much memory as a [unit](super::dispatcher::UNIT_BYTES) of an event.
+const RETRIES_PER_UNIT: usize = 4;
+/// Milliseconds by which the clock may have been set back between an event's record and the event.
+const CLOCK_TOLERANCE_MILLIS: u64 = 60_000;
 
-impl Pending {
-    pub(super) fn new(journal: Arc<Journal>, peers: Option<Arc<Peers>>) -> Self {
-        Pending { journal, peers }
+impl PendingPushes {
+    pub(super) fn new(journal: Arc<Journal>, cluster: Option<Arc<Peers>>) -> Self {
+        PendingPushes { journal, cluster }
     }
 
-    /// An event is about to be put into its room. Yields what is kept of that, if it could be.
-    pub(super) async fn offer(&self, told: &Told) -> Option<Bytes> {
-        let json = self.record(told)?;
-        let record = vec![(of_round(&told.id), Some(json.clone()))];
+    /// Records an event that is about to be appended to its room's log. Returns the record's value; `None` if it can't be
+    /// written, which is logged.
+    pub(super) async fn offer(&self, event: &QueuedEvent) -> Option<Bytes> {
+        let json = self.event_record(event)?;
+        let record = vec![(event_key(&event.id), Some(json.clone()))];
         match self.journal.put(record).await {
             Ok(()) => Some(json),
             Err(error) => {
-                complain(&error);
+                warn_not_stored(&error);
                 None
             }
         }
     }
 
-    /// An event is on its way, as far as it is; before, that was kept of it.
-    pub(super) async fn keep(&self, told: &Told, before: Option<Bytes>) -> Held {
-        let Some(json) = self.record(told) else { return Held::Ours(before) };
-        let key = of_round(&told.id);
-        if self.peers.is_none() {
+    /// Records an event with its progress in the place of the value `before`, if this node still owns it.
+    pub(super) async fn update(&self, event: &QueuedEvent, before: Option<Bytes>) -> Ownership {
+        let Some(json) = self.event_record(event) else { return Ownership::ThisNode(before) };
+        let key = event_key(&event.id);
+        if self.cluster.is_none() {
             self.put(vec![(key, Some(json.clone()))]).await;
-            return Held::Ours(Some(json));
+            return Ownership::ThisNode(Some(json));
         }
         match self.journal.swap(&key, before.clone(), Some(json.clone())).await {
-            Ok(true) => Held::Ours(Some(json)),
-            Ok(false) => self.look(&key).await.unwrap_or(Held::Unknown(before)),
+            Ok(true) => Ownership::ThisNode(Some(json)),
+            Ok(false) => self.read_ownership(&key).await.unwrap_or(Ownership::Unknown(before)),
             Err(error) => {
-                complain(&error);
-                Held::Unknown(before)
+                warn_not_stored(&error);
+                Ownership::Unknown(before)
             }
         }
     }
 
-    /// Nothing is to be done any more for these, of which that was kept.
-    pub(super) async fn done(&self, rounds: Vec<(String, Option<Bytes>)>) {
-        if self.peers.is_none() {
-            return self.put(rounds.iter().map(|(round, _)| (of_round(round), None)).collect()).await;
+    /// Removes the records of fan-outs that are finished, given by their ids and values, if this node still owns them.
+    pub(super) async fn remove(&self, fanouts: Vec<(String, Option<Bytes>)>) {
+        if self.cluster.is_none() {
+            return self.put(fanouts.iter().map(|(id, _)| (event_key(id), None)).collect()).await;
         }
-        for (round, kept) in rounds {
-            let key = of_round(&round);
-            match self.journal.swap(&key, kept, None).await {
+        for (id, stored) in fanouts {
+            let key = event_key(&id);
+            match self.journal.swap(&key, stored, None).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    if let Some(Held::Ours(Some(_))) = self.look(&key).await {
+                    if let Some(Ownership::ThisNode(Some(_))) = self.read_ownership(&key).await {
                         self.put(vec![(key, None)]).await;
                     }
                 }
-                Err(error) => complain(&error),
+                Err(error) => warn_not_stored(&error),
             }
         }
     }
 
-    /// A device is to be tried again.
-    pub(super) async fn waits(&self, chain: &Chain) {
-        let origin = chain.origin.as_deref().map(str::to_owned);
-        let waiting = Try { user: chain.entry.user.as_ref().to_owned(), tries: chain.tries, origin };
-        let Ok(json) = serde_json::to_vec(&waiting) else { return };
-        self.put(vec![(of_chain(chain), Some(json.into()))]).await;
+    /// Records that a job waits for a retry.
+    pub(super) async fn put_retry(&self, job: &PushJob) {
+        let origin = job.origin.as_deref().map(str::to_owned);
+        let user_id = job.registration.user_id.as_ref().to_owned();
+        let retry = RetryRecord { user_id, attempts: job.attempts, origin };
+        let Ok(json) = serde_json::to_vec(&retry) else { return };
+        self.put(vec![(retry_key(job), Some(json.into()))]).await;
     }
 
-    /// It was.
-    pub(super) async fn ended(&self, chain: &Chain) {
-        self.put(vec![(of_chain(chain), None)]).await;
+    /// Removes the record of a job that has ended.
+    pub(super) async fn remove_retry(&self, job: &PushJob) {
+        self.put(vec![(retry_key(job), None)]).await;
     }
 
-    /// What is on its way, whoever pushes it, in the order in which it was said.
-    pub(super) async fn left(&self) -> Result<Vec<Left>, StoreError> {
-        let (mut left, mut after): (Vec<Left>, Option<String>) = (Vec::new(), None);
+    /// Reads all records, whichever node owns them, in the order in which the events were accepted. Removes records that can't
+    /// be read, and those of retries without an event.
+    pub(super) async fn scan(&self) -> Result<Vec<PendingPush>, StoreError> {
+        let (mut pushes, mut after): (Vec<PendingPush>, Option<String>) = (Vec::new(), None);
         let mut stray = Vec::new();
         loop {
-            let page = self.journal.scan(PREFIX, after.as_deref(), PAGE).await?;
+            let page = self.journal.scan(KEY_PREFIX, after.as_deref(), PAGE_RECORDS).await?;
             for (key, json) in &page {
-                if !add(&mut left, key, json) {
+                if !add_record(&mut pushes, key, json) {
                     stray.push((key.clone(), None));
                 }
             }
@@ -183,33 +202,34 @@ impl Pending {
         if !stray.is_empty() {
             self.put(stray).await;
         }
-        Ok(left)
+        Ok(pushes)
     }
 
-    /// Makes it this instance's own to push, unless another was faster. One that claimed it before has it confirmed:
-    /// others may have taken this instance for gone since.
-    pub(super) async fn claim(&self, left: &mut Left) -> Result<bool, StoreError> {
-        if self.peers.is_none() {
+    /// Makes this node the owner of a fan-out. Returns `false` if another node was faster. A node that claimed it before confirms
+    /// by this that it still is the owner: others may have taken it for dead since.
+    pub(super) async fn claim(&self, push: &mut PendingPush) -> Result<bool, StoreError> {
+        if self.cluster.is_none() {
             return Ok(true);
         }
-        let Some(json) = self.record(&left.told) else { return Ok(false) };
-        let key = of_round(&left.told.id);
-        let claimed = self.journal.swap(&key, Some(left.kept.clone()), Some(json.clone())).await?;
-        left.kept = json;
-        Ok(claimed)
+        let Some(json) = self.event_record(&push.event) else { return Ok(false) };
+        let key = event_key(&push.event.id);
+        let is_claimed = self.journal.swap(&key, Some(push.stored.clone()), Some(json.clone())).await?;
+        push.stored = json;
+        Ok(is_claimed)
     }
 
-    /// What became of an event that was about to be put into its room, if it is there: nobody can put it there any more.
-    pub(super) async fn find(&self, told: &mut Told) -> Result<bool, StoreError> {
-        let mut query = Query::new(Order::NewestFirst, PAGE);
-        query.since = Some(told.accepted.timestamp.saturating_sub(SLACK));
-        query.events = Some(vec![told.event.as_str().into()]);
+    /// Looks an unconfirmed event up in its room's log, and sets its number and time if it is there. Returns whether it is. The
+    /// caller has waited until no process can append it any more.
+    pub(super) async fn confirm(&self, event: &mut QueuedEvent) -> Result<bool, StoreError> {
+        let mut query = Query::new(Order::NewestFirst, PAGE_RECORDS);
+        query.since = Some(event.accepted.timestamp.saturating_sub(CLOCK_TOLERANCE_MILLIS));
+        query.events = Some(vec![event.event_name.as_str().into()]);
         loop {
-            let page = self.journal.read(&told.room_id, query.clone()).await?;
-            let found = page.events.iter().find(|event| event.event_id.as_str() == told.accepted.event_id);
-            if let Some(event) = found {
-                (told.accepted.seq, told.accepted.timestamp) = (Some(event.seq), event.timestamp);
-                told.offered = false;
+            let page = self.journal.read(&event.room_id, query.clone()).await?;
+            let found = page.events.iter().find(|found| found.event_id.as_str() == event.accepted.event_id);
+            if let Some(found) = found {
+                (event.accepted.seq, event.accepted.timestamp) = (Some(found.seq), found.timestamp);
+                event.is_unconfirmed = false;
                 return Ok(true);
             }
             if page.next.is_none() {
@@ -219,118 +239,122 @@ impl Pending {
         }
     }
 
-    /// Whose a record is, if that can be told.
-    async fn look(&self, key: &str) -> Option<Held> {
+    /// Reads who owns a record; `None` if the store fails.
+    async fn read_ownership(&self, key: &str) -> Option<Ownership> {
         match self.journal.get(key).await {
-            Ok(Some(json)) if owner(&json) == self.peers.as_ref().map(|peers| peers.id()) => {
-                Some(Held::Ours(Some(json)))
+            Ok(Some(json)) if record_owner(&json) == self.cluster.as_ref().map(|cluster| cluster.id()) => {
+                Some(Ownership::ThisNode(Some(json)))
             }
-            // Without a record, whoever took it over is done.
-            Ok(_) => Some(Held::Theirs),
+            // Without a record, the node that took it over has finished.
+            Ok(_) => Some(Ownership::OtherNode),
             Err(error) => {
-                complain(&error);
+                warn_not_stored(&error);
                 None
             }
         }
     }
 
-    fn record(&self, told: &Told) -> Option<Bytes> {
-        let peer = self.peers.as_ref().map(|peers| peers.id());
-        let record = Record { told, peer: peer.as_ref().map(Id::as_str) };
+    fn event_record(&self, event: &QueuedEvent) -> Option<Bytes> {
+        let owner = self.cluster.as_ref().map(|cluster| cluster.id());
+        let record = EventRecord { event, owner: owner.as_ref().map(Id::as_str) };
         // Text, numbers, lists of them: nothing in it can fail to be JSON.
         serde_json::to_vec(&record).ok().map(Bytes::from)
     }
 
     async fn put(&self, records: Vec<(String, Option<Bytes>)>) {
         if let Err(error) = self.journal.put(records).await {
-            complain(&error);
+            warn_not_stored(&error);
         }
     }
 }
 
-impl Left {
-    /// Whether whoever pushed it isn't among those who are there.
-    pub(super) fn is_orphaned(&self, there: &BTreeSet<Id>) -> bool {
-        self.peer.is_none_or(|peer| !there.contains(&peer))
+impl PendingPush {
+    /// Returns whether its owner isn't among `nodes`.
+    pub(super) fn is_orphaned(&self, nodes: &BTreeSet<Id>) -> bool {
+        self.owner.is_none_or(|owner| !nodes.contains(&owner))
     }
 
-    /// Devices that wait.
-    pub(super) fn devices(&self) -> impl Iterator<Item = &DeviceId> {
-        self.devices.iter().map(|waiting| &waiting.registration.device)
+    /// Returns the devices with a retry to make.
+    pub(super) fn retry_devices(&self) -> impl Iterator<Item = &DeviceId> {
+        self.retries.iter().map(|retry| &retry.registration.device)
     }
 
-    /// The memory that it takes, in [`UNIT`](super::dispatch::UNIT)s.
+    /// Returns the memory that it takes, in [units](super::dispatcher::UNIT_BYTES).
     pub(super) fn units(&self) -> usize {
-        let told = self.round.as_ref().map_or(&self.told, |(round, _)| &round.told);
-        told.units() + self.devices.len() / DEVICES_OF_UNIT
+        let event = self.resumed.as_ref().map_or(&self.event, |resumed| &resumed.fanout.event);
+        event.units() + self.retries.len() / RETRIES_PER_UNIT
     }
 
-    /// Takes the chains of its devices that have memory for their retries, at most `most`; `resumed` counts them. Those
-    /// that are over have none: of a round that isn't pushed any more, or of a service that users name and that had as
-    /// much as it may have for too long.
-    pub(super) fn chains(
+    /// Takes out at most `max_jobs` retries that get memory, as jobs with a clone of `resume_token`. Those that are given up are
+    /// taken out too, as jobs without a reservation: of a superseded fan-out, or of a push origin whose part of the budget
+    /// was full for too long.
+    pub(super) fn take_jobs(
         &mut self,
-        (round, since): &(Arc<Round>, Instant),
-        retained: &Arc<Retained>,
-        (resumed, most): (&Arc<()>, usize),
-    ) -> Vec<Chain> {
-        let mut chains = Vec::new();
-        let (superseded, late) = (round.is_superseded(), since.elapsed() > SPACE_WITHIN);
-        self.devices.retain(|Waiting { registration, user, tries, origin }| {
-            if chains.len() >= most {
+        resumed: &ResumedFanout,
+        budget: &Arc<RetryBudget>,
+        resume_token: &Arc<()>,
+        max_jobs: usize,
+    ) -> Vec<PushJob> {
+        let mut jobs = Vec::new();
+        let ResumedFanout { fanout, since } = resumed;
+        let (is_superseded, is_late) = (fanout.is_superseded(), since.elapsed() > MAX_RESUME_WAIT);
+        self.retries.retain(|PendingRetry { registration, user_id, attempts, origin }| {
+            if jobs.len() >= max_jobs {
                 return true;
             }
-            let share = round.take_over(retained, origin.as_ref());
-            if share.is_none() && !superseded && !(late && origin.is_some()) {
+            let reservation = fanout.reserve_resumed(budget, origin.as_ref());
+            if reservation.is_none() && !is_superseded && !(is_late && origin.is_some()) {
                 return true;
             }
-            chains.push(Chain {
-                round: Arc::clone(round),
-                entry: Entry { registration: registration.clone(), user: Arc::clone(user) },
-                tries: *tries,
-                deferred: 0,
-                recorded: true,
+            let registration = RoomRegistration { id: registration.clone(), user_id: Arc::clone(user_id) };
+            jobs.push(PushJob {
+                attempts: *attempts,
+                is_recorded: true,
                 origin: origin.clone(),
-                share,
-                resumed: Some(Arc::clone(resumed)),
+                reservation,
+                resume_token: Some(Arc::clone(resume_token)),
+                ..PushJob::new(Arc::clone(fanout), registration)
             });
             false
         });
-        chains
+        jobs
     }
 }
 
-fn of_round(round: &str) -> String {
-    format!("{PREFIX}{round}/0")
+fn event_key(fanout_id: &str) -> String {
+    format!("{KEY_PREFIX}{fanout_id}/0")
 }
 
-fn of_chain(chain: &Chain) -> String {
-    format!("{PREFIX}{}/{}", chain.round.id(), chain.entry.registration)
+fn retry_key(job: &PushJob) -> String {
+    format!("{KEY_PREFIX}{}/{}", job.fanout.id(), job.registration.id)
 }
 
-/// Adds what a record says; yields whether it is of any use: a device's is with its event.
-fn add(left: &mut Vec<Left>, key: &str, json: &Bytes) -> bool {
-    let Some((round, rest)) = key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) else {
+/// Adds a record to the pushes read so far. Returns `false` if it is of no use: it can't be read, or is a retry whose event's
+/// record, which sorts before it, is missing.
+fn add_record(pushes: &mut Vec<PendingPush>, key: &str, json: &Bytes) -> bool {
+    let Some((fanout_id, rest)) = key.strip_prefix(KEY_PREFIX).and_then(|rest| rest.split_once('/')) else {
         return false;
     };
     if rest == "0" {
-        let Ok(told) = serde_json::from_slice::<Told>(json) else { return false };
-        let told = Told { id: round.to_owned(), ..told };
-        left.push(Left { told, kept: json.clone(), peer: owner(json), devices: Vec::new(), round: None });
+        let Ok(event) = serde_json::from_slice::<QueuedEvent>(json) else { return false };
+        let event = QueuedEvent { id: fanout_id.to_owned(), ..event };
+        let owner = record_owner(json);
+        pushes.push(PendingPush { event, stored: json.clone(), owner, retries: Vec::new(), resumed: None });
         return true;
     }
-    let of = left.last_mut().filter(|last| last.told.id == round);
-    let waiting = Registration::parse(rest).zip(serde_json::from_slice(json).ok());
-    let (Some(of), Some((registration, waiting))) = (of, waiting) else { return false };
-    let Try { user, tries, origin } = waiting;
-    of.devices.push(Waiting { registration, user: user.into(), tries, origin: origin.map(Arc::from) });
+    let push = pushes.last_mut().filter(|last| last.event.id == fanout_id);
+    let retry = RegistrationId::parse(rest).zip(serde_json::from_slice(json).ok());
+    let (Some(push), Some((registration, record))) = (push, retry) else { return false };
+    let RetryRecord { user_id, attempts, origin } = record;
+    let (user_id, origin) = (user_id.into(), origin.map(Arc::from));
+    push.retries.push(PendingRetry { registration, user_id, attempts, origin });
     true
 }
 
-fn owner(json: &[u8]) -> Option<Id> {
-    serde_json::from_slice(json).ok().and_then(|Owner { peer }| Id::parse(peer?.as_str()))
+fn record_owner(json: &[u8]) -> Option<Id> {
+    serde_json::from_slice(json).ok().and_then(|RecordOwner { owner }| Id::parse(owner?.as_str()))
 }
 
-fn complain(error: &StoreError) {
-    tracing::warn!(%error, "what pushes are on their way can't be stored: a restart would not know");
+fn warn_not_stored(error: &StoreError) {
+    tracing::warn!(%error, "can't store the progress of pushes; after a crash, some are lost or sent twice");
 }

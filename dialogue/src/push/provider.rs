@@ -1,4 +1,4 @@
-//! What brings pushes to devices, and what it says of each.
+//! The trait [`Provider`]: a service that sends pushes to devices, and its answers.
 
 use std::{
     fmt,
@@ -9,194 +9,206 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Notice, Position};
+use crate::{Notification, Position};
 
-/// A service that brings pushes to devices. `Vapid` (feature `webpush`), [`Fcm`](super::Fcm) and [`Apns`](super::Apns) are some;
-/// an application adds its own by [`Push::provider`](super::Push::provider).
+/// A service that sends pushes to devices. The crate has `Vapid` (feature `webpush`), [`Fcm`](super::Fcm) and
+/// [`Apns`](super::Apns); an application adds its own with [`Push::provider`](super::Push::provider).
 ///
-/// Sends run in a runtime of their own, on one thread: what blocks it keeps all pushes waiting, and what belongs to another
-/// runtime (a connection that is driven there) still runs there.
+/// A provider makes one attempt and returns its outcome. Queueing, the number of sends at a time, retries, expiry and
+/// the device's registration are the server's business.
 ///
-/// Queueing, the number of sends at a time, retries, expiry and what becomes of a device are the server's business. A
-/// provider makes one try, and says what came of it.
+/// Sends run on the push module's own tokio runtime with one thread: code that blocks the thread delays all pushes. A
+/// client that was created on another runtime still does its I/O there.
 ///
 /// ```
-/// use dialogue::push::{Outcome, Outgoing, Provider, Push, Target};
+/// use dialogue::push::{Provider, Push, PushMessage, PushTarget, SendOutcome};
 ///
-/// /// Reads notifications out.
-/// struct Speaker;
+/// /// Prints notifications.
+/// struct Console;
 ///
-/// impl Provider for Speaker {
+/// impl Provider for Console {
 ///     fn name(&self) -> &'static str {
-///         "speaker"
+///         "console"
 ///     }
 ///
-///     async fn send(&self, _: &Target, push: &Outgoing<'_>) -> Outcome {
-///         println!("{}", push.notice.title);
-///         Outcome::Delivered
+///     async fn send(&self, _: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
+///         println!("{}", message.notification.title);
+///         SendOutcome::Delivered
 ///     }
 /// }
 ///
-/// let push = Push::new().provider(Speaker);
+/// let push = Push::new().provider(Console);
 /// # let _ = push;
 /// ```
 pub trait Provider: Send + Sync + 'static {
-    /// What devices register with as `provider`: `fcm`. Part of what is stored.
+    /// Returns the name with which devices register, such as `fcm`. It is a part of stored keys: a new name loses all
+    /// registrations.
     fn name(&self) -> &'static str;
 
-    /// How many sends may be under way at a time: 64 by default.
+    /// Returns the maximum of sends at a time: 64 by default.
     fn concurrency(&self) -> usize {
         64
     }
 
-    /// The service that `target` is at, such as `https://push.example`, where devices are at services that their users
-    /// name. Each of those has bounds of its own: one that doesn't answer gets fewer sends at a time, and keeps nobody
-    /// else's waiting. `None`, the default, stands for a provider with one service.
-    fn origin(&self, target: &Target) -> Option<String> {
+    /// Returns the push service of a device, such as `https://push.example`, if users name the services themselves.
+    /// Each service then has bounds of its own, so that one that doesn't answer gets fewer sends at a time and delays
+    /// no other's. `None`, the default, stands for a provider with one service.
+    fn origin(&self, target: &PushTarget) -> Option<String> {
         let _ = target;
         None
     }
 
-    /// Whether a device may register as `target`.
+    /// Checks whether a device may register with `target`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, for the client's developer.
-    fn check(&self, target: &Target) -> Result<(), String> {
+    /// The reason why not, for the client's developer. The registration is refused with `INVALID_REQUEST`.
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
         let _ = target;
         Ok(())
     }
 
-    /// Tries once to send `push` to a device.
+    /// Makes one attempt to send a message to a device.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped after 30 s, which counts as [`Outcome::Unreachable`], and when the server ends.
-    fn send(&self, target: &Target, push: &Outgoing<'_>) -> impl Future<Output = Outcome> + Send;
+    /// The future is dropped after 30 s, which counts as [`SendOutcome::Unreachable`], and when the server ends. The
+    /// server then makes another attempt if the notification is still worth it, so that a device may get it twice.
+    fn send(
+        &self,
+        target: &PushTarget,
+        message: &PushMessage<'_>,
+    ) -> impl Future<Output = SendOutcome> + Send;
 }
 
-/// Where a device is reached.
+/// The address of a device at its provider.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub enum Target {
-    /// By a token that its provider gave it.
+pub enum PushTarget {
+    /// A token that the provider gave to the device.
     Token(String),
-    /// By what a browser's `pushManager.subscribe` yields.
-    Subscription(Subscription),
+    /// A browser's subscription.
+    Subscription(PushSubscription),
 }
 
-/// A browser's `PushSubscription`.
+/// A browser's [`PushSubscription`](https://www.w3.org/TR/push-api/#pushsubscription-interface), as its `toJSON()`
+/// returns it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct Subscription {
-    /// The URL that pushes go to: a stranger's text.
+pub struct PushSubscription {
+    /// The URL to which pushes are sent. Users choose it freely.
     pub endpoint: String,
-    /// When it ends, in Unix milliseconds, if the browser said so.
+    /// The time at which the subscription expires, in Unix milliseconds, if the browser has set one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<u64>,
-    /// What pushes are encrypted with.
-    pub keys: Keys,
+    /// The keys that encrypt pushes to the browser.
+    pub keys: SubscriptionKeys,
 }
 
-/// The keys of a [`Subscription`], in base64url.
+/// The keys of a [`PushSubscription`], in base64url (RFC 8291).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Keys {
-    /// The device's public key.
+pub struct SubscriptionKeys {
+    /// The browser's public key on the curve P-256, uncompressed.
     pub p256dh: String,
-    /// A secret that it shares with its servers.
+    /// The authentication secret, 16 bytes.
     pub auth: String,
 }
 
-/// One push, for one device.
+/// A notification on its way to one device.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Outgoing<'a> {
-    /// What is to be shown.
-    pub notice: &'a Notice,
-    /// The room that the event is in.
+pub struct PushMessage<'a> {
+    /// The content that the device shows.
+    pub notification: &'a Notification,
+    /// The id of the event's room.
     pub room_id: &'a str,
     /// The event's name on the wire.
     pub event: &'a str,
-    /// Where it stands in the room's log: who joins with this as `since` gets what came after. Ephemeral events have none.
+    /// The event's position in the room's log: an app that joins with it as `since` gets the events behind it.
+    /// Ephemeral events have none.
     pub position: Option<&'a Position>,
-    /// When it was accepted, in Unix milliseconds.
+    /// The time at which the event was accepted, in Unix milliseconds.
     pub timestamp: u64,
-    /// How long it is still worth being shown.
+    /// The time for which the notification is still worth being shown.
     pub ttl: Duration,
-    /// In one room, a newer one with the same text takes its place.
-    pub collapse: Option<&'a str>,
+    /// The key by which a newer notification of the same room replaces this one.
+    pub collapse_key: Option<&'a str>,
 }
 
-/// What came of one try.
+/// The outcome of one attempt to send a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
-    /// The provider has it.
+pub enum SendOutcome {
+    /// The provider has taken the push.
     Delivered,
-    /// The device is no more, since that time if the provider tells: it is forgotten, unless it registered again meanwhile.
-    Gone(Option<SystemTime>),
-    /// Something is wrong with the device's token, which may be the server's fault: it gets nothing until it registers again.
-    Suspend(String),
-    /// Not now: again for this device, after that time if the provider tells.
+    /// The device no longer exists, since this time if the provider names one. Its registration is removed unless it is
+    /// newer than that.
+    Unregistered(Option<SystemTime>),
+    /// The device's token or subscription is invalid, which may be the server's fault. The device gets nothing for a
+    /// day, or until it registers again. With the provider's reason.
+    InvalidTarget(String),
+    /// The provider can't take the push now. The server tries it again, with a backoff from 1 s to 5 min and not before
+    /// `after`, up to 12 times within the notification's TTL.
     Retry {
         /// The provider's reason.
         reason: String,
-        /// Not before.
+        /// The time to wait at least, if the provider names one.
         after: Option<Duration>,
     },
-    /// No answer: there is no connection, or it broke. Tried again like [`Retry`](Self::Retry); the service that the device
-    /// is at gets fewer sends at a time.
+    /// There was no answer: no connection, or it broke. Tried again like [`Retry`](Self::Retry); the device's service
+    /// gets fewer sends at a time. With the reason.
     Unreachable(String),
-    /// Nobody's pushes are taken now: this one waits for that time, and all others until one that is tried from time to
-    /// time is taken, after 2 s and then twice as long each time.
+    /// The provider takes no pushes of this server now. This push waits for `after`; all others until one of them is
+    /// taken, which is tried after 2 s, 4 s and so on.
     Throttled {
         /// The provider's reason.
         reason: String,
-        /// Not before.
+        /// The time to wait.
         after: Duration,
     },
-    /// The provider doesn't take the server for who it is, or not for this: somebody has to mend that. Tried again, slowly.
+    /// The provider refuses the server's keys or settings, which an operator has to correct. The server tries the push
+    /// again with a backoff from 30 s to 10 min. With the provider's reason.
     Misconfigured(String),
-    /// It won't take this push, now or later.
+    /// The provider rejects this push for good. It is given up. With the provider's reason.
     Rejected(String),
 }
 
-impl Target {
-    /// What tells this device from others of its provider.
+impl PushTarget {
+    /// Returns the token or endpoint, which is unique among the devices of a provider.
     pub(crate) fn address(&self) -> &str {
         match self {
-            Target::Token(token) => token,
-            Target::Subscription(subscription) => &subscription.endpoint,
+            PushTarget::Token(token) => token,
+            PushTarget::Subscription(subscription) => &subscription.endpoint,
         }
     }
 
-    /// When it ends by itself, in Unix milliseconds.
-    pub(crate) fn expires(&self) -> Option<u64> {
+    /// Returns the time at which the target expires by itself, in Unix milliseconds.
+    pub(crate) fn expires_at(&self) -> Option<u64> {
         match self {
-            Target::Token(_) => None,
-            Target::Subscription(subscription) => subscription.expiration_time,
+            PushTarget::Token(_) => None,
+            PushTarget::Subscription(subscription) => subscription.expiration_time,
         }
     }
 }
 
-/// A [`Provider`] without its type.
+/// A [`Provider`] as a trait object.
 pub(crate) trait AnyProvider: Send + Sync {
     fn name(&self) -> &'static str;
 
     fn concurrency(&self) -> usize;
 
-    fn origin(&self, target: &Target) -> Option<String>;
+    fn origin(&self, target: &PushTarget) -> Option<String>;
 
-    fn check(&self, target: &Target) -> Result<(), String>;
+    fn check(&self, target: &PushTarget) -> Result<(), String>;
 
     fn send<'a>(
         &'a self,
-        target: &'a Target,
-        push: &'a Outgoing<'a>,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+        target: &'a PushTarget,
+        message: &'a PushMessage<'a>,
+    ) -> Pin<Box<dyn Future<Output = SendOutcome> + Send + 'a>>;
 }
 
 impl<T: Provider> AnyProvider for T {
@@ -208,41 +220,41 @@ impl<T: Provider> AnyProvider for T {
         Provider::concurrency(self).max(1)
     }
 
-    fn origin(&self, target: &Target) -> Option<String> {
+    fn origin(&self, target: &PushTarget) -> Option<String> {
         Provider::origin(self, target)
     }
 
-    fn check(&self, target: &Target) -> Result<(), String> {
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
         Provider::check(self, target)
     }
 
     fn send<'a>(
         &'a self,
-        target: &'a Target,
-        push: &'a Outgoing<'a>,
-    ) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>> {
-        Box::pin(Provider::send(self, target, push))
+        target: &'a PushTarget,
+        message: &'a PushMessage<'a>,
+    ) -> Pin<Box<dyn Future<Output = SendOutcome> + Send + 'a>> {
+        Box::pin(Provider::send(self, target, message))
     }
 }
 
-/// Whoever has a token or a subscription can push to the device, or tell it from others.
-impl fmt::Debug for Target {
+/// Shows no token and no subscription: they let anyone push to the device, and identify it.
+impl fmt::Debug for PushTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Token(_) => f.write_str("Token(…)"),
-            Target::Subscription(_) => f.write_str("Subscription(…)"),
+            PushTarget::Token(_) => f.write_str("Token(…)"),
+            PushTarget::Subscription(_) => f.write_str("Subscription(…)"),
         }
     }
 }
 
-impl fmt::Debug for Subscription {
+impl fmt::Debug for PushSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for SubscriptionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
+        f.debug_struct("SubscriptionKeys").finish_non_exhaustive()
     }
 }

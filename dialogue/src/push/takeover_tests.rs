@@ -1,7 +1,10 @@
-//! What processes before left, and this one goes on with.
+//! Tests of how a process goes on with the pushes that another one has left.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -13,22 +16,23 @@ use tokio::{
 };
 
 use super::{
-    Target,
-    chain::Chain,
-    complaints::Complaints,
-    departures::Departures,
-    device::{DeviceId, Registration},
-    devices::{Bounds, Devices, Entry},
-    dispatch::{MOST_UNITS, UNIT},
-    heir::inherit,
-    lane::{Shared, Task},
+    PushTarget,
+    context::PushContext,
+    device::{DeviceId, RegistrationId},
+    device_registry::{DeviceBounds, DeviceRegistry, RoomRegistration},
+    dispatcher::{MAX_QUEUED_UNITS, UNIT_BYTES},
+    fanout::Fanout,
+    job::PushJob,
+    last_seen::LastSeen,
     now,
-    pending::{Left, Pending},
-    retained::{Retained, Share},
-    round::Round,
-    router::Router,
-    told::Told,
-    waiting::{MOST_RESUMED, Waiting},
+    pending::{PendingPush, PendingPushes},
+    queued_event::QueuedEvent,
+    rate_limited_log::RateLimitedLog,
+    retry_budget::{RetryBudget, RetryReservation},
+    retry_queue::{MAX_RESUMED_JOBS, RetryQueue},
+    scheduler::PushScheduler,
+    takeover::take_over_orphans,
+    worker::WorkerCommand,
 };
 use crate::{
     Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Peers, log::Journal, store::Memory,
@@ -49,17 +53,19 @@ dialogue::rooms! {
     alerts: [Alert] via [websocket, webpush];
 }
 
-const LIMIT: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// The name of the only provider.
+const PROVIDER: &str = "crow";
 
-/// An instance without a running router.
-struct Instance {
+/// A node without a running scheduler.
+struct Node {
     engine: Arc<Engine>,
-    shared: Arc<Shared>,
-    space: Arc<Semaphore>,
+    context: Arc<PushContext>,
+    memory: Arc<Semaphore>,
 }
 
-impl Instance {
-    async fn alone() -> Self {
+impl Node {
+    async fn single() -> Self {
         Self::of(Acme::server().store(Memory::new()).build().await.unwrap().engine())
     }
 
@@ -71,286 +77,297 @@ impl Instance {
         let registry = &engine.registry;
         let journal = || Arc::clone(registry.journal().unwrap());
         let expire_after = Duration::from_secs(3_600);
-        let bounds = Bounds { of_user: 2, of_address: 2, of_all: 3, rooms: 2, expire_after };
-        let of_devices = Journal::new(Arc::new(Memory::new()), &Handle::current());
-        let shared = Arc::new(Shared {
-            devices: Devices::new(of_devices, bounds),
+        let bounds =
+            DeviceBounds { max_per_user: 2, max_per_address: 2, max_devices: 3, max_rooms: 2, expire_after };
+        let device_journal = Journal::new(Arc::new(Memory::new()), &Handle::current());
+        let context = Arc::new(PushContext {
+            devices: DeviceRegistry::new(device_journal, bounds),
             directory: Arc::new(Directory::new(1)),
-            departures: Departures::new(Duration::from_secs(1)),
-            complaints: Complaints::default(),
-            pending: Some(Pending::new(journal(), registry.peers().cloned())),
+            last_seen: LastSeen::new(Duration::from_secs(1)),
+            log: RateLimitedLog::default(),
+            pending: Some(PendingPushes::new(journal(), registry.peers().cloned())),
             hooks: None,
-            retained: Retained::new(8, 8),
-            stopping: AtomicBool::new(false),
-            trying: Default::default(),
+            retry_budget: RetryBudget::new(8, 8),
+            is_draining: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
         });
-        Instance { engine, shared, space: Arc::new(Semaphore::new(MOST_UNITS)) }
+        Node { engine, context, memory: Arc::new(Semaphore::new(MAX_QUEUED_UNITS)) }
     }
 
-    fn pending(&self) -> &Pending {
-        self.shared.pending.as_ref().unwrap()
+    fn pending(&self) -> &PendingPushes {
+        self.context.pending.as_ref().unwrap()
     }
 
-    fn peers(&self) -> Arc<Peers> {
+    fn cluster(&self) -> Arc<Peers> {
         Arc::clone(self.engine.registry.peers().unwrap())
     }
 
-    /// Its router, and what that gives the lane of its only provider.
-    fn router(&self) -> (Router, mpsc::Receiver<Task>) {
-        let (lane, tasks) = mpsc::channel(64);
-        let (shared, space) = (Arc::clone(&self.shared), Arc::clone(&self.space));
-        (Router::new(shared, &self.engine.registry, vec![("crow", lane)], space), tasks)
+    /// Returns a scheduler, and the commands that it sends to the worker of the only provider.
+    fn scheduler(&self) -> (PushScheduler, mpsc::Receiver<WorkerCommand>) {
+        let (worker, commands) = mpsc::channel(64);
+        let (context, memory) = (Arc::clone(&self.context), Arc::clone(&self.memory));
+        let workers = vec![(PROVIDER, worker)];
+        (PushScheduler::new(context, &self.engine.registry, workers, memory), commands)
     }
 
     fn permit(&self, units: usize) -> OwnedSemaphorePermit {
-        Arc::clone(&self.space).try_acquire_many_owned(u32::try_from(units).unwrap()).unwrap()
+        Arc::clone(&self.memory).try_acquire_many_owned(u32::try_from(units).unwrap()).unwrap()
     }
 
-    fn round(&self, told: Told) -> Arc<Round> {
+    fn fanout(&self, event: QueuedEvent) -> Arc<Fanout> {
         let (room, _) = self.engine.registry.declared("alerts").unwrap();
-        Arc::new(Round::new(room, told, self.permit(1), None).unwrap())
+        Arc::new(Fanout::new(room, event, self.permit(1), None).unwrap())
     }
 
-    /// Records an event as one that this instance pushes.
-    async fn record(&self, told: &Told) {
-        self.pending().keep(told, None).await;
+    /// Records an event that this node pushes.
+    async fn record(&self, event: &QueuedEvent) {
+        self.pending().update(event, None).await;
     }
 
-    async fn left(&self) -> Vec<Left> {
-        self.pending().left().await.unwrap()
+    async fn scan(&self) -> Vec<PendingPush> {
+        self.pending().scan().await.unwrap()
     }
 
-    /// Leaves the others, as one that ends.
-    async fn go(&self) {
-        self.peers().leave().await;
+    /// Leaves the deployment, as a node that ends.
+    async fn leave(&self) {
+        self.cluster().leave().await;
     }
 
-    /// Waits until it knows so many instances.
-    async fn knows(&self, instances: usize) {
+    /// Waits until this node knows of `count` nodes, itself included.
+    async fn knows_nodes(&self, count: usize) {
         let counted = async {
-            while self.peers().there().len() != instances {
+            while self.cluster().there().len() != count {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        within(LIMIT, "instances come and go", counted).await.unwrap();
+        within(TEST_TIMEOUT, "nodes join and leave", counted).await.unwrap();
     }
 }
 
-/// The event of that number, about one service, which takes so many units of memory.
-fn told(number: u64, service: &str, units: usize) -> Told {
-    let detail = "x".repeat((units - 1) * UNIT);
-    Told {
+/// Returns the event with a number, about a service, which takes `units` units of memory.
+fn event(number: u64, service: &str, units: usize) -> QueuedEvent {
+    let detail = "x".repeat((units - 1) * UNIT_BYTES);
+    QueuedEvent {
         id: format!("{number:013}"),
         room_id: "alerts".to_owned(),
-        event: "alert".to_owned(),
+        event_name: "alert".to_owned(),
         data: format!(r#"{{"service":"{service}","detail":"{detail}"}}"#),
         from: "server".to_owned(),
         accepted: Accepted { seq: None, event_id: format!("{number}"), timestamp: now(), duplicate: false },
-        offered: false,
-        done: Default::default(),
+        is_unconfirmed: false,
+        progress: Default::default(),
         epoch: Some("epoch".to_owned()),
     }
 }
 
-/// A chain that waits for a device.
-fn chain(round: &Arc<Round>, device: &str, origin: Option<&str>, resumed: Option<Arc<()>>) -> Chain {
-    let device = DeviceId::new("crow", &Target::Token(device.to_owned()));
-    let entry = Entry { registration: Registration::new(device, 1), user: "alice".into() };
-    let (round, origin) = (Arc::clone(round), origin.map(Arc::from));
-    Chain { round, entry, tries: 1, deferred: 0, recorded: true, origin, share: None, resumed }
+/// Returns a job that waits for a retry.
+fn job(fanout: &Arc<Fanout>, device: &str, origin: Option<&str>, resume_token: Option<Arc<()>>) -> PushJob {
+    let device = DeviceId::new(PROVIDER, &PushTarget::Token(device.to_owned()));
+    let registration = RoomRegistration { id: RegistrationId::new(device, 1), user_id: "alice".into() };
+    PushJob {
+        attempts: 1,
+        is_recorded: true,
+        origin: origin.map(Arc::from),
+        resume_token,
+        ..PushJob::new(Arc::clone(fanout), registration)
+    }
 }
 
-/// The next round that the lane is to walk.
-async fn walked(tasks: &mut mpsc::Receiver<Task>) -> Arc<Round> {
+/// Waits for the next fan-out that the worker is to start.
+async fn next_started(commands: &mut mpsc::Receiver<WorkerCommand>) -> Arc<Fanout> {
     let next = async {
         loop {
-            if let Task::Walk(round, ..) = tasks.recv().await.expect("a task") {
-                return round;
+            if let WorkerCommand::Start { fanout, .. } = commands.recv().await.expect("a command") {
+                return fanout;
             }
         }
     };
-    within(LIMIT, "a round is walked", next).await.unwrap()
+    within(TEST_TIMEOUT, "a fan-out starts", next).await.unwrap()
 }
 
-/// The origins of the chains that the lane is to go on with, and whether they may wait.
-fn resumed(tasks: &mut mpsc::Receiver<Task>) -> Vec<(Option<Arc<str>>, bool)> {
+/// Returns the origins of the jobs with which the worker is to go on, and whether they have a reservation.
+fn resumed(commands: &mut mpsc::Receiver<WorkerCommand>) -> Vec<(Option<Arc<str>>, bool)> {
     let mut resumed = Vec::new();
-    while let Ok(task) = tasks.try_recv() {
-        if let Task::Resume(chain) = task {
-            resumed.push((chain.origin.clone(), chain.share.is_some()));
+    while let Ok(command) = commands.try_recv() {
+        if let WorkerCommand::Resume(job) = command {
+            resumed.push((job.origin.clone(), job.reservation.is_some()));
         }
     }
     resumed
 }
 
-fn fill(retained: &Arc<Retained>, origin: &str) -> Vec<Share> {
-    std::iter::from_fn(|| retained.take(Some(&origin.into()), 1)).collect()
+fn fill(budget: &Arc<RetryBudget>, origin: &str) -> Vec<RetryReservation> {
+    std::iter::from_fn(|| budget.reserve(Some(&origin.into()), 1)).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_older_notification_is_not_pushed_after_a_newer_one() {
-    let instance = Instance::alone().await;
-    let (mut router, _tasks) = instance.router();
-    instance.record(&told(1, "db", 1)).await;
-    let taken = instance.permit(MOST_UNITS - 1);
-    router.resume().await;
-    let newer = instance.round(told(2, "db", 1));
-    router.enlist(&newer, None);
+    let node = Node::single().await;
+    let (mut scheduler, _commands) = node.scheduler();
+    node.record(&event(1, "db", 1)).await;
+    let taken = node.permit(MAX_QUEUED_UNITS - 1);
+    scheduler.resume_all().await;
+    let newer = node.fanout(event(2, "db", 1));
+    scheduler.activate(&newer, None);
     drop(newer);
-    // The newer one is over by now, and the older one has its space.
-    router.look().await;
+    // The newer one is finished now, and the older one gets its memory.
+    scheduler.keep_house().await;
     drop(taken);
-    router.look().await;
-    let superseded: Vec<_> = router.early.values().map(|round| round.is_superseded()).collect();
+    scheduler.keep_house().await;
+    let superseded: Vec<_> = scheduler.scheduled.values().map(|fanout| fanout.is_superseded()).collect();
     assert_eq!(superseded, [true]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn rounds_that_are_over_are_forgotten_where_no_older_ones_may_come() {
-    let instance = Instance::alone().await;
-    let (mut router, _tasks) = instance.router();
-    router.enlist(&instance.round(told(2, "db", 1)), None);
-    router.look().await;
-    assert!(router.newest.is_empty());
+async fn finished_fanouts_are_forgotten_if_no_older_ones_can_be_taken_over() {
+    let node = Node::single().await;
+    let (mut scheduler, _commands) = node.scheduler();
+    scheduler.activate(&node.fanout(event(2, "db", 1)), None);
+    scheduler.keep_house().await;
+    assert!(scheduler.newest.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_without_space_keeps_no_other_from_being_taken_over() {
-    let instance = Instance::alone().await;
-    let (router, mut tasks) = instance.router();
-    instance.record(&told(1, "db", 8)).await;
-    instance.record(&told(2, "web", 1)).await;
-    let _taken = instance.permit(MOST_UNITS / 4 * 3 - 4);
-    let (inheriting, inherited) = mpsc::channel(1);
-    let (_arriving, arrivals) = mpsc::channel(1);
-    let (_settling, settlers) = mpsc::channel(1);
-    let left = instance.left().await;
-    // A router that is alone reads what is left itself.
-    for left in &left {
-        instance.pending().done(vec![(left.told.id.clone(), None)]).await;
+async fn an_event_without_memory_keeps_no_other_from_being_taken_over() {
+    let node = Node::single().await;
+    let (scheduler, mut commands) = node.scheduler();
+    node.record(&event(1, "db", 8)).await;
+    node.record(&event(2, "web", 1)).await;
+    let _taken = node.permit(MAX_QUEUED_UNITS / 4 * 3 - 4);
+    let (takeovers, takeover_receiver) = mpsc::channel(1);
+    let (_offers, offer_receiver) = mpsc::channel(1);
+    let (_drains, drain_receiver) = mpsc::channel(1);
+    let pushes = node.scan().await;
+    // The scheduler of a single node would read the records itself.
+    for push in &pushes {
+        node.pending().remove(vec![(push.event.id.clone(), None)]).await;
     }
-    let running = tokio::spawn(router.run(arrivals, inherited, settlers));
-    for left in left {
-        within(LIMIT, "it is taken over", inheriting.send(left)).await.unwrap().expect("a router");
+    let running = tokio::spawn(scheduler.run(offer_receiver, takeover_receiver, drain_receiver));
+    for push in pushes {
+        within(TEST_TIMEOUT, "a push is taken over", takeovers.send(push))
+            .await
+            .unwrap()
+            .expect("a scheduler");
     }
-    assert_eq!(walked(&mut tasks).await.id(), told(2, "", 1).id);
+    assert_eq!(next_started(&mut commands).await.id(), event(2, "", 1).id);
     running.abort();
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_leaves_space_to_new_events() {
-    let instance = Instance::alone().await;
-    let (mut router, _tasks) = instance.router();
+async fn resumed_events_leave_memory_to_new_ones() {
+    let node = Node::single().await;
+    let (mut scheduler, _commands) = node.scheduler();
     for number in 0..4 {
-        instance.record(&told(number, &format!("{number}"), 1)).await;
+        node.record(&event(number, &format!("{number}"), 1)).await;
     }
-    let _taken = instance.permit(MOST_UNITS / 4 * 3 - 2);
-    router.resume().await;
-    assert_eq!((router.early.len(), router.left.len()), (2, 2));
-    assert_eq!(instance.space.available_permits(), MOST_UNITS / 4);
+    let _taken = node.permit(MAX_QUEUED_UNITS / 4 * 3 - 2);
+    scheduler.resume_all().await;
+    assert_eq!((scheduler.scheduled.len(), scheduler.backlog.len()), (2, 2));
+    assert_eq!(node.memory.available_permits(), MAX_QUEUED_UNITS / 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_took_over_while_there_was_no_space_is_theirs() {
+async fn a_push_that_another_node_takes_over_while_it_waits_for_memory_is_left_to_it() {
     let backplane = Local::new();
-    let (one, other) = (Instance::over(&backplane).await, Instance::over(&backplane).await);
-    let (mut router, _tasks) = one.router();
-    one.record(&told(1, "db", 1)).await;
-    let taken = one.permit(MOST_UNITS);
-    router.go_on_with(one.left().await.pop().unwrap()).await;
-    assert_eq!(router.left.len(), 1);
-    let mut left = other.left().await.pop().unwrap();
-    assert!(other.pending().claim(&mut left).await.unwrap());
+    let (one, other) = (Node::over(&backplane).await, Node::over(&backplane).await);
+    let (mut scheduler, _commands) = one.scheduler();
+    one.record(&event(1, "db", 1)).await;
+    let taken = one.permit(MAX_QUEUED_UNITS);
+    scheduler.resume(one.scan().await.pop().unwrap()).await;
+    assert_eq!(scheduler.backlog.len(), 1);
+    let mut push = other.scan().await.pop().unwrap();
+    assert!(other.pending().claim(&mut push).await.unwrap());
     drop(taken);
-    router.look().await;
-    assert_eq!((router.left.len(), router.early.len()), (0, 0));
+    scheduler.keep_house().await;
+    assert_eq!((scheduler.backlog.len(), scheduler.scheduled.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_without_memory_waits_and_keeps_no_other_waiting() {
-    let instance = Instance::alone().await;
-    let (mut router, mut tasks) = instance.router();
-    let event = told(1, "db", 1);
-    instance.record(&event).await;
-    let round = instance.round(event);
+async fn a_device_without_retry_budget_waits_and_delays_no_other() {
+    let node = Node::single().await;
+    let (mut scheduler, mut commands) = node.scheduler();
+    let event = event(1, "db", 1);
+    node.record(&event).await;
+    let fanout = node.fanout(event);
     for (device, origin) in [("1", Some("a")), ("2", None)] {
-        instance.pending().waits(&chain(&round, device, origin, None)).await;
+        node.pending().put_retry(&job(&fanout, device, origin, None)).await;
     }
-    let own = fill(&instance.shared.retained, "a");
-    router.resume().await;
-    assert_eq!(resumed(&mut tasks), [(None, true)]);
-    router.look().await;
-    assert_eq!((resumed(&mut tasks), router.early.len()), (vec![], 1));
-    drop(own);
-    router.look().await;
-    assert_eq!(resumed(&mut tasks), [(Some("a".into()), true)]);
-    assert_eq!((router.left.len(), router.left_units), (0, 0));
+    let taken = fill(&node.context.retry_budget, "a");
+    scheduler.resume_all().await;
+    assert_eq!(resumed(&mut commands), [(None, true)]);
+    scheduler.keep_house().await;
+    assert_eq!((resumed(&mut commands), scheduler.scheduled.len()), (vec![], 1));
+    drop(taken);
+    scheduler.keep_house().await;
+    assert_eq!(resumed(&mut commands), [(Some("a".into()), true)]);
+    assert_eq!((scheduler.backlog.len(), scheduler.backlog_units), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_whose_memory_stays_full_has_what_was_left_given_up() {
-    let instance = Instance::alone().await;
-    let (mut router, mut tasks) = instance.router();
-    let event = told(1, "db", 1);
-    instance.record(&event).await;
-    instance.pending().waits(&chain(&instance.round(event), "1", Some("a"), None)).await;
-    let _own = fill(&instance.shared.retained, "a");
-    router.resume().await;
-    assert_eq!((resumed(&mut tasks), router.left.len()), (vec![], 1));
+async fn retries_of_an_origin_whose_budget_stays_full_are_given_up() {
+    let node = Node::single().await;
+    let (mut scheduler, mut commands) = node.scheduler();
+    let event = event(1, "db", 1);
+    node.record(&event).await;
+    node.pending().put_retry(&job(&node.fanout(event), "1", Some("a"), None)).await;
+    let _taken = fill(&node.context.retry_budget, "a");
+    scheduler.resume_all().await;
+    assert_eq!((resumed(&mut commands), scheduler.backlog.len()), (vec![], 1));
     sleep(Duration::from_secs(60 * 60 + 1)).await;
-    router.look().await;
-    assert_eq!((resumed(&mut tasks), router.left.len()), (vec![(Some("a".into()), false)], 0));
+    scheduler.keep_house().await;
+    assert_eq!((resumed(&mut commands), scheduler.backlog.len()), (vec![(Some("a".into()), false)], 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_comes_and_goes_during_a_takeover_is_noticed() {
+async fn a_node_that_joins_and_leaves_during_a_takeover_is_noticed() {
     let backplane = Local::new();
-    let (one, other) = (Instance::over(&backplane).await, Instance::over(&backplane).await);
+    let (one, other) = (Node::over(&backplane).await, Node::over(&backplane).await);
     for number in 0..4 {
-        other.record(&told(number, "db", 1)).await;
+        other.record(&event(number, "db", 1)).await;
     }
-    one.knows(2).await;
-    other.go().await;
-    one.knows(1).await;
-    let (heirs, mut inherited) = mpsc::channel(1);
-    let inheriting = tokio::spawn(inherit(Arc::clone(&one.shared), one.peers(), heirs));
-    inherited.recv().await.expect("an event");
-    // Two more are claimed, and the takeover waits.
+    one.knows_nodes(2).await;
+    other.leave().await;
+    one.knows_nodes(1).await;
+    let (takeovers, mut takeover_receiver) = mpsc::channel(1);
+    let running = tokio::spawn(take_over_orphans(Arc::clone(&one.context), one.cluster(), takeovers));
+    takeover_receiver.recv().await.expect("an event");
+    // Two more are claimed, and then the full channel stops the takeover.
     sleep(Duration::from_secs(10)).await;
-    let third = Instance::over(&backplane).await;
-    third.record(&told(9, "web", 1)).await;
-    one.knows(2).await;
-    third.go().await;
-    one.knows(1).await;
+    let third = Node::over(&backplane).await;
+    third.record(&event(9, "web", 1)).await;
+    one.knows_nodes(2).await;
+    third.leave().await;
+    one.knows_nodes(1).await;
     let mut next = async || {
-        within(LIMIT, "an event is taken over", inherited.recv()).await.unwrap().map(|left| left.told.id)
+        let next = within(TEST_TIMEOUT, "an event is taken over", takeover_receiver.recv());
+        next.await.unwrap().map(|push| push.event.id)
     };
     let mut ids = Vec::new();
     for _ in 0..4 {
         ids.extend(next().await);
     }
-    assert_eq!(ids, [1, 2, 3, 9].map(|number| told(number, "", 1).id));
-    inheriting.abort();
+    assert_eq!(ids, [1, 2, 3, 9].map(|number| event(number, "", 1).id));
+    running.abort();
 }
 
 #[tokio::test]
-async fn resumed_chains_take_no_place_of_new_ones() {
-    let instance = Instance::alone().await;
-    let round = instance.round(told(1, "db", 1));
-    let (mut waiting, counter) = (Waiting::default(), Arc::new(()));
-    let place = |number: usize, resumed| chain(&round, &format!("{number}"), Some("a"), resumed);
-    for number in 0..MOST_RESUMED {
-        waiting.push(Instant::now(), place(number, Some(Arc::clone(&counter))));
+async fn resumed_jobs_take_no_places_of_new_ones() {
+    let node = Node::single().await;
+    let fanout = node.fanout(event(1, "db", 1));
+    let (mut queue, resume_token) = (RetryQueue::default(), Arc::new(()));
+    let of_a = |number: usize, token| job(&fanout, &format!("{number}"), Some("a"), token);
+    for number in 0..MAX_RESUMED_JOBS {
+        queue.push(Instant::now(), of_a(number, Some(Arc::clone(&resume_token))));
     }
-    // Of the same service, as many as are free beside those.
-    let mut own = 0;
-    while waiting.admits(&place(MOST_RESUMED + own, None)) {
-        waiting.push(Instant::now(), place(MOST_RESUMED + own, None));
-        own += 1;
+    // New jobs of the same service have as many places as are free beside those.
+    let mut new = 0;
+    while queue.admits(&of_a(MAX_RESUMED_JOBS + new, None)) {
+        queue.push(Instant::now(), of_a(MAX_RESUMED_JOBS + new, None));
+        new += 1;
     }
-    assert_eq!(own, MOST_RESUMED / 2);
-    let other = chain(&round, "other", Some("b"), None);
-    assert!(waiting.admits(&other));
-    while waiting.pop().is_some() {}
-    assert_eq!(Arc::strong_count(&counter), 1);
+    assert_eq!(new, MAX_RESUMED_JOBS / 2);
+    let other = job(&fanout, "other", Some("b"), None);
+    assert!(queue.admits(&other));
+    while queue.pop().is_some() {}
+    assert_eq!(Arc::strong_count(&resume_token), 1);
 }

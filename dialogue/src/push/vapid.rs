@@ -1,4 +1,5 @@
-//! Browsers' push services: RFC 8030, encrypted as of RFC 8291, signed as of RFC 8292.
+//! The provider of browsers' push services: the Web Push protocol (RFC 8030), with message encryption (RFC 8291) and
+//! VAPID, the server's identification by a signature (RFC 8292).
 
 use std::{
     collections::HashMap,
@@ -20,16 +21,16 @@ use web_push::{
 };
 
 use super::{
-    Outcome, Outgoing, Provider, PushError, Subscription, Target,
-    endpoint::{Hosts, Resolver, is_known},
-    http::{Answer, LONGEST_WAIT, Trust, Versions, build},
-    topic, urgency,
+    Provider, PushError, PushMessage, PushSubscription, PushTarget, SendOutcome, collapse_topic,
+    endpoint::{AllowedHosts, FilteringResolver, is_browser_service},
+    http::{HttpVersions, MAX_RETRY_AFTER, ProviderResponse, TrustedRoots, build},
+    urgency_header,
 };
 
-/// Pushes to browsers, whichever service theirs is, signed by the application's own key (VAPID).
+/// Pushes to browsers through the Web Push protocol, signed with the application's own key (VAPID, RFC 8292).
 ///
-/// Make a key with `openssl ecparam -name prime256v1 -genkey -noout`; pages get the public one from `GET /push/key`. A new key
-/// is a new sender: browsers have to subscribe again.
+/// `openssl ecparam -name prime256v1 -genkey -noout` makes a key; pages get its public part from `GET /push/key`. After a
+/// change of the key, browsers have to subscribe again, since subscriptions are bound to it.
 ///
 /// ```
 /// use dialogue::push::{Push, Vapid};
@@ -41,98 +42,106 @@ use super::{
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "it does nothing until `Push::vapid` is given it"]
+#[must_use = "a provider does nothing until `Push::vapid` takes it"]
 pub struct Vapid {
     key: PartialVapidSignatureBuilder,
-    /// Whom a push service writes to.
+    /// The contact for the push services' operators.
     subject: String,
-    hosts: Hosts,
+    hosts: AllowedHosts,
 }
 
-/// What the crate that encrypts takes; RFC 8291 lets a service take 3,993 bytes, and all take this.
-const LONGEST: usize = 3_052;
-/// Signatures are good for a day at most (RFC 8292, section 2); the crate makes them for half of that.
-const SIGNED_FOR: Duration = Duration::from_secs(6 * 60 * 60);
-/// Origins whose signatures are kept. There are a handful of push services; more are somebody's game.
-const MOST_ORIGINS: usize = 256;
+/// The maximum of bytes of a payload. It is that of the crate `web-push`; RFC 8291 allows 3,993.
+const MAX_PAYLOAD_BYTES: usize = 3_052;
+/// The time for which a signature is used. It is valid for twice that; RFC 8292, section 2, allows a day.
+const SIGNATURE_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
+/// Origins whose signatures are cached. There are a handful of push services; more origins are an abuse.
+const MAX_SIGNATURES: usize = 256;
 
-/// The time that a connection to a service stays open without a request, and how many of one service do.
-const IDLE_WITHIN: Duration = Duration::from_secs(30);
-const MOST_IDLE: usize = 32;
-/// The longest wait that a service may ask for which isn't one of the browsers': an event stays in memory for each try
-/// that waits.
-const STRANGERS_WAIT: Duration = Duration::from_secs(60);
+/// The time after which an idle connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum of idle connections to one service.
+const MAX_IDLE_CONNECTIONS: usize = 32;
+/// The longest `Retry-After` that is obeyed of a service that is no browser vendor's. An event stays in memory while
+/// one of its pushes waits.
+const MAX_OTHER_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Vapid {
-    /// The name that devices register with.
+    /// The provider's name, with which devices register.
     pub const NAME: &str = "webpush";
 
-    /// With a P-256 key in PEM, and where a push service's people can write to: `mailto:…` or `https://…`.
+    /// Creates the provider from a P-256 key in PEM, and a contact for the push services' operators: `mailto:…` or
+    /// `https://…`.
     ///
     /// # Errors
     ///
-    /// The key is of no use, or the subject is none.
+    /// The key can't be read, or the contact is neither.
     pub fn from_pem(pem: &str, subject: impl Into<String>) -> Result<Self, PushError> {
         Self::new(VapidSignatureBuilder::from_pem_no_sub(pem.as_bytes()).ok(), subject.into())
     }
 
-    /// With a P-256 key as `npx web-push generate-vapid-keys` prints it: the private number in base64url. See
-    /// [`from_pem`](Self::from_pem).
+    /// Creates the provider from a P-256 key as `npx web-push generate-vapid-keys` prints it: the private number in
+    /// base64url. See [`from_pem`](Self::from_pem).
     ///
     /// # Errors
     ///
-    /// The key is of no use, or the subject is none.
+    /// The key can't be read, or the contact is neither `mailto:…` nor `https://…`.
     pub fn from_base64(key: &str, subject: impl Into<String>) -> Result<Self, PushError> {
         let key = key.trim().trim_end_matches('=');
         Self::new(VapidSignatureBuilder::from_base64_no_sub(key).ok(), subject.into())
     }
 
     fn new(key: Option<PartialVapidSignatureBuilder>, subject: String) -> Result<Self, PushError> {
-        // The crate's own error says no more.
-        let key = key.ok_or_else(|| PushError::new("the VAPID key is no private key of the curve P-256"))?;
+        // The crate's error has no further detail.
+        let key = key.ok_or_else(|| {
+            PushError::new("can't read the VAPID key; it has to be a private key of the curve P-256")
+        })?;
         if !(subject.starts_with("mailto:") || subject.starts_with("https://")) {
-            return Err(PushError::new("a VAPID subject is `mailto:…` or `https://…`: some services insist"));
+            return Err(PushError::new(
+                "the VAPID subject has to begin with `mailto:` or `https://`, which some services require",
+            ));
         }
-        Ok(Vapid { key, subject, hosts: Hosts::default() })
+        Ok(Vapid { key, subject, hosts: AllowedHosts::default() })
     }
 
-    /// Only to the push services of Chrome, Firefox, Edge and Safari. Without, any public host may be one.
+    /// Sends only to the push services of Chrome, Firefox, Edge and Safari. By default, any public host may be a push
+    /// service.
     pub fn known_hosts_only(mut self) -> Self {
-        self.hosts = Hosts::Known;
+        self.hosts = AllowedHosts::Browsers;
         self
     }
 
-    /// Also to private addresses and this machine: for tests, and for a push service in one's own network. Whoever may
-    /// register a device then makes the server send HTTPS requests to any of them.
+    /// Sends also to private addresses and this machine: for tests, and for a push service in a private network. Users
+    /// who may register a device can then make the server send HTTPS requests to any of these addresses (server-side
+    /// request forgery).
     pub fn allow_private_hosts(mut self) -> Self {
-        self.hosts = Hosts::Any;
+        self.hosts = AllowedHosts::Any;
         self
     }
 
-    pub(super) fn open(self, trust: &Trust) -> Result<Sender, PushError> {
-        let client = trust.client(Versions::All)?.dns_resolver(Arc::new(Resolver(self.hosts)));
-        // Strangers name as many services as they like: each idle connection to one is a file descriptor.
-        let client = client.pool_idle_timeout(IDLE_WITHIN).pool_max_idle_per_host(MOST_IDLE);
-        // A proxy would resolve and connect in the client's stead, wherever it can.
+    pub(super) fn open(self, roots: &TrustedRoots) -> Result<VapidProvider, PushError> {
+        let client = roots.client(HttpVersions::Any)?.dns_resolver(Arc::new(FilteringResolver(self.hosts)));
+        // Users name as many services as they like, and each idle connection takes a file descriptor.
+        let client = client.pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
+        // A proxy would resolve the name and connect itself, without the check of the address.
         let client = build(client.no_proxy())?;
-        Ok(Sender { client, vapid: self, signatures: Mutex::default() })
+        Ok(VapidProvider { client, vapid: self, signatures: Mutex::default() })
     }
 
-    /// The public key in base64url, for pages to subscribe with.
+    /// Returns the public key in base64url, with which pages subscribe.
     pub(super) fn public_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.get_public_key())
     }
 }
 
-/// The provider that a [`Vapid`] is.
-pub(super) struct Sender {
+/// The [`Provider`] that a [`Vapid`] configures.
+pub(super) struct VapidProvider {
     client: Client,
     vapid: Vapid,
-    /// The header for each origin, and when it was made.
+    /// The `Authorization` header for each origin, and the time at which it was made.
     signatures: Mutex<HashMap<String, (Arc<str>, Instant)>>,
 }
 
-impl Provider for Sender {
+impl Provider for VapidProvider {
     fn name(&self) -> &'static str {
         Vapid::NAME
     }
@@ -141,74 +150,76 @@ impl Provider for Sender {
         256
     }
 
-    fn origin(&self, target: &Target) -> Option<String> {
+    fn origin(&self, target: &PushTarget) -> Option<String> {
         Some(Url::parse(target.address()).ok()?.origin().ascii_serialization())
     }
 
-    fn check(&self, target: &Target) -> Result<(), String> {
-        let Target::Subscription(subscription) = target else {
-            return Err("`subscription` is what `pushManager.subscribe` yields".to_owned());
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
+        let PushTarget::Subscription(subscription) = target else {
+            return Err("`subscription` has to be the result of `pushManager.subscribe`".to_owned());
         };
         self.vapid.hosts.check(&subscription.endpoint)?;
         if decode(&subscription.keys.p256dh).is_none_or(|key| key.len() != 65 || key.first() != Some(&4)) {
-            return Err(
-                "`subscription.keys.p256dh` is a public key of the curve P-256 in base64url".to_owned()
-            );
+            return Err("`subscription.keys.p256dh` has to be a public key of the curve P-256 in base64url"
+                .to_owned());
         }
         if decode(&subscription.keys.auth).is_none_or(|secret| secret.len() != 16) {
-            return Err("`subscription.keys.auth` is 16 bytes in base64url".to_owned());
+            return Err("`subscription.keys.auth` has to be 16 bytes in base64url".to_owned());
         }
         Ok(())
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
-        let Target::Subscription(subscription) = target else {
-            return Outcome::Rejected("a browser is reached by a subscription".to_owned());
+    async fn send(&self, target: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
+        let PushTarget::Subscription(subscription) = target else {
+            return SendOutcome::Rejected("a browser's target has to be a subscription".to_owned());
         };
-        // Again: what is stored may be older than the rules.
+        // A stored endpoint may be older than the current settings.
         let url = match self.vapid.hosts.check(&subscription.endpoint) {
             Ok(url) => url,
-            Err(why) => return Outcome::Suspend(why.to_owned()),
+            Err(reason) => return SendOutcome::InvalidTarget(reason.to_owned()),
         };
-        let Some(payload) = push.json(LONGEST) else {
-            return Outcome::Rejected("the texts are too long".to_owned());
+        let Some(payload) = message.json(MAX_PAYLOAD_BYTES) else {
+            return SendOutcome::Rejected(
+                "the notification is too long, even without its data and body".to_owned(),
+            );
         };
         let Some(body) = encrypt(subscription, &payload) else {
-            return Outcome::Suspend("nothing can be encrypted with the subscription's keys".to_owned());
+            return SendOutcome::InvalidTarget("can't encrypt with the subscription's keys".to_owned());
         };
         let origin = url.origin().ascii_serialization();
-        let longest = longest_wait(&url);
+        let max_retry_after = max_retry_after(&url);
         let Some(signature) = self.signature(&origin, &url) else {
-            return Outcome::Misconfigured("the VAPID key signs nothing".to_owned());
+            return SendOutcome::Misconfigured("can't sign with the VAPID key".to_owned());
         };
         let mut request = self
             .client
             .post(url)
             .header("authorization", &*signature)
-            .header("ttl", push.ttl.as_secs())
-            .header("urgency", urgency(push.notice.urgency))
+            .header("ttl", message.ttl.as_secs())
+            .header("urgency", urgency_header(message.notification.urgency))
             .header("content-encoding", "aes128gcm")
             .header("content-type", "application/octet-stream");
-        if let Some(collapse) = push.collapse {
-            request = request.header("topic", topic(push.room_id, collapse));
+        if let Some(key) = message.collapse_key {
+            request = request.header("topic", collapse_topic(message.room_id, key));
         }
-        match Answer::to(request.body(body)).await {
-            Ok(answer) => {
-                if matches!(answer.status.as_u16(), 401 | 403) {
+        match ProviderResponse::fetch(request.body(body)).await {
+            Ok(response) => {
+                if matches!(response.status.as_u16(), 401 | 403) {
                     self.signatures.lock().remove(&origin);
                 }
-                outcome(&answer, longest)
+                outcome(&response, max_retry_after)
             }
             Err(outcome) => outcome,
         }
     }
 }
 
-impl Sender {
-    /// The `Authorization` for an origin (RFC 8292, section 3).
+impl VapidProvider {
+    /// Returns the `Authorization` header for an origin (RFC 8292, section 3).
     fn signature(&self, origin: &str, url: &Url) -> Option<Arc<str>> {
-        let fresh = |made: &Instant| made.elapsed() < SIGNED_FOR;
-        if let Some((header, _)) = self.signatures.lock().get(origin).filter(|(_, made)| fresh(made)) {
+        let is_fresh = |made_at: &Instant| made_at.elapsed() < SIGNATURE_LIFETIME;
+        if let Some((header, _)) = self.signatures.lock().get(origin).filter(|(_, made_at)| is_fresh(made_at))
+        {
             return Some(Arc::clone(header));
         }
         let subscription = SubscriptionInfo::new(url.as_str(), "", "");
@@ -216,13 +227,13 @@ impl Sender {
         builder.add_claim("aud", origin);
         builder.add_claim("sub", self.vapid.subject.as_str());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        builder.add_claim("exp", now + 2 * SIGNED_FOR.as_secs());
+        builder.add_claim("exp", now + 2 * SIGNATURE_LIFETIME.as_secs());
         let signature = builder.build().ok()?;
         let key = URL_SAFE_NO_PAD.encode(&signature.auth_k);
-        // Without the space after the comma, that the RFC allows and a parser or two do not.
+        // Without a space after the comma, which the RFC allows and some parsers don't.
         let header: Arc<str> = format!("vapid t={},k={key}", signature.auth_t).into();
         let mut signatures = self.signatures.lock();
-        if signatures.len() >= MOST_ORIGINS {
+        if signatures.len() >= MAX_SIGNATURES {
             signatures.clear();
         }
         signatures.insert(origin.to_owned(), (Arc::clone(&header), Instant::now()));
@@ -230,9 +241,9 @@ impl Sender {
     }
 }
 
-/// The payload for the subscription's keys alone (RFC 8291).
-fn encrypt(subscription: &Subscription, payload: &[u8]) -> Option<Vec<u8>> {
-    // The crate takes the unpadded form, and one browser's is as good as another's.
+/// Encrypts a payload for a subscription (RFC 8291); `None` if its keys are invalid.
+fn encrypt(subscription: &PushSubscription, payload: &[u8]) -> Option<Vec<u8>> {
+    // The crate takes base64url without padding; browsers' libraries differ.
     let key = |text: &str| decode(text).map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
     let (p256dh, auth) = (key(&subscription.keys.p256dh)?, key(&subscription.keys.auth)?);
     let info = SubscriptionInfo::new(subscription.endpoint.clone(), p256dh, auth);
@@ -241,7 +252,7 @@ fn encrypt(subscription: &Subscription, payload: &[u8]) -> Option<Vec<u8>> {
     Some(builder.build().ok()?.payload?.content)
 }
 
-/// Base64 in whichever of its forms.
+/// Decodes base64 or base64url, with or without padding.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     match text.contains(['+', '/']) {
@@ -253,23 +264,23 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// The longest wait that a service may ask for.
-fn longest_wait(url: &Url) -> Duration {
-    if is_known(url) { LONGEST_WAIT } else { STRANGERS_WAIT }
+/// Returns the longest `Retry-After` of a service that is obeyed.
+fn max_retry_after(url: &Url) -> Duration {
+    if is_browser_service(url) { MAX_RETRY_AFTER } else { MAX_OTHER_RETRY_AFTER }
 }
 
-/// RFC 8030, sections 5 and 7.3, and what services make of it. A service is waited for as `longest` says.
-fn outcome(answer: &Answer, longest: Duration) -> Outcome {
-    match answer.status.as_u16() {
-        200..=204 => Outcome::Delivered,
-        404 | 410 => Outcome::Gone(None),
-        // Of a subscription, or of all: a stranger's service must not stop the others.
-        429 | 500.. => Outcome::Retry {
-            reason: answer.words(),
-            after: answer.retry_after.map(|after| after.min(longest)),
+/// Maps a response to an outcome (RFC 8030, sections 5 and 7.3).
+fn outcome(response: &ProviderResponse, max_retry_after: Duration) -> SendOutcome {
+    match response.status.as_u16() {
+        200..=204 => SendOutcome::Delivered,
+        404 | 410 => SendOutcome::Unregistered(None),
+        // It may concern this subscription or all: one hostile service must not pause the others.
+        429 | 500.. => SendOutcome::Retry {
+            reason: response.summary(),
+            after: response.retry_after.map(|after| after.min(max_retry_after)),
         },
-        401 | 403 => Outcome::Misconfigured(answer.words()),
-        _ => Outcome::Rejected(answer.words()),
+        401 | 403 => SendOutcome::Misconfigured(response.summary()),
+        _ => SendOutcome::Rejected(response.summary()),
     }
 }
 
@@ -288,8 +299,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_of_strangers_is_waited_for_a_minute_at_most() {
-        let answer = Answer {
+    fn retry_after_of_an_unknown_service_is_a_minute_at_most() {
+        let response = ProviderResponse {
             status: http::StatusCode::SERVICE_UNAVAILABLE,
             retry_after: Some(Duration::from_secs(3_600)),
             body: Vec::new(),
@@ -299,8 +310,10 @@ mod tests {
             ("https://fcm.googleapis.com.evil.example/x", 60),
             ("https://updates.push.services.mozilla.com/x", 3_600),
         ] {
-            let longest = longest_wait(&Url::parse(endpoint).expect("a URL"));
-            let Outcome::Retry { after, .. } = outcome(&answer, longest) else { panic!("no retry") };
+            let max_retry_after = max_retry_after(&Url::parse(endpoint).expect("a URL"));
+            let SendOutcome::Retry { after, .. } = outcome(&response, max_retry_after) else {
+                panic!("no retry")
+            };
             assert_eq!(after, Some(Duration::from_secs(seconds)), "{endpoint}");
         }
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema, paths::Paths};
 #[cfg(feature = "push")]
-use crate::push::{Dispatch, Push};
+use crate::push::{Push, PushDispatcher};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
@@ -761,8 +761,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let doors = Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
         let directory = Arc::new(Directory::new(self.bounds.max_connections_per_user));
         #[cfg(feature = "push")]
-        let push = opened
-            .map(|opened| Dispatch::start(opened, &registry, &directory, self.hooks.clone(), longest_after));
+        let push = opened.map(|opened| {
+            PushDispatcher::start(opened, &registry, &directory, self.hooks.clone(), longest_after)
+        });
         #[cfg(feature = "push")]
         let push = push.transpose()?;
         #[cfg(not(feature = "push"))]

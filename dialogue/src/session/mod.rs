@@ -29,7 +29,7 @@ use tracing::{Instrument, Span};
 
 pub(crate) use instance::{Creation, Requester, delete as delete_instance};
 #[cfg(feature = "push")]
-pub(crate) use push::{Change, Wanted, change as change_push};
+pub(crate) use push::{PushChange, PushRequest, apply as apply_push};
 use request::Request;
 pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
 
@@ -463,11 +463,14 @@ impl Session {
             "auth" => self.auth(&request.token()?, id).await?,
             #[cfg(feature = "push")]
             "registerPush" | "unregisterPush" => {
-                let wanted = push::Wanted::read(request)?;
-                let change =
-                    if kind == "registerPush" { push::Change::Register } else { push::Change::Unregister };
+                let wanted = push::PushRequest::read(request)?;
+                let change = if kind == "registerPush" {
+                    push::PushChange::Register
+                } else {
+                    push::PushChange::Unregister
+                };
                 let actor = self.link()?.actor();
-                push::change(&self.engine, (&actor, self.subject.as_ref()), change, wanted).await?;
+                push::apply(&self.engine, (&actor, self.subject.as_ref()), change, wanted).await?;
                 self.done(id);
             }
             other => {

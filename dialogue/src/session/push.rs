@@ -1,4 +1,5 @@
-//! Whoever asks for a room's notifications, on one device.
+//! The requests `registerPush` and `unregisterPush`, which register a user's device for the notifications of rooms. They come as
+//! frames of a session, or as bodies of the HTTP API.
 
 use std::sync::Arc;
 
@@ -9,54 +10,55 @@ use crate::{
     gate::Subject,
     hooks::Actor,
     hub::not_found,
-    push::{Subscription, Target},
+    push::{PushSubscription, PushTarget},
 };
 
-/// Of `registerPush` and `unregisterPush`, as far as it can be read without knowing the server.
-pub(crate) struct Wanted {
+/// The fields of a `registerPush` or `unregisterPush` request, checked as far as that doesn't depend on the server's providers.
+pub(crate) struct PushRequest {
     provider: String,
-    target: Target,
+    target: PushTarget,
     rooms: Option<Vec<String>>,
     language: Option<String>,
 }
 
-/// Which of the two.
+/// The kind of a [`PushRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum PushChange {
     Register,
     Unregister,
 }
 
-/// Providers that there may be, on this server or another.
-const KNOWN: [&str; 3] = ["webpush", "fcm", "apns"];
-/// Rooms of one request: no more than a device may be registered for.
-const MOST_ROOMS: usize = 1_000;
-/// Bytes of a device's token.
-const LONGEST_TOKEN: usize = 4_096;
+/// The names of the built-in providers, whether this server has them or not.
+const BUILT_IN_PROVIDERS: [&str; 3] = ["webpush", "fcm", "apns"];
+/// The maximum of rooms in one request. [`Push::max_rooms_per_device`](crate::push::Push::max_rooms_per_device) may set a lower
+/// one.
+const MAX_ROOMS: usize = 1_000;
+/// The maximum of bytes of a device's token.
+const MAX_TOKEN_BYTES: usize = 4_096;
 
-impl Wanted {
-    /// Reads what a frame says.
+impl PushRequest {
+    /// Reads a frame's fields.
     pub(super) fn read(request: &Request<'_>) -> Result<Self, Refusal> {
         let provider = request.provider()?.into_owned();
         let target = match provider.as_str() {
-            "webpush" => Target::Subscription(request.subscription::<Subscription>()?),
-            _ if request.has_token() || KNOWN.contains(&provider.as_str()) => {
+            "webpush" => PushTarget::Subscription(request.subscription::<PushSubscription>()?),
+            _ if request.has_token() || BUILT_IN_PROVIDERS.contains(&provider.as_str()) => {
                 let token = request.token()?;
-                if token.is_empty() || token.len() > LONGEST_TOKEN {
-                    return Err(invalid("`token` is 1 to 4096 bytes"));
+                if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+                    return Err(invalid("`token` has to have 1 to 4096 bytes"));
                 }
-                Target::Token(token.into_owned())
+                PushTarget::Token(token.into_owned())
             }
-            _ => Target::Subscription(request.subscription::<Subscription>()?),
+            _ => PushTarget::Subscription(request.subscription::<PushSubscription>()?),
         };
         let rooms = request.rooms_if_any()?;
-        if rooms.as_ref().is_some_and(|rooms| rooms.is_empty() || rooms.len() > MOST_ROOMS) {
-            return Err(invalid(format!("`rooms` are 1 to {MOST_ROOMS}")));
+        if rooms.as_ref().is_some_and(|rooms| rooms.is_empty() || rooms.len() > MAX_ROOMS) {
+            return Err(invalid(format!("`rooms` has to have 1 to {MAX_ROOMS} rooms")));
         }
-        Ok(Wanted { provider, target, rooms, language: request.language()? })
+        Ok(PushRequest { provider, target, rooms, language: request.language()? })
     }
 
-    /// Reads the body of an HTTP request: a frame without `type`.
+    /// Parses the body of an HTTP request: a frame without `type`.
     pub(crate) fn parse(text: &str, bounds: &ServerBounds) -> Result<Self, Refusal> {
         let request = Request::parse(text, bounds)?;
         check_depth(text, bounds.max_json_depth)?;
@@ -64,48 +66,48 @@ impl Wanted {
     }
 }
 
-/// Does what is wanted, for a user whom limits count as `subject`.
+/// Applies a request of a user, who counts as `subject` for rate limits.
 ///
 /// # Errors
 ///
-/// `INVALID_REQUEST` for a provider that there isn't or a target that isn't its; of a registration, `ROOM_NOT_FOUND` for a
-/// room that isn't pushed, what a join would be refused, and `TOO_MANY`; `UNAVAILABLE` while the store is.
-pub(crate) async fn change(
+/// `INVALID_REQUEST` for an unknown provider or a target that it doesn't take, and `UNAVAILABLE` while the store is. Of a
+/// registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
+pub(crate) async fn apply(
     engine: &Arc<Engine>,
-    (who, subject): (&Actor, Option<&Subject>),
-    change: Change,
-    wanted: Wanted,
+    (actor, subject): (&Actor, Option<&Subject>),
+    change: PushChange,
+    request: PushRequest,
 ) -> Result<(), Refusal> {
-    let Wanted { provider: name, target, rooms, language } = wanted;
+    let PushRequest { provider: name, target, rooms, language } = request;
     let provider = engine.push.as_ref().and_then(|push| Some((push, push.provider(&name)?)));
-    if provider.is_none() && !KNOWN.contains(&name.as_str()) {
+    if provider.is_none() && !BUILT_IN_PROVIDERS.contains(&name.as_str()) {
         let shown: String = name.chars().take(64).collect();
-        return Err(invalid(format!("`provider`: there is no `{shown}`")));
+        return Err(invalid(format!("`provider`: `{shown}` is unknown")));
     }
-    let none = || invalid(format!("`provider`: this server has no `{name}`"));
+    let not_configured = || invalid(format!("`provider`: this server has no `{name}`"));
     if let Some(subject) = subject {
         engine.limiter.device(subject).await?;
     }
-    if change == Change::Unregister {
-        let (push, provider) = provider.ok_or_else(none)?;
-        return push.unregister(&who.user.id, &**provider, &target, rooms.as_deref()).await;
+    if change == PushChange::Unregister {
+        let (push, provider) = provider.ok_or_else(not_configured)?;
+        return push.unregister(&actor.user.id, &**provider, &target, rooms.as_deref()).await;
     }
     let mut rooms = rooms.ok_or_else(|| invalid("`rooms` is missing"))?;
     rooms.sort_unstable();
     rooms.dedup();
     if let Some((push, _)) = provider {
-        // Before the application is asked about each of them.
-        push.has_space_for(&rooms)?;
+        // Before the application's hook runs for each of them.
+        push.check_room_count(&rooms)?;
     }
     for room_id in &rooms {
         let (room, _) = engine.room(room_id)?;
         if !room.channels.contains(&Channel::WebPush) {
             return Err(not_found(room_id));
         }
-        engine.may_join(who, room, room_id).await?;
+        engine.may_join(actor, room, room_id).await?;
     }
-    let (push, provider) = provider.ok_or_else(none)?;
-    provider.check(&target).map_err(|why| Refusal::new(Code::InvalidRequest, why))?;
+    let (push, provider) = provider.ok_or_else(not_configured)?;
+    provider.check(&target).map_err(|reason| Refusal::new(Code::InvalidRequest, reason))?;
     let address = subject.filter(|subject| subject.is_address()).map(Subject::to_string);
-    push.register(&who.user.id, address, &**provider, target, language, rooms).await
+    push.register(&actor.user.id, address, &**provider, target, language, rooms).await
 }

@@ -77,19 +77,19 @@ pub(crate) fn read(path: &str) -> Result<Push, Box<dyn Error>> {
     if let Some(FcmSettings { account, url }) = settings.fcm {
         let fcm = Fcm::from_json(&account.to_string())?;
         push = push.fcm(match url {
-            Some(url) => fcm.at(url),
+            Some(url) => fcm.base_url(url),
             None => fcm,
         });
     }
     if let Some(ApnsSettings { key, key_id, team_id, bundle_id, url }) = settings.apns {
         let apns = Apns::from_p8(&key, key_id, team_id, bundle_id)?;
         push = push.apns(match url {
-            Some(url) => apns.at(url),
+            Some(url) => apns.base_url(url),
             None => apns,
         });
     }
     Ok(match settings.trust {
-        Some(pem) => push.trust(pem),
+        Some(pem) => push.root_certificate(pem),
         None => push,
     })
 }

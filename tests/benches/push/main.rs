@@ -16,7 +16,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use dialogue::{
     AuthError, Authenticated, Authenticator, Credentials, Push, Server,
-    push::{Fcm, Outcome, Outgoing, Provider, Target},
+    push::{Fcm, Provider, PushMessage, PushTarget, SendOutcome},
 };
 use fake::Fake;
 use futures_util::{StreamExt, stream};
@@ -71,9 +71,9 @@ impl Provider for FarAway {
         256
     }
 
-    async fn send(&self, _: &Target, _: &Outgoing<'_>) -> Outcome {
+    async fn send(&self, _: &PushTarget, _: &PushMessage<'_>) -> SendOutcome {
         sleep(Duration::from_millis(20)).await;
-        Outcome::Delivered
+        SendOutcome::Delivered
     }
 }
 
@@ -102,8 +102,8 @@ fn main() -> Result {
         println!("{DEVICES} devices of one room, {} processors", std::thread::available_parallelism()?);
         measure("20 ms", Push::new().provider(FarAway), "far-away").await?;
         let fake = Fake::start()?;
-        let fcm = Fcm::from_json(&fake.account())?.at(fake.url());
-        measure("FCM on loopback", Push::new().fcm(fcm).trust(fake.authority()), "fcm").await
+        let fcm = Fcm::from_json(&fake.account())?.base_url(fake.url());
+        measure("FCM on loopback", Push::new().fcm(fcm).root_certificate(fake.authority()), "fcm").await
     })
 }
 

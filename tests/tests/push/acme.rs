@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Next, Notice, Notification, Push,
+    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Next, Notification, Push, PushEvent,
     Recipient, Refusal, Server, ServerBuilder,
 };
 use futures_util::{StreamExt, future::poll_immediate};
@@ -57,13 +57,13 @@ pub(crate) struct Greeting {
     pub(crate) by: String,
 }
 
-impl Notification for Greeting {
+impl PushEvent for Greeting {
     const AFTER: Duration = Duration::from_millis(1);
 
-    fn notice(&self, to: &Recipient<'_>) -> Option<Notice> {
+    fn notification(&self, to: &Recipient<'_>) -> Option<Notification> {
         let title = if to.language() == Some("de") { "Hallo" } else { "Hello" };
         (to.user_id() != self.by)
-            .then(|| Notice::new(title, format!("from {} in {}", to.from(), to.room_id())))
+            .then(|| Notification::new(title, format!("from {} in {}", to.from(), to.room_id())))
     }
 }
 
@@ -123,7 +123,7 @@ impl Running {
         push: Push,
         configure: impl FnOnce(ServerBuilder<Acme, ()>) -> ServerBuilder<Acme, ()>,
     ) -> Result<Self> {
-        let server = Acme::server().auth(ByName).push(push.trust(authority().pem()));
+        let server = Acme::server().auth(ByName).push(push.root_certificate(authority().pem()));
         let server = configure(server).build().await?;
         let listener = Server::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

@@ -10,7 +10,7 @@ use std::{
 
 use dialogue::{
     Code, Push,
-    push::{Outcome, Outgoing, Provider, Target},
+    push::{Provider, PushMessage, PushTarget, SendOutcome},
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim},
 };
 use dialogue_tests::until;
@@ -174,17 +174,19 @@ impl Provider for Services {
         "services"
     }
 
-    fn origin(&self, target: &Target) -> Option<String> {
+    fn origin(&self, target: &PushTarget) -> Option<String> {
         match target {
-            Target::Token(token) if !token.starts_with("main") => Some(format!("https://{token}.example")),
+            PushTarget::Token(token) if !token.starts_with("main") => {
+                Some(format!("https://{token}.example"))
+            }
             _ => None,
         }
     }
 
-    async fn send(&self, _: &Target, _: &Outgoing<'_>) -> Outcome {
+    async fn send(&self, _: &PushTarget, _: &PushMessage<'_>) -> SendOutcome {
         match self.take.load(Ordering::SeqCst) {
-            true => Outcome::Delivered,
-            false => Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(1_800)) },
+            true => SendOutcome::Delivered,
+            false => SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(1_800)) },
         }
     }
 }

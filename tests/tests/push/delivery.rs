@@ -10,7 +10,7 @@ use std::{
 
 use dialogue::{
     Push,
-    push::{Outcome, Outgoing, Provider, Target},
+    push::{Provider, PushMessage, PushTarget, SendOutcome},
     store::Memory,
 };
 use dialogue_tests::until;
@@ -27,20 +27,20 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Crow {
     sent: Arc<Mutex<Vec<(String, String)>>>,
-    says: Arc<dyn Fn(usize) -> Outcome + Send + Sync>,
+    says: Arc<dyn Fn(usize) -> SendOutcome + Send + Sync>,
     count: Arc<AtomicUsize>,
     /// It waits for one of these before each answer.
     leave: Arc<Semaphore>,
 }
 
 impl Crow {
-    pub(crate) fn new(says: impl Fn(usize) -> Outcome + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(says: impl Fn(usize) -> SendOutcome + Send + Sync + 'static) -> Self {
         let leave = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Crow { sent: Arc::default(), says: Arc::new(says), count: Arc::default(), leave }
     }
 
     pub(crate) fn willing() -> Self {
-        Self::new(|_| Outcome::Delivered)
+        Self::new(|_| SendOutcome::Delivered)
     }
 
     pub(crate) fn sent(&self) -> Vec<(String, String)> {
@@ -55,9 +55,9 @@ impl Provider for Crow {
         "crow"
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
-        let Target::Token(token) = target else { return Outcome::Rejected("a token".to_owned()) };
-        let what = format!("{} {}", push.notice.title, push.notice.body);
+    async fn send(&self, target: &PushTarget, push: &PushMessage<'_>) -> SendOutcome {
+        let PushTarget::Token(token) = target else { return SendOutcome::Rejected("a token".to_owned()) };
+        let what = format!("{} {}", push.notification.title, push.notification.body);
         self.sent.lock().expect("nobody panicked").push((token.clone(), what.trim().to_owned()));
         let number = self.count.fetch_add(1, Ordering::SeqCst);
         if let Ok(leave) = self.leave.acquire().await {
@@ -150,8 +150,8 @@ async fn everybody_in_their_language_and_not_the_author() -> Result<()> {
 #[tokio::test]
 async fn one_chain_for_each_device_and_event() -> Result<()> {
     let crow = Crow::new(|number| match number {
-        0..2 => Outcome::Retry { reason: "busy".into(), after: None },
-        _ => Outcome::Delivered,
+        0..2 => SendOutcome::Retry { reason: "busy".into(), after: None },
+        _ => SendOutcome::Delivered,
     });
     let running = start(&crow).await?;
     running.alert("db").await?;
@@ -162,7 +162,7 @@ async fn one_chain_for_each_device_and_event() -> Result<()> {
 
 #[tokio::test]
 async fn a_notice_that_is_too_old_is_given_up() -> Result<()> {
-    let crow = Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(90)) });
+    let crow = Crow::new(|_| SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(90)) });
     let running = start(&crow).await?;
     running.server.alerts().trigger(Loud { number: 1 }).await?;
     running.until("crow", |counts| counts.expired == 1).await?;
@@ -174,8 +174,8 @@ async fn a_notice_that_is_too_old_is_given_up() -> Result<()> {
 async fn a_newer_event_takes_the_place_of_one_that_waits() -> Result<()> {
     let crow = Crow::new(|number| match number {
         // In time for the newer one, however busy the machine.
-        0 => Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(10)) },
-        _ => Outcome::Delivered,
+        0 => SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(10)) },
+        _ => SendOutcome::Delivered,
     });
     let running = start(&crow).await?;
     running.alert("db").await?;
@@ -189,8 +189,8 @@ async fn a_newer_event_takes_the_place_of_one_that_waits() -> Result<()> {
 #[tokio::test]
 async fn a_device_that_registers_while_it_is_called_gone_stays() -> Result<()> {
     let crow = Crow::new(|number| match number {
-        0 => Outcome::Gone(None),
-        _ => Outcome::Delivered,
+        0 => SendOutcome::Unregistered(None),
+        _ => SendOutcome::Delivered,
     });
     crow.leave.forget_permits(Semaphore::MAX_PERMITS);
     let running = start(&crow).await?;
@@ -286,7 +286,7 @@ async fn a_keyed_room_has_devices_of_its_own() -> Result<()> {
 #[tokio::test]
 async fn devices_and_pushes_on_their_way_outlive_the_process() -> Result<()> {
     let store = Memory::new();
-    let busy = Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: None });
+    let busy = Crow::new(|_| SendOutcome::Retry { reason: "busy".into(), after: None });
     let first =
         Running::with(Push::new().provider(busy.clone()), |server| server.store(store.clone())).await?;
     for device in ["a", "b", "c"] {

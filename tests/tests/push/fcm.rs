@@ -10,7 +10,7 @@ use crate::{
 };
 
 async fn start(google: &Google) -> Result<Running> {
-    let fcm = Fcm::from_json(&google.account())?.at(google.service.url());
+    let fcm = Fcm::from_json(&google.account())?.base_url(google.service.url());
     let running = Running::start(Push::new().fcm(fcm)).await?;
     running.register("alice", "fcm", "device-1").await?;
     Ok(running)
@@ -121,7 +121,7 @@ async fn no_access_token_is_no_push_but_no_storm_either() -> Result<()> {
     let (google, other) = (Google::start().await?, Google::start().await?);
     // Another's token endpoint takes the assertion for one that is not meant for it.
     let account = google.account().replace("/token", "/nowhere");
-    let fcm = Fcm::from_json(&account)?.at(other.service.url());
+    let fcm = Fcm::from_json(&account)?.base_url(other.service.url());
     let running = Running::start(Push::new().fcm(fcm)).await?;
     for user in 0..20 {
         running.register(&format!("user-{user}"), "fcm", &format!("device-{user}")).await?;

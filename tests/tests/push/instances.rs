@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dialogue::{Push, Redis, push::Outcome};
+use dialogue::{Push, Redis, push::SendOutcome};
 use dialogue_tests::{Proxy, RedisServer, until};
 use serde_json::json;
 use tokio::time::sleep;
@@ -21,7 +21,7 @@ async fn over(redis: String) -> Result<Configured> {
 
 /// Sends, and hears that it is to come again much later.
 fn busy() -> Crow {
-    Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(45)) })
+    Crow::new(|_| SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(45)) })
 }
 
 /// Two instances, and the one crow that both send.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use dialogue::{
     Push, Refusal,
-    push::{Outcome, Outgoing, Provider, Target},
+    push::{Provider, PushMessage, PushTarget, SendOutcome},
 };
 use dialogue_tests::until;
 use serde_json::{Value, json};
@@ -25,15 +25,15 @@ impl Provider for Pigeon {
         "pigeon"
     }
 
-    fn check(&self, target: &Target) -> Result<(), String> {
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
         match target {
-            Target::Token(token) if token.starts_with("loft-") => Ok(()),
+            PushTarget::Token(token) if token.starts_with("loft-") => Ok(()),
             _ => Err("`token` is a loft".to_owned()),
         }
     }
 
-    async fn send(&self, _: &Target, _: &Outgoing<'_>) -> Outcome {
-        Outcome::Delivered
+    async fn send(&self, _: &PushTarget, _: &PushMessage<'_>) -> SendOutcome {
+        SendOutcome::Delivered
     }
 }
 

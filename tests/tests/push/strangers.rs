@@ -7,7 +7,7 @@ use std::{
 
 use dialogue::{
     Push,
-    push::{Outcome, Outgoing, Provider, Target, Vapid},
+    push::{Provider, PushMessage, PushTarget, SendOutcome, Vapid},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes};
@@ -31,14 +31,14 @@ impl Provider for Post {
         "post"
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
+    async fn send(&self, target: &PushTarget, push: &PushMessage<'_>) -> SendOutcome {
         match target {
-            Target::Token(token) if token == "evil" => {
-                Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(1_800)) }
+            PushTarget::Token(token) if token == "evil" => {
+                SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(1_800)) }
             }
             _ => {
-                self.delivered.lock().expect("nobody panicked").push(push.notice.title.clone());
-                Outcome::Delivered
+                self.delivered.lock().expect("nobody panicked").push(push.notification.title.clone());
+                SendOutcome::Delivered
             }
         }
     }
@@ -77,21 +77,21 @@ impl Provider for Pit {
         4
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
-        let Target::Token(token) = target else { return Outcome::Rejected("a token".into()) };
+    async fn send(&self, target: &PushTarget, push: &PushMessage<'_>) -> SendOutcome {
+        let PushTarget::Token(token) = target else { return SendOutcome::Rejected("a token".into()) };
         if token != "evil" {
-            return Outcome::Delivered;
+            return SendOutcome::Delivered;
         }
         let first = {
             let mut tried = self.tried.lock().expect("nobody panicked");
-            let first = !tried.contains(&push.notice.title);
-            tried.push(push.notice.title.clone());
+            let first = !tried.contains(&push.notification.title);
+            tried.push(push.notification.title.clone());
             first
         };
         if !first {
             std::future::pending::<()>().await;
         }
-        Outcome::Retry { reason: "busy".into(), after: None }
+        SendOutcome::Retry { reason: "busy".into(), after: None }
     }
 }
 
@@ -151,7 +151,7 @@ async fn a_service_that_never_answers_holds_nobody_elses_pushes() -> Result<()> 
 #[tokio::test]
 async fn a_device_without_quota_stops_the_others_for_a_moment_only() -> Result<()> {
     let google = Google::start().await?;
-    let fcm = dialogue::push::Fcm::from_json(&google.account())?.at(google.service.url());
+    let fcm = dialogue::push::Fcm::from_json(&google.account())?.base_url(google.service.url());
     let running = Running::start(Push::new().fcm(fcm)).await?;
     running.register("mallory", "fcm", "device-1").await?;
     let quota = fcm_error(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED"));

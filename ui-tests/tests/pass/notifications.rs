@@ -1,7 +1,7 @@
 //! Each way to say how an event reads as a notification.
 use std::time::Duration;
 
-use dialogue::{Audience, Channel, Notice, Notification, Recipient, Room};
+use dialogue::{Audience, Channel, Notification, PushEvent, Recipient, Room};
 
 #[dialogue::event(
     from = server,
@@ -40,12 +40,12 @@ pub struct Comment {
     pub author: String,
 }
 
-impl Notification for Comment {
+impl PushEvent for Comment {
     const AFTER: Duration = Duration::from_secs(30);
 
-    fn notice(&self, to: &Recipient<'_>) -> Option<Notice> {
+    fn notification(&self, to: &Recipient<'_>) -> Option<Notification> {
         let verb = if to.language() == Some("de") { "kommentiert" } else { "commented" };
-        (to.user_id() != self.author).then(|| Notice::new(format!("{} {verb}", self.author), ""))
+        (to.user_id() != self.author).then(|| Notification::new(format!("{} {verb}", self.author), ""))
     }
 }
 
@@ -63,7 +63,7 @@ fn rooms_are_served_so() {
 
 #[test]
 fn options_are_constants() {
-    assert_eq!((Alert::AFTER, Alert::AUDIENCE), (Duration::from_secs(10), Audience::Everybody));
-    assert_eq!((Tuple::AFTER, Tuple::AUDIENCE), (Duration::from_secs(5), Audience::Away));
+    assert_eq!((Alert::AFTER, Alert::AUDIENCE), (Duration::from_secs(10), Audience::All));
+    assert_eq!((Tuple::AFTER, Tuple::AUDIENCE), (Duration::from_secs(5), Audience::Disconnected));
     assert_eq!(Comment::AFTER, Duration::from_secs(30));
 }

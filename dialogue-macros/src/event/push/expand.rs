@@ -1,17 +1,17 @@
-//! The `Notification` that `push(…)` stands for.
+//! Expands `push(…)` to an implementation of `PushEvent`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Member, Path};
 
-use super::Push;
+use super::PushOption;
 use crate::{anchor::anchor, quantity};
 
-pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -> TokenStream {
+pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate: &Path) -> TokenStream {
     let parts = &push.parts;
     let text = |name: &str| {
-        let found = parts.texts.iter().find(|(key, _)| key == name);
-        found.map(|(_, text)| text.expand(krate))
+        let template = parts.texts.iter().find(|(key, _)| key == name);
+        template.map(|(_, text)| text.expand(krate))
     };
     let required =
         ["title", "body"].map(|name| text(name).unwrap_or_else(|| quote!(::std::string::String::new())));
@@ -25,34 +25,33 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
         quote!(.ttl(#ttl))
     });
     let collapse = parts.collapse.iter().map(|field| {
-        let field = of_self(field);
+        let field = field_of_self(field);
         quote! {
-            fn collapse(&self) -> ::core::option::Option<::std::string::String> {
+            fn collapse_key(&self) -> ::core::option::Option<::std::string::String> {
                 ::core::option::Option::Some(#krate::__private::collapse_key(#field))
             }
         }
     });
-    let data = parts.data.iter().map(|field| {
-        let data = field.as_ref().map_or_else(|| quote!(self), of_self);
+    let data = parts.data.iter().map(|data| {
+        let data = data.field().map_or_else(|| quote!(self), field_of_self);
         quote!(.data(#data))
     });
     let after = parts.after.iter().map(|after| {
         let after = quantity::expand(after.value);
         quote!(const AFTER: ::core::time::Duration = #after;)
     });
-    let always =
-        parts.always.then(|| quote!(const AUDIENCE: #krate::Audience = #krate::Audience::Everybody;));
+    let always = parts.always.then(|| quote!(const AUDIENCE: #krate::Audience = #krate::Audience::All;));
     anchor(
         push.span,
         quote! {
             #[automatically_derived]
-            impl #krate::Notification for #event {
+            impl #krate::PushEvent for #event {
                 #(#after)*
                 #always
                 #(#collapse)*
-                fn notice(&self, _: &#krate::Recipient<'_>) -> ::core::option::Option<#krate::Notice> {
+                fn notification(&self, _: &#krate::Recipient<'_>) -> ::core::option::Option<#krate::Notification> {
                     ::core::option::Option::Some(
-                        #krate::Notice::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
+                        #krate::Notification::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
                     )
                 }
             }
@@ -60,8 +59,8 @@ pub(in crate::event) fn notification(event: &Ident, push: &Push, krate: &Path) -
     )
 }
 
-/// A field that doesn't fit is told of at the option that names it.
-fn of_self(field: &Member) -> TokenStream {
+/// Returns `&self.field` with the span of the option that names the field, so that a type error is reported there.
+fn field_of_self(field: &Member) -> TokenStream {
     let span = syn::spanned::Spanned::span(field);
     let this = Ident::new("self", Span::call_site().located_at(span));
     quote_spanned!(span=> &#this.#field)

@@ -1,4 +1,4 @@
-//! A text with `{field}` in it.
+//! A text with `{field}` in it, which expands to a `format!`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -11,7 +11,7 @@ pub(super) struct Template {
 
 enum Piece {
     Text(String),
-    /// A field, and how to write it: what stands behind a `:`, as in `format!`.
+    /// A field and its format specification, which stands behind a `:` as in `format!`.
     Field(Member, String),
 }
 
@@ -20,8 +20,8 @@ impl Template {
         let span = text.span();
         let wrong = |message: &str| Err(syn::Error::new(span, message));
         let mut pieces = Vec::new();
-        let (mut plain, whole) = (String::new(), text.value());
-        let mut rest = whole.as_str();
+        let (mut plain, source) = (String::new(), text.value());
+        let mut rest = source.as_str();
         while let Some(at) = rest.find(['{', '}']) {
             let (before, after) = rest.split_at(at);
             plain.push_str(before);
@@ -53,28 +53,28 @@ impl Template {
         })
     }
 
-    /// Without what the fields put in.
+    /// Returns the length of the text without its fields, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.plain().len()
     }
 
-    /// The text without its fields.
+    /// Returns the text without its fields.
     fn plain(&self) -> String {
-        let own = |piece: &Piece| match piece {
+        let plain = |piece: &Piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Field(..) => String::new(),
         };
-        self.pieces.iter().map(own).collect()
+        self.pieces.iter().map(plain).collect()
     }
 
-    /// The text as a `String`; a field that can't be written is told of at the text.
+    /// Expands to an expression of type `String`. It has the text's span, so that a field without `Display` is reported there.
     pub(super) fn expand(&self, krate: &Path) -> TokenStream {
         let (mut format, mut arguments) = (String::new(), Vec::new());
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => format.push_str(&text.replace('{', "{{").replace('}', "}}")),
-                Piece::Field(field, how) => {
-                    format.push_str(&if how.is_empty() { "{}".to_owned() } else { format!("{{:{how}}}") });
+                Piece::Field(field, spec) => {
+                    format.push_str(&if spec.is_empty() { "{}".to_owned() } else { format!("{{:{spec}}}") });
                     let this = Ident::new("self", Span::call_site().located_at(self.span));
                     let field = quote_spanned!(self.span=> &#this.#field);
                     arguments.push(quote!(#krate::__private::text(#field)));
@@ -90,12 +90,12 @@ impl Template {
     }
 }
 
-/// The brace that `{{` or `}}` at `at` stands for.
+/// Returns the brace that `{{` or `}}` at `at` stands for.
 fn after_brace(text: &str, at: usize) -> &str {
     text.get(at..at + 1).unwrap_or_default()
 }
 
-/// What is no name at all is missed like one that is misspelt.
+/// Parses a field's name. Text that is no name becomes `_`, and is reported as an unknown field.
 fn member(name: &str, span: Span) -> Member {
     let mut member = syn::parse_str(name).unwrap_or_else(|_| Ident::new("_", span).into());
     match &mut member {

@@ -1,66 +1,69 @@
-//! A message of FCM's HTTP v1 API.
+//! The request body of FCM's HTTP v1 API: the resource [`projects.messages`][doc].
+//!
+//! [doc]: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Notice, Urgency,
-    push::{Outgoing, topic, urgency},
+    Notification, Urgency,
+    push::{PushMessage, collapse_topic, urgency_header},
 };
 
-/// The body of a request. FCM's own fields tell each platform what they can; the rest is `data`, for the app.
-pub(super) fn encode(token: &str, notice: &Notice, push: &Outgoing<'_>) -> Vec<u8> {
-    let seconds = push.ttl.as_secs();
-    let topic = push.collapse.map(|collapse| topic(push.room_id, collapse));
+/// Encodes a request's body. FCM shows `notification` on each platform; the rest is in `data`, for the app.
+pub(super) fn encode(token: &str, notification: &Notification, message: &PushMessage<'_>) -> Vec<u8> {
+    let seconds = message.ttl.as_secs();
+    let topic = message.collapse_key.map(|key| collapse_topic(message.room_id, key));
     let mut android = json!({
         "ttl": format!("{seconds}s"),
-        "priority": if notice.urgency == Urgency::High { "HIGH" } else { "NORMAL" },
+        "priority": if notification.urgency == Urgency::High { "HIGH" } else { "NORMAL" },
     });
     let mut apns = json!({
-        "apns-priority": if notice.urgency == Urgency::Low { "5" } else { "10" },
-        "apns-expiration": (push.timestamp / 1_000 + seconds).to_string(),
+        "apns-priority": if notification.urgency == Urgency::Low { "5" } else { "10" },
+        "apns-expiration": (message.timestamp / 1_000 + seconds).to_string(),
     });
-    let mut browser = json!({ "TTL": seconds.to_string(), "Urgency": urgency(notice.urgency) });
+    let mut webpush_headers =
+        json!({ "TTL": seconds.to_string(), "Urgency": urgency_header(notification.urgency) });
     if let Some(topic) = &topic {
         android["collapse_key"] = topic.as_str().into();
         android["notification"] = json!({ "tag": topic });
         apns["apns-collapse-id"] = topic.as_str().into();
-        browser["Topic"] = topic.as_str().into();
+        webpush_headers["Topic"] = topic.as_str().into();
     }
-    let mut webpush = json!({ "headers": browser });
-    if let Some(icon) = &notice.icon {
+    let mut webpush = json!({ "headers": webpush_headers });
+    if let Some(icon) = &notification.icon {
         webpush["notification"] = json!({ "icon": icon });
     }
-    // It takes no other link.
-    if let Some(url) = notice.url.as_ref().filter(|url| url.starts_with("https://")) {
+    // FCM refuses links of other schemes.
+    if let Some(url) = notification.url.as_ref().filter(|url| url.starts_with("https://")) {
         webpush["fcm_options"] = json!({ "link": url });
     }
-    let message = json!({ "message": {
+    let body = json!({ "message": {
         "token": token,
-        "notification": { "title": notice.title, "body": notice.body },
-        "data": data(notice, push),
+        "notification": { "title": notification.title, "body": notification.body },
+        "data": data(notification, message),
         "android": android,
         "apns": { "headers": apns },
         "webpush": webpush,
     } });
-    message.to_string().into_bytes()
+    body.to_string().into_bytes()
 }
 
-/// Its values are strings, and `from` is a name that FCM keeps for itself.
-fn data(notice: &Notice, push: &Outgoing<'_>) -> Map<String, Value> {
+/// Returns the member `data`. Its values are strings, and the key `from` is reserved by FCM.
+fn data(notification: &Notification, message: &PushMessage<'_>) -> Map<String, Value> {
     let mut data = Map::new();
     let mut put = |key: &str, value: String| data.insert(key.to_owned(), value.into());
-    put("roomId", push.room_id.to_owned());
-    put("event", push.event.to_owned());
-    put("timestamp", push.timestamp.to_string());
-    if let Some(position) = push.position {
+    put("roomId", message.room_id.to_owned());
+    put("event", message.event.to_owned());
+    put("timestamp", message.timestamp.to_string());
+    if let Some(position) = message.position {
         put("epoch", position.epoch.clone());
         put("seq", position.seq.to_string());
         put("eventId", position.event_id.clone());
     }
-    if let Some(url) = &notice.url {
+    if let Some(url) = &notification.url {
         put("url", url.clone());
     }
-    if let Some(json) = &notice.data {
+    if let Some(json) = &notification.data {
         put("data", json.clone());
     }
     data

@@ -1,8 +1,8 @@
-//! Firebase Cloud Messaging, HTTP v1.
+//! The provider of Firebase Cloud Messaging (FCM): its HTTP v1 API.
 
-mod access;
-mod account;
+mod access_tokens;
 mod message;
+mod service_account;
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use super::{
-    Outcome, Outgoing, Provider, PushError, Target,
-    http::{Answer, Trust, Versions, build},
+    Provider, PushError, PushMessage, PushTarget, SendOutcome,
+    http::{HttpVersions, ProviderResponse, TrustedRoots, build},
     payload::fit,
 };
-use access::Access;
-use account::Account;
+use access_tokens::AccessTokens;
+use service_account::ServiceAccount;
 
 /// Pushes to Android, iOS and browsers through Firebase Cloud Messaging's HTTP v1 API, as a service account.
 ///
@@ -29,54 +29,54 @@ use account::Account;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "it does nothing until `Push::fcm` is given it"]
+#[must_use = "a provider does nothing until `Push::fcm` takes it"]
 pub struct Fcm {
-    account: Account,
-    base: String,
+    account: ServiceAccount,
+    base_url: String,
 }
 
-/// Where the API is.
-const BASE: &str = "https://fcm.googleapis.com";
-/// Bytes of a message's notification and data.
-const LONGEST: usize = 4_096;
-/// Bytes of a device's token: about 160 in practice.
-const LONGEST_TOKEN: usize = 4_096;
+/// The API's base URL.
+const BASE_URL: &str = "https://fcm.googleapis.com";
+/// The maximum of bytes of a message's notification and data.
+const MAX_MESSAGE_BYTES: usize = 4_096;
+/// The maximum of bytes of a device's token, which has about 160 in practice.
+const MAX_TOKEN_BYTES: usize = 4_096;
 
 impl Fcm {
-    /// The name that devices register with.
+    /// The provider's name, with which devices register.
     pub const NAME: &str = "fcm";
 
-    /// As the service account whose key file holds `json`: Google Cloud's console makes it, in the format that has
-    /// `"type": "service_account"`.
+    /// Creates the provider from the JSON of a service account's key file, which Google Cloud's console makes: the
+    /// format with `"type": "service_account"`.
     ///
     /// # Errors
     ///
-    /// It is no such file, or its key is of no use.
+    /// It isn't such a file, or its key can't be read.
     pub fn from_json(json: &str) -> Result<Self, PushError> {
-        Ok(Fcm { account: Account::from_json(json)?, base: BASE.to_owned() })
+        Ok(Fcm { account: ServiceAccount::from_json(json)?, base_url: BASE_URL.to_owned() })
     }
 
-    /// With the API at another place than `https://fcm.googleapis.com`: an emulator, or a gateway.
-    pub fn at(mut self, url: impl Into<String>) -> Self {
-        self.base = url.into().trim_end_matches('/').to_owned();
+    /// Sets the API's base URL: `https://fcm.googleapis.com` by default. For an emulator or a gateway.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into().trim_end_matches('/').to_owned();
         self
     }
 
-    pub(super) fn open(self, trust: &Trust) -> Result<Sender, PushError> {
-        let client = build(trust.client(Versions::All)?)?;
-        let url = format!("{}/v1/projects/{}/messages:send", self.base, self.account.project_id);
-        Ok(Sender { url, access: Access::new(self.account, client.clone()), client })
+    pub(super) fn open(self, roots: &TrustedRoots) -> Result<FcmProvider, PushError> {
+        let client = build(roots.client(HttpVersions::Any)?)?;
+        let url = format!("{}/v1/projects/{}/messages:send", self.base_url, self.account.project_id);
+        Ok(FcmProvider { url, access_tokens: AccessTokens::new(self.account, client.clone()), client })
     }
 }
 
-/// The provider that an [`Fcm`] is.
-pub(super) struct Sender {
+/// The [`Provider`] that an [`Fcm`] configures.
+pub(super) struct FcmProvider {
     client: Client,
     url: String,
-    access: Access,
+    access_tokens: AccessTokens,
 }
 
-impl Provider for Sender {
+impl Provider for FcmProvider {
     fn name(&self) -> &'static str {
         Fcm::NAME
     }
@@ -85,78 +85,88 @@ impl Provider for Sender {
         256
     }
 
-    fn check(&self, target: &Target) -> Result<(), String> {
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
         match target {
-            Target::Token(token)
-                if token.len() <= LONGEST_TOKEN && token.bytes().all(|b| b.is_ascii_graphic()) =>
+            PushTarget::Token(token)
+                if token.len() <= MAX_TOKEN_BYTES && token.bytes().all(|b| b.is_ascii_graphic()) =>
             {
                 Ok(())
             }
-            _ => Err("`token` is what Firebase gave the device".to_owned()),
+            _ => Err("`token` has to be the registration token that Firebase gave to the device".to_owned()),
         }
     }
 
-    async fn send(&self, target: &Target, push: &Outgoing<'_>) -> Outcome {
-        let body = fit(push.notice, LONGEST, |notice| message::encode(target.address(), notice, push));
-        let Some(body) = body else { return Outcome::Rejected("the texts are too long".to_owned()) };
-        // A token may be withdrawn before it expires: once, a new one is tried at once.
+    async fn send(&self, target: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
+        let body = fit(message.notification, MAX_MESSAGE_BYTES, |notification| {
+            message::encode(target.address(), notification, message)
+        });
+        let Some(body) = body else {
+            return SendOutcome::Rejected(
+                "the notification is too long, even without its data and body".to_owned(),
+            );
+        };
+        // An access token may be revoked before it expires: one new token is tried at once.
         match self.try_once(&body).await {
             Err(stale) => {
-                self.access.forget(&stale);
-                self.try_once(&body).await.unwrap_or_else(|_| refused())
+                self.access_tokens.forget(&stale);
+                self.try_once(&body).await.unwrap_or_else(|_| token_refused())
             }
             Ok(outcome) => outcome,
         }
     }
 }
 
-impl Sender {
-    /// `Err` holds the token that isn't taken.
-    async fn try_once(&self, body: &[u8]) -> Result<Outcome, std::sync::Arc<str>> {
-        let token = match self.access.token().await {
+impl FcmProvider {
+    /// Sends once. `Err` holds an access token that FCM refused.
+    async fn try_once(&self, body: &[u8]) -> Result<SendOutcome, std::sync::Arc<str>> {
+        let token = match self.access_tokens.token().await {
             Ok(token) => token,
             Err(outcome) => return Ok(outcome),
         };
         let request = self.client.post(&self.url).bearer_auth(&token);
         let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_vec());
-        match Answer::to(request).await {
-            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && error_code(&answer).is_none() => {
+        match ProviderResponse::fetch(request).await {
+            Ok(response)
+                if response.status == StatusCode::UNAUTHORIZED && error_code(&response).is_none() =>
+            {
                 Err(token)
             }
-            Ok(answer) => Ok(outcome(&answer)),
+            Ok(response) => Ok(outcome(&response)),
             Err(outcome) => Ok(outcome),
         }
     }
 }
 
-/// What its answer means: https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
-fn outcome(answer: &Answer) -> Outcome {
-    let code = error_code(answer);
+/// Maps a response to an outcome, after [FCM's error codes][doc].
+///
+/// [doc]: https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
+fn outcome(response: &ProviderResponse) -> SendOutcome {
+    let code = error_code(response);
     let reason = match &code {
-        Some(code) => format!("{} {code}", answer.status.as_u16()),
-        None => answer.words(),
+        Some(code) => format!("{} {code}", response.status.as_u16()),
+        None => response.summary(),
     };
-    match (answer.status.as_u16(), code.as_deref()) {
-        (200, _) => Outcome::Delivered,
-        (404, Some("UNREGISTERED")) => Outcome::Gone(None),
+    match (response.status.as_u16(), code.as_deref()) {
+        (200, _) => SendOutcome::Delivered,
+        (404, Some("UNREGISTERED")) => SendOutcome::Unregistered(None),
         (429, _) => {
-            // The documentation's minimum where the answer names none.
-            let after = answer.retry_after.unwrap_or(std::time::Duration::from_secs(60));
-            Outcome::Throttled { reason, after }
+            // The documented minimum for a response without `Retry-After`.
+            let after = response.retry_after.unwrap_or(std::time::Duration::from_secs(60));
+            SendOutcome::Throttled { reason, after }
         }
-        (401 | 403 | 404, _) => Outcome::Misconfigured(reason),
-        (500.., _) => answer.retry(reason),
-        _ => Outcome::Rejected(reason),
+        (401 | 403 | 404, _) => SendOutcome::Misconfigured(reason),
+        (500.., _) => response.retry_outcome(reason),
+        _ => SendOutcome::Rejected(reason),
     }
 }
 
-fn refused() -> Outcome {
-    Outcome::Misconfigured("401: two access tokens, one of them new, are not taken".to_owned())
+fn token_refused() -> SendOutcome {
+    SendOutcome::Misconfigured("401: FCM refuses two access tokens, one of them new".to_owned())
 }
 
-/// `error.details[].errorCode`.
-fn error_code(answer: &Answer) -> Option<String> {
-    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+/// Returns `error.details[].errorCode` of a response.
+fn error_code(response: &ProviderResponse) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.body).ok()?;
     let details = body.get("error")?.get("details")?.as_array()?;
     let code = details.iter().find_map(|detail| detail.get("errorCode")?.as_str())?;
     Some(code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect())

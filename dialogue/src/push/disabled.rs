@@ -1,15 +1,16 @@
-//! What stands where the feature `push` is off: nobody can have one.
+//! Stand-ins for the types of the push module in a build without the feature `push`. They are uninhabited, so that ingest and
+//! the engine compile without a `cfg` at each call.
 
 use std::sync::Arc;
 
 use crate::{Accepted, hub::RoomDecl, wire::Id};
 
 #[derive(Debug)]
-pub(crate) enum Dispatch {}
+pub(crate) enum PushDispatcher {}
 
-pub(crate) enum Offer {}
+pub(crate) enum PushOffer {}
 
-impl Dispatch {
+impl PushDispatcher {
     pub(crate) async fn offer(
         self: Arc<Self>,
         _: &Arc<RoomDecl>,
@@ -17,24 +18,24 @@ impl Dispatch {
         _: u8,
         _: &str,
         _: &str,
-    ) -> Option<Offer> {
+    ) -> Option<PushOffer> {
         match *self {}
     }
 
-    pub(crate) fn outcomes(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+    pub(crate) fn outcome_counts(&self) -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
         match *self {}
     }
 
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn drain(&self) {
         match *self {}
     }
 
-    pub(crate) fn departed(&self, _: &Arc<str>, _: &Arc<str>) {
+    pub(crate) fn user_left(&self, _: &Arc<str>, _: &Arc<str>) {
         match *self {}
     }
 }
 
-impl Offer {
+impl PushOffer {
     pub(crate) fn event_id(&self) -> Id {
         match *self {}
     }

@@ -1,4 +1,4 @@
-//! A service account: who the server is to Google.
+//! A Google service account: the server's identity towards FCM.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,21 +8,21 @@ use serde_json::json;
 
 use crate::push::{PushError, jws::SigningKey};
 
-pub(super) struct Account {
+pub(super) struct ServiceAccount {
     pub(super) project_id: String,
-    /// Where access tokens are given out.
+    /// The endpoint that issues access tokens.
     pub(super) token_uri: Url,
     client_email: String,
     key_id: Option<String>,
     key: SigningKey,
 }
 
-/// What the server asks leave for.
+/// The OAuth 2.0 scope of the access tokens.
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
-/// What an assertion is good for at most, in seconds.
-const HOUR: u64 = 3_600;
+/// The longest lifetime of an assertion, in seconds.
+const ASSERTION_LIFETIME_SECONDS: u64 = 3_600;
 
-impl Account {
+impl ServiceAccount {
     pub(super) fn from_json(json: &str) -> Result<Self, PushError> {
         #[derive(Deserialize)]
         struct File {
@@ -34,24 +34,24 @@ impl Account {
             private_key_id: Option<String>,
             token_uri: String,
         }
-        // The parser's own text may quote the key.
-        let none = || {
+        // The parser's own error may quote the key.
+        let invalid = || {
             PushError::new(
-                "this is no service account's key file: it has `type`, `project_id`, `client_email`, `private_key` and `token_uri`",
+                "can't read the key file of a service account; it has `type`, `project_id`, `client_email`, `private_key` and `token_uri`",
             )
         };
-        let file: File = serde_json::from_str(json).map_err(|_| none())?;
+        let file: File = serde_json::from_str(json).map_err(|_| invalid())?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         if file.kind != "service_account" || !file.project_id.chars().all(plain) {
-            return Err(none());
+            return Err(invalid());
         }
-        let token_uri = Url::parse(&file.token_uri).map_err(|_| none())?;
+        let token_uri = Url::parse(&file.token_uri).map_err(|_| invalid())?;
         if token_uri.scheme() != "https" {
             return Err(PushError::new(
-                "the service account's `token_uri` is not https: anybody could read the tokens",
+                "the service account's `token_uri` is not https, so that tokens could be intercepted",
             ));
         }
-        Ok(Account {
+        Ok(ServiceAccount {
             project_id: file.project_id,
             token_uri,
             client_email: file.client_email,
@@ -60,7 +60,8 @@ impl Account {
         })
     }
 
-    /// What an access token is given out for (RFC 7523).
+    /// Returns a signed JWT that is exchanged for an access token (RFC 7523, section 2.1); `None` if the system's
+    /// random number generator fails.
     pub(super) fn assertion(&self, now: SystemTime) -> Option<String> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut header = json!({ "typ": "JWT" });
@@ -72,7 +73,7 @@ impl Account {
             "scope": SCOPE,
             "aud": self.token_uri.as_str(),
             "iat": now,
-            "exp": now + HOUR,
+            "exp": now + ASSERTION_LIFETIME_SECONDS,
         });
         self.key.sign(header, &claims)
     }

@@ -1,4 +1,4 @@
-//! Where pushes are worked on: a thread of their own.
+//! The runtime of the push module: a tokio runtime of its own with one worker thread.
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -7,18 +7,22 @@ use tokio::{
 
 use super::PushError;
 
-/// A room's 100,000 devices are so many encryptions, requests and answers. Here they wait for each other, and nobody who is
-/// connected waits for them: the machine divides its time between threads, where a runtime would do first what came first.
-pub(super) struct Quarters {
-    /// They end with this.
+/// A tokio runtime with one worker thread, `dialogue-push`, and the tasks on it. Dropping it aborts the tasks.
+///
+/// A push to a room of 100,000 devices is 100,000 encryptions, requests and responses. On a thread of their own, they delay
+/// each other only: the operating system divides the processor between threads, whereas a shared runtime would poll a
+/// connection's task only after the push tasks that were ready before it.
+pub(super) struct PushRuntime {
     tasks: JoinSet<()>,
     runtime: Option<Runtime>,
 }
 
-impl Quarters {
+impl PushRuntime {
+    /// Starts the thread.
+    ///
     /// # Errors
     ///
-    /// The system has no thread left.
+    /// The system can't start a thread.
     pub(super) fn new() -> Result<Self, PushError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -26,7 +30,7 @@ impl Quarters {
             .enable_all()
             .build()
             .map_err(|error| PushError::new(format!("can't start a thread for pushes: {error}")))?;
-        Ok(Quarters { tasks: JoinSet::new(), runtime: Some(runtime) })
+        Ok(PushRuntime { tasks: JoinSet::new(), runtime: Some(runtime) })
     }
 
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
@@ -36,11 +40,11 @@ impl Quarters {
     }
 }
 
-impl Drop for Quarters {
+impl Drop for PushRuntime {
     fn drop(&mut self) {
         self.tasks.abort_all();
         if let Some(runtime) = self.runtime.take() {
-            // Whoever drops the server may be in the middle of something asynchronous.
+            // A server may be dropped in an asynchronous context, where waiting for the thread would panic.
             runtime.shutdown_background();
         }
     }
