@@ -1,10 +1,13 @@
-//! How several instances of an application share their rooms.
+//! Sharing of rooms between the nodes of an application: the trait [`Backplane`], its types, and the backplanes that come
+//! with the library.
 //!
-//! A program that runs once needs nothing of this. Of several behind a load balancer, each has some of a room's members; a
-//! [`Backplane`] gives the room one order, tells every instance what the others put into it, and who is there.
+//! An application that runs as a single process needs no backplane. Of several nodes behind a load balancer, each has some
+//! of a room's members. A backplane gives the room one order of events, sends the events and the changes of members to all
+//! nodes that follow the room (publish/subscribe), and tracks which nodes are alive.
 //!
-//! A backplane is the [`Store`] of the logs too: so an event is numbered, kept and told in one step, and what an
-//! instance did not hear it reads there. To one another, the instances are *peers*.
+//! A backplane is also the [`Store`] of the logs, so that an event is numbered, appended and published in one atomic step,
+//! and a node reads events that it missed from the log. [`Local`] connects the servers of one process; `Redis` (feature
+//! `redis`) connects processes.
 
 mod any;
 mod feed;

@@ -41,7 +41,7 @@ struct Peer {
 
 impl Peer {
     async fn join(number: usize, url: String, rng: Rng) -> Result<(Self, Feed)> {
-        let redis = Redis::connect(url).answer_within(WITHIN).connect_within(WITHIN).await?;
+        let redis = Redis::connect(url).response_timeout(WITHIN).connect_timeout(WITHIN).await?;
         let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
         let feed = redis.join(id).await?;
         feed.follower().follow(ROOM.into());

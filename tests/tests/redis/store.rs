@@ -93,7 +93,7 @@ async fn an_append_that_was_done_unseen_is_a_conflict() -> Result {
     let server = RedisServer::start().await?;
     let proxy = Proxy::to(server.port).await?;
     let within = Duration::from_millis(300);
-    let redis = Redis::connect(proxy.url()).answer_within(within).connect_within(within).await?;
+    let redis = Redis::connect(proxy.url()).response_timeout(within).connect_timeout(within).await?;
     redis.append(appends("chat", 1..=1)?).await?;
     proxy.delay(Duration::from_millis(400));
     let error = redis.append(appends("chat", 2..=3)?).await.expect_err("no answer in time");

@@ -1,4 +1,5 @@
-//! What a Cluster says of its slots.
+//! The assignment of hash slots to primaries, from the reply to
+//! [`CLUSTER SLOTS`](https://redis.io/docs/latest/commands/cluster-slots/).
 
 use std::collections::HashSet;
 
@@ -13,18 +14,18 @@ use super::{
 /// The primary of each slot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    /// First and last slot, without overlaps, in order.
+    /// First slot, last slot and primary of each range, sorted, without overlaps.
     ranges: Vec<(u16, u16, Address)>,
 }
 
 impl SlotMap {
-    /// Reads the answer to `CLUSTER SLOTS` from the node at `from`; `None` if it is none.
-    pub(super) fn read(answer: &Value, from: &Address) -> Option<Self> {
+    /// Parses the reply to `CLUSTER SLOTS` from the node at `from`; returns `None` if it has another form.
+    pub(super) fn read(reply: &Value, from: &Address) -> Option<Self> {
         let mut ranges = Vec::new();
-        for range in list(answer)? {
+        for range in list(reply)? {
             let [first, last, primary, ..] = list(range)? else { return None };
             let [host, port, ..] = list(primary)? else { return None };
-            // A node that knows no host for another means its own.
+            // An empty or unknown host stands for the host of the node that replies.
             let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&from.host);
             let address = Address { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? };
             ranges.push((u16::try_from(integer(first)?).ok()?, u16::try_from(integer(last)?).ok()?, address));
@@ -39,16 +40,16 @@ impl SlotMap {
         (slot <= *last).then_some(address)
     }
 
-    /// Every primary that has a slot.
+    /// Returns the primaries that serve at least one slot.
     pub(super) fn primaries(&self) -> HashSet<Address> {
         self.ranges.iter().map(|(.., address)| address.clone()).collect()
     }
 
-    /// What is wrong, where a slot has no primary.
-    pub(super) fn gap(&self) -> Option<String> {
+    /// Returns a description of the slots that no primary serves, or `None` if all are served.
+    pub(super) fn uncovered_reason(&self) -> Option<String> {
         let served: u32 = self.ranges.iter().map(|(first, last, _)| u32::from(last - first) + 1).sum();
         let missing = u32::from(SLOTS).saturating_sub(served);
-        (missing > 0).then(|| format!("the Cluster serves {missing} of its slots nowhere"))
+        (missing > 0).then(|| format!("no node of the Cluster serves {missing} of its slots"))
     }
 }
 
@@ -71,13 +72,16 @@ mod tests {
     #[test]
     fn every_slot_has_its_primary() {
         let from = Address { host: "seed".to_owned(), port: 1 };
-        let answer = Value::Array(vec![range(8_192, 16_383, node("b", 2)), range(0, 8_000, node("", 1))]);
-        let slots = SlotMap::read(&answer, &from).unwrap();
+        let reply = Value::Array(vec![range(8_192, 16_383, node("b", 2)), range(0, 8_000, node("", 1))]);
+        let slots = SlotMap::read(&reply, &from).unwrap();
         let primary = |slot| slots.primary(slot).map(ToString::to_string);
         assert_eq!(primary(0).as_deref(), Some("seed:1"));
         assert_eq!(primary(8_000).as_deref(), Some("seed:1"));
         assert_eq!((primary(8_001), primary(16_383).as_deref()), (None, Some("b:2")));
-        assert_eq!(slots.gap().as_deref(), Some("the Cluster serves 191 of its slots nowhere"));
+        assert_eq!(
+            slots.uncovered_reason().as_deref(),
+            Some("no node of the Cluster serves 191 of its slots")
+        );
         assert!(SlotMap::read(&Value::Int(1), &from).is_none());
     }
 }
