@@ -80,7 +80,7 @@ pub struct Feed {
     left: watch::Receiver<bool>,
 }
 
-/// A handle by which a server tells a backplane which rooms it wants messages about.
+/// A handle by which a server selects the rooms about which it receives messages.
 #[derive(Clone)]
 pub struct Follower(Arc<dyn Fn(Arc<str>, bool) + Send + Sync>);
 

@@ -1,4 +1,4 @@
-//! Members of a room, as nodes tell them to each other.
+//! The members of a room at the nodes, and changes to them.
 
 use std::sync::Arc;
 

@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn delays_grow_to_a_bound_and_differ() {
         let mut backoff = Backoff::new();
-        let delays: Vec<_> = (0..20).map(|_| backoff.delay()).collect();
+        let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
         assert!(delays[0] <= MIN_DELAY && delays[0] >= MIN_DELAY / 2);
         assert!(delays[10..].iter().all(|delay| *delay <= MAX_DELAY && *delay >= MAX_DELAY / 2));
         assert!(delays[10..].windows(2).any(|pair| pair[0] != pair[1]));

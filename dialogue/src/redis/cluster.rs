@@ -69,7 +69,7 @@ enum Destination {
     /// The node that a redirection names.
     Redirected {
         address: Address,
-        /// Whether the slot is being imported by the node, which serves it only after `ASKING`.
+        /// `true` if the node is importing the slot, and serves it only after `ASKING`.
         asking: bool,
     },
 }

@@ -61,7 +61,7 @@ impl CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CommandError::Unreachable(why) | CommandError::NoReply(why) => f.write_str(why),
+            CommandError::Unreachable(reason) | CommandError::NoReply(reason) => f.write_str(reason),
             CommandError::ServerError { text, .. } => write!(f, "{text}{}", self.advice()),
         }
     }

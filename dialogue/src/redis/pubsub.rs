@@ -160,8 +160,8 @@ impl PubSubShared {
         loop {
             let changes: Vec<_> = mem::take(&mut *self.changes.lock()).into_iter().collect();
             let mut refused = false;
-            for some in changes.chunks(CHANNELS_PER_WRITE) {
-                match self.send(&mut commands, some).await {
+            for chunk in changes.chunks(CHANNELS_PER_WRITE) {
+                match self.send(&mut commands, chunk).await {
                     Ok(all) => refused |= !all,
                     Err(_) => return,
                 }

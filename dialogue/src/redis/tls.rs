@@ -67,10 +67,10 @@ fn ca_certificates(pem: Option<&[u8]>) -> Result<RootCertStore, RedisError> {
     Ok(ca_certificates)
 }
 
-fn read(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, RedisError> {
+fn read(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, RedisError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     certificates
         .ok()
         .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| RedisError::configuration(format!("{what} is no PEM of certificates")))
+        .ok_or_else(|| RedisError::configuration(format!("{name} is no PEM of certificates")))
 }

@@ -24,7 +24,7 @@ pub struct StoredEvent {
     pub event: Cow<'static, str>,
     /// The id of the user that sent the event.
     pub from: Arc<str>,
-    /// Whether server code triggered the event.
+    /// `true` if server code triggered the event, `false` if a client did.
     pub from_server: bool,
     /// The payload, as JSON.
     pub data: Bytes,

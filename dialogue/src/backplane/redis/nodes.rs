@@ -25,7 +25,7 @@ const ROOMS_PER_CALL: usize = 100;
 
 /// The reply to a heartbeat.
 struct HeartbeatReply {
-    /// Whether this node's lease had not expired before.
+    /// `true` if this node's lease had not expired before.
     was_known: bool,
     /// The nodes with a lease, this one included.
     live: BTreeSet<Id>,

@@ -58,15 +58,15 @@ impl StoreDirectory {
 
     /// Writes the file `format` if it doesn't exist yet. Called last, when the rest of the store is complete.
     pub(super) fn write_format(&self) -> Result<(), StoreError> {
-        let (format, fresh) = (self.path.join("format"), self.path.join("format.new"));
+        let (format, temporary) = (self.path.join("format"), self.path.join("format.new"));
         if format.exists() {
             return Ok(());
         }
         let write = || {
-            let mut file = File::create(&fresh)?;
+            let mut file = File::create(&temporary)?;
             writeln!(file, "{FORMAT_PREFIX}{FORMAT}")?;
             file.sync_all()?;
-            fs::rename(&fresh, &format)?;
+            fs::rename(&temporary, &format)?;
             sync_directory(&self.path)
         };
         write().map_err(|source: io::Error| cannot_open(&self.path, io_hint(&source)).with_source(source))
@@ -90,10 +90,10 @@ fn is_store(path: &Path) -> Result<bool, StoreError> {
             match text.strip_prefix(FORMAT_PREFIX).and_then(|format| format.trim().parse::<u32>().ok()) {
                 Some(FORMAT) => Ok(true),
                 Some(newer) => {
-                    let why = format!(
+                    let reason = format!(
                         "it is of format {newer}, and this version of dialogue reads format {FORMAT}: run the version that wrote it"
                     );
-                    Err(cannot_open(path, &why))
+                    Err(cannot_open(path, &reason))
                 }
                 None => Err(cannot_open(path, "its file `format` is not a store's: name another directory")),
             }
@@ -102,11 +102,11 @@ fn is_store(path: &Path) -> Result<bool, StoreError> {
             for entry in fs::read_dir(path).map_err(failed)? {
                 let name = entry.map_err(failed)?.file_name();
                 if !["lock", "format.new", "engine"].iter().any(|own| name == *own) {
-                    let why = format!(
+                    let reason = format!(
                         "it holds `{}`, and no store: name a directory that is empty, or not there yet",
                         name.display()
                     );
-                    return Err(cannot_open(path, &why));
+                    return Err(cannot_open(path, &reason));
                 }
             }
             Ok(false)
@@ -150,8 +150,8 @@ fn lock_holder(lock: &mut File) -> String {
     format!("{process} has it open: stop that process, or give each server a directory of its own")
 }
 
-fn cannot_open(path: &Path, why: &str) -> StoreError {
-    StoreError::new(format!("can't open the store in {}: {why}", path.display()))
+fn cannot_open(path: &Path, reason: &str) -> StoreError {
+    StoreError::new(format!("can't open the store in {}: {reason}", path.display()))
 }
 
 fn io_hint(error: &io::Error) -> &'static str {

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn log(last: u64) -> LogMeta {
-        LogMeta { id: 1, epoch: "e".into(), first: 1, first_key: 1, last, last_last_keyed: 0 }
+        LogMeta { id: 1, epoch: "e".into(), first: 1, first_key: 1, last, last_keyed: 0 }
     }
 
     fn last(log_cache: &LogCache, room_id: &str) -> Option<u64> {

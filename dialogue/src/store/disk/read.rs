@@ -41,10 +41,10 @@ impl DiskEngine {
         if from >= to {
             return Ok(Page::default());
         }
-        let held = self.rows.range(rows::event(log.id, from)..rows::event(log.id, to));
+        let events = self.rows.range(rows::event(log.id, from)..rows::event(log.id, to));
         match query.order {
-            Order::OldestFirst => page(held, query),
-            Order::NewestFirst => page(held.rev(), query),
+            Order::OldestFirst => page(events, query),
+            Order::NewestFirst => page(events.rev(), query),
         }
     }
 
@@ -77,8 +77,8 @@ impl DiskEngine {
         let Some(log) = self.log(room_id)? else { return Ok(Vec::new()) };
         let mut found = self.keys_down(&log, log.last, since, MAX_KEYS)?;
         for row in self.trimmed_keys(&log).rev() {
-            let (place, row) = row.into_inner().map_err(read_failed)?;
-            let key = rows::read_key(&place, &row)?;
+            let (row_key, row) = row.into_inner().map_err(read_failed)?;
+            let key = rows::read_key(&row_key, &row)?;
             if found.len() >= MAX_KEYS || key.timestamp < since {
                 break;
             }
@@ -155,9 +155,9 @@ impl DiskEngine {
     }
 }
 
-fn page(held: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreError> {
+fn page(rows: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreError> {
     let (mut page, mut size) = (Page::default(), 0);
-    for (examined, row) in held.enumerate() {
+    for (examined, row) in rows.enumerate() {
         let (event, _) = rows::read_event(&row.value().map_err(read_failed)?)?;
         if examined >= MAX_EXAMINED_EVENTS {
             page.next = Some(before(&event, query.order));

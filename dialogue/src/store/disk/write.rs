@@ -116,15 +116,15 @@ impl DiskEngine {
 
     /// Returns the numbers of at most a chunk of trimmed events whose keys are older than `since`.
     fn expired_keys(&self, log: &LogMeta, since: u64) -> Result<Vec<u64>, StoreError> {
-        let mut found = Vec::new();
+        let mut expired = Vec::new();
         for row in self.trimmed_keys(log).take(TRIM_CHUNK_ROWS) {
-            let (index, row) = row.into_inner().map_err(read_failed)?;
-            if rows::read_key(&index, &row)?.timestamp >= since {
+            let (row_key, row) = row.into_inner().map_err(read_failed)?;
+            if rows::read_key(&row_key, &row)?.timestamp >= since {
                 break;
             }
-            found.push(rows::seq(&index)?);
+            expired.push(rows::seq(&row_key)?);
         }
-        Ok(found)
+        Ok(expired)
     }
 
     /// Returns the number of the first event whose key is kept, once the expired keys are deleted.

@@ -48,10 +48,10 @@ const RECORD_BYTES_PER_CALL: usize = 1 << 20;
 impl Store for Redis {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
         let calls: Vec<_> =
-            appends.chunks(self.rooms_per_call()).map(|some| self.append_call(some)).collect();
+            appends.chunks(self.rooms_per_call()).map(|chunk| self.append_call(chunk)).collect();
         let replies = self.write(&SCRIPTS.append, calls).await;
         let replies = appends.chunks(self.rooms_per_call()).zip(replies);
-        let replies = replies.flat_map(|(some, reply)| split_replies(reply, some.len()));
+        let replies = replies.flat_map(|(chunk, reply)| split_replies(reply, chunk.len()));
         let (mut failed, mut conflict, mut failure) = (Vec::new(), None, None);
         for (index, reply) in replies.enumerate() {
             match reply {

@@ -38,7 +38,7 @@ local function wanted(data)
   return names[string.sub(data, 42, 41 + length)]
 end
 local limit, bytes, examine = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[8])
-local found, size, seen = {}, 0, nil
+local found, size, last_examined = {}, 0, nil
 while from <= to do
   local chunk
   if ARGV[1] == 'oldest' then
@@ -49,7 +49,7 @@ while from <= to do
   if #chunk == 0 then break end
   for _, entry in ipairs(chunk) do
     local seq = tonumber(string.match(entry[1], '%-(%d+)$'))
-    seen = seq
+    last_examined = seq
     if ARGV[1] == 'oldest' then from = seq + 1 else to = seq - 1 end
     examine = examine - 1
     local data = entry[2][2]
@@ -59,7 +59,7 @@ while from <= to do
     end
     if #found >= limit or size >= bytes or examine <= 0 then
       if from > to then return {found} end
-      return {found, string.format('%.0f', seen)}
+      return {found, string.format('%.0f', last_examined)}
     end
   end
 end

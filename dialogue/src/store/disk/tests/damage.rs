@@ -44,11 +44,11 @@ impl Visit for Line<'_> {
 
 /// Opens the store; returns what was logged, and the outcome.
 fn open_and_capture(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
-    let kept = LogCapture::default();
-    let logged = tracing::subscriber::set_default(kept.clone());
+    let capture = LogCapture::default();
+    let logged = tracing::subscriber::set_default(capture.clone());
     let opened = Disk::open(&scratch.0);
     drop(logged);
-    let log = kept.0.lock().expect("no panic elsewhere").clone();
+    let log = capture.0.lock().expect("no panic elsewhere").clone();
     (log, opened)
 }
 
@@ -94,6 +94,6 @@ async fn damage_before_complete_batches_is_an_error() {
     let (scratch, mut journal, end) = closed_store().await;
     journal.seek(SeekFrom::Start(end / 2)).expect("there");
     journal.write_all(&[0; 8]).expect("written");
-    let refused = open_and_capture(&scratch).1.expect_err("damaged").to_string();
-    assert!(refused.contains("is damaged at byte"), "{refused}");
+    let error = open_and_capture(&scratch).1.expect_err("damaged").to_string();
+    assert!(error.contains("is damaged at byte"), "{error}");
 }
