@@ -1,6 +1,6 @@
-//! [`AnyBackplane`], the object-safe form of [`Backplane`]: the server holds a backplane of any type behind
-//! `dyn AnyBackplane`, at the cost of one boxed future per call. A call serves a group of rooms (group commit), so the cost is
-//! shared.
+//! [`AnyBackplane`], the object-safe form of [`Backplane`]: the server holds a backplane of any type behind `dyn
+//! AnyBackplane`, at the cost of one boxed future per call. A call serves a group of rooms (group commit), so the cost
+//! is shared.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -20,8 +20,8 @@ use crate::{
     wire::Id,
 };
 
-/// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that runs on
-/// several nodes, and as an example of an implementation. All clones share one backplane.
+/// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that
+/// runs on several nodes, and as an example of an implementation. All clones share one backplane.
 ///
 /// A single server needs no backplane, and is faster without one.
 ///

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// An endless sequence of delays that doubles from [`MIN_DELAY`] to [`MAX_DELAY`]. Half of each delay is random, so that
-/// nodes that lost a server together don't reconnect at the same moment.
+/// An endless sequence of delays that doubles from [`MIN_DELAY`] to [`MAX_DELAY`]. Half of each delay is random, so
+/// that nodes that lost a server together don't reconnect at the same moment.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 

@@ -1,6 +1,6 @@
 //! A client of Redis Cluster, by its
-//! [specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/): it routes each command to the
-//! primary of its slot, and follows `MOVED` and `ASK` redirections.
+//! [specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/): it routes each command
+//! to the primary of its slot, and follows `MOVED` and `ASK` redirections.
 //!
 //! The slot map is refreshed every 5 s, and after a redirection or a failure. [`Redis`](super::Redis) calls it for
 //! commands, [`Subscriber`](super::Subscriber) for the places of channels.
@@ -49,7 +49,8 @@ struct ClusterNodes {
 
 /// The maximum number of redirections of a command.
 const MAX_REDIRECTS: usize = 5;
-/// The delay before a command is retried whose keys are split between two nodes, since its slot is migrating (`TRYAGAIN`).
+/// The delay before a command is retried whose keys are split between two nodes, since its slot is migrating
+/// (`TRYAGAIN`).
 const TRYAGAIN_DELAY: Duration = Duration::from_millis(50);
 /// The maximum age of the slot map.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
@@ -114,8 +115,8 @@ impl RedisCluster {
         Ok(RedisCluster { shared, task })
     }
 
-    /// Sends each command to the primary of its slot, in one pipeline per node, and returns the replies in the order of the
-    /// commands. Redirected commands are sent again, up to [`MAX_REDIRECTS`] times or until the response timeout.
+    /// Sends each command to the primary of its slot, in one pipeline per node, and returns the replies in the order of
+    /// the commands. Redirected commands are sent again, up to [`MAX_REDIRECTS`] times or until the response timeout.
     pub(super) async fn run(
         &self,
         commands: &[KeyedCommand],
@@ -351,7 +352,8 @@ impl ClusterShared {
         Err(failure)
     }
 
-    /// Replaces the slot map, connects to new primaries, and drops the connections to nodes that are no primary any more.
+    /// Replaces the slot map, connects to new primaries, and drops the connections to nodes that are no primary any
+    /// more.
     fn apply(&self, slots: SlotMap) {
         let primaries: HashSet<_> = slots.primaries().into_iter().collect();
         let dropped: Vec<_> = {
@@ -393,7 +395,8 @@ fn with_announce_hint(error: RedisError) -> RedisError {
     RedisError::caused(error.kind(), message, error)
 }
 
-/// Returns the address in `MOVED SLOT HOST:PORT` or `ASK SLOT HOST:PORT`; an empty host stands for that of the replying node.
+/// Returns the address in `MOVED SLOT HOST:PORT` or `ASK SLOT HOST:PORT`; an empty host stands for that of the replying
+/// node.
 fn parse_redirect(text: &str, from: &Address) -> Option<Address> {
     let (host, port) = text.rsplit(' ').next()?.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -73,22 +73,22 @@ impl RedisConnect {
         }
     }
 
-    /// Sets the prefix of the names of all keys and channels, so that several applications can share a server; the default
-    /// is `dialogue`. It has 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `-`, `.` and `:`.
+    /// Sets the prefix of the names of all keys and channels, so that several applications can share a server; the
+    /// default is `dialogue`. It has 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `-`, `.` and `:`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the user and the password of the servers that Sentinels monitor; `None` is the default user. The default is to
-    /// use those of the Sentinels, which are in the URLs.
+    /// Sets the user and the password of the servers that Sentinels monitor; `None` is the default user. The default is
+    /// to use those of the Sentinels, which are in the URLs.
     pub fn credentials(mut self, user: Option<&str>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.map(str::to_owned), password.into()));
         self
     }
 
-    /// Sets the timeout for establishing a connection, including TLS and the handshake; the default is 3 s. Operations fail
-    /// while there is no connection.
+    /// Sets the timeout for establishing a connection, including TLS and the handshake; the default is 3 s. Operations
+    /// fail while there is no connection.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -101,15 +101,16 @@ impl RedisConnect {
         self
     }
 
-    /// Trusts the CA certificates in this PEM text, instead of those that the system trusts. Applies to `rediss://` URLs.
+    /// Trusts the CA certificates in this PEM text, instead of those that the system trusts. Applies to `rediss://`
+    /// URLs.
     #[cfg(feature = "redis-tls")]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificates.ca_certificates = Some(pem.into());
         self
     }
 
-    /// Authenticates by a client certificate: PEM texts of the certificate with its chain, and of its private key. Redis
-    /// requires one unless it is configured with `tls-auth-clients no`.
+    /// Authenticates by a client certificate: PEM texts of the certificate with its chain, and of its private key.
+    /// Redis requires one unless it is configured with `tls-auth-clients no`.
     #[cfg(feature = "redis-tls")]
     pub fn client_pem(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.certificates.client_certificate = Some((chain.into(), key.into()));

@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt, io};
 
-/// The failure of a connection to Redis. Its text says what was attempted, the outcome, and what to do; it never holds a
-/// password.
+/// The failure of a connection to Redis. Its text says what was attempted, the outcome, and what to do; it never holds
+/// a password.
 #[derive(Debug)]
 pub struct RedisError {
     kind: RedisErrorKind,

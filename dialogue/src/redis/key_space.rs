@@ -4,8 +4,8 @@ use super::RedisError;
 
 /// The names of one application's keys: `PREFIX:{KIND/ID}:PART`, as in `acme:{room/chat}:log`.
 ///
-/// The text in braces is the hash tag, so that in a Cluster all keys of a room are in one slot and one script can use them.
-/// It never begins with a brace, which would make it empty.
+/// The text in braces is the hash tag, so that in a Cluster all keys of a room are in one slot and one script can use
+/// them. It never begins with a brace, which would make it empty.
 #[derive(Debug, Clone)]
 pub(crate) struct KeySpace {
     prefix: Box<str>,

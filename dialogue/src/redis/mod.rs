@@ -1,8 +1,8 @@
 //! The client of Redis and Valkey: connections that reconnect by themselves, to a single server, to the primary that
 //! Sentinels name, or to a Cluster.
 //!
-//! It knows keys, commands, scripts and channels, but no rooms. The Redis store, backplane and rate limits are built on it;
-//! the protocol is implemented by the crate `redis`.
+//! It knows keys, commands, scripts and channels, but no rooms. The Redis store, backplane and rate limits are built on
+//! it; the protocol is implemented by the crate `redis`.
 
 mod backoff;
 mod cluster;
@@ -42,11 +42,11 @@ use reconnecting::ReconnectingConnection;
 pub(crate) use script::Script;
 pub(crate) use subscriber::Subscriber;
 
-/// A client of Redis 7 or newer, or Valkey: a single server, the primary that Sentinels name, or a Cluster. All clones share
-/// one client.
+/// A client of Redis 7 or newer, or Valkey: a single server, the primary that Sentinels name, or a Cluster. All clones
+/// share one client.
 ///
-/// As a [`Store`](crate::store::Store) it keeps rooms' logs as streams. The configuration of the server decides how durable
-/// an event is when it is acknowledged:
+/// As a [`Store`](crate::store::Store) it keeps rooms' logs as streams. The configuration of the server decides how
+/// durable an event is when it is acknowledged:
 ///
 /// | `redis.conf` | survives |
 /// |---|---|
@@ -54,23 +54,24 @@ pub(crate) use subscriber::Subscriber;
 /// | `appendonly yes`, `appendfsync everysec` | a crash, except the last second or so |
 /// | `appendonly yes`, `appendfsync always` | a crash: no acknowledged event is lost |
 ///
-/// If a crash in the middle of a script truncates the append-only file, Redis 7.0 may load half of the script's effects, and
-/// later replace events with them that were acknowledged since. Set `aof-load-truncated no`, and repair such a file by
-/// `redis-check-aof --fix`, which truncates it at the start of the script.
+/// If a crash in the middle of a script truncates the append-only file, Redis 7.0 may load half of the script's
+/// effects, and later replace events with them that were acknowledged since. Set `aof-load-truncated no`, and repair
+/// such a file by `redis-check-aof --fix`, which truncates it at the start of the script.
 ///
-/// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`, since logs must
-/// not be evicted like a cache; for another policy, each connection to a server logs a warning once.
+/// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`, since logs
+/// must not be evicted like a cache. The client checks the policy after each connect, and logs another one as a
+/// warning, once.
 ///
-/// The user needs these permissions of the server's ACL, in a Cluster also `+cluster|slots`, and `+info` for the warning
-/// about the policy:
+/// The user needs these permissions of the server's ACL, in a Cluster also `+cluster|slots`, and `+info` for the
+/// warning about the policy:
 ///
 /// ```text
 /// ACL SETUSER acme on >PASSWORD ~acme:* &acme:* -@all +@connection +@read +@write +@scripting +@pubsub
 /// ```
 ///
 /// It reconnects by itself. While a server can't be reached, operations that need it fail, at the latest after the
-/// [`response_timeout`](RedisConnect::response_timeout); they work again once there is a new connection. Each change of a
-/// server's health is one line in the log.
+/// [`response_timeout`](RedisConnect::response_timeout); they work again once there is a new connection. Each change of
+/// a server's health is one line in the log.
 ///
 /// ```no_run
 /// # use dialogue::prelude::*;
@@ -104,8 +105,8 @@ pub(crate) struct KeyedCommand {
 }
 
 impl Redis {
-    /// Returns a future that connects to the server at `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS
-    /// (feature `redis-tls`). All parts except the host are optional.
+    /// Returns a future that connects to the server at `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for
+    /// TLS (feature `redis-tls`). All parts except the host are optional.
     ///
     /// # Errors
     ///
@@ -114,8 +115,8 @@ impl Redis {
         RedisConnect::standalone(url.into())
     }
 
-    /// Returns a future that connects to the Cluster that has nodes at these URLs. One reachable node is enough to find the
-    /// others.
+    /// Returns a future that connects to the Cluster that has nodes at these URLs. One reachable node is enough to find
+    /// the others.
     ///
     /// # Errors
     ///
@@ -124,9 +125,9 @@ impl Redis {
         RedisConnect::cluster(urls.into_iter().map(Into::into).collect())
     }
 
-    /// Returns a future that connects to the primary that the Sentinels at these URLs know as `name`; after a failover, the
-    /// client connects to the new primary. User, password, database and TLS of the URLs apply to Sentinels and servers; see
-    /// [`RedisConnect::credentials`].
+    /// Returns a future that connects to the primary that the Sentinels at these URLs know as `name`; after a failover,
+    /// the client connects to the new primary. User, password, database and TLS of the URLs apply to Sentinels and
+    /// servers; see [`RedisConnect::credentials`].
     ///
     /// # Errors
     ///
@@ -142,8 +143,8 @@ impl Redis {
         Redis { shared: Arc::new(RedisShared { keys, topology }) }
     }
 
-    /// Returns a description of the current outage: a server is unreachable or refuses writes, or slots of the Cluster are
-    /// not served. `None` if no outage is known.
+    /// Returns a description of the current outage: a server is unreachable or refuses writes, or slots of the Cluster
+    /// are not served. `None` if no outage is known.
     pub fn unavailable_reason(&self) -> Option<String> {
         match &self.shared.topology {
             Topology::Standalone(connection) => connection.health().unavailable_reason(),
@@ -171,8 +172,8 @@ impl Redis {
         &self.shared.keys
     }
 
-    /// Sends calls of a script that adds data, in one pipeline per server, and returns the result of each. Updates the health
-    /// of the servers, which is logged.
+    /// Sends calls of a script that adds data, in one pipeline per server, and returns the result of each. Updates the
+    /// health of the servers, which is logged.
     pub(crate) async fn write(
         &self,
         script: &Script,

@@ -45,8 +45,8 @@ impl CommandPipeline {
     }
 }
 
-/// Returns the calls that failed because the server doesn't have the script cached (`NOSCRIPT`), as calls by source, with
-/// their indices; `None` if there are none.
+/// Returns the calls that failed because the server doesn't have the script cached (`NOSCRIPT`), as calls by source,
+/// with their indices; `None` if there are none.
 pub(super) fn script_retries<'a>(
     script: Option<&Script>,
     replies: &[Result<Value, CommandError>],
@@ -79,8 +79,8 @@ pub(super) fn replace_replies(
     }
 }
 
-/// Updates the health of a server from the replies to writes, each with its key. A `READONLY` reply closes the connection,
-/// since the server has become a replica.
+/// Updates the health of a server from the replies to writes, each with its key. A `READONLY` reply closes the
+/// connection, since the server has become a replica.
 pub(super) fn update_health<'a>(
     connection: &ReconnectingConnection,
     replies: impl Iterator<Item = (&'a str, &'a Result<Value, CommandError>)>,

@@ -1,5 +1,6 @@
-//! One connection that subscribes to [sharded Pub/Sub](https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub) channels
-//! of one server, and is made again whenever it breaks. [`Subscriber`](super::Subscriber) has one for each server.
+//! One connection that subscribes to [sharded Pub/Sub](https://redis.io/docs/latest/develop/pubsub/#sharded-pubsub)
+//! channels of one server, and is made again whenever it breaks. [`Subscriber`](super::Subscriber) has one for each
+//! server.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,8 +30,8 @@ use super::{
 /// An event of a subscribed channel.
 #[derive(Debug)]
 pub(crate) enum PubSubEvent {
-    /// The subscription to a channel has begun, for the first time or again. All messages are received until the next such
-    /// event, except those that Redis itself loses, as an old primary does before it learns that it is a replica.
+    /// The subscription to a channel has begun, for the first time or again. All messages are received until the next
+    /// such event, except those that Redis itself loses, as an old primary does before it learns that it is a replica.
     Subscribed(String),
     /// A message with its channel and payload.
     Message(String, Bytes),
@@ -57,8 +58,8 @@ struct PubSubShared {
     /// Pending changes: channels to subscribe to (`true`) or to unsubscribe from.
     changes: Mutex<HashMap<Arc<str>, bool>>,
     changed: Notify,
-    /// Channels from which this side unsubscribes. The server sends the same push for these and for channels that it drops
-    /// because their slot has moved.
+    /// Channels from which this side unsubscribes. The server sends the same push for these and for channels that it
+    /// drops because their slot has moved.
     unsubscribed: Mutex<HashSet<String>>,
     health: ServerHealth,
     /// Called when a channel's slot is at another node.
@@ -91,7 +92,8 @@ impl PubSubConnection {
         PubSubConnection { shared, task }
     }
 
-    /// Subscribes to a channel, or unsubscribes from it. The callback for wanted channels must reflect the change already.
+    /// Subscribes to a channel, or unsubscribes from it. The callback for wanted channels must reflect the change
+    /// already.
     pub(super) fn set_subscribed(&self, channel: Arc<str>, subscribe: bool) {
         self.shared.changes.lock().insert(channel, subscribe);
         self.shared.changed.notify_one();
@@ -233,8 +235,8 @@ impl PubSubShared {
                 }
             }
             PushKind::SSubscribe => (self.handler)(PubSubEvent::Subscribed(channel)),
-            // The slot has moved to another node. The push also puts the client's matching of replies out of step, so the
-            // connection is made again.
+            // The slot has moved to another node. The push also puts the client's matching of replies out of step, so
+            // the connection is made again.
             PushKind::SUnsubscribe if !self.unsubscribed.lock().remove(&channel) => {
                 (self.on_slot_moved)();
                 let _ = break_sender.try_send(());

@@ -21,8 +21,8 @@ use super::{
 
 /// A connection to one server, for commands. It reconnects whenever it breaks, until this is dropped.
 ///
-/// While there is no connection, commands fail at once, except during the first attempt to reconnect, for which they wait.
-/// All tasks share one connection, over which commands are pipelined.
+/// While there is no connection, commands fail at once, except during the first attempt to reconnect, for which they
+/// wait. All tasks share one connection, over which commands are pipelined.
 pub(super) struct ReconnectingConnection {
     shared: Arc<ConnectionShared>,
     task: AbortHandle,
@@ -34,8 +34,8 @@ struct ConnectionShared {
     state: watch::Sender<ConnectionState>,
     health: ServerHealth,
     eviction_check: EvictionCheck,
-    /// Set while the server refuses writes: the key that the heartbeat writes, to find out when the server accepts writes
-    /// again.
+    /// Set while the server refuses writes: the key that the heartbeat writes, to find out when the server accepts
+    /// writes again.
     probe: Mutex<Option<String>>,
 }
 
@@ -104,8 +104,8 @@ impl ReconnectingConnection {
         }
     }
 
-    /// Records that the server refused a write to `key`. The heartbeat then probes writes in the same slot until the server
-    /// accepts them.
+    /// Records that the server refused a write to `key`. The heartbeat then probes writes in the same slot until the
+    /// server accepts them.
     pub(super) fn mark_refusing(&self, failure: &CommandError, key: &str) {
         *self.shared.probe.lock() = Some(format!("{key}:probe"));
         self.shared.health.mark_refusing(failure.code().unwrap_or_default(), &failure.to_string());

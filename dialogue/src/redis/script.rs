@@ -1,5 +1,5 @@
-//! Lua scripts, which Redis executes atomically. They are called by their SHA-1 (`EVALSHA`); a server that doesn't have a
-//! script cached gets its source with the call (`EVAL`).
+//! Lua scripts, which Redis executes atomically. They are called by their SHA-1 (`EVALSHA`); a server that doesn't have
+//! a script cached gets its source with the call (`EVAL`).
 
 use redis::{Arg, Cmd, cmd};
 use sha1::{Digest, Sha1};

@@ -1,6 +1,6 @@
-//! Finding the primary by Redis Sentinel, as its
-//! [guidelines for clients](https://redis.io/docs/latest/develop/reference/sentinel-clients/) describe; but all Sentinels
-//! are asked at once, and the address in the most replies counts.
+//! Finding the primary by Redis Sentinel, as its [guidelines for
+//! clients](https://redis.io/docs/latest/develop/reference/sentinel-clients/) describe; but all Sentinels are asked at
+//! once, and the address in the most replies counts.
 
 use std::{collections::HashMap, time::Duration};
 

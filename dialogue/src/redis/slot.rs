@@ -1,7 +1,8 @@
 //! Hash slots and hash tags, by the
 //! [Redis Cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-/// Returns the hash slot of a key: that of the text in its first pair of braces, or of the whole key if that is empty.
+/// Returns the hash slot of a key: that of the text in its first pair of braces, or of the whole key if it has none or
+/// the text is empty.
 pub(super) fn slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }

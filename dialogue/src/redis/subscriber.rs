@@ -18,8 +18,9 @@ use super::{
 
 /// Subscribes to channels until it is dropped, over one connection to each server that has any of them.
 ///
-/// Messages may be lost while a connection is down. Each [`PubSubEvent::Subscribed`](super::PubSubEvent::Subscribed) marks
-/// the point from which on a channel's messages are received; the receiver then checks by other means for what it missed.
+/// Messages may be lost while a connection is down. Each [`PubSubEvent::Subscribed`](super::PubSubEvent::Subscribed)
+/// marks the point from which on a channel's messages are received; the receiver then checks by other means for what it
+/// missed.
 pub(crate) struct Subscriber {
     shared: Arc<SubscriberShared>,
     /// The task that moves channels between connections when slots move; only in a Cluster.

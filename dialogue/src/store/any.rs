@@ -1,5 +1,5 @@
-//! [`AnyStore`], the object-safe form of [`Store`]: the server holds a store of any type behind `dyn AnyStore`, at the cost
-//! of one boxed future per call. A call serves a group of rooms (group commit), so the cost is shared.
+//! [`AnyStore`], the object-safe form of [`Store`]: the server holds a store of any type behind `dyn AnyStore`, at the
+//! cost of one boxed future per call. A call serves a group of rooms (group commit), so the cost is shared.
 
 use std::pin::Pin;
 

@@ -12,7 +12,8 @@
 //! the rest  data
 //! ```
 //!
-//! All integers are big endian. Redis scripts read `timestamp`, `offset`, the event id and the event name at their places.
+//! All integers are big endian. Redis scripts read `timestamp`, `offset`, the event id and the event name at their
+//! places.
 
 use std::{error::Error, fmt, sync::Arc};
 

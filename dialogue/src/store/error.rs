@@ -39,8 +39,8 @@ impl StoreError {
         self
     }
 
-    /// Limits the error to some rooms of the call to [`append`](super::Store::append), named by their indices in `appends`.
-    /// Without it, the call failed for all of its rooms.
+    /// Limits the error to some rooms of the call to [`append`](super::Store::append), named by their indices in
+    /// `appends`. Without it, the call failed for all of its rooms.
     #[must_use]
     pub fn for_rooms(mut self, indices: impl IntoIterator<Item = usize>) -> Self {
         self.rooms = Some(indices.into_iter().collect());

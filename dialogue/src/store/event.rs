@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::wire::Id;
 
-/// One event of a room's log, with everything that a server needs to send it to clients again. The room and the epoch are
-/// those of the log.
+/// One event of a room's log, with everything that a server needs to send it to clients again. The room and the epoch
+/// are those of the log.
 ///
-/// A store may keep it as the bytes that [`encode`](Self::encode) returns, with columns beside them for the fields that it
-/// looks events up by: `seq`, `event`, `timestamp`.
+/// A store may keep it as the bytes that [`encode`](Self::encode) returns, with columns beside them for the fields that
+/// it looks events up by: `seq`, `event`, `timestamp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredEvent {
@@ -32,9 +32,11 @@ pub struct StoredEvent {
     pub meta: Option<Arc<str>>,
     /// The conflation key of an event of class `latest`: a newer event of the same name and key supersedes it.
     pub conflation_key: Option<Arc<str>>,
-    /// The idempotency key, by which a retry is recognised, in the form that includes its [`KeyScope`](super::KeyScope).
+    /// The idempotency key, by which a retry is recognised, in the form that includes its
+    /// [`KeyScope`](super::KeyScope).
     pub key: Option<Arc<str>>,
-    /// The total size of all events before it in the log, trimmed ones included, as they are encoded for clients, in bytes.
+    /// The total size of all events before it in the log, trimmed ones included, as they are encoded for clients, in
+    /// bytes.
     pub offset: u64,
     /// The digest of the audit hash chain up to and including this event; only in rooms that are audited.
     pub digest: Option<[u8; 32]>,

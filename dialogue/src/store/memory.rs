@@ -14,8 +14,8 @@ use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, St
 
 /// A [`Store`] in memory: it outlives a server, but not the process. All clones share one store.
 ///
-/// A server without a store keeps its logs in memory too, at a lower cost; this store is for tests that restart a server,
-/// and an example of an implementation.
+/// A server without a store keeps its logs in memory too, at a lower cost; this store is for tests that restart a
+/// server, and an example of an implementation.
 ///
 /// ```
 /// use dialogue::store::Memory;

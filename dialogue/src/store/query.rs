@@ -87,8 +87,8 @@ pub enum Order {
 pub struct Page {
     /// The events, in the order of the query.
     pub events: Vec<StoredEvent>,
-    /// The cursor of the next page: its [`Query::after`], or its [`Query::before`] if the newest come first. `None` on the
-    /// last page.
+    /// The cursor of the next page: its [`Query::after`], or its [`Query::before`] if the newest come first. `None` on
+    /// the last page.
     pub next: Option<u64>,
 }
 
@@ -179,9 +179,9 @@ impl StoredKey {
         })
     }
 
-    /// Returns whether a new event is a retry of the one that was appended under this key. It is if both have the same key
-    /// and the same user, or the same key of the scope [`KeyScope::Unauthenticated`]. It also is if the first attempt was
-    /// made without a token, and the retry shows the token of the user id that was made for the first.
+    /// Returns whether a new event is a retry of the one that was appended under this key. It is if both have the same
+    /// key and the same user, or the same key of the scope [`KeyScope::Unauthenticated`]. It also is if the first
+    /// attempt was made without a token, and the retry shows the token of the user id that was made for the first.
     pub fn is_retried_by(&self, event: &StoredEvent) -> bool {
         let Some(key) = event.key.as_deref() else { return false };
         if *key != *self.key {

@@ -1,22 +1,23 @@
 //! Scopes of idempotency keys, and their encoding in front of a stored key.
 
-/// The kind of caller that an idempotency key belongs to, besides the user that its event is from. Equal keys of different
-/// scopes are different keys, even if their events are from the same user.
+/// The kind of caller that an idempotency key belongs to, besides the user that its event is from. Equal keys of
+/// different scopes are different keys, even if their events are from the same user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyScope {
     /// A user with a token: the key belongs to that user alone.
     User,
-    /// Server code, or the application's backend with a server key. The key is not one of the user in whose name the event
-    /// is.
+    /// Server code, or the application's backend with a server key. The key is not one of the user in whose name the
+    /// event is.
     Server,
-    /// A caller without a token. Each of its requests is given a fresh user id, so that a retry has another id than the first
-    /// attempt; the key is therefore common to all such callers, and also belongs to the id that was made for the first.
+    /// A caller without a token. Each of its requests is given a fresh user id, so that a retry has another id than the
+    /// first attempt; the key is therefore common to all such callers, and also belongs to the id that was made for the
+    /// first.
     Unauthenticated,
 }
 
-/// The prefix of a stored key that names its scope by the letter behind it. A user's key that begins with this character
-/// gets the prefix too.
+/// The prefix of a stored key that names its scope by the letter behind it. A user's key that begins with this
+/// character gets the prefix too.
 const SCOPE_MARK: char = '\u{1}';
 
 impl KeyScope {

@@ -8,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A handle to the database's thread: SQLite's calls block. A database over a network would have a connection pool instead.
+/// A handle to the database's thread: SQLite's calls block. A database over a network would have a connection pool
+/// instead.
 pub(crate) struct Database {
     jobs: mpsc::Sender<Job>,
 }
@@ -42,8 +43,8 @@ impl Database {
         Ok(Database { jobs })
     }
 
-    /// Runs a job on the database's thread, and returns its result. Jobs run in the order of the calls. If the future is
-    /// dropped, the queued job runs all the same, before the jobs of later calls.
+    /// Runs a job on the database's thread, and returns its result. Jobs run in the order of the calls. If the future
+    /// is dropped, the queued job runs all the same, before the jobs of later calls.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         attempt: &'static str,
@@ -61,8 +62,8 @@ impl Database {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    // With `FULL`, a commit syncs the write-ahead log. With `NORMAL`, it only writes it to the operating system: a crash of
-    // the process would lose nothing, but a crash of the machine could.
+    // With `FULL`, a commit syncs the write-ahead log. With `NORMAL`, it only writes it to the operating system: a
+    // crash of the process would lose nothing, but a crash of the machine could.
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 4000;")?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

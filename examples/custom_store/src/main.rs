@@ -1,6 +1,6 @@
-//! A chat whose history is in SQLite, through an implementation of `dialogue::store::Store`. Run `cargo run -p custom_store`,
-//! write messages, stop it and start it again: the history is still there. The environment variable `DATABASE` names the
-//! file (default: `chat.sqlite`).
+//! A chat whose history is in SQLite, through an implementation of `dialogue::store::Store`. Run `cargo run -p
+//! custom_store`, write messages, stop it and start it again: the history is still there. The environment variable
+//! `DATABASE` names the file (default: `chat.sqlite`).
 //!
 //! It needs a C compiler (`apt install gcc` on Debian), since the crate `rusqlite` builds its own SQLite.
 //!

@@ -1,4 +1,5 @@
-//! [`Sqlite`], a store over SQLite. An implementation for PostgreSQL would look much the same: statements in transactions.
+//! [`Sqlite`], a store over SQLite. An implementation for PostgreSQL would look much the same: statements in
+//! transactions.
 
 use std::path::Path;
 
@@ -161,8 +162,8 @@ impl Store for Sqlite {
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
         let scan = move |connection: &mut Connection| {
-            // A range instead of LIKE, which has wildcards and ignores case. A prefix ends with `/`, and the next character
-            // is `0`.
+            // A range instead of LIKE, which has wildcards and ignores case. A prefix ends with `/`, and the next
+            // character is `0`.
             let end = prefix
                 .strip_suffix('/')
                 .map_or_else(|| "\u{10ffff}".to_owned(), |prefix| format!("{prefix}0"));
@@ -246,8 +247,8 @@ fn read(connection: &Connection, room_id: &str, query: &Query) -> Result<Page, S
     Ok(page)
 }
 
-/// Returns the numbers between which the events of a query are (both exclusive), or `None` if there can be no event. Times
-/// never fall while numbers grow, so that a bound by time becomes a bound by number, by one look into the index.
+/// Returns the numbers between which the events of a query are (both exclusive), or `None` if there can be no event.
+/// Times never fall while numbers grow, so that a bound by time becomes a bound by number, by one look into the index.
 fn bounds(connection: &Connection, room_id: &str, query: &Query) -> rusqlite::Result<Option<(i64, i64)>> {
     let from_time = |time: u64| {
         let select =

@@ -1,5 +1,5 @@
-//! The Redis backplane: [`Backplane`] for [`Redis`]. One script appends events to a room's stream and publishes them in the
-//! room's channel.
+//! The Redis backplane: [`Backplane`] for [`Redis`]. One script appends events to a room's stream and publishes them in
+//! the room's channel.
 //!
 //! | key or channel | type and contents |
 //! |---|---|

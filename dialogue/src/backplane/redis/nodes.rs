@@ -1,5 +1,5 @@
-//! The membership of nodes by leases in Redis: each node renews its lease by a heartbeat every 2 s, and is dead 8 s after
-//! the last. [`join`](crate::backplane::Backplane::join) spawns the task; its messages go into the node's feed.
+//! The membership of nodes by leases in Redis: each node renews its lease by a heartbeat every 2 s, and is dead 8 s
+//! after the last. [`join`](crate::backplane::Backplane::join) spawns the task; its messages go into the node's feed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -33,8 +33,8 @@ struct HeartbeatReply {
     expired: BTreeSet<Id>,
 }
 
-/// Sends heartbeats for `node`, and messages about the live nodes into its feed, until the feed is dropped. Then it ends the
-/// lease.
+/// Sends heartbeats for `node`, and messages about the live nodes into its feed, until the feed is dropped. Then it
+/// ends the lease.
 pub(super) async fn run_heartbeats(redis: Redis, node: Id, sender: FeedSender) {
     tokio::select! {
         () = send_heartbeats(&redis, node, &sender) => {}
@@ -60,11 +60,12 @@ async fn send_heartbeats(redis: &Redis, node: Id, sender: &FeedSender) {
         if let Some(last_heartbeat) = last_heartbeat.replace(now) {
             let silence = now.elapsed() + now.duration_since(last_heartbeat);
             if !was_known || silence > LEASE - HEARTBEAT_INTERVAL {
-                // Redis was unavailable, or has lost its data. The other nodes renew their leases as this one does, so no
-                // node counts as dead for the duration of a lease.
+                // Redis was unavailable, or has lost its data. The other nodes renew their leases as this one does, so
+                // no node counts as dead for the duration of a lease.
                 grace_until = Some(now + LEASE);
             }
-            // Also if this node is known: the other nodes may have seen its lease expire before a delayed heartbeat renewed it.
+            // Also if this node is known: the other nodes may have seen its lease expire before a delayed heartbeat
+            // renewed it.
             if !was_known || silence >= LEASE {
                 sender.send(FeedMessage::Forgotten).await;
             }

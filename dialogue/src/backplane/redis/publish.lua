@@ -1,14 +1,15 @@
--- Appends a node's events to a room's log behind those of other nodes, stores their idempotency keys, and publishes them.
+-- Appends a node's events to a room's log behind those of other nodes, stores their idempotency keys, and publishes
+-- them.
 -- KEYS: 1 log; and if any event has a key, 2 hash of keys, 3 their sorted set
--- ARGV: 1 number of the epoch, 2 its text or '', 3 number and 4 id or '' of the newest event that the node knows,
---       5 '1' if the events must be appended exactly as they are or not at all, 6 channel, 7 node, 8 maximum number of keys,
---       9.. for each event: the encoded event (number 0: published and not logged), its size for clients, the field of its
---       key or '', another field under which a retry may be found or '', and the sender. For a caller without a token, whose
---       field begins with '0:', the other field is that of the user id that was made for it; for another anonymous user, it
---       is the one that the key has if it was used before the user had a token.
--- Returns 0 if the log has another epoch or has lost events. Otherwise: number of the epoch, its text or '', number, time and
--- end offset of the newest event before these, the events that the node doesn't know, and for each of its own events the
--- value of a key that was used before, or ''. The last list is missing if `exact` events were not appended.
+-- ARGV: 1 number of the epoch, 2 its text or '', 3 number and 4 id or '' of the newest event that the node knows, 5
+--       '1' if the events must be appended exactly as they are or not at all, 6 channel, 7 node, 8 maximum number of
+--       keys, 9.. for each event: the encoded event (number 0: published and not logged), its size for clients, the
+--       field of its key or '', another field under which a retry may be found or '', and the sender. For a caller
+--       without a token, whose field begins with '0:', the other field is that of the user id that was made for it;
+--       for another anonymous user, it is the one that the key has if it was used before the user had a token.
+-- Returns 0 if the log has another epoch or has lost events. Otherwise: number of the epoch, its text or '', number,
+-- time and end offset of the newest event before these, the events that the node doesn't know, and for each of its own
+-- events the value of a key that was used before, or ''. The last list is missing if `exact` events were not appended.
 local MAX_MISSED_EVENTS, MAX_MISSED_BYTES = 200, 262144
 local after, exact = tonumber(ARGV[3]), ARGV[5] == '1'
 local epoch, text, last, time, finish = ARGV[1], ARGV[2], 0, 0, 0

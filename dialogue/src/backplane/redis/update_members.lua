@@ -1,6 +1,7 @@
 -- Sets the numbers of connections that users have in a room at one node, and publishes the changes.
 -- KEYS: 1 hash of members: node id and user id to connections, '' to the total
--- ARGV: 1 channel, 2 node, 3 maximum number of connections in the room or '', 4 message to publish, 5.. user, connections
+-- ARGV: 1 channel, 2 node, 3 maximum number of connections in the room or '', 4 message to publish, 5.. user,
+--       connections
 -- Returns 1; or 0, and changes nothing, if the room would have more connections than that.
 local delta, before = 0, {}
 for i = 5, #ARGV, 2 do

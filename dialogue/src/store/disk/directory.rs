@@ -82,7 +82,8 @@ impl StoreDirectory {
     }
 }
 
-/// Returns whether a directory is a store, or `false` if it can become one: it is empty, or its creation was interrupted.
+/// Returns whether a directory is a store, or `false` if it can become one: it is empty, or its creation was
+/// interrupted.
 fn is_store(path: &Path) -> Result<bool, StoreError> {
     let failed = |source: io::Error| cannot_open(path, io_hint(&source)).with_source(source);
     match fs::read_to_string(path.join("format")) {

@@ -1,5 +1,5 @@
-//! The open storage engine: one fjall database with one keyspace (an LSM tree) that holds all rows. [`Disk`](super::Disk)
-//! calls it on blocking threads; `read` and `write` add the operations of the store.
+//! The open storage engine: one fjall database with one keyspace (an LSM tree) that holds all rows.
+//! [`Disk`](super::Disk) calls it on blocking threads; `read` and `write` add the operations of the store.
 
 use std::{
     path::Path,
@@ -40,8 +40,8 @@ pub(super) struct WriterState {
     pub(super) removed: Vec<RemovedLog>,
 }
 
-/// The size of rows in memory at which they are written into a table. Up to four times as much is in memory while tables
-/// are being written.
+/// The size of rows in memory at which they are written into a table. Up to four times as much is in memory while
+/// tables are being written.
 const MEMTABLE_BYTES: u64 = 32 << 20;
 /// The size of a table's block, the unit of reads and of compression.
 const BLOCK_BYTES: u32 = 8 << 10;
@@ -138,8 +138,8 @@ impl DiskEngine {
         })
     }
 
-    /// Waits, for at most [`WRITE_TIMEOUT`], until the engine has capacity for a write. The engine's own write stall has no
-    /// timeout, and never ends if its tables can't be written.
+    /// Waits, for at most [`WRITE_TIMEOUT`], until the engine has capacity for a write. The engine's own write stall
+    /// has no timeout, and never ends if its tables can't be written.
     fn await_write_capacity(&self) -> Result<(), StoreError> {
         let mut began = None;
         while self.rows.sealed_memtable_count() >= 3 || self.rows.tree.l0_run_count() >= 20 {

@@ -1,8 +1,9 @@
 //! Checks and repairs the write-ahead log of the storage engine (fjall calls it a journal), before the engine opens it.
 //!
-//! The engine itself truncates a journal silently at the first batch that it can't read, and refuses to open one whose last
-//! batch was written in part. This module distinguishes the two cases. A torn batch at the end was never acknowledged: it is
-//! cut off, with a warning in the log. A corrupt batch in front of complete ones is data loss, and an error.
+//! The engine itself truncates a journal silently at the first batch that it can't read, and refuses to open one whose
+//! last batch was written in part. This module distinguishes the two cases. A torn batch at the end was never
+//! acknowledged: it is cut off, with a warning in the log. A corrupt batch in front of complete ones is data loss, and
+//! an error.
 //!
 //! The format of fjall 3.1, all integers little endian:
 //!
@@ -69,9 +70,9 @@ pub(super) fn repair(engine: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Rewrites the newest journal's bytes in place and syncs them. After a failed write or `fsync`, the page cache may hold
-/// unwritten pages that are marked clean, so that a later `fsync` succeeds without writing them
-/// ([Rebello et al., 2020](https://www.usenix.org/conference/atc20/presentation/rebello)).
+/// Rewrites the newest journal's bytes in place and syncs them. After a failed write or `fsync`, the page cache may
+/// hold unwritten pages that are marked clean, so that a later `fsync` succeeds without writing them ([Rebello et al.,
+/// 2020](https://www.usenix.org/conference/atc20/presentation/rebello)).
 ///
 /// # Errors
 ///

@@ -4,8 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::rows::LogMeta;
 
-/// Log metadata by room id, in two maps that approximate least-recently-used eviction: inserts go into the young map; when
-/// it is full, the old map is dropped and the young one takes its place.
+/// Log metadata by room id, in two maps that approximate least-recently-used eviction: inserts go into the young map;
+/// when it is full, the old map is dropped and the young one takes its place.
 #[derive(Default)]
 pub(super) struct LogCache {
     young: HashMap<Arc<str>, LogMeta>,

@@ -32,17 +32,17 @@ use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 /// One process at a time has the directory open; opening it in a second one fails. All clones share one store, which is
 /// closed when the last clone, and all servers with one, are dropped.
 ///
-/// After a failed write, as on a full disk, clients' requests are refused with `UNAVAILABLE`, and the store reopens itself,
-/// at most once a second, until it works. This loses no acknowledged event, nor does killing the process; the effect of a
-/// power failure depends on the [`Durability`].
+/// After a failed write, as on a full disk, clients' requests are refused with `UNAVAILABLE`, and the store reopens
+/// itself, at most once a second, until it works. This loses no acknowledged event, nor does killing the process; the
+/// effect of a power failure depends on the [`Durability`].
 ///
-/// Calls that may wait for the disk run on the runtime's blocking threads. Only an append of at most 64 events that is not
-/// [`Synced`](Durability::Synced) runs on the calling thread, if nothing would delay it there.
+/// Calls that may wait for the disk run on the runtime's blocking threads. Only an append of at most 64 events that is
+/// not [`Synced`](Durability::Synced) runs on the calling thread, if nothing would delay it there.
 ///
-/// It uses up to 80 MiB of memory: 32 MiB for events that aren't in a table yet, 32 MiB of block cache, and the metadata of
-/// recently used rooms. If events arrive faster than tables are written, it is up to 180 MiB, and then appends wait. On the
-/// disk, it takes some 100 MiB besides the data, for the journal and recently trimmed events, and temporarily more while
-/// events arrive and are trimmed faster than tables are compacted.
+/// It uses up to 80 MiB of memory: 32 MiB for events that aren't in a table yet, 32 MiB of block cache, and the
+/// metadata of recently used rooms. If events arrive faster than tables are written, it is up to 180 MiB, and then
+/// appends wait. On the disk, it takes some 100 MiB besides the data, for the journal and recently trimmed events, and
+/// temporarily more while events arrive and are trimmed faster than tables are compacted.
 ///
 /// ```
 /// use dialogue::store::{Disk, Durability, Store};
@@ -84,7 +84,8 @@ pub enum Durability {
     Memory,
     /// The event has been written to the operating system. It is lost if the machine fails.
     Written,
-    /// The event has been synced to the disk (`fdatasync`). It is lost only if the disk fails, or doesn't honour the sync.
+    /// The event has been synced to the disk (`fdatasync`). It is lost only if the disk fails, or doesn't honour the
+    /// sync.
     #[default]
     Synced,
 }
@@ -101,13 +102,14 @@ enum DiskState {
     Closed(Instant, StoreError),
 }
 
-/// Tells a blocking call whether its caller still waits. A call whose future was dropped counts as failed, so that it must
-/// not take effect any more.
+/// Tells a blocking call whether its caller still waits. A call whose future was dropped counts as failed, so that it
+/// must not take effect any more.
 struct Cancellation(Weak<()>);
 
 /// The minimum time between two attempts to reopen the engine.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum number of events of an append on the calling thread. An event takes some 2 µs, waking another thread 30 µs.
+/// The maximum number of events of an append on the calling thread. An event takes some 2 µs, waking another thread 30
+/// µs.
 const MAX_INLINE_EVENTS: usize = 64;
 
 impl Disk {

@@ -1,4 +1,5 @@
-//! The read operations of the disk store, on rows of the [engine](super::engine): heads, pages of events, keys, records.
+//! The read operations of the disk store, on rows of the [engine](super::engine): heads, pages of events, keys,
+//! records.
 
 use std::ops::Bound;
 
@@ -48,7 +49,8 @@ impl DiskEngine {
         }
     }
 
-    /// Returns the number of the first event in `from..to` at or after a time, or `to`, by binary search: times never fall.
+    /// Returns the number of the first event in `from..to` at or after a time, or `to`, by binary search: times never
+    /// fall.
     pub(super) fn first_since(
         &self,
         log: &LogMeta,
@@ -88,8 +90,8 @@ impl DiskEngine {
         Ok(found)
     }
 
-    /// Returns at most `limit` keys of events that are still in the log, newest first, from number `at` down to the time
-    /// `since`.
+    /// Returns at most `limit` keys of events that are still in the log, newest first, from number `at` down to the
+    /// time `since`.
     pub(super) fn keys_down(
         &self,
         log: &LogMeta,
@@ -100,7 +102,8 @@ impl DiskEngine {
         let mut found = Vec::new();
         while at >= log.first {
             let mut next = 0;
-            // Each row holds the distance to the previous event with a key, so that runs of events without keys are skipped.
+            // Each row holds the distance to the previous event with a key, so that runs of events without keys are
+            // skipped.
             for row in self.rows.range(rows::event(log.id, log.first)..=rows::event(log.id, at)).rev() {
                 let (event, keyed) = rows::read_event(&row.value().map_err(read_failed)?)?;
                 match StoredKey::of(&event) {

@@ -1,5 +1,5 @@
-//! The encoding of the disk store's rows and their keys. All rows are in one ordered keyspace, so that an append to many
-//! rooms is one write.
+//! The encoding of the disk store's rows and their keys. All rows are in one ordered keyspace, so that an append to
+//! many rooms is one write.
 //!
 //! | row | key | value |
 //! |---|---|---|

@@ -1,8 +1,8 @@
 -- Appends events to the logs of rooms if they continue the log, and stores their idempotency keys.
 -- KEYS: for each room its log; if its events have keys, then also its hash of keys and their sorted set
--- ARGV: 1 maximum number of keys of a room, then for each room: 'k' if its events have keys or '', the stream id of the event
---       before them or '' if they are the first, the stream id of the first, the epoch's text or '', the number of events,
---       the events, and with 'k' for each event: field and value of its key, or '' twice
+-- ARGV: 1 maximum number of keys of a room, then for each room: 'k' if its events have keys or '', the stream id of
+--       the event before them or '' if they are the first, the stream id of the first, the epoch's text or '', the
+--       number of events, the events, and with 'k' for each event: field and value of its key, or '' twice
 -- Returns for each room 1, or 0 for a conflict, or an error.
 local CONDITIONS = {OOM = true, MISCONF = true, NOREPLICAS = true, READONLY = true, NOPERM = true}
 local call, keep, key, at, results = redis.call, tonumber(ARGV[1]), 1, 2, {}

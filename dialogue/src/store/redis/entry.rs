@@ -21,7 +21,8 @@ pub(crate) struct StreamEntry {
 }
 
 impl StreamEntry {
-    /// Parses a reply of the form `[id, [field, value, …]]`: the field `d` is the event, `e` the epoch if the id can't hold it.
+    /// Parses a reply of the form `[id, [field, value, …]]`: the field `d` is the event, `e` the epoch if the id can't
+    /// hold it.
     pub(crate) fn parse(value: &Value) -> Option<Self> {
         let [id, fields] = list(value)? else { return None };
         let (epoch, seq) = text(id)?.split_once('-')?;
@@ -51,8 +52,9 @@ pub(crate) fn event(value: Value) -> Result<StoredEvent, DecodeError> {
     }
 }
 
-/// Returns the hash field and value of an idempotency key: `LENGTH:FROM KEY` (without the space) and `SEQ ID TIMESTAMP`. A
-/// key of the scope `Unauthenticated`, which is common to all users, is `0:KEY` and `SEQ ID FROM TIMESTAMP`.
+/// Returns the hash field and value of an idempotency key: `LENGTH:FROM KEY` (without the space) and `SEQ ID
+/// TIMESTAMP`. A key of the scope `Unauthenticated`, which is common to all users, is `0:KEY` and `SEQ ID FROM
+/// TIMESTAMP`.
 pub(crate) fn key(key: &StoredKey) -> (String, String) {
     let StoredKey { from, key, seq, event_id, timestamp } = key;
     match KeyScope::parse(key).0 {
@@ -65,8 +67,8 @@ fn field(from: &str, key: &str) -> String {
     format!("{}:{from}{key}", from.len())
 }
 
-/// Returns the arguments of the publish script for an event's key: its field, the other field under which a retry may be
-/// found or an empty string, and the sender. See `publish.lua`.
+/// Returns the arguments of the publish script for an event's key: its field, the other field under which a retry may
+/// be found or an empty string, and the sender. See `publish.lua`.
 pub(crate) fn key_fields(event: &StoredEvent) -> [String; 3] {
     let Some(stored) = StoredKey::of(event) else { return Default::default() };
     let own_field = self::key(&stored).0;

@@ -1,5 +1,5 @@
-//! The Redis store: [`Store`] for [`Redis`], with logs as [streams](https://redis.io/docs/latest/develop/data-types/streams/)
-//! and records as hashes.
+//! The Redis store: [`Store`] for [`Redis`], with logs as
+//! [streams](https://redis.io/docs/latest/develop/data-types/streams/) and records as hashes.
 //!
 //! | key | type and contents |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | `PREFIX:{records/GROUP}:values` | hash of the records whose keys begin with `GROUP/` |
 //! | `PREFIX:{records/GROUP}:names` | sorted set of their keys, which scans read in lexicographic order |
 //!
-//! The epoch and the numbers are in the ids of the stream, so that they can't be evicted or lost without the events. Each
-//! operation is one atomic script per room; the Redis backplane shares these keys.
+//! The epoch and the numbers are in the ids of the stream, so that they can't be evicted or lost without the events.
+//! Each change of a log is one atomic script or command. The Redis backplane shares these keys.
 
 mod entry;
 mod epoch;
@@ -262,7 +262,8 @@ impl Store for Redis {
         Ok(found)
     }
 
-    /// Two: the second is on its way while Redis syncs the first to its disk. With more, fewer events would share a sync.
+    /// Two: the second is on its way while Redis syncs the first to its disk. With more, fewer events would share a
+    /// sync.
     fn max_concurrent_appends(&self) -> usize {
         2
     }
@@ -279,7 +280,8 @@ impl Redis {
         let mut keys = Vec::with_capacity(appends.len());
         for append in appends {
             keys.push(self.keys().room(&append.room_id, "log"));
-            // Names only keys that are needed: while a slot migrates, a Cluster refuses a call of which some don't exist.
+            // Names only keys that are needed: while a slot migrates, a Cluster refuses a call of which some don't
+            // exist.
             if has_keys(append) {
                 keys.extend(["keys", "order"].map(|part| self.keys().room(&append.room_id, part)));
             }
@@ -337,8 +339,8 @@ impl Redis {
         KeyedCommand::new(values, put)
     }
 
-    /// Returns those of some keys whose events are in the room's log or were trimmed from it. The stored keys may belong to
-    /// an earlier log of the room.
+    /// Returns those of some keys whose events are in the room's log or were trimmed from it. The stored keys may
+    /// belong to an earlier log of the room.
     async fn keys_of_log(
         &self,
         room_id: &str,

@@ -1,7 +1,7 @@
 -- Reads a page of a room's events, at a cost that doesn't depend on the length of the log.
 -- KEYS: 1 log
--- ARGV: 1 'oldest' or 'newest' first, 2 maximum number of events, 3 size in bytes at which the page ends, 4 after number,
---       5 before number, 6 since time, 7 until time (each '' for none), 8 maximum number of events to examine,
+-- ARGV: 1 'oldest' or 'newest' first, 2 maximum number of events, 3 size in bytes at which the page ends, 4 after
+--       number, 5 before number, 6 since time, 7 until time (each '' for none), 8 maximum number of events to examine,
 --       9.. names of events (none: all)
 -- Returns the events, then the number to continue from if there may be more.
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

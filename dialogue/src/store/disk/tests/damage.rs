@@ -52,7 +52,8 @@ fn open_and_capture(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
     (log, opened)
 }
 
-/// Creates and closes a store with 20 events in its journal; returns its journal and the offset of the last byte written.
+/// Creates and closes a store with 20 events in its journal; returns its journal and the offset of the last byte
+/// written.
 async fn closed_store() -> (Scratch, fs::File, u64) {
     let scratch = Scratch::new();
     let disk = scratch.open();

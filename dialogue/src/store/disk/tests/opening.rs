@@ -65,7 +65,8 @@ fn a_path_that_is_no_directory_is_refused() {
     fs::remove_file(&scratch.0).expect("removed");
 }
 
-/// Runs the attempt on a thread with another user id, since root may write everywhere. Only Linux has user ids per thread.
+/// Runs the attempt on a thread with another user id, since root may write everywhere. Only Linux has user ids per
+/// thread.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_that_cant_be_written_is_refused() {
