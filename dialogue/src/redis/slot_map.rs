@@ -14,8 +14,15 @@ use super::{
 /// The primary of each slot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SlotMap {
-    /// First slot, last slot and primary of each range, sorted, without overlaps.
-    ranges: Vec<(u16, u16, Address)>,
+    /// The ranges in the order of their slots, without overlaps.
+    ranges: Vec<SlotRange>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct SlotRange {
+    first: u16,
+    last: u16,
+    primary: Address,
 }
 
 impl SlotMap {
@@ -27,27 +34,30 @@ impl SlotMap {
             let [host, port, ..] = list(primary)? else { return None };
             // An empty or unknown host stands for the host of the node that replies.
             let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&from.host);
-            let address = Address { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? };
-            ranges.push((u16::try_from(integer(first)?).ok()?, u16::try_from(integer(last)?).ok()?, address));
+            ranges.push(SlotRange {
+                first: u16::try_from(integer(first)?).ok()?,
+                last: u16::try_from(integer(last)?).ok()?,
+                primary: Address { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? },
+            });
         }
-        ranges.sort_by_key(|(first, ..)| *first);
+        ranges.sort_by_key(|range| range.first);
         Some(SlotMap { ranges })
     }
 
     pub(super) fn primary(&self, slot: u16) -> Option<&Address> {
-        let after = self.ranges.partition_point(|(first, ..)| *first <= slot);
-        let (_, last, address) = self.ranges.get(after.checked_sub(1)?)?;
-        (slot <= *last).then_some(address)
+        let after = self.ranges.partition_point(|range| range.first <= slot);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        (slot <= range.last).then_some(&range.primary)
     }
 
     /// Returns the primaries that serve at least one slot.
     pub(super) fn primaries(&self) -> HashSet<Address> {
-        self.ranges.iter().map(|(.., address)| address.clone()).collect()
+        self.ranges.iter().map(|range| range.primary.clone()).collect()
     }
 
     /// Returns a description of the slots that no primary serves, or `None` if all are served.
     pub(super) fn uncovered_reason(&self) -> Option<String> {
-        let served: u32 = self.ranges.iter().map(|(first, last, _)| u32::from(last - first) + 1).sum();
+        let served: u32 = self.ranges.iter().map(|range| u32::from(range.last - range.first) + 1).sum();
         let missing = u32::from(SLOTS).saturating_sub(served);
         (missing > 0).then(|| format!("no node of the Cluster serves {missing} of its slots"))
     }

@@ -98,8 +98,9 @@ async fn a_server_that_hangs() -> Result {
     let redis = RedisServer::start().await?;
     let (lines, _guard) = Lines::keep();
     let within = Duration::from_secs(1);
-    let quick =
-        async || over(Redis::connect(redis.url()).response_timeout(within).connect_timeout(within).await?).await;
+    let quick = async || {
+        over(Redis::connect(redis.url()).response_timeout(within).connect_timeout(within).await?).await
+    };
     let (one, other) = (quick().await?, quick().await?);
     let mut members = [enter(&one, "alice").await?, enter(&other, "bob").await?];
     redis.signal("STOP")?;

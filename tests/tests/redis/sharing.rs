@@ -329,8 +329,9 @@ async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
     let proxy = Proxy::to(server.port).await?;
     let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
     let within = Duration::from_secs(1);
-    let b = Peer::join(2, Redis::connect(proxy.url()).response_timeout(within).connect_timeout(within).await?)
-        .await?;
+    let b =
+        Peer::join(2, Redis::connect(proxy.url()).response_timeout(within).connect_timeout(within).await?)
+            .await?;
     let both = BTreeSet::from([a.id, b.id]);
     a.heard("both", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == both)).await?;
     b.redis
