@@ -191,8 +191,8 @@ async fn one_room_that_is_refused_leaves_the_others_alone() -> Result {
     redis.append(appends("a", 1..=3)?).await?;
     let rooms = [appends("a", 3..=4)?, appends("b", 1..=2)?, appends("c", 2..=2)?].concat();
     let error = redis.append(rooms).await.expect_err("two of them don't fit");
-    assert!(error.is_conflict() && !error.is_of_all());
-    assert_eq!([0, 1, 2].map(|room| error.is_of(room)), [true, false, true]);
+    assert!(error.is_conflict() && !error.concerns_all());
+    assert_eq!([0, 1, 2].map(|room| error.concerns(room)), [true, false, true]);
     assert_eq!((whole(&redis, "a").await?, whole(&redis, "b").await?), (3, 2));
     assert_eq!(redis.head("c").await?, None);
     Ok(())
