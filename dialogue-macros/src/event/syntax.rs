@@ -28,7 +28,7 @@ pub(super) struct Options {
     /// The option's token, and its value.
     pub(super) retain: Option<(Ident, Retain)>,
     pub(super) from: Option<Ident>,
-    pub(super) push: Option<Push>,
+    pub(super) push: Option<PushOption>,
     /// Set if `Validate` is implemented by hand.
     pub(super) validate: Option<Ident>,
     pub(super) krate: Option<Path>,

@@ -1,4 +1,6 @@
-//! A backplane without its type: one box for each call, which a group of rooms shares.
+//! [`AnyBackplane`], the object-safe form of [`Backplane`]: the server holds a backplane of any type behind `dyn
+//! AnyBackplane`, at the cost of one boxed future per call. A call serves a group of rooms (group commit), so the cost
+//! is shared.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -7,36 +9,36 @@ use bytes::Bytes;
 use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
     Position,
-    store::{AnyStore, StoreError},
+    store::{AnyStore, StoreError, StoreFuture},
     wire::Id,
 };
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type Tried<'a, T> = Answer<'a, Result<T, StoreError>>;
+/// The boxed future of a call without an error of its own.
+type BackplaneFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// See [`Backplane`].
+/// The methods of [`Backplane`] with boxed futures, implemented for every backplane.
 pub(crate) trait AnyBackplane: AnyStore {
-    fn join(&self, node: Id) -> Tried<'_, Feed>;
+    fn join(&self, node: Id) -> StoreFuture<'_, Feed>;
     fn publish(
         &self,
         node: Id,
         publications: Vec<Publication>,
-    ) -> Answer<'_, Vec<Result<Published, StoreError>>>;
-    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()>;
-    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<Option<Position>>>;
-    fn update_members(&self, node: Id, roll: MembersUpdate) -> Tried<'_, bool>;
-    fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>>;
-    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<usize>>;
+    ) -> BackplaneFuture<'_, Vec<Result<Published, StoreError>>>;
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()>;
+    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<Option<Position>>>;
+    fn update_members(&self, node: Id, update: MembersUpdate) -> StoreFuture<'_, bool>;
+    fn members<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Vec<Member>>;
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<usize>>;
     fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
         old: Option<Bytes>,
         new: Option<Bytes>,
-    ) -> Tried<'a, bool>;
+    ) -> StoreFuture<'a, bool>;
 }
 
 impl<B: Backplane> AnyBackplane for B {
-    fn join(&self, node: Id) -> Tried<'_, Feed> {
+    fn join(&self, node: Id) -> StoreFuture<'_, Feed> {
         Box::pin(Backplane::join(self, node))
     }
 
@@ -44,27 +46,27 @@ impl<B: Backplane> AnyBackplane for B {
         &self,
         node: Id,
         publications: Vec<Publication>,
-    ) -> Answer<'_, Vec<Result<Published, StoreError>>> {
+    ) -> BackplaneFuture<'_, Vec<Result<Published, StoreError>>> {
         Box::pin(Backplane::publish(self, node, publications))
     }
 
-    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Tried<'a, ()> {
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()> {
         Box::pin(Backplane::send(self, node, room_id, message))
     }
 
-    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<Option<Position>>> {
+    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<Option<Position>>> {
         Box::pin(Backplane::heads(self, room_ids))
     }
 
-    fn update_members(&self, node: Id, roll: MembersUpdate) -> Tried<'_, bool> {
-        Box::pin(Backplane::update_members(self, node, roll))
+    fn update_members(&self, node: Id, update: MembersUpdate) -> StoreFuture<'_, bool> {
+        Box::pin(Backplane::update_members(self, node, update))
     }
 
-    fn members<'a>(&'a self, room_id: &'a str) -> Tried<'a, Vec<Member>> {
+    fn members<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Vec<Member>> {
         Box::pin(Backplane::members(self, room_id))
     }
 
-    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Tried<'a, Vec<usize>> {
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<usize>> {
         Box::pin(Backplane::sizes(self, room_ids))
     }
 
@@ -73,7 +75,7 @@ impl<B: Backplane> AnyBackplane for B {
         key: &'a str,
         old: Option<Bytes>,
         new: Option<Bytes>,
-    ) -> Tried<'a, bool> {
+    ) -> StoreFuture<'a, bool> {
         Box::pin(Backplane::compare_and_swap(self, key, old, new))
     }
 }

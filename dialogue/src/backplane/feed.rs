@@ -71,7 +71,8 @@ impl FeedEvents {
 
 /// The receiving end of the messages of other nodes, in order within each room.
 ///
-/// It holds at most 16,384 messages. A message that doesn't fit is dropped, and the room's next message is a [`FeedMessage::Gap`].
+/// It holds at most 16,384 messages. A message that doesn't fit is dropped, and the room's next message is a
+/// [`FeedMessage::Gap`].
 #[derive(Debug)]
 pub struct Feed {
     messages: mpsc::Receiver<FeedMessage>,
@@ -80,7 +81,7 @@ pub struct Feed {
     left: watch::Receiver<bool>,
 }
 
-/// A handle by which a server tells a backplane which rooms it wants messages about.
+/// A handle by which a server selects the rooms about which it receives messages.
 #[derive(Clone)]
 pub struct Follower(Arc<dyn Fn(Arc<str>, bool) + Send + Sync>);
 
@@ -101,8 +102,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_FEED_MESSAGES: usize = 16 << 10;
 
 impl Feed {
-    /// Returns a feed and its sending end. `follow` is called with the id of a room and `true` when the server begins to follow it, and with
-    /// `false` when it ends; it must not block.
+    /// Returns a feed and its sending end. `follow` is called with the id of a room and `true` when the server begins
+    /// to follow it, and with `false` when it ends; it must not block.
     pub fn new(follow: impl Fn(Arc<str>, bool) + Send + Sync + 'static) -> (Self, FeedSender) {
         let (sender, messages) = mpsc::channel(MAX_FEED_MESSAGES);
         let gaps = Gaps::default();
@@ -117,8 +118,8 @@ impl Feed {
         self.follower.clone()
     }
 
-    /// Ends the feed, and waits until the other nodes know that this one has left: for a second at most. After that they find out by its
-    /// missing heartbeat.
+    /// Ends the feed, and waits until the other nodes know that this one has left: for a second at most. After that
+    /// they find out by its missing heartbeat.
     pub async fn leave(mut self) {
         self.messages.close();
         let _ = timeout(LEAVE_TIMEOUT, self.left.wait_for(|left| *left)).await;
@@ -145,8 +146,8 @@ impl Feed {
 }
 
 impl Follower {
-    /// Begins to follow a room. The backplane sends a [`FeedMessage::Gap`] for it once it receives the room's messages, and those
-    /// messages from then on.
+    /// Begins to follow a room. The backplane sends a [`FeedMessage::Gap`] for it once it receives the room's messages,
+    /// and those messages from then on.
     pub fn follow(&self, room_id: Arc<str>) {
         (self.0)(room_id, true);
     }

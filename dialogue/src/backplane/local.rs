@@ -1,4 +1,4 @@
-//! A backplane of the instances of one process.
+//! A backplane for the nodes of one process, over a store in memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,10 +20,10 @@ use crate::{
     wire::Id,
 };
 
-/// A [`Backplane`] of the servers of one process, over a store in [memory](Memory): for tests of an application that will
-/// run more than once, and for reading how a backplane is written. All clones are one.
+/// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that
+/// runs on several nodes, and as an example of an implementation. All clones share one backplane.
 ///
-/// A server that is given no backplane is alone, with less ado.
+/// A single server needs no backplane, and is faster without one.
 ///
 /// ```
 /// use dialogue::backplane::Local;
@@ -46,27 +46,27 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct Local {
     store: Memory,
-    /// One change at a time: what is written is told in that order.
-    turn: Arc<AsyncMutex<()>>,
-    nodes: Arc<Mutex<Nodes>>,
+    /// Held during each change, so that changes are sent to the nodes in the order in which they are made.
+    write_lock: Arc<AsyncMutex<()>>,
+    nodes: Arc<Mutex<LocalNodes>>,
 }
 
-/// A node, and a user that is connected to it.
-type Who = (Id, Arc<str>);
+/// A node, and a user with connections to it.
+type NodeUser = (Id, Arc<str>);
 
 #[derive(Default)]
-struct Nodes {
-    tellers: BTreeMap<Id, FeedSender>,
+struct LocalNodes {
+    feeds: BTreeMap<Id, FeedSender>,
     followers: HashMap<Arc<str>, BTreeSet<Id>>,
-    /// Who is in which room: connections by node and user.
-    members: HashMap<Arc<str>, BTreeMap<Who, u32>>,
+    /// The members of each room: numbers of connections by node and user.
+    members: HashMap<Arc<str>, BTreeMap<NodeUser, u32>>,
 }
 
-/// Events that a writer is told of at once, of those that it didn't know.
-const MISSED: usize = 200;
+/// The maximum number of missed events in the outcome of a publication.
+const MAX_MISSED_EVENTS: usize = 200;
 
 impl Local {
-    /// One without rooms, and without nodes.
+    /// Returns a backplane without rooms and nodes.
     pub fn new() -> Self {
         Local::default()
     }
@@ -75,22 +75,22 @@ impl Local {
         let Publication { room_id, mut epoch, after, after_id, drafts, exact } = publication;
         let conflict = || StoreError::conflict("can't publish: the log has another epoch or has lost events");
         let head = self.store.head(&room_id).await?;
-        let (mut seq, mut timestamp, mut offset, mut newest) = (0, 0, 0, None);
+        let (mut seq, mut timestamp, mut offset, mut newest_id) = (0, 0, 0, None);
         if let Some(Head { epoch: found, last, .. }) = head {
             if after > 0 && found != epoch {
                 return Err(conflict());
             }
-            (epoch, seq, timestamp, newest) = (found, last.seq, last.timestamp, Some(last.event_id));
+            (epoch, seq, timestamp, newest_id) = (found, last.seq, last.timestamp, Some(last.event_id));
             offset = last.offset + to_u64(last.data.len());
         }
         if seq < after {
             return Err(conflict());
         }
-        let mut since = Query::new(Order::OldestFirst, MISSED + 1);
+        let mut since = Query::new(Order::OldestFirst, MAX_MISSED_EVENTS + 1);
         since.after = after.checked_sub(1);
         let mut missed = self.store.read(&room_id, since).await?.events;
-        if let Some(known) = missed.iter().position(|event| event.seq == after) {
-            let known = missed.remove(known);
+        if let Some(index) = missed.iter().position(|event| event.seq == after) {
+            let known = missed.remove(index);
             if after_id.is_some_and(|id| id != known.event_id) {
                 return Err(conflict());
             }
@@ -99,13 +99,13 @@ impl Local {
         if exact && before > after {
             return Ok(Published { epoch, missed, before, outcomes: Vec::new() });
         }
-        let used = self.store.keys(&room_id, 0).await?;
-        let (mut kept, mut told) = (Vec::with_capacity(drafts.len()), Vec::new());
+        let used_keys = self.store.keys(&room_id, 0).await?;
+        let (mut outcomes, mut published) = (Vec::with_capacity(drafts.len()), Vec::new());
         for Draft { mut event, size } in drafts {
-            let seen = used.iter().rev().find(|key| key.is_retried_by(&event));
-            if let Some(seen) = seen {
-                kept.push(DraftOutcome::Duplicate(seen.clone()));
-                // What comes after it is numbered as though it were new.
+            let duplicate = used_keys.iter().rev().find(|key| key.is_retried_by(&event));
+            if let Some(duplicate) = duplicate {
+                outcomes.push(DraftOutcome::Duplicate(duplicate.clone()));
+                // The drafts behind it are numbered as if it were new, so they can't be appended exactly.
                 if exact {
                     break;
                 }
@@ -119,33 +119,33 @@ impl Local {
                 }
                 offset += u64::from(size);
             }
-            told.push(event.clone());
-            kept.push(DraftOutcome::Published(event));
+            published.push(event.clone());
+            outcomes.push(DraftOutcome::Published(event));
         }
-        let events: Vec<StoredEvent> = told.iter().filter(|event| event.seq > 0).cloned().collect();
+        let events: Vec<StoredEvent> = published.iter().filter(|event| event.seq > 0).cloned().collect();
         if !events.is_empty() {
             self.store.append(vec![Append::new(Arc::clone(&room_id), Arc::clone(&epoch), events)]).await?;
         }
-        if !told.is_empty() {
-            let (room, called) = (Arc::clone(&room_id), Arc::clone(&epoch));
-            let mut batch = FeedEvents::new(room, node, called, before, told);
-            batch.after_id = newest;
-            self.nodes.lock().tell(&room_id, &FeedMessage::Events(batch));
+        if !published.is_empty() {
+            let mut events =
+                FeedEvents::new(Arc::clone(&room_id), node, Arc::clone(&epoch), before, published);
+            events.after_id = newest_id;
+            self.nodes.lock().publish(&room_id, &FeedMessage::Events(events));
         }
-        Ok(Published { epoch, missed, before, outcomes: kept })
+        Ok(Published { epoch, missed, before, outcomes })
     }
 }
 
 impl Backplane for Local {
     async fn join(&self, node: Id) -> Result<Feed, StoreError> {
         let nodes = Arc::clone(&self.nodes);
-        let (feed, teller) = Feed::new(move |room_id: Arc<str>, follow| {
+        let (feed, sender) = Feed::new(move |room_id: Arc<str>, follow| {
             let mut nodes = nodes.lock();
             let followers = nodes.followers.entry(Arc::clone(&room_id)).or_default();
             if follow {
                 followers.insert(node);
-                if let Some(teller) = nodes.tellers.get(&node) {
-                    teller.try_send(FeedMessage::Gap(room_id));
+                if let Some(sender) = nodes.feeds.get(&node) {
+                    sender.try_send(FeedMessage::Gap(room_id));
                 }
             } else {
                 followers.remove(&node);
@@ -154,19 +154,19 @@ impl Backplane for Local {
                 }
             }
         });
-        self.nodes.lock().join(node, teller.clone());
+        self.nodes.lock().join(node, sender.clone());
         let nodes = Arc::clone(&self.nodes);
-        // It ends with the feed.
+        // The task ends when the feed is dropped.
         tokio::spawn(async move {
-            teller.closed().await;
+            sender.closed().await;
             nodes.lock().leave(node);
-            teller.confirm_left();
+            sender.confirm_left();
         });
         Ok(feed)
     }
 
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.write_lock.lock().await;
         let mut outcomes = Vec::with_capacity(publications.len());
         for publication in publications {
             outcomes.push(self.publish_one(node, publication).await);
@@ -175,8 +175,8 @@ impl Backplane for Local {
     }
 
     async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
-        self.nodes.lock().tell(room_id, &FeedMessage::Message { room_id: room_id.into(), node, message });
+        let _guard = self.write_lock.lock().await;
+        self.nodes.lock().publish(room_id, &FeedMessage::Message { room_id: room_id.into(), node, message });
         Ok(())
     }
 
@@ -192,9 +192,9 @@ impl Backplane for Local {
         Ok(heads)
     }
 
-    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
-        let _turn = self.turn.lock().await;
-        Ok(self.nodes.lock().update_members(node, roll))
+    async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
+        let _guard = self.write_lock.lock().await;
+        Ok(self.nodes.lock().update_members(node, update))
     }
 
     async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
@@ -214,7 +214,7 @@ impl Backplane for Local {
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> Result<bool, StoreError> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.write_lock.lock().await;
         let same = self.store.get(key).await? == old;
         if same {
             self.store.put(vec![(key.to_owned(), new)]).await?;
@@ -266,14 +266,14 @@ impl Store for Local {
     }
 }
 
-impl Nodes {
-    fn join(&mut self, node: Id, teller: FeedSender) {
-        self.tellers.insert(node, teller);
-        self.tell_who_is_there();
+impl LocalNodes {
+    fn join(&mut self, node: Id, sender: FeedSender) {
+        self.feeds.insert(node, sender);
+        self.publish_nodes();
     }
 
     fn leave(&mut self, node: Id) {
-        self.tellers.remove(&node);
+        self.feeds.remove(&node);
         self.followers.retain(|_, followers| {
             followers.remove(&node);
             !followers.is_empty()
@@ -282,34 +282,34 @@ impl Nodes {
             members.retain(|(of, _), _| *of != node);
             !members.is_empty()
         });
-        self.tell_who_is_there();
+        self.publish_nodes();
     }
 
-    fn tell_who_is_there(&self) {
-        let there: BTreeSet<Id> = self.tellers.keys().copied().collect();
-        self.tellers.values().for_each(|teller| teller.try_send(FeedMessage::Nodes(there.clone())));
+    fn publish_nodes(&self) {
+        let nodes: BTreeSet<Id> = self.feeds.keys().copied().collect();
+        self.feeds.values().for_each(|sender| sender.try_send(FeedMessage::Nodes(nodes.clone())));
     }
 
-    fn tell(&self, room_id: &str, told: &FeedMessage) {
+    fn publish(&self, room_id: &str, message: &FeedMessage) {
         let followers = self.followers.get(room_id).into_iter().flatten();
-        for teller in followers.filter_map(|node| self.tellers.get(node)) {
-            teller.try_send(told.clone());
+        for sender in followers.filter_map(|node| self.feeds.get(node)) {
+            sender.try_send(message.clone());
         }
     }
 
-    fn update_members(&mut self, node: Id, roll: MembersUpdate) -> bool {
-        let MembersUpdate { room_id, changes, has_members: _, max_connections: most } = roll;
+    fn update_members(&mut self, node: Id, update: MembersUpdate) -> bool {
+        let MembersUpdate { room_id, changes, has_members: _, max_connections } = update;
         let members = self.members.entry(Arc::clone(&room_id)).or_default();
         let mut changed = members.clone();
         for change in &changes {
-            let who = (node, Arc::clone(&change.user_id));
+            let key = (node, Arc::clone(&change.user_id));
             match change.connections {
-                0 => changed.remove(&who),
-                connections => changed.insert(who, connections),
+                0 => changed.remove(&key),
+                connections => changed.insert(key, connections),
             };
         }
         let total = |members: &BTreeMap<_, u32>| members.values().sum::<u32>();
-        if most.is_some_and(|most| total(&changed) > most && total(&changed) > total(members)) {
+        if max_connections.is_some_and(|max| total(&changed) > max && total(&changed) > total(members)) {
             return false;
         }
         if changed.is_empty() {
@@ -317,7 +317,7 @@ impl Nodes {
         } else {
             *members = changed;
         }
-        self.tell(&room_id, &FeedMessage::Members { room_id: Arc::clone(&room_id), node, changes });
+        self.publish(&room_id, &FeedMessage::Members { room_id: Arc::clone(&room_id), node, changes });
         true
     }
 }

@@ -1,10 +1,13 @@
-//! How several instances of an application share their rooms.
+//! Sharing of rooms between the nodes of an application: the trait [`Backplane`], its types, and the backplanes that
+//! come with the library.
 //!
-//! A program that runs once needs nothing of this. Of several behind a load balancer, each has some of a room's members; a
-//! [`Backplane`] gives the room one order, tells every instance what the others put into it, and who is there.
+//! An application that runs as a single process needs no backplane. Of several nodes behind a load balancer, each has
+//! some of a room's members. A backplane gives the room one order of events, sends the events and the changes of
+//! members to all nodes that follow the room (publish/subscribe), and tracks which nodes are alive.
 //!
-//! A backplane is the [`Store`] of the logs too: so an event is numbered, kept and told in one step, and what an
-//! instance did not hear it reads there. To one another, the instances are *peers*.
+//! A backplane is also the [`Store`] of the logs, so that an event is numbered, appended and published in one atomic
+//! step, and a node reads events that it missed from the log. [`Local`] connects the servers of one process; `Redis`
+//! (feature `redis`) connects processes.
 
 mod any;
 mod feed;
@@ -33,32 +36,34 @@ pub use publication::{Draft, DraftOutcome, Publication, Published};
 /// The link between the nodes of an application, over which they share their rooms. It is also their [`Store`].
 ///
 /// The log is the truth; the [`Feed`] is its fast path. A feed may therefore lose any message, as long as it then sends
-/// [`FeedMessage::Gap`] for every room that the message may have concerned: nodes compare such a room with its log, and read what they
-/// missed (anti-entropy).
+/// [`FeedMessage::Gap`] for every room that the message may have concerned: nodes compare such a room with its log, and
+/// read what they missed (anti-entropy).
 ///
 /// Nodes are named by their [`Id`]. A call that takes longer than 5 s is dropped and counts as failed.
 pub trait Backplane: Store {
-    /// Joins the other nodes, as `node`. Messages about the rooms that this node [follows](Follower::follow) come out of the feed. The node
-    /// is a member of the deployment until the feed is dropped or [left](Feed::leave).
+    /// Joins the other nodes, as `node`. Messages about the rooms that this node [follows](Follower::follow) come out
+    /// of the feed. The node is a member of the deployment until the feed is dropped or [left](Feed::leave).
     ///
     /// # Errors
     ///
     /// The node can't join, or could never receive anything; the error's text says what to change.
     fn join(&self, node: Id) -> impl Future<Output = Result<Feed, StoreError>> + Send;
 
-    /// Appends events to the logs of some rooms, each room at most once in a call, behind the events that other nodes have appended in the
-    /// meantime. For each room, numbering the events, appending them and sending them to all nodes that follow the room, `node` included,
-    /// is one atomic step.
+    /// Appends events to the logs of some rooms, each room at most once in a call, behind the events that other nodes
+    /// have appended in the meantime. For each room, numbering the events, appending them and sending them to all nodes
+    /// that follow the room, `node` included, is one atomic step.
     ///
-    /// Returns the outcome for each room, in the order of `publications`. After an error the events may have been appended or not, unless it
-    /// is a [conflict](StoreError::is_conflict): then the log has another epoch than the publication continues, and is unchanged.
+    /// Returns the outcome for each room, in the order of `publications`. After an error the events may have been
+    /// appended or not, unless it is a [conflict](StoreError::is_conflict): then the log has another epoch than the
+    /// publication continues, and is unchanged.
     fn publish(
         &self,
         node: Id,
         publications: Vec<Publication>,
     ) -> impl Future<Output = Vec<Result<Published, StoreError>>> + Send;
 
-    /// Sends a message that is in no log to all nodes that follow a room, in order with the events of [`publish`](Self::publish).
+    /// Sends a message that is in no log to all nodes that follow a room, in order with the events of
+    /// [`publish`](Self::publish).
     ///
     /// # Errors
     ///
@@ -80,8 +85,9 @@ pub trait Backplane: Store {
         room_ids: &[Arc<str>],
     ) -> impl Future<Output = Result<Vec<Option<Position>>, StoreError>> + Send;
 
-    /// Records changes to the members that a room has at `node`, and sends them to the nodes that follow it. Returns `false`, and changes
-    /// nothing, if the room would then have more connections than [`MembersUpdate::max_connections`].
+    /// Records changes to the members that a room has at `node`, and sends them to the nodes that follow it. Returns
+    /// `false`, and changes nothing, if the room would then have more connections than
+    /// [`MembersUpdate::max_connections`].
     ///
     /// # Errors
     ///
@@ -92,17 +98,17 @@ pub trait Backplane: Store {
         update: MembersUpdate,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Returns the members that each node has recorded for a room. It may include nodes that have left the deployment; the caller
-    /// ignores those.
+    /// Returns the members that each node has recorded for a room. It may include nodes that have left the deployment;
+    /// the caller ignores those.
     ///
     /// # Errors
     ///
     /// The members can't be read now.
     fn members(&self, room_id: &str) -> impl Future<Output = Result<Vec<Member>, StoreError>> + Send;
 
-    /// Returns the number of connections of each room over all nodes, in the order of `room_ids`. It may include the connections of a node
-    /// that has just left. The server asks for some hundred rooms at once, which a backplane should answer in one round trip; the default
-    /// implementation reads the [`members`](Self::members) of each.
+    /// Returns the number of connections of each room over all nodes, in the order of `room_ids`. It may include the
+    /// connections of a node that has just left. The server asks for some hundred rooms at once, which a backplane
+    /// should answer in one round trip; the default implementation reads the [`members`](Self::members) of each.
     ///
     /// # Errors
     ///
@@ -119,8 +125,8 @@ pub trait Backplane: Store {
         }
     }
 
-    /// Replaces the value of a record if its value is `old`, and returns whether it was. `None` stands for an absent record, both as
-    /// `old` and as `new`. By this, nodes that change the same record at once lose no change.
+    /// Replaces the value of a record if its value is `old`, and returns whether it was. `None` stands for an absent
+    /// record, both as `old` and as `new`. By this, nodes that change the same record at once lose no change.
     ///
     /// # Errors
     ///

@@ -21,8 +21,8 @@ pub struct Publication {
     pub after_id: Option<Id>,
     /// The events in their order; at least one.
     pub drafts: Vec<Draft>,
-    /// Whether the events are appended exactly as they are or not at all. Set for audited rooms, where each event holds a digest of all
-    /// events before it.
+    /// Whether the events are appended exactly as they are or not at all. Set for audited rooms, where each event holds
+    /// a digest of all events before it.
     pub exact: bool,
 }
 
@@ -30,7 +30,8 @@ pub struct Publication {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Draft {
-    /// The event, numbered as if no other node wrote; number 0 for an event that is sent to the nodes and kept in no log.
+    /// The event, numbered as if no other node wrote; number 0 for an event that is sent to the nodes and kept in no
+    /// log.
     pub event: StoredEvent,
     /// The size of the event as it is encoded for clients, in bytes.
     pub size: u32,
@@ -42,12 +43,15 @@ pub struct Draft {
 pub struct Published {
     /// The epoch of the log. It differs from the publication's if the node knew of no event and the log has another.
     pub epoch: Arc<str>,
-    /// The events between [`Publication::after`] and the node's own, oldest first: other nodes' events that it didn't know.
+    /// The events between [`Publication::after`] and the node's own, oldest first: other nodes' events that it didn't
+    /// know.
     pub missed: Vec<StoredEvent>,
-    /// The number of the last event before the node's own. If it isn't that of the last missed event, the log has those between.
+    /// The number of the last event before the node's own. If it isn't that of the last missed event, the log has those
+    /// between.
     pub before: u64,
-    /// The outcome of each draft, in their order. Of an [exact](Publication::exact) publication: none if any event was missed, and
-    /// otherwise those up to the first duplicate, since the drafts behind it are numbered as though it had been appended.
+    /// The outcome of each draft, in their order. Of an [exact](Publication::exact) publication: none if any event was
+    /// missed, and otherwise those up to the first duplicate, since the drafts behind it are numbered as though it had
+    /// been appended.
     pub outcomes: Vec<DraftOutcome>,
 }
 

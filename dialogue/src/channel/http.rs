@@ -159,7 +159,7 @@ async fn trigger_in(
             post.from = Arc::clone(&user.id);
             post.maker = Some(engine.maker(&user.id, address));
             post.user = Some(user.clone());
-            post.key_scope = if user.newcomer { KeyScope::Newcomer } else { KeyScope::User };
+            post.key_scope = if user.newcomer { KeyScope::Unauthenticated } else { KeyScope::User };
             engine.trigger(Actor { user, client_id: None }, gate, data, post).await
         }
         Caller::Backend => {

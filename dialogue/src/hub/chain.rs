@@ -58,7 +58,7 @@ impl Instance {
             timestamp: stored.timestamp,
             event_id: stored.event_id.as_str(),
             seq: Some(stored.seq),
-            server: stored.server,
+            server: stored.from_server,
             meta: stored.meta.as_deref(),
         };
         let frame = head.encode(std::str::from_utf8(&stored.data).ok()?);

@@ -39,8 +39,8 @@ impl Instance {
             let size: usize = page.records.iter().map(|record| record.json.len()).sum();
             let mut query = Query::new(Order::NewestFirst, limit - page.records.len());
             query.before = Some(rest);
-            query.bytes = usize::try_from(PAGE).unwrap_or(usize::MAX).saturating_sub(size);
-            if query.bytes > 0 {
+            query.max_bytes = usize::try_from(PAGE).unwrap_or(usize::MAX).saturating_sub(size);
+            if query.max_bytes > 0 {
                 let (records, next) = self.read(query, wanted).await?;
                 page.records.extend(records);
                 page.next = next;

@@ -57,7 +57,7 @@ impl Health {
         if error.is_conflict() {
             return;
         }
-        if error.is_of_all() {
+        if error.concerns_all() {
             return self.down(error);
         }
         self.suspect.store(true, Ordering::Release);

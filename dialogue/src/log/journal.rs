@@ -51,7 +51,7 @@ pub(super) const WITHIN: Duration = Duration::from_secs(5);
 impl Journal {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
         let health = Health::new(Arc::clone(&store), runtime.clone());
-        let appends = Queue::new(store.concurrency());
+        let appends = Queue::new(store.max_concurrent_appends());
         Arc::new(Journal { store, appends, shared: None, health })
     }
 
@@ -59,7 +59,8 @@ impl Journal {
     pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, peer: Id, runtime: &Handle) -> Arc<Self> {
         let store = Arc::clone(&backplane) as Arc<dyn AnyStore>;
         let health = Health::new(Arc::clone(&store), runtime.clone());
-        let (appends, shares) = (Queue::new(store.concurrency()), Queue::new(store.concurrency()));
+        let (appends, shares) =
+            (Queue::new(store.max_concurrent_appends()), Queue::new(store.max_concurrent_appends()));
         Arc::new(Journal { store, appends, shared: Some(Sharing { backplane, peer, shares }), health })
     }
 
@@ -201,7 +202,7 @@ impl Journal {
             self.health.failed(error);
         }
         let of = |room: usize| match &outcome {
-            Err(error) if error.is_of(room) => Err(error.clone()),
+            Err(error) if error.concerns(room) => Err(error.clone()),
             _ => Ok(()),
         };
         for (place, told) in waiting.into_iter().enumerate() {

@@ -76,7 +76,7 @@ impl Keys {
 
     /// Remembers the id that was made for a retry without a token, so that its next one may show the token of that.
     pub(crate) fn remember_for_newcomer(&mut self, from: &Arc<str>, key: &str, seen: &Accepted) {
-        if let (KeyScope::Newcomer, key) = KeyScope::read(key) {
+        if let (KeyScope::Unauthenticated, key) = KeyScope::parse(key) {
             let key = scoped(KeyScope::User, key.into());
             self.remember(from, &key, Accepted { duplicate: false, ..seen.clone() });
         }
@@ -91,8 +91,8 @@ impl Keys {
         if self.of_newcomers == 0 || !is_anonymous(from) {
             return None;
         }
-        let (KeyScope::User, key) = KeyScope::read(key) else { return None };
-        let key = scoped(KeyScope::Newcomer, key.into());
+        let (KeyScope::User, key) = KeyScope::parse(key) else { return None };
+        let key = scoped(KeyScope::Unauthenticated, key.into());
         self.get(&owner(from, &key), &key).filter(|known| known.from == *from)
     }
 }
@@ -104,7 +104,7 @@ pub(crate) fn owner(from: &Arc<str>, key: &str) -> Arc<str> {
 }
 
 fn is_newcomers(key: &str) -> bool {
-    matches!(KeyScope::read(key), (KeyScope::Newcomer, _))
+    matches!(KeyScope::parse(key), (KeyScope::Unauthenticated, _))
 }
 
 #[cfg(test)]
@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn each_kind_of_caller_has_keys_of_its_own() {
         let mut keys = Keys::default();
-        let scopes = [("alice", KeyScope::User), ("alice", KeyScope::Server), ("anon-1", KeyScope::Newcomer)];
+        let scopes =
+            [("alice", KeyScope::User), ("alice", KeyScope::Server), ("anon-1", KeyScope::Unauthenticated)];
         for (number, (from, scope)) in scopes.into_iter().enumerate() {
             assert_eq!(id(&keys, from, scope, "k"), None);
             keys.remember(&from.into(), &scoped(scope, "k".into()), accepted(&number.to_string(), 1));
@@ -132,7 +133,7 @@ mod tests {
         }
         assert_eq!(id(&keys, "bob", KeyScope::Server, "k"), None);
         assert_eq!(id(&keys, "anon-9", KeyScope::User, "k"), None);
-        assert_eq!(id(&keys, "anon-2", KeyScope::Newcomer, "k").as_deref(), Some("2"));
+        assert_eq!(id(&keys, "anon-2", KeyScope::Unauthenticated, "k").as_deref(), Some("2"));
         assert_eq!(id(&keys, "anon-1", KeyScope::User, "k").as_deref(), Some("2"));
     }
 

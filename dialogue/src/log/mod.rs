@@ -322,7 +322,7 @@ impl Log {
     ) -> (Vec<Arc<Record>>, Option<u64>) {
         let wanted = |record: &Arc<Record>| {
             let seq = record.seq.unwrap_or(0);
-            query.admits(seq, record.timestamp, name(record.event)) && self.own.keeps(record)
+            query.matches(seq, record.timestamp, name(record.event)) && self.own.keeps(record)
         };
         let held = self.records.len();
         let place = |seq: u64| to_usize(seq.saturating_sub(self.tail())).min(held);
@@ -377,7 +377,7 @@ fn take<'a>(
             return (taken, last);
         }
         if wanted(record) {
-            if taken.len() >= query.limit || (size >= query.bytes && size > 0) {
+            if taken.len() >= query.limit || (size >= query.max_bytes && size > 0) {
                 return (taken, last);
             }
             size += record.json.len();

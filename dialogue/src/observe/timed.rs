@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Position,
     backplane::{AnyBackplane, Feed, Member, MembersUpdate, Publication, Published},
-    store::{Answer, AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
+    store::{AnyStore, Append, Head, Page, Query, StoreError, StoreFuture, StoredKey, Trim},
     wire::Id,
 };
 
@@ -50,7 +50,7 @@ impl Timed {
         &'a self,
         operation: Operation,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
-    ) -> Answer<'a, T> {
+    ) -> StoreFuture<'a, T> {
         let ended = move |took, failed| {
             if let Some(measures) = &self.measures {
                 measures.called(operation, took, failed);
@@ -102,35 +102,35 @@ impl<F: FnMut(Duration, bool)> Drop for Call<F> {
 }
 
 impl AnyStore for Timed {
-    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()> {
+    fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()> {
         self.time(Operation::Append, self.store.append(appends))
     }
 
-    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>> {
+    fn head<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Option<Head>> {
         self.time(Operation::Head, self.store.head(room_id))
     }
 
-    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page> {
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> StoreFuture<'a, Page> {
         self.time(Operation::Read, self.store.read(room_id, query))
     }
 
-    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>> {
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> StoreFuture<'a, Vec<StoredKey>> {
         self.time(Operation::Keys, self.store.keys(room_id, since))
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> StoreFuture<'a, ()> {
         self.time(Operation::Trim, self.store.trim(room_id, trim))
     }
 
-    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
+    fn remove<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, ()> {
         self.time(Operation::Remove, self.store.remove(room_id))
     }
 
-    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()> {
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> StoreFuture<'_, ()> {
         self.time(Operation::Put, self.store.put(records))
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
         self.time(Operation::Get, self.store.get(key))
     }
 
@@ -139,45 +139,45 @@ impl AnyStore for Timed {
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<(String, Bytes)>> {
+    ) -> StoreFuture<'a, Vec<(String, Bytes)>> {
         self.time(Operation::Scan, self.store.scan(prefix, after, limit))
     }
 
-    fn concurrency(&self) -> usize {
-        self.store.concurrency()
+    fn max_concurrent_appends(&self) -> usize {
+        self.store.max_concurrent_appends()
     }
 }
 
 impl AnyStore for TimedBackplane {
-    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()> {
+    fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()> {
         self.store.append(appends)
     }
 
-    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>> {
+    fn head<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Option<Head>> {
         self.store.head(room_id)
     }
 
-    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page> {
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> StoreFuture<'a, Page> {
         self.store.read(room_id, query)
     }
 
-    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>> {
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> StoreFuture<'a, Vec<StoredKey>> {
         self.store.keys(room_id, since)
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> StoreFuture<'a, ()> {
         self.store.trim(room_id, trim)
     }
 
-    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
+    fn remove<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, ()> {
         self.store.remove(room_id)
     }
 
-    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()> {
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> StoreFuture<'_, ()> {
         self.store.put(records)
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
         self.store.get(key)
     }
 
@@ -186,17 +186,17 @@ impl AnyStore for TimedBackplane {
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<(String, Bytes)>> {
+    ) -> StoreFuture<'a, Vec<(String, Bytes)>> {
         self.store.scan(prefix, after, limit)
     }
 
-    fn concurrency(&self) -> usize {
-        self.store.concurrency()
+    fn max_concurrent_appends(&self) -> usize {
+        self.store.max_concurrent_appends()
     }
 }
 
 impl AnyBackplane for TimedBackplane {
-    fn join(&self, node: Id) -> Answer<'_, Feed> {
+    fn join(&self, node: Id) -> StoreFuture<'_, Feed> {
         self.backplane.join(node)
     }
 
@@ -209,23 +209,23 @@ impl AnyBackplane for TimedBackplane {
         self.time(BackplaneCall::Publish, self.backplane.publish(node, publications), failed)
     }
 
-    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> Answer<'a, ()> {
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()> {
         self.time(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
     }
 
-    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<Option<Position>>> {
+    fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<Option<Position>>> {
         self.time(BackplaneCall::Heads, self.backplane.heads(room_ids), Result::is_err)
     }
 
-    fn update_members(&self, node: Id, update: MembersUpdate) -> Answer<'_, bool> {
+    fn update_members(&self, node: Id, update: MembersUpdate) -> StoreFuture<'_, bool> {
         self.time(BackplaneCall::UpdateMembers, self.backplane.update_members(node, update), Result::is_err)
     }
 
-    fn members<'a>(&'a self, room_id: &'a str) -> Answer<'a, Vec<Member>> {
+    fn members<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Vec<Member>> {
         self.time(BackplaneCall::Members, self.backplane.members(room_id), Result::is_err)
     }
 
-    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> Answer<'a, Vec<usize>> {
+    fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<usize>> {
         self.time(BackplaneCall::Members, self.backplane.sizes(room_ids), Result::is_err)
     }
 
@@ -234,7 +234,7 @@ impl AnyBackplane for TimedBackplane {
         key: &'a str,
         old: Option<Bytes>,
         new: Option<Bytes>,
-    ) -> Answer<'a, bool> {
+    ) -> StoreFuture<'a, bool> {
         self.time(
             BackplaneCall::CompareAndSwap,
             self.backplane.compare_and_swap(key, old, new),

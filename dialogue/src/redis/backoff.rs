@@ -1,25 +1,26 @@
-//! The pauses between attempts to connect.
+//! The delays between attempts to connect: exponential backoff with
+//! [equal jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 
 use std::time::Duration;
 
-/// Doubles from [`FIRST`] to [`LONGEST`], without end; half of each pause is chance, so that many instances don't come
-/// back at one moment.
+/// An endless sequence of delays that doubles from [`MIN_DELAY`] to [`MAX_DELAY`]. Half of each delay is random, so
+/// that nodes that lost a server together don't reconnect at the same moment.
 #[derive(Debug)]
 pub(super) struct Backoff(Duration);
 
-const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(1);
+const MIN_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Backoff(FIRST)
+        Backoff(MIN_DELAY)
     }
 
-    /// The next pause.
-    pub(super) fn pause(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(LONGEST);
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+    /// Returns the delay before the next attempt.
+    pub(super) fn next_delay(&mut self) -> Duration {
+        let delay = self.0;
+        self.0 = (delay * 2).min(MAX_DELAY);
+        delay.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -28,11 +29,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_bound_and_differ() {
+    fn delays_grow_to_a_bound_and_differ() {
         let mut backoff = Backoff::new();
-        let pauses: Vec<_> = (0..20).map(|_| backoff.pause()).collect();
-        assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2);
-        assert!(pauses[10..].iter().all(|pause| *pause <= LONGEST && *pause >= LONGEST / 2));
-        assert!(pauses[10..].windows(2).any(|pair| pair[0] != pair[1]));
+        let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
+        assert!(delays[0] <= MIN_DELAY && delays[0] >= MIN_DELAY / 2);
+        assert!(delays[10..].iter().all(|delay| *delay <= MAX_DELAY && *delay >= MAX_DELAY / 2));
+        assert!(delays[10..].windows(2).any(|pair| pair[0] != pair[1]));
     }
 }

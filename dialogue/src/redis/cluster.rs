@@ -1,4 +1,9 @@
-//! Many servers, each with some of the slots.
+//! A client of Redis Cluster, by its
+//! [specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/): it routes each command
+//! to the primary of its slot, and follows `MOVED` and `ASK` redirections.
+//!
+//! The slot map is refreshed every 5 s, and after a redirection or a failure. [`Redis`](super::Redis) calls it for
+//! commands, [`Subscriber`](super::Subscriber) for the places of channels.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,270 +21,322 @@ use tokio::{
 };
 
 use super::{
-    Command, Failure, RedisError, RedisErrorKind, dial::Dialer, link::Link, parcel::judge, place::Place,
-    slots::SlotMap, url::Address,
+    CommandError, KeyedCommand, RedisError, RedisErrorKind, connector::Connector, pipeline::update_health,
+    reconnecting::ReconnectingConnection, slot_map::SlotMap, target::ServerTarget, url::Address,
 };
 
-/// A Cluster: the primary of each slot, as far as is known, and connections to them.
-pub(super) struct Cluster {
-    shared: Arc<Shared>,
+/// A Cluster: the slot map as far as it is known, and a connection to each primary.
+pub(super) struct RedisCluster {
+    shared: Arc<ClusterShared>,
     task: AbortHandle,
 }
 
-struct Shared {
-    /// Whom to ask when nobody else is there.
+struct ClusterShared {
+    /// The configured nodes, which are asked for the slots when no other node replies.
     seeds: Vec<Address>,
-    dialer: Arc<Dialer>,
-    nodes: RwLock<Nodes>,
-    /// Told when something suggests that slots are elsewhere now.
-    stale: Notify,
-    /// Tells when they are.
-    moved: watch::Sender<()>,
+    connector: Arc<Connector>,
+    nodes: RwLock<ClusterNodes>,
+    /// Notified when a reply suggests that the slot map is out of date.
+    refresh_requested: Notify,
+    /// Updated when the slot map has changed.
+    slots_changed: watch::Sender<()>,
 }
 
-struct Nodes {
+struct ClusterNodes {
     slots: SlotMap,
-    links: HashMap<Address, Arc<Link>>,
+    connections: HashMap<Address, Arc<ReconnectingConnection>>,
 }
 
-/// How often commands may be sent on before they fail.
-const REDIRECTS: usize = 5;
-/// Before a command is sent again to a slot that is on the move, whose keys are here and there.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How old what is known of slots may get.
-const REFRESH: Duration = Duration::from_secs(5);
-/// From one question for slots to the next, whatever happens.
-const FLOOR: Duration = Duration::from_millis(200);
+/// The maximum number of redirections of a command.
+const MAX_REDIRECTS: usize = 5;
+/// The delay before a command is retried whose keys are split between two nodes, since its slot is migrating
+/// (`TRYAGAIN`).
+const TRYAGAIN_DELAY: Duration = Duration::from_millis(50);
+/// The maximum age of the slot map.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// The minimum time between two refreshes of the slot map.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A command on its way: its place among the answers, and where it goes unless to its slot's primary.
-struct Errand {
+/// A command to send, by its index in the call.
+struct RoutedCommand {
     index: usize,
-    detour: Option<Detour>,
+    destination: Destination,
 }
 
-struct Detour {
-    to: Address,
-    /// The slot is on the move: the node serves it to who asks first.
-    asking: bool,
+/// The node to which a command is sent.
+enum Destination {
+    /// The primary of the command's slot.
+    SlotPrimary,
+    /// The node that a redirection names.
+    Redirected {
+        address: Address,
+        /// `true` if the node is importing the slot, and serves it only after `ASKING`.
+        asking: bool,
+    },
 }
 
-impl Cluster {
-    /// Asks the seeds for the slots, and connects to every primary.
-    pub(super) async fn open(seeds: Vec<Address>, dialer: Arc<Dialer>) -> Result<Self, RedisError> {
+/// The reply of a node to a command.
+struct NodeReply {
+    address: Address,
+    command: RoutedCommand,
+    reply: Result<Value, CommandError>,
+}
+
+impl RedisCluster {
+    /// Asks the seeds for the slots, and connects to all primaries.
+    pub(super) async fn open(seeds: Vec<Address>, connector: Arc<Connector>) -> Result<Self, RedisError> {
         let mut slots = Err(RedisError::configuration("no node of the Cluster is named"));
         for seed in &seeds {
-            slots = ask_seed(&dialer, seed).await;
+            slots = fetch_slots_from(&connector, seed).await;
             if slots.is_ok() {
                 break;
             }
         }
         let slots = slots?;
-        let links = try_join_all(slots.primaries().into_iter().map(|address| {
-            let (place, dialer) = (Place::Node(address.clone()), Arc::clone(&dialer));
-            async { Ok::<_, RedisError>((address, Arc::new(Link::open(place, dialer).await?))) }
+        let connections = try_join_all(slots.primaries().into_iter().map(|address| {
+            let (target, connector) = (ServerTarget::ClusterNode(address.clone()), Arc::clone(&connector));
+            async {
+                Ok::<_, RedisError>((
+                    address,
+                    Arc::new(ReconnectingConnection::open(target, connector).await?),
+                ))
+            }
         }));
-        let links = links.await.map_err(named)?.into_iter().collect();
-        let nodes = RwLock::new(Nodes { slots, links });
-        let shared =
-            Arc::new(Shared { seeds, dialer, nodes, stale: Notify::new(), moved: watch::Sender::new(()) });
-        let task = tokio::spawn(Arc::clone(&shared).refresh_on()).abort_handle();
-        Ok(Cluster { shared, task })
+        let connections = connections.await.map_err(with_announce_hint)?.into_iter().collect();
+        let nodes = RwLock::new(ClusterNodes { slots, connections });
+        let shared = Arc::new(ClusterShared {
+            seeds,
+            connector,
+            nodes,
+            refresh_requested: Notify::new(),
+            slots_changed: watch::Sender::new(()),
+        });
+        let task = tokio::spawn(Arc::clone(&shared).refresh_loop()).abort_handle();
+        Ok(RedisCluster { shared, task })
     }
 
-    /// Sends each command to where its slot is, all at once; yields the answers in their order.
-    pub(super) async fn run(&self, commands: &[Command], writes: bool) -> Vec<Result<Value, Failure>> {
-        let mut answers: Vec<_> = commands.iter().map(|_| None).collect();
-        let mut errands: Vec<_> = (0..commands.len()).map(|index| Errand { index, detour: None }).collect();
-        let end = Instant::now() + self.shared.dialer.answer_within;
+    /// Sends each command to the primary of its slot, in one pipeline per node, and returns the replies in the order of
+    /// the commands. Redirected commands are sent again, up to [`MAX_REDIRECTS`] times or until the response timeout.
+    pub(super) async fn run(
+        &self,
+        commands: &[KeyedCommand],
+        writes: bool,
+    ) -> Vec<Result<Value, CommandError>> {
+        let mut replies: Vec<_> = commands.iter().map(|_| None).collect();
+        let mut routed: Vec<_> = (0..commands.len())
+            .map(|index| RoutedCommand { index, destination: Destination::SlotPrimary })
+            .collect();
+        let end = Instant::now() + self.shared.connector.response_timeout;
         let mut redirects = 0;
         loop {
-            errands = self.round(commands, errands, writes, &mut answers).await;
-            if errands.is_empty() || redirects == REDIRECTS || Instant::now() >= end {
+            routed = self.round(commands, routed, writes, &mut replies).await;
+            if routed.is_empty() || redirects == MAX_REDIRECTS || Instant::now() >= end {
                 break;
             }
-            if errands.iter().any(|errand| errand.detour.is_none()) {
-                sleep(PAUSE).await;
+            if routed.iter().any(|command| matches!(command.destination, Destination::SlotPrimary)) {
+                sleep(TRYAGAIN_DELAY).await;
             } else {
                 redirects += 1;
             }
         }
-        let wandering = || Failure::Unreachable("the slot is on the move in the Cluster".into());
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(wandering()))).collect()
+        let migrating =
+            || CommandError::Unreachable("the slot is migrating between nodes of the Cluster".into());
+        replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err(migrating()))).collect()
     }
 
-    /// What is wrong with any of it.
-    pub(super) fn trouble(&self) -> Option<String> {
+    /// Returns a description of an outage of any node, or of slots that no node serves.
+    pub(super) fn unavailable_reason(&self) -> Option<String> {
         let nodes = self.shared.nodes.read();
-        nodes.links.values().find_map(|link| link.condition().trouble()).or_else(|| nodes.slots.gap())
+        nodes
+            .connections
+            .values()
+            .find_map(|connection| connection.health().unavailable_reason())
+            .or_else(|| nodes.slots.uncovered_reason())
     }
 
-    /// The primary of a slot, if any is known.
+    /// Returns the primary of a slot, if it is known.
     pub(super) fn primary(&self, slot: u16) -> Option<Address> {
         self.shared.nodes.read().slots.primary(slot).cloned()
     }
 
-    /// Tells of every change of where slots are.
+    /// Returns a receiver that is notified of each change of the slot map.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
-        self.shared.moved.subscribe()
+        self.shared.slots_changed.subscribe()
     }
 
-    /// Something suggests that slots are elsewhere.
-    pub(super) fn suspect(&self) {
-        self.shared.stale.notify_one();
+    /// Requests a refresh of the slot map, since it may be out of date.
+    pub(super) fn request_refresh(&self) {
+        self.shared.refresh_requested.notify_one();
     }
 
-    pub(super) fn dialer(&self) -> &Arc<Dialer> {
-        &self.shared.dialer
+    pub(super) fn connector(&self) -> &Arc<Connector> {
+        &self.shared.connector
     }
 
-    /// Sends every errand once; yields those that have to be sent again.
+    /// Sends every command once; returns those that have to be sent again.
     async fn round(
         &self,
-        commands: &[Command],
-        errands: Vec<Errand>,
+        commands: &[KeyedCommand],
+        routed: Vec<RoutedCommand>,
         writes: bool,
-        answers: &mut [Option<Result<Value, Failure>>],
-    ) -> Vec<Errand> {
-        let mut parcels = HashMap::<Address, Vec<Errand>>::new();
-        for errand in errands {
-            match self.shared.destination(&errand, commands) {
-                Some(address) => parcels.entry(address).or_default().push(errand),
+        replies: &mut [Option<Result<Value, CommandError>>],
+    ) -> Vec<RoutedCommand> {
+        let mut by_node = HashMap::<Address, Vec<RoutedCommand>>::new();
+        for command in routed {
+            match self.shared.address(&command, commands) {
+                Some(address) => by_node.entry(address).or_default().push(command),
                 None => {
-                    self.shared.stale.notify_one();
-                    put(
-                        answers,
-                        errand.index,
-                        Err(Failure::Unreachable("the Cluster does not serve the slot".into())),
+                    self.shared.refresh_requested.notify_one();
+                    set_reply(
+                        replies,
+                        command.index,
+                        Err(CommandError::Unreachable("the Cluster does not serve the slot".into())),
                     );
                 }
             }
         }
         let sent =
-            parcels.into_iter().map(|(address, errands)| self.deliver(commands, address, errands, writes));
-        let mut again = Vec::new();
-        for (address, errand, answer) in join_all(sent).await.into_iter().flatten() {
-            match self.shared.detour(&address, &answer) {
-                Some(detour) => again.push(Errand { detour, ..errand }),
-                None => put(answers, errand.index, answer),
+            by_node.into_iter().map(|(address, routed)| self.send_to_node(commands, address, routed, writes));
+        let mut retries = Vec::new();
+        for NodeReply { address, command, reply } in join_all(sent).await.into_iter().flatten() {
+            match self.shared.retry_destination(&address, &reply) {
+                Some(destination) => retries.push(RoutedCommand { destination, ..command }),
+                None => set_reply(replies, command.index, reply),
             }
         }
-        again
+        retries
     }
 
-    /// Sends some errands to one node.
-    async fn deliver(
+    /// Sends commands to one node in one pipeline.
+    async fn send_to_node(
         &self,
-        commands: &[Command],
+        commands: &[KeyedCommand],
         address: Address,
-        errands: Vec<Errand>,
+        routed: Vec<RoutedCommand>,
         writes: bool,
-    ) -> Vec<(Address, Errand, Result<Value, Failure>)> {
-        let link = self.shared.link(&address);
-        let mut pipeline = Pipeline::with_capacity(errands.len());
-        for errand in &errands {
-            if errand.detour.as_ref().is_some_and(|detour| detour.asking) {
+    ) -> Vec<NodeReply> {
+        let connection = self.shared.connection(&address);
+        let mut pipeline = Pipeline::with_capacity(routed.len());
+        for command in &routed {
+            if command.destination.is_asking() {
                 pipeline.cmd("ASKING");
             }
-            if let Some(command) = commands.get(errand.index) {
+            if let Some(command) = commands.get(command.index) {
                 pipeline.add_command(command.cmd.clone());
             }
         }
-        let sent = link.send(&pipeline).await;
+        let sent = connection.send(&pipeline).await;
         if sent.is_err() {
-            self.shared.stale.notify_one();
+            self.shared.refresh_requested.notify_one();
         }
         let mut values = sent.as_ref().map(|values| values.clone().into_iter());
-        let mut delivered = Vec::with_capacity(errands.len());
-        for errand in errands {
-            let answer = match &mut values {
+        let mut delivered = Vec::with_capacity(routed.len());
+        for command in routed {
+            let reply = match &mut values {
                 Ok(values) => {
-                    if errand.detour.as_ref().is_some_and(|detour| detour.asking) {
+                    if command.destination.is_asking() {
                         values.next();
                     }
-                    super::answer(values.next())
+                    super::into_result(values.next())
                 }
                 Err(failure) => Err((*failure).clone()),
             };
-            delivered.push((address.clone(), errand, answer));
+            delivered.push(NodeReply { address: address.clone(), command, reply });
         }
         if writes {
-            let key = |errand: &Errand| commands.get(errand.index).map_or("", |command| &command.key);
-            judge(&link, delivered.iter().map(|(_, errand, answer)| (key(errand), answer)));
+            let key =
+                |command: &RoutedCommand| commands.get(command.index).map_or("", |command| &command.key);
+            update_health(&connection, delivered.iter().map(|sent| (key(&sent.command), &sent.reply)));
         }
         delivered
     }
 }
 
-impl Drop for Cluster {
+impl Drop for RedisCluster {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Shared {
-    fn destination(&self, errand: &Errand, commands: &[Command]) -> Option<Address> {
-        if let Some(detour) = &errand.detour {
-            return Some(detour.to.clone());
+impl Destination {
+    fn is_asking(&self) -> bool {
+        matches!(self, Destination::Redirected { asking: true, .. })
+    }
+}
+
+impl ClusterShared {
+    fn address(&self, command: &RoutedCommand, commands: &[KeyedCommand]) -> Option<Address> {
+        if let Destination::Redirected { address, .. } = &command.destination {
+            return Some(address.clone());
         }
-        self.nodes.read().slots.primary(commands.get(errand.index)?.slot()).cloned()
+        self.nodes.read().slots.primary(commands.get(command.index)?.slot()).cloned()
     }
 
-    fn link(&self, address: &Address) -> Arc<Link> {
-        if let Some(link) = self.nodes.read().links.get(address) {
-            return Arc::clone(link);
+    fn connection(&self, address: &Address) -> Arc<ReconnectingConnection> {
+        if let Some(connection) = self.nodes.read().connections.get(address) {
+            return Arc::clone(connection);
         }
         let mut nodes = self.nodes.write();
-        let begin = || Arc::new(Link::begin(Place::Node(address.clone()), Arc::clone(&self.dialer)));
-        Arc::clone(nodes.links.entry(address.clone()).or_insert_with(begin))
+        let spawn = || {
+            Arc::new(ReconnectingConnection::spawn(
+                ServerTarget::ClusterNode(address.clone()),
+                Arc::clone(&self.connector),
+            ))
+        };
+        Arc::clone(nodes.connections.entry(address.clone()).or_insert_with(spawn))
     }
 
-    /// Where a command has to go that was answered so: elsewhere, or (`Some(None)`) to its slot again.
-    fn detour(&self, from: &Address, answer: &Result<Value, Failure>) -> Option<Option<Detour>> {
-        let Err(Failure::Refused { code, text }) = answer else { return None };
+    /// Returns the destination at which a command has to be retried after this reply, or `None` if the reply is final.
+    fn retry_destination(&self, from: &Address, reply: &Result<Value, CommandError>) -> Option<Destination> {
+        let Err(CommandError::ServerError { code, text }) = reply else { return None };
         let asking = match code.as_str() {
             "MOVED" => false,
             "ASK" => true,
-            "TRYAGAIN" => return Some(None),
+            "TRYAGAIN" => return Some(Destination::SlotPrimary),
             "READONLY" | "CLUSTERDOWN" => {
-                self.stale.notify_one();
+                self.refresh_requested.notify_one();
                 return None;
             }
             _ => return None,
         };
         if !asking {
-            self.stale.notify_one();
+            self.refresh_requested.notify_one();
         }
-        Some(Some(Detour { to: redirected(text, from)?, asking }))
+        Some(Destination::Redirected { address: parse_redirect(text, from)?, asking })
     }
 
-    /// Keeps what is known of slots fresh.
-    async fn refresh_on(self: Arc<Self>) {
+    /// Refreshes the slot map periodically and on request.
+    async fn refresh_loop(self: Arc<Self>) {
         loop {
-            let old = sleep(REFRESH.mul_f64(0.75 + fastrand::f64() / 2.0));
+            let expired = sleep(REFRESH_INTERVAL.mul_f64(0.75 + fastrand::f64() / 2.0));
             tokio::select! {
-                () = old => {}
-                () = self.stale.notified() => {}
+                () = expired => {}
+                () = self.refresh_requested.notified() => {}
             }
-            match self.ask().await {
-                Ok(slots) => self.adopt(slots),
-                Err(error) => tracing::debug!("no node of the Cluster tells its slots: {error}"),
+            match self.fetch_slots().await {
+                Ok(slots) => self.apply(slots),
+                Err(error) => tracing::debug!("can't refresh the slot map of the Cluster: {error}"),
             }
-            sleep(FLOOR.mul_f64(0.5 + fastrand::f64())).await;
+            sleep(MIN_REFRESH_INTERVAL.mul_f64(0.5 + fastrand::f64())).await;
         }
     }
 
-    /// Asks nodes for the slots, in an order that chance decides, until one answers.
-    async fn ask(&self) -> Result<SlotMap, RedisError> {
-        let mut links: Vec<_> = {
+    /// Asks the connected nodes, then the seeds, in random order for the slots until one replies.
+    async fn fetch_slots(&self) -> Result<SlotMap, RedisError> {
+        let mut connections: Vec<_> = {
             let nodes = self.nodes.read();
-            nodes.links.iter().map(|(address, link)| (address.clone(), Arc::clone(link))).collect()
+            nodes
+                .connections
+                .iter()
+                .map(|(address, connection)| (address.clone(), Arc::clone(connection)))
+                .collect()
         };
-        fastrand::shuffle(&mut links);
-        let mut question = Pipeline::with_capacity(1);
-        question.cmd("CLUSTER").arg("SLOTS");
-        for (address, link) in links.into_iter().filter(|(_, link)| link.is_open()) {
-            let answers = link.send(&question).await.unwrap_or_default();
-            if let Some(slots) = answers.first().and_then(|answer| SlotMap::read(answer, &address)) {
+        fastrand::shuffle(&mut connections);
+        let mut query = Pipeline::with_capacity(1);
+        query.cmd("CLUSTER").arg("SLOTS");
+        for (address, connection) in connections.into_iter().filter(|(_, connection)| connection.is_open()) {
+            let replies = connection.send(&query).await.unwrap_or_default();
+            if let Some(slots) = replies.first().and_then(|reply| SlotMap::read(reply, &address)) {
                 return Ok(slots);
             }
         }
@@ -287,7 +344,7 @@ impl Shared {
         let mut seeds = self.seeds.clone();
         fastrand::shuffle(&mut seeds);
         for seed in seeds {
-            match ask_seed(&self.dialer, &seed).await {
+            match fetch_slots_from(&self.connector, &seed).await {
                 Ok(slots) => return Ok(slots),
                 Err(error) => failure = error,
             }
@@ -295,41 +352,42 @@ impl Shared {
         Err(failure)
     }
 
-    /// Takes `slots` for true; nodes that are no primary in it need no connection.
-    fn adopt(&self, slots: SlotMap) {
+    /// Replaces the slot map, connects to new primaries, and drops the connections to nodes that are no primary any
+    /// more.
+    fn apply(&self, slots: SlotMap) {
         let primaries: HashSet<_> = slots.primaries().into_iter().collect();
         let dropped: Vec<_> = {
             let mut nodes = self.nodes.write();
             if nodes.slots != slots {
                 nodes.slots = slots;
-                self.moved.send_replace(());
+                self.slots_changed.send_replace(());
             }
-            nodes.links.extract_if(|address, _| !primaries.contains(address)).collect()
+            nodes.connections.extract_if(|address, _| !primaries.contains(address)).collect()
         };
         for (address, _) in dropped {
             tracing::info!("Redis at {address} is no primary of the Cluster any more");
         }
-        primaries.iter().for_each(|address| drop(self.link(address)));
+        primaries.iter().for_each(|address| drop(self.connection(address)));
     }
 }
 
-async fn ask_seed(dialer: &Dialer, seed: &Address) -> Result<SlotMap, RedisError> {
-    let mut dialled = Place::Node(seed.clone()).dial(dialer, None).await?;
-    let mut question = redis::cmd("CLUSTER");
-    question.arg("SLOTS");
-    let answer = tokio::select! {
-        answer = dialled.commands.send_packed_command(&question) => answer.ok(),
-        () = &mut dialled.driver => None,
+async fn fetch_slots_from(connector: &Connector, seed: &Address) -> Result<SlotMap, RedisError> {
+    let mut connection = ServerTarget::ClusterNode(seed.clone()).connect(connector, None).await?;
+    let mut query = redis::cmd("CLUSTER");
+    query.arg("SLOTS");
+    let reply = tokio::select! {
+        reply = connection.commands.send_packed_command(&query) => reply.ok(),
+        () = &mut connection.driver => None,
     };
-    answer.and_then(|answer| SlotMap::read(&answer, seed)).ok_or_else(|| {
+    reply.and_then(|reply| SlotMap::read(&reply, seed)).ok_or_else(|| {
         let message =
-            format!("Redis at {seed} does not tell the Cluster's slots: its ACL must allow CLUSTER SLOTS");
-        RedisError::new(RedisErrorKind::Unfit, message)
+            format!("can't read the Cluster's slots from Redis at {seed}: its ACL must allow CLUSTER SLOTS");
+        RedisError::new(RedisErrorKind::Unsupported, message)
     })
 }
 
-/// Says that the address was the Cluster's own word.
-fn named(error: RedisError) -> RedisError {
+/// Adds to an error that the address comes from the Cluster and not from the configuration.
+fn with_announce_hint(error: RedisError) -> RedisError {
     let message = format!(
         "{error}; the Cluster itself names this address: see `cluster-announce-ip` or \
          `cluster-announce-hostname` in the nodes' configuration"
@@ -337,17 +395,22 @@ fn named(error: RedisError) -> RedisError {
     RedisError::caused(error.kind(), message, error)
 }
 
-/// The address in `MOVED SLOT HOST:PORT`; without a host it is that of who says it.
-fn redirected(text: &str, from: &Address) -> Option<Address> {
+/// Returns the address in `MOVED SLOT HOST:PORT` or `ASK SLOT HOST:PORT`; an empty host stands for that of the replying
+/// node.
+fn parse_redirect(text: &str, from: &Address) -> Option<Address> {
     let (host, port) = text.rsplit(' ').next()?.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = if host.is_empty() || host == "?" { from.host.as_str() } else { host };
     Some(Address { host: host.to_owned(), port: port.parse().ok()? })
 }
 
-fn put(answers: &mut [Option<Result<Value, Failure>>], index: usize, answer: Result<Value, Failure>) {
-    if let Some(place) = answers.get_mut(index) {
-        *place = Some(answer);
+fn set_reply(
+    replies: &mut [Option<Result<Value, CommandError>>],
+    index: usize,
+    reply: Result<Value, CommandError>,
+) {
+    if let Some(target) = replies.get_mut(index) {
+        *target = Some(reply);
     }
 }
 
@@ -356,9 +419,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirection_names_where_to() {
+    fn a_redirection_has_an_address() {
         let from = Address { host: "10.0.0.1".to_owned(), port: 1 };
-        let to = |text| redirected(text, &from).map(|address| address.to_string());
+        let to = |text| parse_redirect(text, &from).map(|address| address.to_string());
         assert_eq!(to("MOVED 3999 127.0.0.1:6381").as_deref(), Some("127.0.0.1:6381"));
         assert_eq!(to("ASK 3999 ::1:6381").as_deref(), Some("[::1]:6381"));
         assert_eq!(to("MOVED 3999 :6381").as_deref(), Some("10.0.0.1:6381"));

@@ -1,21 +1,21 @@
-//! Making a connection.
+//! [`RedisConnect`], the builder of a [`Redis`]: it parses the URLs, and makes the first connections.
 
 use std::{fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "redis-tls")]
 use super::tls::{Certificates, Tls};
 use super::{
-    Redis, RedisError, Route,
-    cluster::Cluster,
-    dial::Dialer,
-    keys::{Keys, PREFIX},
-    link::Link,
-    place::Place,
+    Redis, RedisError, Topology,
+    cluster::RedisCluster,
+    connector::Connector,
+    key_space::{DEFAULT_PREFIX, KeySpace},
+    reconnecting::ReconnectingConnection,
     sentinel::{self, Sentinels},
+    target::ServerTarget,
     url::{Address, SENTINEL_PORT, Url},
 };
 
-/// Connects to Redis; await it.
+/// A pending connection to Redis, with its options; awaiting it connects.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -23,7 +23,7 @@ use super::{
 /// # async fn run() -> Result<(), RedisError> {
 /// let redis = Redis::connect("redis://app:secret@10.0.0.7:6379/2")
 ///     .prefix("acme")
-///     .answer_within(Duration::from_secs(1))
+///     .response_timeout(Duration::from_secs(1))
 ///     .await?;
 /// # Ok(()) }
 /// ```
@@ -33,23 +33,23 @@ pub struct RedisConnect {
     urls: Vec<String>,
     prefix: String,
     credentials: Option<(Option<String>, String)>,
-    connect_within: Duration,
-    answer_within: Duration,
+    connect_timeout: Duration,
+    response_timeout: Duration,
     #[cfg(feature = "redis-tls")]
     certificates: Certificates,
 }
 
-/// What kind of servers the URLs name.
+/// The kind of servers that the URLs name.
 enum Deployment {
-    Alone,
+    Standalone,
     Cluster,
-    /// Sentinels, and what they call the primary.
+    /// Sentinels, with the name of the primary that they monitor.
     Sentinel(String),
 }
 
 impl RedisConnect {
-    pub(super) fn alone(url: String) -> Self {
-        RedisConnect::new(Deployment::Alone, vec![url])
+    pub(super) fn standalone(url: String) -> Self {
+        RedisConnect::new(Deployment::Standalone, vec![url])
     }
 
     pub(super) fn cluster(urls: Vec<String>) -> Self {
@@ -64,92 +64,104 @@ impl RedisConnect {
         RedisConnect {
             to,
             urls,
-            prefix: PREFIX.to_owned(),
+            prefix: DEFAULT_PREFIX.to_owned(),
             credentials: None,
-            connect_within: Duration::from_secs(3),
-            answer_within: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(3),
             #[cfg(feature = "redis-tls")]
             certificates: Certificates::default(),
         }
     }
 
-    /// What the names of all keys and channels begin with, so that several applications share a server: `dialogue`
-    /// unless said. Up to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `-`, `.` and `:`.
+    /// Sets the prefix of the names of all keys and channels, so that several applications can share a server; the
+    /// default is `dialogue`. It has 1 to 64 characters of `A-Z`, `a-z`, `0-9`, `_`, `-`, `.` and `:`.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// The user and the password of the servers behind Sentinels, where they are other than those of the Sentinels, which
-    /// stand in the URLs. `None` is the default user.
+    /// Sets the user and the password of the servers that Sentinels monitor; `None` is the default user. The default is
+    /// to use those of the Sentinels, which are in the URLs.
     pub fn credentials(mut self, user: Option<&str>, password: impl Into<String>) -> Self {
         self.credentials = Some((user.map(str::to_owned), password.into()));
         self
     }
 
-    /// How long a connection may take to come about, with TLS and greeting: 3 s unless said. While it has not, what
-    /// needs it fails.
-    pub fn connect_within(mut self, within: Duration) -> Self {
-        self.connect_within = within;
+    /// Sets the timeout for establishing a connection, including TLS and the handshake; the default is 3 s. Operations
+    /// fail while there is no connection.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
         self
     }
 
-    /// How long an answer may take: 3 s unless said. A server that takes longer counts as lost, and is connected to anew.
-    pub fn answer_within(mut self, within: Duration) -> Self {
-        self.answer_within = within;
+    /// Sets the timeout for a reply; the default is 3 s. A server that takes longer counts as unreachable, and the
+    /// connection to it is made again.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
         self
     }
 
-    /// Trusts the certificates in this PEM text as CAs, and not what the system trusts. For `rediss://` URLs.
+    /// Trusts the CA certificates in this PEM text, instead of those that the system trusts. Applies to `rediss://`
+    /// URLs.
     #[cfg(feature = "redis-tls")]
     pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.certificates.roots = Some(pem.into());
+        self.certificates.ca_certificates = Some(pem.into());
         self
     }
 
-    /// Shows this certificate (with its chain) and proves it by the private key, both PEM texts: Redis asks for one unless
-    /// it is configured with `tls-auth-clients no`.
+    /// Authenticates by a client certificate: PEM texts of the certificate with its chain, and of its private key.
+    /// Redis requires one unless it is configured with `tls-auth-clients no`.
     #[cfg(feature = "redis-tls")]
     pub fn client_pem(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.certificates.own = Some((chain.into(), key.into()));
+        self.certificates.client_certificate = Some((chain.into(), key.into()));
         self
     }
 
     async fn open(self) -> Result<Redis, RedisError> {
-        let keys = Keys::new(&self.prefix)?;
+        let keys = KeySpace::new(&self.prefix)?;
         let route = match &self.to {
-            Deployment::Alone => {
+            Deployment::Standalone => {
                 let url = self.urls.first().map_or("", String::as_str);
                 let url = Url::parse(url)?;
-                let dialer = Arc::new(self.dialer(&url)?);
-                Route::Alone(Link::open(Place::Alone(url.address), dialer).await?)
+                let connector = Arc::new(self.connector(&url)?);
+                Topology::Standalone(
+                    ReconnectingConnection::open(ServerTarget::Standalone(url.address), connector).await?,
+                )
             }
             Deployment::Cluster => {
-                let (url, nodes) = self.several(Url::parse)?;
+                let (url, nodes) = self.parse_urls(Url::parse)?;
                 if url.database != 0 {
                     return Err(RedisError::configuration("a Cluster has no database but 0"));
                 }
-                Route::Cluster(Cluster::open(nodes, Arc::new(self.dialer(&url)?)).await?)
+                Topology::Cluster(RedisCluster::open(nodes, Arc::new(self.connector(&url)?)).await?)
             }
             Deployment::Sentinel(name) => {
-                let (url, addresses) = self.several(|url| Url::parse_with(url, SENTINEL_PORT))?;
-                let mut dialer = self.dialer(&url)?;
-                let mut asks = self.dialer(&Url { database: 0, ..url })?;
-                asks.connect_within = asks.connect_within.min(sentinel::WITHIN);
-                asks.answer_within = asks.answer_within.min(sentinel::WITHIN);
+                let (url, addresses) = self.parse_urls(|url| Url::parse_with(url, SENTINEL_PORT))?;
+                let mut connector = self.connector(&url)?;
+                let mut sentinel_connector = self.connector(&Url { database: 0, ..url })?;
+                sentinel_connector.connect_timeout =
+                    sentinel_connector.connect_timeout.min(sentinel::SENTINEL_TIMEOUT);
+                sentinel_connector.response_timeout =
+                    sentinel_connector.response_timeout.min(sentinel::SENTINEL_TIMEOUT);
                 if let Some((user, password)) = &self.credentials {
-                    dialer.user.clone_from(user);
-                    dialer.password = Some(password.clone());
+                    connector.user.clone_from(user);
+                    connector.password = Some(password.clone());
                 }
-                let sentinels = Sentinels { name: name.clone(), addresses, dialer: asks };
-                Route::Alone(Link::open(Place::Named(Arc::new(sentinels)), Arc::new(dialer)).await?)
+                let sentinels = Sentinels { name: name.clone(), addresses, connector: sentinel_connector };
+                Topology::Standalone(
+                    ReconnectingConnection::open(
+                        ServerTarget::SentinelPrimary(Arc::new(sentinels)),
+                        Arc::new(connector),
+                    )
+                    .await?,
+                )
             }
         };
         Ok(Redis::new(keys, route))
     }
 
-    /// What the URLs of several servers say together: the first of them, and every address.
-    fn several(
+    /// Parses the URLs of several servers; returns the first, and the addresses of all.
+    fn parse_urls(
         &self,
         parse: impl Fn(&str) -> Result<Url, RedisError>,
     ) -> Result<(Url, Vec<Address>), RedisError> {
@@ -159,24 +171,24 @@ impl RedisConnect {
         let Some(first) = urls.next() else {
             return Err(RedisError::configuration("no URL of Redis is given"));
         };
-        let says = |url: &Url| (url.tls, url.user.clone(), url.password.clone(), url.database);
-        if urls.any(|url| says(&url) != says(&first)) {
+        let shared_parts = |url: &Url| (url.tls, url.user.clone(), url.password.clone(), url.database);
+        if urls.any(|url| shared_parts(&url) != shared_parts(&first)) {
             return Err(RedisError::configuration(
-                "the URLs of Redis differ in more than host and port: user, password, database and TLS are one for all",
+                "the URLs of Redis differ in more than host and port: user, password, database and TLS must be the same",
             ));
         }
         Ok((first, addresses))
     }
 
-    fn dialer(&self, url: &Url) -> Result<Dialer, RedisError> {
-        Ok(Dialer {
+    fn connector(&self, url: &Url) -> Result<Connector, RedisError> {
+        Ok(Connector {
             user: url.user.clone(),
             password: url.password.clone(),
             database: url.database,
             #[cfg(feature = "redis-tls")]
             tls: url.tls.then(|| Tls::new(&self.certificates)).transpose()?,
-            connect_within: self.connect_within,
-            answer_within: self.answer_within,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
         })
     }
 }
@@ -192,7 +204,7 @@ impl IntoFuture for RedisConnect {
 
 impl fmt::Debug for RedisConnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URLs may hold a password.
+        // Omits the URLs, which may hold a password.
         f.debug_struct("RedisConnect").field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }

@@ -1,10 +1,9 @@
-//! Why Redis can't be used.
+//! [`RedisError`], the error of connecting to Redis.
 
 use std::{error::Error, fmt, io};
 
-/// Why a connection to Redis didn't come about: what was tried, what came of it and what to do.
-///
-/// No text of it holds a password.
+/// The failure of a connection to Redis. Its text says what was attempted, the outcome, and what to do; it never holds
+/// a password.
 #[derive(Debug)]
 pub struct RedisError {
     kind: RedisErrorKind,
@@ -12,20 +11,20 @@ pub struct RedisError {
     source: Option<Source>,
 }
 
-/// What went wrong with a [`RedisError`].
+/// The kind of a [`RedisError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RedisErrorKind {
-    /// What the program says of the server can't be: a URL, a prefix, a certificate.
+    /// An option is invalid: a URL, the prefix, a certificate.
     Configuration,
-    /// Nobody answers there, or not in time.
+    /// The server can't be reached, or didn't reply within the timeout.
     Unreachable,
     /// The server doesn't accept the user, the password or the database.
     Denied,
-    /// The encryption of the connection failed.
+    /// The TLS handshake failed.
     Tls,
-    /// A server answers that can't be used: too old, a replica, or of another kind.
-    Unfit,
+    /// The server can't be used: it is too old, a replica, or of another kind (standalone, Cluster node, Sentinel).
+    Unsupported,
 }
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -47,7 +46,7 @@ impl RedisError {
         RedisError { kind, message: message.into(), source: Some(source.into()) }
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> RedisErrorKind {
         self.kind
     }
@@ -65,7 +64,7 @@ impl Error for RedisError {
     }
 }
 
-/// What to do about a connection that was not made.
+/// Returns a hint on a failed connection, for the error's text.
 pub(super) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "is the server running, and is this its port?",

@@ -1,26 +1,28 @@
-//! Redis and Valkey: connections that come back by themselves, to one server, the one that Sentinels name, or a Cluster.
+//! The client of Redis and Valkey: connections that reconnect by themselves, to a single server, to the primary that
+//! Sentinels name, or to a Cluster.
 //!
-//! Knows keys, commands and scripts, and nothing of rooms.
+//! It knows keys, commands, scripts and channels, but no rooms. The Redis store, backplane and rate limits are built on
+//! it; the protocol is implemented by the crate `redis`.
 
 mod backoff;
 mod cluster;
-mod condition;
+mod command_error;
 mod connect;
-mod dial;
-mod ear;
+mod connector;
 mod error;
-mod eviction;
-mod failure;
-mod keys;
-mod link;
-mod parcel;
-mod place;
+mod eviction_check;
+mod health;
+mod key_space;
+mod pipeline;
+mod pubsub;
+mod reconnecting;
 pub(crate) mod reply;
 mod script;
 mod sentinel;
 mod slot;
-mod slots;
+mod slot_map;
 mod subscriber;
+mod target;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod url;
@@ -29,44 +31,47 @@ use std::{fmt, sync::Arc};
 
 use redis::{Cmd, Value};
 
-use cluster::Cluster;
+use cluster::RedisCluster;
+pub(crate) use command_error::CommandError;
 pub use connect::RedisConnect;
-pub(crate) use ear::Heard;
 pub use error::{RedisError, RedisErrorKind};
-pub(crate) use failure::Failure;
-pub(crate) use keys::Keys;
-use link::Link;
-use parcel::{Parcel, in_full, put};
+pub(crate) use key_space::KeySpace;
+use pipeline::{CommandPipeline, replace_replies, script_retries};
+pub(crate) use pubsub::PubSubEvent;
+use reconnecting::ReconnectingConnection;
 pub(crate) use script::Script;
 pub(crate) use subscriber::Subscriber;
 
-/// Redis 7 or newer, or Valkey: one server, the one that Sentinels name, or a Cluster. All clones are one.
+/// A client of Redis 7 or newer, or Valkey: a single server, the primary that Sentinels name, or a Cluster. All clones
+/// share one client.
 ///
-/// As a [`Store`](crate::store::Store) it keeps rooms' logs as streams. How safe an event is when it is acknowledged is
-/// for the server's configuration to say:
+/// As a [`Store`](crate::store::Store) it keeps rooms' logs as streams. The configuration of the server decides how
+/// durable an event is when it is acknowledged:
 ///
 /// | `redis.conf` | survives |
 /// |---|---|
 /// | `appendonly no` | neither a crash nor, beyond the last snapshot, a restart of Redis |
-/// | `appendonly yes`, `appendfsync everysec` | a crash, but for the last second or so |
-/// | `appendonly yes`, `appendfsync always` | a crash: nothing acknowledged is lost |
+/// | `appendonly yes`, `appendfsync everysec` | a crash, except the last second or so |
+/// | `appendonly yes`, `appendfsync always` | a crash: no acknowledged event is lost |
 ///
-/// Of a file that is torn by a crash in the middle of a script, Redis 7.0 may keep half by itself, and later put it in the
-/// place of what was acknowledged since. Set `aof-load-truncated no`, and mend such a file by `redis-check-aof --fix`, which
-/// cuts it where the script began.
+/// If a crash in the middle of a script truncates the append-only file, Redis 7.0 may load half of the script's
+/// effects, and later replace events with them that were acknowledged since. Set `aof-load-truncated no`, and repair
+/// such a file by `redis-check-aof --fix`, which truncates it at the start of the script.
 ///
-/// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`: logs must not
-/// be evicted like a cache. Another policy is warned of in the log with each connection to a server, once.
+/// A failover to a replica may lose what the replica had not received. Set `maxmemory-policy noeviction`, since logs
+/// must not be evicted like a cache. The client checks the policy after each connect, and logs another one as a
+/// warning, once.
 ///
-/// A user of its ACL needs no more than this, and in a Cluster `+cluster|slots`; with `+info` the policy can be looked at:
+/// The user needs these permissions of the server's ACL, in a Cluster also `+cluster|slots`, and `+info` for the
+/// warning about the policy:
 ///
 /// ```text
 /// ACL SETUSER acme on >PASSWORD ~acme:* &acme:* -@all +@connection +@read +@write +@scripting +@pubsub
 /// ```
 ///
-/// It connects without end: when a server is lost, what needs it fails at once, at the latest after
-/// [`answer_within`](RedisConnect::answer_within), and works again when a new connection is there. Every change of its
-/// condition is one line in the log.
+/// It reconnects by itself. While a server can't be reached, operations that need it fail, at the latest after the
+/// [`response_timeout`](RedisConnect::response_timeout); they work again once there is a new connection. Each change of
+/// a server's health is one line in the log.
 ///
 /// ```no_run
 /// # use dialogue::prelude::*;
@@ -80,51 +85,53 @@ pub(crate) use subscriber::Subscriber;
 /// ```
 #[derive(Clone)]
 pub struct Redis {
-    shared: Arc<Shared>,
+    shared: Arc<RedisShared>,
 }
 
-struct Shared {
-    keys: Keys,
-    route: Route,
+struct RedisShared {
+    keys: KeySpace,
+    topology: Topology,
 }
 
-enum Route {
-    Alone(Link),
-    Cluster(Cluster),
+enum Topology {
+    Standalone(ReconnectingConnection),
+    Cluster(RedisCluster),
 }
 
-/// A command, and the key that says where it has to go.
-pub(crate) struct Command {
+/// A command, with the key that decides to which server it is sent.
+pub(crate) struct KeyedCommand {
     key: String,
     pub(crate) cmd: Cmd,
 }
 
 impl Redis {
-    /// Connects to the server at `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS (feature
-    /// `redis-tls`); all but the host may be left out.
+    /// Returns a future that connects to the server at `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for
+    /// TLS (feature `redis-tls`). All parts except the host are optional.
     ///
     /// # Errors
     ///
-    /// Awaiting it fails if the server can't be reached, refuses the user, is older than 7.0, or is a replica.
+    /// The future fails if the server can't be reached, refuses the user, is older than 7.0, or is a replica.
     pub fn connect(url: impl Into<String>) -> RedisConnect {
-        RedisConnect::alone(url.into())
+        RedisConnect::standalone(url.into())
     }
 
-    /// Connects to the Cluster that has nodes at these URLs, of which one that answers is enough.
+    /// Returns a future that connects to the Cluster that has nodes at these URLs. One reachable node is enough to find
+    /// the others.
     ///
     /// # Errors
     ///
-    /// Awaiting it fails if no node can be reached, or one that the Cluster names can't.
+    /// The future fails if none of these nodes can be reached, or one of the primaries can't.
     pub fn cluster(urls: impl IntoIterator<Item = impl Into<String>>) -> RedisConnect {
         RedisConnect::cluster(urls.into_iter().map(Into::into).collect())
     }
 
-    /// Connects to the primary that the Sentinels at these URLs know by `name`, and after a failover to the new one. User,
-    /// password, database and TLS of the URLs hold for Sentinels and servers; see [`RedisConnect::credentials`].
+    /// Returns a future that connects to the primary that the Sentinels at these URLs know as `name`; after a failover,
+    /// the client connects to the new primary. User, password, database and TLS of the URLs apply to Sentinels and
+    /// servers; see [`RedisConnect::credentials`].
     ///
     /// # Errors
     ///
-    /// Awaiting it fails if no Sentinel knows the primary, or it can't be reached.
+    /// The future fails if no Sentinel knows the primary, or it can't be reached.
     pub fn sentinel(
         urls: impl IntoIterator<Item = impl Into<String>>,
         name: impl Into<String>,
@@ -132,96 +139,115 @@ impl Redis {
         RedisConnect::sentinel(urls.into_iter().map(Into::into).collect(), name.into())
     }
 
-    fn new(keys: Keys, route: Route) -> Self {
-        Redis { shared: Arc::new(Shared { keys, route }) }
+    fn new(keys: KeySpace, topology: Topology) -> Self {
+        Redis { shared: Arc::new(RedisShared { keys, topology }) }
     }
 
-    /// What is wrong with it now, as far as is known; `None` when all is well.
-    pub fn trouble(&self) -> Option<String> {
-        match &self.shared.route {
-            Route::Alone(link) => link.condition().trouble(),
-            Route::Cluster(cluster) => cluster.trouble(),
+    /// Returns a description of the current outage: a server is unreachable or refuses writes, or slots of the Cluster
+    /// are not served. `None` if no outage is known.
+    pub fn unavailable_reason(&self) -> Option<String> {
+        match &self.shared.topology {
+            Topology::Standalone(connection) => connection.health().unavailable_reason(),
+            Topology::Cluster(cluster) => cluster.unavailable_reason(),
         }
     }
 
-    /// Whether all keys are at one server.
-    pub(crate) fn is_one(&self) -> bool {
-        matches!(self.shared.route, Route::Alone(_))
+    /// Returns whether all keys are on one server, which then is not a Cluster.
+    pub(crate) fn is_single_server(&self) -> bool {
+        matches!(self.shared.topology, Topology::Standalone(_))
     }
 
-    /// Whether a failure means that nothing else would work now either.
-    pub(crate) fn is_away(&self, failure: &Failure) -> bool {
-        match &self.shared.route {
-            Route::Alone(_) => failure.is_condition() || matches!(failure.code(), None | Some("READONLY")),
-            // The others may be well.
-            Route::Cluster(_) => false,
+    /// Returns whether an error means that all other commands would fail now too.
+    pub(crate) fn is_unavailable(&self, failure: &CommandError) -> bool {
+        match &self.shared.topology {
+            Topology::Standalone(_) => {
+                failure.blocks_all_writes() || matches!(failure.code(), None | Some("READONLY"))
+            }
+            // The other nodes may be healthy.
+            Topology::Cluster(_) => false,
         }
     }
 
-    pub(crate) fn keys(&self) -> &Keys {
+    pub(crate) fn keys(&self) -> &KeySpace {
         &self.shared.keys
     }
 
-    /// Sends calls of a script that add data, all in one write to each server, and yields what each came to. That servers
-    /// refuse such calls, or take them again, is logged.
-    pub(crate) async fn write(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+    /// Sends calls of a script that adds data, in one pipeline per server, and returns the result of each. Updates the
+    /// health of the servers, which is logged.
+    pub(crate) async fn write(
+        &self,
+        script: &Script,
+        calls: Vec<KeyedCommand>,
+    ) -> Vec<Result<Value, CommandError>> {
         self.send(calls, Some(script), true).await
     }
 
-    /// Sends calls of a script, and the script itself to servers that have lost it.
-    pub(crate) async fn call(&self, script: &Script, calls: Vec<Command>) -> Vec<Result<Value, Failure>> {
+    /// Sends calls of a script, and the script's source to servers that don't have it cached.
+    pub(crate) async fn call(
+        &self,
+        script: &Script,
+        calls: Vec<KeyedCommand>,
+    ) -> Vec<Result<Value, CommandError>> {
         self.send(calls, Some(script), false).await
     }
 
-    /// Sends commands, and yields what each came to.
-    pub(crate) async fn run(&self, commands: Vec<Command>) -> Vec<Result<Value, Failure>> {
+    /// Sends commands, and returns the result of each.
+    pub(crate) async fn run(&self, commands: Vec<KeyedCommand>) -> Vec<Result<Value, CommandError>> {
         self.send(commands, None, false).await
     }
 
     /// Sends one call of a script.
-    pub(crate) async fn call_one(&self, script: &Script, command: Command) -> Result<Value, Failure> {
-        first(self.call(script, vec![command]).await)
+    pub(crate) async fn call_one(
+        &self,
+        script: &Script,
+        command: KeyedCommand,
+    ) -> Result<Value, CommandError> {
+        first_reply(self.call(script, vec![command]).await)
     }
 
     /// Sends one command.
-    pub(crate) async fn run_one(&self, command: Command) -> Result<Value, Failure> {
-        first(self.run(vec![command]).await)
+    pub(crate) async fn run_one(&self, command: KeyedCommand) -> Result<Value, CommandError> {
+        first_reply(self.run(vec![command]).await)
     }
 
     async fn send(
         &self,
-        commands: Vec<Command>,
+        commands: Vec<KeyedCommand>,
         script: Option<&Script>,
         writes: bool,
-    ) -> Vec<Result<Value, Failure>> {
+    ) -> Vec<Result<Value, CommandError>> {
         if commands.is_empty() {
             return Vec::new();
         }
-        match &self.shared.route {
-            Route::Cluster(cluster) => {
-                let mut answers = cluster.run(&commands, writes).await;
+        match &self.shared.topology {
+            Topology::Cluster(cluster) => {
+                let mut replies = cluster.run(&commands, writes).await;
                 let sent = commands.iter().map(|command| (command.key.as_str(), &command.cmd));
-                if let Some((places, again)) = in_full(script, &answers, sent) {
-                    put(&mut answers, places, cluster.run(&again, writes).await);
+                if let Some((indices, retries)) = script_retries(script, &replies, sent) {
+                    replace_replies(&mut replies, indices, cluster.run(&retries, writes).await);
                 }
-                answers
+                replies
             }
-            Route::Alone(link) => {
-                let parcel = Parcel::of(commands);
-                let mut answers = parcel.send(link, writes).await;
-                if let Some((places, again)) = in_full(script, &answers, parcel.commands()) {
-                    put(&mut answers, places, Parcel::of(again).send(link, writes).await);
+            Topology::Standalone(connection) => {
+                let pipeline = CommandPipeline::new(commands);
+                let mut replies = pipeline.send(connection, writes).await;
+                if let Some((indices, retries)) = script_retries(script, &replies, pipeline.commands()) {
+                    replace_replies(
+                        &mut replies,
+                        indices,
+                        CommandPipeline::new(retries).send(connection, writes).await,
+                    );
                 }
-                answers
+                replies
             }
         }
     }
 }
 
-impl Command {
-    /// A command on `key`.
+impl KeyedCommand {
+    /// Returns a command that is sent to the server of `key`.
     pub(crate) fn new(key: String, cmd: Cmd) -> Self {
-        Command { key, cmd }
+        KeyedCommand { key, cmd }
     }
 
     fn slot(&self) -> u16 {
@@ -229,16 +255,16 @@ impl Command {
     }
 }
 
-fn first(answers: Vec<Result<Value, Failure>>) -> Result<Value, Failure> {
-    answers.into_iter().next().unwrap_or_else(|| answer(None))
+fn first_reply(replies: Vec<Result<Value, CommandError>>) -> Result<Value, CommandError> {
+    replies.into_iter().next().unwrap_or_else(|| into_result(None))
 }
 
-/// An error of the server is none of the connection's.
-pub(crate) fn answer(value: Option<Value>) -> Result<Value, Failure> {
+/// Turns an error reply of the server into an error.
+pub(crate) fn into_result(value: Option<Value>) -> Result<Value, CommandError> {
     match value {
-        Some(Value::ServerError(error)) => Err(Failure::refused(&error)),
+        Some(Value::ServerError(error)) => Err(CommandError::from_server_error(&error)),
         Some(value) => Ok(value),
-        None => Err(Failure::Lost("an answer is missing".into())),
+        None => Err(CommandError::NoReply("a reply is missing".into())),
     }
 }
 

@@ -1,8 +1,8 @@
-//! What servers answer, read.
+//! Access to the values of replies, whose types differ between versions of the protocol and kinds of command.
 
 use redis::Value;
 
-/// A text, however it is sent.
+/// Returns a string of any of the protocol's types.
 pub(crate) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -12,7 +12,7 @@ pub(crate) fn text(value: &Value) -> Option<&str> {
     }
 }
 
-/// A whole number, as itself or as its digits.
+/// Returns an integer, or a string of its digits as one.
 pub(crate) fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
@@ -20,7 +20,7 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// The items of a list.
+/// Returns the items of an array or a set.
 pub(crate) fn list(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Array(items) | Value::Set(items) => Some(items),

@@ -1,28 +1,29 @@
-//! Scripts: what has to happen all at once or not at all.
+//! Lua scripts, which Redis executes atomically. They are called by their SHA-1 (`EVALSHA`); a server that doesn't have
+//! a script cached gets its source with the call (`EVAL`).
 
 use redis::{Arg, Cmd, cmd};
 use sha1::{Digest, Sha1};
 
-/// A Lua script that servers know by its hash, once they have seen it.
+/// A Lua script with its SHA-1.
 #[derive(Debug)]
 pub(crate) struct Script {
-    text: &'static str,
+    source: &'static str,
     sha: String,
 }
 
 impl Script {
-    pub(crate) fn new(text: &'static str) -> Self {
-        let sha = Sha1::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
-        Script { text, sha }
+    pub(crate) fn new(source: &'static str) -> Self {
+        let sha = Sha1::digest(source).iter().map(|byte| format!("{byte:02x}")).collect();
+        Script { source, sha }
     }
 
-    /// A call of it on these keys; its other arguments follow.
+    /// Returns a call of the script on these keys; the caller adds the other arguments.
     pub(crate) fn call(&self, keys: &[impl AsRef<str>]) -> Cmd {
-        self.large_call(keys, 0, 0)
+        self.call_with_capacity(keys, 0, 0)
     }
 
-    /// The same, with space for so many other arguments, of so many bytes in all.
-    pub(crate) fn large_call(&self, keys: &[impl AsRef<str>], arguments: usize, bytes: usize) -> Cmd {
+    /// Returns a call with capacity for `arguments` other arguments of `bytes` bytes in total.
+    pub(crate) fn call_with_capacity(&self, keys: &[impl AsRef<str>], arguments: usize, bytes: usize) -> Cmd {
         let of_keys: usize = keys.iter().map(|key| key.as_ref().len()).sum();
         let mut call = Cmd::with_capacity(3 + keys.len() + arguments, 64 + of_keys + bytes);
         call.arg("EVALSHA").arg(&self.sha).arg(keys.len());
@@ -32,8 +33,8 @@ impl Script {
         call
     }
 
-    /// The same call with the text in it, for a server that has lost it.
-    pub(super) fn in_full(&self, call: &Cmd) -> Option<Cmd> {
+    /// Turns a call by hash into a call by source; returns `None` for another command.
+    pub(super) fn to_eval(&self, call: &Cmd) -> Option<Cmd> {
         let mut arguments = call.args_iter().map(|argument| match argument {
             Arg::Simple(bytes) => bytes,
             _ => &[],
@@ -42,7 +43,7 @@ impl Script {
             return None;
         }
         let mut full = cmd("EVAL");
-        full.arg(self.text);
+        full.arg(self.source);
         arguments.for_each(|argument| {
             full.arg(argument);
         });

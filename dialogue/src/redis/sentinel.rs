@@ -1,4 +1,6 @@
-//! Who is the primary, by the word of Sentinels.
+//! Finding the primary by Redis Sentinel, as its [guidelines for
+//! clients](https://redis.io/docs/latest/develop/reference/sentinel-clients/) describe; but all Sentinels are asked at
+//! once, and the address in the most replies counts.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,29 +9,29 @@ use redis::Value;
 
 use super::{
     RedisError, RedisErrorKind,
-    dial::Dialer,
+    connector::Connector,
     reply::{list, text},
     url::Address,
 };
 
-/// The Sentinels that watch over a primary and its replicas.
+/// The Sentinels that monitor a primary and its replicas.
 pub(super) struct Sentinels {
-    /// What they call the primary.
+    /// The name of the primary in the Sentinels' configuration.
     pub(super) name: String,
     pub(super) addresses: Vec<Address>,
-    pub(super) dialer: Dialer,
+    pub(super) connector: Connector,
 }
 
-/// How long each of them may take: those that answer say enough.
-pub(super) const WITHIN: Duration = Duration::from_secs(1);
+/// The timeout for each Sentinel; the replies of the others are enough.
+pub(super) const SENTINEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Sentinels {
-    /// The address that most of them name: one that was cut off may still name an old one.
+    /// Returns the address that the most Sentinels name: one behind a network partition may still name the old primary.
     pub(super) async fn primary(&self) -> Result<Address, RedisError> {
-        let answers = join_all(self.addresses.iter().map(|address| self.ask(address))).await;
+        let replies = join_all(self.addresses.iter().map(|address| self.query_primary(address))).await;
         let (mut votes, mut failure) = (HashMap::<Address, usize>::new(), None);
-        for answer in answers {
-            match answer {
+        for reply in replies {
+            match reply {
                 Ok(primary) => *votes.entry(primary).or_default() += 1,
                 Err(error) => failure = Some(error),
             }
@@ -40,36 +42,36 @@ impl Sentinels {
         }
     }
 
-    async fn ask(&self, address: &Address) -> Result<Address, RedisError> {
-        let mut dialled = self.dialer.dial(address, None).await?;
-        dialled.server.fits(address, "sentinel")?;
-        let mut question = redis::cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
-        let answer = tokio::select! {
-            answer = dialled.commands.send_packed_command(&question) => answer,
-            () = &mut dialled.driver => Ok(Value::Nil),
+    async fn query_primary(&self, address: &Address) -> Result<Address, RedisError> {
+        let mut connection = self.connector.connect(address, None).await?;
+        connection.server.check_mode(address, "sentinel")?;
+        let mut query = redis::cmd("SENTINEL");
+        query.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
+        let reply = tokio::select! {
+            reply = connection.commands.send_packed_command(&query) => reply,
+            () = &mut connection.driver => Ok(Value::Nil),
         };
-        match answer {
+        match reply {
             Ok(Value::Nil) => Err(RedisError::configuration(format!(
-                "the Sentinel at {address} knows no primary `{}`: it is the name in its line `sentinel monitor`",
+                "the Sentinel at {address} knows no primary `{}`: use the name in its line `sentinel monitor`",
                 self.name
             ))),
-            Ok(answer) => read(&answer).ok_or_else(|| {
+            Ok(reply) => parse_address(&reply).ok_or_else(|| {
                 RedisError::new(
-                    RedisErrorKind::Unfit,
-                    format!("the Sentinel at {address} answered {answer:?}"),
+                    RedisErrorKind::Unsupported,
+                    format!("the Sentinel at {address} replied {reply:?}"),
                 )
             }),
             Err(error) => Err(RedisError::caused(
                 RedisErrorKind::Unreachable,
-                format!("the Sentinel at {address} did not say where `{}` is: {error}", self.name),
+                format!("can't ask the Sentinel at {address} for the address of `{}`: {error}", self.name),
                 error,
             )),
         }
     }
 }
 
-fn read(answer: &Value) -> Option<Address> {
-    let [host, port] = list(answer)? else { return None };
+fn parse_address(reply: &Value) -> Option<Address> {
+    let [host, port] = list(reply)? else { return None };
     Some(Address { host: text(host)?.to_owned(), port: text(port)?.parse().ok()? })
 }

@@ -1,13 +1,15 @@
-//! Which part of a Cluster a key is in.
+//! Hash slots and hash tags, by the
+//! [Redis Cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
 
-/// The slot of `key`, by what stands in its first braces, or by all of it where nothing does.
+/// Returns the hash slot of a key: that of the text in its first pair of braces, or of the whole key if it has none or
+/// the text is empty.
 pub(super) fn slot(key: &[u8]) -> u16 {
-    crc16(tag(key)) % SLOTS
+    crc16(hash_tag(key)) % SLOTS
 }
 
 pub(super) const SLOTS: u16 = 16_384;
 
-fn tag(key: &[u8]) -> &[u8] {
+fn hash_tag(key: &[u8]) -> &[u8] {
     let inner = key.iter().position(|byte| *byte == b'{').and_then(|open| key.get(open + 1..));
     let end = inner.and_then(|inner| inner.iter().position(|byte| *byte == b'}'));
     match (inner, end) {
@@ -16,7 +18,7 @@ fn tag(key: &[u8]) -> &[u8] {
     }
 }
 
-/// CRC-16/XMODEM, as the Redis Cluster specification has it.
+/// Returns the CRC-16/XMODEM checksum, which the specification prescribes.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(

@@ -1,4 +1,5 @@
-//! Listening to channels, wherever in a deployment they are.
+//! Subscriptions to sharded Pub/Sub channels, distributed over the servers of a deployment. The Redis backplane has one
+//! [`Subscriber`] for the channels of its rooms.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,127 +10,139 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::{
-    Redis, Route,
-    ear::{Ear, Sink},
-    place::Place,
+    Redis, Topology,
+    pubsub::{PubSubConnection, PubSubHandler},
     slot::slot,
+    target::ServerTarget,
 };
 
-/// Listens to channels until it is dropped.
+/// Subscribes to channels until it is dropped, over one connection to each server that has any of them.
 ///
-/// There is one connection to each server that has any of them. Whoever needs to know that nothing was missed looks for it
-/// whenever a channel is said to be listened to.
+/// Messages may be lost while a connection is down. Each [`PubSubEvent::Subscribed`](super::PubSubEvent::Subscribed)
+/// marks the point from which on a channel's messages are received; the receiver then checks by other means for what it
+/// missed.
 pub(crate) struct Subscriber {
-    shared: Arc<Shared>,
-    /// Moves channels to where their slots are.
-    moves: Option<AbortHandle>,
+    shared: Arc<SubscriberShared>,
+    /// The task that moves channels between connections when slots move; only in a Cluster.
+    rebalancing: Option<AbortHandle>,
 }
 
-struct Shared {
+struct SubscriberShared {
     redis: Redis,
-    sink: Sink,
+    handler: PubSubHandler,
     wanted: Mutex<HashSet<Arc<str>>>,
-    /// By the text of the place of their server.
-    ears: Mutex<HashMap<String, Ear>>,
+    /// Connections by the text of their target.
+    connections: Mutex<HashMap<String, PubSubConnection>>,
 }
 
 impl Subscriber {
-    pub(crate) fn new(redis: Redis, sink: Sink) -> Self {
-        let shared =
-            Arc::new(Shared { redis: redis.clone(), sink, wanted: Mutex::default(), ears: Mutex::default() });
-        let moves = match &redis.shared.route {
-            Route::Alone(_) => None,
-            Route::Cluster(cluster) => {
+    pub(crate) fn new(redis: Redis, handler: PubSubHandler) -> Self {
+        let shared = Arc::new(SubscriberShared {
+            redis: redis.clone(),
+            handler,
+            wanted: Mutex::default(),
+            connections: Mutex::default(),
+        });
+        let rebalancing = match &redis.shared.topology {
+            Topology::Standalone(_) => None,
+            Topology::Cluster(cluster) => {
                 let (mut changes, shared) = (cluster.changes(), Arc::downgrade(&shared));
-                let moving = async move {
+                let rebalance = async move {
                     while changes.changed().await.is_ok() {
                         let Some(shared) = shared.upgrade() else { return };
-                        shared.move_all();
+                        shared.rebalance();
                     }
                 };
-                Some(tokio::spawn(moving).abort_handle())
+                Some(tokio::spawn(rebalance).abort_handle())
             }
         };
-        Subscriber { shared, moves }
+        Subscriber { shared, rebalancing }
     }
 
-    pub(crate) fn listen(&self, channel: Arc<str>) {
+    pub(crate) fn subscribe(&self, channel: Arc<str>) {
         self.shared.wanted.lock().insert(Arc::clone(&channel));
-        self.shared.order(channel, true);
+        self.shared.set_subscribed(channel, true);
     }
 
-    pub(crate) fn leave(&self, channel: &Arc<str>) {
+    pub(crate) fn unsubscribe(&self, channel: &Arc<str>) {
         self.shared.wanted.lock().remove(channel);
-        self.shared.order(Arc::clone(channel), false);
+        self.shared.set_subscribed(Arc::clone(channel), false);
     }
 
-    /// What is wrong with listening.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.shared.ears.lock().values().find_map(|ear| ear.condition().trouble())
+    /// Returns a description of the current outage of a connection, if any.
+    pub(crate) fn unavailable_reason(&self) -> Option<String> {
+        self.shared
+            .connections
+            .lock()
+            .values()
+            .find_map(|connection| connection.health().unavailable_reason())
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        if let Some(moves) = &self.moves {
-            moves.abort();
+        if let Some(rebalancing) = &self.rebalancing {
+            rebalancing.abort();
         }
     }
 }
 
-impl Shared {
-    fn order(self: &Arc<Self>, channel: Arc<str>, listen: bool) {
-        // While nobody serves its slot; it gets its place when somebody does.
-        let Some(place) = self.place_of(&channel) else { return };
-        let mut ears = self.ears.lock();
-        ears.entry(place.to_string()).or_insert_with(|| self.ear(place)).order(channel, listen);
+impl SubscriberShared {
+    fn set_subscribed(self: &Arc<Self>, channel: Arc<str>, subscribe: bool) {
+        // If no node serves the slot, `rebalance` subscribes to the channel once one does.
+        let Some(target) = self.target_of(&channel) else { return };
+        let mut connections = self.connections.lock();
+        let connection = connections.entry(target.to_string()).or_insert_with(|| self.connect(target));
+        connection.set_subscribed(channel, subscribe);
     }
 
-    /// Listens to every channel where its slot is now.
-    fn move_all(self: &Arc<Self>) {
+    /// Subscribes to every channel at the node that serves its slot now.
+    fn rebalance(self: &Arc<Self>) {
         let wanted: Vec<_> = self.wanted.lock().iter().cloned().collect();
-        let places: HashMap<_, _> = wanted
+        let targets: HashMap<_, _> = wanted
             .iter()
-            .filter_map(|channel| self.place_of(channel))
-            .map(|place| (place.to_string(), place))
+            .filter_map(|channel| self.target_of(channel))
+            .map(|target| (target.to_string(), target))
             .collect();
-        let mut ears = self.ears.lock();
-        ears.retain(|place, _| places.contains_key(place));
-        for (text, place) in places {
-            ears.entry(text).or_insert_with(|| self.ear(place)).refresh();
+        let mut connections = self.connections.lock();
+        connections.retain(|target, _| targets.contains_key(target));
+        for (text, target) in targets {
+            connections.entry(text).or_insert_with(|| self.connect(target)).refresh();
         }
     }
 
-    fn ear(self: &Arc<Self>, place: Place) -> Ear {
-        let dialer = match &self.redis.shared.route {
-            Route::Alone(link) => Arc::clone(link.dialer()),
-            Route::Cluster(cluster) => Arc::clone(cluster.dialer()),
+    fn connect(self: &Arc<Self>, target: ServerTarget) -> PubSubConnection {
+        let connector = match &self.redis.shared.topology {
+            Topology::Standalone(connection) => Arc::clone(connection.connector()),
+            Topology::Cluster(cluster) => Arc::clone(cluster.connector()),
         };
-        let (wants, text) = (Arc::downgrade(self), place.to_string());
-        let wanted = move || wants.upgrade().map_or_else(Vec::new, |shared| shared.wanted_at(&text));
-        let suspects = Arc::downgrade(&self.redis.shared);
-        let elsewhere = move || {
-            if let Some(redis) = suspects.upgrade()
-                && let Route::Cluster(cluster) = &redis.route
+        let (shared, text) = (Arc::downgrade(self), target.to_string());
+        let wanted = move || shared.upgrade().map_or_else(Vec::new, |shared| shared.wanted_at(&text));
+        let redis = Arc::downgrade(&self.redis.shared);
+        let on_slot_moved = move || {
+            if let Some(redis) = redis.upgrade()
+                && let Topology::Cluster(cluster) = &redis.topology
             {
-                cluster.suspect();
+                cluster.request_refresh();
             }
         };
-        Ear::begin(place, dialer, Box::new(wanted), Arc::clone(&self.sink), elsewhere)
+        PubSubConnection::spawn(target, connector, Box::new(wanted), Arc::clone(&self.handler), on_slot_moved)
     }
 
-    fn wanted_at(&self, place: &str) -> Vec<Arc<str>> {
+    fn wanted_at(&self, target: &str) -> Vec<Arc<str>> {
         let wanted = self.wanted.lock();
-        let is_there =
-            |channel: &Arc<str>| self.place_of(channel).is_some_and(|other| other.to_string() == place);
-        wanted.iter().filter(|channel| is_there(channel)).cloned().collect()
+        let is_here =
+            |channel: &Arc<str>| self.target_of(channel).is_some_and(|other| other.to_string() == target);
+        wanted.iter().filter(|channel| is_here(channel)).cloned().collect()
     }
 
-    /// The server that a channel is at, if any is known.
-    fn place_of(&self, channel: &str) -> Option<Place> {
-        match &self.redis.shared.route {
-            Route::Alone(link) => Some(link.place().clone()),
-            Route::Cluster(cluster) => cluster.primary(slot(channel.as_bytes())).map(Place::Node),
+    /// Returns the server that has a channel, if it is known.
+    fn target_of(&self, channel: &str) -> Option<ServerTarget> {
+        match &self.redis.shared.topology {
+            Topology::Standalone(connection) => Some(connection.target().clone()),
+            Topology::Cluster(cluster) => {
+                cluster.primary(slot(channel.as_bytes())).map(ServerTarget::ClusterNode)
+            }
         }
     }
 }

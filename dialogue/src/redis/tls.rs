@@ -1,4 +1,4 @@
-//! TLS by rustls and ring.
+//! TLS for connections to Redis, by rustls with the cryptography of ring.
 
 use std::{io, sync::Arc};
 
@@ -12,19 +12,19 @@ use tokio_rustls::{
     },
 };
 
-use super::{RedisError, RedisErrorKind, dial::Stream};
+use super::{RedisError, RedisErrorKind, connector::ByteStream};
 
-/// How connections are encrypted.
+/// A TLS client for connections to all servers of a deployment.
 #[derive(Clone)]
 pub(super) struct Tls(TlsConnector);
 
-/// Whom to trust, and what to show: PEM texts.
+/// Certificates from the options, as PEM texts.
 #[derive(Clone, Default)]
 pub(super) struct Certificates {
-    /// Trusted instead of what the system trusts.
-    pub(super) roots: Option<Vec<u8>>,
-    /// A chain and its private key.
-    pub(super) own: Option<(Vec<u8>, Vec<u8>)>,
+    /// The CA certificates to trust, instead of those that the system trusts.
+    pub(super) ca_certificates: Option<Vec<u8>>,
+    /// The client's certificate chain and its private key.
+    pub(super) client_certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Tls {
@@ -32,8 +32,8 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| RedisError::caused(RedisErrorKind::Tls, "can't set up TLS", error))?
-            .with_root_certificates(roots(certificates.roots.as_deref())?);
-        let config = match &certificates.own {
+            .with_root_certificates(ca_certificates(certificates.ca_certificates.as_deref())?);
+        let config = match &certificates.client_certificate {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let key = PrivateKeyDer::from_pem_slice(key)
@@ -47,30 +47,30 @@ impl Tls {
         Ok(Tls(TlsConnector::from(Arc::new(config))))
     }
 
-    pub(super) async fn wrap(&self, host: &str, stream: TcpStream) -> io::Result<Box<dyn Stream>> {
+    pub(super) async fn wrap(&self, host: &str, stream: TcpStream) -> io::Result<Box<dyn ByteStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         Ok(Box::new(self.0.connect(name, stream).await?))
     }
 }
 
-fn roots(pem: Option<&[u8]>) -> Result<RootCertStore, RedisError> {
-    let mut roots = RootCertStore::empty();
+fn ca_certificates(pem: Option<&[u8]>) -> Result<RootCertStore, RedisError> {
+    let mut ca_certificates = RootCertStore::empty();
     let Some(pem) = pem else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        ca_certificates.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(ca_certificates);
     };
     for certificate in read(pem, "the CA")? {
-        roots.add(certificate).map_err(|error| {
+        ca_certificates.add(certificate).map_err(|error| {
             RedisError::configuration(format!("the CA's certificate can't be used: {error}"))
         })?;
     }
-    Ok(roots)
+    Ok(ca_certificates)
 }
 
-fn read(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, RedisError> {
+fn read(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, RedisError> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     certificates
         .ok()
         .filter(|certificates| !certificates.is_empty())
-        .ok_or_else(|| RedisError::configuration(format!("{what} is no PEM of certificates")))
+        .ok_or_else(|| RedisError::configuration(format!("{name} is no PEM of certificates")))
 }

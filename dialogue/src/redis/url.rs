@@ -1,4 +1,6 @@
-//! Where a server is, and what to show there.
+//! URLs of Redis servers, in the form of the IANA registrations of
+//! [`redis`](https://www.iana.org/assignments/uri-schemes/prov/redis) and
+//! [`rediss`](https://www.iana.org/assignments/uri-schemes/prov/rediss).
 
 use std::fmt;
 
@@ -6,10 +8,10 @@ use percent_encoding::percent_decode_str;
 
 use super::RedisError;
 
-/// The host and the port of a server.
+/// The host and port of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Address {
-    /// Without the brackets of an IPv6 address.
+    /// The host's name or address, an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
@@ -24,7 +26,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// What a URL says: `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS.
+/// A parsed URL of the form `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS.
 #[derive(Clone)]
 pub(super) struct Url {
     pub(super) address: Address,
@@ -35,7 +37,7 @@ pub(super) struct Url {
 }
 
 const PORT: u16 = 6379;
-/// A Sentinel's.
+/// The default port of a Sentinel.
 pub(super) const SENTINEL_PORT: u16 = 26379;
 
 impl Url {
@@ -43,13 +45,11 @@ impl Url {
         Url::parse_with(text, PORT)
     }
 
-    /// The same where another port is the default.
-    ///
-    /// No error repeats the text: it may hold a password.
+    /// Parses a URL, with `port` as the default port. Errors don't repeat the text, which may hold a password.
     pub(super) fn parse_with(text: &str, port: u16) -> Result<Self, RedisError> {
         let url = redis::parse_redis_url(text).ok_or_else(|| {
             RedisError::configuration(
-                "the URL of Redis is none: write redis://HOST:PORT, or rediss://HOST:PORT for TLS; \
+                "the URL of Redis can't be parsed: write redis://HOST:PORT, or rediss://HOST:PORT for TLS; \
                  a `@`, `:` or `/` in a password is written %40, %3A or %2F",
             )
         })?;
@@ -64,17 +64,17 @@ impl Url {
         };
         if tls && !cfg!(feature = "redis-tls") {
             return Err(RedisError::configuration(
-                "a rediss:// URL wants TLS, which is behind the feature `redis-tls`",
+                "a rediss:// URL needs TLS, which is behind the feature `redis-tls`",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(RedisError::configuration(
-                "the URL of Redis ends with a query: what it would say is said by methods of `RedisConnect`",
+                "the URL of Redis has a query or a fragment: set options by the methods of `RedisConnect`",
             ));
         }
         let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
-            return Err(RedisError::configuration("the URL of Redis names no host"));
+            return Err(RedisError::configuration("the URL of Redis has no host"));
         }
         Ok(Url {
             address: Address { host: host.to_owned(), port: url.port().unwrap_or(port) },
@@ -98,7 +98,7 @@ fn database(path: &str) -> Result<u32, RedisError> {
         "" => Ok(0),
         number => number.parse().map_err(|_| {
             RedisError::configuration(format!(
-                "the URL of Redis ends with `/{number}`, where the number of a database may stand"
+                "the URL of Redis ends with `/{number}`: write the number of a database there, or nothing"
             ))
         }),
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_says_where_and_who() {
+    fn a_url_has_address_credentials_and_database() {
         let url = Url::parse("redis://app:p%40ss@[::1]:7000/3").unwrap();
         assert_eq!(url.address.to_string(), "[::1]:7000");
         assert_eq!((url.user.as_deref(), url.password.as_deref()), (Some("app"), Some("p@ss")));
@@ -120,9 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_work_says_why_and_no_secret() {
-        let wrong = ["", "secret", "http://u:secret@h", "redis://u:secret@h/x", "redis://u:secret@h?a=b"];
-        for url in wrong.into_iter().chain(["redis://u:secret@", "unix:///secret", "redis://u:secret%FF@h"]) {
+    fn an_invalid_url_is_an_error_without_its_secrets() {
+        let invalid = ["", "secret", "http://u:secret@h", "redis://u:secret@h/x", "redis://u:secret@h?a=b"];
+        for url in invalid.into_iter().chain(["redis://u:secret@", "unix:///secret", "redis://u:secret%FF@h"])
+        {
             let error = Url::parse(url).err().map(|error| error.to_string());
             assert!(error.as_ref().is_some_and(|error| !error.contains("secret")), "{url}: {error:?}");
         }

@@ -1,4 +1,5 @@
-//! A store without its type: one box for each call, which a group of rooms shares.
+//! [`AnyStore`], the object-safe form of [`Store`]: the server holds a store of any type behind `dyn AnyStore`, at the
+//! cost of one boxed future per call. A call serves a group of rooms (group commit), so the cost is shared.
 
 use std::pin::Pin;
 
@@ -6,58 +7,58 @@ use bytes::Bytes;
 
 use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 
-/// What a call yields.
-pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+/// The boxed future of one call.
+pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// See [`Store`].
+/// The methods of [`Store`] with boxed futures, implemented for every store.
 pub(crate) trait AnyStore: Send + Sync {
-    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()>;
-    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>>;
-    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page>;
-    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>>;
-    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()>;
-    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()>;
-    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()>;
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>>;
+    fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()>;
+    fn head<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Option<Head>>;
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> StoreFuture<'a, Page>;
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> StoreFuture<'a, Vec<StoredKey>>;
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> StoreFuture<'a, ()>;
+    fn remove<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, ()>;
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> StoreFuture<'_, ()>;
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>>;
     fn scan<'a>(
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<(String, Bytes)>>;
-    fn concurrency(&self) -> usize;
+    ) -> StoreFuture<'a, Vec<(String, Bytes)>>;
+    fn max_concurrent_appends(&self) -> usize;
 }
 
 impl<S: Store> AnyStore for S {
-    fn append(&self, appends: Vec<Append>) -> Answer<'_, ()> {
+    fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()> {
         Box::pin(Store::append(self, appends))
     }
 
-    fn head<'a>(&'a self, room_id: &'a str) -> Answer<'a, Option<Head>> {
+    fn head<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Option<Head>> {
         Box::pin(Store::head(self, room_id))
     }
 
-    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> Answer<'a, Page> {
+    fn read<'a>(&'a self, room_id: &'a str, query: Query) -> StoreFuture<'a, Page> {
         Box::pin(Store::read(self, room_id, query))
     }
 
-    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> Answer<'a, Vec<StoredKey>> {
+    fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> StoreFuture<'a, Vec<StoredKey>> {
         Box::pin(Store::keys(self, room_id, since))
     }
 
-    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> Answer<'a, ()> {
+    fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> StoreFuture<'a, ()> {
         Box::pin(Store::trim(self, room_id, trim))
     }
 
-    fn remove<'a>(&'a self, room_id: &'a str) -> Answer<'a, ()> {
+    fn remove<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, ()> {
         Box::pin(Store::remove(self, room_id))
     }
 
-    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Answer<'_, ()> {
+    fn put(&self, records: Vec<(String, Option<Bytes>)>) -> StoreFuture<'_, ()> {
         Box::pin(Store::put(self, records))
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(Store::get(self, key))
     }
 
@@ -66,11 +67,11 @@ impl<S: Store> AnyStore for S {
         prefix: &'a str,
         after: Option<&'a str>,
         limit: usize,
-    ) -> Answer<'a, Vec<(String, Bytes)>> {
+    ) -> StoreFuture<'a, Vec<(String, Bytes)>> {
         Box::pin(Store::scan(self, prefix, after, limit))
     }
 
-    fn concurrency(&self) -> usize {
-        Store::concurrency(self)
+    fn max_concurrent_appends(&self) -> usize {
+        Store::max_concurrent_appends(self)
     }
 }

@@ -1,4 +1,4 @@
-//! One event, as a store keeps it.
+//! [`StoredEvent`], the form of an event that servers hand to a store and read back.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -6,35 +6,38 @@ use bytes::Bytes;
 
 use crate::wire::Id;
 
-/// One event, as a store keeps it: whole, and no more than what can't be told from elsewhere.
+/// One event of a room's log, with everything that a server needs to send it to clients again. The room and the epoch
+/// are those of the log.
 ///
-/// A store may keep it as the bytes that [`encode`](Self::encode) makes, with columns beside them for what it looks
-/// events up by: `seq`, `event`, `timestamp`.
+/// A store may keep it as the bytes that [`encode`](Self::encode) returns, with columns beside them for the fields that
+/// it looks events up by: `seq`, `event`, `timestamp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredEvent {
-    /// Its number in the log, from 1.
+    /// The event's number in the log, from 1.
     pub seq: u64,
-    /// Its id.
+    /// The event's id.
     pub event_id: Id,
-    /// Unix milliseconds; never less than that of the event before.
+    /// The time at which the event was accepted, in Unix milliseconds; never less than that of the event before.
     pub timestamp: u64,
     /// The event's name on the wire.
     pub event: Cow<'static, str>,
-    /// The user that sent it.
+    /// The id of the user that sent the event.
     pub from: Arc<str>,
-    /// Whether the server triggered it.
-    pub server: bool,
+    /// `true` if server code triggered the event, `false` if a client did.
+    pub from_server: bool,
     /// The payload, as JSON.
     pub data: Bytes,
-    /// What the sender put beside it, as JSON.
+    /// The sender's metadata, as JSON.
     pub meta: Option<Arc<str>>,
-    /// Of an event of class `latest`: what newer ones take its place by.
-    pub conflated: Option<Arc<str>>,
-    /// The key that makes a retry of it harmless, in a form that says whose it is ([`KeyScope`](super::KeyScope)).
+    /// The conflation key of an event of class `latest`: a newer event of the same name and key supersedes it.
+    pub conflation_key: Option<Arc<str>>,
+    /// The idempotency key, by which a retry is recognised, in the form that includes its
+    /// [`KeyScope`](super::KeyScope).
     pub key: Option<Arc<str>>,
-    /// Bytes of all events of the log before it, trimmed ones included, as they are encoded for clients.
+    /// The total size of all events before it in the log, trimmed ones included, as they are encoded for clients, in
+    /// bytes.
     pub offset: u64,
-    /// In a room that is audited: the hash chain up to and with this event.
+    /// The digest of the audit hash chain up to and including this event; only in rooms that are audited.
     pub digest: Option<[u8; 32]>,
 }

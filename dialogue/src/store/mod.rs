@@ -1,19 +1,20 @@
-//! Where logs and rooms outlive the process.
+//! Durable storage of rooms: the trait [`Store`], its types, and the stores that come with the library.
 //!
-//! A room's log lives in memory, and is lost with it, unless the server is given a [`Store`]:
+//! Without a store, a room's log is in memory and is lost with the process. The server builder takes a store by
+//! [`ServerBuilder::store`](crate::ServerBuilder::store), and the journal calls it:
 //!
 //! | store | feature | for |
 //! |---|---|---|
-//! | none | | rooms whose past may go with the process |
-//! | [`Memory`] | | tests; several servers of one process; how a store is written |
+//! | none | | rooms whose history may be lost with the process |
+//! | [`Memory`] | | tests, several servers of one process, an example of an implementation |
 //! | `Disk` | `disk` | one server: a directory, and nothing to install |
 //!
-//! Or one of your own: implement [`Store`] for your database, and have `dialogue::testing::store_suite!` (feature
-//! `testing`) try it.
+//! For another database, implement [`Store`] and run `dialogue::testing::store_suite!` (feature `testing`) over the
+//! implementation.
 //!
-//! What a store keeps is of two kinds: **logs**, one for each room instance, appended to and trimmed at the other end;
-//! and **records**, small values by key, which hold what is known of rooms, their state, devices that asked for pushes,
-//! and the server's own few secrets.
+//! A store keeps two kinds of data. **Logs**: the ordered durable events of one room instance each, appended to at one
+//! end and trimmed at the other. **Records**: small values by key, such as the catalog of rooms, rooms' states, push
+//! subscriptions and the server's secrets.
 
 mod any;
 mod codec;
@@ -29,8 +30,8 @@ mod scope;
 
 use bytes::Bytes;
 
-pub(crate) use any::{Answer, AnyStore};
-pub use codec::NotStored;
+pub(crate) use any::{AnyStore, StoreFuture};
+pub use codec::DecodeError;
 #[cfg(feature = "disk")]
 pub use disk::{Disk, Durability};
 pub use error::StoreError;
@@ -40,112 +41,118 @@ pub use query::{Append, Head, Order, Page, Query, StoredKey, Trim};
 pub use scope::KeyScope;
 pub(crate) use scope::scoped;
 
-/// Where logs and rooms outlive the process.
+/// Durable storage of the logs and records of rooms.
 ///
-/// A server has one writer for each room instance, and the numbers of events are given before they come here. So a store
-/// orders nothing; it keeps what it is given, and refuses what would change what it has.
+/// A server has a single writer for each room instance, and numbers the events before it appends them. A store
+/// therefore orders nothing: it keeps what it is given, and refuses an append that doesn't continue the log that it has
+/// (optimistic concurrency control).
 ///
-/// Every method may fail: what a client asked for is then answered `UNAVAILABLE`, `/health` says so, and the server tries
-/// again until the store answers. A call that takes longer than the server is ready to wait (5 s) is dropped and counts
-/// as failed. After a failed [`append`](Store::append) the server asks for the [`head`](Store::head) before it goes on,
-/// so that an append that failed may have been done or not.
+/// Every method may fail. The server then answers the client's request with `UNAVAILABLE`, reports it on `/health`, and
+/// retries until the store works. A call that takes longer than 5 s is dropped and counts as failed. After a failed
+/// [`append`](Store::append) the server reads the [`head`](Store::head) before it appends to that log again, so a
+/// failed append may have been executed or not.
 ///
-/// `examples/custom_store` is one for SQLite.
+/// `examples/custom_store` is a store over SQLite.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a store",
     label = "can't keep logs",
     note = "implement `dialogue::store::Store` for `{Self}`"
 )]
 pub trait Store: Send + Sync + 'static {
-    /// Appends events to the logs of some rooms; each room at most once in a call. Returns when they are as safe as this
-    /// store makes them: the `ok`s are sent then.
+    /// Appends events to the logs of some rooms, each room at most once in a call. Returns once the events are as
+    /// durable as this store makes them; the server acknowledges them to clients then.
     ///
-    /// The events of a room follow each other without a hole, and the first follows the room's newest event; in a log
-    /// that is empty, it is number 1. Of one room, all are kept or none, or at least none without those before it.
+    /// The events of one room have consecutive numbers, and the first number is that of the log's newest event plus
+    /// one, or 1 in an empty log. The append to one room is atomic, or at least keeps a prefix of the events. Appends
+    /// to several rooms need not be atomic together.
     ///
     /// # Errors
     ///
-    /// [`StoreError::conflict`] for rooms whose newest event isn't the one before these (they hold one of these numbers
-    /// already, or there would be a hole), or whose log is of another epoch; they keep what they have. Any error may be
-    /// [of some rooms only](StoreError::only); the others' events are kept then.
+    /// Returns [`StoreError::conflict`] for rooms whose log has another epoch, or whose newest event isn't the one
+    /// before the first of these (the log holds one of the numbers already, or a number would be missing). Those logs
+    /// stay unchanged. An error of any kind may be [limited to some rooms](StoreError::for_rooms); the events of the
+    /// other rooms are then appended.
     ///
     /// # Cancel safety
     ///
-    /// A call that is dropped may be done later still, but then like any other: it is refused if the log went on without
-    /// it.
+    /// A call that is dropped may still be executed later, with the same checks: if the log has grown in the meantime,
+    /// it is a conflict and changes nothing.
     fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Where a room's log begins and ends; `None` if nothing was ever appended to it, or it was removed since.
+    /// Returns the epoch, the first number and the newest event of a room's log; `None` if nothing was ever appended to
+    /// it, or it has been removed.
     ///
     /// # Errors
     ///
-    /// It can't be told now.
+    /// The log can't be read now.
     fn head(&self, room_id: &str) -> impl Future<Output = Result<Option<Head>, StoreError>> + Send;
 
-    /// Some of a room's events, in the order and within the bounds that `query` gives. What it costs doesn't depend on
+    /// Returns one page of a room's events, in the order and within the bounds of `query`. The cost must not depend on
     /// the length of the log.
     ///
-    /// A page may hold fewer events than there are, even none, if [`Page::next`] says where to go on.
+    /// A page may hold fewer events than exist, even none, if [`Page::next`] says where the next page begins.
     ///
     /// # Errors
     ///
-    /// They can't be read now.
+    /// The events can't be read now.
     fn read(&self, room_id: &str, query: Query) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// The keys under which events of a room were appended since a time (Unix milliseconds), oldest first; of very many
-    /// the newest 10,000. Those of trimmed events too. A key that a user used again, which is the server's to allow, may
-    /// come once or as often as it was used, the newest event last.
+    /// Returns the idempotency keys of the events that were appended to a room at or after the time `since` (Unix
+    /// milliseconds), oldest first, the keys of trimmed events included. Of more than 10,000 keys it returns the newest
+    /// 10,000. A key that a user has used repeatedly, which the server decides, may be returned once or once per use,
+    /// with the newest event last.
     ///
     /// # Errors
     ///
-    /// They can't be read now.
+    /// The keys can't be read now.
     fn keys(
         &self,
         room_id: &str,
         since: u64,
     ) -> impl Future<Output = Result<Vec<StoredKey>, StoreError>> + Send;
 
-    /// Drops a room's oldest events, and its oldest keys, if its log is still the one that `trim` names. The newest event
-    /// is never among them. It is about what is there now: what is appended later stays, keys of an earlier time too.
+    /// Deletes the oldest events and the oldest keys of a room, if its log has the epoch of `trim`, but never the
+    /// newest event. It applies to the events and keys that exist at the time of the call: those appended later stay,
+    /// even keys with an earlier time.
     ///
     /// # Errors
     ///
-    /// It can't be done now; it is tried again later.
+    /// The log can't be trimmed now; the server tries again later.
     fn trim(&self, room_id: &str, trim: Trim) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes a room's log and its keys. What is appended later begins with number 1 again, in another epoch.
+    /// Removes a room's log and its keys. The next append begins at number 1, in another epoch.
     ///
     /// # Errors
     ///
-    /// It can't be done now; the log is there still.
+    /// The log can't be removed now, and still exists.
     fn remove(&self, room_id: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes records, and removes those whose value is `None`. Each is written whole or not at all; several together
-    /// need not be. As safe as events are.
+    /// Writes records, and deletes those whose value is `None`. Each record is written atomically; several records
+    /// together need not be. Returns once they are as durable as appended events.
     ///
-    /// Keys are text of up to 512 bytes, values are of up to 64 KiB.
+    /// Keys are text of at most 512 bytes, values have at most 64 KiB.
     ///
     /// # Errors
     ///
-    /// Some of it can't be done now.
+    /// Some of the records can't be written now.
     fn put(
         &self,
         records: Vec<(String, Option<Bytes>)>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// One record.
+    /// Returns the value of a record, or `None` if it doesn't exist.
     ///
     /// # Errors
     ///
-    /// It can't be read now.
+    /// The record can't be read now.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Up to `limit` records whose keys begin with `prefix`, in the order of the keys' bytes, from the one after `after`.
-    /// A prefix ends with `/`.
+    /// Returns at most `limit` records whose keys begin with `prefix`, ordered by the bytes of their keys; with
+    /// `after`, only those whose keys are greater than it. A prefix ends with `/`.
     ///
     /// # Errors
     ///
-    /// They can't be read now.
+    /// The records can't be read now.
     fn scan(
         &self,
         prefix: &str,
@@ -153,9 +160,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(String, Bytes)>, StoreError>> + Send;
 
-    /// How many [`append`](Store::append)s a server may have under way at once: 1 unless said, and then what comes meanwhile
-    /// goes together in the next (group commit). More are for stores far away. No room is in two at once.
-    fn concurrency(&self) -> usize {
+    /// Returns the maximum number of [`append`](Store::append) calls that a server keeps in flight at once; 1 by
+    /// default. Events that arrive while all of them are in flight go together into the next call (group commit). A
+    /// larger number suits a store with a high latency. A room is never in two calls at once.
+    fn max_concurrent_appends(&self) -> usize {
         1
     }
 }

@@ -1,42 +1,47 @@
-//! The kind of caller that an idempotency key belongs to, beside the id that an event is from.
+//! Scopes of idempotency keys, and their encoding in front of a stored key.
 
-/// The kind of caller that a key was used by. Keys of different kinds never meet, though the events may be from one user.
+/// The kind of caller that an idempotency key belongs to, besides the user that its event is from. Equal keys of
+/// different scopes are different keys, even if their events are from the same user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyScope {
-    /// A user: the key is that user's own.
+    /// A user with a token: the key belongs to that user alone.
     User,
-    /// The server, or the application's backend with a server key: its keys are not those of the user that it speaks for.
+    /// Server code, or the application's backend with a server key. The key is not one of the user in whose name the
+    /// event is.
     Server,
-    /// A caller without a token: the key is common to all of those, since a retry is given another id, and the id's own too.
-    Newcomer,
+    /// A caller without a token. Each of its requests is given a fresh user id, so that a retry has another id than the
+    /// first attempt; the key is therefore common to all such callers, and also belongs to the id that was made for the
+    /// first.
+    Unauthenticated,
 }
 
-/// The character before a letter that names a scope. It is in front of a user's key as well if that begins with it.
-const MARK: char = '\u{1}';
+/// The prefix of a stored key that names its scope by the letter behind it. A user's key that begins with this
+/// character gets the prefix too.
+const SCOPE_MARK: char = '\u{1}';
 
 impl KeyScope {
-    /// The scope of a key in the form in which a store has it, and the key as its caller knows it.
-    pub fn read(key: &str) -> (Self, &str) {
-        let Some(marked) = key.strip_prefix(MARK) else { return (KeyScope::User, key) };
+    /// Splits a stored key into its scope and the key that the caller sent.
+    pub fn parse(key: &str) -> (Self, &str) {
+        let Some(marked) = key.strip_prefix(SCOPE_MARK) else { return (KeyScope::User, key) };
         match marked.split_at_checked(1) {
             Some(("s", key)) => (KeyScope::Server, key),
-            Some(("n", key)) => (KeyScope::Newcomer, key),
+            Some(("n", key)) => (KeyScope::Unauthenticated, key),
             Some(("u", key)) => (KeyScope::User, key),
             _ => (KeyScope::User, key),
         }
     }
 }
 
-/// The form in which a store has a key: the key itself, or behind a mark where it is no plain key of a user.
+/// Returns the stored form of a key: the key itself if its scope is `User`, otherwise behind a mark for its scope.
 pub(crate) fn scoped(scope: KeyScope, key: Box<str>) -> Box<str> {
     let letter = match scope {
-        KeyScope::User if !key.starts_with(MARK) => return key,
+        KeyScope::User if !key.starts_with(SCOPE_MARK) => return key,
         KeyScope::User => 'u',
         KeyScope::Server => 's',
-        KeyScope::Newcomer => 'n',
+        KeyScope::Unauthenticated => 'n',
     };
-    format!("{MARK}{letter}{key}").into()
+    format!("{SCOPE_MARK}{letter}{key}").into()
 }
 
 #[cfg(test)]
@@ -44,15 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_it_was_written_and_no_two_are_one() {
+    fn stored_keys_parse_back_and_are_distinct() {
         let mut forms = std::collections::HashSet::new();
         for key in ["k", "", "sk", "\u{1}", "\u{1}s", "\u{1}sk", "\u{1}nk", "é", "\u{1}é"] {
-            for scope in [KeyScope::User, KeyScope::Server, KeyScope::Newcomer] {
+            for scope in [KeyScope::User, KeyScope::Server, KeyScope::Unauthenticated] {
                 let form = scoped(scope, key.into());
-                assert_eq!(KeyScope::read(&form), (scope, key));
+                assert_eq!(KeyScope::parse(&form), (scope, key));
                 assert!(forms.insert(form));
             }
         }
-        assert_eq!(KeyScope::read("\u{1}"), (KeyScope::User, "\u{1}"));
+        assert_eq!(KeyScope::parse("\u{1}"), (KeyScope::User, "\u{1}"));
     }
 }

@@ -1,4 +1,4 @@
-//! A thread that owns the connection, and does what it is asked for in turn.
+//! [`Database`], a thread that owns the SQLite connection and runs one job after another on it.
 
 use std::{path::Path, thread};
 
@@ -8,61 +8,62 @@ use tokio::sync::{mpsc, oneshot};
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A database, on a thread of its own: SQLite blocks. For a database over a network, a pool of connections stands here.
+/// A handle to the database's thread: SQLite's calls block. A database over a network would have a connection pool
+/// instead.
 pub(crate) struct Database {
     jobs: mpsc::Sender<Job>,
 }
 
-/// Jobs that may wait. The callers of more wait themselves, and a server has few callers.
-const WAITING: usize = 64;
-/// What the tables of `schema.sql` are called. A later version migrates older ones, and knows no newer one.
-const VERSION: i64 = 1;
+/// The capacity of the queue of jobs. When it is full, callers wait; a server has few callers at once.
+const MAX_QUEUED_JOBS: usize = 64;
+/// The version of the tables in `schema.sql`. A later version of this program migrates older tables.
+const SCHEMA_VERSION: i64 = 1;
 
 impl Database {
-    /// Opens the file, and makes it if there is none.
+    /// Opens the file, and creates it if it doesn't exist.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error| StoreError::new(format!("can't open {}", path.display())).source(error);
+        let failed = |error| StoreError::new(format!("can't open {}", path.display())).with_source(error);
         let mut connection = Connection::open(path).map_err(failed)?;
         prepare(&connection).map_err(failed)?;
-        if version(&connection).map_err(failed)? != VERSION {
+        if version(&connection).map_err(failed)? != SCHEMA_VERSION {
             let path = path.display();
             return Err(StoreError::new(format!(
-                "{path} is no store, or one of a newer version of this program"
+                "can't open {path}: it is no store, or one of a newer version of this program"
             )));
         }
-        let (jobs, mut waiting) = mpsc::channel::<Job>(WAITING);
-        // It ends when the last sender is gone, and the jobs before are done.
+        let (jobs, mut queue) = mpsc::channel::<Job>(MAX_QUEUED_JOBS);
+        // The thread ends when the last sender is dropped and the queued jobs are done.
         let work = move || {
-            while let Some(job) = waiting.blocking_recv() {
+            while let Some(job) = queue.blocking_recv() {
                 job(&mut connection);
             }
         };
         let thread = thread::Builder::new().name("sqlite".into());
-        thread.spawn(work).map_err(|error| StoreError::new("can't start a thread").source(error))?;
+        thread.spawn(work).map_err(|error| StoreError::new("can't start a thread").with_source(error))?;
         Ok(Database { jobs })
     }
 
-    /// Has `job` done, and waits for it. Dropped meanwhile, the job is done all the same; jobs are done in the order in
-    /// which they were asked for, so that whoever asks next sees what became of it.
+    /// Runs a job on the database's thread, and returns its result. Jobs run in the order of the calls. If the future
+    /// is dropped, the queued job runs all the same, before the jobs of later calls.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         attempt: &'static str,
         job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let gone = || StoreError::new(format!("can't {attempt}: the database's thread has ended"));
-        let (answer, answered) = oneshot::channel();
+        let thread_ended = || StoreError::new(format!("can't {attempt}: the database's thread has ended"));
+        let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            // Nobody may be waiting any longer.
-            let _ = answer.send(job(connection));
+            // The caller may have dropped its future.
+            let _ = sender.send(job(connection));
         });
-        self.jobs.send(job).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.jobs.send(job).await.map_err(|_| thread_ended())?;
+        receiver.await.map_err(|_| thread_ended())?
     }
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    // A commit returns when the log of writes is synced. `NORMAL` would return when the system has it: a crash of the
-    // process loses nothing then, one of the machine may.
+    // With `FULL`, a commit syncs the write-ahead log. With `NORMAL`, it only writes it to the operating system: a
+    // crash of the process would lose nothing, but a crash of the machine could.
     connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 4000;")?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

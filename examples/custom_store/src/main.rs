@@ -1,9 +1,10 @@
-//! A chat whose history is in SQLite, by a store of one's own: `cargo run -p custom_store`, talk, stop it, start it
-//! again. `DATABASE` names the file (default: `chat.sqlite`).
+//! A chat whose history is in SQLite, through an implementation of `dialogue::store::Store`. Run `cargo run -p
+//! custom_store`, write messages, stop it and start it again: the history is still there. The environment variable
+//! `DATABASE` names the file (default: `chat.sqlite`).
 //!
-//! Needs a C compiler (`apt install gcc` on Debian): the crate `rusqlite` builds the SQLite that it brings along.
+//! It needs a C compiler (`apt install gcc` on Debian), since the crate `rusqlite` builds its own SQLite.
 //!
-//! `store.rs` is the store, and `cargo test -p custom_store` tries it by every sentence of the contract.
+//! `store.rs` is the store. `cargo test -p custom_store` runs the library's test suite for stores on it.
 
 mod database;
 #[path = "../../chat/src/page/mod.rs"]
@@ -12,17 +13,17 @@ mod store;
 
 use store::Sqlite;
 
-/// Said by a member.
+/// A message of a member.
 #[dialogue::event]
 struct Message {
     #[validate(length(min = 1, max = 2000))]
     text: String,
-    /// How the author wants to be called; who it is, the event's `from` says.
+    /// The display name that the author chose; the event's `from` is the user's id.
     #[validate(length(min = 1, max = 40))]
     name: String,
 }
 
-/// Somebody began to type, or stopped.
+/// A member began to type, or stopped.
 #[dialogue::event(ephemeral)]
 struct Typing {
     active: bool,
@@ -31,7 +32,7 @@ struct Typing {
 }
 
 dialogue::rooms! {
-    /// Where everybody talks; who comes sees the last 50 messages.
+    /// The only room; a member who joins gets the last 50 messages.
     #[room(name = "Chat", sync = 50, retain(events = 100_000))]
     chat: [Message, Typing] via [websocket, sse];
 }
@@ -53,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_chat_goes_on_after_a_restart() -> Result<(), Box<dyn std::error::Error>> {
+    async fn the_history_survives_a_restart() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         for seq in 1..=3 {
             let store = Sqlite::open(folder.path().join("chat.sqlite"))?;

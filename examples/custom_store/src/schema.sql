@@ -1,12 +1,12 @@
--- Text is compared by bytes here; in PostgreSQL, say so: TEXT COLLATE "C".
+-- SQLite compares text by bytes. In PostgreSQL, that needs: TEXT COLLATE "C".
 
--- One row for each log that there is: it tells an empty one from a removed one's successor.
+-- One row for each log, with its epoch. A log that was removed has none, and its successor has another epoch.
 CREATE TABLE logs (
     room_id TEXT PRIMARY KEY,
     epoch   TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- `body` is the whole event; the columns before it are what events are looked up by, here and by people.
+-- `body` is the whole encoded event; the columns before it serve queries, those of the store and ad-hoc ones.
 CREATE TABLE events (
     room_id   TEXT    NOT NULL,
     seq       INTEGER NOT NULL,
@@ -18,7 +18,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_time ON events (room_id, timestamp, seq);
 
--- What makes a retry harmless. It outlives its event, and a user may use one twice: no constraint on (sender, key).
+-- Idempotency keys. A key outlives its event, and a user may use a key twice, so there is no UNIQUE (sender, key).
 CREATE TABLE keys (
     room_id   TEXT    NOT NULL,
     seq       INTEGER NOT NULL,

@@ -1,4 +1,5 @@
-//! A store over SQLite. What is here is much the same for PostgreSQL: statements in transactions.
+//! [`Sqlite`], a store over SQLite. An implementation for PostgreSQL would look much the same: statements in
+//! transactions.
 
 use std::path::Path;
 
@@ -16,12 +17,12 @@ pub(crate) struct Sqlite {
     database: Database,
 }
 
-/// Rows that a page looks at, at most: a filter by name that matches nothing must not read the whole log.
-const LOOKS: i64 = 2_000;
-/// Rows that one transaction deletes: appends come between.
-const DROPS: i64 = 1_000;
-/// Keys of a room that are told of.
-const KEYS: i64 = 10_000;
+/// The maximum number of rows that a page examines: a filter by name that matches nothing must not read the whole log.
+const MAX_EXAMINED_ROWS: i64 = 2_000;
+/// The maximum number of rows that one transaction deletes, so that appends can run between two of them.
+const DELETE_CHUNK: i64 = 1_000;
+/// The maximum number of keys that are returned for a room.
+const MAX_KEYS: i64 = 10_000;
 
 impl Sqlite {
     pub(crate) fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
@@ -30,22 +31,22 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    /// One transaction, and so one sync, for what all rooms of the server said meanwhile.
+    /// Appends to all rooms in one transaction, and so with one sync (group commit).
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
         let failed = failed("append events");
         let append = move |connection: &mut Connection| {
             let transaction = connection.transaction().map_err(failed)?;
-            let mut refused = Vec::new();
-            for (place, append) in appends.iter().enumerate() {
+            let mut conflicts = Vec::new();
+            for (index, append) in appends.iter().enumerate() {
                 if !append_one(&transaction, append).map_err(failed)? {
-                    refused.push(place);
+                    conflicts.push(index);
                 }
             }
             transaction.commit().map_err(failed)?;
-            if refused.is_empty() {
+            if conflicts.is_empty() {
                 return Ok(());
             }
-            Err(StoreError::conflict("can't append: the log holds other events").only(refused))
+            Err(StoreError::conflict("can't append: the log holds other events").for_rooms(conflicts))
         };
         self.database.run("append events", append).await
     }
@@ -76,7 +77,8 @@ impl Store for Sqlite {
             let query = "SELECT sender, key, seq, event_id, timestamp FROM keys
                          WHERE room_id = ?1 AND timestamp >= ?2 ORDER BY seq DESC LIMIT ?3";
             let mut query = connection.prepare_cached(query).map_err(failed)?;
-            let rows = query.query_map(params![room_id, signed(since), KEYS], stored_key).map_err(failed)?;
+            let rows =
+                query.query_map(params![room_id, signed(since), MAX_KEYS], stored_key).map_err(failed)?;
             let mut keys = rows.collect::<Result<Vec<_>, _>>().map_err(failed)?;
             keys.reverse();
             Ok(keys)
@@ -99,7 +101,7 @@ impl Store for Sqlite {
                 let mut dropped = 0;
                 for (statement, bound) in [(events, trim.first), (keys, trim.keys_since)] {
                     let mut statement = connection.prepare_cached(statement).map_err(failed)?;
-                    let bounds = params![room_id, signed(bound), DROPS, trim.epoch];
+                    let bounds = params![room_id, signed(bound), DELETE_CHUNK, trim.epoch];
                     dropped += statement.execute(bounds).map_err(failed)?;
                 }
                 Ok(dropped)
@@ -160,7 +162,8 @@ impl Store for Sqlite {
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
         let scan = move |connection: &mut Connection| {
-            // Not LIKE, which knows wildcards and no case. The last character of a prefix is `/`, and `0` comes next.
+            // A range instead of LIKE, which has wildcards and ignores case. A prefix ends with `/`, and the next
+            // character is `0`.
             let end = prefix
                 .strip_suffix('/')
                 .map_or_else(|| "\u{10ffff}".to_owned(), |prefix| format!("{prefix}0"));
@@ -176,7 +179,7 @@ impl Store for Sqlite {
     }
 }
 
-/// Yields whether the events follow those of the room's log.
+/// Appends events if they continue the room's log, and returns whether they do.
 fn append_one(transaction: &Transaction<'_>, append: &Append) -> rusqlite::Result<bool> {
     let log = "SELECT epoch, (SELECT max(seq) FROM events WHERE room_id = ?1) FROM logs WHERE room_id = ?1";
     let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
@@ -191,11 +194,18 @@ fn append_one(transaction: &Transaction<'_>, append: &Append) -> rusqlite::Resul
     }
     let mut event = transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let mut key = transaction.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for kept in &append.events {
-        let (seq, timestamp) = (signed(kept.seq), signed(kept.timestamp));
-        event.execute(params![append.room_id, seq, timestamp, kept.event, &kept.encode()[..]])?;
-        if let Some(text) = &kept.key {
-            key.execute(params![append.room_id, seq, timestamp, kept.from, text, kept.event_id.as_str()])?;
+    for stored in &append.events {
+        let (seq, timestamp) = (signed(stored.seq), signed(stored.timestamp));
+        event.execute(params![append.room_id, seq, timestamp, stored.event, &stored.encode()[..]])?;
+        if let Some(text) = &stored.key {
+            key.execute(params![
+                append.room_id,
+                seq,
+                timestamp,
+                stored.from,
+                text,
+                stored.event_id.as_str()
+            ])?;
         }
     }
     Ok(true)
@@ -215,30 +225,30 @@ fn read(connection: &Connection, room_id: &str, query: &Query) -> Result<Page, S
         }
     };
     let mut select = connection.prepare_cached(select).map_err(failed)?;
-    let mut rows = select.query(params![room_id, after, before, LOOKS]).map_err(failed)?;
+    let mut rows = select.query(params![room_id, after, before, MAX_EXAMINED_ROWS]).map_err(failed)?;
 
-    let (mut page, mut size, mut looks) = (Page::default(), 0, 0);
+    let (mut page, mut size, mut examined) = (Page::default(), 0, 0);
     while let Some(row) = rows.next().map_err(failed)? {
         let event = event(row.get(0).map_err(failed)?)?;
-        looks += 1;
+        examined += 1;
         page.next = Some(event.seq);
-        if !query.admits(event.seq, event.timestamp, &event.event) {
+        if !query.matches(event.seq, event.timestamp, &event.event) {
             continue;
         }
         size += event.data.len();
         page.events.push(event);
-        if page.events.len() >= query.limit || size >= query.bytes {
+        if page.events.len() >= query.limit || size >= query.max_bytes {
             return Ok(page);
         }
     }
-    if looks < LOOKS {
+    if examined < MAX_EXAMINED_ROWS {
         page.next = None;
     }
     Ok(page)
 }
 
-/// The numbers that a page is between. Times only ever grow with the numbers, so that a bound by time is one by number,
-/// which the index knows; `None` if there can be no event.
+/// Returns the numbers between which the events of a query are (both exclusive), or `None` if there can be no event.
+/// Times never fall while numbers grow, so that a bound by time becomes a bound by number, by one look into the index.
 fn bounds(connection: &Connection, room_id: &str, query: &Query) -> rusqlite::Result<Option<(i64, i64)>> {
     let from_time = |time: u64| {
         let select =
@@ -259,7 +269,8 @@ fn bounds(connection: &Connection, room_id: &str, query: &Query) -> rusqlite::Re
 }
 
 fn event(body: Vec<u8>) -> Result<StoredEvent, StoreError> {
-    StoredEvent::decode(body.into()).map_err(|error| StoreError::new("can't read an event").source(error))
+    StoredEvent::decode(body.into())
+        .map_err(|error| StoreError::new("can't read an event").with_source(error))
 }
 
 fn stored_key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
@@ -273,10 +284,10 @@ fn stored_key(row: &Row<'_>) -> rusqlite::Result<StoredKey> {
 }
 
 fn failed(attempt: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + Copy + Send + 'static {
-    move |error| StoreError::new(format!("can't {attempt}")).source(error)
+    move |error| StoreError::new(format!("can't {attempt}")).with_source(error)
 }
 
-/// SQLite's integers are signed; a bound beyond them is beyond every number and time.
+/// Converts to a signed integer, since SQLite has no others. A number too large for it is larger than every event's.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -293,7 +304,7 @@ mod tests {
 
     dialogue::testing::store_suite! {
         mod sqlite;
-        place = || TempDir::new().expect("a directory for the test");
-        open = async |place: &TempDir| Sqlite::open(place.path().join("chat.sqlite")).expect("a database");
+        index = || TempDir::new().expect("a directory for the test");
+        open = async |index: &TempDir| Sqlite::open(index.path().join("chat.sqlite")).expect("a database");
     }
 }

@@ -42,9 +42,9 @@ async fn a_full_server_is_two_lines_and_recovers_unasked() -> Result {
         let error = redis.append(appends("chat", 2..=2)?).await.expect_err("no room");
         assert!(error.to_string().contains("OOM") && error.to_string().contains("maxmemory"), "{error}");
     }
-    assert!(redis.trouble().is_some_and(|trouble| trouble.contains("refuses writes")));
+    assert!(redis.unavailable_reason().is_some_and(|trouble| trouble.contains("refuses writes")));
     server.cli(&["config", "set", "maxmemory", "0"]).await?;
-    until("it is seen to take writes", async || redis.trouble().is_none()).await?;
+    until("it is seen to take writes", async || redis.unavailable_reason().is_none()).await?;
     redis.append(appends("chat", 2..=2)?).await?;
     let lines = lines.all();
     assert!(lines.len() == 2, "{lines:#?}");
@@ -98,7 +98,7 @@ async fn a_replica_in_the_primarys_place_is_one_line() -> Result {
     for _ in 0..50 {
         assert!(!put(&redis).await);
     }
-    until("it is seen to be a replica", async || redis.trouble().is_some()).await?;
+    until("it is seen to be a replica", async || redis.unavailable_reason().is_some()).await?;
     server.cli(&["replicaof", "no", "one"]).await?;
     until("it takes writes again", async || put(&redis).await).await?;
     let lines = lines.all();

@@ -32,7 +32,7 @@ async fn nobody_is_there() -> Result {
 async fn nobody_answers() -> Result {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("redis://{}", listener.local_addr()?);
-    let error = refused(Redis::connect(url).connect_within(Duration::from_millis(100))).await?;
+    let error = refused(Redis::connect(url).connect_timeout(Duration::from_millis(100))).await?;
     assert_eq!(error.kind(), RedisErrorKind::Unreachable);
     assert!(error.to_string().contains("did not answer within 100ms"), "{error}");
     Ok(())
@@ -80,7 +80,7 @@ async fn a_database_that_is_not_there() -> Result {
 async fn a_replica_is_no_place_to_write() -> Result {
     let watched = Watched::start().await?;
     let error = refused(Redis::connect(watched.replica.url())).await?;
-    assert_eq!(error.kind(), RedisErrorKind::Unfit);
+    assert_eq!(error.kind(), RedisErrorKind::Unsupported);
     assert!(error.to_string().contains("is a replica"), "{error}");
     let error = refused(Redis::sentinel(watched.urls(), "another")).await?;
     assert!(error.to_string().contains("knows no primary `another`"), "{error}");
@@ -94,7 +94,7 @@ async fn a_replica_is_no_place_to_write() -> Result {
 async fn a_cluster_and_a_single_server_are_told_apart() -> Result {
     let server = RedisServer::start().await?;
     let error = refused(Redis::cluster([server.url()])).await?;
-    assert_eq!(error.kind(), RedisErrorKind::Unfit);
+    assert_eq!(error.kind(), RedisErrorKind::Unsupported);
     assert!(error.to_string().contains("use `Redis::connect`"), "{error}");
     let cluster = RedisCluster::start().await?;
     let error = refused(Redis::connect(cluster.urls().swap_remove(0))).await?;
@@ -113,7 +113,7 @@ async fn a_certificate_of_a_stranger_is_not_trusted() -> Result {
     let error = refused(Redis::connect(format!("redis://localhost:{port}"))).await?;
     assert!(error.to_string().contains("rediss://"), "{error}");
     let plain = Redis::connect(format!("rediss://localhost:{}", server.port)).ca_pem(theirs.ca.as_str());
-    let error = refused(plain.connect_within(Duration::from_millis(500))).await?;
+    let error = refused(plain.connect_timeout(Duration::from_millis(500))).await?;
     assert!(error.to_string().contains("is this its TLS port"), "{error}");
     Ok(())
 }

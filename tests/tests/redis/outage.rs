@@ -18,7 +18,7 @@ async fn put(redis: &Redis) -> bool {
 async fn hasty(url: &str, within: Duration) -> Result<Redis> {
     let mut redis = None;
     until("it connects", async || {
-        redis = Redis::connect(url).answer_within(within).connect_within(within).await.ok();
+        redis = Redis::connect(url).response_timeout(within).connect_timeout(within).await.ok();
         redis.is_some()
     })
     .await?;
@@ -47,11 +47,11 @@ async fn a_server_that_hangs_fails_in_time_and_works_again() -> Result {
     server.signal("STOP")?;
     let began = Instant::now();
     assert!(!put(&redis).await);
-    until("it is known to be gone", async || redis.trouble().is_some()).await?;
+    until("it is known to be gone", async || redis.unavailable_reason().is_some()).await?;
     assert!(!put(&redis).await);
     deadline::took("two refusals", began.elapsed(), 10 * within)?;
     server.signal("CONT")?;
-    until("it works again", async || put(&redis).await && redis.trouble().is_none()).await
+    until("it works again", async || put(&redis).await && redis.unavailable_reason().is_none()).await
 }
 
 #[tokio::test]
@@ -60,9 +60,9 @@ async fn a_line_that_stalls_is_noticed_though_nobody_asks() -> Result {
     let proxy = Proxy::to(server.port).await?;
     let redis = hasty(&proxy.url(), Duration::from_secs(2)).await?;
     proxy.stall(true);
-    until("the silence is noticed", async || redis.trouble().is_some()).await?;
+    until("the silence is noticed", async || redis.unavailable_reason().is_some()).await?;
     proxy.stall(false);
-    until("it is there again", async || redis.trouble().is_none()).await?;
+    until("it is there again", async || redis.unavailable_reason().is_none()).await?;
     proxy.delay(Duration::from_millis(20));
     assert!(put(&redis).await);
     Ok(())
@@ -74,7 +74,7 @@ async fn a_server_that_is_killed_is_found_again() -> Result {
     let redis = Redis::connect(server.url()).await?;
     redis.append(appends("chat", 1..=3)?).await?;
     server.kill()?;
-    until("it is known to be gone", async || redis.trouble().is_some()).await?;
+    until("it is known to be gone", async || redis.unavailable_reason().is_some()).await?;
     let error = redis.append(appends("chat", 4..=4)?).await.expect_err("nobody is there");
     assert!(error.to_string().contains("is the server running"), "{error}");
     server.restart().await?;
@@ -93,7 +93,7 @@ async fn after_a_failover_the_new_primary_is_written_to() -> Result {
     watched.primary.kill()?;
     until("the other one takes writes", async || put(&redis).await).await?;
     assert!(watched.replica.cli(&["role"]).await?.starts_with("master"));
-    until("all is well", async || redis.trouble().is_none()).await
+    until("all is well", async || redis.unavailable_reason().is_none()).await
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_cluster_fails_over_and_moves_slots() -> Result {
         })
         .await?;
     }
-    until("all is well", async || redis.trouble().is_none()).await?;
+    until("all is well", async || redis.unavailable_reason().is_none()).await?;
     let page = redis.read("chat", Query::new(Order::NewestFirst, 10)).await?;
     assert_eq!(seqs(&page.events), [3, 2, 1]);
     Ok(())

@@ -13,7 +13,7 @@ async fn works(redis: &Redis) -> Result {
     let value = Bytes::from_static(b"is here");
     redis.put(vec![("rooms/chat".to_owned(), Some(value.clone()))]).await?;
     assert_eq!(redis.get("rooms/chat").await?, Some(value));
-    assert_eq!(redis.trouble(), None);
+    assert_eq!(redis.unavailable_reason(), None);
     Ok(())
 }
 

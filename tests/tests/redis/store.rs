@@ -53,7 +53,7 @@ async fn whole(redis: &Redis, room: &str) -> Result<u64> {
 async fn twenty_kills_in_the_middle_of_bursts_lose_nothing_acknowledged() -> Result {
     let mut server = RedisServer::durable().await?;
     // Bursts end with the server, not with a disk that takes its time.
-    let redis = Redis::connect(server.url()).answer_within(PATIENCE).await?;
+    let redis = Redis::connect(server.url()).response_timeout(PATIENCE).await?;
     let mut heads = vec![0; ROOMS];
     let mut known = vec![Vec::new(); ROOMS];
     for kill in 0..20 {
@@ -98,7 +98,7 @@ async fn an_append_that_was_done_unseen_is_a_conflict() -> Result {
     patient.append(appends("chat", 1..=1)?).await?;
     let mut redis = None;
     until("it connects", async || {
-        redis = Redis::connect(proxy.url()).answer_within(within).connect_within(within).await.ok();
+        redis = Redis::connect(proxy.url()).response_timeout(within).connect_timeout(within).await.ok();
         redis.is_some()
     })
     .await?;
@@ -203,8 +203,8 @@ async fn one_room_that_is_refused_leaves_the_others_alone() -> Result {
     redis.append(appends("a", 1..=3)?).await?;
     let rooms = [appends("a", 3..=4)?, appends("b", 1..=2)?, appends("c", 2..=2)?].concat();
     let error = redis.append(rooms).await.expect_err("two of them don't fit");
-    assert!(error.is_conflict() && !error.is_of_all());
-    assert_eq!([0, 1, 2].map(|room| error.is_of(room)), [true, false, true]);
+    assert!(error.is_conflict() && !error.concerns_all());
+    assert_eq!([0, 1, 2].map(|room| error.concerns(room)), [true, false, true]);
     assert_eq!((whole(&redis, "a").await?, whole(&redis, "b").await?), (3, 2));
     assert_eq!(redis.head("c").await?, None);
     Ok(())

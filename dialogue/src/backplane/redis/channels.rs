@@ -1,52 +1,59 @@
-//! What is heard in channels, and of which room.
+//! The mapping between the Pub/Sub channels of a node and the messages of its [`Feed`](crate::backplane::Feed).
 
 use std::sync::Arc;
 
 use super::message;
 use crate::{
     backplane::FeedMessage,
-    redis::{Heard, Keys},
+    redis::{KeySpace, PubSubEvent},
     wire::Id,
 };
 
-/// What is said in a channel.
-pub(super) enum Said {
-    /// This node's own channel is listened to.
-    Own,
+/// The meaning of an event of a channel.
+pub(super) enum ChannelEvent {
+    /// The subscription to this node's own channel has begun.
+    OwnSubscribed,
+    /// A message for the feed.
     Message(FeedMessage),
-    Nothing,
+    /// An event of no room's channel.
+    Ignored,
 }
 
-/// What channels are called.
-pub(super) struct Channels {
+/// The names of channels.
+pub(super) struct ChannelNames {
     own: String,
-    /// What the name of a room's channel begins and ends with.
-    begin: String,
-    end: String,
+    /// The part of a room's channel name before the room id.
+    prefix: String,
+    /// The part of a room's channel name after the room id.
+    suffix: String,
 }
 
-impl Channels {
-    pub(super) fn new(keys: Keys, node: Id) -> Self {
+impl ChannelNames {
+    pub(super) fn new(keys: KeySpace, node: Id) -> Self {
         let channel = keys.room("\n", "feed");
-        let (begin, end) = channel.split_once('\n').unwrap_or_default();
-        Channels { own: keys.node(node.as_str(), "feed"), begin: begin.to_owned(), end: end.to_owned() }
+        let (prefix, suffix) = channel.split_once('\n').unwrap_or_default();
+        ChannelNames {
+            own: keys.node(node.as_str(), "feed"),
+            prefix: prefix.to_owned(),
+            suffix: suffix.to_owned(),
+        }
     }
 
-    pub(super) fn hear(&self, heard: Heard) -> Said {
+    pub(super) fn interpret(&self, event: PubSubEvent) -> ChannelEvent {
         let room = |channel: &str| {
-            let room_id = channel.strip_prefix(&self.begin)?.strip_suffix(&self.end)?;
+            let room_id = channel.strip_prefix(&self.prefix)?.strip_suffix(&self.suffix)?;
             Some(Arc::<str>::from(room_id))
         };
-        match heard {
-            Heard::Listening(channel) if channel == self.own => Said::Own,
-            Heard::Listening(channel) => {
-                room(&channel).map_or(Said::Nothing, |room| Said::Message(FeedMessage::Gap(room)))
-            }
-            Heard::Message(channel, said) => {
-                // A newer version may say what this one doesn't understand; what matters is in the log.
-                let told = room(&channel)
-                    .map(|room| message::read(Arc::clone(&room), said).unwrap_or(FeedMessage::Gap(room)));
-                told.map_or(Said::Nothing, Said::Message)
+        match event {
+            PubSubEvent::Subscribed(channel) if channel == self.own => ChannelEvent::OwnSubscribed,
+            PubSubEvent::Subscribed(channel) => room(&channel)
+                .map_or(ChannelEvent::Ignored, |room| ChannelEvent::Message(FeedMessage::Gap(room))),
+            PubSubEvent::Message(channel, payload) => {
+                // A message of a newer version, which this one can't read, is a gap: the server reads the log instead.
+                let message = room(&channel).map(|room| {
+                    message::decode(Arc::clone(&room), payload).unwrap_or(FeedMessage::Gap(room))
+                });
+                message.map_or(ChannelEvent::Ignored, ChannelEvent::Message)
             }
         }
     }

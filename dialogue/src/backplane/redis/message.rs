@@ -1,15 +1,15 @@
-//! What nodes say to each other in a room's channel.
+//! The encoding of messages between nodes in a room's channel.
 //!
 //! ```text
-//! 1 byte    what: E events, M message, R roll
-//! 11 bytes  node
-//! E: 8 bytes number before; 11 bytes id of that event, or zeros; epoch's number, epoch's text (each 2 bytes of length,
-//!    text); then for each event 4 bytes of length, event
-//! R: for each change 4 bytes connections, 2 bytes of length, user
+//! 1 byte    kind: E events, M message, R members
+//! 11 bytes  id of the sending node
+//! E: 8 bytes number of the event before these; 11 bytes id of that event, or zeros; number of the epoch in decimal, text of
+//!    the epoch (each 2 bytes of length, text); then for each event 4 bytes of length, encoded event
+//! R: for each change 4 bytes connections, 2 bytes of length, user id
 //! M: the message
 //! ```
 //!
-//! All numbers are big endian. Events are written by a script.
+//! All integers are big endian. Logged events are encoded by the script `publish.lua`.
 
 use std::sync::Arc;
 
@@ -19,27 +19,27 @@ use crate::{
     backplane::{Draft, FeedEvents, FeedMessage, MemberChange},
     store::{
         StoredEvent,
-        redis::{Epoch, epoch_text},
+        redis::{EpochNumber, epoch_text},
     },
     wire::Id,
 };
 
-/// Bytes of an id.
-const ID: usize = 11;
+/// The length of an id.
+const ID_BYTES: usize = 11;
 
-/// A message of a node.
+/// Encodes a message of a node.
 pub(super) fn message(node: Id, message: &[u8]) -> Bytes {
     [b"M", node.as_str().as_bytes(), message].concat().into()
 }
 
-/// Events that are told and not kept.
+/// Encodes events that are in no log.
 pub(super) fn events(node: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Bytes {
-    let (Epoch(number), beside) = Epoch::of(epoch);
+    let (EpochNumber(number), explicit_epoch) = EpochNumber::from_text(epoch);
     let mut out = BytesMut::from(&b"E"[..]);
     out.put_slice(node.as_str().as_bytes());
     out.put_u64(after);
-    out.put_bytes(0, ID);
-    for text in [&*number.to_string(), beside] {
+    out.put_bytes(0, ID_BYTES);
+    for text in [&*number.to_string(), explicit_epoch] {
         out.put_u16(u16::try_from(text.len()).unwrap_or(u16::MAX));
         out.put_slice(text.as_bytes());
     }
@@ -51,8 +51,8 @@ pub(super) fn events(node: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Byt
     out.freeze()
 }
 
-/// Changes of who is in.
-pub(super) fn roll(node: Id, changes: &[MemberChange]) -> Bytes {
+/// Encodes changes of a node's members.
+pub(super) fn members(node: Id, changes: &[MemberChange]) -> Bytes {
     let mut out = BytesMut::from(&b"R"[..]);
     out.put_slice(node.as_str().as_bytes());
     for MemberChange { user_id, connections } in changes {
@@ -64,49 +64,49 @@ pub(super) fn roll(node: Id, changes: &[MemberChange]) -> Bytes {
     out.freeze()
 }
 
-/// Reads what was said in the channel of a room; `None` if that is nothing of this version's.
-pub(super) fn read(room_id: Arc<str>, mut said: Bytes) -> Option<FeedMessage> {
-    let what = said.try_get_u8().ok()?;
-    let node = take(&mut said, ID)?;
+/// Decodes a message in the channel of a room; returns `None` if this version can't read it.
+pub(super) fn decode(room_id: Arc<str>, mut bytes: Bytes) -> Option<FeedMessage> {
+    let kind = bytes.try_get_u8().ok()?;
+    let node = take(&mut bytes, ID_BYTES)?;
     let node = std::str::from_utf8(&node).ok().and_then(Id::parse)?;
-    match what {
-        b'E' => batch(room_id, node, said).map(FeedMessage::Events),
-        b'M' => Some(FeedMessage::Message { room_id, node, message: said }),
-        b'R' => Some(FeedMessage::Members { room_id, node, changes: changes(said)? }),
+    match kind {
+        b'E' => decode_events(room_id, node, bytes).map(FeedMessage::Events),
+        b'M' => Some(FeedMessage::Message { room_id, node, message: bytes }),
+        b'R' => Some(FeedMessage::Members { room_id, node, changes: changes(bytes)? }),
         _ => None,
     }
 }
 
-fn batch(room_id: Arc<str>, node: Id, mut said: Bytes) -> Option<FeedEvents> {
-    let after = said.try_get_u64().ok()?;
-    let after_id = take(&mut said, ID)?;
+fn decode_events(room_id: Arc<str>, node: Id, mut bytes: Bytes) -> Option<FeedEvents> {
+    let after = bytes.try_get_u64().ok()?;
+    let after_id = take(&mut bytes, ID_BYTES)?;
     let after_id = std::str::from_utf8(&after_id).ok().and_then(Id::parse);
-    let (number, beside) = (text(&mut said)?, text(&mut said)?);
-    let epoch = if beside.is_empty() { epoch_text(number.parse().ok()?) } else { beside };
+    let (number, explicit_epoch) = (take_text(&mut bytes)?, take_text(&mut bytes)?);
+    let epoch = if explicit_epoch.is_empty() { epoch_text(number.parse().ok()?) } else { explicit_epoch };
     let mut events = Vec::new();
-    while said.has_remaining() {
-        let length = usize::try_from(said.try_get_u32().ok()?).ok()?;
-        events.push(StoredEvent::decode(take(&mut said, length)?).ok()?);
+    while bytes.has_remaining() {
+        let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
+        events.push(StoredEvent::decode(take(&mut bytes, length)?).ok()?);
     }
     Some(FeedEvents { room_id, node, epoch, after, after_id, events })
 }
 
-fn changes(mut said: Bytes) -> Option<Vec<MemberChange>> {
+fn changes(mut bytes: Bytes) -> Option<Vec<MemberChange>> {
     let mut changes = Vec::new();
-    while said.has_remaining() {
-        let connections = said.try_get_u32().ok()?;
-        changes.push(MemberChange { connections, user_id: text(&mut said)? });
+    while bytes.has_remaining() {
+        let connections = bytes.try_get_u32().ok()?;
+        changes.push(MemberChange { connections, user_id: take_text(&mut bytes)? });
     }
     Some(changes)
 }
 
-fn text(said: &mut Bytes) -> Option<Arc<str>> {
-    let length = usize::from(said.try_get_u16().ok()?);
-    std::str::from_utf8(&take(said, length)?).ok().map(Arc::from)
+fn take_text(bytes: &mut Bytes) -> Option<Arc<str>> {
+    let length = usize::from(bytes.try_get_u16().ok()?);
+    std::str::from_utf8(&take(bytes, length)?).ok().map(Arc::from)
 }
 
-fn take(said: &mut Bytes, length: usize) -> Option<Bytes> {
-    (said.remaining() >= length).then(|| said.split_to(length))
+fn take(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
+    (bytes.remaining() >= length).then(|| bytes.split_to(length))
 }
 
 #[cfg(test)]
@@ -116,23 +116,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_read() {
+    fn an_encoded_message_decodes_to_itself() {
         let (node, room): (_, Arc<str>) = (Id::fresh(), "chat".into());
-        let told = read(Arc::clone(&room), message(node, b"hello"));
-        let said =
+        let decoded = decode(Arc::clone(&room), message(node, b"hello"));
+        let expected =
             FeedMessage::Message { room_id: Arc::clone(&room), node, message: Bytes::from_static(b"hello") };
-        assert_eq!(told, Some(said));
+        assert_eq!(decoded, Some(expected));
         let changes = vec![MemberChange::new("alice".into(), 2), MemberChange::new("".into(), 0)];
-        let told = read(Arc::clone(&room), roll(node, &changes));
-        assert_eq!(told, Some(FeedMessage::Members { room_id: room, node, changes }));
+        let decoded = decode(Arc::clone(&room), members(node, &changes));
+        assert_eq!(decoded, Some(FeedMessage::Members { room_id: room, node, changes }));
     }
 
     proptest! {
         #[test]
-        fn anything_else_is_nothing(kind in "[EMRX]", bytes in any::<Vec<u8>>()) {
-            let said = [kind.as_bytes(), b"AAAAAAAAAAA", &bytes].concat();
-            let _ = read("chat".into(), said.into());
-            let _ = read("chat".into(), bytes.into());
+        fn arbitrary_bytes_do_not_panic(kind in "[EMRX]", bytes in any::<Vec<u8>>()) {
+            let message = [kind.as_bytes(), b"AAAAAAAAAAA", &bytes].concat();
+            let _ = decode("chat".into(), message.into());
+            let _ = decode("chat".into(), bytes.into());
         }
     }
 }

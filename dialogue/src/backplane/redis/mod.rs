@@ -1,17 +1,19 @@
-//! Rooms shared over Redis: one script puts events into a room's stream and tells them in the room's channel.
+//! The Redis backplane: [`Backplane`] for [`Redis`]. One script appends events to a room's stream and publishes them in
+//! the room's channel.
 //!
-//! | key | |
+//! | key or channel | type and contents |
 //! |---|---|
-//! | `PREFIX:{room/ID}:feed` | the room's channel; sharded, so that in a Cluster it is with the room's stream |
-//! | `PREFIX:{room/ID}:members` | a hash: who is in, by node and user |
-//! | `PREFIX:{nodes}:leases` | a sorted set: until when a node is one |
-//! | `PREFIX:{node/ID}:rooms` | a set: rooms that the node is to be taken out of when it is gone |
+//! | `PREFIX:{room/ID}:feed` | sharded channel of a room; in a Cluster, it is on the node that has the room's stream |
+//! | `PREFIX:{room/ID}:members` | hash of connections by node and user, and their total in the field with the empty name |
+//! | `PREFIX:{peers}:leases` | sorted set of nodes by the end of their lease |
+//! | `PREFIX:{peer/ID}:rooms` | set of the rooms from which the node's members are removed when its lease has expired |
+//! | `PREFIX:{peer/ID}:feed` | channel of a node, which carries no messages: its subscription confirms that Pub/Sub works |
 
 mod channels;
 mod message;
 mod nodes;
+mod publish;
 mod scripts;
-mod share;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -26,59 +28,62 @@ use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
     Position,
     redis::{
-        Command, Redis, Subscriber,
+        KeyedCommand, Redis, Subscriber,
         reply::{integer, list, text},
     },
     store::{
         StoreError, StoredEvent,
-        redis::{Entry, failed, garbled, group, strange},
+        redis::{StreamEntry, failed, malformed_event, record_group, unexpected_reply},
     },
     wire::Id,
 };
-use channels::{Channels, Said};
+use channels::{ChannelEvent, ChannelNames};
 use scripts::SCRIPTS;
 
-/// How long it may take until the first channel is listened to.
-const WITHIN: Duration = Duration::from_secs(5);
+/// The timeout for the first subscription when a node joins.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Backplane for Redis {
     async fn join(&self, node: Id) -> Result<Feed, StoreError> {
-        let (listening, channels) = (Arc::new(Notify::new()), Channels::new(self.keys().clone(), node));
+        let (subscribed, channels) = (Arc::new(Notify::new()), ChannelNames::new(self.keys().clone(), node));
         let subscriber = Arc::new(OnceLock::<Subscriber>::new());
-        let follows = Arc::clone(&subscriber);
+        let follower = Arc::clone(&subscriber);
         let keys = self.keys().clone();
-        let (feed, teller) = Feed::new(move |room_id, follow| {
-            let Some(subscriber) = follows.get() else { return };
+        let (feed, sender) = Feed::new(move |room_id, follow| {
+            let Some(subscriber) = follower.get() else { return };
             let channel = keys.room(&room_id, "feed").into();
-            if follow { subscriber.listen(channel) } else { subscriber.leave(&channel) }
+            if follow { subscriber.subscribe(channel) } else { subscriber.unsubscribe(&channel) }
         });
-        let (hears, begins) = (teller.clone(), Arc::clone(&listening));
-        let sink = move |said| match channels.hear(said) {
-            Said::Own => begins.notify_one(),
-            Said::Message(told) => hears.try_send(told),
-            Said::Nothing => {}
+        let (feed_sender, notify) = (sender.clone(), Arc::clone(&subscribed));
+        let handler = move |event| match channels.interpret(event) {
+            ChannelEvent::OwnSubscribed => notify.notify_one(),
+            ChannelEvent::Message(message) => feed_sender.try_send(message),
+            ChannelEvent::Ignored => {}
         };
-        let subscriber = subscriber.get_or_init(|| Subscriber::new(self.clone(), Arc::new(sink)));
-        subscriber.listen(self.keys().node(node.as_str(), "feed").into());
-        if timeout(WITHIN, listening.notified()).await.is_err() {
-            let why = subscriber.trouble().or_else(|| self.trouble());
-            let why = why.unwrap_or_else(|| "Redis does not answer".to_owned());
-            return Err(StoreError::new(format!("can't listen to channels in Redis: {why}")));
+        let subscriber = subscriber.get_or_init(|| Subscriber::new(self.clone(), Arc::new(handler)));
+        subscriber.subscribe(self.keys().node(node.as_str(), "feed").into());
+        if timeout(JOIN_TIMEOUT, subscribed.notified()).await.is_err() {
+            let reason = subscriber.unavailable_reason().or_else(|| self.unavailable_reason());
+            let reason = reason.unwrap_or_else(|| "Redis does not answer".to_owned());
+            return Err(StoreError::new(format!("can't subscribe to channels in Redis: {reason}")));
         }
-        tokio::spawn(nodes::keep(self.clone(), node, teller));
+        tokio::spawn(nodes::run_heartbeats(self.clone(), node, sender));
         Ok(feed)
     }
 
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
-        let commands: Vec<_> = publications.iter().map(|share| self.share_one(node, share)).collect();
-        let answers = self.write(&SCRIPTS.share, commands).await;
-        let outcomes = publications.into_iter().zip(answers);
+        let commands: Vec<_> =
+            publications.iter().map(|publication| self.publish_command(node, publication)).collect();
+        let replies = self.write(&SCRIPTS.publish, commands).await;
+        let outcomes = publications.into_iter().zip(replies);
         outcomes
-            .map(|(share, answer)| match answer {
-                Ok(answer) => share::outcome(share, answer),
-                // Not of all rooms, unless the whole of Redis is away.
-                Err(failure) if self.is_away(&failure) => Err(failed("put events into rooms", failure)),
-                Err(failure) => Err(failed("put events into a room", failure).only([0])),
+            .map(|(publication, reply)| match reply {
+                Ok(reply) => publish::outcome(publication, reply),
+                // The error concerns all rooms only if the whole of Redis is unavailable.
+                Err(failure) if self.is_unavailable(&failure) => {
+                    Err(failed("publish events to rooms", failure))
+                }
+                Err(failure) => Err(failed("publish events to a room", failure).for_rooms([0])),
             })
             .collect()
     }
@@ -87,8 +92,8 @@ impl Backplane for Redis {
         let channel = self.keys().room(room_id, "feed");
         let mut publish = cmd("SPUBLISH");
         publish.arg(&channel).arg(&*message::message(node, &message));
-        let told = self.run_one(Command::new(channel, publish)).await;
-        told.map(drop).map_err(|failure| failed("tell nodes", failure))
+        let result = self.run_one(KeyedCommand::new(channel, publish)).await;
+        result.map(drop).map_err(|failure| failed("send a message to the nodes of a room", failure))
     }
 
     async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
@@ -98,16 +103,17 @@ impl Backplane for Redis {
                 let log = self.keys().room(room_id, "log");
                 let mut newest = cmd("XREVRANGE");
                 newest.arg(&log).arg("+").arg("-").arg("COUNT").arg(1);
-                Command::new(log, newest)
+                KeyedCommand::new(log, newest)
             })
             .collect();
         let mut heads = Vec::with_capacity(room_ids.len());
-        for answer in self.run(commands).await {
-            let answer = answer.map_err(|failure| failed("read the heads of logs", failure))?;
-            let head = match list(&answer) {
+        for reply in self.run(commands).await {
+            let reply = reply.map_err(|failure| failed("read the heads of logs", failure))?;
+            let head = match list(&reply) {
                 Some([newest, ..]) => {
-                    let entry = Entry::read(newest).ok_or_else(|| strange("the head of a log", &answer))?;
-                    let event = StoredEvent::decode(entry.data).map_err(garbled)?;
+                    let entry = StreamEntry::parse(newest)
+                        .ok_or_else(|| unexpected_reply("the head of a log", &reply))?;
+                    let event = StoredEvent::decode(entry.data).map_err(malformed_event)?;
                     Some(Position {
                         epoch: entry.epoch.to_string(),
                         seq: entry.seq,
@@ -121,43 +127,45 @@ impl Backplane for Redis {
         Ok(heads)
     }
 
-    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
-        let MembersUpdate { room_id, changes, has_members: anybody, max_connections: most } = roll;
+    async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
+        let MembersUpdate { room_id, changes, has_members, max_connections } = update;
         let (members, rooms) =
             (self.keys().room(&room_id, "members"), self.keys().node(node.as_str(), "rooms"));
-        let note = |name: &str| {
-            let mut note = cmd(name);
-            note.arg(&rooms).arg(&*room_id);
-            Command::new(rooms.clone(), note)
+        let record_room = |command: &str| {
+            let mut record = cmd(command);
+            record.arg(&rooms).arg(&*room_id);
+            KeyedCommand::new(rooms.clone(), record)
         };
-        let failed = |failure| failed("say who is in a room", failure);
-        // Before anybody is in: a node that goes at once is to be taken out all the same.
-        if anybody {
-            self.run_one(note("SADD")).await.map_err(failed)?;
+        let failed = |failure| failed("update the members of a room", failure);
+        // Before the members are recorded, so that they are removed even if this node fails in between.
+        if has_members {
+            self.run_one(record_room("SADD")).await.map_err(failed)?;
         }
-        let mut call = SCRIPTS.members.call(&[&members]);
+        let mut call = SCRIPTS.update_members.call(&[&members]);
         call.arg(self.keys().room(&room_id, "feed")).arg(node.as_str());
-        call.arg(most.map_or_else(String::new, |most| most.to_string()));
-        call.arg(&*message::roll(node, &changes));
+        call.arg(max_connections.map_or_else(String::new, |max_connections| max_connections.to_string()));
+        call.arg(&*message::members(node, &changes));
         for change in &changes {
             call.arg(&*change.user_id).arg(change.connections);
         }
-        let called = self.write(&SCRIPTS.members, vec![Command::new(members, call)]).await;
-        let called = called.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(failed)?;
-        if !anybody {
-            self.run_one(note("SREM")).await.map_err(failed)?;
+        let result = self.write(&SCRIPTS.update_members, vec![KeyedCommand::new(members, call)]).await;
+        let result = result.into_iter().next().unwrap_or(Ok(Value::Nil)).map_err(failed)?;
+        if !has_members {
+            self.run_one(record_room("SREM")).await.map_err(failed)?;
         }
-        Ok(integer(&called) == Some(1))
+        Ok(integer(&result) == Some(1))
     }
 
     async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
         let members = self.keys().room(room_id, "members");
-        let mut all = cmd("HGETALL");
-        all.arg(&members);
-        let all = self.run_one(Command::new(members, all)).await;
-        match all.map_err(|failure| failed("read who is in a room", failure))? {
-            Value::Map(fields) => Ok(fields.iter().filter_map(|(who, many)| member(who, many)).collect()),
-            other => Err(strange("HGETALL", &other)),
+        let mut read = cmd("HGETALL");
+        read.arg(&members);
+        let reply = self.run_one(KeyedCommand::new(members, read)).await;
+        match reply.map_err(|failure| failed("read the members of a room", failure))? {
+            Value::Map(fields) => {
+                Ok(fields.iter().filter_map(|(field, value)| parse_member(field, value)).collect())
+            }
+            other => Err(unexpected_reply("HGETALL", &other)),
         }
     }
 
@@ -165,14 +173,14 @@ impl Backplane for Redis {
         let total = |room_id: &Arc<str>| {
             let members = self.keys().room(room_id, "members");
             let mut total = cmd("HGET");
-            // What all nodes say together has no name.
+            // The field with the empty name is the total of all nodes.
             total.arg(&members).arg("");
-            Command::new(members, total)
+            KeyedCommand::new(members, total)
         };
-        let answers = self.run(room_ids.iter().map(total).collect()).await;
-        let size = |answer: Value| integer(&answer).and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
-        let sizes = answers.into_iter().map(|answer| answer.map(size));
-        sizes.collect::<Result<_, _>>().map_err(|failure| failed("count who is in rooms", failure))
+        let replies = self.run(room_ids.iter().map(total).collect()).await;
+        let size = |reply: Value| integer(&reply).and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let sizes = replies.into_iter().map(|reply| reply.map(size));
+        sizes.collect::<Result<_, _>>().map_err(|failure| failed("count the members of rooms", failure))
     }
 
     async fn compare_and_swap(
@@ -181,21 +189,22 @@ impl Backplane for Redis {
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> Result<bool, StoreError> {
-        let values = self.keys().records(group(key), "values");
-        let mut swap = SCRIPTS.swap.call(&[&values, &self.keys().records(group(key), "names")]);
-        swap.arg(key);
+        let values = self.keys().records(record_group(key), "values");
+        let mut call =
+            SCRIPTS.compare_and_swap.call(&[&values, &self.keys().records(record_group(key), "names")]);
+        call.arg(key);
         for value in [old, new] {
-            swap.arg(if value.is_some() { "1" } else { "" }).arg(value.as_deref().unwrap_or_default());
+            call.arg(if value.is_some() { "1" } else { "" }).arg(value.as_deref().unwrap_or_default());
         }
-        let swapped = self.write(&SCRIPTS.swap, vec![Command::new(values, swap)]).await;
-        let swapped = swapped.into_iter().next().unwrap_or(Ok(Value::Nil));
-        Ok(integer(&swapped.map_err(|failure| failed("write a record", failure))?) == Some(1))
+        let result = self.write(&SCRIPTS.compare_and_swap, vec![KeyedCommand::new(values, call)]).await;
+        let result = result.into_iter().next().unwrap_or(Ok(Value::Nil));
+        Ok(integer(&result.map_err(|failure| failed("write a record", failure))?) == Some(1))
     }
 }
 
-fn member(who: &Value, many: &Value) -> Option<Member> {
-    // The sum of all has no name.
-    let (node, user) = text(who)?.split_at_checked(11)?;
-    let connections = u32::try_from(integer(many)?).ok()?;
+fn parse_member(field: &Value, connections: &Value) -> Option<Member> {
+    // The total has the empty name, and is skipped.
+    let (node, user) = text(field)?.split_at_checked(11)?;
+    let connections = u32::try_from(integer(connections)?).ok()?;
     Some(Member { node: Id::parse(node)?, user_id: user.into(), connections })
 }

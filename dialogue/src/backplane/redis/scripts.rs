@@ -1,21 +1,21 @@
-//! What happens in Redis all at once.
+//! The scripts of the Redis backplane, loaded from the Lua files beside this one.
 
 use std::sync::LazyLock;
 
 use crate::redis::Script;
 
 pub(super) struct Scripts {
-    pub(super) share: Script,
-    pub(super) members: Script,
-    pub(super) beat: Script,
-    pub(super) bury: Script,
-    pub(super) swap: Script,
+    pub(super) publish: Script,
+    pub(super) update_members: Script,
+    pub(super) heartbeat: Script,
+    pub(super) remove_node: Script,
+    pub(super) compare_and_swap: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    share: Script::new(include_str!("share.lua")),
-    members: Script::new(include_str!("members.lua")),
-    beat: Script::new(include_str!("beat.lua")),
-    bury: Script::new(include_str!("bury.lua")),
-    swap: Script::new(include_str!("swap.lua")),
+    publish: Script::new(include_str!("publish.lua")),
+    update_members: Script::new(include_str!("update_members.lua")),
+    heartbeat: Script::new(include_str!("heartbeat.lua")),
+    remove_node: Script::new(include_str!("remove_node.lua")),
+    compare_and_swap: Script::new(include_str!("compare_and_swap.lua")),
 });

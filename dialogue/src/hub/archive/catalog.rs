@@ -160,7 +160,7 @@ impl Archive {
             created: info.created,
         };
         let value =
-            serde_json::to_vec(&entry).map_err(|error| StoreError::new("can't encode").source(error))?;
+            serde_json::to_vec(&entry).map_err(|error| StoreError::new("can't encode").with_source(error))?;
         if self.peers.is_some()
             && !self.journal.swap(&room(room_id), None, Some(value.clone().into())).await?
         {

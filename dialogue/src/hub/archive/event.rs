@@ -12,7 +12,7 @@ impl RoomDecl {
             timestamp: stored.timestamp,
             event_id: stored.event_id.as_str(),
             seq: (stored.seq > 0).then_some(stored.seq),
-            server: stored.server,
+            server: stored.from_server,
             meta: stored.meta.as_deref(),
         };
         let data = std::str::from_utf8(&stored.data);
@@ -22,7 +22,7 @@ impl RoomDecl {
             event: event.unwrap_or(Record::UNDECLARED),
             event_id: stored.event_id,
             timestamp: stored.timestamp,
-            conflated: stored.conflated.as_deref().map(Box::from),
+            conflated: stored.conflation_key.as_deref().map(Box::from),
             digest: stored.digest.map(Box::new),
             json: head.encode(data.unwrap_or("null")),
         }

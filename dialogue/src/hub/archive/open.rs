@@ -61,7 +61,7 @@ impl Archive {
         let mut newest = Query::new(Order::NewestFirst, TAIL);
         // What comes after that while this is read belongs to somebody else.
         newest.before = Some(head.last.seq + 1);
-        newest.bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
+        newest.max_bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
         let keys = self.journal.keys(room_id, now.saturating_sub(KEPT_MS));
         let generation = self.generation(room_id);
         let (page, keys, generation) =

@@ -110,7 +110,7 @@ impl Archive {
     ) -> Result<Arc<OldPage>, StoreError> {
         let end = from - from % LENGTH + LENGTH;
         let mut query = Query::new(Order::OldestFirst, usize::try_from(LENGTH).unwrap_or(usize::MAX));
-        (query.after, query.before, query.bytes) = (Some(*from), Some(end + 1), LARGE);
+        (query.after, query.before, query.max_bytes) = (Some(*from), Some(end + 1), LARGE);
         let _permit = self.replaying.acquire().await;
         let page = self.journal.read(room_id, query).await?;
         let through = page.events.last().map_or(*from, |last| last.seq);

@@ -1,9 +1,10 @@
-//! The directory of a store: whose it is, and which format.
+//! The directory of a disk store: an advisory lock (`flock` on Unix) that keeps other processes out, and a file that
+//! identifies the directory and its format. [`Disk::open`](super::Disk::open) opens it before the engine.
 //!
 //! ```text
-//! lock      held by the process that has the store open, and its number
-//! format    what the directory is
-//! engine/   the engine's
+//! lock      locked by the process that has the store open; holds its process id
+//! format    "dialogue store, format 1"; written last, once the store is complete
+//! engine/   the files of the storage engine
 //! ```
 
 use std::{
@@ -16,65 +17,63 @@ use std::{
 
 use super::super::StoreError;
 
-/// A directory that is ours alone, until this is dropped.
+/// A directory that this process has locked; the lock is released when this is dropped.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct StoreDirectory {
     path: PathBuf,
     _lock: File,
 }
 
 const FORMAT: u32 = 1;
-const HEADING: &str = "dialogue store, format ";
-/// How long the process before is waited for: a restart may overlap with its end.
-const PATIENCE: Duration = Duration::from_millis(500);
+const FORMAT_PREFIX: &str = "dialogue store, format ";
+/// The time that opening waits for the lock: during a restart, the old process may still hold it.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-impl Directory {
-    /// Locks a directory, which is made if it isn't there, and sees that it is ours.
+impl StoreDirectory {
+    /// Creates the directory if it doesn't exist, checks that it is a store or empty, and locks it.
     ///
     /// # Errors
     ///
-    /// Another process has it, it holds something else, its format is newer, or it can't be written.
+    /// Another process has the lock, the directory holds other files, its format is newer, or it can't be written.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source: io::Error| cannot_open(path, hint(&source)).source(source);
+        let failed = |source: io::Error| cannot_open(path, io_hint(&source)).with_source(source);
         fs::create_dir_all(path).map_err(failed)?;
-        // Before anything is written there.
-        let ours = recognise(path)?;
+        // Checked first, so that nothing is written into a directory that is no store.
+        let is_store = is_store(path)?;
         let lock = lock(path)?;
-        let directory = Directory { path: path.into(), _lock: lock };
-        if !ours {
-            directory.clear_half_made().map_err(failed)?;
+        let directory = StoreDirectory { path: path.into(), _lock: lock };
+        if !is_store {
+            directory.remove_unfinished().map_err(failed)?;
         }
         Ok(directory)
     }
 
-    /// The user's name for it.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the engine keeps what is its own.
     pub(super) fn engine(&self) -> PathBuf {
         self.path.join("engine")
     }
 
-    /// Writes down what the directory is, if that isn't there yet: last, when all else is.
-    pub(super) fn sign(&self) -> Result<(), StoreError> {
-        let (format, fresh) = (self.path.join("format"), self.path.join("format.new"));
+    /// Writes the file `format` if it doesn't exist yet. Called last, when the rest of the store is complete.
+    pub(super) fn write_format(&self) -> Result<(), StoreError> {
+        let (format, temporary) = (self.path.join("format"), self.path.join("format.new"));
         if format.exists() {
             return Ok(());
         }
-        let sign = || {
-            let mut file = File::create(&fresh)?;
-            writeln!(file, "{HEADING}{FORMAT}")?;
+        let write = || {
+            let mut file = File::create(&temporary)?;
+            writeln!(file, "{FORMAT_PREFIX}{FORMAT}")?;
             file.sync_all()?;
-            fs::rename(&fresh, &format)?;
-            sync(&self.path)
+            fs::rename(&temporary, &format)?;
+            sync_directory(&self.path)
         };
-        sign().map_err(|source: io::Error| cannot_open(&self.path, hint(&source)).source(source))
+        write().map_err(|source: io::Error| cannot_open(&self.path, io_hint(&source)).with_source(source))
     }
 
-    /// Removes an engine's directory that was never finished: the process was killed while it made the store.
-    fn clear_half_made(&self) -> io::Result<()> {
+    /// Removes the engine's directory if it is incomplete, since a process was killed while it created the store.
+    fn remove_unfinished(&self) -> io::Result<()> {
         let engine = self.engine();
         if engine.exists() && !engine.join("version").exists() {
             fs::remove_dir_all(engine)?;
@@ -83,29 +82,32 @@ impl Directory {
     }
 }
 
-/// Yields whether a directory is a store; it isn't yet if there is nothing in it.
-fn recognise(path: &Path) -> Result<bool, StoreError> {
-    let failed = |source: io::Error| cannot_open(path, hint(&source)).source(source);
+/// Returns whether a directory is a store, or `false` if it can become one: it is empty, or its creation was
+/// interrupted.
+fn is_store(path: &Path) -> Result<bool, StoreError> {
+    let failed = |source: io::Error| cannot_open(path, io_hint(&source)).with_source(source);
     match fs::read_to_string(path.join("format")) {
-        Ok(text) => match text.strip_prefix(HEADING).and_then(|format| format.trim().parse::<u32>().ok()) {
-            Some(FORMAT) => Ok(true),
-            Some(newer) => {
-                let why = format!(
-                    "it is of format {newer}, and this version of dialogue reads format {FORMAT}: run the version that wrote it"
-                );
-                Err(cannot_open(path, &why))
+        Ok(text) => {
+            match text.strip_prefix(FORMAT_PREFIX).and_then(|format| format.trim().parse::<u32>().ok()) {
+                Some(FORMAT) => Ok(true),
+                Some(newer) => {
+                    let reason = format!(
+                        "it is of format {newer}, and this version of dialogue reads format {FORMAT}: run the version that wrote it"
+                    );
+                    Err(cannot_open(path, &reason))
+                }
+                None => Err(cannot_open(path, "its file `format` is not a store's: name another directory")),
             }
-            None => Err(cannot_open(path, "its file `format` is not a store's: name another directory")),
-        },
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             for entry in fs::read_dir(path).map_err(failed)? {
                 let name = entry.map_err(failed)?.file_name();
-                if !["lock", "format.new", "engine"].iter().any(|ours| name == *ours) {
-                    let why = format!(
+                if !["lock", "format.new", "engine"].iter().any(|own| name == *own) {
+                    let reason = format!(
                         "it holds `{}`, and no store: name a directory that is empty, or not there yet",
                         name.display()
                     );
-                    return Err(cannot_open(path, &why));
+                    return Err(cannot_open(path, &reason));
                 }
             }
             Ok(false)
@@ -115,7 +117,7 @@ fn recognise(path: &Path) -> Result<bool, StoreError> {
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let failed = |source: io::Error| cannot_open(path, hint(&source)).source(source);
+    let failed = |source: io::Error| cannot_open(path, io_hint(&source)).with_source(source);
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let mut file = options.open(path.join("lock")).map_err(failed)?;
     let began = Instant::now();
@@ -123,10 +125,10 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::Error(error)) => return Err(failed(error)),
-            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
-                thread::sleep(PATIENCE / 10);
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => {
+                thread::sleep(LOCK_TIMEOUT / 10);
             }
-            Err(TryLockError::WouldBlock) => return Err(cannot_open(path, &holder(&mut file))),
+            Err(TryLockError::WouldBlock) => return Err(cannot_open(path, &lock_holder(&mut file))),
         }
     }
     let number = std::process::id().to_string();
@@ -137,23 +139,23 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn holder(lock: &mut File) -> String {
+fn lock_holder(lock: &mut File) -> String {
     let mut number = String::new();
-    // Where a lock keeps others from reading too, nobody is named.
+    // On platforms where the lock is mandatory, the file can't be read, and the text names no process.
     let _ = lock.take(20).read_to_string(&mut number);
-    let who = match number.trim() {
+    let process = match number.trim() {
         "" => "another process".into(),
         own if *own == std::process::id().to_string() => "this very process".into(),
         other => format!("process {other}"),
     };
-    format!("{who} has it open: stop that one, or give each server a directory of its own")
+    format!("{process} has it open: stop that process, or give each server a directory of its own")
 }
 
-fn cannot_open(path: &Path, why: &str) -> StoreError {
-    StoreError::new(format!("can't open the store in {}: {why}", path.display()))
+fn cannot_open(path: &Path, reason: &str) -> StoreError {
+    StoreError::new(format!("can't open the store in {}: {reason}", path.display()))
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn io_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "the server's user must be able to write there"
@@ -164,7 +166,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Makes a rename last.
-fn sync(directory: &Path) -> io::Result<()> {
+/// Syncs a directory, which makes a rename in it durable.
+fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }

@@ -1,13 +1,17 @@
-//! The engine's journals, looked at before the engine does.
+//! Checks and repairs the write-ahead log of the storage engine (fjall calls it a journal), before the engine opens it.
 //!
-//! By itself the engine cuts a journal off at the first place it can't read, without a word, and refuses to open one whose
-//! last write came to the disk in part. So the end of a journal is told apart from damage here: what is torn was never
-//! acknowledged, and goes, with a line in the log; what is damaged in front of whole writes is an error.
+//! The engine itself truncates a journal silently at the first batch that it can't read, and refuses to open one whose
+//! last batch was written in part. This module distinguishes the two cases. A torn batch at the end was never
+//! acknowledged: it is cut off, with a warning in the log. A corrupt batch in front of complete ones is data loss, and
+//! an error.
+//!
+//! The format of fjall 3.1, all integers little endian:
 //!
 //! ```text
-//! a write   1, 4 bytes of how many entries, 8 bytes; entries; 3, 8 bytes of XXH3 over the entries, "FJL" and 3
-//! an entry  2, kind, compression, 8 bytes, 2 bytes of key's length, 4 bytes, 4 bytes of value's length; key, value
-//!           or 4, 8 bytes                                                           (numbers are little endian)
+//! batch  1, 4 bytes count of entries, 8 bytes batch number; the entries; 3, 8 bytes XXH3 over the entries, "FJL", 3
+//! entry  2, 1 byte kind, 1 byte compression, 8 bytes keyspace, 2 bytes key length, 4 bytes uncompressed value length,
+//!        4 bytes value length; key, value
+//!        or 4, 8 bytes keyspace (clear)
 //! ```
 
 use std::{
@@ -20,44 +24,44 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::super::StoreError;
 
-const START: u8 = 1;
+const BATCH_START: u8 = 1;
 const ITEM: u8 = 2;
-const END: u8 = 3;
+const BATCH_END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8] = b"FJL\x03";
 
-/// How a journal ends.
+/// The state of a journal's end, with an offset in bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Ending {
-    /// After a whole write, at this byte.
-    Whole(u64),
-    /// In the middle of one, which begins at this byte.
+enum JournalEnd {
+    /// The last batch is complete, and ends at this offset.
+    Intact(u64),
+    /// The last batch is incomplete, and begins at this offset.
     Torn(u64),
-    /// There are whole writes behind something unreadable at this byte.
-    Damaged(u64),
+    /// There are complete batches behind unreadable bytes at this offset.
+    Corrupt(u64),
 }
 
-/// Cuts off what the newest journal holds of a write that never ended.
+/// Truncates the newest journal behind its last complete batch.
 ///
 /// # Errors
 ///
-/// A journal is damaged, or can't be read or cut.
-pub(super) fn mend(engine: &Path) -> Result<(), StoreError> {
-    let journals = journals(engine).map_err(|source| failed(engine, source))?;
-    for (place, path) in journals.iter().enumerate() {
-        match ending(path).map_err(|source| failed(path, source))? {
-            Ending::Whole(_) => {}
-            Ending::Torn(end) if place + 1 == journals.len() => {
-                cut(path, end).map_err(|source| failed(path, source))?;
+/// A journal is corrupt, or can't be read or truncated.
+pub(super) fn repair(engine: &Path) -> Result<(), StoreError> {
+    let journals = list_journals(engine).map_err(|source| failed(engine, source))?;
+    for (index, path) in journals.iter().enumerate() {
+        match find_end(path).map_err(|source| failed(path, source))? {
+            JournalEnd::Intact(_) => {}
+            JournalEnd::Torn(end) if index + 1 == journals.len() => {
+                truncate(path, end).map_err(|source| failed(path, source))?;
                 tracing::warn!(
                     "the journal {} ended within a write: repaired, nothing acknowledged is lost",
                     path.display()
                 );
             }
-            Ending::Torn(at) | Ending::Damaged(at) => {
+            JournalEnd::Torn(at) | JournalEnd::Corrupt(at) => {
                 return Err(StoreError::new(format!(
-                    "the journal {} is damaged at byte {at}, before events that were acknowledged: put back a copy \
-                     of the directory, or cut the file there to go on without them",
+                    "the journal {} is damaged at byte {at}, before events that were acknowledged: restore a backup \
+                     of the directory, or truncate the file there to go on without them",
                     path.display()
                 )));
             }
@@ -66,17 +70,18 @@ pub(super) fn mend(engine: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the newest journal's bytes once more, since after a failure it isn't known which of them are on the disk: what
-/// the system couldn't write it may hold for written.
+/// Rewrites the newest journal's bytes in place and syncs them. After a failed write or `fsync`, the page cache may
+/// hold unwritten pages that are marked clean, so that a later `fsync` succeeds without writing them ([Rebello et al.,
+/// 2020](https://www.usenix.org/conference/atc20/presentation/rebello)).
 ///
 /// # Errors
 ///
-/// It can't be read, or not be written.
+/// The journal can't be read, written or synced.
 pub(super) fn rewrite(engine: &Path) -> Result<(), StoreError> {
-    let journals = journals(engine).map_err(|source| failed(engine, source))?;
+    let journals = list_journals(engine).map_err(|source| failed(engine, source))?;
     let Some(path) = journals.last() else { return Ok(()) };
     let rewrite = || {
-        let (Ending::Whole(end) | Ending::Torn(end) | Ending::Damaged(end)) = ending(path)?;
+        let (JournalEnd::Intact(end) | JournalEnd::Torn(end) | JournalEnd::Corrupt(end)) = find_end(path)?;
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let (mut at, mut part) = (0, Vec::new());
         while at < end {
@@ -92,8 +97,8 @@ pub(super) fn rewrite(engine: &Path) -> Result<(), StoreError> {
     rewrite().map_err(|source| failed(path, source))
 }
 
-/// Journals, oldest first.
-fn journals(engine: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns the paths of the journals, oldest first.
+fn list_journals(engine: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(engine)? {
         let path = entry?.path();
@@ -106,38 +111,38 @@ fn journals(engine: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-fn cut(path: &Path, end: u64) -> io::Result<()> {
+fn truncate(path: &Path, end: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(end)?;
     file.sync_all()
 }
 
 fn failed(path: &Path, source: io::Error) -> StoreError {
-    StoreError::new(format!("can't read or repair {}", path.display())).source(source)
+    StoreError::new(format!("can't read or repair {}", path.display())).with_source(source)
 }
 
-fn ending(path: &Path) -> io::Result<Ending> {
+fn find_end(path: &Path) -> io::Result<JournalEnd> {
     let mut file = BufReader::with_capacity(256 << 10, File::open(path)?);
     let mut end = 0;
-    while let Some(bytes) = whole(write(&mut file))? {
+    while let Some(bytes) = if_complete(read_batch(&mut file))? {
         end += bytes;
     }
     let mut rest = Vec::new();
     file.seek(SeekFrom::Start(end))?;
-    // Space is reserved as zeros.
+    // The engine preallocates space, which reads as zeros.
     if only_zeros(&mut file)? {
-        return Ok(Ending::Whole(end));
+        return Ok(JournalEnd::Intact(end));
     }
     file.seek(SeekFrom::Start(end))?;
     file.read_to_end(&mut rest)?;
-    // No write can be found inside of another: the byte that begins one is in no JSON.
-    let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == START);
+    // A complete batch can't be found inside another one: the byte that begins a batch doesn't occur in JSON.
+    let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == BATCH_START);
     for (at, _) in starts {
-        if whole(write(&mut rest.get(at..).unwrap_or_default()))?.is_some() {
-            return Ok(Ending::Damaged(end));
+        if if_complete(read_batch(&mut rest.get(at..).unwrap_or_default()))?.is_some() {
+            return Ok(JournalEnd::Corrupt(end));
         }
     }
-    Ok(Ending::Torn(end))
+    Ok(JournalEnd::Torn(end))
 }
 
 fn only_zeros(from: &mut impl BufRead) -> io::Result<bool> {
@@ -151,8 +156,8 @@ fn only_zeros(from: &mut impl BufRead) -> io::Result<bool> {
     }
 }
 
-/// Nothing where a write isn't whole.
-fn whole(read: io::Result<u64>) -> io::Result<Option<u64>> {
+/// Turns the errors of an incomplete or malformed batch into `None`.
+fn if_complete(read: io::Result<u64>) -> io::Result<Option<u64>> {
     match read {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => Ok(None),
@@ -160,10 +165,10 @@ fn whole(read: io::Result<u64>) -> io::Result<Option<u64>> {
     }
 }
 
-/// Reads a write, and yields how many bytes it takes.
-fn write(from: &mut impl Read) -> io::Result<u64> {
+/// Reads one batch, and returns its length in bytes.
+fn read_batch(from: &mut impl Read) -> io::Result<u64> {
     let (mut head, mut hash, mut entry) = (Vec::new(), Xxh3::new(), Vec::new());
-    expect(from, &mut head, &[START])?;
+    expect(from, &mut head, &[BATCH_START])?;
     let entries = u32::from_le_bytes(array(from, &mut head)?);
     let _number: [u8; 8] = array(from, &mut head)?;
     let mut bytes = head.len();
@@ -174,7 +179,7 @@ fn write(from: &mut impl Read) -> io::Result<u64> {
         bytes += entry.len();
     }
     let mut end = Vec::new();
-    expect(from, &mut end, &[END])?;
+    expect(from, &mut end, &[BATCH_END])?;
     expect(from, &mut end, &hash.digest().to_le_bytes())?;
     expect(from, &mut end, TRAILER)?;
     Ok((bytes + end.len()) as u64)
@@ -216,64 +221,64 @@ fn extend(from: &mut impl Read, read: &mut Vec<u8>, len: u64) -> io::Result<()> 
 mod tests {
     use super::*;
 
-    /// A write of one entry.
-    fn one(value: &[u8]) -> Vec<u8> {
+    /// Returns a batch of one entry.
+    fn batch(value: &[u8]) -> Vec<u8> {
         let mut entry = vec![ITEM, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0];
         entry.extend([u32::try_from(value.len()).expect("short").to_le_bytes(); 2].concat());
         entry.push(b'k');
         entry.extend(value);
-        let head = [vec![START, 1, 0, 0, 0], 7_u64.to_le_bytes().into()].concat();
-        let end =
-            [vec![END], xxhash_rust::xxh3::xxh3_64(&entry).to_le_bytes().into(), TRAILER.into()].concat();
+        let head = [vec![BATCH_START, 1, 0, 0, 0], 7_u64.to_le_bytes().into()].concat();
+        let end = [vec![BATCH_END], xxhash_rust::xxh3::xxh3_64(&entry).to_le_bytes().into(), TRAILER.into()]
+            .concat();
         [head, entry, end].concat()
     }
 
-    fn ending_of(bytes: &[u8]) -> Ending {
+    fn end_of(bytes: &[u8]) -> JournalEnd {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("dialogue-journal-{}-{number}", std::process::id()));
         fs::write(&path, bytes).expect("written");
-        let ending = ending(&path).expect("read");
+        let end = find_end(&path).expect("read");
         fs::remove_file(path).expect("removed");
-        ending
+        end
     }
 
     #[test]
-    fn a_journal_ends_after_its_last_write() {
-        let writes = [one(b"1"), one(b"22")].concat();
-        let end = writes.len() as u64;
-        assert_eq!(ending_of(&writes), Ending::Whole(end));
-        assert_eq!(ending_of(&[&writes[..], &[0; 4_096]].concat()), Ending::Whole(end));
-        assert_eq!(ending_of(b""), Ending::Whole(0));
+    fn an_intact_journal_ends_after_its_last_batch() {
+        let batches = [batch(b"1"), batch(b"22")].concat();
+        let end = batches.len() as u64;
+        assert_eq!(end_of(&batches), JournalEnd::Intact(end));
+        assert_eq!(end_of(&[&batches[..], &[0; 4_096]].concat()), JournalEnd::Intact(end));
+        assert_eq!(end_of(b""), JournalEnd::Intact(0));
     }
 
     #[test]
-    fn a_write_cut_off_anywhere_is_torn() {
-        let (first, second) = (one(b"1"), one(b"22"));
+    fn a_batch_cut_off_anywhere_is_torn() {
+        let (first, second) = (batch(b"1"), batch(b"22"));
         for len in 1..second.len() {
             let torn = [&first[..], &second[..len], &[0; 64]].concat();
-            assert_eq!(ending_of(&torn), Ending::Torn(first.len() as u64), "{len} bytes of the second");
+            assert_eq!(end_of(&torn), JournalEnd::Torn(first.len() as u64), "{len} bytes of the second");
         }
     }
 
     #[test]
-    fn a_write_that_came_in_part_is_torn() {
-        let (first, mut second) = (one(b"1"), one(b"22"));
+    fn a_last_batch_with_a_wrong_checksum_is_torn() {
+        let (first, mut second) = (batch(b"1"), batch(b"22"));
         let value = second.len() - 14;
         second[value] = 0;
-        assert_eq!(ending_of(&[&first[..], &second].concat()), Ending::Torn(first.len() as u64));
+        assert_eq!(end_of(&[&first[..], &second].concat()), JournalEnd::Torn(first.len() as u64));
     }
 
     #[test]
-    fn what_is_unreadable_before_a_whole_write_is_damage() {
-        let (first, last) = (one(b"1"), one(b"333"));
-        for at in 0..one(b"22").len() {
-            let mut second = one(b"22");
+    fn an_unreadable_batch_before_a_complete_one_is_corrupt() {
+        let (first, last) = (batch(b"1"), batch(b"333"));
+        for at in 0..batch(b"22").len() {
+            let mut second = batch(b"22");
             second[at] ^= 0x40;
-            // The number of a write isn't under its checksum.
+            // The checksum doesn't cover the batch's number.
             if !(5..13).contains(&at) {
-                let damaged = [&first[..], &second, &last].concat();
-                assert_eq!(ending_of(&damaged), Ending::Damaged(first.len() as u64), "byte {at}");
+                let corrupt = [&first[..], &second, &last].concat();
+                assert_eq!(end_of(&corrupt), JournalEnd::Corrupt(first.len() as u64), "byte {at}");
             }
         }
     }

@@ -1,14 +1,17 @@
-//! A store in a directory of this machine.
+//! The disk store: logs and records in a directory, over the embedded LSM-tree engine [fjall](https://docs.rs/fjall).
+//!
+//! [`Disk`] implements [`Store`]. Each call runs on a blocking thread of the runtime, except small appends that need no
+//! sync. After a failed write the engine is closed, its journal is repaired, and the next call opens it again.
 
 mod directory;
+mod engine;
 mod journal;
-mod logs;
-mod opened;
-mod reading;
+mod log_cache;
+mod read;
 mod rows;
 #[cfg(test)]
 mod tests;
-mod writing;
+mod write;
 
 use std::{
     fmt,
@@ -21,25 +24,25 @@ use bytes::Bytes;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::task;
 
-use self::{directory::Directory, opened::Opened};
+use self::{directory::StoreDirectory, engine::DiskEngine};
 use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 
-/// A [`Store`] in a directory of this machine: nothing to install, nothing to run beside.
+/// A [`Store`] in a directory of this machine, with nothing to install and no other process to run.
 ///
-/// One process has the directory; a second one that opens it is refused. Clones are one store, which is closed when the
-/// last of them, and all servers with one, are dropped.
+/// One process at a time has the directory open; opening it in a second one fails. All clones share one store, which is
+/// closed when the last clone, and all servers with one, are dropped.
 ///
-/// When a write fails, as on a full disk, what clients ask for is answered `UNAVAILABLE`, and the store opens itself again
-/// until it works. Nothing acknowledged is lost by that, nor by the process being killed; a power failure loses what
-/// [`Durability`] says.
+/// After a failed write, as on a full disk, clients' requests are refused with `UNAVAILABLE`, and the store reopens
+/// itself, at most once a second, until it works. This loses no acknowledged event, nor does killing the process; the
+/// effect of a power failure depends on the [`Durability`].
 ///
-/// Calls that may wait for the disk do that on the runtime's threads for what blocks. Only a small append that is not to be
-/// [`Synced`](Durability::Synced) is done where it is called, when nothing holds it up.
+/// Calls that may wait for the disk run on the runtime's blocking threads. Only an append of at most 64 events that is
+/// not [`Synced`](Durability::Synced) runs on the calling thread, if nothing would delay it there.
 ///
-/// It takes up to 80 MiB of memory: 32 of events that aren't in a table yet, 32 of what was read, and what is known of the
-/// rooms used last; 180 MiB when events come faster than tables are written, and then appends wait. The disk holds some
-/// 100 MiB beside what is kept, the journal and what was trimmed of late; and for a while more, when events come and go
-/// faster than tables are merged.
+/// It uses up to 80 MiB of memory: 32 MiB for events that aren't in a table yet, 32 MiB of block cache, and the
+/// metadata of recently used rooms. If events arrive faster than tables are written, it is up to 180 MiB, and then
+/// appends wait. On the disk, it takes some 100 MiB besides the data, for the journal and recently trimmed events, and
+/// temporarily more while events arrive and are trimmed faster than tables are compacted.
 ///
 /// ```
 /// use dialogue::store::{Disk, Durability, Store};
@@ -60,210 +63,217 @@ use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 /// ```
 #[derive(Clone)]
 pub struct Disk {
-    shared: Arc<Shared>,
+    shared: Arc<DiskShared>,
     durability: Durability,
 }
 
-/// How safe an event is when its `ok` is sent.
+/// The durability of an event at the time when it is acknowledged.
 ///
-/// | | what loses it | what an event alone waits for | with 1,000 writers, each |
+/// | | lost if | latency of a single event | with 1,000 writers, each |
 /// |---|---|---|---|
 /// | [`Memory`](Durability::Memory) | the process is killed | 3 µs of CPU | 3 µs |
-/// | [`Written`](Durability::Written) | the machine fails | 5 µs: a system call | 3 µs: they share it |
-/// | [`Synced`](Durability::Synced), the default | the disk fails | the disk: 0.2 ms to some ms | 3 µs, and one wait that they share |
+/// | [`Written`](Durability::Written) | the machine fails | 5 µs, with a system call | 3 µs, sharing it |
+/// | [`Synced`](Durability::Synced), the default | the disk fails | 0.2 ms to some ms, for the disk | 3 µs, sharing one wait for the disk |
 ///
 /// Measured for 128 bytes, in the store alone (`cargo bench -p dialogue-tests --bench disk -- writers`).
 ///
-/// A process that ends in an orderly way loses nothing, whichever it is.
+/// An orderly exit of the process loses nothing at any level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Durability {
-    /// It may be in this process' memory: lost when the process is killed.
+    /// The event may be in this process' memory alone. It is lost if the process is killed.
     Memory,
-    /// The system has it: lost when the machine fails.
+    /// The event has been written to the operating system. It is lost if the machine fails.
     Written,
-    /// It is on the disk (`fdatasync`), as far as the disk tells the truth.
+    /// The event has been synced to the disk (`fdatasync`). It is lost only if the disk fails, or doesn't honour the
+    /// sync.
     #[default]
     Synced,
 }
 
-struct Shared {
-    // Closed before the directory is given away.
-    state: RwLock<State>,
-    directory: Directory,
+struct DiskShared {
+    // Declared before the directory, so that the engine is closed before the lock is released.
+    state: RwLock<DiskState>,
+    directory: StoreDirectory,
 }
 
-enum State {
-    Open(Opened),
-    /// It was tried then, for the last time, to open it again.
+enum DiskState {
+    Open(DiskEngine),
+    /// The last attempt to reopen the engine was at this time, and failed with this error.
     Closed(Instant, StoreError),
 }
 
-/// Whether somebody still waits for a call's answer. If nobody does, it counts as failed, and must not be done any more.
-struct Asked(Weak<()>);
+/// Tells a blocking call whether its caller still waits. A call whose future was dropped counts as failed, so that it
+/// must not take effect any more.
+struct Cancellation(Weak<()>);
 
-/// Between two attempts to open a store again.
-const RETRY: Duration = Duration::from_secs(1);
-/// Events of an append that is done without leaving the thread: some 2 µs each, where another thread's waking takes 30.
-const FEW: usize = 64;
+/// The minimum time between two attempts to reopen the engine.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// The maximum number of events of an append on the calling thread. An event takes some 2 µs, waking another thread 30
+/// µs.
+const MAX_INLINE_EVENTS: usize = 64;
 
 impl Disk {
-    /// Opens the store in a directory, which is made if it isn't there. It waits for the disk: about a second,
-    /// however much the store holds.
+    /// Opens the store in a directory, and creates the directory if it doesn't exist. Blocks for about a second,
+    /// independently of the size of the store.
     ///
     /// # Errors
     ///
-    /// Another process has the directory open, it holds something else or is of a newer version's format, it can't be
-    /// written, or it is damaged. It becomes a [`dialogue::Error`](crate::Error) by `?`.
+    /// Another process has the directory open, the directory holds other files or has the format of a newer version, it
+    /// can't be written, or it is damaged. The error converts into a [`dialogue::Error`](crate::Error) by `?`.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let directory = Directory::open(directory.as_ref())?;
-        let opened = Opened::open(&directory.engine())?;
-        directory.sign()?;
-        let shared = Shared { state: RwLock::new(State::Open(opened)), directory };
+        let directory = StoreDirectory::open(directory.as_ref())?;
+        let engine = DiskEngine::open(&directory.engine())?;
+        directory.write_format()?;
+        let shared = DiskShared { state: RwLock::new(DiskState::Open(engine)), directory };
         Ok(Disk { shared: Arc::new(shared), durability: Durability::default() })
     }
 
-    /// How safe what this handle writes is when it is acknowledged: [`Durability::Synced`] unless said.
+    /// Sets the durability of the writes of this clone and its clones; the default is [`Durability::Synced`].
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Appends on this thread, if that won't wait: neither for the disk, nor for anybody else, nor to read first.
-    fn append_here(&self, appends: &[Append]) -> Option<Result<(), StoreError>> {
-        let few = appends.iter().map(|append| append.events.len()).sum::<usize>() <= FEW;
-        if self.durability == Durability::Synced || !few {
+    /// Appends on this thread and returns the outcome, or returns `None` if that could block: on the disk, on another
+    /// writer, or on reading the log's metadata.
+    fn append_inline(&self, appends: &[Append]) -> Option<Result<(), StoreError>> {
+        let events: usize = appends.iter().map(|append| append.events.len()).sum();
+        if self.durability == Durability::Synced || events > MAX_INLINE_EVENTS {
             return None;
         }
         let state = self.shared.state.try_read()?;
-        let State::Open(opened) = &*state else { return None };
-        let mut writer = opened.try_writer()?;
-        let waits = opened.is_broken() || !opened.is_calm() || !opened.knows(appends);
-        (!waits).then(|| opened.append(&mut writer, appends, self.durability))
+        let DiskState::Open(engine) = &*state else { return None };
+        let mut writer = engine.try_writer()?;
+        let may_block =
+            engine.is_broken() || !engine.can_write_without_stall() || !engine.has_cached(appends);
+        (!may_block).then(|| engine.append(&mut writer, appends, self.durability))
     }
 
-    /// Has a thread for what blocks do that, with the store open.
+    /// Runs an operation on a blocking thread, with the engine open.
     async fn run<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Opened, &Asked) -> Result<T, StoreError> + Send + 'static,
+        operation: impl FnOnce(&DiskEngine, &Cancellation) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let asking = Arc::new(());
-        let (shared, asked) = (Arc::clone(&self.shared), Asked(Arc::downgrade(&asking)));
-        let done = task::spawn_blocking(move || shared.with(|opened| act(opened, &asked))).await;
-        drop(asking);
-        done.unwrap_or_else(|ended| {
-            if ended.is_panic() {
-                self.shared.give_up();
+        let waiting = Arc::new(());
+        let (shared, cancellation) = (Arc::clone(&self.shared), Cancellation(Arc::downgrade(&waiting)));
+        let done =
+            task::spawn_blocking(move || shared.with_engine(|engine| operation(engine, &cancellation))).await;
+        drop(waiting);
+        done.unwrap_or_else(|error| {
+            if error.is_panic() {
+                self.shared.mark_broken();
             }
-            Err(StoreError::new("the store was interrupted").source(ended))
+            Err(StoreError::new("the operation on the store panicked or was aborted").with_source(error))
         })
     }
 }
 
-impl Shared {
-    fn with<T>(&self, act: impl FnOnce(&Opened) -> Result<T, StoreError>) -> Result<T, StoreError> {
+impl DiskShared {
+    fn with_engine<T>(
+        &self,
+        operation: impl FnOnce(&DiskEngine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut state = self.state.read();
-        if !matches!(&*state, State::Open(opened) if !opened.is_broken()) {
+        if !matches!(&*state, DiskState::Open(engine) if !engine.is_broken()) {
             drop(state);
             let mut closed = self.state.write();
-            self.open_again(&mut closed);
+            self.reopen(&mut closed);
             state = RwLockWriteGuard::downgrade(closed);
         }
         match &*state {
-            State::Open(opened) => act(opened),
-            State::Closed(_, error) => Err(error.clone()),
+            DiskState::Open(engine) => operation(engine),
+            DiskState::Closed(_, error) => Err(error.clone()),
         }
     }
 
-    fn open_again(&self, state: &mut State) {
+    fn reopen(&self, state: &mut DiskState) {
         match state {
-            State::Open(opened) if !opened.is_broken() => return,
-            State::Closed(tried, _) if tried.elapsed() < RETRY => return,
+            DiskState::Open(engine) if !engine.is_broken() => return,
+            DiskState::Closed(tried, _) if tried.elapsed() < REOPEN_INTERVAL => return,
             _ => {}
         }
         let name = self.directory.path().display();
-        let was_open = matches!(state, State::Open(_));
-        // The engine lets go of its files first.
-        *state = State::Closed(Instant::now(), StoreError::new("the store is being opened again"));
+        let was_open = matches!(state, DiskState::Open(_));
+        // Drops the engine, which closes its files, before they are opened again.
+        *state = DiskState::Closed(Instant::now(), StoreError::new("the store is being reopened"));
         let engine = self.directory.engine();
-        match journal::rewrite(&engine).and_then(|()| Opened::open(&engine)) {
-            Ok(opened) => {
-                *state = State::Open(opened);
+        match journal::rewrite(&engine).and_then(|()| DiskEngine::open(&engine)) {
+            Ok(engine) => {
+                *state = DiskState::Open(engine);
                 tracing::info!("a write to the store in {name} had failed; it is open again");
             }
             Err(error) => {
-                // Said once; the server says when the store works again.
+                // Logged once per outage; the server logs the store's recovery.
                 if was_open {
                     tracing::error!("the store in {name} can't be opened again yet: {error}");
                 }
-                *state = State::Closed(Instant::now(), error);
+                *state = DiskState::Closed(Instant::now(), error);
             }
         }
     }
 
-    fn give_up(&self) {
-        if let State::Open(opened) = &*self.state.read() {
-            opened.give_up();
+    fn mark_broken(&self) {
+        if let DiskState::Open(engine) = &*self.state.read() {
+            engine.mark_broken();
         }
     }
 }
 
-impl Asked {
-    /// # Errors
-    ///
-    /// Nobody waits any more.
-    fn still(&self) -> Result<(), StoreError> {
-        if self.0.strong_count() > 0 { Ok(()) } else { Err(StoreError::new("nobody waits for it any more")) }
+impl Cancellation {
+    /// Returns an error if the caller has dropped its future.
+    fn check(&self) -> Result<(), StoreError> {
+        if self.0.strong_count() > 0 { Ok(()) } else { Err(StoreError::new("the call was cancelled")) }
     }
 }
 
 impl Store for Disk {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        if let Some(done) = self.append_here(&appends) {
+        if let Some(done) = self.append_inline(&appends) {
             return done;
         }
         let durability = self.durability;
-        self.run(move |opened, asked| {
-            let mut writer = opened.writer();
-            asked.still()?;
-            opened.append(&mut writer, &appends, durability)
+        self.run(move |engine, cancellation| {
+            let mut writer = engine.writer();
+            cancellation.check()?;
+            engine.append(&mut writer, &appends, durability)
         })
         .await
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
         let room_id = room_id.to_owned();
-        self.run(move |opened, _| opened.head(&room_id)).await
+        self.run(move |engine, _| engine.head(&room_id)).await
     }
 
     async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
         let room_id = room_id.to_owned();
-        self.run(move |opened, _| opened.read(&room_id, &query)).await
+        self.run(move |engine, _| engine.read(&room_id, &query)).await
     }
 
     async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
         let room_id = room_id.to_owned();
-        self.run(move |opened, _| opened.keys(&room_id, since)).await
+        self.run(move |engine, _| engine.keys(&room_id, since)).await
     }
 
     async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
         let room_id = room_id.to_owned();
-        self.run(move |opened, asked| opened.trim(&room_id, &trim, asked)).await
+        self.run(move |engine, cancellation| engine.trim(&room_id, &trim, cancellation)).await
     }
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
         let (room_id, durability) = (room_id.to_owned(), self.durability);
-        self.run(move |opened, asked| opened.remove(&room_id, durability, asked)).await
+        self.run(move |engine, cancellation| engine.remove(&room_id, durability, cancellation)).await
     }
 
     async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
         let durability = self.durability;
-        self.run(move |opened, asked| opened.put(records, durability, asked)).await
+        self.run(move |engine, cancellation| engine.put(records, durability, cancellation)).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         let key = key.to_owned();
-        self.run(move |opened, _| opened.get(&key)).await
+        self.run(move |engine, _| engine.get(&key)).await
     }
 
     async fn scan(
@@ -273,7 +283,7 @@ impl Store for Disk {
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.run(move |opened, _| opened.scan(&prefix, after.as_deref(), limit)).await
+        self.run(move |engine, _| engine.scan(&prefix, after.as_deref(), limit)).await
     }
 }
 

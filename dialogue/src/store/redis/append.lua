@@ -1,9 +1,9 @@
--- Appends events to the logs of rooms if they follow the newest ones there, and remembers their keys.
--- KEYS: for each room its log; for one whose events have keys, behind that its keys and their order
--- ARGV: 1 keys of a room to keep, then for each room: 'k' if its events have keys or '', the id of the event before them or ''
---       where they are the first, the id of the first, the epoch's text or '', how many events, the events, and with 'k' for
---       each: its field and value, or '' twice
--- Yields for each room 1, or 0 if the events don't follow, or the error that there was.
+-- Appends events to the logs of rooms if they continue the log, and stores their idempotency keys.
+-- KEYS: for each room its log; if its events have keys, then also its hash of keys and their sorted set
+-- ARGV: 1 maximum number of keys of a room, then for each room: 'k' if its events have keys or '', the stream id of
+--       the event before them or '' if they are the first, the stream id of the first, the epoch's text or '', the
+--       number of events, the events, and with 'k' for each event: field and value of its key, or '' twice
+-- Returns for each room 1, or 0 for a conflict, or an error.
 local CONDITIONS = {OOM = true, MISCONF = true, NOREPLICAS = true, READONLY = true, NOPERM = true}
 local call, keep, key, at, results = redis.call, tonumber(ARGV[1]), 1, 2, {}
 local function add(log, id, event, text)
@@ -19,15 +19,15 @@ local function append(log, keys, order, at, count)
   local first, text = ARGV[at + 2], ARGV[at + 3]
   add(log, first, ARGV[at + 5], text)
   if count > 1 then
-    -- Redis numbers on.
+    -- Redis continues the numbers by itself.
     local next = string.match(first, '^%d+') .. '-*'
     for i = 1, count - 1 do add(log, next, ARGV[at + 5 + i], text) end
   end
   if not keys then return 1 end
   local epoch, of = string.match(first, '^%d+'), call('HGET', keys, 'epoch')
-  local whole = call('HLEN', keys) - (of and 1 or 0) == call('ZCARD', order)
-  -- Keys of a log that is gone, and those of which the other half is, stand for nothing.
-  if not newest or (of and of ~= epoch) or not whole then call('UNLINK', keys, order) end
+  local intact = call('HLEN', keys) - (of and 1 or 0) == call('ZCARD', order)
+  -- Keys of an earlier log, and keys of which the hash or the set has been lost, are invalid.
+  if not newest or (of and of ~= epoch) or not intact then call('UNLINK', keys, order) end
   for i = at + 5 + count, at + 3 + 3 * count, 2 do
     local field, value = ARGV[i], ARGV[i + 1]
     if field ~= '' then
@@ -35,9 +35,9 @@ local function append(log, keys, order, at, count)
       call('ZADD', order, string.match(value, '^%d+'), field)
     end
   end
-  local over = call('ZCARD', order) - keep
-  if over > 0 then
-    local popped = call('ZPOPMIN', order, over)
+  local excess = call('ZCARD', order) - keep
+  if excess > 0 then
+    local popped = call('ZPOPMIN', order, excess)
     for i = 1, #popped, 2 do call('HDEL', keys, popped[i]) end
   end
   return 1
@@ -54,7 +54,7 @@ while at <= #ARGV do
   end
   if not done then
     local text = type(result) == 'table' and result.err or tostring(result)
-    -- What is wrong with all of Redis is nothing of this room.
+    -- An error that concerns the whole server ends the call.
     if CONDITIONS[string.match(text, '^-?(%u+)')] then return redis.error_reply(text) end
     result = redis.error_reply(text)
   end

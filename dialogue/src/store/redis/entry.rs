@@ -1,4 +1,4 @@
-//! What stands in a room's keys, and back.
+//! The encoding of events and idempotency keys in the streams and hashes of a room.
 
 use std::sync::Arc;
 
@@ -9,54 +9,56 @@ use super::epoch::epoch_text;
 use crate::{
     identity::is_anonymous,
     redis::reply::{list, text},
-    store::{KeyScope, NotStored, StoredEvent, StoredKey, scoped},
+    store::{DecodeError, KeyScope, StoredEvent, StoredKey, scoped},
     wire::Id,
 };
 
-/// One entry of a room's stream.
-pub(crate) struct Entry {
+/// One entry of a room's stream, with its encoded event.
+pub(crate) struct StreamEntry {
     pub(crate) epoch: Arc<str>,
     pub(crate) seq: u64,
     pub(crate) data: Bytes,
 }
 
-impl Entry {
-    /// Reads `[id, [field, value, …]]`.
-    pub(crate) fn read(value: &Value) -> Option<Self> {
+impl StreamEntry {
+    /// Parses a reply of the form `[id, [field, value, …]]`: the field `d` is the event, `e` the epoch if the id can't
+    /// hold it.
+    pub(crate) fn parse(value: &Value) -> Option<Self> {
         let [id, fields] = list(value)? else { return None };
         let (epoch, seq) = text(id)?.split_once('-')?;
-        let (mut data, mut beside) = (None, None);
+        let (mut data, mut explicit_epoch) = (None, None);
         for pair in list(fields)?.chunks_exact(2) {
             match pair {
                 [name, Value::BulkString(value)] if text(name) == Some("d") => {
                     data = Some(Bytes::copy_from_slice(value));
                 }
-                [name, value] if text(name) == Some("e") => beside = text(value).map(Arc::from),
+                [name, value] if text(name) == Some("e") => explicit_epoch = text(value).map(Arc::from),
                 _ => {}
             }
         }
-        let epoch = match beside {
-            Some(beside) => beside,
+        let epoch = match explicit_epoch {
+            Some(explicit_epoch) => explicit_epoch,
             None => epoch_text(epoch.parse().ok()?),
         };
-        Some(Entry { epoch, seq: seq.parse().ok()?, data: data? })
+        Some(StreamEntry { epoch, seq: seq.parse().ok()?, data: data? })
     }
 }
 
-/// An event that a script yields.
-pub(crate) fn event(value: Value) -> Result<StoredEvent, NotStored> {
+/// Decodes an event in the reply of a script.
+pub(crate) fn event(value: Value) -> Result<StoredEvent, DecodeError> {
     match value {
         Value::BulkString(bytes) => StoredEvent::decode(bytes.into()),
-        _ => Err(NotStored::Garbled),
+        _ => Err(DecodeError::Malformed),
     }
 }
 
-/// The field and the value of a key: `LENGTH:FROM KEY` and `SEQ ID TIMESTAMP`; of one that all callers without a token have in
-/// common, `0:KEY` and `SEQ ID FROM TIMESTAMP`.
+/// Returns the hash field and value of an idempotency key: `LENGTH:FROM KEY` (without the space) and `SEQ ID
+/// TIMESTAMP`. A key of the scope `Unauthenticated`, which is common to all users, is `0:KEY` and `SEQ ID FROM
+/// TIMESTAMP`.
 pub(crate) fn key(key: &StoredKey) -> (String, String) {
     let StoredKey { from, key, seq, event_id, timestamp } = key;
-    match KeyScope::read(key).0 {
-        KeyScope::Newcomer => (field("", key), format!("{seq} {event_id} {from} {timestamp}")),
+    match KeyScope::parse(key).0 {
+        KeyScope::Unauthenticated => (field("", key), format!("{seq} {event_id} {from} {timestamp}")),
         _ => (field(from, key), format!("{seq} {event_id} {timestamp}")),
     }
 }
@@ -65,21 +67,22 @@ fn field(from: &str, key: &str) -> String {
     format!("{}:{from}{key}", from.len())
 }
 
-/// The field of an event's key, and the other one that it may be known by, with the sender; see `share.lua`.
-pub(crate) fn fields(event: &StoredEvent) -> [String; 3] {
+/// Returns the arguments of the publish script for an event's key: its field, the other field under which a retry may
+/// be found or an empty string, and the sender. See `publish.lua`.
+pub(crate) fn key_fields(event: &StoredEvent) -> [String; 3] {
     let Some(stored) = StoredKey::of(event) else { return Default::default() };
-    let own = self::key(&stored).0;
-    let other = match KeyScope::read(&stored.key) {
-        (KeyScope::Newcomer, key) => field(&stored.from, &scoped(KeyScope::User, key.into())),
+    let own_field = self::key(&stored).0;
+    let other_field = match KeyScope::parse(&stored.key) {
+        (KeyScope::Unauthenticated, key) => field(&stored.from, &scoped(KeyScope::User, key.into())),
         (KeyScope::User, key) if is_anonymous(&stored.from) => {
-            field("", &scoped(KeyScope::Newcomer, key.into()))
+            field("", &scoped(KeyScope::Unauthenticated, key.into()))
         }
-        _ => return [own, String::new(), String::new()],
+        _ => return [own_field, String::new(), String::new()],
     };
-    [own, other, stored.from.to_string()]
+    [own_field, other_field, stored.from.to_string()]
 }
 
-pub(crate) fn read_key(field: &Value, value: &Value) -> Option<StoredKey> {
+pub(crate) fn decode_key(field: &Value, value: &Value) -> Option<StoredKey> {
     let (length, rest) = text(field)?.split_once(':')?;
     let (from, key) = rest.split_at_checked(length.parse().ok()?)?;
     let (seq, value) = text(value)?.split_once(' ')?;
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_as_it_was_written() {
+    fn a_key_decodes_to_itself() {
         for (from, name) in [("alice", "k"), ("a:b", ":c"), ("é", ""), ("12:x", "1:2"), ("anon-x", "\u{1}nk")]
         {
             let stored = StoredKey {
@@ -114,18 +117,18 @@ mod tests {
                 timestamp: 9,
             };
             let (field, value) = key(&stored);
-            assert_eq!(read_key(&bulk(field), &bulk(value)), Some(stored));
+            assert_eq!(decode_key(&bulk(field), &bulk(value)), Some(stored));
         }
-        assert_eq!(read_key(&bulk("99:x"), &bulk("1 2 3")), None);
+        assert_eq!(decode_key(&bulk("99:x"), &bulk("1 2 3")), None);
     }
 
     #[test]
-    fn an_entry_tells_its_epoch() {
+    fn an_entry_has_an_epoch() {
         let fields = |fields: &[&str]| Value::Array(fields.iter().map(|field| bulk(*field)).collect());
-        let entry = |parts| Entry::read(&Value::Array(vec![bulk("0-7"), fields(parts)]));
-        let read = entry(&["d", "x"]).unwrap();
-        assert_eq!((&*read.epoch, read.seq, &*read.data), ("0", 7, &b"x"[..]));
+        let entry = |parts| StreamEntry::parse(&Value::Array(vec![bulk("0-7"), fields(parts)]));
+        let parsed = entry(&["d", "x"]).unwrap();
+        assert_eq!((&*parsed.epoch, parsed.seq, &*parsed.data), ("0", 7, &b"x"[..]));
         assert_eq!(&*entry(&["d", "x", "e", "K2F9"]).unwrap().epoch, "K2F9");
-        assert!(entry(&["e", "K2F9"]).is_none() && Entry::read(&Value::Nil).is_none());
+        assert!(entry(&["e", "K2F9"]).is_none() && StreamEntry::parse(&Value::Nil).is_none());
     }
 }

@@ -1,34 +1,34 @@
-//! A log's incarnation as a number, which every id of its stream begins with.
+//! Epochs as numbers: the first part of the ids of a room's stream is the epoch of its log.
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-/// An epoch, as the ids of a stream hold it.
+/// An epoch as the first part of a stream's ids: the number itself if the epoch is one in base 36, otherwise a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Epoch(pub(crate) u64);
+pub(crate) struct EpochNumber(pub(crate) u64);
 
-const BASE: u64 = 36;
+const RADIX: u64 = 36;
 
-impl Epoch {
-    /// The number of an epoch, and the text to keep beside events where that can't be told from the number.
-    pub(crate) fn of(text: &str) -> (Self, &str) {
-        // Ours are numbers in base 36.
+impl EpochNumber {
+    /// Returns the number of an epoch, and the text to store with each event: empty if the number determines the epoch.
+    pub(crate) fn from_text(text: &str) -> (Self, &str) {
+        // Epochs that the library generates are numbers in base 36.
         let number = u64::from_str_radix(text, 36).ok();
         if let Some(number) = number.filter(|number| *epoch_text(*number) == *text) {
-            return (Epoch(number), "");
+            return (EpochNumber(number), "");
         }
         let bits = Sha256::digest(text).first_chunk::<8>().copied().unwrap_or_default();
-        (Epoch(u64::from_be_bytes(bits)), text)
+        (EpochNumber(u64::from_be_bytes(bits)), text)
     }
 }
 
-/// The text of an epoch that has none beside its events.
+/// Returns the epoch of a number, for events without a stored text: the number in base 36.
 pub(crate) fn epoch_text(mut number: u64) -> Arc<str> {
     let mut digits = Vec::new();
     loop {
-        digits.extend(u32::try_from(number % BASE).ok().and_then(|digit| char::from_digit(digit, 36)));
-        number /= BASE;
+        digits.extend(u32::try_from(number % RADIX).ok().and_then(|digit| char::from_digit(digit, 36)));
+        number /= RADIX;
         if number == 0 {
             return digits.into_iter().rev().collect::<String>().into();
         }
@@ -40,19 +40,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_needs_no_text_beside_it() {
+    fn an_epoch_in_base_36_needs_no_stored_text() {
         for text in ["0", "k2f9", "gr9dy2k4w1c", "3w5e11264sgsf"] {
-            let (epoch, beside) = Epoch::of(text);
-            assert_eq!((&*epoch_text(epoch.0), beside), (text, ""));
+            let (epoch, explicit) = EpochNumber::from_text(text);
+            assert_eq!((&*epoch_text(epoch.0), explicit), (text, ""));
         }
-        assert_eq!(Epoch::of("3w5e11264sgsf").0, Epoch(u64::MAX));
+        assert_eq!(EpochNumber::from_text("3w5e11264sgsf").0, EpochNumber(u64::MAX));
     }
 
     #[test]
-    fn any_other_stands_beside() {
+    fn another_epoch_is_stored_as_text() {
         for text in ["", "00", "K2F9", "+1", "zzzzzzzzzzzzzz", "an epoch of another kind"] {
-            assert_eq!(Epoch::of(text).1, text);
+            assert_eq!(EpochNumber::from_text(text).1, text);
         }
-        assert_ne!(Epoch::of("A").0, Epoch::of("B").0);
+        assert_ne!(EpochNumber::from_text("A").0, EpochNumber::from_text("B").0);
     }
 }

@@ -1,7 +1,7 @@
--- The keys that were used in a room since a time, newest first.
--- KEYS: 1 keys, 2 their order
--- ARGV: 1 the time, 2 the bound of numbers, as ZRANGE BYSCORE takes it, 3 how many at most
--- Returns the number of the epoch that they are of or '', the bound to go on from or '', and field, value, field, value...
+-- Reads the idempotency keys of a room since a time, newest first.
+-- KEYS: 1 hash of keys, 2 their sorted set
+-- ARGV: 1 the time in ms, 2 the greatest event number in the syntax of ZRANGE BYSCORE, 3 maximum number of keys
+-- Returns the number of the keys' epoch or '', the next page's greatest number or '', and field, value, field, value...
 local found = {redis.call('HGET', KEYS[1], 'epoch') or '', ''}
 local fields = redis.call('ZRANGE', KEYS[2], ARGV[2], '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, ARGV[3])
 for i, field in ipairs(fields) do

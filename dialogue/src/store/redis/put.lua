@@ -1,6 +1,6 @@
--- Writes and removes records of one group.
--- KEYS: 1 values, 2 the names in their order
--- ARGV: 1 how many are written, then their names and values, then the names of those to remove
+-- Writes and deletes records of one group.
+-- KEYS: 1 hash of values, 2 sorted set of names
+-- ARGV: 1 number of records to write, then their names and values, then the names of records to delete
 local last = 1 + 2 * ARGV[1]
 for i = 2, last, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])

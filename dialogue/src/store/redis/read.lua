@@ -1,8 +1,9 @@
--- Reads some of a room's events; what it costs is bounded, however long the log is.
+-- Reads a page of a room's events, at a cost that doesn't depend on the length of the log.
 -- KEYS: 1 log
--- ARGV: 1 'oldest' or 'newest' first, 2 limit, 3 bytes, 4 after, 5 before, 6 since, 7 until ('' where there is none),
---       8 events to look at, 9.. names of events (none: all)
--- Yields the events, then where to go on, if there may be more.
+-- ARGV: 1 'oldest' or 'newest' first, 2 maximum number of events, 3 size in bytes at which the page ends, 4 after
+--       number, 5 before number, 6 since time, 7 until time (each '' for none), 8 maximum number of events to examine,
+--       9.. names of events (none: all)
+-- Returns the events, then the number to continue from if there may be more.
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if not oldest then return {{}} end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -11,7 +12,7 @@ local last = string.match(newest[1], '%-(%d+)$')
 first, last = tonumber(first), tonumber(last)
 local function id(seq) return string.format('%s-%.0f', epoch, seq) end
 local function time(entry) return struct.unpack('>I8', entry[2][2], 11) end
--- The first number whose event's time is at least that: times never fall.
+-- Returns the number of the first event whose time is at least `wanted`, by binary search: times never fall.
 local function at(wanted)
   local low, high = first, last + 1
   while low < high do
@@ -36,8 +37,8 @@ local function wanted(data)
   local length = struct.unpack('>I4', data, 38)
   return names[string.sub(data, 42, 41 + length)]
 end
-local limit, bytes, looks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[8])
-local found, size, seen = {}, 0, nil
+local limit, bytes, examine = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[8])
+local found, size, last_examined = {}, 0, nil
 while from <= to do
   local chunk
   if ARGV[1] == 'oldest' then
@@ -48,17 +49,17 @@ while from <= to do
   if #chunk == 0 then break end
   for _, entry in ipairs(chunk) do
     local seq = tonumber(string.match(entry[1], '%-(%d+)$'))
-    seen = seq
+    last_examined = seq
     if ARGV[1] == 'oldest' then from = seq + 1 else to = seq - 1 end
-    looks = looks - 1
+    examine = examine - 1
     local data = entry[2][2]
     if wanted(data) then
       found[#found + 1] = data
       size = size + #data
     end
-    if #found >= limit or size >= bytes or looks <= 0 then
+    if #found >= limit or size >= bytes or examine <= 0 then
       if from > to then return {found} end
-      return {found, string.format('%.0f', seen)}
+      return {found, string.format('%.0f', last_examined)}
     end
   end
 end

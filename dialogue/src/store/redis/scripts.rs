@@ -1,4 +1,4 @@
-//! What happens in Redis all at once.
+//! The scripts of the Redis store, loaded from the Lua files beside this one.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ pub(super) struct Scripts {
     pub(super) read: Script,
     pub(super) trim: Script,
     pub(super) keys: Script,
-    pub(super) known: Script,
+    pub(super) contains: Script,
     pub(super) put: Script,
     pub(super) scan: Script,
 }
@@ -19,7 +19,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     read: Script::new(include_str!("read.lua")),
     trim: Script::new(include_str!("trim.lua")),
     keys: Script::new(include_str!("keys.lua")),
-    known: Script::new(include_str!("known.lua")),
+    contains: Script::new(include_str!("contains.lua")),
     put: Script::new(include_str!("put.lua")),
     scan: Script::new(include_str!("scan.lua")),
 });

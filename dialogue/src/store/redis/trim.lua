@@ -1,20 +1,20 @@
--- Drops a room's oldest events, and its oldest keys; a bounded number of each.
--- KEYS: 1 log, 2 keys, 3 their order
--- ARGV: 1 number of the first event to keep, 2 time of the first key to keep, 3 how many to drop at most, 4 the epoch of the
---       log that is meant, 5 its text or ''
--- Yields 1 if there is more to drop.
+-- Deletes a bounded number of a room's oldest events, and of its oldest keys.
+-- KEYS: 1 log, 2 hash of keys, 3 their sorted set
+-- ARGV: 1 number of the first event to keep, 2 time of the first key to keep in ms, 3 maximum number to delete of each,
+--       4 number of the log's epoch, 5 its text or ''
+-- Returns 1 if there is more to delete, otherwise 0.
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if not oldest then return 0 end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local epoch, first = string.match(oldest[1], '^(%d+)%-(%d+)$')
 local text, more = '', 0
 for i = 1, #newest[2], 2 do if newest[2][i] == 'e' then text = newest[2][i + 1] end end
--- Another log is in its place.
+-- The log has been replaced by one of another epoch.
 if epoch ~= ARGV[4] or text ~= ARGV[5] then return 0 end
 local last = tonumber((string.match(newest[1], '%-(%d+)$')))
 local keep = math.min(tonumber(ARGV[1]), last)
-local most = first + ARGV[3]
-if keep > most then keep, more = most, 1 end
+local bound = first + ARGV[3]
+if keep > bound then keep, more = bound, 1 end
 if keep > tonumber(first) then
   redis.call('XTRIM', KEYS[1], 'MINID', '=', string.format('%s-%.0f', epoch, keep))
 end

@@ -116,7 +116,7 @@ pub(super) async fn a_conflict_names_its_rooms_and_leaves_the_others_kept(tried:
         .await
         .expect_err("`append` took numbers that two of five rooms held");
     assert!(error.is_conflict(), "`append` refused held numbers by an error that is no conflict: {error}");
-    let named: Vec<_> = (0..5).map(|room| error.is_of(room)).collect();
+    let named: Vec<_> = (0..5).map(|room| error.concerns(room)).collect();
     assert_eq!(
         named,
         [false, true, false, true, false],
@@ -180,7 +180,7 @@ async fn next(tried: &Tried<'_>) -> u64 {
 }
 
 pub(super) async fn appends_to_different_rooms_are_under_way_at_once(tried: Tried<'_>) {
-    let at_once = tried.store.concurrency();
+    let at_once = tried.store.max_concurrent_appends();
     assert!(at_once >= 1, "`concurrency` is 0: a server could never append");
     let writers = (0..at_once.min(8)).map(|writer| {
         let store = Arc::clone(&tried.store);
@@ -222,7 +222,7 @@ async fn refused(tried: &Tried<'_>, append: Append, what: &str) {
                 "`append` of {what} failed with an error that is no conflict: {error}"
             );
             assert!(
-                error.is_of(0),
+                error.concerns(0),
                 "`append` of {what} names other places than that of the one room it was given"
             );
         }

@@ -34,10 +34,10 @@ pub(super) fn event(seq: u64) -> StoredEvent {
         timestamp: time(seq),
         event: name(seq).into(),
         from: "alice".into(),
-        server: false,
+        from_server: false,
         data: Bytes::from(format!(r#"{{"text":"number {seq:04}"}}"#)),
         meta: None,
-        conflated: None,
+        conflation_key: None,
         key: None,
         offset: (seq - 1) * 100,
         digest: None,
@@ -66,22 +66,28 @@ pub(super) fn odd() -> Vec<StoredEvent> {
             key: text("a key, with 🗝"),
             ..event(1)
         },
-        StoredEvent { server: true, from: "system".into(), digest: Some([0; 32]), ..event(2) },
+        StoredEvent { from_server: true, from: "system".into(), digest: Some([0; 32]), ..event(2) },
         StoredEvent {
             digest: Some(std::array::from_fn(|place| 255 - u8::try_from(place).unwrap_or(0))),
-            conflated: text("ACME"),
+            conflation_key: text("ACME"),
             meta: text("null"),
             key: text(""),
             ..event(3)
         },
-        StoredEvent { conflated: text(""), data: Bytes::from_static(b"null"), ..event(4) },
+        StoredEvent { conflation_key: text(""), data: Bytes::from_static(b"null"), ..event(4) },
         StoredEvent {
             offset: 1 << 52,
             key: text(&"k".repeat(128)),
             meta: text(&meta_of_1_kib()),
             ..event(5)
         },
-        StoredEvent { server: true, conflated: text("é"), meta: text("{}"), key: text("e"), ..event(6) },
+        StoredEvent {
+            from_server: true,
+            conflation_key: text("é"),
+            meta: text("{}"),
+            key: text("e"),
+            ..event(6)
+        },
     ]
 }
 

@@ -92,7 +92,7 @@ impl Model {
         let verdict = |answer: Result<(), StoreError>| match answer {
             Ok(()) => Ok::<_, StoreError>(vec![true; appends.len()]),
             Err(error) if error.is_conflict() => {
-                Ok((0..appends.len()).map(|room| !error.is_of(room)).collect())
+                Ok((0..appends.len()).map(|room| !error.concerns(room)).collect())
             }
             Err(error) => Err(error),
         };
@@ -146,7 +146,7 @@ impl Model {
         let maybe = |random: &mut Rng, bound: u64| (random.u8(..3) == 0).then(|| random.u64(..bound));
         let order = if self.random.bool() { Order::OldestFirst } else { Order::NewestFirst };
         let mut query = Query::new(order, self.random.usize(1..12));
-        query.bytes = [1, 500, 2_000, 1 << 20][self.random.usize(..4)];
+        query.max_bytes = [1, 500, 2_000, 1 << 20][self.random.usize(..4)];
         query.after = maybe(&mut self.random, 30);
         query.before = maybe(&mut self.random, 30);
         query.since = maybe(&mut self.random, 30).map(super::events::time);

@@ -15,8 +15,8 @@ pub(super) async fn pages_make_the_log(tried: Tried<'_>) {
                 Query::new(order, limit),
                 Query { events: Some(vec!["task-moved".into()]), ..Query::new(order, limit) },
                 Query { since: Some(time(20)), until: Some(time(61)), ..Query::new(order, limit) },
-                Query { bytes: 70, ..Query::new(order, limit) },
-                Query { after: Some(9), before: Some(95), bytes: 1, ..Query::new(order, limit) },
+                Query { max_bytes: 70, ..Query::new(order, limit) },
+                Query { after: Some(9), before: Some(95), max_bytes: 1, ..Query::new(order, limit) },
             ];
             for query in queries {
                 let what = format!("`read` of all pages ({})", by(&query));
@@ -78,7 +78,8 @@ pub(super) async fn log(tried: &Tried<'_>, room_id: &str, mut query: Query) -> V
 
 /// Returns the events that a store must return for a query, over all pages.
 pub(super) fn admitted(all: &[StoredEvent], query: &Query) -> Vec<StoredEvent> {
-    let admitted = all.iter().filter(|event| query.admits(event.seq, event.timestamp, &event.event)).cloned();
+    let admitted =
+        all.iter().filter(|event| query.matches(event.seq, event.timestamp, &event.event)).cloned();
     match query.order {
         Order::OldestFirst => admitted.collect(),
         Order::NewestFirst => admitted.rev().collect(),
@@ -120,10 +121,10 @@ fn differing(got: &StoredEvent, expected: &StoredEvent) -> Option<(&'static str,
             ("timestamp", event.timestamp.to_string()),
             ("event", format!("{:?}", event.event)),
             ("from", format!("{:?}", event.from)),
-            ("server", event.server.to_string()),
+            ("server", event.from_server.to_string()),
             ("data", format!("{:?}", event.data)),
             ("meta", format!("{:?}", event.meta)),
-            ("conflated", format!("{:?}", event.conflated)),
+            ("conflated", format!("{:?}", event.conflation_key)),
             ("key", format!("{:?}", event.key)),
             ("offset", event.offset.to_string()),
             ("digest", format!("{:?}", event.digest)),
@@ -143,7 +144,7 @@ fn cut(text: String) -> String {
 /// Describes a query in a few words.
 pub(super) fn by(query: &Query) -> String {
     let order = if query.order == Order::OldestFirst { "oldest first" } else { "newest first" };
-    let mut words = format!("{order}, limit {}, bytes {}", query.limit, query.bytes);
+    let mut words = format!("{order}, limit {}, bytes {}", query.limit, query.max_bytes);
     for (name, bound) in
         [("after", query.after), ("before", query.before), ("since", query.since), ("until", query.until)]
     {

@@ -102,13 +102,13 @@ pub(super) async fn a_page_ends_with_the_event_that_goes_past_its_bytes(tried: T
         (1..=20).map(|seq| StoredEvent { data: Bytes::from(vec![b'x'; 10_000]), ..event(seq) }).collect();
     tried.append("chat", all.clone()).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
-        for bytes in [1, 10_000, 25_000] {
-            let query = Query { bytes, ..Query::new(order, 100) };
+        for max_bytes in [1, 10_000, 25_000] {
+            let query = Query { max_bytes: max_bytes, ..Query::new(order, 100) };
             let page = tried.read("chat", query.clone()).await;
-            let due = bytes.div_ceil(10_000);
+            let due = max_bytes.div_ceil(10_000);
             let got = page.events.len();
-            assert!(got <= due, "`read` gave {got} events of 10,000 bytes where `bytes` was {bytes}");
-            assert!(page.next.is_some(), "`read` cut a page at `bytes` {bytes} and gave no `next`");
+            assert!(got <= due, "`read` gave {got} events of 10,000 bytes where `bytes` was {max_bytes}");
+            assert!(page.next.is_some(), "`read` cut a page at `bytes` {max_bytes} and gave no `next`");
             same(
                 &format!("`read` of all pages ({})", by(&query)),
                 &log(&tried, "chat", query.clone()).await,
@@ -122,7 +122,7 @@ pub(super) async fn bounds_may_be_beyond_everything(tried: Tried<'_>) {
     let all = events(1..=10);
     tried.append("chat", all.clone()).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
-        let query = Query { bytes: usize::MAX, ..Query::new(order, usize::MAX) };
+        let query = Query { max_bytes: usize::MAX, ..Query::new(order, usize::MAX) };
         for (low, high) in [(0, u64::MAX), (0, 0), (u64::MAX, u64::MAX), (u64::MAX, 0)] {
             given(&tried, &all, Query { after: Some(low), before: Some(high), ..query.clone() }).await;
             given(&tried, &all, Query { since: Some(low), until: Some(high), ..query.clone() }).await;

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use super::{Quota, Subject};
 use crate::{
     Rate,
-    redis::{Command, Redis, Script, reply::integer},
+    redis::{KeyedCommand, Redis, Script, reply::integer},
 };
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
@@ -19,7 +19,7 @@ impl Quota for Redis {
         let interval = micros(rate.interval());
         let mut take = TAKE.call(&[&key]);
         take.arg(format!("{interval:.3}")).arg(format!("{:.3}", interval * f64::from(rate.max_burst() - 1)));
-        let answers = self.write(&TAKE, vec![Command::new(key, take)]).await;
+        let answers = self.write(&TAKE, vec![KeyedCommand::new(key, take)]).await;
         match answers.into_iter().next().and_then(Result::ok).as_ref().and_then(integer) {
             Some(wait) if wait > 0 => Err(Duration::from_micros(wait.unsigned_abs())),
             // While it can't tell, the instance's own count has to do.

@@ -1,10 +1,10 @@
-//! What a store in a directory withstands.
+//! Tests of the disk store: reopening, crashes, damage, a full disk, trimming, and equivalence with the memory store.
 
+mod damage;
 #[cfg(unix)]
-mod full;
+mod disk_full;
 #[cfg(unix)]
 mod killed;
-mod logged;
 mod model;
 mod opening;
 mod trimming;
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::wire::Id;
 
-/// A path for a directory, which is removed with what is in it.
+/// A path for a directory of one test, which is removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -53,12 +53,12 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It may not have been made.
+        // The directory may not exist.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// An event with the key `key-SEQ`, at the millisecond of its number.
+/// Returns an event with the key `key-SEQ`, whose timestamp equals its number.
 fn event(seq: u64) -> StoredEvent {
     StoredEvent {
         seq,
@@ -66,10 +66,10 @@ fn event(seq: u64) -> StoredEvent {
         timestamp: seq,
         event: "message".into(),
         from: "alice".into(),
-        server: false,
+        from_server: false,
         data: format!(r#"{{"text":"number {seq}"}}"#).into(),
         meta: None,
-        conflated: None,
+        conflation_key: None,
         key: Some(format!("key-{seq}").into()),
         offset: seq * 100,
         digest: None,
@@ -88,7 +88,7 @@ async fn append_one(disk: &Disk, room_id: &str, event: StoredEvent) -> Result<()
     disk.append(vec![append(room_id, [event])]).await
 }
 
-/// All of a room's events.
+/// Reads all of a room's events.
 async fn all(disk: &Disk, room_id: &str) -> Vec<StoredEvent> {
     let (mut query, mut found) = (Query::new(Order::OldestFirst, 1_000), Vec::new());
     loop {
@@ -103,9 +103,9 @@ fn numbers(events: &[StoredEvent]) -> Vec<u64> {
     events.iter().map(|event| event.seq).collect()
 }
 
-/// The command that runs one test of this program, which is ignored otherwise, over a store in a directory.
+/// Returns the command that runs one ignored test of this program, over a store in `directory`.
 #[cfg(unix)]
-fn alone(test: &str, directory: &Path) -> Command {
+fn test_command(test: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command
         .args(["--exact", "--ignored", "--nocapture", "--quiet"])
@@ -114,8 +114,8 @@ fn alone(test: &str, directory: &Path) -> Command {
     command
 }
 
-/// The directory that [`alone`] names.
+/// The directory that [`test_command`] passes.
 #[cfg(unix)]
-fn named() -> PathBuf {
-    std::env::var_os("DIALOGUE_DISK").expect("this test is run by another").into()
+fn passed_directory() -> PathBuf {
+    std::env::var_os("DIALOGUE_DISK").expect("another test runs this one").into()
 }

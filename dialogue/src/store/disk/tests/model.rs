@@ -1,4 +1,4 @@
-//! Whatever is done to a store on disk, it answers as one in memory does.
+//! A model test: after any sequence of operations, the disk store answers as the memory store does.
 
 use proptest::prelude::*;
 
@@ -40,14 +40,14 @@ fn queries() -> impl Strategy<Value = Query> {
     let bound = || proptest::option::of(0_u64..60);
     let names = proptest::option::of(prop_oneof![Just(vec!["message".into()]), Just(vec!["price".into()])]);
     (any::<bool>(), 1_usize..9, 1_usize..200, bound(), bound(), bound(), bound(), names).prop_map(
-        |(oldest, limit, bytes, after, before, since, until, events)| {
+        |(oldest, limit, max_bytes, after, before, since, until, events)| {
             let order = if oldest { Order::OldestFirst } else { Order::NewestFirst };
-            Query { bytes, after, before, since, until, events, ..Query::new(order, limit) }
+            Query { max_bytes, after, before, since, until, events, ..Query::new(order, limit) }
         },
     )
 }
 
-/// What a store answers to all that can be asked.
+/// The results of all read operations of a store.
 async fn answers(store: &impl Store, queries: &[Query]) -> Vec<(Option<Head>, Vec<StoredKey>, Vec<Page>)> {
     let mut answers = Vec::new();
     for room in ROOMS {
@@ -55,18 +55,18 @@ async fn answers(store: &impl Store, queries: &[Query]) -> Vec<(Option<Head>, Ve
         for query in queries {
             pages.push(store.read(room, query.clone()).await.expect("read"));
         }
-        let keys = store.keys(room, 20).await.expect("told");
-        answers.push((store.head(room).await.expect("told"), keys, pages));
+        let keys = store.keys(room, 20).await.expect("read");
+        answers.push((store.head(room).await.expect("read"), keys, pages));
     }
     answers
 }
 
 fn event(seq: u64, keyed: bool) -> StoredEvent {
     let event = super::event(seq);
-    // Both stores are given the same.
+    // Both stores must get the same id.
     let event_id = Id::parse(&format!("{seq:011}")).expect("11 digits");
     let name = if seq.is_multiple_of(3) { "price" } else { "message" };
-    // Several of one millisecond.
+    // Two events share each timestamp.
     StoredEvent {
         event_id,
         event: name.into(),
@@ -79,13 +79,13 @@ fn event(seq: u64, keyed: bool) -> StoredEvent {
 async fn take(store: &impl Store, step: &Step) -> Result<(), StoreError> {
     match step {
         Step::Append { room, epoch, events, skip } => {
-            let head = store.head(ROOMS[*room]).await.expect("told");
+            let head = store.head(ROOMS[*room]).await.expect("read");
             let next = head.map_or(1, |head| head.last.seq + 1) + skip;
             let events = (next..).zip(events).map(|(seq, keyed)| event(seq, *keyed)).collect();
             store.append(vec![Append::new(ROOMS[*room].into(), (*epoch).into(), events)]).await
         }
         Step::Trim { room, epoch, first, keys_since } => {
-            let head = store.head(ROOMS[*room]).await.expect("told");
+            let head = store.head(ROOMS[*room]).await.expect("read");
             let now = head.map_or(0, |head| head.last.timestamp);
             let trim = Trim::new((*epoch).into(), *first, now.min(*keys_since));
             store.trim(ROOMS[*room], trim).await
@@ -118,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_answers_as_memory_does(steps in steps(), queries in proptest::collection::vec(queries(), 4)) {
+    fn disk_and_memory_answer_alike(steps in steps(), queries in proptest::collection::vec(queries(), 4)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(compare(steps, queries));
     }

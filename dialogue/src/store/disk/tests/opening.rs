@@ -1,4 +1,4 @@
-//! Opening a directory: ours, another's, and one that was left in the middle of something.
+//! Opening a directory: a store, something else, and an interrupted creation.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ fn refusal(scratch: &Scratch) -> String {
 }
 
 #[tokio::test]
-async fn what_was_kept_is_there_again() {
+async fn events_and_records_survive_a_restart() {
     let scratch = Scratch::new();
     let events: Vec<_> = (1..=3).map(event).collect();
     let disk = scratch.open();
@@ -20,7 +20,7 @@ async fn what_was_kept_is_there_again() {
     drop(disk);
 
     let disk = scratch.open();
-    let head = disk.head("chat").await.expect("told").expect("a log");
+    let head = disk.head("chat").await.expect("read").expect("a log");
     assert_eq!((&*head.epoch, head.first, &head.last), ("epoch", 1, &events[2]));
     assert_eq!(all(&disk, "chat").await, events);
     assert_eq!(disk.get("a/1").await.expect("got").as_deref(), Some(&b"one"[..]));
@@ -28,7 +28,7 @@ async fn what_was_kept_is_there_again() {
 }
 
 #[test]
-fn a_second_one_is_told_who_has_it() {
+fn a_second_process_learns_which_one_has_the_lock() {
     let scratch = Scratch::new();
     let first = scratch.open();
     assert!(refusal(&scratch).contains("this very process has it open"), "{}", refusal(&scratch));
@@ -39,7 +39,7 @@ fn a_second_one_is_told_who_has_it() {
 }
 
 #[test]
-fn a_directory_with_something_else_is_left_alone() {
+fn a_directory_with_other_files_is_left_alone() {
     let scratch = Scratch::new();
     fs::create_dir(&scratch.0).expect("made");
     fs::write(scratch.0.join("thesis.tex"), "").expect("written");
@@ -58,14 +58,15 @@ fn another_format_is_refused() {
 }
 
 #[test]
-fn what_is_no_directory_is_refused() {
+fn a_path_that_is_no_directory_is_refused() {
     let scratch = Scratch::new();
     fs::write(&scratch.0, "").expect("written");
     assert!(refusal(&scratch).contains("it is no directory"), "{}", refusal(&scratch));
     fs::remove_file(&scratch.0).expect("removed");
 }
 
-/// Root may write everywhere, so a thread tries it as another user, which only Linux lets a thread be.
+/// Runs the attempt on a thread with another user id, since root may write everywhere. Only Linux has user ids per
+/// thread.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_that_cant_be_written_is_refused() {
@@ -87,7 +88,7 @@ fn a_directory_that_cant_be_written_is_refused() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_half_made_is_made() {
+async fn an_interrupted_creation_is_completed() {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.0.join("engine/keyspaces")).expect("made");
     fs::write(scratch.0.join("engine/0.jnl"), "").expect("written");
@@ -99,11 +100,14 @@ async fn a_store_that_was_half_made_is_made() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_is_not_done() {
+async fn a_cancelled_call_has_no_effect() {
     let scratch = Scratch::new();
     let disk = scratch.open();
     let held = disk.shared.state.write();
-    assert!(append_one(&disk, "chat", event(1)).now_or_never().is_none(), "it got in");
+    assert!(
+        append_one(&disk, "chat", event(1)).now_or_never().is_none(),
+        "the append didn't wait for the lock"
+    );
     drop(held);
-    assert_eq!(disk.head("chat").await.expect("told"), None);
+    assert_eq!(disk.head("chat").await.expect("read"), None);
 }

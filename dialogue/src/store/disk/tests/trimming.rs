@@ -1,4 +1,4 @@
-//! What goes, and what stays behind of it.
+//! Trimming and removing logs: which events and keys are left, and that no rows are.
 
 use super::*;
 
@@ -13,16 +13,16 @@ async fn trimmed_events_leave_their_keys() {
     disk.append(vec![append("chat", (1..=3_000).map(event))]).await.expect("appended");
     disk.trim("chat", trim(2_990, 2_000)).await.expect("trimmed");
     assert_eq!(numbers(&all(&disk, "chat").await), (2_990..=3_000).collect::<Vec<_>>());
-    assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (2_000..=3_000).collect::<Vec<_>>());
+    assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), (2_000..=3_000).collect::<Vec<_>>());
     disk.trim("chat", trim(2_990, 2_995)).await.expect("trimmed");
-    assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (2_995..=3_000).collect::<Vec<_>>());
+    assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), (2_995..=3_000).collect::<Vec<_>>());
     drop(disk);
-    let head = scratch.open().head("chat").await.expect("told").expect("a log");
+    let head = scratch.open().head("chat").await.expect("read").expect("a log");
     assert_eq!((head.first, head.last.seq), (2_990, 3_000));
 }
 
 #[tokio::test]
-async fn events_without_keys_are_jumped_over() {
+async fn events_without_keys_are_skipped() {
     let scratch = Scratch::new();
     let disk = scratch.open().durability(Durability::Memory);
     let keyed = [1, 2, 500, 501, 502, 999];
@@ -31,35 +31,35 @@ async fn events_without_keys_are_jumped_over() {
         StoredEvent { key: event.key.clone().filter(|_| keyed.contains(&seq)), ..event }
     });
     disk.append(vec![append("chat", events)]).await.expect("appended");
-    assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), keyed);
-    assert_eq!(keys(&disk.keys("chat", 501).await.expect("told")), [501, 502, 999]);
+    assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), keyed);
+    assert_eq!(keys(&disk.keys("chat", 501).await.expect("read")), [501, 502, 999]);
     disk.trim("chat", trim(1_100, 0)).await.expect("trimmed");
     drop(disk);
-    assert_eq!(keys(&scratch.open().keys("chat", 2).await.expect("told")), keyed[1..]);
+    assert_eq!(keys(&scratch.open().keys("chat", 2).await.expect("read")), keyed[1..]);
 }
 
 #[tokio::test]
-async fn the_newest_ten_thousand_keys_are_told() {
+async fn the_newest_ten_thousand_keys_are_returned() {
     let scratch = Scratch::new();
     let disk = scratch.open().durability(Durability::Memory);
     disk.append(vec![append("chat", (1..=11_000).map(event))]).await.expect("appended");
     disk.trim("chat", trim(5_000, 0)).await.expect("trimmed");
-    assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), (1_001..=11_000).collect::<Vec<_>>());
+    assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), (1_001..=11_000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn nothing_of_a_removed_log_is_in_the_next() {
+async fn the_next_log_has_nothing_of_a_removed_one() {
     let scratch = Scratch::new();
     let disk = scratch.open();
     disk.append(vec![append("chat", (1..=1_500).map(event))]).await.expect("appended");
     disk.trim("chat", trim(1_200, 0)).await.expect("trimmed");
     disk.remove("chat").await.expect("removed");
-    assert_eq!(disk.head("chat").await.expect("told"), None);
+    assert_eq!(disk.head("chat").await.expect("read"), None);
     append_one(&disk, "chat", event(1)).await.expect("appended");
     drop(disk);
     let disk = scratch.open();
     assert_eq!(numbers(&all(&disk, "chat").await), [1]);
-    assert_eq!(keys(&disk.keys("chat", 0).await.expect("told")), [1]);
+    assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), [1]);
 }
 
 #[tokio::test]
@@ -69,13 +69,13 @@ async fn a_removed_log_leaves_no_rows() {
     disk.append(vec![append("chat", (1..=2_500).map(event))]).await.expect("appended");
     disk.trim("chat", trim(1_200, 0)).await.expect("trimmed");
     disk.remove("chat").await.expect("removed");
-    let rows = disk.shared.with(|opened| Ok(opened.rows.len())).expect("open").expect("counted");
-    // How many logs there were.
+    let rows = disk.shared.with_engine(|engine| Ok(engine.rows.len())).expect("open").expect("counted");
+    // The row of reserved log ids is left.
     assert_eq!(rows, 1);
 }
 
 #[tokio::test]
-async fn a_filter_that_lets_nothing_pass_says_where_to_go_on() {
+async fn a_page_without_matches_has_a_cursor() {
     let scratch = Scratch::new();
     let disk = scratch.open().durability(Durability::Memory);
     disk.append(vec![append("chat", (1..=5_000).map(event))]).await.expect("appended");

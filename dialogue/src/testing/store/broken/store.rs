@@ -56,7 +56,7 @@ impl Broken {
     /// Rewrites a log, and not atomically.
     async fn rewrite(&self, room_id: &str, change: impl FnOnce(&mut Vec<StoredEvent>)) {
         let Ok(Some(head)) = self.kept.head(room_id).await else { return };
-        let all = Query { bytes: usize::MAX, ..Query::new(Order::OldestFirst, usize::MAX) };
+        let all = Query { max_bytes: usize::MAX, ..Query::new(Order::OldestFirst, usize::MAX) };
         let mut events = self.kept.read(room_id, all).await.unwrap_or_default().events;
         let _ = self.kept.remove(room_id).await;
         yield_now().await;
@@ -145,7 +145,7 @@ impl Store for Broken {
             for (place, append) in appends.iter().enumerate() {
                 let next = self.kept.head(&append.room_id).await?.map_or(1, |head| head.last.seq + 1);
                 if append.events[0].seq != next {
-                    return Err(StoreError::conflict("held").only([place]));
+                    return Err(StoreError::conflict("held").for_rooms([place]));
                 }
             }
         }
@@ -178,7 +178,7 @@ impl Store for Broken {
             Some(ReadsSinceExclusively) => asked.since = query.since.map(|since| since.saturating_add(1)),
             Some(IgnoresNames) => asked.events = None,
             Some(IgnoresTheLimit) => asked.limit = usize::MAX,
-            Some(IgnoresBytes) => asked.bytes = usize::MAX,
+            Some(IgnoresBytes) => asked.max_bytes = usize::MAX,
             Some(CountsInI64) => (asked.after, asked.since) = (signed(query.after), signed(query.since)),
             _ => {}
         }
@@ -291,7 +291,7 @@ impl Store for Broken {
         Ok(records)
     }
 
-    fn concurrency(&self) -> usize {
+    fn max_concurrent_appends(&self) -> usize {
         match self.fault {
             Some(AllowsNoAppend) => 0,
             Some(LosesConcurrentAppends) => 4,

@@ -1,7 +1,7 @@
--- Says that a peer is there, for a while, and tells who else is.
--- KEYS: 1 peers, a sorted set by the end of their time
--- ARGV: 1 peer, 2 for how many milliseconds
--- Yields 1 if it was there before, then those who are there, then those whose time is over.
+-- Renews the lease of a node, and returns the leases of all nodes. Time is that of the Redis server.
+-- KEYS: 1 sorted set of nodes by the end of their lease in ms
+-- ARGV: 1 node, 2 duration of the lease in ms
+-- Returns 1 if the node's lease had not expired before or 0, then the live nodes, then the expired ones.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)

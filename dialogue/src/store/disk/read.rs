@@ -1,4 +1,5 @@
-//! Reading: events by number, time and name, keys, and records.
+//! The read operations of the disk store, on rows of the [engine](super::engine): heads, pages of events, keys,
+//! records.
 
 use std::ops::Bound;
 
@@ -7,21 +8,21 @@ use fjall::Guard;
 
 use super::{
     super::{Head, Order, Page, Query, StoreError, StoredEvent, StoredKey},
-    opened::{Opened, unread},
-    rows::{self, Log},
+    engine::{DiskEngine, read_failed},
+    rows::{self, LogMeta},
 };
 
-/// Events that one page looks at, of which a filter may let pass none.
-const LOOKED_AT: usize = 2_000;
-/// Keys of a room that are told of.
-const KEYS: usize = 10_000;
+/// The maximum number of events that one page examines, also if a filter selects none of them.
+const MAX_EXAMINED_EVENTS: usize = 2_000;
+/// The maximum number of keys that are returned for a room.
+const MAX_KEYS: usize = 10_000;
 
-impl Opened {
+impl DiskEngine {
     pub(super) fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
-        // After what is being written, which decides whether it is there.
+        // Waits for the write in progress, so that the head includes an append whose caller has given up.
         let _writer = self.writer();
         let Some(log) = self.log(room_id)? else { return Ok(None) };
-        let last = self.rows.get(rows::event(log.id, log.last)).map_err(unread)?;
+        let last = self.rows.get(rows::event(log.id, log.last)).map_err(read_failed)?;
         let last = last
             .ok_or_else(|| StoreError::new(format!("the log of room {room_id} has lost its newest event")))?;
         Ok(Some(Head::new(log.epoch, log.first, rows::read_event(&last)?.0)))
@@ -41,25 +42,26 @@ impl Opened {
         if from >= to {
             return Ok(Page::default());
         }
-        let held = self.rows.range(rows::event(log.id, from)..rows::event(log.id, to));
+        let events = self.rows.range(rows::event(log.id, from)..rows::event(log.id, to));
         match query.order {
-            Order::OldestFirst => page(held, query),
-            Order::NewestFirst => page(held.rev(), query),
+            Order::OldestFirst => page(events, query),
+            Order::NewestFirst => page(events.rev(), query),
         }
     }
 
-    /// The number of the first event from that time on, of those from `from` up to before `to`.
+    /// Returns the number of the first event in `from..to` at or after a time, or `to`, by binary search: times never
+    /// fall.
     pub(super) fn first_since(
         &self,
-        log: &Log,
+        log: &LogMeta,
         time: u64,
         mut from: u64,
         mut to: u64,
     ) -> Result<u64, StoreError> {
         while from < to {
             let middle = from + (to - from) / 2;
-            let event = self.rows.get(rows::event(log.id, middle)).map_err(unread)?;
-            // One that isn't there was trimmed just now.
+            let event = self.rows.get(rows::event(log.id, middle)).map_err(read_failed)?;
+            // A missing event has been trimmed in the meantime.
             let earlier = match event {
                 Some(row) => rows::read_event(&row)?.0.timestamp < time,
                 None => true,
@@ -75,11 +77,11 @@ impl Opened {
 
     pub(super) fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
         let Some(log) = self.log(room_id)? else { return Ok(Vec::new()) };
-        let mut found = self.keys_down(&log, log.last, since, KEYS)?;
+        let mut found = self.keys_down(&log, log.last, since, MAX_KEYS)?;
         for row in self.trimmed_keys(&log).rev() {
-            let (place, row) = row.into_inner().map_err(unread)?;
-            let key = rows::read_key(&place, &row)?;
-            if found.len() >= KEYS || key.timestamp < since {
+            let (row_key, row) = row.into_inner().map_err(read_failed)?;
+            let key = rows::read_key(&row_key, &row)?;
+            if found.len() >= MAX_KEYS || key.timestamp < since {
                 break;
             }
             found.push(key);
@@ -88,10 +90,11 @@ impl Opened {
         Ok(found)
     }
 
-    /// Keys of held events, from number `at` on down: as far back as `since`, and no more than `limit`.
+    /// Returns at most `limit` keys of events that are still in the log, newest first, from number `at` down to the
+    /// time `since`.
     pub(super) fn keys_down(
         &self,
-        log: &Log,
+        log: &LogMeta,
         mut at: u64,
         since: u64,
         limit: usize,
@@ -99,11 +102,14 @@ impl Opened {
         let mut found = Vec::new();
         while at >= log.first {
             let mut next = 0;
-            // Events without a key are jumped over, however many they are.
+            // Each row holds the distance to the previous event with a key, so that runs of events without keys are
+            // skipped.
             for row in self.rows.range(rows::event(log.id, log.first)..=rows::event(log.id, at)).rev() {
-                let (event, keyed) = rows::read_event(&row.value().map_err(unread)?)?;
+                let (event, keyed) = rows::read_event(&row.value().map_err(read_failed)?)?;
                 match StoredKey::of(&event) {
-                    Some(key) if key.seq >= log.keys && key.timestamp >= since && found.len() < limit => {
+                    Some(key)
+                        if key.seq >= log.first_key && key.timestamp >= since && found.len() < limit =>
+                    {
                         found.push(key);
                     }
                     Some(_) => return Ok(found),
@@ -119,13 +125,13 @@ impl Opened {
         Ok(found)
     }
 
-    /// Keys of events that were trimmed.
-    pub(super) fn trimmed_keys(&self, log: &Log) -> fjall::Iter {
-        self.rows.range(rows::key(log.id, log.keys.min(log.first))..rows::key(log.id, log.first))
+    /// Returns the rows of the keys of trimmed events.
+    pub(super) fn trimmed_keys(&self, log: &LogMeta) -> fjall::Iter {
+        self.rows.range(rows::key(log.id, log.first_key.min(log.first))..rows::key(log.id, log.first))
     }
 
     pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let value = self.rows.get(rows::record(key)).map_err(unread)?;
+        let value = self.rows.get(rows::record(key)).map_err(read_failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -141,7 +147,7 @@ impl Opened {
         };
         let (prefix, mut found) = (rows::record(prefix), Vec::new());
         for row in self.rows.range((from, Bound::Unbounded)).take(limit) {
-            let (key, value) = row.into_inner().map_err(unread)?;
+            let (key, value) = row.into_inner().map_err(read_failed)?;
             if !key.starts_with(&prefix) {
                 break;
             }
@@ -152,18 +158,18 @@ impl Opened {
     }
 }
 
-fn page(held: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreError> {
+fn page(rows: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreError> {
     let (mut page, mut size) = (Page::default(), 0);
-    for (looked_at, row) in held.enumerate() {
-        let (event, _) = rows::read_event(&row.value().map_err(unread)?)?;
-        if looked_at >= LOOKED_AT {
+    for (examined, row) in rows.enumerate() {
+        let (event, _) = rows::read_event(&row.value().map_err(read_failed)?)?;
+        if examined >= MAX_EXAMINED_EVENTS {
             page.next = Some(before(&event, query.order));
             break;
         }
-        if !query.admits(event.seq, event.timestamp, &event.event) {
+        if !query.matches(event.seq, event.timestamp, &event.event) {
             continue;
         }
-        if page.events.len() >= query.limit || (size >= query.bytes && size > 0) {
+        if page.events.len() >= query.limit || (size >= query.max_bytes && size > 0) {
             page.next = page.events.last().map(|last: &StoredEvent| last.seq);
             break;
         }
@@ -173,7 +179,7 @@ fn page(held: impl Iterator<Item = Guard>, query: &Query) -> Result<Page, StoreE
     Ok(page)
 }
 
-/// The number that comes before an event's in that order.
+/// Returns the cursor of a page that begins with an event.
 fn before(event: &StoredEvent, order: Order) -> u64 {
     match order {
         Order::OldestFirst => event.seq.saturating_sub(1),

@@ -1,4 +1,4 @@
-//! What the log says of damage.
+//! The log lines and errors of a damaged journal.
 
 use std::{
     fmt::{self, Write as _},
@@ -11,13 +11,13 @@ use tracing::{Event, Metadata, Subscriber, field::Visit, span};
 
 use super::*;
 
-/// Keeps what is logged.
+/// A subscriber that collects the log lines of this crate.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<String>>);
+struct LogCapture(Arc<Mutex<String>>);
 
 struct Line<'a>(&'a mut String);
 
-impl Subscriber for Kept {
+impl Subscriber for LogCapture {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("dialogue")
     }
@@ -42,18 +42,19 @@ impl Visit for Line<'_> {
     }
 }
 
-/// What opening logs, and what it yields.
-fn opening(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
-    let kept = Kept::default();
-    let logged = tracing::subscriber::set_default(kept.clone());
+/// Opens the store; returns what was logged, and the outcome.
+fn open_and_capture(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
+    let capture = LogCapture::default();
+    let logged = tracing::subscriber::set_default(capture.clone());
     let opened = scratch.try_open();
     drop(logged);
-    let log = kept.0.lock().expect("no panic elsewhere").clone();
+    let log = capture.0.lock().expect("no panic elsewhere").clone();
     (log, opened)
 }
 
-/// A store with 20 events in its journal, which was closed; and where the last of its bytes is.
-async fn closed() -> (Scratch, fs::File, u64) {
+/// Creates and closes a store with 20 events in its journal; returns its journal and the offset of the last byte
+/// written.
+async fn closed_store() -> (Scratch, fs::File, u64) {
     let scratch = Scratch::new();
     let disk = scratch.open();
     for seq in 1..=20 {
@@ -69,31 +70,31 @@ async fn closed() -> (Scratch, fs::File, u64) {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_repaired_with_a_line() {
-    let (scratch, journal, end) = closed().await;
+async fn a_torn_batch_is_repaired_with_one_log_line() {
+    let (scratch, journal, end) = closed_store().await;
     journal.set_len(end - 5).expect("cut");
-    let (log, opened) = opening(&scratch);
+    let (log, opened) = open_and_capture(&scratch);
     assert_eq!(log.lines().count(), 1, "{log}");
     assert!(log.contains("ended within a write: repaired"), "{log}");
     assert_eq!(numbers(&all(&opened.expect("opened"), "chat").await), (1..20).collect::<Vec<_>>());
-    assert_eq!(opening(&scratch).0, "");
+    assert_eq!(open_and_capture(&scratch).0, "");
 }
 
 #[tokio::test]
-async fn an_end_that_came_in_part_is_repaired() {
-    let (scratch, mut journal, end) = closed().await;
+async fn a_last_batch_with_a_wrong_checksum_is_repaired() {
+    let (scratch, mut journal, end) = closed_store().await;
     journal.seek(SeekFrom::Start(end - 40)).expect("there");
     journal.write_all(&[0; 8]).expect("written");
-    let (log, opened) = opening(&scratch);
+    let (log, opened) = open_and_capture(&scratch);
     assert!(log.contains("ended within a write: repaired"), "{log}");
     assert_eq!(numbers(&all(&opened.expect("opened"), "chat").await), (1..20).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn damage_before_whole_writes_is_an_error() {
-    let (scratch, mut journal, end) = closed().await;
+async fn damage_before_complete_batches_is_an_error() {
+    let (scratch, mut journal, end) = closed_store().await;
     journal.seek(SeekFrom::Start(end / 2)).expect("there");
     journal.write_all(&[0; 8]).expect("written");
-    let refused = opening(&scratch).1.expect_err("damaged").to_string();
-    assert!(refused.contains("is damaged at byte"), "{refused}");
+    let error = open_and_capture(&scratch).1.expect_err("damaged").to_string();
+    assert!(error.contains("is damaged at byte"), "{error}");
 }

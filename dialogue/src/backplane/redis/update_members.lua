@@ -1,7 +1,8 @@
--- Says how many connections of users of one peer are in a room, and tells it.
--- KEYS: 1 members, a hash: peer and user to connections, and '' to all of them
--- ARGV: 1 channel, 2 peer, 3 how many connections may be in the room or '', 4 what is told, 5.. user, connections
--- Yields 0, and changes nothing, if they would be more.
+-- Sets the numbers of connections that users have in a room at one node, and publishes the changes.
+-- KEYS: 1 hash of members: node id and user id to connections, '' to the total
+-- ARGV: 1 channel, 2 node, 3 maximum number of connections in the room or '', 4 message to publish, 5.. user,
+--       connections
+-- Returns 1; or 0, and changes nothing, if the room would have more connections than that.
 local delta, before = 0, {}
 for i = 5, #ARGV, 2 do
   local old = tonumber(redis.call('HGET', KEYS[1], ARGV[2] .. ARGV[i]) or 0)

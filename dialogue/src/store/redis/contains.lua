@@ -1,7 +1,7 @@
--- Says of events whether a log has them, or has trimmed them: of a log in another one's place it is neither.
+-- Checks for events whether they belong to a log: the log has them or has trimmed them.
 -- KEYS: 1 log
--- ARGV: 1 the number of the epoch or '' where it is not known, then for each event its number and its id
--- Returns 1 or 0 for each.
+-- ARGV: 1 number of the expected epoch, or '' for any, then for each event its number and its id
+-- Returns for each event 1 or 0; 0 for all if the log has another epoch.
 local found = {}
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local epoch, last = string.match(newest and newest[1] or '', '^(%d+)%-(%d+)$')
