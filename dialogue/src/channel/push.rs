@@ -14,9 +14,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    admission::{Refused, check_origin, counted, counted_visit, unauthenticated},
-    http::{answer, body, is_json, settled},
-    yielding::yielding,
+    admission::{RefusalResponse, admit_request, admit_unauthenticated, check_origin, token_required},
+    fallback::fallback,
+    http::{body, frame_response, is_json, read_refused_body},
 };
 use crate::{
     engine::Engine,
@@ -28,8 +28,8 @@ use crate::{
 
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/push/key", yielding(get(key), engine))
-        .route("/push", yielding(post(register).delete(unregister), engine))
+        .route("/push/key", fallback(get(key), engine))
+        .route("/push", fallback(post(register).delete(unregister), engine))
 }
 
 #[derive(Debug, Serialize)]
@@ -38,19 +38,19 @@ struct Key<'a> {
 }
 
 /// What a page subscribes with, as `applicationServerKey`; it is no secret.
-async fn key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
+async fn key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, RefusalResponse> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
-    counted_visit(&engine, &parts).await?;
+    admit_unauthenticated(&engine, &parts).await?;
     let key = engine.push.as_ref().and_then(|push| push.public_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
-    Ok(answer("pushKey", Key { key }))
+    Ok(frame_response("pushKey", Key { key }))
 }
 
-async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     change(engine, Change::Register, request).await
 }
 
-async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     change(engine, Change::Unregister, request).await
 }
 
@@ -58,11 +58,11 @@ async fn change(
     State(engine): State<Arc<Engine>>,
     change: Change,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     let arrived = Instant::now();
     let (parts, mut sent) = request.into_parts();
     let outcome = change_by(&engine, change, &parts, &mut sent).await;
-    settled(outcome, sent, arrived).await
+    read_refused_body(outcome, sent, arrived).await
 }
 
 async fn change_by(
@@ -70,11 +70,11 @@ async fn change_by(
     change: Change,
     parts: &Parts,
     sent: &mut Body,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // The application's own backend has no device.
-    let (Caller::User(user), subject) = counted(engine, parts).await? else {
-        return Err(unauthenticated().into());
+    let (Caller::User(user), subject) = admit_request(engine, parts).await? else {
+        return Err(token_required().into());
     };
     if change == Change::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
@@ -83,5 +83,5 @@ async fn change_by(
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
     let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.bounds)?);
     change_push(engine, (&actor, subject.as_ref()), change, wanted).await?;
-    Ok(answer("ok", Empty {}))
+    Ok(frame_response("ok", Empty {}))
 }

@@ -1,4 +1,4 @@
-//! Devices that are told when nobody is connected.
+//! Registration of devices for push notifications.
 
 use std::fmt;
 
@@ -26,26 +26,27 @@ pub struct Device {
 }
 
 impl Device {
-    /// One with a token of Firebase Cloud Messaging.
+    /// Returns a device with a registration token of Firebase Cloud Messaging.
     pub fn fcm(token: impl Into<String>) -> Self {
         Device::new("fcm", token)
     }
 
-    /// One with a token of Apple's, in hexadecimal.
+    /// Returns a device with a device token of the Apple Push Notification service, in hexadecimal.
     pub fn apns(token: impl Into<String>) -> Self {
         Device::new("apns", token)
     }
 
-    /// One with a token of a provider that the server's application added.
+    /// Returns a device with a token of a provider that the server's application has added.
     pub fn new(provider: impl Into<String>, token: impl Into<String>) -> Self {
         Device { provider: provider.into(), token: Some(token.into()), subscription: None, language: None }
     }
 
-    /// A browser, with what its `pushManager.subscribe` yields: an object that serializes as `PushSubscription.toJSON()` does.
+    /// Returns a browser with a subscription of `pushManager.subscribe`: a value that serializes as
+    /// `PushSubscription.toJSON()`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Encode`]: it can't be JSON.
+    /// [`ErrorKind::Encode`] if the subscription can't be encoded as JSON.
     pub fn browser(subscription: &impl Serialize) -> Result<Self, Error> {
         let subscription = serde_json::to_value(subscription)
             .map_err(|error| Error::caused(ErrorKind::Encode, "write the subscription", error))?;
@@ -57,7 +58,7 @@ impl Device {
         })
     }
 
-    /// Whose user reads this language: `de`, `pt-BR`.
+    /// Sets the language of the device's user, as a tag such as `de` or `pt-BR` (BCP 47).
     #[must_use]
     pub fn language(mut self, language: impl Into<String>) -> Self {
         self.language = Some(language.into());
@@ -66,8 +67,9 @@ impl Device {
 }
 
 impl Client {
-    /// Asks for the notifications of rooms, by their ids, on a device; for those that it was registered for by this user
-    /// before, it stays so. An application does this whenever it starts, since tokens change and registrations expire.
+    /// Registers a device for the notifications of rooms, by their ids, in addition to rooms that this user has
+    /// registered it for before. Call it at each start of the application, since tokens change and registrations
+    /// expire.
     ///
     /// ```no_run
     /// # use dialogue::client::{Client, Device, Error};
@@ -78,8 +80,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`]: the device is none of the provider's, one of the rooms isn't pushed or may not be joined, or
-    /// there are too many.
+    /// [`ErrorKind::Refused`] if the provider doesn't know such a device, one of the rooms isn't pushed or may not be
+    /// joined, or there are too many rooms or devices.
     pub async fn register_push(
         &self,
         device: &Device,
@@ -89,11 +91,11 @@ impl Client {
         self.change_push(Request::RegisterPush { device: device.clone(), rooms }).await
     }
 
-    /// Wants no more notifications of these rooms on a device.
+    /// Unregisters a device from the notifications of these rooms.
     ///
     /// # Errors
     ///
-    /// As [`register_push`](Self::register_push). That the device isn't registered is none.
+    /// Those of [`register_push`](Self::register_push). An unregistered device is no error.
     pub async fn unregister_push(
         &self,
         device: &Device,
@@ -103,7 +105,7 @@ impl Client {
         self.change_push(Request::UnregisterPush { device: device.clone(), rooms }).await
     }
 
-    /// Wants no notifications at all on a device: before the user signs out, for one.
+    /// Unregisters a device from all notifications, for example before the user signs out.
     ///
     /// # Errors
     ///
@@ -120,7 +122,7 @@ impl Client {
     }
 }
 
-/// Whoever has a token can tell the device from others.
+/// `Debug` doesn't show the token, which identifies the device.
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Device").field("provider", &self.provider).finish_non_exhaustive()

@@ -208,8 +208,8 @@ impl StreamRoom {
         self.first.as_ref().map(|_| self.born + self.config.deadline)
     }
 
-    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the application;
-    /// false if the reader is gone. An ephemeral event is not waited for: it is skipped.
+    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the
+    /// application; false if the reader is gone. An ephemeral event is not waited for: it is skipped.
     async fn has_room(&self, message: &Message) -> bool {
         let Message { event, data } = message;
         // What a frame has beside its texts is less than what an item has beside them.

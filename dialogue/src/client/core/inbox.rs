@@ -17,10 +17,10 @@ use crate::{
 
 /// Events of bounded number and size, between the connection that puts them in and the one reader that takes them.
 ///
-/// A connection that nothing else needs is not read while there is no room: the server then waits with the application. On
-/// one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership remembers
-/// that, and asks the server again for what came after the last event in here once the reader has caught up: a slow reader
-/// of one room holds no other room up.
+/// A connection that nothing else needs is not read while there is no room: the server then waits with the application.
+/// On one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership
+/// remembers that, and asks the server again for what came after the last event in here once the reader has caught up:
+/// a slow reader of one room holds no other room up.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -162,7 +162,8 @@ impl Inbox {
         fits
     }
 
-    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are taken.
+    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are
+    /// taken.
     pub(crate) fn is_full(&self) -> bool {
         let mut state = self.lock();
         let full = state.overflowed.is_some() || !self.takes(&state, RESERVE.min(self.bytes / 4));

@@ -340,9 +340,9 @@ impl Core {
         self.flush(now);
     }
 
-    /// Returns whether the connection is better not read at the moment, so that the server waits with the application: no
-    /// request waits for an answer, and every room is full of events that its reader is about to take. A reader that takes
-    /// nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
+    /// Returns whether the connection is better not read at the moment, so that the server waits with the application:
+    /// no request waits for an answer, and every room is full of events that its reader is about to take. A reader that
+    /// takes nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
     pub(crate) fn rests(&mut self, now: Duration) -> bool {
         let (mut rooms, mut any) = (self.rooms.values_mut(), false);
         let rests = matches!(self.link, Link::Online { .. })
@@ -450,7 +450,8 @@ impl Core {
         }
     }
 
-    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read either.
+    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read
+    /// either.
     fn ping_unread_at(&self, heard: Duration, pinged: Option<Duration>) -> Duration {
         let last = pinged.map_or(heard, |pinged| pinged.max(heard));
         last.saturating_add(self.config.idle.min(PING_UNREAD))
@@ -463,8 +464,8 @@ impl Core {
         }
     }
 
-    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token, instead of
-    /// the close that follows much later.
+    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token,
+    /// instead of the close that follows much later.
     fn probe(&mut self) {
         let id = self.take_id();
         if let Link::Opening { probe, .. } = &mut self.link {
@@ -534,8 +535,8 @@ impl Core {
         (self.config.eager && !self.was_online).then_some(error)
     }
 
-    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts, for
-    /// one. Its statuses are no verdict on the client.
+    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts,
+    /// for one. Its statuses are no verdict on the client.
     fn is_passing(&self, loss: &Loss) -> bool {
         self.was_online && matches!(loss, Loss::Answered { refusal: None, .. })
     }

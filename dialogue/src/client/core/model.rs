@@ -1,5 +1,5 @@
-//! A server in ten lines and a network that loses, repeats and delays: whatever happens, the reader is given the log, and
-//! every send is accepted and answered once.
+//! A server in ten lines and a network that loses, repeats and delays: whatever happens, the reader is given the log,
+//! and every send is accepted and answered once.
 
 use std::collections::HashMap;
 
