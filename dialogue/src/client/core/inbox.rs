@@ -1,4 +1,4 @@
-//! What a room has received and the application has not taken yet.
+//! The inbox of a room: received events that the application has not read yet.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +37,7 @@ struct State {
     overflowed: Option<usize>,
     /// Set while the connection is not read until there is room.
     stalled: bool,
-    /// How many items were taken.
+    /// The number of items that the reader has taken.
     takes: u64,
     /// Comes after everything in the queue.
     end: Option<Interruption>,
@@ -142,12 +142,12 @@ impl Inbox {
         self.lock().abandoned
     }
 
-    /// Whether something did not fit.
+    /// Returns whether an item was dropped because the inbox was full.
     pub(crate) fn overflowed(&self) -> bool {
         self.lock().overflowed.is_some()
     }
 
-    /// Whether something did not fit, and there is room again.
+    /// Returns whether items were dropped and there is capacity again.
     pub(crate) fn wants_more(&self) -> bool {
         let state = self.lock();
         let missed = state.overflowed.filter(|_| !state.ended);
@@ -171,7 +171,7 @@ impl Inbox {
         state.stalled
     }
 
-    /// How many items the reader has taken.
+    /// Returns the number of items that the reader has taken.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().takes
     }
@@ -182,7 +182,7 @@ impl Inbox {
         self.wants_more() || is_down(&self.lock())
     }
 
-    /// What did not fit has been asked for again.
+    /// Notes that the dropped items were requested again.
     pub(crate) fn refill(&self) {
         self.lock().overflowed = None;
     }

@@ -10,7 +10,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What may happen next.
+/// The possible next events of the model.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
     Send,
