@@ -246,7 +246,7 @@ class Sse:
         self.id = None
 
     @classmethod
-    async def open(cls, server, *rooms, events=(), since=None, last_event_id=None, headers=None):
+    async def open(cls, server, *rooms, events=(), since=None, last_event_id=None, headers=None, extensions=None):
         self = cls()
         params = [("room", room) for room in rooms] + [("event", event) for event in events]
         if since is not None:
@@ -255,7 +255,7 @@ class Sse:
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
         self.client = httpx.AsyncClient(timeout=None, trust_env=False)
-        request = self.client.build_request("GET", server.url + "/events", params=params, headers=headers)
+        request = self.client.build_request("GET", server.url + "/events", params=params, headers=headers, extensions=extensions)
         self.response = await soon("a head", self.client.send(request, stream=True), WAIT)
         self.task = None
         if self.response.status_code == 200:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import httpx
 import pytest
 import websockets
 
@@ -56,6 +55,8 @@ async def test_streams_are_told_to_reconnect(sse, start):
 async def test_what_comes_while_draining_is_refused(ws, sse, start, http_to):
     server = start()
     client, http = await ws(server), await http_to(server)
+    # Not sent away, it holds up the end until all is asked.
+    holding = await ws(f"ws://{server.host}/echo", subprotocols=None, greet=False)
     server.terminate()
     await client.next("reconnect")
     for asked in (
@@ -76,6 +77,7 @@ async def test_what_comes_while_draining_is_refused(ws, sse, start, http_to):
     assert item["event"] == "dialogue:reconnect" and stream.retries == [str(item.frame["afterMs"])]
     plain = await sse("chat", to=server, headers={"Accept": "*/*"})
     check_error(plain.response, "UNAVAILABLE")
+    await holding.close()
     await client.closed(1012, timeout=20)
     await stopped(server)
 
@@ -105,11 +107,11 @@ async def stubborn(server, request):
 
 
 @pytest.mark.parametrize("kind", ["socket", "stream", "half a request", "keep-alive"])
-async def test_a_stubborn_client_does_not_hold_it_up(start, kind):
+async def test_a_stubborn_client_does_not_hold_it_up(start, kind, http_to):
     server = start()
     if kind == "keep-alive":
-        client = httpx.AsyncClient(trust_env=False)
-        await client.get(server.url + "/health")
+        client = await http_to(server)
+        await client.get("/health")
     elif kind == "half a request":
         host, port = server.host.split(":")
         _, client = await asyncio.open_connection(host, int(port))
@@ -125,7 +127,8 @@ async def test_a_stubborn_client_does_not_hold_it_up(start, kind):
         )
     server.terminate()
     await stopped(server)
-    await client.aclose() if kind == "keep-alive" else client.close()
+    if kind != "keep-alive":
+        client.close()
 
 
 async def test_prints_one_line(start):

@@ -1,10 +1,12 @@
 """Presence, in the room that declares it."""
 
 import asyncio
+import time
 
 import pytest
 
 from client import bearer
+from deadlines import took
 
 pytestmark = pytest.mark.presence
 
@@ -30,9 +32,12 @@ async def test_a_reload_shows_nothing(ws, own):
     await watcher.join("present")
     await other.join("present")
     await watcher.next("presence")
+    began = time.monotonic()
     await other.close()
     back = await ws(own, additional_headers=bearer(other.connected["anonymousToken"]))
     await back.join("present")
+    # Later, it would have left meanwhile.
+    took("the reload", began, 2)
     await watcher.silence(3)
 
 

@@ -15,21 +15,31 @@ pytestmark = pytest.mark.redis
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if "eady to accept connections" in line:
-            break
+    folder, said = tmp_path_factory.mktemp("redis"), ""
+    for _ in range(20):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        process = subprocess.Popen(
+            ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "eady to accept connections" in line:
+                break
+        else:
+            process.wait()
+            # Somebody else may take the port first.
+            if "Address already in use" in said:
+                continue
+            raise AssertionError(f"redis-server did not start: {said}")
+        break
     else:
-        raise AssertionError("redis-server did not start")
+        raise AssertionError(f"no port for redis-server: {said}")
     yield f"redis:redis://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(10)
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
 from client import ID, WAIT, bearer
-from deadlines import soon
+from deadlines import soon, took
 
 
 async def test_joined_in_an_empty_room(ws, project):
@@ -310,6 +311,16 @@ async def test_capacity(ws, own):
     await room_in_small(two)
 
 
+async def full_of_ones_own(client):
+    """`small` is full, though the user's own connections are in it: they answer the server's pings."""
+    began = time.monotonic()
+    frame = await client.request("join", roomId="small")
+    if frame["type"] == "joined":
+        # They have 2 s for that.
+        took("the pongs", began, 2)
+    assert (frame["type"], frame.get("code")) == ("error", "ROOM_FULL"), frame
+
+
 async def test_capacity_counts_connections_of_one_user(own, ws):
     one = await ws(own)
     token = {"additional_headers": {"Authorization": "Bearer " + one.connected["anonymousToken"]}}
@@ -317,7 +328,7 @@ async def test_capacity_counts_connections_of_one_user(own, ws):
     assert one.user == two.user == three.user
     await one.join("small")
     await two.join("small")
-    await three.fails("ROOM_FULL", "join", roomId="small")
+    await full_of_ones_own(three)
 
 
 async def dead_member(server, token, room):
@@ -343,7 +354,7 @@ async def test_a_dead_connection_of_ones_own_counts_in_no_capacity(own, ws):
     await one.join("small")
     # A living one counts.
     back = await ws(own, additional_headers=bearer(token))
-    await back.fails("ROOM_FULL", "join", roomId="small")
+    await full_of_ones_own(back)
     dead.close()
 
 

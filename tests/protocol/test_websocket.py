@@ -309,11 +309,12 @@ async def test_sockets_are_independent(ws, project):
 
 
 @pytest.mark.parametrize("messages", [["text", b"binary"], ["x" * 70_000, b"\x00" * 70_000], [""]])
-async def test_echo_sends_everything_back(server, messages):
+async def test_echo_sends_everything_back(ws, server, messages):
+    socket = (await ws(f"ws://{server.host}/echo", subprotocols=None, greet=False)).socket
+
     async def echo():
-        async with websockets.connect(f"ws://{server.host}/echo", max_size=None, proxy=None) as socket:
-            for message in messages:
-                await socket.send(message)
-                assert await socket.recv() == message
+        for message in messages:
+            await socket.send(message)
+            assert await socket.recv() == message
 
     await soon("all messages back", echo(), WAIT)

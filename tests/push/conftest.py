@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import httpx
 import pytest
@@ -128,6 +129,18 @@ class Server:
         )
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def forgotten(self):
+        """How many devices it has forgotten, since they are no more."""
+        counts = re.findall(r'^dialogue_pushes_total\{.*"forgotten".*\} (\d+)', self.http.get("/metrics").text, re.MULTILINE)
+        return sum(map(int, counts))
+
+    def forgets(self, count):
+        gives_up = time.monotonic() + WAIT + OVERTIME
+        with within("a device that is forgotten", WAIT):
+            while self.forgotten() < count:
+                assert time.monotonic() < gives_up, "it is not forgotten"
+                time.sleep(0.05)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

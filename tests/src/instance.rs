@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Result, soon};
+use super::{Result, free_port, soon};
 
 /// A running conformance server; it is killed with this value.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Instance {
     /// It doesn't build, or ends before it listens.
     pub async fn start(settings: &[(&'static str, &str)]) -> Result<Self> {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self::at("127.0.0.1:0", settings).await
+        Self::at(&format!("127.0.0.1:{}", free_port()?), settings).await
     }
 
     async fn at(address: &str, settings: Vec<(&'static str, String)>) -> Result<Self> {

@@ -8,10 +8,16 @@ mod proxy;
 mod redis;
 mod socket;
 
-use std::{collections::BTreeSet, net::TcpListener, sync::Mutex, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Mutex,
+    time::Duration,
+};
+
+use socket2::{Domain, Socket as Port, Type};
 
 pub use instance::{Instance, example};
-pub use lines::Lines;
+pub use lines::{Lines, hear_every_thread};
 pub use proxy::Proxy;
 pub use redis::{Certificates, EPOCH, RedisCluster, RedisServer, Watched, appends, event, seqs};
 pub use socket::{Socket, Wire, connect, is_refused, position};
@@ -46,17 +52,19 @@ pub async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) -> Result {
     .await
 }
 
-/// A port that nobody listens on now, and that no other test was given: its server may not listen yet.
+/// A port for a server to listen on, which may end and come back there: until this process ends, the system gives it to
+/// nobody else who asks for any.
 ///
 /// # Errors
 ///
 /// None is free.
 pub fn free_port() -> Result<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        if GIVEN.lock().map_err(|_| "a test failed here")?.insert(port) {
-            return Ok(port);
-        }
-    }
+    static KEPT: Mutex<Vec<Port>> = Mutex::new(Vec::new());
+    // Bound and not listening, it leaves the port to whoever names it and may reuse addresses, as servers may.
+    let kept = Port::new(Domain::IPV4, Type::STREAM, None)?;
+    kept.set_reuse_address(true)?;
+    kept.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let port = kept.local_addr()?.as_socket().ok_or("no port")?.port();
+    KEPT.lock().map_err(|_| "a test failed here")?.push(kept);
+    Ok(port)
 }

@@ -41,12 +41,17 @@ impl Subscriber for Ask {
     fn exit(&self, _: &span::Id) {}
 }
 
+/// Has a place that logs be heard by the listener of its thread alone, whoever logs there first: else one that first
+/// logged where nobody listened may stay unheard for other threads.
+pub fn hear_every_thread() {
+    static ASKED: Once = Once::new();
+    ASKED.call_once(|| drop(tracing::subscriber::set_global_default(Ask)));
+}
+
 impl Lines {
     /// Begins to keep them, until the guard is dropped. The test's runtime has to be of one thread.
     pub fn keep() -> (Self, DefaultGuard) {
-        static ASKED: Once = Once::new();
-        // Else a place that first logged where nobody listened may stay unheard for other threads.
-        ASKED.call_once(|| drop(tracing::subscriber::set_global_default(Ask)));
+        hear_every_thread();
         let lines = Lines::default();
         let guard = tracing::subscriber::set_default(lines.clone());
         (lines, guard)

@@ -60,14 +60,14 @@ impl Socket {
     /// Opens a socket that has joined `room`.
     pub async fn join(address: SocketAddr, room: &str) -> Result<Self> {
         let mut socket = Self::open(address).await?;
-        socket.enter(room, Value::Null).await?;
+        socket.be_let_in(room, Value::Null).await?;
         Ok(socket)
     }
 
     /// Comes back to `room`, having seen what is before `since`; yields `joined` too.
     pub async fn rejoin(address: SocketAddr, room: &str, since: Value) -> Result<(Self, Value)> {
         let mut socket = Self::open(address).await?;
-        let joined = socket.enter(room, since).await?;
+        let joined = socket.be_let_in(room, since).await?;
         Ok((socket, joined))
     }
 
@@ -137,6 +137,21 @@ impl<W: Wire> Socket<W> {
         self.epoch = joined["epoch"].as_str().unwrap_or_default().to_owned();
         self.since = if joined["resume"] == "complete" { since } else { position(&self.epoch, &joined) };
         Ok(joined)
+    }
+
+    /// Joins `room`, and again as long as its log can't be read in time, as every client does; yields what came of it.
+    pub async fn be_let_in(&mut self, room: &str, since: Value) -> Result<Value> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        soon("a place in a room", async {
+            loop {
+                let joined = self.enter(room, since.clone()).await?;
+                if !is_refused(&joined, "UNAVAILABLE") {
+                    return Ok(joined);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })
+        .await?
     }
 
     /// Sends a frame.

@@ -17,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use crate::{AuthError, Authenticated, Authenticator, Credentials, identity::Clock};
@@ -145,7 +145,8 @@ async fn suspending_the_machine_prolongs_no_token() {
     assert_eq!(get(&server, "/events?room=chat").await.status(), 401);
     const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
     socket.write_all(&PING).await.unwrap();
-    timeout(Duration::from_secs(20), socket.read_to_end(&mut read)).await.unwrap().unwrap();
+    let ends = deadline::within(Duration::from_secs(20), "the end", socket.read_to_end(&mut read)).await;
+    ends.unwrap_or_else(|late| panic!("{late}")).unwrap();
     // No pong, and a close frame with 4401.
     assert!(
         !read.ends_with(&[0x8a, 0])

@@ -457,9 +457,9 @@ mod tests {
             () = hooks.started.notified() => {}
         }
         drop(creating);
-        hooks.proceed.notify_one();
-        let finished = deadline::within(Duration::from_secs(10), "the hook ends", hooks.finished.notified());
-        assert!(finished.await.is_ok());
+        let finished =
+            deadline::within(Duration::from_secs(10), "the hook ends", hooks.finished.notified()).await;
+        finished.unwrap_or_else(|late| panic!("{late}"));
         assert!(server.engine().registry.find("project:1").is_some());
     }
 

@@ -343,7 +343,7 @@ mod tests {
             std::thread::spawn(move || engine.flush_slice(FlushStart::Allowed))
         };
         // Wait until the flusher blocks on the lock of the queue.
-        while engine.announcements.flush.try_lock().is_some() {
+        while !engine.announcements.flush.is_locked() {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(50));

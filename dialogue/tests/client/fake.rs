@@ -24,7 +24,12 @@ use tokio_tungstenite::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
-    deadline::within(LIMIT, "the client does something", what).await.unwrap_or_else(|late| panic!("{late}"))
+    soon(LIMIT, "the client does something", what).await
+}
+
+/// Panics with what was late: text in which that comes first is no fault.
+pub(crate) async fn soon<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    deadline::within(limit, what, future).await.unwrap_or_else(|late| panic!("{late}"))
 }
 
 pub(crate) struct Fake {

@@ -182,7 +182,7 @@ async fn a_log_that_was_set_back_is_called_otherwise_and_handlers_hear_on() {
     assert!(generation.is_some(), "the same name for other events");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_of_a_state_that_panics_changes_nothing() {
     for server in [serve(Faulty::new()).await, crate::Acme::server().build().await.unwrap()] {
         let project = server.project(1);

@@ -1,4 +1,6 @@
 //! A server and its store: what outlives which, and what a store that fails costs.
+//!
+//! Nearly all with a clock that stands still while anything is done: a slow machine makes nobody's patience end.
 #![cfg(feature = "server")]
 
 mod faults;
@@ -18,8 +20,8 @@ pub struct Message {
     pub text: String,
 }
 
-/// Kept for a minute, and the last three only.
-#[dialogue::event(retain(events = 3, age = 1m))]
+/// Kept for an hour, and the last three only.
+#[dialogue::event(retain(events = 3, age = 1h))]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     /// What.

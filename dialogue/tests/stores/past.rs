@@ -52,7 +52,7 @@ async fn notes(server: &AcmeServer) -> Vec<String> {
     notes.collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_may_be_kept_for_less_than_its_room_retains() {
     let store = Memory::new();
     let server = serve(store.clone()).await;
@@ -92,7 +92,7 @@ async fn the_past_is_read_by_number_time_and_name() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_from_the_middle_costs_what_one_from_the_end_does() {
     let store = Faulty::new();
     let server = serve(store.clone()).await;
@@ -109,7 +109,7 @@ async fn a_page_from_the_middle_costs_what_one_from_the_end_does() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_room_that_keeps_everything_needs_a_store() {
     let refused = Vault::server().build().await.map(drop).unwrap_err();
     assert!(
@@ -118,7 +118,7 @@ async fn a_room_that_keeps_everything_needs_a_store() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn audited_events_are_chained_over_a_restart() {
     let store = Memory::new();
     for n in 0..3 {
@@ -130,7 +130,7 @@ async fn audited_events_are_chained_over_a_restart() {
     assert_eq!(digests.len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_that_is_rare_is_found_however_far_back() {
     let store = Memory::new();
     let server = serve(store.clone()).await;
@@ -164,7 +164,7 @@ async fn many_who_read_the_past_at_once_do_not_all_ask_the_store() {
     assert!((1..=8).contains(&most), "{most} at once");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_looks_at_a_bounded_number_of_events_and_server_code_sees_no_difference() {
     let store = Faulty::new();
     let server = serve(store.clone()).await;
@@ -194,7 +194,7 @@ mod later {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_that_its_type_no_longer_reads_is_an_item_of_its_own() {
     let store = Memory::new();
     let server = serve(store.clone()).await;

@@ -43,7 +43,7 @@ async fn next(hearing: &mut mpsc::UnboundedReceiver<(Option<u64>, String)>) -> (
     (seq.expect("it is numbered"), text)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_have_one_order() {
     let backplane = Local::new();
     let (one, other) = (join(backplane.clone()).await, join(backplane).await);
@@ -66,7 +66,7 @@ async fn all_have_one_order() {
     assert_eq!(said(&one).await, said(&other).await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_told_and_not_kept_takes_no_number() {
     let backplane = Local::new();
     let (one, other) = (join(backplane.clone()).await, join(backplane).await);
@@ -155,7 +155,7 @@ async fn who_has_another_event_than_the_log_takes_nothing_behind_it() {
     assert_eq!(heard, expected, "what is behind another event went to who had this one");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_state_loses_no_change() {
     let backplane = Local::new();
     let (one, other) = (join(backplane.clone()).await, join(backplane).await);
@@ -172,7 +172,7 @@ async fn a_state_loses_no_change() {
     assert_eq!((version, other.project(7).update(|board| board.tasks.len()).await.unwrap()), (40, 40));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_room_is_created_once_and_deleted_everywhere() {
     let backplane = Local::new();
     let (one, other) = (join(backplane.clone()).await, join(backplane).await);
@@ -192,7 +192,7 @@ async fn a_room_is_created_once_and_deleted_everywhere() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_and_a_backplane_are_one_too_many() {
     let built = Acme::server().store(dialogue::store::Memory::new()).backplane(Local::new()).build().await;
     assert!(built.is_err_and(|error| error.to_string().contains("drop the `store`")));

@@ -4,7 +4,7 @@ use dialogue::{NewRoom, store::Memory};
 
 use crate::{Board, Message, said, say, serve};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_log_goes_on_where_it_was() {
     let store = Memory::new();
     for run in 0..4_u64 {
@@ -17,7 +17,7 @@ async fn a_log_goes_on_where_it_was() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_room_made_at_run_time_comes_back_as_it_was() {
     let store = Memory::new();
     let server = serve(store.clone()).await;
@@ -36,7 +36,7 @@ async fn a_room_made_at_run_time_comes_back_as_it_was() {
     assert_eq!(again.code, dialogue::Code::RoomExists);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_deleted_stays_so_and_its_place_is_new() {
     let store = Memory::new();
     let server = serve(store.clone()).await;
@@ -53,7 +53,7 @@ async fn what_was_deleted_stays_so_and_its_place_is_new() {
     assert_eq!(accepted.seq, Some(1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_room_has_its_state_again() {
     let store = Memory::new();
     let server = serve(store.clone()).await;

@@ -15,7 +15,7 @@ use super::*;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(80);
 
 /// A collector: takes OTLP over HTTP, and hands on the spans.
 fn collector() -> Result<(SocketAddr, Receiver<Value>)> {
@@ -117,7 +117,8 @@ fn a_trace_goes_through_a_server_to_the_others() -> Result {
         if let (Some(trigger), Some(delivery), Some(connection)) = all {
             break (trigger, delivery, connection);
         }
-        provider.force_flush()?;
+        // What it doesn't send in time comes with the next batch.
+        let _ = provider.force_flush();
         seen.push(spans.recv_timeout(WITHIN)?);
     };
     for span in [&trigger, &delivery, &connection] {

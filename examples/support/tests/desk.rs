@@ -21,12 +21,13 @@ use support::{
     app::{self, Settings},
     rooms::{Assigned, Closed, DeskClient, DeskServer, Message, TicketRoomClient, TicketRoomEvent},
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 use tower::ServiceExt as _;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 const LIMIT: Duration = Duration::from_secs(20);
+const PACE: Duration = Duration::from_millis(20);
 
 /// A desk that is being served.
 struct Running {
@@ -39,7 +40,16 @@ struct Running {
 
 impl Running {
     async fn start(data: &Path, address: &str) -> Result<Running, Box<dyn Error>> {
-        let (server, routes) = app::open(settings(data)).await?;
+        let opening = async {
+            loop {
+                match app::open(settings(data)).await {
+                    // A task of the desk before is at its end.
+                    Err(error) if error.to_string().contains("has it open") => sleep(PACE).await,
+                    opened => break opened,
+                }
+            }
+        };
+        let (server, routes) = within(LIMIT, "the directory to be free", opening).await??;
         let listener = Server::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();

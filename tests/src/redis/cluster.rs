@@ -10,16 +10,26 @@ pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
 }
 
-/// What a node may be silent for before the others take it for dead.
-const TIMEOUT_MS: &str = "1500";
+/// What a node may be silent for before the others take it for dead, in milliseconds: where one is to be found dead soon, and
+/// where none is to be, however busy the machine.
+const TIMEOUT: (&str, &str) = ("1500", "30000");
 
 impl RedisCluster {
-    /// Starts one on free ports that keeps nothing on disk.
+    /// Starts one on free ports that keeps nothing on disk. No replica takes a place unasked.
     pub async fn start() -> Result<Self> {
+        Self::with(TIMEOUT.1).await
+    }
+
+    /// The same where a replica takes the place of a primary that is dead, or that the machine has no time for.
+    pub async fn watchful() -> Result<Self> {
+        Self::with(TIMEOUT.0).await
+    }
+
+    async fn with(timeout: &str) -> Result<Self> {
         let mut nodes = Vec::new();
         for _ in 0..6 {
             let bus = free_port()?.to_string();
-            let options = ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", TIMEOUT_MS];
+            let options = ["--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", timeout];
             nodes.push(RedisServer::with(&[&options[..], &["--cluster-port", &bus]].concat()).await?);
         }
         let cluster = RedisCluster { nodes };

@@ -6,6 +6,8 @@ use super::RedisServer;
 use crate::{Result, folder::Folder, free_port, until};
 
 const SENTINELS: usize = 3;
+/// What a primary may be silent for before Sentinels take it for dead, in milliseconds, as for a Cluster.
+const SILENCE: (&str, &str) = ("1000", "30000");
 
 /// Servers that are watched over; they end with this value.
 #[derive(Debug)]
@@ -23,18 +25,23 @@ impl Watched {
     /// What the Sentinels call the primary.
     pub const NAME: &'static str = "acme";
 
-    /// Starts them all on free ports.
+    /// Starts them all on free ports. The replica takes no place unasked.
     pub async fn start() -> Result<Self> {
-        Self::with(&[]).await
+        Self::with(&[], SILENCE.1).await
     }
 
-    /// The same where a primary that nobody follows takes nothing: one that comes back after its replica took its place
+    /// The same where it takes the place of a primary that is dead, or that the machine has no time for.
+    pub async fn watchful() -> Result<Self> {
+        Self::with(&[], SILENCE.0).await
+    }
+
+    /// Watchful ones where a primary that nobody follows takes nothing: one that comes back after its replica took its place
     /// would have a log of its own, until it is told.
     pub async fn careful() -> Result<Self> {
-        Self::with(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "5"]).await
+        Self::with(&["--min-replicas-to-write", "1", "--min-replicas-max-lag", "5"], SILENCE.0).await
     }
 
-    async fn with(options: &[&str]) -> Result<Self> {
+    async fn with(options: &[&str], silence: &str) -> Result<Self> {
         let options = [&["--save", ""], options].concat();
         let primary = RedisServer::with(&options).await?;
         let of = format!("127.0.0.1 {}", primary.port);
@@ -44,7 +51,7 @@ impl Watched {
         let (mut ports, mut sentinels) = (Vec::new(), Vec::new());
         for _ in 0..SENTINELS {
             let port = free_port()?;
-            sentinels.push(sentinel(&folder, port, primary.port)?);
+            sentinels.push(sentinel(&folder, port, primary.port, silence)?);
             ports.push(port);
         }
         let watched = Watched { primary, replica, ports, sentinels, _folder: folder };
@@ -150,11 +157,11 @@ async fn is_primary_for(server: &RedisServer, sentinels: &[u16]) -> bool {
     server.is_primary().await
 }
 
-fn sentinel(folder: &Folder, port: u16, primary: u16) -> Result<Child> {
+fn sentinel(folder: &Folder, port: u16, primary: u16, silence: &str) -> Result<Child> {
     let name = Watched::NAME;
     let text = format!(
         "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {primary} 2\n\
-         sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 3000\n",
+         sentinel down-after-milliseconds {name} {silence}\nsentinel failover-timeout {name} 3000\n",
         folder.path().display()
     );
     let path = folder.write(&format!("{port}.conf"), &text)?;

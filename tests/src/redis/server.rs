@@ -108,6 +108,19 @@ impl RedisServer {
         info.lines().any(|line| line == port) && info.contains("master_link_status:up")
     }
 
+    /// Waits until a replica has all that was written here so far. `WAIT` knows only what its own connection wrote.
+    pub async fn is_copied(&self) -> Result {
+        let info = self.cli(&["info", "replication"]).await?;
+        let written = number(&info, "master_repl_offset:").ok_or("no offset")?;
+        until("a replica has what was written", async || {
+            let info = self.cli(&["info", "replication"]).await.unwrap_or_default();
+            let mut replicas =
+                info.lines().filter(|line| line.starts_with("slave") && line.contains("state=online"));
+            replicas.any(|replica| number(replica, ",offset=").is_some_and(|offset| offset >= written))
+        })
+        .await
+    }
+
     /// Sends what is in a slot to another node; whether nothing is left.
     pub(super) async fn hands_over(&self, slot: &str, to: &RedisServer) -> Result<bool> {
         let keys = self.cli(&["cluster", "getkeysinslot", slot, "100"]).await?;
@@ -149,6 +162,12 @@ impl RedisServer {
     async fn answers(&mut self) -> Result {
         until("the server answers", async || matches!(self.cli(&["ping"]).await.as_deref(), Ok("PONG"))).await
     }
+}
+
+/// The number that follows `name` in what Redis tells.
+fn number(text: &str, name: &str) -> Option<u64> {
+    let digits = text.split_once(name)?.1;
+    digits.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// What somebody does whose Redis was killed in the middle of a write: `redis-check-aof` cuts the file before the

@@ -44,14 +44,24 @@ async fn shown(page: &Page) -> Result<Value> {
 /// Delivers a push until the browser shows what is expected: on a busy machine, a worker that has just come may miss one. The
 /// same notification again takes its own place.
 async fn until_shown(page: &Page, origin: &str, payload: &Value, expected: Value) -> Result<()> {
+    until_shows(page, origin, payload, &expected.to_string(), |shown| *shown == expected).await
+}
+
+async fn until_shows(
+    page: &Page,
+    origin: &str,
+    payload: &Value,
+    what: &str,
+    is: impl Fn(&Value) -> bool,
+) -> Result<()> {
     const LOOKS: u32 = 50;
     let mut looks = 0;
-    eventually(&expected.to_string(), async || {
+    eventually(what, async || {
         if looks % LOOKS == 0 {
             push(page, origin, payload).await?;
         }
         looks += 1;
-        Ok((shown(page).await? == expected).then_some(()))
+        Ok(is(&shown(page).await?).then_some(()))
     })
     .await
 }
@@ -80,9 +90,8 @@ async fn the_worker_shows_what_is_pushed() -> Result<()> {
     // A newer one takes its place; another service's stands beside it.
     let newer = pushed("db", "still no answer");
     until_shown(&page, &origin, &newer, json!([["db is down", "still no answer", "alerts/db"]])).await?;
-    push(&page, &origin, &pushed("mail", "queue is full")).await?;
-    eventually("two", async || Ok((shown(&page).await?.as_array().map(Vec::len) == Some(2)).then_some(())))
-        .await?;
+    let other = pushed("mail", "queue is full");
+    until_shows(&page, &origin, &other, "two", |shown| shown.as_array().map(Vec::len) == Some(2)).await?;
     browsers.close([page]).await
 }
 

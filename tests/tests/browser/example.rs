@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -30,7 +29,7 @@ impl Example {
         let settings: Settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let name = name.to_owned();
         let binary = tokio::task::spawn_blocking(move || dialogue_tests::example(&name)).await??;
-        let addr = free_address()?;
+        let addr = format!("127.0.0.1:{}", dialogue_tests::free_port()?);
         let process = spawn(&binary, &addr, &settings).await?;
         Ok(Self { binary, addr, settings, process })
     }
@@ -74,14 +73,6 @@ impl Example {
         self.process = spawn(&self.binary, &self.addr, &self.settings).await?;
         Ok(())
     }
-}
-
-/// An address to come back to after a restart: below the ports that the system gives to whoever connects meanwhile.
-fn free_address() -> Result<String> {
-    static TRIED: AtomicU32 = AtomicU32::new(0);
-    let next = || 10_000 + (std::process::id() + TRIED.fetch_add(1, Ordering::Relaxed)) % 20_000;
-    let mut addresses = std::iter::repeat_with(|| format!("127.0.0.1:{}", next())).take(1_000);
-    Ok(addresses.find(|address| std::net::TcpListener::bind(address).is_ok()).ok_or("no port is free")?)
 }
 
 async fn spawn(binary: &Path, addr: &str, settings: &[(&'static str, String)]) -> Result<Child> {

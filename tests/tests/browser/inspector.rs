@@ -81,6 +81,7 @@ async fn say(chat: &RoomHandle<Chat>, texts: &[&str]) -> Result<()> {
 }
 
 async fn watch(page: &Page, chat: &RoomHandle<Chat>, texts: &[&str]) -> Result<()> {
+    page.counts("[data-testid=instance]", 5).await?;
     page.run("[...document.querySelectorAll('[data-testid=instance]')].find((e) => e.textContent.startsWith('chat')).click()")
         .await?;
     page.sees("tail-title", "chat").await?;

@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use fantoccini::{
+    Client, ClientBuilder, Locator, elements::Element, error::CmdError, wd::WebDriverCompatibleCommand,
+};
 use http::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
@@ -144,35 +146,43 @@ impl Page {
         Ok(self.0.refresh().await?)
     }
 
-    /// Clicks it once it is there: a page may draw it anew at any time.
+    /// Clicks it once that can be done.
     pub(crate) async fn click(&self, name: &str) -> Result<()> {
-        eventually(name, async || {
-            let clicked = match self.0.find(Locator::Css(&named(name))).await {
-                Ok(element) => element.click().await,
-                Err(error) => Err(error),
-            };
-            match clicked {
-                Err(error) if !(error.is_no_such_element() || error.is_stale_element_reference()) => {
-                    Err(error.into())
-                }
-                clicked => Ok(clicked.ok()),
-            }
-        })
-        .await
+        self.does(name, async |element| element.click().await).await
     }
 
     pub(crate) async fn type_into(&self, name: &str, keys: &str) -> Result<()> {
-        self.shows(&named(name)).await?;
-        let element = self.0.find(Locator::Css(&named(name))).await?;
-        Ok(element.send_keys(keys).await?)
+        self.does(name, async |element| element.send_keys(keys).await).await
     }
 
     /// Replaces what is in a field, as a person who leaves it then.
     pub(crate) async fn fill(&self, name: &str, text: &str) -> Result<()> {
-        self.shows(&named(name)).await?;
-        let element = self.0.find(Locator::Css(&named(name))).await?;
         // Control-A and what replaces it: WebDriver's `clear` leaves the field, and the page fills an empty one.
-        Ok(element.send_keys(&format!("\u{e009}a\u{e000}{text}\u{e007}")).await?)
+        self.type_into(name, &format!("\u{e009}a\u{e000}{text}\u{e007}")).await
+    }
+
+    /// Does something with an element once it is there and to be seen: a page may draw it anew at any time.
+    async fn does(
+        &self,
+        name: &str,
+        mut what: impl AsyncFnMut(Element) -> std::result::Result<(), CmdError>,
+    ) -> Result<()> {
+        eventually(name, async || {
+            let done = match self.0.find(Locator::Css(&named(name))).await {
+                Ok(element) => what(element).await,
+                Err(error) => Err(error),
+            };
+            let is_early = |error: &CmdError| {
+                error.is_no_such_element()
+                    || error.is_stale_element_reference()
+                    || error.is_element_not_interactable()
+            };
+            match done {
+                Err(error) if !is_early(&error) => Err(error.into()),
+                done => Ok(done.ok()),
+            }
+        })
+        .await
     }
 
     /// Says one line after the other in the chat, by itself from now on.

@@ -41,7 +41,7 @@ async fn over_one_server() -> Result {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_cluster() -> Result {
-    run("a Cluster", RedisCluster::start().await?).await
+    run("a Cluster", RedisCluster::watchful().await?).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,10 @@ dialogue::rooms! {
     #[room(presence = 300ms)]
     lobby: [Message] via [websocket];
 
+    /// Where nobody has to hurry to be back in time.
+    #[room(presence = 5s)]
+    hall: [Message] via [websocket];
+
     #[room(capacity = 2)]
     small: [Message] via [websocket];
 
@@ -60,7 +64,27 @@ impl House {
         for _ in 0..places {
             house.places.push(open(house.redis.url()).await?);
         }
+        house.know_each_other().await?;
         Ok(house)
+    }
+
+    /// Waits until each server is asked by every other: one that has just begun may not listen yet.
+    async fn know_each_other(&self) -> Result {
+        let mut everywhere = Vec::new();
+        for place in &self.places {
+            everywhere.push(Socket::open_as(place.address, "~").await?);
+        }
+        for place in &self.places {
+            until("the servers know each other", async || {
+                let there = place.server.users().get("~").connections().await;
+                there.is_ok_and(|there| there.len() == everywhere.len())
+            })
+            .await?;
+        }
+        for socket in everywhere {
+            socket.close().await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn address(&self, place: usize) -> SocketAddr {
@@ -70,7 +94,7 @@ impl House {
     /// A connection of a user that is in a room, at one of the servers.
     pub(crate) async fn member(&self, place: usize, user: &str, room: &str) -> Result<Socket> {
         let mut socket = Socket::open_as(self.address(place), user).await?;
-        let joined = socket.enter(room, Value::Null).await?;
+        let joined = socket.be_let_in(room, Value::Null).await?;
         if joined["type"] == "joined" { Ok(socket) } else { Err(format!("not in: {joined}").into()) }
     }
 

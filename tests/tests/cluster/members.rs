@@ -6,7 +6,7 @@ use dialogue::NewRoom;
 use dialogue_tests::{Result, Socket, is_refused, until};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     harness::{Message, texts},
@@ -15,6 +15,8 @@ use crate::{
 
 /// Longer than anything of which nothing should come.
 const MOMENT: Duration = Duration::from_millis(900);
+/// That of the hall.
+const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn everybody_counts_wherever_they_are() -> Result {
@@ -103,19 +105,22 @@ async fn a_user_is_put_out_of_a_room_and_disconnected_anywhere() -> Result {
 #[tokio::test]
 async fn presence_is_of_a_user_and_not_of_a_connection_or_an_instance() -> Result {
     let house = House::open(3).await?;
-    let mut watcher = house.member(0, "watcher", "lobby").await?;
-    let mut bob = house.member(1, "bob", "lobby").await?;
+    let mut watcher = house.member(0, "watcher", "hall").await?;
+    let mut bob = house.member(1, "bob", "hall").await?;
     assert!(is_presence(&watcher.next().await?, "joined", 2));
-    let again = house.member(2, "bob", "lobby").await?;
-    bob.ask(json!({ "type": "leave", "id": 1, "roomId": "lobby" })).await?;
-    nothing_comes(&mut watcher).await?;
+    let again = house.member(2, "bob", "hall").await?;
+    bob.ask(json!({ "type": "leave", "id": 1, "roomId": "hall" })).await?;
+    nothing_comes(&mut watcher, MOMENT).await?;
     // Over to another instance, within the grace.
+    let began = Instant::now();
     again.reset()?;
-    let back = house.member(1, "bob", "lobby").await?;
-    nothing_comes(&mut watcher).await?;
+    let back = house.member(1, "bob", "hall").await?;
+    deadline::took("bob's way to another instance", began.elapsed(), GRACE / 2)?;
+    // Neither is his departure from the first one told, nor that from the second.
+    nothing_comes(&mut watcher, GRACE + MOMENT).await?;
     back.close().await?;
     assert!(is_presence(&watcher.next().await?, "left", 1));
-    nothing_comes(&mut watcher).await?;
+    nothing_comes(&mut watcher, MOMENT).await?;
     house.close().await
 }
 
@@ -126,8 +131,8 @@ fn is_presence(frame: &Value, change: &str, size: u64) -> bool {
         && frame["size"] == size
 }
 
-async fn nothing_comes(socket: &mut Socket) -> Result {
-    match timeout(MOMENT, socket.next()).await {
+async fn nothing_comes(socket: &mut Socket, moment: Duration) -> Result {
+    match timeout(moment, socket.next()).await {
         Ok(frame) => Err(format!("something comes: {}", frame?).into()),
         Err(_) => Ok(()),
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dialogue_tests::{Result, Socket};
+use dialogue_tests::{Result, Socket, position, until};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
@@ -25,9 +25,13 @@ pub(crate) struct Resident {
     pub(crate) losses: usize,
     /// What it was told to wait before it came elsewhere, each time.
     pub(crate) told_to_wait: Vec<Duration>,
+    /// The same by the connection that it has.
+    after: Duration,
     /// How often it came back, and how often an instance that was in service did not let it in.
     pub(crate) returns: usize,
     pub(crate) refused: usize,
+    /// How often it did not since Redis did not answer in time.
+    pub(crate) late: usize,
     /// The longest that it was without a connection.
     pub(crate) away: Duration,
 }
@@ -77,12 +81,13 @@ impl Talker {
     }
 
     /// Says the next thing, or again what has no answer.
-    async fn say(&mut self, socket: &mut Socket, room: &str) -> Result {
+    async fn say(&mut self, socket: &mut Socket, room: &str) {
         let said = self.said;
         let (text, key) = (said.to_string(), format!("{room} {said}"));
         let data = json!({ "text": text });
         let frame = json!({ "type": "trigger", "id": said, "roomId": room, "event": "message", "data": data, "key": key });
-        socket.send(frame).await
+        // The instance may be gone by now: the connection's end says so, behind all that came before.
+        let _ = socket.send(frame).await;
     }
 
     /// Takes the answer to what was said.
@@ -99,8 +104,13 @@ impl Resident {
     /// Joins `room` at the address of that place.
     pub(crate) async fn arrive(places: &Places, place: usize, room: String) -> Result<(Self, Socket)> {
         let mut resident = Resident { room, place, ..Resident::default() };
-        let socket = resident.enter(places.0[place].address).await?;
-        Ok((resident, socket))
+        let mut socket = None;
+        until("somebody arrives", async || {
+            socket = resident.enter(places.0[place].address).await.ok();
+            socket.is_some()
+        })
+        .await?;
+        Ok((resident, socket.ok_or("nobody arrived")?))
     }
 
     /// Stays until it has seen all that the room will have had.
@@ -131,7 +141,7 @@ impl Resident {
         cue: &mut Cue,
         talker: &mut Option<Talker>,
     ) -> Result<Option<Duration>> {
-        let (mut after, mut due) = (Duration::ZERO, Instant::now());
+        let mut due = Instant::now();
         loop {
             if cue.total.borrow_and_update().is_some_and(|total| self.seq >= total) {
                 return Ok(None);
@@ -145,13 +155,13 @@ impl Resident {
                     talker.total.send_replace(Some(talker.said));
                 } else {
                     talker.answered = false;
-                    talker.say(&mut socket, &self.room).await?;
+                    talker.say(&mut socket, &self.room).await;
                 }
             }
             tokio::select! {
                 frame = socket.next_or_close() => match frame? {
-                    Ok(frame) => after = after.max(self.take(&frame, talker)?),
-                    Err(_) => return Ok(Some(after)),
+                    Ok(frame) => self.take(&frame, talker)?,
+                    Err(_) => return Ok(Some(self.after)),
                 },
                 _ = cue.total.changed() => {}
                 () = sleep(due.saturating_duration_since(Instant::now())), if talker.is_some() => {}
@@ -159,21 +169,23 @@ impl Resident {
         }
     }
 
-    /// Takes a frame in; yields how long to wait if it says so.
-    fn take(&mut self, frame: &Value, talker: &mut Option<Talker>) -> Result<Duration> {
+    /// Takes a frame in.
+    fn take(&mut self, frame: &Value, talker: &mut Option<Talker>) -> Result {
         if let Some(talker) = talker {
             talker.hear(frame);
         }
         match frame["type"].as_str() {
-            Some("event") => self.see(frame)?,
-            Some("reconnect") => {
-                let after = Duration::from_millis(frame["afterMs"].as_u64().ok_or("no time")?);
-                self.told_to_wait.push(after);
-                return Ok(after);
-            }
-            _ => {}
+            Some("event") => self.see(frame),
+            Some("reconnect") => self.is_sent_away(frame),
+            _ => Ok(()),
         }
-        Ok(Duration::ZERO)
+    }
+
+    fn is_sent_away(&mut self, reconnect: &Value) -> Result {
+        let after = Duration::from_millis(reconnect["afterMs"].as_u64().ok_or("no time")?);
+        self.told_to_wait.push(after);
+        self.after = self.after.max(after);
+        Ok(())
     }
 
     fn see(&mut self, event: &Value) -> Result {
@@ -198,12 +210,17 @@ impl Resident {
             self.place = (self.place + 1) % places.0.len();
             let Place { address, changes } = &places.0[self.place];
             let before = changes.load(Ordering::SeqCst);
-            if let Ok(socket) = self.enter(*address).await {
-                self.returns += 1;
-                return Ok(socket);
+            let why = match self.enter(*address).await {
+                Ok(socket) => {
+                    self.returns += 1;
+                    return Ok(socket);
+                }
+                Err(error) => error.to_string(),
+            };
+            if before % 2 == 0 && changes.load(Ordering::SeqCst) == before {
+                let late = why.starts_with(deadline::MARKER) || why.contains("can't be reached now");
+                *(if late { &mut self.late } else { &mut self.refused }) += 1;
             }
-            let was_in_service = before % 2 == 0 && changes.load(Ordering::SeqCst) == before;
-            self.refused += usize::from(was_in_service);
             sleep(PACE).await;
         }
         Err("nobody lets it in".into())
@@ -211,13 +228,29 @@ impl Resident {
 
     async fn enter(&mut self, address: SocketAddr) -> Result<Socket> {
         let (mut socket, token) = Socket::anonymous(address, &self.token).await?;
-        let joined = socket.enter(&self.room, self.since.clone()).await?;
-        self.token = token;
+        let mut join = json!({ "type": "join", "id": "join", "roomId": self.room });
+        if !self.since.is_null() {
+            join["since"] = self.since.clone();
+        }
+        socket.send(join).await?;
+        // An instance may begin to drain at any time.
+        let mut away = None;
+        let joined = loop {
+            match socket.next().await? {
+                frame if frame["id"] == "join" => break frame,
+                frame if frame["type"] == "reconnect" => away = Some(frame),
+                _ => {}
+            }
+        };
         match joined["resume"].as_str() {
             Some("complete") => {}
-            Some("fresh") => self.since = socket.since(),
+            Some("fresh") => self.since = position(joined["epoch"].as_str().unwrap_or_default(), &joined),
             Some("lost") => self.losses += 1,
             _ => return Err(format!("not joined: {joined}").into()),
+        }
+        (self.token, self.after) = (token, Duration::ZERO);
+        if let Some(away) = away {
+            self.is_sent_away(&away)?;
         }
         Ok(socket)
     }

@@ -1,6 +1,10 @@
 //! A deployment: each instance is drained and started again in turn, under load.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dialogue_tests::{Instance, RedisServer, Result, until};
 use tokio::{sync::watch, task::JoinSet};
@@ -14,6 +18,8 @@ const CLIENTS: usize = 2_000;
 /// Of twenty each.
 const ROOMS: usize = CLIENTS / 20;
 const EVERY: Duration = Duration::from_secs(1);
+/// After 20 s an instance ends, whomever it has not told to go by then.
+const DRAINS_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_loses_nothing_for_two_thousand() -> Result {
@@ -22,18 +28,20 @@ async fn a_rolling_restart_loses_nothing_for_two_thousand() -> Result {
     let (talks, talking) = watch::channel(true);
     let places = Arc::new(Places::new(fleet.instances.iter().map(|instance| instance.address)));
     let living = settle(&places, &talking).await?;
+    let mut in_time = Ok(());
     for (place, instance) in fleet.instances.iter_mut().enumerate() {
         places.change(place);
+        let began = Instant::now();
         instance.terminate().await?;
         assert!(instance.ended().await?, "it did not exit 0");
+        in_time = in_time.and(deadline::took("an instance drains", began.elapsed(), DRAINS_WITHIN));
         instance.restart().await?;
         until("it is well again", async || is_well(instance).await).await?;
         places.change(place);
     }
     talks.send_replace(false);
     let residents = living.join_all().await.into_iter().collect::<Result<Vec<_>>>()?;
-    all_is_well(&residents);
-    Ok(())
+    all_is_well(&residents, in_time)
 }
 
 async fn is_well(instance: &Instance) -> bool {
@@ -58,7 +66,7 @@ async fn settle(places: &Arc<Places>, talking: &watch::Receiver<bool>) -> Result
 }
 
 /// Each saw what its room was told, came back, and had been sent away before.
-fn all_is_well(residents: &[Resident]) {
+fn all_is_well(residents: &[Resident], in_time: Result<(), String>) -> Result {
     let seen: u64 = residents.iter().map(|resident| resident.seq).sum();
     let returns: usize = residents.iter().map(|resident| resident.returns).sum();
     let losses: usize = residents.iter().map(|resident| resident.losses).sum();
@@ -72,11 +80,21 @@ fn all_is_well(residents: &[Resident]) {
         waits.len()
     );
     assert_eq!(losses, 0);
+    nobody_missed_anything(residents);
+    in_time?;
+    let late: usize = residents.iter().map(|resident| resident.late).sum();
+    if late * 100 > returns {
+        return Err(format!("{}Redis: {late} were not let in for that", deadline::MARKER).into());
+    }
     // An instance that is in service lets in those that others send away.
     assert!(refused * 100 <= returns, "{refused} were refused, {returns} came back");
     // Each instance had a third at least, and what it sent away is spread over the others.
     assert!(returns >= CLIENTS && waits.len() == returns, "{returns} returns, {} sent away", waits.len());
     assert!(most.copied().copied().unwrap_or_default() >= 4 * least.copied().copied().unwrap_or_default());
+    Ok(())
+}
+
+fn nobody_missed_anything(residents: &[Resident]) {
     let mut rooms = BTreeMap::<&str, Vec<&Resident>>::new();
     for resident in residents {
         rooms.entry(&resident.room).or_default().push(resident);

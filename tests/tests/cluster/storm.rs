@@ -84,7 +84,11 @@ async fn come_back(instance: &Instance, clients: usize, positions: &[Value]) -> 
         let (address, since) = (instance.address, positions[number % ROOMS].clone());
         coming.spawn(async move {
             let (mut socket, joined) = Socket::rejoin(address, &room(number), since).await?;
-            assert_eq!((&joined["resume"], &joined["replay"]), (&json!("complete"), &json!(MISSED)));
+            assert_eq!(
+                (&joined["resume"], &joined["replay"]),
+                (&json!("complete"), &json!(MISSED)),
+                "{joined}"
+            );
             socket.events(MISSED).await?;
             Result::Ok(socket)
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dialogue::PerTime;
+use dialogue::{PerTime, backplane::Backplane};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -284,6 +284,16 @@ async fn rooms_that_are_long_in_use_at_another_node_are_not_in_the_way_of_those_
             assert_eq!(socket.ask(join(&format!("project:{n}"))).await?["type"], "joined", "{n}");
         }
     }
+    crate::harness::until("it is known who is where", async || {
+        for n in 0..USED {
+            let members = backplane.members(&format!("project:{n}")).await;
+            if members.is_ok_and(|members| members.is_empty()) {
+                return false;
+            }
+        }
+        true
+    })
+    .await?;
     let one = node().await?;
     let mut stranger = Socket::open(one.address).await?;
     assert_eq!(pass_by(&mut stranger, "project:5000").await?["type"], "joined");

@@ -6,6 +6,7 @@ use std::{
 };
 
 use dialogue::Logger;
+use dialogue_tests::hear_every_thread;
 use tracing::{Metadata, Subscriber, field::Visit, span};
 
 use crate::harness::{Message, Result};
@@ -55,6 +56,7 @@ dialogue::rooms! {
 
 #[tokio::test]
 async fn what_is_redacted_is_not_logged_and_the_rest_is() -> Result {
+    hear_every_thread();
     let kept = Kept::default();
     let logged = tracing::subscriber::set_default(kept.clone());
     let server = House::server().middleware(Logger::new().payloads().redact(["password"])).build().await?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use dialogue::PerTime;
+use dialogue_tests::hear_every_thread;
 use serde_json::json;
 use tracing::{Level, Metadata, Subscriber, field::Visit, span, subscriber::DefaultGuard};
 
@@ -20,6 +21,7 @@ struct Line<'a>(&'a mut String);
 impl Warnings {
     /// Keeps those of this thread, on which a test's server runs too.
     fn keep() -> (Self, DefaultGuard) {
+        hear_every_thread();
         let this = Warnings::default();
         (this.clone(), tracing::subscriber::set_default(this))
     }

@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::harness::{Message, Result, Running, Socket, Stream, connect, soon};
+use crate::harness::{HOUR, Message, Result, Running, Socket, Stream, connect, soon};
 
 dialogue::rooms! {
     pub(crate) struct Club;
@@ -35,6 +35,10 @@ dialogue::rooms! {
 
     #[room(presence = 300ms)]
     lobby: [Message] via [websocket, sse];
+
+    /// Where a reload may take a second.
+    #[room(presence = 1s)]
+    foyer: [Message] via [websocket, sse];
 
     project(u64): [Message] via [websocket, sse];
 }
@@ -208,7 +212,8 @@ impl House {
 
     pub(crate) async fn with(configure: fn(Builder) -> Builder) -> Result<Self> {
         let diary = Diary(Arc::new(watch::Sender::default()));
-        let server = configure(Club::server().auth(Porter).hooks(diary.clone())).build().await?;
+        let server = Club::server().auth(Porter).hooks(diary.clone()).keep_alive(HOUR, HOUR);
+        let server = configure(server).build().await?;
         let routes = Server::router(&server);
         Ok(House { running: Running::serve(server, routes).await?, diary })
     }

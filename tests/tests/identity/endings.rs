@@ -1,7 +1,11 @@
 //! Connections and requests that end in the middle of something: what is carried out then, and what isn't.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use deadline::took;
 use dialogue::{Cx, Event, Flow, FromState, Middleware, Next, Room, Server, backplane::Local};
 use serde_json::{Value, json};
 use tokio::{
@@ -125,8 +129,10 @@ async fn said(running: &Running<GatedServer>) -> Result<usize> {
 async fn what_waits_when_a_token_expires_is_not_carried_out() -> Result {
     let turnstile = Turnstile::closed_before();
     let running = open(&turnstile).await?;
-    let mut socket = with_events_under_way(&running, &turnstile, "alice//1500/secret", 20).await?;
-    let (frames, code) = socket.rest().await?;
+    let began = Instant::now();
+    let under_way = with_events_under_way(&running, &turnstile, "alice//3000/secret", 20).await;
+    took("what is said before the token expires", began.elapsed(), Duration::from_secs(3))?;
+    let (frames, code) = under_way?.rest().await?;
     assert!(code == Some(4401) && frames.is_empty(), "{code:?} {frames:?}");
     turnstile.before.open();
     // One after another in the room, so that whatever was let through would be before it.
@@ -189,10 +195,12 @@ async fn a_drain_finishes_what_is_under_way_and_refuses_what_waits() -> Result {
     let turnstile = Turnstile::closed_before();
     let running = open(&turnstile).await?;
     let mut socket = with_events_under_way(&running, &turnstile, &token("alice"), 20).await?;
-    let address = running.address;
+    let (address, began) = (running.address, Instant::now());
     let stopping = tokio::spawn(running.stop());
     until("it drains", async || matches!(get(address, "/health", "").await, Ok((503, _)))).await?;
     turnstile.before.open();
+    // What is under way has so long to end.
+    took("the beginning of a drain", began.elapsed(), Duration::from_secs(5))?;
     let (frames, code) = socket.rest().await?;
     let replies: Vec<_> = frames.iter().filter(|frame| frame["id"].is_string()).collect();
     assert_eq!((replies.len(), &replies[0]["type"]), (20, &json!("ok")), "{frames:?}");
@@ -338,9 +346,15 @@ async fn ones_own_dead_connection_keeps_one_out_of_no_room() -> Result {
 
     // One that answers keeps its place.
     let living = tokio::spawn(async move { back.rest().await });
+    const ANSWER: Duration = Duration::from_secs(2);
     let mut third = Socket::over_as(connect(address).await?, &token("alice")).await?;
-    assert!(is_refused(&third.enter("small", Value::Null).await?, "ROOM_FULL"));
+    let asked = Instant::now();
+    let refused = third.enter("small", Value::Null).await?;
+    took("a sign of life", asked.elapsed(), ANSWER)?;
+    assert!(is_refused(&refused, "ROOM_FULL"), "{refused}");
+    let asked = Instant::now();
     let (status, body) = get(address, "/events?room=small", &bearer(&token("alice"))).await?;
+    took("a sign of life", asked.elapsed(), ANSWER)?;
     assert!(status == 409 && is_refused(&body, "ROOM_FULL"), "{status} {body}");
     running.stop().await?;
     assert_eq!(living.await??.1, Some(1012));
@@ -366,7 +380,11 @@ async fn ones_own_dead_connection_to_another_instance_keeps_one_out_of_no_room()
     let mut bob = Socket::over_as(connect(other.address).await?, &token("bob")).await?;
     assert!(is_refused(&bob.enter("small", Value::Null).await?, "ROOM_FULL"));
     let mut back = Socket::over_as(connect(other.address).await?, &token("alice")).await?;
-    assert_eq!(back.enter("small", Value::Null).await?["type"], "joined");
+    let asked = Instant::now();
+    let joined = back.enter("small", Value::Null).await?;
+    // The other instance is asked for so long at most.
+    took("a place at another instance", asked.elapsed(), Duration::from_secs(4))?;
+    assert_eq!(joined["type"], "joined", "{joined}");
     assert_eq!(dead.rest().await?.1, Some(4408));
     one.stop().await?;
     other.stop().await

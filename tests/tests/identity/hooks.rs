@@ -1,5 +1,8 @@
 //! Each hook is called exactly when it says, in order, with the right reason.
 
+use std::time::{Duration, Instant};
+
+use deadline::took;
 use dialogue::NewRoom;
 use serde_json::{Value, json};
 
@@ -47,7 +50,10 @@ async fn disconnect_is_called_once_with_the_reason() -> Result {
     let mut kicked = house.socket("kicked").await?;
     house.running.server.users().get("kicked").disconnect("enough").await?;
     assert_eq!(kicked.rest().await?.1, Some(4403));
-    let mut expired = house.knock("expired//200/secret").await?;
+    let began = Instant::now();
+    let greeted = house.knock("expired//1000/secret").await?.greeted().await;
+    took("a greeting before the token expires", began.elapsed(), Duration::from_secs(1))?;
+    let mut expired = greeted?;
     assert_eq!(expired.rest().await?.1, Some(4401));
     let mut rude = house.socket("rude").await?;
     rude.send_text("x".repeat(70_000)).await?;

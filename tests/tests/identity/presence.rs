@@ -1,7 +1,11 @@
 //! Who is there, as the others are told.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
+use deadline::took;
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,9 +13,9 @@ use crate::{
     harness::{Result, Socket, soon},
 };
 
-fn is_presence(frame: &Value, user: &str, change: &str, size: u64) -> bool {
+fn is_presence(frame: &Value, room: &str, user: &str, change: &str, size: u64) -> bool {
     frame["type"] == "presence"
-        && frame["roomId"] == "lobby"
+        && frame["roomId"] == room
         && frame["userId"] == user
         && frame["change"] == change
         && frame["size"] == size
@@ -23,23 +27,26 @@ async fn others_are_told_once_of_a_user_and_not_of_a_connection() -> Result {
     let mut alice = house.member("alice", "lobby").await?;
     let mut stream = house.stream("carol", "lobby").await?;
     let frame = alice.next().await?;
-    assert!(is_presence(&frame, "carol", "joined", 2), "a stream is a member: {frame}");
+    assert!(is_presence(&frame, "lobby", "carol", "joined", 2), "a stream is a member: {frame}");
     let bob = house.member("bob", "lobby").await?;
     let mut second = house.member("bob", "lobby").await?;
     let frame = alice.next().await?;
-    assert!(is_presence(&frame, "bob", "joined", 3), "{frame}");
+    assert!(is_presence(&frame, "lobby", "bob", "joined", 3), "{frame}");
     let mut told = stream.next().await?.ok_or("the stream ended")?;
     if told.1["userId"] == "alice" {
         // She came just before, and was told of just after.
         told = stream.next().await?.ok_or("the stream ended")?;
     }
     let (event, frame) = told;
-    assert!(event == "dialogue:presence" && is_presence(&frame, "bob", "joined", 3), "{event} {frame}");
+    assert!(
+        event == "dialogue:presence" && is_presence(&frame, "lobby", "bob", "joined", 3),
+        "{event} {frame}"
+    );
     // One of two goes: that is nothing. The other: that is, after the grace.
     second.ask(json!({ "type": "leave", "id": 1, "roomId": "lobby" })).await?;
     bob.reset()?;
     for frame in [alice.next().await?, stream.next().await?.ok_or("the stream ended")?.1] {
-        assert!(is_presence(&frame, "bob", "left", 2), "{frame}");
+        assert!(is_presence(&frame, "lobby", "bob", "left", 2), "{frame}");
     }
     // Nobody was told of themselves, nor who is in no room that declares it.
     let reply = second.ask(json!({ "type": "listRooms", "id": 2 })).await?;
@@ -49,17 +56,20 @@ async fn others_are_told_once_of_a_user_and_not_of_a_connection() -> Result {
 
 #[tokio::test]
 async fn a_reload_shows_nothing() -> Result {
+    const GRACE: Duration = Duration::from_secs(1);
     let house = House::open().await?;
-    let mut alice = house.member("alice", "lobby").await?;
-    let bob = house.member("bob", "lobby").await?;
-    assert!(is_presence(&alice.next().await?, "bob", "joined", 2));
+    let mut alice = house.member("alice", "foyer").await?;
+    let bob = house.member("bob", "foyer").await?;
+    assert!(is_presence(&alice.next().await?, "foyer", "bob", "joined", 2));
+    let gone = Instant::now();
     bob.reset()?;
-    let bob = house.member("bob", "lobby").await?;
+    let bob = house.member("bob", "foyer").await?;
+    took("a reload", gone.elapsed(), GRACE)?;
     // Longer than the grace: nothing comes, and a later change has the right size.
-    let nothing = tokio::time::timeout(Duration::from_millis(600), alice.next()).await;
+    let nothing = tokio::time::timeout(GRACE * 3 / 2, alice.next()).await;
     assert!(nothing.is_err(), "{nothing:?}");
     bob.close().await?;
-    assert!(is_presence(&alice.next().await?, "bob", "left", 1));
+    assert!(is_presence(&alice.next().await?, "foyer", "bob", "left", 1));
     house.running.stop().await
 }
 
@@ -97,31 +107,25 @@ async fn a_storm_ends_in_the_right_picture() -> Result {
             stayed.push(house.member(&format!("user-{number}"), "lobby").await?);
         }
     }
-    let there: Vec<_> =
-        (0..USERS).filter(|number| number % 4 != 3).map(|number| format!("user-{number}")).collect();
-    let picture = soon("the right picture", picture(&mut watcher, there.len())).await??;
-    assert_eq!(picture.into_iter().collect::<Vec<_>>(), {
-        let mut there = there;
-        there.sort_unstable();
-        there
-    });
+    let there = (0..USERS).filter(|number| number % 4 != 3).map(|number| format!("user-{number}"));
+    soon("the right picture", picture(&mut watcher, &there.collect())).await??;
     drop(stayed);
     house.running.stop().await
 }
 
-/// Who is there by what a watcher is told, once that has a size.
-async fn picture(watcher: &mut Socket, size: usize) -> Result<Vec<String>> {
-    let mut there = BTreeMap::new();
+/// Waits until a watcher was told that these are there, and nobody else.
+async fn picture(watcher: &mut Socket, expected: &BTreeSet<String>) -> Result {
+    let mut there = BTreeSet::new();
     loop {
         let frame = watcher.next().await?;
         let user = frame["userId"].as_str().ok_or_else(|| format!("no presence: {frame}"))?.to_owned();
         match frame["change"].as_str() {
-            Some("joined") => assert!(there.insert(user, ()).is_none(), "twice: {frame}"),
-            _ => assert!(there.remove(&user).is_some(), "who wasn't there: {frame}"),
+            Some("joined") => assert!(there.insert(user), "twice: {frame}"),
+            _ => assert!(there.remove(&user), "who wasn't there: {frame}"),
         }
         // The watcher is one too. While some are still on their way out, they count.
-        if frame["size"] == size + 1 && there.len() == size {
-            return Ok(there.into_keys().collect());
+        if frame["size"] == expected.len() + 1 && there == *expected {
+            return Ok(());
         }
     }
 }
@@ -144,7 +148,8 @@ async fn a_crowd_that_comes_at_once_cuts_nobody_who_reads() -> Result {
         let (event, frame) = stream.next().await?.ok_or("the stream was cut")?;
         told += usize::from(event == "dialogue:presence" && frame["change"] == "joined");
     }
-    soon("the right picture", picture(&mut watcher, CROWD + 1)).await??;
+    let there = (0..CROWD).map(|number| format!("user-{number}")).chain(["viewer".to_owned()]);
+    soon("the right picture", picture(&mut watcher, &there.collect())).await??;
     for socket in &mut crowd {
         let left = socket.ask(json!({ "type": "leave", "id": 2, "roomId": "lobby" })).await?;
         assert_eq!(left["type"], "left", "{left}");

@@ -5,7 +5,7 @@ use tokio::{io::AsyncWriteExt, runtime::Handle, sync::Semaphore, task::JoinSet};
 
 use crate::{
     club::{House, bearer, knock, token},
-    harness::{Result, Stream, connect, until},
+    harness::{HOUR, Result, Stream, connect, until},
 };
 
 /// `DIALOGUE_STORM` says another size. Client and server are one process: each connection takes two files.
@@ -16,8 +16,9 @@ fn crowd() -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_users_leaves_nothing_behind() -> Result {
     /// Handshakes under way at a time: more only wait for each other in the system's queue.
-    static DOOR: Semaphore = Semaphore::const_new(1_000);
-    let house = House::open().await?;
+    static DOOR: Semaphore = Semaphore::const_new(250);
+    // Of a crowd, some take long to say what they want.
+    let house = House::with(|server| server.header_read_timeout(HOUR)).await?;
     let (address, users) = (house.address(), house.running.server.users());
     let mut watcher = house.socket("watcher").await?;
     let list = json!({ "type": "listRooms", "id": "rooms", "watch": true, "limit": 1_000 });
@@ -37,8 +38,12 @@ async fn a_storm_of_users_leaves_nothing_behind() -> Result {
     assert_eq!(stayed.len(), crowd.div_ceil(2));
     // Nothing of those who broke off is left.
     until("only who stayed is there", async || users.count() == stayed.len() + 1).await?;
-    let chat = house.running.server.chat().describe().await?;
-    assert_eq!(chat.map(|chat| chat.size), Some(stayed.len()));
+    // A user is gone before the hooks know which rooms it left.
+    let chat = house.running.server.chat();
+    until("only who stayed is in the chat", async || {
+        chat.describe().await.is_ok_and(|chat| chat.is_some_and(|chat| chat.size == stayed.len()))
+    })
+    .await?;
     drop(stayed);
 
     until("every user is gone", async || users.count() == 1).await?;
@@ -46,8 +51,12 @@ async fn a_storm_of_users_leaves_nothing_behind() -> Result {
         Handle::current().metrics().num_alive_tasks() <= tasks
     })
     .await?;
-    // Instances that a join made went with their last member; the others are empty.
-    assert_eq!(watcher.ask(list).await?["rooms"], listed);
+    // Instances that a join made went with their last member; the others are empty. What takes the members out of a room may
+    // be one more task than there were, and not at its end.
+    until("every room is as before", async || {
+        watcher.ask(list.clone()).await.is_ok_and(|now| now["rooms"] == listed)
+    })
+    .await?;
     assert!(house.running.server.lobby().members().await?.is_empty());
     let diary = house.diary.clone();
     watcher.close().await?;

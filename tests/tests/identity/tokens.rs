@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use deadline::took;
 use serde_json::{Value, json};
 use tracing::{Metadata, Subscriber, field::Visit, span};
 
@@ -14,6 +15,10 @@ use crate::{
     club::{House, bearer, get, token},
     harness::{Result, Socket, Stream, connect, is_refused},
 };
+
+fn join(room: &str) -> Value {
+    json!({ "type": "join", "id": "join", "roomId": room })
+}
 
 fn auth(token: &str) -> Value {
     json!({ "type": "auth", "id": "auth", "token": token })
@@ -86,31 +91,47 @@ async fn a_bad_token_is_turned_down_at_once() -> Result {
 #[tokio::test]
 async fn a_live_socket_renews_its_token_and_only_its_own() -> Result {
     let house = House::open().await?;
-    let mut alice = house.knock("alice//1500/secret").await?;
+    const OLDER: Duration = Duration::from_secs(2);
     let opened = Instant::now();
-    assert_eq!(alice.next().await?["userId"], "alice");
-    assert!(is_refused(&alice.ask(auth("bad")).await?, "UNAUTHENTICATED"));
-    assert!(is_refused(&alice.ask(auth(&token("bob"))).await?, "PERMISSION_DENIED"));
+    let renewed = async {
+        let mut alice = house.knock("alice//2000/secret").await?;
+        let mut answers = vec![alice.next().await?];
+        for frame in [auth("bad"), auth(&token("bob")), join("members"), auth("alice/member/3000/secret")] {
+            answers.push(alice.ask(frame).await?);
+        }
+        answers.push(alice.ask(join("members")).await?);
+        Result::<_>::Ok((alice, answers))
+    }
+    .await;
+    took("a renewal before the token expires", opened.elapsed(), OLDER)?;
+    let (mut alice, answers) = renewed?;
+    assert_eq!(answers[0]["userId"], "alice");
+    assert!(is_refused(&answers[1], "UNAUTHENTICATED"));
+    assert!(is_refused(&answers[2], "PERMISSION_DENIED"));
     // The old one is still there: not the role of the newer.
-    assert!(is_refused(&alice.enter("members", Value::Null).await?, "JOIN_DENIED"));
-    assert_eq!(alice.ask(auth("alice/member/2500/secret")).await?["type"], "ok");
-    assert_eq!(alice.enter("members", Value::Null).await?["type"], "joined");
+    assert!(is_refused(&answers[3], "JOIN_DENIED"));
+    assert_eq!((&answers[4]["type"], &answers[5]["type"]), (&json!("ok"), &json!("joined")), "{answers:?}");
     let (_, code) = alice.rest().await?;
     assert_eq!(code, Some(4401));
-    assert!(opened.elapsed() >= Duration::from_millis(2_500), "by the newer token, not the older");
+    assert!(opened.elapsed() >= Duration::from_secs(3), "by the newer token, not the older");
     house.running.stop().await
 }
 
 #[tokio::test]
 async fn an_expired_token_ends_its_socket_and_its_stream() -> Result {
+    const LIFE: Duration = Duration::from_secs(1);
     let house = House::open().await?;
-    let opened = Instant::now();
-    let mut socket = house.knock("alice//400/secret").await?;
-    assert_eq!(socket.next().await?["type"], "connected");
-    let headers = bearer("alice//400/secret");
-    let mut stream = Stream::with(connect(house.address()).await?, "/events?room=chat", "", &headers).await?;
+    let (opened, headers) = (Instant::now(), bearer("alice//1000/secret"));
+    let both = async {
+        let socket = house.knock("alice//1000/secret").await?.greeted().await?;
+        let wire = connect(house.address()).await?;
+        Result::<_>::Ok((socket, Stream::with(wire, "/events?room=chat", "", &headers).await?))
+    }
+    .await;
+    took("a socket and a stream before the token expires", opened.elapsed(), LIFE)?;
+    let (mut socket, mut stream) = both?;
     assert_eq!(socket.rest().await?.1, Some(4401));
-    assert!(opened.elapsed() >= Duration::from_millis(400));
+    assert!(opened.elapsed() >= LIFE);
     let (event, error) = stream.next().await?.ok_or("the stream ended without a word")?;
     assert!(event == "dialogue:error" && is_refused(&error, "UNAUTHENTICATED"), "{event} {error}");
     assert!(stream.next().await?.is_none());

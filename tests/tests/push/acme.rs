@@ -38,12 +38,15 @@ pub(crate) struct Alert {
     pub(crate) detail: String,
 }
 
+/// The time in which somebody may come back, and hears of no [`Patient`].
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
+
 /// Of which nobody hears who comes back in time.
-#[dialogue::event(from = server, push(title = "Patience", body = "", after = 400ms))]
+#[dialogue::event(from = server, push(title = "Patience", body = "", after = 3s))]
 pub(crate) struct Patient;
 
 /// Said to everybody.
-#[dialogue::event(from = server, push(title = "Now", body = "", ttl = 2s, after = 1ms, always))]
+#[dialogue::event(from = server, push(title = "Now", body = "", ttl = 1m, after = 1ms, always))]
 pub(crate) struct Loud {
     pub(crate) number: u64,
 }
@@ -214,12 +217,15 @@ impl Socket {
 
     /// The next frame of that type.
     pub(crate) async fn until(&mut self, kind: &str) -> Result<Value> {
-        while let Some(frame) = self.0.next().await {
-            let frame: Value = serde_json::from_str(frame?.to_text()?).unwrap_or_default();
-            if frame["type"] == kind {
-                return Ok(frame);
+        let coming = async {
+            while let Some(frame) = self.0.next().await {
+                let frame: Value = serde_json::from_str(frame?.to_text()?).unwrap_or_default();
+                if frame["type"] == kind {
+                    return Ok(frame);
+                }
             }
-        }
-        Err("the socket was closed".into())
+            Err("the socket was closed".into())
+        };
+        deadline::within(Duration::from_secs(40), kind, coming).await?
     }
 }

@@ -82,7 +82,7 @@ async fn a_young_provider_token_is_not_renewed() -> Result<()> {
     apple.expire();
     running.alert("web").await?;
     // Apple refuses who makes a second one within 20 minutes.
-    running.until("apns", |counts| counts.retried == 1).await?;
+    running.until("apns", |counts| counts.retried >= 1).await?;
     assert_eq!(apple.tokens.lock().expect("nobody panicked").len(), 1);
     Ok(())
 }

@@ -105,14 +105,14 @@ async fn while_there_is_no_quota_nobody_is_tried() -> Result<()> {
     google
         .service
         .script([error(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED")).header("retry-after", "2")]);
+    let begun = std::time::Instant::now();
     running.alert("db").await?;
     assert_eq!(google.message().await?.status, 429);
     running.until("fcm", |counts| counts.retried == 1).await?;
-    let begun = std::time::Instant::now();
     running.register("bob", "fcm", "device-2").await?;
     running.alert("web").await?;
     google.message().await?;
-    assert!(begun.elapsed() >= std::time::Duration::from_millis(1_500));
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2));
     running.until("fcm", |counts| counts.delivered >= 2).await
 }
 
@@ -126,9 +126,13 @@ async fn no_access_token_is_no_push_but_no_storm_either() -> Result<()> {
     for user in 0..20 {
         running.register(&format!("user-{user}"), "fcm", &format!("device-{user}")).await?;
     }
+    let begun = std::time::Instant::now();
     running.alert("db").await?;
     running.until("fcm", |counts| counts.retried >= 20).await?;
-    assert_eq!((google.service.so_far().await.len(), other.service.so_far().await.len()), (1, 0));
+    let asked = google.service.so_far().await.len() as u64;
+    // Once, and after five seconds once more.
+    assert!((1..=1 + begun.elapsed().as_secs() / 5).contains(&asked), "{asked}");
+    assert!(other.service.so_far().await.is_empty());
     Ok(())
 }
 

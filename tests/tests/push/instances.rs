@@ -1,14 +1,15 @@
 //! Several instances of one application: who is away is in at none of them, and what one leaves another pushes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dialogue::{Push, Redis, push::Outcome};
 use dialogue_tests::{Proxy, RedisServer, until};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     Result,
-    acme::{Configured, Patient, Running},
+    acme::{Configured, GRACE, Patient, Running},
     delivery::Crow,
     doomed::Doomed,
 };
@@ -20,7 +21,7 @@ async fn over(redis: String) -> Result<Configured> {
 
 /// Sends, and hears that it is to come again much later.
 fn busy() -> Crow {
-    Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(35)) })
+    Crow::new(|_| Outcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(45)) })
 }
 
 /// Two instances, and the one crow that both send.
@@ -71,6 +72,8 @@ async fn who_saw_it_at_another_instance_and_left_is_not_told() -> Result<()> {
     size(&one.running, 1).await?;
     one.running.server.alerts().trigger(Patient).await?;
     socket.until("event").await?;
+    // Within the grace, and not before the other instance has looked who is there.
+    sleep(GRACE / 3).await;
     drop(socket);
     one.running.until("crow", |counts| (counts.delivered, counts.cancelled) == (1, 1)).await?;
     assert_eq!(crow.sent(), [told("alice", "Patience")]);
@@ -98,8 +101,10 @@ async fn what_a_killed_instance_had_on_its_way_is_pushed_once_by_another() -> Re
     let (redis, crow) = (RedisServer::start().await?, Crow::willing());
     let (one, other) = two(&redis, &crow).await?;
     let third = Running::with(Push::new().provider(crow.clone()), over(redis.url()).await?).await?;
+    let began = Instant::now();
     one.running.server.alerts().trigger(Patient).await?;
     one.kill();
+    deadline::took("the end of the first", began.elapsed(), GRACE)?;
     // One of them, and only one.
     let delivered = || other.counts("crow").delivered + third.counts("crow").delivered;
     until("the others to push", async || delivered() >= 2).await?;
@@ -114,8 +119,10 @@ async fn what_a_killed_instance_had_on_its_way_is_pushed_once_by_another() -> Re
 async fn what_waits_when_an_instance_drains_is_pushed_by_another() -> Result<()> {
     let (redis, crow) = (RedisServer::start().await?, Crow::willing());
     let (one, other) = two(&redis, &crow).await?;
+    let began = Instant::now();
     one.running.server.alerts().trigger(Patient).await?;
     one.running.server.drain().await;
+    deadline::took("the end of the first", began.elapsed(), GRACE)?;
     one.kill();
     other.until("crow", |counts| counts.delivered == 2).await?;
     assert_eq!(crow.sent(), [told("alice", "Patience"), told("bob", "Patience")]);

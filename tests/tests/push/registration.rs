@@ -9,9 +9,13 @@ use dialogue::{
     Push, Refusal,
     push::{Outcome, Outgoing, Provider, Target},
 };
+use dialogue_tests::until;
 use serde_json::{Value, json};
 
-use crate::{Result, acme::Running};
+use crate::{
+    Result,
+    acme::{Alert, Running},
+};
 
 /// A provider of the application's own, that takes everything.
 pub(crate) struct Pigeon;
@@ -41,12 +45,17 @@ fn device(token: &str, rooms: &[&str]) -> Value {
     json!({ "provider": "pigeon", "token": token, "rooms": rooms })
 }
 
-async fn delivered(running: &Running) -> Result<u64> {
+/// Tells the room of something, which so many devices are to hear.
+async fn is_heard_by(running: &Running, devices: u64) -> Result<()> {
     let before = running.counts("pigeon").delivered;
     running.alert(&format!("{before}")).await?;
-    // A last one, whom everybody else comes before: devices are told in the order of their hashes, all at once.
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-    Ok(running.counts("pigeon").delivered - before)
+    // A witness of another room hears what comes after it.
+    running.register_for("witness", device("loft-witness", &["project:7"])).await?;
+    let later = Alert { service: format!("{before}"), detail: String::new() };
+    running.server.project(7).trigger(later).await?;
+    running.until("pigeon", |counts| counts.delivered > before + devices).await?;
+    assert_eq!(running.counts("pigeon").delivered, before + devices + 1);
+    Ok(())
 }
 
 #[tokio::test]
@@ -55,15 +64,14 @@ async fn registering_again_is_no_second_device() -> Result<()> {
     for _ in 0..5 {
         running.register("alice", "pigeon", "loft-1").await?;
     }
-    assert_eq!(delivered(&running).await?, 1);
+    is_heard_by(&running, 1).await?;
     // Another user on the same device: it is theirs now.
     running.register("bob", "pigeon", "loft-1").await?;
-    assert_eq!(delivered(&running).await?, 1);
+    is_heard_by(&running, 1).await?;
     assert_eq!(running.ask("alice", "DELETE", "/push", device("loft-1", &["alerts"])).await?.0, 200);
-    assert_eq!(delivered(&running).await?, 1);
+    is_heard_by(&running, 1).await?;
     assert_eq!(running.ask("bob", "DELETE", "/push", device("loft-1", &["alerts"])).await?.0, 200);
-    assert_eq!(delivered(&running).await?, 0);
-    Ok(())
+    is_heard_by(&running, 0).await
 }
 
 #[tokio::test]
@@ -80,7 +88,7 @@ async fn a_user_has_so_many_devices_and_a_device_so_many_rooms() -> Result<()> {
     assert_eq!(running.ask("bob", "POST", "/push", device("loft-3", &rooms)).await?.1["code"], "TOO_MANY");
     assert_eq!(running.ask("bob", "POST", "/push", device("loft-3", &rooms[..3])).await?.0, 200);
     assert_eq!(running.server.users().get("alice").forget_devices().await?, 3);
-    assert_eq!(delivered(&running).await?, 1);
+    is_heard_by(&running, 1).await?;
     running.register("alice", "pigeon", "loft-9").await
 }
 
@@ -151,9 +159,10 @@ async fn a_socket_registers_as_http_does() -> Result<()> {
     socket.send(frame.clone()).await?;
     assert_eq!(socket.until("ok").await?["id"], 7);
     // Alice is in the room.
-    assert_eq!(delivered(&running).await?, 0);
-    drop(socket);
+    is_heard_by(&running, 0).await?;
     running.until("pigeon", |counts| counts.cancelled == 1).await?;
-    assert_eq!(delivered(&running).await?, 1);
-    Ok(())
+    drop(socket);
+    let alerts = running.server.alerts();
+    until("alice is gone", async || alerts.members().await.is_ok_and(|members| members.is_empty())).await?;
+    is_heard_by(&running, 1).await
 }

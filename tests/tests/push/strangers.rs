@@ -103,7 +103,7 @@ async fn a_first_try_waits_for_no_retry() -> Result<()> {
     for number in 0..20 {
         running.alert(&format!("{number}")).await?;
     }
-    running.until("pit", |counts| counts.retried == 20).await?;
+    running.until("pit", |counts| counts.retried >= 20).await?;
     let retrying = async {
         while pit.tried.lock().expect("nobody panicked").len() < 21 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -117,7 +117,7 @@ async fn a_first_try_waits_for_no_retry() -> Result<()> {
     let begun = std::time::Instant::now();
     running.alert("db").await?;
     running.until("pit", |counts| counts.delivered == 1).await?;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    deadline::took("the others' push", begun.elapsed(), Duration::from_secs(10))?;
     Ok(())
 }
 
@@ -143,7 +143,7 @@ async fn a_service_that_never_answers_holds_nobody_elses_pushes() -> Result<()> 
     let begun = std::time::Instant::now();
     running.alert("db").await?;
     running.until("webpush", |counts| counts.delivered >= 1).await?;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    deadline::took("the others' push", begun.elapsed(), Duration::from_secs(10))?;
     assert!(silent.so_far().await.len() < 256);
     Ok(())
 }
@@ -162,7 +162,7 @@ async fn a_device_without_quota_stops_the_others_for_a_moment_only() -> Result<(
     let begun = std::time::Instant::now();
     running.alert("db").await?;
     running.until("fcm", |counts| counts.delivered >= 1).await?;
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    deadline::took("the others' push", begun.elapsed(), Duration::from_secs(10))?;
     Ok(())
 }
 

@@ -41,9 +41,17 @@ struct Peer {
 
 impl Peer {
     async fn join(number: usize, url: String, rng: Rng) -> Result<(Self, Feed)> {
-        let redis = Redis::connect(url).answer_within(WITHIN).connect_within(WITHIN).await?;
         let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
-        let feed = redis.join(id).await?;
+        let mut joined = None;
+        until("a peer joins", async || {
+            let Ok(redis) = Redis::connect(&url).answer_within(WITHIN).connect_within(WITHIN).await else {
+                return false;
+            };
+            joined = redis.join(id).await.ok().map(|feed| (redis, feed));
+            joined.is_some()
+        })
+        .await?;
+        let (redis, feed) = joined.ok_or("nobody joined")?;
         feed.follower().follow(ROOM.into());
         let (epoch, seen, acknowledged) = (format!("epoch{number}"), Vec::new(), Vec::new());
         let peer = Peer { id, redis, epoch, seen, gap: true, acknowledged, number: 0, rng, in_time: Ok(()) };

@@ -1,7 +1,5 @@
 //! One line for each change, and no secret in any.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use dialogue::{Redis, store::Store};
 
@@ -94,7 +92,7 @@ async fn a_server_that_lost_the_scripts_is_no_news() -> Result {
 async fn a_replica_in_the_primarys_place_is_one_line() -> Result {
     let (server, other) = (RedisServer::start().await?, RedisServer::start().await?);
     let (lines, _guard) = Lines::keep();
-    let redis = Redis::connect(server.url()).answer_within(Duration::from_secs(1)).await?;
+    let redis = Redis::connect(server.url()).await?;
     assert!(put(&redis).await);
     server.cli(&["replicaof", "127.0.0.1", &other.port.to_string()]).await?;
     for _ in 0..50 {

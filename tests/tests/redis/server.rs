@@ -101,11 +101,11 @@ async fn a_flushed_redis_begins_another_log() -> Result {
 
 #[tokio::test]
 async fn a_failover_is_survived() -> Result {
-    let mut watched = Watched::start().await?;
+    let mut watched = Watched::watchful().await?;
     let redis = Redis::sentinel(watched.urls(), Watched::NAME).await?;
     let server = Acme::server().store(redis).build().await?;
     assert_eq!(say(&server, "before").await?, 1);
-    watched.primary.cli(&["wait", "1", "5000"]).await?;
+    watched.primary.is_copied().await?;
     watched.primary.kill()?;
     assert_eq!(say_until_accepted(&server).await?, 2);
     Ok(())
@@ -124,12 +124,18 @@ async fn a_failover_in_a_cluster_leaves_other_rooms_alone() -> Result {
         let primary = cluster.primary_of(&format!("dialogue:{{room/project:{room}}}:log")).await?;
         others.extend((primary != lost).then_some(room));
     }
-    cluster.nodes[lost].cli(&["wait", "1", "5000"]).await?;
+    cluster.nodes[lost].is_copied().await?;
     cluster.kill(lost).await?;
+    // The others take nobody for dead yet.
     let speak = async |room| server.project(room).trigger(Message { text: "meanwhile".to_owned() }).await;
     assert_eq!(speak(0).await.expect_err("its node is gone").code, Code::Unavailable);
     for room in others {
         assert_eq!(speak(room).await?.seq, Some(2));
+    }
+    for node in cluster.nodes.iter().enumerate().filter(|(place, _)| *place != lost).map(|(_, node)| node) {
+        // However long it took to get here.
+        node.cli(&["config", "set", "cluster-replica-validity-factor", "0"]).await?;
+        node.cli(&["config", "set", "cluster-node-timeout", "1500"]).await?;
     }
     until("its replica takes over", async || speak(0).await.is_ok()).await
 }

@@ -229,13 +229,13 @@ async fn after_a_cut_the_room_is_said_to_have_a_gap() -> Result {
 
 #[tokio::test]
 async fn a_room_is_followed_through_a_failover() -> Result {
-    let mut cluster = RedisCluster::start().await?;
+    let mut cluster = RedisCluster::watchful().await?;
     let mut a = Peer::join(1, Redis::cluster(cluster.urls()).await?).await?;
     let mut b = Peer::join(2, Redis::cluster(cluster.urls()).await?).await?;
     a.put(1).await?;
     b.batch().await?;
     let primary = cluster.primary_of("dialogue:{room/chat}:log").await?;
-    cluster.nodes[primary].cli(&["wait", "1", "5000"]).await?;
+    cluster.nodes[primary].is_copied().await?;
     cluster.replace(primary).await?;
     until("its replica takes what is put", async || a.put(1).await.is_ok()).await?;
     b.heard("a gap", |told| matches!(told, FeedMessage::Gap(_))).await?;
@@ -328,9 +328,7 @@ async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
     let server = RedisServer::start().await?;
     let proxy = Proxy::to(server.port).await?;
     let mut a = Peer::join(1, Redis::connect(server.url()).await?).await?;
-    let within = Duration::from_secs(1);
-    let b = Peer::join(2, Redis::connect(proxy.url()).answer_within(within).connect_within(within).await?)
-        .await?;
+    let mut b = Peer::join(2, Redis::connect(proxy.url()).await?).await?;
     let both = BTreeSet::from([a.id, b.id]);
     a.heard("both", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == both)).await?;
     b.redis
@@ -345,7 +343,6 @@ async fn a_peer_that_is_gone_is_gone_for_all() -> Result {
     })
     .await?;
     proxy.stall(false);
-    let mut b = b;
     b.heard("it has to say again who is there", |told| *told == FeedMessage::Forgotten).await?;
     a.heard("it is back", |told| matches!(told, FeedMessage::Nodes(nodes) if *nodes == both)).await?;
     drop(b);

@@ -16,17 +16,21 @@ const ALL: usize = SENDERS * EACH;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_members_see_every_event_once_and_in_one_order() -> Result {
     let running = Running::start().await?;
-    let (mut readers, mut senders) = (JoinSet::new(), JoinSet::new());
+    let (mut sockets, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..SOCKETS - SENDERS {
-        let mut socket = Socket::join(running.address, "chat").await?;
-        readers.spawn(async move { socket.events(ALL).await });
+        sockets.push(Socket::join(running.address, "chat").await?);
     }
     for _ in 0..STREAMS {
-        let mut stream = Stream::open(running.address, "room=chat", "").await?;
-        readers.spawn(async move { stream.events(ALL).await });
+        streams.push(Stream::open(running.address, "room=chat", "").await?);
     }
-    for sender in senders_of(running.address).await? {
-        senders.spawn(sender);
+    // Nobody waits before all are there.
+    let senders: JoinSet<_> = senders_of(running.address).await?.into_iter().collect();
+    let mut readers = JoinSet::new();
+    for mut socket in sockets {
+        readers.spawn(async move { socket.events(ALL).await });
+    }
+    for mut stream in streams {
+        readers.spawn(async move { stream.events(ALL).await });
     }
     let mut seen = Vec::new();
     for heard in senders.join_all().await {

@@ -6,13 +6,14 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{
     connections::{SHORT, is_healthy, long_history},
-    harness::{Result, Running, Socket, Stream, connect, small_window, until},
+    harness::{HOUR, Result, Running, Socket, Stream, connect, small_window, until},
 };
 
 #[tokio::test]
 async fn the_kernel_watches_every_connection() -> Result {
     const KEEP_ALIVE: &str = "02";
-    let running = Running::start().await?;
+    // The silent one is there for as long as it is looked at.
+    let running = Running::with(|server| server.header_read_timeout(HOUR)).await?;
     let silent = connect(running.address).await?;
     let mut asking = connect(running.address).await?;
     assert!(is_healthy(&mut asking).await?);

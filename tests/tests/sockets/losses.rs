@@ -66,15 +66,24 @@ async fn a_stalled_socket_is_cut_and_catches_up() -> Result {
     let mut reader = Socket::join(running.address, "chat").await?;
     let mut stalled = Socket::over(small_window(running.address).await?, "/ws").await?;
     stalled.enter("chat", Value::Null).await?;
-    for _ in 0..LARGE {
+    let mut say = async || -> Result {
         running.server.chat().trigger(Message { text: pad() }).await?;
         // The others have it while the stalled one has not.
-        reader.events(1).await?;
+        reader.events(1).await.map(drop)
+    };
+    let mut said = 0;
+    // Until it is cut. Then it has some seconds in which to read why.
+    while said < LARGE && running.server.users().count() == 2 {
+        say().await?;
+        said += 1;
     }
     let (frames, code) = stalled.rest().await?;
     assert_eq!(code, Some(4409));
     let mut seen = seqs(&frames);
     assert!(seen.len() < LARGE as usize / 2, "{} events waited for it", seen.len());
+    for _ in said..LARGE {
+        say().await?;
+    }
     let (mut back, joined) = Socket::rejoin(running.address, "chat", stalled.since()).await?;
     assert_eq!(joined["resume"], "complete");
     seen.extend(seqs(&back.events(LARGE as usize - seen.len()).await?));

@@ -268,8 +268,8 @@ async fn a_configuration_that_contradicts_itself_is_not_built() {
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_named() -> Result {
-    let taken = Server::bind("127.0.0.1:0").await?.local_addr()?;
-    let _holder = std::net::TcpListener::bind(taken)?;
+    let holder = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let taken = holder.local_addr()?;
     let error = Server::bind(taken).await.unwrap_err().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
     assert!(Server::bind("no such host.invalid:1").await.is_err());

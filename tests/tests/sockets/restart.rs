@@ -23,6 +23,13 @@ async fn what_was_acknowledged_before_a_deployment_reaches_everybody() -> Result
         members.spawn(async move { member.rest().await });
     }
     let mut stream = Stream::open(process.address, "room=chat", "").await?;
+    let reading = tokio::spawn(async move {
+        let mut frames = Vec::new();
+        while let Some((_, data)) = stream.next().await? {
+            frames.push(data);
+        }
+        Result::<_>::Ok(frames)
+    });
     let (mut senders, (started, mut starting)) = (Vec::new(), mpsc::channel(1));
     for _ in 0..SENDERS {
         senders.push(Socket::join(process.address, "chat").await?);
@@ -44,11 +51,7 @@ async fn what_was_acknowledged_before_a_deployment_reaches_everybody() -> Result
         has_everything(&frames, &acknowledged);
         assert_eq!(code, Some(1012));
     }
-    let mut frames = Vec::new();
-    while let Some((_, data)) = stream.next().await? {
-        frames.push(data);
-    }
-    has_everything(&frames, &acknowledged);
+    has_everything(&reading.await??, &acknowledged);
     assert!(process.ended().await?, "it did not exit 0");
     Ok(())
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, runtime::Handle, task::JoinSet};
 
-use crate::harness::{Result, Running, Socket, connect, until};
+use crate::harness::{HOUR, Result, Running, Socket, connect, until};
 
 const CROWD: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_leaves_nothing_behind() -> Result {
-    let running = Running::start().await?;
+    // Of a crowd, some take long to say what they want.
+    let running = Running::with(|server| server.header_read_timeout(HOUR)).await?;
     let mut watcher = Socket::open(running.address).await?;
     let listed = rooms(&mut watcher).await?;
     let tasks = Handle::current().metrics().num_alive_tasks();

@@ -82,12 +82,21 @@ async fn everybody_sees_everything_in_order() -> Result {
 async fn who_stalls_is_cut_and_the_others_are_not() -> Result {
     let piped = Piped::start(64 << 10).await?;
     let (mut stalled, mut reader) = (piped.join().await?, piped.join().await?);
-    for _ in 0..200 {
+    let mut say = async || -> Result {
         piped.say("x".repeat(4 << 10)).await?;
-        reader.events(1).await?;
+        reader.events(1).await.map(drop)
+    };
+    let mut said = 0;
+    // Until it is cut. Then it has some seconds in which to read why.
+    while said < 200 && piped.server.users().count() == 2 {
+        say().await?;
+        said += 1;
     }
     let (frames, code) = stalled.rest().await?;
     assert_eq!(code, Some(4409));
+    for _ in said..200 {
+        say().await?;
+    }
     let (mut seen, mut back) = (seqs(&frames), piped.join().await?);
     assert!(seen.len() < 100, "{} events waited for it", seen.len());
     assert_eq!(back.enter("chat", stalled.since()).await?["resume"], "complete");

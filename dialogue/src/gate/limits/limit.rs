@@ -45,7 +45,7 @@ impl Limit {
     pub(super) fn draw(&self, subject: &Subject, count: NonZeroU32) {
         let key = self.hasher.hash_one(subject);
         // Beyond the burst there is nothing to take at once, and governor's own product would overflow.
-        let at_once = count.get() <= self.rate.at_once();
+        let at_once = count.get() <= self.rate.max_burst();
         if at_once && matches!(self.clients.check_key_n(&key, count), Ok(Ok(()))) {
             return;
         }
@@ -57,7 +57,7 @@ impl Limit {
 /// The rate as governor has it.
 pub(super) fn quota(rate: Rate) -> Quota {
     let one = Quota::per_second(NonZeroU32::MIN);
-    let at_once = NonZeroU32::new(rate.at_once()).unwrap_or(NonZeroU32::MIN);
+    let at_once = NonZeroU32::new(rate.max_burst()).unwrap_or(NonZeroU32::MIN);
     Quota::with_period(rate.interval()).unwrap_or(one).allow_burst(at_once)
 }
 

@@ -451,12 +451,15 @@ async fn who_answers_in_time_is_not_dead() {
     let connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     let asked = Instant::now();
     assert!(connection.outbox.is_dead().await);
-    assert_eq!(asked.elapsed(), ANSWER_WITHIN);
-    let answering = async {
-        tokio::time::sleep(ANSWER_WITHIN / 2).await;
-        connection.outbox.hear();
-    };
-    assert!(!tokio::join!(connection.outbox.is_dead(), answering).0);
+    assert_eq!(asked.elapsed(), ANSWER_WITHIN + LAST_LOOK);
+    // The second answer came in time, and is read by a machine that sees to its deadline first.
+    for read_after in [ANSWER_WITHIN / 2, ANSWER_WITHIN] {
+        let answering = async {
+            tokio::time::sleep(read_after).await;
+            connection.outbox.hear();
+        };
+        assert!(!tokio::join!(connection.outbox.is_dead(), answering).0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,8 @@ use hyper_util::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
-    net::TcpListener,
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
 };
 use tokio_rustls::{
@@ -109,6 +110,7 @@ impl Service {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 let (tls, desk, mut renewed) = (tls.clone(), Arc::clone(&desk), renewed.subscribe());
                 tokio::spawn(async move {
+                    let Ok((stream, mut client)) = twice(stream) else { return };
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let answer = service_fn(|request| Desk::answer(Arc::clone(&desk), connection, request));
                     let server = auto::Builder::new(TokioExecutor::new());
@@ -119,6 +121,8 @@ impl Service {
                         _ = renewed.changed() => serving.as_mut().graceful_shutdown(),
                     }
                     let _ = serving.await;
+                    // The client closes its end once it has noticed.
+                    let _ = client.read_to_end(&mut Vec::new()).await;
                 });
             }
         });
@@ -135,11 +139,9 @@ impl Service {
         self.renew.send_replace(());
     }
 
-    /// Waits until all connections that were sent GOAWAY are closed, and their client, which runs on the same thread, has had
-    /// its turn to notice.
+    /// Waits until all connections that were sent GOAWAY are closed, by their client too.
     pub(crate) async fn has_gone_away(&self) -> Result<()> {
         deadline::within(Duration::from_secs(20), "the end of each connection", self.renew.closed()).await?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(())
     }
 
@@ -164,6 +166,13 @@ impl Service {
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
+}
+
+/// A connection, and once more to see how it ends.
+fn twice(stream: TcpStream) -> Result<(TcpStream, TcpStream)> {
+    let stream = stream.into_std()?;
+    let again = stream.try_clone()?;
+    Ok((TcpStream::from_std(stream)?, TcpStream::from_std(again)?))
 }
 
 /// The status of an answer that never comes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 pub(crate) use dialogue_tests::{Instance, Socket, connect, is_refused};
 pub(crate) use running::{
-    Acme, AcmeClient, AcmeServer, Message, Noise, Price, Running, ask, post, small_window,
+    Acme, AcmeClient, AcmeServer, HOUR, Message, Noise, Price, Running, ask, post, small_window,
 };
 use serde_json::Value;
 pub(crate) use stream::Stream;

@@ -1,6 +1,6 @@
 //! A server in this process.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use dialogue::{Server, ServerBuilder};
 use serde_json::Value;
@@ -53,6 +53,10 @@ dialogue::rooms! {
     synced: [Message] via [websocket, sse];
 }
 
+/// For how long a client may be silent, and take nothing, where its test says nothing of that: one that a test doesn't read
+/// for a while is neither gone nor too slow, however busy the machine.
+pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// A server that listens; it drains when [`stop`](Running::stop) is called.
 pub(crate) struct Running<S = AcmeServer> {
     pub(crate) server: S,
@@ -69,7 +73,8 @@ impl Running {
     pub(crate) async fn with(
         configure: impl FnOnce(ServerBuilder<Acme>) -> ServerBuilder<Acme>,
     ) -> Result<Self> {
-        let server = configure(Acme::server()).build().await?;
+        let server = Acme::server().keep_alive(HOUR, HOUR).stream_stall_timeout(HOUR);
+        let server = configure(server).build().await?;
         let routes = server.router();
         Self::serve(server, routes).await
     }

@@ -46,7 +46,7 @@ impl Visit for Line<'_> {
 fn opening(scratch: &Scratch) -> (String, Result<Disk, StoreError>) {
     let kept = Kept::default();
     let logged = tracing::subscriber::set_default(kept.clone());
-    let opened = Disk::open(&scratch.0);
+    let opened = scratch.try_open();
     drop(logged);
     let log = kept.0.lock().expect("no panic elsewhere").clone();
     (log, opened)

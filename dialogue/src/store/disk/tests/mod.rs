@@ -35,7 +35,19 @@ impl Scratch {
     }
 
     fn open(&self) -> Disk {
-        Disk::open(&self.0).expect("opened")
+        self.try_open().expect("opened")
+    }
+
+    /// Opens it, again if need be: a program that another test starts has the lock of a store that was closed since, until
+    /// it is that program.
+    fn try_open(&self) -> Result<Disk, StoreError> {
+        for _ in 0..100 {
+            match Disk::open(&self.0) {
+                Err(error) if error.to_string().contains("has it open") => {}
+                opened => return opened,
+            }
+        }
+        Disk::open(&self.0)
     }
 }
 
