@@ -36,7 +36,7 @@ dialogue::rooms! {
 /// The lifetime of a token in seconds.
 const LIFETIME_SECS: u64 = 3_600;
 
-/// A clock clock that only a test advances.
+/// A wall clock that only a test advances.
 #[derive(Clone)]
 struct ManualClock {
     started_at: SystemTime,

@@ -1,11 +1,11 @@
-//! The bound on the memory of long HTTP budget that clients have not read yet.
+//! The bound on the memory of long HTTP responses that clients have not read yet.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts the bytes of long budget from the moment they are made until their last byte is handed to HTTP.
+/// Counts the bytes of long responses from the moment they are made until their last byte is handed to HTTP.
 ///
 /// A page of history costs a client one short request, and the server some hundred kilobytes until it is read: clients
 /// that request pages and don't read them could fill the memory before any timeout ends their connections.

@@ -1,4 +1,4 @@
-//! The metrics of WebSocket connections and event streams: how many are open, and the reason for which each reason. A
+//! The metrics of WebSocket connections and event streams: how many are open, and the reason for which each ended. A
 //! [`Session`](crate::session::Session) owns one [`ConnectionMeter`].
 
 use std::sync::Arc;

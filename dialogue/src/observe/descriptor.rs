@@ -3,7 +3,7 @@
 
 use MetricKind::{Counter, Gauge, Histogram};
 
-/// The description of a metric descriptor: metrics of one name and kind, with one series for each combination of their
+/// The description of a metric family: metrics of one name and kind, with one series for each combination of their
 /// labels.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -17,7 +17,7 @@ use super::{MetricDescriptor, MetricFamily, MetricValue, MetricsExporter, Metric
 /// Sends a server's metrics to a StatsD daemon over UDP, under the same names as in Prometheus and with labels as tags:
 /// Datadog's agent, Telegraf, Vector and others accept them.
 ///
-/// MetricsExporter are sent every 10 s by default, whatever the load. Counters are sent as the increment since the last
+/// Metrics are sent every 10 s by default, whatever the load. Counters are sent as the increment since the last
 /// time, gauges as their value, and durations as distributions: one value per bucket of the histogram, in its middle,
 /// with a sampling rate that stands for the number of durations in it. The increments in a lost UDP packet are lost.
 ///

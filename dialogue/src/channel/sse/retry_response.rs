@@ -14,7 +14,7 @@ use crate::{
     wire::{Encoding, frame},
 };
 
-/// Returns the stream that sets the time of the retry, if the refusal is temporary and the client accepts for an event
+/// Returns the stream that sets the time of the retry, if the refusal is temporary and the client asks for an event
 /// stream by name.
 pub(super) fn retry_response(engine: &Engine, headers: &HeaderMap, refusal: &Refusal) -> Option<Response> {
     let is_temporary =
