@@ -1,12 +1,15 @@
-//! What all channels of a server share.
+//! The engine: the state of a server that all channels share, and the operations on rooms that need more than one
+//! room's own state: authorisation, creation and deletion, announcements, ingest of triggers, and draining.
+//!
+//! [`Server`](crate::Server) owns it; channels and sessions call it.
 
 mod announcements;
 mod bounds;
-mod everywhere;
+mod capacity;
 mod health;
-mod places;
-mod responses;
-mod underway;
+mod ingest;
+mod node_requests;
+mod response_budget;
 
 use std::{
     collections::HashMap,
@@ -19,16 +22,16 @@ use std::{
     time::Duration,
 };
 
-use announcements::{Announcements, Kind};
+use announcements::{AnnouncementKind, Announcements};
 pub(crate) use bounds::ServerBounds;
 pub use health::Health;
+pub(crate) use ingest::IngestFuture;
 use parking_lot::Mutex;
-pub(crate) use responses::{Held, Responses};
+pub(crate) use response_budget::{ResponseBudget, ResponseReservation};
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
     time::timeout,
 };
-pub(crate) use underway::Underway;
 
 use crate::{
     Channel, Code, Refusal,
@@ -40,81 +43,85 @@ use crate::{
         not_found,
     },
     identity::{Identity, User},
-    observe::{Measures, Probed, Source, Traces},
+    observe::{Sample, ServerMetrics, Source, Traces},
     origins::Origins,
     push::PushDispatcher,
     wire::frame,
 };
 
-/// The rooms, who may use them, and how much of anything.
+/// The shared state of a server: see the [module](self).
 pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
     pub(crate) identity: Identity,
     pub(crate) bounds: ServerBounds,
-    /// Long responses that wait for their clients.
-    pub(crate) responses: Arc<Responses>,
+    /// The bound on the bytes of long responses that clients have not read yet.
+    pub(crate) response_budget: Arc<ResponseBudget>,
     pub(crate) origins: Origins,
     pub(crate) directory: Arc<Directory>,
-    /// Who tells those that are away.
+    /// The queue of pushes to members without a connection; `None` without a push provider.
     pub(crate) push: Option<Arc<PushDispatcher>>,
-    /// What is measured, if anybody looks.
-    pub(crate) measures: Option<Arc<Measures>>,
+    /// `None` without a metrics exporter.
+    pub(crate) metrics: Option<Arc<ServerMetrics>>,
     pub(crate) traces: Traces,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) doors: Arc<Doors>,
-    /// The application's own, if it has some: without, an event costs nothing for them.
+    pub(crate) connection_limiter: Arc<Doors>,
+    /// The application's hooks; `None` if it has set none, so that events skip them at no cost.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
     pub(crate) schema: String,
     pub(crate) drain: Drain,
-    /// Permits for events that are finished without their senders.
-    finishing: Arc<Semaphore>,
-    /// Set once it was logged that no such permit is left, until there is one again.
-    finishes_too_much: AtomicBool,
+    /// Permits for [`IngestFuture`]s that go on in a task of their own after their callers dropped them.
+    detached_ingests: Arc<Semaphore>,
+    /// Set when the lack of such permits was logged, until one is free again.
+    detached_bound_logged: AtomicBool,
+    /// The connections that are sent announcements of rooms.
     watchers: Mutex<HashMap<ConnectionId, Arc<Link>>>,
     announcements: Announcements,
     this: Weak<Engine>,
     next_connection: AtomicU64,
 }
 
-/// Whether the instance is going, and who is still on it.
+/// The state of the node's graceful shutdown (drain). A drain goes in two steps: first it waits until no session or
+/// request may publish any more ([`Engine::publishers_done`]), so that every acknowledged event is with its room; then
+/// connections are sent away, and it waits until all [`DrainGuard`]s are dropped.
 pub(crate) struct Drain {
-    state: watch::Sender<bool>,
-    /// The same as an atomic, since it is read with every frame.
-    on: AtomicBool,
-    connections: AtomicUsize,
-    left: Notify,
-    /// How many may put events into rooms.
-    speakers: watch::Sender<usize>,
+    started: watch::Sender<bool>,
+    /// The same value as an atomic, since it is read with every frame.
+    is_on: AtomicBool,
+    /// The number of [`DrainGuard`]s.
+    guards: AtomicUsize,
+    last_guard_dropped: Notify,
+    /// The number of [`PublishGuard`]s.
+    publishers: watch::Sender<usize>,
 }
 
-/// Counts one connection for as long as it lives.
-pub(crate) struct Counted {
+/// Keeps a drain waiting until it is dropped: held by each connection, and by each task that must not be cut off.
+pub(crate) struct DrainGuard {
     engine: Arc<Engine>,
-    /// Its place at its address.
-    _visit: Option<Visit>,
+    /// The connection's slot under the bound of its address.
+    _slot: Option<Visit>,
 }
 
-/// Counts one who may put events into rooms.
-pub(crate) struct Speaking(Arc<Engine>);
+/// Keeps the first step of a drain waiting until it is dropped: held by sessions and requests that may publish events.
+pub(crate) struct PublishGuard(Arc<Engine>);
 
-/// How long those who speak when draining starts may take to finish.
-const FINISH: Duration = Duration::from_secs(5);
-/// Over how long those who are sent away come back.
-const SPREAD_MS: u64 = 3_000;
+/// The maximum time that a drain waits for sessions and requests that publish events.
+const MAX_PUBLISHER_DRAIN: Duration = Duration::from_secs(5);
+/// The range of the delays after which the clients of a draining node reconnect, in milliseconds.
+const RECONNECT_SPREAD_MS: u64 = 3_000;
 
-/// What an application decides of an [`Engine`].
-pub(crate) struct Rules {
+/// The parts of an [`Engine`] that the builder makes from the application's settings.
+pub(crate) struct EngineConfig {
     pub(crate) identity: Identity,
     pub(crate) bounds: ServerBounds,
     pub(crate) limiter: Limiter,
-    pub(crate) doors: Arc<Doors>,
+    pub(crate) connection_limiter: Arc<Doors>,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) push: Option<Arc<PushDispatcher>>,
-    pub(crate) measures: Option<Arc<Measures>>,
+    pub(crate) metrics: Option<Arc<ServerMetrics>>,
     pub(crate) traces: Traces,
 }
 
@@ -122,11 +129,21 @@ impl Engine {
     pub(crate) fn new(
         registry: Arc<Registry>,
         gates: Vec<Arc<dyn AnyRoom>>,
-        rules: Rules,
+        config: EngineConfig,
         schema: String,
     ) -> Arc<Self> {
-        let Rules { identity, bounds, limiter, doors, origins, hooks, directory, push, measures, traces } =
-            rules;
+        let EngineConfig {
+            identity,
+            bounds,
+            limiter,
+            connection_limiter,
+            origins,
+            hooks,
+            directory,
+            push,
+            metrics,
+            traces,
+        } = config;
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
             announcements: Announcements::default(),
@@ -135,24 +152,24 @@ impl Engine {
             identity,
             directory,
             push,
-            measures,
+            metrics,
             traces,
             limiter: Arc::new(limiter),
-            doors,
-            responses: Responses::new(bounds.max_buffered_response_bytes),
+            connection_limiter,
+            response_budget: ResponseBudget::new(bounds.max_buffered_response_bytes),
             bounds,
             origins,
             hooks,
             schema,
             drain: Drain {
-                state: watch::Sender::new(false),
-                on: AtomicBool::new(false),
-                connections: AtomicUsize::new(0),
-                left: Notify::new(),
-                speakers: watch::Sender::new(0),
+                started: watch::Sender::new(false),
+                is_on: AtomicBool::new(false),
+                guards: AtomicUsize::new(0),
+                last_guard_dropped: Notify::new(),
+                publishers: watch::Sender::new(0),
             },
-            finishing: Arc::new(Semaphore::new(underway::FINISHING)),
-            finishes_too_much: AtomicBool::new(false),
+            detached_ingests: Arc::new(Semaphore::new(ingest::MAX_DETACHED)),
+            detached_bound_logged: AtomicBool::new(false),
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
@@ -165,33 +182,41 @@ impl Engine {
         engine
     }
 
-    /// A room by its id, and what guards it; checks that its key is one.
+    /// Returns the declaration of a room and its ingest path, by the id of an instance.
+    ///
+    /// # Errors
+    ///
+    /// `ROOM_NOT_FOUND` if no such room is declared, or its key is invalid: over 128 bytes, with control characters, or
+    /// not parsed by the key's type.
     pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomDecl>, &Arc<dyn AnyRoom>), Refusal> {
-        const LONGEST_KEY: usize = 128;
+        const MAX_KEY_BYTES: usize = 128;
         let (room, key) = self.registry.declared(room_id)?;
-        let bad = key.is_some_and(|key| key.len() > LONGEST_KEY || key.chars().any(char::is_control));
-        let gate = self.gates.get(room.index).filter(|gate| !bad && gate.is_key(key));
+        let is_invalid =
+            key.is_some_and(|key| key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control));
+        let gate = self.gates.get(room.index).filter(|gate| !is_invalid && gate.is_key(key));
         gate.map(|gate| (room, gate)).ok_or_else(|| not_found(room_id))
     }
 
+    /// Returns the id of a new connection.
     pub(crate) fn connection_id(&self) -> ConnectionId {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Counts a connection; refuses it while the instance drains.
-    pub(crate) fn admit(self: &Arc<Self>, visit: Visit) -> Result<Counted, Refusal> {
-        let mut counted = self.count();
-        counted._visit = Some(visit);
+    /// Returns the drain guard of a new connection, or a refusal while the node drains.
+    pub(crate) fn admit_connection(self: &Arc<Self>, slot: Visit) -> Result<DrainGuard, Refusal> {
+        let mut guard = self.drain_guard();
+        guard._slot = Some(slot);
+        // After the guard exists: a drain that starts now waits for it.
         if self.drain.is_on() {
             return Err(draining());
         }
-        Ok(counted)
+        Ok(guard)
     }
 
-    /// Counts what a drain waits for.
-    pub(crate) fn count(self: &Arc<Self>) -> Counted {
-        self.drain.connections.fetch_add(1, Ordering::AcqRel);
-        Counted { engine: Arc::clone(self), _visit: None }
+    /// Returns a guard that keeps a drain waiting.
+    pub(crate) fn drain_guard(self: &Arc<Self>) -> DrainGuard {
+        self.drain.guards.fetch_add(1, Ordering::AcqRel);
+        DrainGuard { engine: Arc::clone(self), _slot: None }
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -204,7 +229,7 @@ impl Engine {
         }
     }
 
-    /// Whether somebody may be in a room.
+    /// Checks the role and identity that a room requires, and then the application's `before_join` hook.
     pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
         match &self.hooks {
@@ -213,7 +238,8 @@ impl Engine {
         }
     }
 
-    /// Whether somebody may make an instance of a keyed room.
+    /// Checks whether a user may create an instance of a keyed room: as [`may_join`](Self::may_join), and then the
+    /// application's `before_create` hook.
     pub(crate) async fn may_create(
         &self,
         who: &Actor,
@@ -227,18 +253,20 @@ impl Engine {
         }
     }
 
-    /// Whether somebody is told of an instance.
-    pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
+    /// Returns whether a room instance is shown to a user, in lists and announcements.
+    pub(crate) fn is_visible(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
         is_allowed(&who.user, declared).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
 
-    /// Some of the rooms that somebody may join, or of all for the application's backend. Where a page ends between rooms that
-    /// they may not know of, it says where to go on without naming one.
+    /// Returns a page of the room instances that are visible to a user, or of all for the application's backend (`who`
+    /// is `None`). If the page ends among instances that the user may not see, its `next` is an encrypted cursor
+    /// instead of an id.
     ///
     /// # Errors
     ///
-    /// `INVALID_REQUEST` if `after` is where to go on, but of no page of ours; `UNAVAILABLE` while the store can't be read.
+    /// `INVALID_REQUEST` if `after` is a cursor that this application didn't encrypt; `UNAVAILABLE` while the store
+    /// can't be read.
     pub(crate) async fn list(
         &self,
         who: Option<&Actor>,
@@ -248,14 +276,15 @@ impl Engine {
         let unsealed;
         let after = match after {
             Some(sealed) if Identity::is_sealed(sealed) => {
-                let foreign = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
-                unsealed = self.identity.unseal(sealed).ok_or_else(foreign)?;
+                let invalid = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
+                unsealed = self.identity.unseal(sealed).ok_or_else(invalid)?;
                 Some(unsealed.as_str())
             }
             after => after,
         };
-        let visible =
-            |room: RoomRef<'_>, declared: &RoomDecl| who.is_none_or(|who| self.sees(who, room, declared));
+        let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
+            who.is_none_or(|who| self.is_visible(who, room, declared))
+        };
         let Listed { rooms, more, looked_to } = self.registry.list(after, visible, limit).await?;
         let next = match looked_to {
             Some(room_id) => Some(self.identity.seal(&room_id)),
@@ -264,8 +293,8 @@ impl Engine {
         Ok(frame::Rooms { rooms, more, next })
     }
 
-    /// Makes an instance of a keyed room, and announces it to the clients that watch: all of it, even if the caller drops its
-    /// future.
+    /// Creates an instance of a keyed room, announces it to watching clients and runs the `room_created` hook. It
+    /// completes even if the caller drops the future.
     pub(crate) async fn create(
         self: &Arc<Self>,
         room: &Arc<RoomDecl>,
@@ -274,26 +303,30 @@ impl Engine {
         maker: Option<Maker>,
     ) -> Result<Arc<Instance>, Refusal> {
         let (engine, room, room_id) = (Arc::clone(self), Arc::clone(room), room_id.to_owned());
-        self.to_the_end(async move { engine.create_here(&room, &room_id, info, maker.as_ref()).await }).await
+        self.run_to_completion(
+            async move { engine.create_inner(&room, &room_id, info, maker.as_ref()).await },
+        )
+        .await
     }
 
-    /// Runs what may not be broken off in the middle on a task of its own, which a drain waits for.
-    async fn to_the_end<T: Send + 'static>(
+    /// Runs `work` in a task of its own, so that it completes even if the caller drops the future. A drain waits for
+    /// it.
+    async fn run_to_completion<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
         let (done, outcome) = oneshot::channel();
-        // It ends with a bounded call of the store, and the application's own hooks.
-        let counted = self.count();
+        let guard = self.drain_guard();
         self.registry.spawn(async move {
+            // Bounded by the timeout of the store and by the application's own hooks.
             let outcome = work.await;
-            drop(counted);
+            drop(guard);
             drop(done.send(outcome));
         });
         outcome.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "internal error")))
     }
 
-    async fn create_here(
+    async fn create_inner(
         &self,
         room: &Arc<RoomDecl>,
         room_id: &str,
@@ -305,118 +338,126 @@ impl Engine {
             self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
         let created = frame::RoomCreated { room: instance.describe() };
         let json = frame::Frame::new("roomCreated", None, created).encode();
-        self.announce(&instance.room, &instance.id, Kind::Created, json);
-        self.announce_elsewhere(room_id, true);
+        self.announce(&instance.room, &instance.id, AnnouncementKind::Created, json);
+        self.announce_to_nodes(room_id, true);
         if let Some(hooks) = &self.hooks {
             hooks.room_created(instance.room_ref(), by.as_deref()).await;
         }
         Ok(instance)
     }
 
-    /// Ends an instance for everybody in it, and tells those who watch; completes as [`create`](Self::create) does.
+    /// Deletes a room instance and its log, removes its members, announces that to watching clients and runs the
+    /// `room_deleted` hook. It completes even if the caller drops the future.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the store can't do it.
+    /// `UNAVAILABLE` while the store can't delete the log.
     pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<Instance>) -> Result<(), Refusal> {
         let (engine, instance) = (Arc::clone(self), Arc::clone(instance));
-        self.to_the_end(async move { engine.delete_here(&instance).await }).await
+        self.run_to_completion(async move { engine.delete_inner(&instance).await }).await
     }
 
-    async fn delete_here(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
-        // Of several at once, one deletes it.
+    async fn delete_inner(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
         let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
-        let Some(gone) = deleting?? else { return Ok(()) };
-        for link in gone {
-            self.left(&link, instance, DELETED).await;
+        // `None` if a concurrent call has deleted it.
+        let Some(removed) = deleting?? else { return Ok(()) };
+        for link in removed {
+            self.after_leave(&link, instance, DELETED).await;
         }
         self.announce_deleted(&instance.room, &instance.id);
-        self.announce_elsewhere(&instance.id, false);
+        self.announce_to_nodes(&instance.id, false);
         if let Some(hooks) = &self.hooks {
             hooks.room_deleted(instance.room_ref()).await;
         }
         Ok(())
     }
 
-    /// Takes a user's event through the application's hooks and the room's gate into its log.
+    /// Ingests an event of a user, with the application's `before_trigger` and `after_trigger` hooks around it.
     pub(crate) fn trigger(
         self: &Arc<Self>,
         who: Actor,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
         mut post: Box<Post>,
-    ) -> Underway {
-        let Some(hooks) = self.hooks.clone() else { return self.admit_event(gate, data, post) };
+    ) -> IngestFuture {
+        let Some(hooks) = self.hooks.clone() else { return self.ingest_event(gate, data, post) };
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
+        self.ingest(post.room.options.wait, Arc::clone(&post.at_log), async move {
             let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
             let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
             hooks.before_trigger(&who, room_ref, event).await?;
             let recipients = Arc::new(AtomicUsize::new(0));
             post.recipients = Some(Arc::clone(&recipients));
-            let accepted = admit(&gate, &data, post).await?;
+            let accepted = decode_and_append(&gate, &data, post).await?;
             hooks.after_trigger(&who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
             Ok(accepted)
         })
     }
 
-    /// Takes an event through the room's gate into its log.
-    pub(crate) fn admit_event(
+    /// Ingests an event without the application's hooks: decodes, validates, runs the middleware stack and appends it.
+    pub(crate) fn ingest_event(
         self: &Arc<Self>,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
         post: Box<Post>,
-    ) -> Underway {
+    ) -> IngestFuture {
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
-            admit(&gate, &data, post).await
+        self.ingest(post.room.options.wait, Arc::clone(&post.at_log), async move {
+            decode_and_append(&gate, &data, post).await
         })
     }
 
-    /// The way of an event into its room, in which it is held for at most `wait` while the log can't be written.
-    pub(crate) fn underway(
+    /// Wraps the ingest of an event, which may wait for at most `wait` while the log can't be written.
+    pub(crate) fn ingest(
         self: &Arc<Self>,
         wait: Option<Duration>,
         at_log: Arc<AtomicBool>,
-        way: impl Future<Output = Flow> + Send + 'static,
-    ) -> Underway {
-        Underway::new(self, at_log, wait, way)
+        work: impl Future<Output = Flow> + Send + 'static,
+    ) -> IngestFuture {
+        IngestFuture::new(self, at_log, wait, work)
     }
 
-    /// Puts a connection out of the rooms that its user's newer token no longer opens.
-    pub(crate) async fn review(&self, link: &Arc<Link>) {
+    /// Removes a connection from the rooms that its user's new token no longer allows.
+    pub(crate) async fn leave_forbidden_rooms(&self, link: &Arc<Link>) {
         let user = link.user();
         for instance in link.rooms() {
             if let Err(refusal) = is_allowed(&user, &instance.room) {
-                self.put_out(link, &instance, &refusal.message).await;
+                self.remove_from_room(link, &instance, &refusal.message).await;
             }
         }
     }
 
-    /// Puts a connection out of a room; yields whether it was in.
-    pub(crate) async fn put_out(&self, link: &Arc<Link>, instance: &Arc<Instance>, reason: &str) -> bool {
+    /// Removes a connection from a room, and returns whether it was in it.
+    pub(crate) async fn remove_from_room(
+        &self,
+        link: &Arc<Link>,
+        instance: &Arc<Instance>,
+        reason: &str,
+    ) -> bool {
         let Some(was_in) = link.take_out(instance, Some(reason)).await else { return false };
         if was_in.is_retired()
-            && let Some(next) = self.registry.find(&was_in.id)
+            && let Some(successor) = self.registry.find(&was_in.id)
         {
-            // Events that it sent go there.
+            // Events that the connection has sent go to the successor.
             let connection = link.id();
-            next.cast(move |state| state.refuse_events_of(connection));
+            successor.cast(move |state| state.refuse_events_of(connection));
         }
-        self.left(link, &was_in, reason).await;
+        self.after_leave(link, &was_in, reason).await;
         true
     }
 
-    /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
-    pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
-        self.departed(link, instance);
+    /// Completes a leave once the room has removed the connection, or was deleted: updates the connection and push, and
+    /// runs the `left` hook once.
+    pub(crate) async fn after_leave(&self, link: &Link, instance: &Instance, reason: &str) {
+        self.note_push_departure(link, instance);
         if let (true, Some(hooks)) = (link.exit(instance, reason), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
         }
     }
 
-    /// Waits until nobody is left, and what is to be pushed is where it is safe.
-    pub(crate) async fn settled(&self) {
+    /// Waits until the drain is complete: all guards are dropped, the node has left the deployment, and queued pushes
+    /// are stored.
+    pub(crate) async fn drained(&self) {
         self.drain.finished().await;
         if let Some(peers) = self.registry.peers() {
             peers.leave().await;
@@ -426,82 +467,84 @@ impl Engine {
         }
     }
 
-    /// What is measured only when somebody looks.
-    pub(crate) fn probed(&self) -> Probed {
-        let pushes = self.push.as_ref().map(|push| push.outcome_counts()).unwrap_or_default();
-        Probed {
-            waiting: self.directory.waiting(),
-            draining: self.drain.is_on(),
+    /// Returns the current amounts that metrics need from the engine's parts.
+    pub(crate) fn sample(&self) -> Sample {
+        let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
+        Sample {
+            outbox_bytes: self.directory.waiting(),
+            is_draining: self.drain.is_on(),
             store: self.registry.store_probed(),
-            peers: self.registry.peers().map(|peers| peers.instances()),
+            nodes: self.registry.peers().map(|peers| peers.instances()),
             pushes,
         }
     }
 
-    /// Somebody is answered with an error.
+    /// Counts a refused request in the metrics.
     pub(crate) fn refused(&self, source: Source, code: Code) {
-        if let Some(measures) = &self.measures {
-            measures.refused(source, code);
+        if let Some(metrics) = &self.metrics {
+            metrics.refused(source, code);
         }
     }
 
-    /// Whether events of a room are for those who are away, too.
+    /// Returns whether events of a room are pushed to members without a connection.
     pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
         self.push.is_some() && room.channels.contains(&Channel::WebPush)
     }
 
-    /// A connection is about to be no longer in a room: until now its user saw what was said there.
-    pub(crate) fn departed(&self, link: &Link, instance: &Instance) {
+    /// Tells push that a connection is about to leave a room: its user has seen the room's events until now.
+    pub(crate) fn note_push_departure(&self, link: &Link, instance: &Instance) {
         if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
         {
             push.user_left(&link.user_id, &instance.id);
         }
     }
 
-    /// Counts somebody who may put events into rooms; whether the instance drains is to be asked after that.
-    pub(crate) fn speak(self: &Arc<Self>) -> Speaking {
-        self.drain.speakers.send_modify(|speakers| *speakers += 1);
-        Speaking(Arc::clone(self))
+    /// Returns a guard for a session or request that may publish events. The caller checks after this whether the node
+    /// drains, so that a drain that starts in between waits for it.
+    pub(crate) fn publish_guard(self: &Arc<Self>) -> PublishGuard {
+        self.drain.publishers.send_modify(|publishers| *publishers += 1);
+        PublishGuard(Arc::clone(self))
     }
 
-    /// Waits until the instance drains and nobody speaks any more: all that is acknowledged is with the rooms then, so
-    /// that whoever hears their rooms out misses nothing of it.
-    pub(crate) fn silent(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (started, mut speakers) = (self.drain.started(), self.drain.speakers.subscribe());
-        let finish = FINISH.min(self.bounds.drain_timeout / 2);
+    /// Waits until the node drains and all publish guards are dropped, for at most [`MAX_PUBLISHER_DRAIN`] and half of
+    /// the drain timeout. All acknowledged events are then with their rooms: a connection that is sent its rooms'
+    /// events up to now misses none of them. Events of later publishers reach it when it has reconnected.
+    pub(crate) fn publishers_done(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (started, mut publishers) = (self.drain.started(), self.drain.publishers.subscribe());
+        let limit = MAX_PUBLISHER_DRAIN.min(self.bounds.drain_timeout / 2);
         async move {
             started.await;
-            let silent = async { speakers.wait_for(|speakers| *speakers == 0).await.map(drop) };
-            // Who takes longer is heard by those who come back.
-            let _ = timeout(finish, silent).await;
+            let done = async { publishers.wait_for(|publishers| *publishers == 0).await.map(drop) };
+            let _ = timeout(limit, done).await;
         }
     }
 
-    /// From now on, the connection is told of rooms that come and go.
+    /// Subscribes a connection to announcements of created and deleted rooms.
     pub(crate) fn watch(&self, link: &Arc<Link>) {
         self.watchers.lock().insert(link.id(), Arc::clone(link));
     }
 
+    /// Ends a connection's subscription to announcements.
     pub(crate) fn unwatch(&self, connection: ConnectionId) {
         self.watchers.lock().remove(&connection);
     }
 
-    /// Tells those who watch that a room is no more.
+    /// Announces the deletion of a room to watching clients of this node.
     fn announce_deleted(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>) {
         let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
-        self.announce(room, room_id, Kind::Deleted, json);
+        self.announce(room, room_id, AnnouncementKind::Deleted, json);
     }
 
-    /// The client for whom an instance is made.
+    /// Returns the identity by which the creator of a room instance is counted.
     pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Maker {
-        Maker { user: Arc::clone(user), address: self.doors.counted(address) }
+        Maker { user: Arc::clone(user), address: self.connection_limiter.counted(address) }
     }
 }
 
 impl Audience for Engine {
     fn forgotten(self: Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) {
         self.announce_deleted(room, &room_id.into());
-        self.announce_elsewhere(room_id, false);
+        self.announce_to_nodes(room_id, false);
     }
 
     fn removed_by_deletion(
@@ -509,18 +552,18 @@ impl Audience for Engine {
         link: Arc<Link>,
         instance: Arc<Instance>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move { self.left(&link, &instance, DELETED).await })
+        Box::pin(async move { self.after_leave(&link, &instance, DELETED).await })
     }
 }
 
-async fn admit(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
+async fn decode_and_append(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
     match gate.open(post.event, data) {
         Some(prepared) => post.put(prepared?).await,
         None => gate.admit(data, post).await,
     }
 }
 
-/// Whether a user has the role and the identity that a room needs.
+/// Checks that a user has the role and the identity that a room requires.
 fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
@@ -529,61 +572,63 @@ fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
 }
 
 impl Drain {
+    /// Returns whether the node drains.
     pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::SeqCst)
+        self.is_on.load(Ordering::SeqCst)
     }
 
-    /// Sends everybody away.
+    /// Starts the drain: new work is refused from now on, and connections are sent away.
     pub(crate) fn start(&self) {
-        self.on.store(true, Ordering::SeqCst);
-        self.state.send_replace(true);
+        self.is_on.store(true, Ordering::SeqCst);
+        self.started.send_replace(true);
     }
 
     /// Waits until draining starts.
     pub(crate) fn started(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut state = self.state.subscribe();
+        let mut started = self.started.subscribe();
         async move {
-            // The engine, which has the sender, outlives whoever waits.
-            let _ = state.wait_for(|on| *on).await.map(drop);
+            // It fails only if the sender is dropped, and the engine, which owns it, outlives its callers.
+            let _ = started.wait_for(|started| *started).await.map(drop);
         }
     }
 
-    /// Waits until nobody is left.
+    /// Waits until all drain guards are dropped.
     pub(crate) async fn finished(&self) {
         loop {
-            let left = self.left.notified();
-            tokio::pin!(left);
-            left.as_mut().enable();
-            if self.connections.load(Ordering::Acquire) == 0 {
+            let dropped = self.last_guard_dropped.notified();
+            tokio::pin!(dropped);
+            dropped.as_mut().enable();
+            if self.guards.load(Ordering::Acquire) == 0 {
                 return;
             }
-            left.await;
+            dropped.await;
         }
     }
 }
 
-impl Drop for Counted {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
-        if self.engine.drain.connections.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.engine.drain.left.notify_waiters();
+        if self.engine.drain.guards.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.engine.drain.last_guard_dropped.notify_waiters();
         }
     }
 }
 
-impl Drop for Speaking {
+impl Drop for PublishGuard {
     fn drop(&mut self) {
-        self.0.drain.speakers.send_modify(|speakers| *speakers -= 1);
+        self.0.drain.publishers.send_modify(|publishers| *publishers -= 1);
     }
 }
 
-/// When one of those who are sent away comes back: spread, so that the others aren't overrun.
-pub(crate) fn spread_ms() -> u64 {
-    fastrand::u64(..SPREAD_MS)
+/// Returns the delay after which a client of a draining node reconnects: random, so that the clients don't arrive at
+/// the other nodes all at once (jitter).
+pub(crate) fn reconnect_delay_ms() -> u64 {
+    fastrand::u64(..RECONNECT_SPREAD_MS)
 }
 
-/// What newcomers are told while the instance drains.
+/// Returns the refusal of new work on a draining node.
 pub(crate) fn draining() -> Refusal {
-    Refusal::new(Code::Unavailable, "this instance is going down; try another, or again in a moment")
+    Refusal::new(Code::Unavailable, "this node is draining; try another, or again in a moment")
 }
 
 impl std::fmt::Debug for Engine {

@@ -155,8 +155,8 @@ pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, Two
 pub use sending::Sending;
 #[cfg(feature = "server")]
 pub use server::{
-    Admits, Application, Building, ConnectionInfo, Declared, Error, History, HistoryPage, ListenerHandle,
-    Listening, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Serves, Snapshot, Stateful,
+    Admits, Application, BoundServer, Building, ConnectionInfo, Declared, Error, History, HistoryPage,
+    ListenerHandle, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Serves, Snapshot, Stateful,
     UserHandle, Users,
 };
 pub use validate::{Validate, Violations};

@@ -1,11 +1,11 @@
-//! What a server measures, as sinks get it.
+//! The metrics of a server, as exporters read them.
 #![cfg(all(feature = "server", feature = "statsd"))]
 
 use std::{collections::BTreeMap, net::UdpSocket, sync::mpsc, thread, time::Duration};
 
 use dialogue::{
     Code,
-    observe::{Kind, Measured, Metrics, Readings, StatsD, Value},
+    observe::{MetricFamily, MetricKind, MetricValue, MetricsExporter, MetricsReader, StatsD},
 };
 
 /// Said by somebody.
@@ -33,24 +33,24 @@ dialogue::rooms! {
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// A sink that lets a test look.
+/// An exporter that keeps its reader for the test.
 #[derive(Clone, Default)]
-struct Seen(std::sync::Arc<std::sync::OnceLock<Readings>>);
+struct Seen(std::sync::Arc<std::sync::OnceLock<MetricsReader>>);
 
-impl Metrics for Seen {
-    fn attach(&self, readings: Readings) {
-        self.0.set(readings).expect("it is attached once");
+impl MetricsExporter for Seen {
+    fn attach(&self, reader: MetricsReader) {
+        self.0.set(reader).expect("it is attached once");
     }
 }
 
 impl Seen {
-    fn all(&self) -> Vec<Measured> {
-        self.0.get().and_then(Readings::read).expect("the server lives")
+    fn all(&self) -> Vec<MetricFamily> {
+        self.0.get().and_then(MetricsReader::read).expect("the server lives")
     }
 
-    fn value(&self, name: &str, labels: &[&str]) -> Value {
+    fn value(&self, name: &str, labels: &[&str]) -> MetricValue {
         let measured =
-            self.all().into_iter().find(|measured| measured.family.name == name).expect("a family");
+            self.all().into_iter().find(|measured| measured.descriptor.name == name).expect("a family");
         let series = measured.series.into_iter().find(|series| series.labels == labels);
         series.unwrap_or_else(|| panic!("{name}{labels:?}")).value
     }
@@ -69,10 +69,13 @@ async fn an_own_sink_reads_what_happened() -> Result {
     }
     let refused = server.project(1).trigger(message("")).await;
     assert_eq!(refused.map_err(|refusal| refusal.code), Err(Code::ValidationFailed));
-    assert_eq!(seen.value("dialogue_events_total", &["project", "message"]), Value::Count(2));
-    assert_eq!(seen.value("dialogue_triggers_total", &["project", "server", "invalid"]), Value::Count(1));
-    assert_eq!(seen.value("dialogue_rooms_instances", &["project"]), Value::Level(2.0));
-    let Value::Spread { sum, buckets } =
+    assert_eq!(seen.value("dialogue_events_total", &["project", "message"]), MetricValue::Counter(2));
+    assert_eq!(
+        seen.value("dialogue_triggers_total", &["project", "server", "invalid"]),
+        MetricValue::Counter(1)
+    );
+    assert_eq!(seen.value("dialogue_rooms_instances", &["project"]), MetricValue::Gauge(2.0));
+    let MetricValue::Histogram { sum, buckets } =
         seen.value("dialogue_events_latency_seconds", &["project", "message"])
     else {
         panic!("a spread")
@@ -88,7 +91,7 @@ async fn readings_end_with_the_server() -> Result {
     let server = Acme::server().metrics(seen.clone()).build().await?;
     drop(server);
     // What the server started ends at its next turn.
-    while seen.0.get().and_then(Readings::read).is_some() {
+    while seen.0.get().and_then(MetricsReader::read).is_some() {
         tokio::task::yield_now().await;
     }
     Ok(())
@@ -101,12 +104,12 @@ async fn there_are_as_many_series_as_is_said() -> Result {
     let shared = Acme::server().backplane(dialogue::backplane::Local::new()).metrics(seen.clone());
     let _server = shared.build().await?;
     let measured = seen.all();
-    let of = |kind: Kind| {
-        measured.iter().filter(|one| one.family.kind == kind).map(|one| one.series.len()).sum::<usize>()
+    let of = |kind: MetricKind| {
+        measured.iter().filter(|one| one.descriptor.kind == kind).map(|one| one.series.len()).sum::<usize>()
     };
     let (rooms, events) = (2, 3);
-    assert_eq!(of(Kind::Histogram), events + 15);
-    assert_eq!(of(Kind::Counter) + of(Kind::Gauge), 32 * rooms + events + 95);
+    assert_eq!(of(MetricKind::Histogram), events + 15);
+    assert_eq!(of(MetricKind::Counter) + of(MetricKind::Gauge), 32 * rooms + events + 95);
     Ok(())
 }
 
@@ -132,13 +135,14 @@ fn add(packet: &str, sums: &mut BTreeMap<String, f64>) {
 async fn statsd_gets_what_was_counted_once() -> Result {
     const SENT: usize = 250;
     let daemon = UdpSocket::bind("127.0.0.1:0")?;
-    let statsd = StatsD::to(daemon.local_addr()?)?.tag("service", "acme").every(Duration::from_millis(200));
+    let statsd =
+        StatsD::to(daemon.local_addr()?)?.tag("service", "acme").interval(Duration::from_millis(200));
     // Read from the beginning: what a socket has no space for is lost. It ends with the process.
-    let (heard, packets) = mpsc::channel();
+    let (sender, packets) = mpsc::channel();
     thread::spawn(move || {
         let mut packet = [0; 2_048];
         while let Ok(length) = daemon.recv(&mut packet)
-            && heard.send(packet[..length].to_vec()).is_ok()
+            && sender.send(packet[..length].to_vec()).is_ok()
         {}
     });
     let server = Acme::server().metrics(statsd).build().await?;

@@ -1,4 +1,5 @@
-//! What every request shows before anything else: where its page is from, and who sends it. And how it is refused.
+//! The checks that every request passes first: the origin of its page, the client's address, authentication, and bounds
+//! and rate limits. Also the response of a refused request.
 
 use std::{
     borrow::Cow,
@@ -17,7 +18,7 @@ use http::{
     uri::{Authority, Uri},
 };
 
-use super::newcomer;
+use super::anonymous_token;
 use crate::{
     Code, Refusal,
     engine::{Engine, draining},
@@ -28,37 +29,37 @@ use crate::{
     wire::frame::{Error, Frame},
 };
 
-/// Refuses pages of foreign origins.
+/// Refuses requests of pages of foreign origins, against cross-site request forgery and cross-site WebSocket hijacking.
+/// Requests without an `Origin` (RFC 6454) don't come from a page, or are same-origin reads.
 pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
-    let mut shown = headers.get_all(ORIGIN).iter();
-    // Not from a page.
-    let Some(origin) = shown.next() else { return Ok(()) };
-    let origin = origin.to_str().ok().filter(|_| shown.next().is_none());
+    let mut values = headers.get_all(ORIGIN).iter();
+    let Some(origin) = values.next() else { return Ok(()) };
+    let origin = origin.to_str().ok().filter(|_| values.next().is_none());
     let hosts = hosts(headers, uri, engine.bounds.proxies);
     if origin.is_some_and(|origin| engine.origins.allow(origin, &hosts)) {
         return Ok(());
     }
-    report(engine, origin, &hosts, headers, uri);
+    log_foreign_origin(engine, origin, &hosts, headers, uri);
     Err(Refusal::new(Code::PermissionDenied, "pages of this origin may not connect"))
 }
 
-/// The names under which a browser may have called this server: `Host`, and where proxies are in front, what they say
-/// that it was. No page can set these headers of a request to another origin before a preflight, which is refused,
-/// allows it.
+/// Returns the host names by which a browser may have addressed this server: the `Host` header, and with proxies in
+/// front, the hosts that they forward. A page can't forge these headers: on a request to another origin, they need a
+/// preflight, which is refused.
 fn hosts<'a>(headers: &'a HeaderMap, uri: &'a Uri, proxies: usize) -> Vec<Cow<'a, str>> {
     // HTTP/2 has no `Host` (RFC 9113, section 8.3.1).
     let host = text(headers, HOST).or_else(|| uri.authority().map(Authority::as_str));
     let mut hosts: Vec<_> = host.into_iter().map(Cow::Borrowed).collect();
     if proxies > 0 {
-        hosts.extend(last(headers, "x-forwarded-host", proxies).map(Cow::Borrowed));
+        hosts.extend(last_entries(headers, "x-forwarded-host", proxies).map(Cow::Borrowed));
         // RFC 7239, section 5.3.
-        let forwarded = last(headers, "forwarded", proxies).flat_map(|element| element.split(';'));
+        let forwarded = last_entries(headers, "forwarded", proxies).flat_map(|element| element.split(';'));
         let named = forwarded.filter_map(|pair| {
             let (name, host) = pair.trim().split_once('=')?;
             name.eq_ignore_ascii_case("host").then(|| Cow::Borrowed(host.trim_matches('"')))
         });
         hosts.extend(named);
-        let ports: Vec<_> = last(headers, "x-forwarded-port", proxies).collect();
+        let ports: Vec<_> = last_entries(headers, "x-forwarded-port", proxies).collect();
         let with_port = |host: &Cow<'a, str>| {
             let name = without_port(host).to_owned();
             ports.iter().map(move |port| Cow::Owned(format!("{name}:{port}"))).collect::<Vec<_>>()
@@ -69,35 +70,46 @@ fn hosts<'a>(headers: &'a HeaderMap, uri: &'a Uri, proxies: usize) -> Vec<Cow<'a
     hosts
 }
 
-/// The last `count` entries of a header that each proxy adds to.
-fn last<'a>(headers: &'a HeaderMap, name: &'static str, count: usize) -> impl Iterator<Item = &'a str> {
+/// Returns the last `count` entries of a header to which each proxy appends one.
+fn last_entries<'a>(
+    headers: &'a HeaderMap,
+    name: &'static str,
+    count: usize,
+) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().rev().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.rsplit(',')).map(str::trim).take(count).filter(|entry| !entry.is_empty())
 }
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // The colons of an IPv6 address stand in brackets.
+        // The colons of an IPv6 address are within brackets.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }
 
-/// Logs that a page of `origin` was refused, once for each pair of an origin and a host, and what lets it in.
-fn report(engine: &Engine, origin: Option<&str>, hosts: &[Cow<'_, str>], headers: &HeaderMap, uri: &Uri) {
-    const SHOWN: usize = 256;
+/// Logs that a page of `origin` was refused and the setting that would allow it, once for each pair of an origin and a
+/// host.
+fn log_foreign_origin(
+    engine: &Engine,
+    origin: Option<&str>,
+    hosts: &[Cow<'_, str>],
+    headers: &HeaderMap,
+    uri: &Uri,
+) {
+    const MAX_LOGGED_CHARS: usize = 256;
     let origin = origin.unwrap_or("several, or no text");
-    let shown = |text: &str| text.chars().take(SHOWN).collect::<String>();
-    let (origin, host) = (shown(origin), shown(hosts.first().map_or("", |host| host)));
+    let truncate = |text: &str| text.chars().take(MAX_LOGGED_CHARS).collect::<String>();
+    let (origin, host) = (truncate(origin), truncate(hosts.first().map_or("", |host| host)));
     if !engine.origins.is_news(&origin, &host) {
         return;
     }
-    let own_by_proxy =
+    let is_own_behind_proxy =
         || engine.bounds.proxies == 0 && Origins::default().allow(&origin, &self::hosts(headers, uri, 1));
     let remedy = if is_hidden(&origin) {
         "`allow_hidden_origin()` lets in clients that hide their origin".to_owned()
-    } else if own_by_proxy() {
-        "`behind_proxies(1)`, so that what the proxy says of the host counts".to_owned()
+    } else if is_own_behind_proxy() {
+        "`behind_proxies(1)`, so that the host that the proxy forwards is used".to_owned()
     } else {
         format!(
             "if the page is yours: `allow_origin(\"{origin}\")`, or a proxy that passes `Host` on as the browser \
@@ -107,27 +119,31 @@ fn report(engine: &Engine, origin: Option<&str>, hosts: &[Cow<'_, str>], headers
     tracing::warn!(origin, host, remedy, "pages of this origin may not connect");
 }
 
-/// Who sends an HTTP request.
-async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
+/// Authenticates an HTTP request.
+async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
     let caller = engine.identity.caller(credentials(parts, None)?).await?;
     if let Caller::User(user) = &caller {
-        newcomer::note(&parts.extensions, user);
+        anonymous_token::record(&parts.extensions, user);
     }
     Ok(caller)
 }
 
-/// Who sends an HTTP request, which counts as one, and whom limits count; they don't apply to the application's backend.
+/// Authenticates an HTTP request and counts it against its rate limit. Returns the caller, and the subject of rate
+/// limits; `None` for the application's backend, to which they don't apply.
 ///
-/// While the instance drains, requests are refused, reading ones too: the client goes on with another instance sooner.
-pub(super) async fn counted(engine: &Engine, parts: &Parts) -> Result<(Caller, Option<Subject>), Refusal> {
+/// While the node drains, all requests are refused, reads included, so that clients move to another node sooner.
+pub(super) async fn admit_request(
+    engine: &Engine,
+    parts: &Parts,
+) -> Result<(Caller, Option<Subject>), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
-    let caller = caller(engine, parts).await;
+    let caller = authenticate(engine, parts).await;
     let subject = match &caller {
         Ok(Caller::User(user)) => Some(Subject::of(user, address(engine, parts))),
         Ok(Caller::Backend) => None,
-        // Whoever tries tokens is counted, too.
+        // Failed attempts count by address, against guessing of tokens.
         Err(_) => address(engine, parts).map(Subject::at),
     };
     if let Some(subject) = &subject {
@@ -136,41 +152,43 @@ pub(super) async fn counted(engine: &Engine, parts: &Parts) -> Result<(Caller, O
     Ok((caller?, subject))
 }
 
-/// Counts an HTTP request of which it doesn't matter who sends it.
+/// Counts an HTTP request that needs no authentication against the rate limit of its address.
 #[cfg(feature = "push")]
-pub(super) async fn counted_visit(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
+pub(super) async fn admit_unauthenticated(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     match address(engine, parts).map(Subject::at) {
         Some(subject) => engine.limiter.http(&subject).await,
         None => Ok(()),
     }
 }
 
-/// Who sends a request to a route of the application's own: always a user.
+/// Authenticates a request to a route of the application's own. The application's backend is refused: it is no user.
 pub(crate) async fn visitor(engine: &Engine, parts: &Parts) -> Result<User, Refusal> {
     if !parts.method.is_safe() {
         check_origin(engine, &parts.headers, &parts.uri)?;
     }
-    match caller(engine, parts).await? {
+    match authenticate(engine, parts).await? {
         Caller::User(user) => Ok(user),
-        Caller::Backend => Err(unauthenticated()),
+        Caller::Backend => Err(token_required()),
     }
 }
 
-/// Who opens a connection, if that is told yet; `offered` is a token that came otherwise than as a header.
-pub(super) async fn user(
+/// Authenticates the user who opens a connection; `None` if the request has no token yet. `offered` is a token that
+/// came in another place than the `Authorization` header.
+pub(super) async fn authenticate_user(
     engine: &Engine,
     parts: &Parts,
     offered: Option<&str>,
 ) -> Result<Option<User>, Refusal> {
     let user = engine.identity.user(credentials(parts, offered)?).await?;
     if let Some(user) = &user {
-        newcomer::note(&parts.extensions, user);
+        anonymous_token::record(&parts.extensions, user);
     }
     Ok(user)
 }
 
-/// Lets a socket or a stream in that a request asks for, with where it comes from.
-pub(super) fn enter(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, Visit), Refusal> {
+/// Checks the bounds for a new WebSocket or event stream, and returns the client's address and the slot that the
+/// connection takes under the bound of that address.
+pub(super) fn admit_connection(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, Visit), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
@@ -178,40 +196,41 @@ pub(super) fn enter(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, V
         return Err(Refusal::new(Code::Unavailable, "too many connections are open; try again in a moment"));
     }
     let address = address(engine, parts);
-    Ok((address, engine.doors.enter(address)?))
+    Ok((address, engine.connection_limiter.enter(address)?))
 }
 
-/// Where a request comes from, as far as that is known: the other end of the socket, or whom the last of the proxies in
-/// front speaks for.
+/// Returns the address of the client, if it is known: the peer of the TCP connection, or with proxies in front, the
+/// address that the outermost of them forwards.
 pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
     let peer = peer(parts).map(|peer| peer.ip());
     match engine.bounds.proxies.checked_sub(1) {
-        Some(last) => spoken_for(&parts.headers, last).or(peer),
+        Some(inner) => forwarded_for(&parts.headers, inner).or(peer),
         None => {
             if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {
-                engine.doors.warn_of_proxy();
+                engine.connection_limiter.warn_of_proxy();
             }
             peer
         }
     }
 }
 
-/// The headers by which proxies say whom they speak for.
+/// The headers in which proxies forward the client's address. `Forwarded` is RFC 7239.
 const FORWARDED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
-/// Whom the proxy speaks for that has `last` others behind it; of fewer, the first.
-fn spoken_for(headers: &HeaderMap, last: usize) -> Option<IpAddr> {
-    // Each proxy adds whom it was asked by, at the end; what stands before is the client's own invention.
-    // By bytes, since what the client invents need not be text.
+/// Returns the address in `X-Forwarded-For` that was appended by the proxy with `inner` further proxies between it and
+/// this server; with fewer entries, the first.
+fn forwarded_for(headers: &HeaderMap, inner: usize) -> Option<IpAddr> {
+    // Each proxy appends the address of its own client; entries before those may be forged.
+    // Split by bytes, since forged entries need not be text.
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let listed: Vec<_> =
-        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).take(last + 1).collect();
-    let told = listed.last().and_then(|entry| std::str::from_utf8(entry).ok());
-    told.map(str::trim).and_then(forwarded)
+        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).take(inner + 1).collect();
+    let entry = listed.last().and_then(|entry| std::str::from_utf8(entry).ok());
+    entry.map(str::trim).and_then(parse_address)
 }
 
-/// `203.0.113.7`, `2001:db8::1`, and either with a port.
-fn forwarded(text: &str) -> Option<IpAddr> {
+/// Parses `203.0.113.7` or `2001:db8::1`, either with or without a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
     let ip = text.trim_start_matches('[').trim_end_matches(']').parse().ok();
     ip.or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
@@ -225,40 +244,41 @@ fn credentials<'a>(parts: &'a Parts, offered: Option<&'a str>) -> Result<Credent
     Ok(Credentials { token: bearer(&parts.headers)?.or(offered), headers: &parts.headers, peer })
 }
 
-/// What somebody is told who shows no token where one is required.
-pub(super) fn unauthenticated() -> Refusal {
+/// Returns the refusal of a request without a token where one is required.
+pub(super) fn token_required() -> Refusal {
     Refusal::new(Code::Unauthenticated, "a token is required")
 }
 
-/// What every request of ours is refused with.
-pub(super) struct Refused(pub(super) Refusal);
+/// The error type of this crate's handlers.
+pub(super) struct RefusalResponse(pub(super) Refusal);
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for RefusalResponse {
     fn from(refusal: Refusal) -> Self {
-        Refused(refusal)
+        RefusalResponse(refusal)
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for RefusalResponse {
     fn into_response(self) -> Response {
         self.0.into_response()
     }
 }
 
-/// The HTTP status of its code, and an `error` frame as the body: routes of the application's own refuse as ours do.
+/// The response of a refusal: the HTTP status of its code, and an `error` frame as the body. Public, so that the
+/// application's own routes can refuse in the same form.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(Frame::new("error", None, Error::from(&self)))).into_response();
-        // For whoever counts refusals.
+        // The layer that counts refusals reads it.
         response.extensions_mut().insert(self.code);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 11.6.1. No browser asks its user for a password because of it.
+            // RFC 9110, section 11.6.1. The scheme `Bearer` opens no password dialog in browsers.
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(after) = self.retry_after {
-            // Whole seconds (RFC 9110, section 10.2.3), and not too early.
+            // Whole seconds (RFC 9110, section 10.2.3), rounded up.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
@@ -266,8 +286,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// The token of an `Authorization: Bearer`. Other schemes are no business of ours, such as the `Basic` of a site behind
-/// a password, which browsers send along with everything.
+/// Returns the token of an `Authorization: Bearer` header (RFC 6750). Other schemes are ignored, such as the `Basic` of
+/// a password-protected site, which browsers add to all requests.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let bad = || Refusal::new(Code::Unauthenticated, "`Authorization` is `Bearer TOKEN`");
     for value in headers.get_all(AUTHORIZATION) {
@@ -289,24 +309,24 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn told(lines: &[&[u8]], last: usize) -> Option<String> {
+    fn address_in(lines: &[&[u8]], inner: usize) -> Option<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append("x-forwarded-for", HeaderValue::from_bytes(line).expect("a header"));
         }
-        spoken_for(&headers, last).map(|address| address.to_string())
+        forwarded_for(&headers, inner).map(|address| address.to_string())
     }
 
     #[test]
-    fn what_a_client_invents_stands_before_what_proxies_say() {
-        let honest = Some("203.0.113.7".to_owned());
-        assert_eq!(told(&[b"203.0.113.7"], 0), honest);
-        assert_eq!(told(&[b"10.0.0.1, 203.0.113.7"], 0), honest);
-        assert_eq!(told(&[b"\xff, 203.0.113.7"], 0), honest);
-        assert_eq!(told(&[b"10.0.0.1", b"203.0.113.7, 10.1.1.1"], 1), honest);
-        assert_eq!(told(&[b"203.0.113.7"], 1), honest);
-        assert_eq!(told(&[b"203.0.113.7, \xff"], 0), None);
-        assert_eq!(told(&[], 0), None);
+    fn the_entries_of_proxies_count_and_forged_ones_do_not() {
+        let client = Some("203.0.113.7".to_owned());
+        assert_eq!(address_in(&[b"203.0.113.7"], 0), client);
+        assert_eq!(address_in(&[b"10.0.0.1, 203.0.113.7"], 0), client);
+        assert_eq!(address_in(&[b"\xff, 203.0.113.7"], 0), client);
+        assert_eq!(address_in(&[b"10.0.0.1", b"203.0.113.7, 10.1.1.1"], 1), client);
+        assert_eq!(address_in(&[b"203.0.113.7"], 1), client);
+        assert_eq!(address_in(&[b"203.0.113.7, \xff"], 0), None);
+        assert_eq!(address_in(&[], 0), None);
     }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -320,24 +340,24 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_stands_behind_bearer_and_nothing_else_is() {
-        let told = |values: &[&'static str]| {
+    fn only_the_scheme_bearer_carries_a_token() {
+        let parsed = |values: &[&'static str]| {
             let lines: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
             bearer(&headers(&lines)).map(|token| token.map(str::to_owned)).map_err(|refusal| refusal.code)
         };
-        assert_eq!(told(&["Bearer abc"]), Ok(Some("abc".to_owned())));
-        assert_eq!(told(&["Basic dTpw", "bearer  abc "]), Ok(Some("abc".to_owned())));
+        assert_eq!(parsed(&["Bearer abc"]), Ok(Some("abc".to_owned())));
+        assert_eq!(parsed(&["Basic dTpw", "bearer  abc "]), Ok(Some("abc".to_owned())));
         for other in ["Basic dTpw", "Basic", "Digest username=\"u\"", "Negotiate abc", "Bearerabc x", ""] {
-            assert_eq!(told(&[other]), Ok(None), "{other}");
+            assert_eq!(parsed(&[other]), Ok(None), "{other}");
         }
         for bad in ["Bearer", "Bearer  "] {
-            assert_eq!(told(&[bad]), Err(Code::Unauthenticated), "{bad}");
+            assert_eq!(parsed(&[bad]), Err(Code::Unauthenticated), "{bad}");
         }
     }
 
     #[test]
-    fn what_proxies_say_of_the_host_counts_where_there_are_some() {
-        let asked = headers(&[
+    fn forwarded_hosts_count_only_behind_proxies() {
+        let request = headers(&[
             ("host", "dialogue"),
             ("x-forwarded-host", "invented.example, acme.example"),
             ("x-forwarded-port", "8443"),
@@ -345,7 +365,7 @@ mod tests {
         ]);
         let uri = Uri::from_static("/events");
         let named =
-            |proxies| hosts(&asked, &uri, proxies).into_iter().map(Cow::into_owned).collect::<Vec<_>>();
+            |proxies| hosts(&request, &uri, proxies).into_iter().map(Cow::into_owned).collect::<Vec<_>>();
         assert_eq!(named(0), ["dialogue"]);
         let all = ["dialogue", "acme.example", "shop.example:8443"];
         let with_port = ["dialogue:8443", "acme.example:8443", "shop.example:8443"];
@@ -354,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_told_from_an_address() {
+    fn a_port_is_removed_but_not_a_part_of_an_address() {
         for (host, name) in [("a:1", "a"), ("a", "a"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")] {
             assert_eq!(without_port(host), name);
         }

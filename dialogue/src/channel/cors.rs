@@ -1,7 +1,5 @@
-//! Pages of foreign origins that may read the answers: CORS, as the Fetch standard has it.
-//!
-//! Only what a browser asks before it lets a page read. Whether a request is carried out at all is for
-//! [`check_origin`] alone.
+//! The CORS layer, by the [Fetch standard](https://fetch.spec.whatwg.org/#http-cors-protocol): it lets pages of allowed
+//! origins read responses. [`check_origin`] alone decides whether a request is carried out.
 
 use std::sync::Arc;
 
@@ -20,54 +18,54 @@ use http::{
     },
 };
 
-use super::admission::{Refused, check_origin};
+use super::admission::{RefusalResponse, check_origin};
 use crate::engine::Engine;
 
-/// What `routes` answer may be read by the pages that may connect.
-pub(crate) fn readable(routes: Router<Arc<Engine>>, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
-    routes.route_layer(from_fn_with_state(Arc::clone(engine), answer))
+/// Adds the layer to `routes`: pages of the origins that may connect can read the responses.
+pub(crate) fn with_cors(routes: Router<Arc<Engine>>, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+    routes.route_layer(from_fn_with_state(Arc::clone(engine), add_headers))
 }
 
-/// What pages may send.
+/// The allowed request methods.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-/// Headers that clients send, polyfills of `EventSource` too, and those that telemetry adds to every request: of W3C,
-/// of Zipkin, and of Sentry. One that isn't listed keeps the browser from sending the request at all.
+/// The allowed request headers: those of clients and of `EventSource` polyfills, and those that telemetry adds to every
+/// request (W3C, Zipkin, Sentry). A browser doesn't send a request with a header that isn't listed.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, last-event-id, dialogue-from, dialogue-if-seq, cache-control, \
      x-requested-with, x-request-id, traceparent, tracestate, baggage, b3, x-b3-traceid, x-b3-spanid, \
      x-b3-parentspanid, x-b3-sampled, sentry-trace",
 );
-/// What they may read beside the body.
+/// The response headers that pages can read.
 const READABLE: HeaderValue = HeaderValue::from_static("retry-after, dialogue-anonymous-token");
-/// How long a browser keeps what a preflight said, in seconds; none keeps it longer.
+/// The time for which a browser caches the response of a preflight, in seconds; browsers cap it at this.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
-/// A cache must not show one page what another was answered.
+/// The request headers that a cache must distinguish responses by.
 const VARIES: HeaderValue = HeaderValue::from_static("origin");
 const PREFLIGHT_VARIES: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
-async fn answer(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+async fn add_headers(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let allowed = check_origin(&engine, headers, request.uri());
-    // One that isn't allowed gets an answer that its browser keeps from it.
+    // Without the header of an allowed origin, the browser withholds the response from the page.
     let origin = headers.get(ORIGIN).filter(|_| allowed.is_ok()).cloned();
-    let preflight = request.method() == Method::OPTIONS
+    let is_preflight = request.method() == Method::OPTIONS
         && headers.contains_key(ORIGIN)
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match allowed {
-        Err(refusal) if preflight => Refused(refusal).into_response(),
-        Ok(()) if preflight => preflown(),
+        Err(refusal) if is_preflight => RefusalResponse(refusal).into_response(),
+        Ok(()) if is_preflight => preflight_response(),
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();
-    headers.append(VARY, if preflight { PREFLIGHT_VARIES } else { VARIES });
+    headers.append(VARY, if is_preflight { PREFLIGHT_VARIES } else { VARIES });
     if let Some(origin) = origin {
-        let_read(headers, origin, engine.identity.cookie.is_some());
+        allow_reading(headers, origin, engine.identity.cookie.is_some());
     }
     response
 }
 
-fn preflown() -> Response {
+fn preflight_response() -> Response {
     let headers = [
         (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
         (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
@@ -76,11 +74,11 @@ fn preflown() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-fn let_read(headers: &mut HeaderMap, origin: HeaderValue, by_cookie: bool) {
-    // The origin itself: a `*` would keep answers from requests with a cookie.
+fn allow_reading(headers: &mut HeaderMap, origin: HeaderValue, uses_cookie: bool) {
+    // The origin itself: browsers withhold a response with `*` if the request had credentials.
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);
-    if by_cookie {
+    if uses_cookie {
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
 }

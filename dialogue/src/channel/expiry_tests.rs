@@ -1,4 +1,4 @@
-//! Tokens that end while their connections have something else to do, or while the machine sleeps.
+//! Tests of tokens that expire while their connections are busy or stalled, or while the machine is suspended.
 
 use std::{
     pin::Pin,
@@ -33,44 +33,44 @@ dialogue::rooms! {
     chat: [Message] via [websocket, sse];
 }
 
-/// Seconds for which a token holds.
-const LIFETIME: u64 = 3_600;
+/// The lifetime of a token in seconds.
+const LIFETIME_SECS: u64 = 3_600;
 
-/// A wall clock that goes on as a test says, and otherwise stands still.
+/// A wall clock that only a test advances.
 #[derive(Clone)]
-struct Wall {
-    began: SystemTime,
+struct ManualClock {
+    started_at: SystemTime,
     seconds: Arc<AtomicU64>,
 }
 
-impl Wall {
+impl ManualClock {
     fn new() -> Self {
-        Wall { began: SystemTime::now(), seconds: Arc::default() }
+        ManualClock { started_at: SystemTime::now(), seconds: Arc::default() }
     }
 
     fn clock(&self) -> Clock {
-        let Wall { began, seconds } = self.clone();
-        Clock::new(move || began + Duration::from_secs(seconds.load(Ordering::SeqCst)))
+        let ManualClock { started_at, seconds } = self.clone();
+        Clock::new(move || started_at + Duration::from_secs(seconds.load(Ordering::SeqCst)))
     }
 
-    fn go_on(&self, seconds: u64) {
+    fn advance(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
-/// Lets everybody in for [`LIFETIME`].
-struct Porter(Wall);
+/// Authenticates every request as `alice` for [`LIFETIME_SECS`].
+struct FixedLifetime(ManualClock);
 
-impl Authenticator for Porter {
+impl Authenticator for FixedLifetime {
     type Identity = ();
 
     async fn authenticate(&self, _: &Credentials<'_>) -> Result<Authenticated<()>, AuthError> {
-        Ok(Authenticated::new("alice", ()).expires(self.0.began + Duration::from_secs(LIFETIME)))
+        Ok(Authenticated::new("alice", ()).expires(self.0.started_at + Duration::from_secs(LIFETIME_SECS)))
     }
 }
 
-async fn serve(wall: &Wall) -> AcmeServer {
-    Acme::server().auth(Porter(wall.clone())).wall_clock(wall.clock()).build().await.unwrap()
+async fn serve(clock: &ManualClock) -> AcmeServer {
+    Acme::server().auth(FixedLifetime(clock.clone())).wall_clock(clock.clock()).build().await.unwrap()
 }
 
 async fn get(server: &AcmeServer, path: &str) -> Response {
@@ -78,8 +78,8 @@ async fn get(server: &AcmeServer, path: &str) -> Response {
     TowerToHyperService::new(server.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-/// All that a body has now, and whether it is at its end.
-fn taken(body: &mut Body) -> (String, bool) {
+/// Returns the bytes that a body has now, and whether it has ended.
+fn read_available(body: &mut Body) -> (String, bool) {
     let mut text = Vec::new();
     loop {
         match Pin::new(&mut *body).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -92,39 +92,39 @@ fn taken(body: &mut Body) -> (String, bool) {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_lags_ends_with_its_token() {
-    let wall = Wall::new();
-    let server = serve(&wall).await;
+    let clock = ManualClock::new();
+    let server = serve(&clock).await;
     let mut body = get(&server, "/events?room=chat").await.into_body();
-    assert!(taken(&mut body).0.contains("dialogue:joined"));
+    assert!(read_available(&mut body).0.contains("dialogue:joined"));
     for number in 0..100 {
         server.chat().trigger(Message { text: number.to_string() }).await.unwrap();
     }
-    wall.go_on(LIFETIME);
-    // A look at the clock later, though nobody reads.
+    clock.advance(LIFETIME_SECS);
+    // The session task checks the clock, though the body isn't read.
     sleep(Duration::from_secs(6)).await;
     assert!(server.chat().members().await.unwrap().is_empty());
-    let (rest, over) = taken(&mut body);
+    let (rest, has_ended) = read_available(&mut body);
     assert!(
-        over && rest.starts_with("event: dialogue:error\n") && rest.contains("UNAUTHENTICATED"),
+        has_ended && rest.starts_with("event: dialogue:error\n") && rest.contains("UNAUTHENTICATED"),
         "{rest}"
     );
     assert_eq!(rest.matches("event:").count(), 1, "{rest}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_removed_stream_was_not_sent_is_not_delivered() {
-    let server = serve(&Wall::new()).await;
+async fn queued_events_of_a_removed_stream_are_discarded() {
+    let server = serve(&ManualClock::new()).await;
     let mut body = get(&server, "/events?room=chat").await.into_body();
-    taken(&mut body);
+    read_available(&mut body);
     server.chat().trigger(Message { text: "secret".to_owned() }).await.unwrap();
     server.users().get("alice").disconnect("enough").await.unwrap();
-    assert_eq!(taken(&mut body), (String::new(), true));
+    assert_eq!(read_available(&mut body), (String::new(), true));
 }
 
 #[tokio::test]
-async fn a_machine_that_sleeps_prolongs_no_token() {
-    let wall = Wall::new();
-    let server = serve(&wall).await;
+async fn suspending_the_machine_prolongs_no_token() {
+    let clock = ManualClock::new();
+    let server = serve(&clock).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let routes = server.router();
@@ -139,8 +139,8 @@ async fn a_machine_that_sleeps_prolongs_no_token() {
     }
     assert_eq!(get(&server, "/rooms").await.status(), 200);
 
-    // The monotonic clock, by which timers count, has stood still.
-    wall.go_on(LIFETIME);
+    // The monotonic clock of the timers has stood still.
+    clock.advance(LIFETIME_SECS);
     assert_eq!(get(&server, "/rooms").await.status(), 401);
     assert_eq!(get(&server, "/events?room=chat").await.status(), 401);
     const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];

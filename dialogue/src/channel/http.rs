@@ -1,4 +1,5 @@
-//! Rooms over plain HTTP: trigger, list, create, delete, history, health.
+//! Rooms over plain HTTP: the requests to trigger an event, list, create and delete rooms, and read history; and the
+//! health check.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -24,17 +25,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, Span};
 
 use super::{
-    admission::{Refused, address, check_origin, counted},
-    yielding::yielding,
+    admission::{RefusalResponse, address, admit_request, check_origin},
+    fallback::fallback,
 };
 use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, Health, draining},
     gate::{AnyRoom, Post, Subject},
     hooks::Actor,
-    hub::{RoomDecl, history as room_history, not_found},
+    hub::{RoomDecl, history as history_page, not_found},
     identity::Caller,
-    observe::{Origin, Source, TraceParent, refused, spans},
+    observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
     store::KeyScope,
     wire::{
@@ -43,43 +44,43 @@ use crate::{
     },
 };
 
-/// How long a body may take to come.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The time in which a request body must be received.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The endpoints that belong to no channel.
+/// Returns the routes of rooms over HTTP.
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/rooms", yielding(get(rooms).post(create), engine))
-        .route("/rooms/{id}", yielding(delete(end), engine))
-        .route("/rooms/{room_id}/history", yielding(get(history), engine))
-        .route("/rooms/{room_id}/events/{event}", yielding(post(trigger), engine))
+        .route("/rooms", fallback(get(rooms).post(create), engine))
+        .route("/rooms/{id}", fallback(delete(delete_room), engine))
+        .route("/rooms/{room_id}/history", fallback(get(history), engine))
+        .route("/rooms/{room_id}/events/{event}", fallback(post(trigger), engine))
 }
 
-/// The health check's route, at whatever path the application chose.
+/// Returns the route of the health check, at the path that the application has set.
 pub(crate) fn health_route(path: &str, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
-    Router::new().route(path, yielding(get(health), engine))
+    Router::new().route(path, fallback(get(health), engine))
 }
 
 async fn trigger(
     State(engine): State<Arc<Engine>>,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
-) -> Result<Response, Refused> {
-    let arrived = Instant::now();
+) -> Result<Response, RefusalResponse> {
+    let arrived_at = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let outcome = trigger_by(&engine, path, &parts, &mut body).await;
-    settled(outcome, body, arrived).await
+    let outcome = admit_trigger(&engine, path, &parts, &mut body).await;
+    read_refused_body(outcome, body, arrived_at).await
 }
 
-async fn trigger_by(
+async fn admit_trigger(
     engine: &Arc<Engine>,
     path: Result<Path<(String, String)>, PathRejection>,
     parts: &Parts,
     body: &mut Body,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     let headers = &parts.headers;
     check_origin(engine, headers, &parts.uri)?;
-    let (caller, subject) = counted(engine, parts).await?;
+    let (caller, subject) = admit_request(engine, parts).await?;
     let Path((room_id, event)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
@@ -87,17 +88,17 @@ async fn trigger_by(
     let (room, gate) = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
-    engine.traces.continues(&span, TraceParent::of(headers).as_ref());
+    engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
     let (by, sent) = ((caller, subject, address(engine, parts)), (headers, body));
-    let triggered = trigger_in(engine, (room, gate), (&room_id, event), by, sent, span.clone());
+    let triggered = ingest_trigger(engine, (room, gate), (&room_id, event), by, sent, span.clone());
     let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
         room.meter.refused(Source::Http, refusal);
-        refused(&span, refusal);
+        record_refusal(&span, refusal);
     })?;
-    Ok(answer::<Accepted>("ok", accepted))
+    Ok(frame_response::<Accepted>("ok", accepted))
 }
 
-async fn trigger_in(
+async fn ingest_trigger(
     engine: &Arc<Engine>,
     (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
@@ -116,9 +117,9 @@ async fn trigger_in(
     }
     let key = key(headers)?;
     let body = self::body(body, engine.bounds.max_frame_bytes).await?;
-    let origin = Origin::now(&room.meter, Source::Http, span);
-    // From here on draining waits for it.
-    let _speaking = engine.speak();
+    let origin = EventOrigin::now(&room.meter, Source::Http, span);
+    // A drain that starts from here on waits for the event.
+    let _publish_guard = engine.publish_guard();
     if engine.drain.is_on() {
         return Err(draining());
     }
@@ -144,7 +145,7 @@ async fn trigger_in(
         limiter: Arc::clone(&engine.limiter),
         server,
         maker: None,
-        meta: engine.traces.carry(&origin.span, None),
+        meta: engine.traces.inject(&origin.span, None),
         key,
         key_scope: KeyScope::Server,
         origin,
@@ -164,21 +165,25 @@ async fn trigger_in(
         }
         Caller::Backend => {
             post.from = sender(headers)?;
-            engine.admit_event(gate, data, post).await
+            engine.ingest_event(gate, data, post).await
         }
     }
 }
 
-async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
-    let arrived = Instant::now();
+async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
+    let arrived_at = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let outcome = create_by(&engine, &parts, &mut body).await;
-    settled(outcome, body, arrived).await
+    let outcome = admit_create(&engine, &parts, &mut body).await;
+    read_refused_body(outcome, body, arrived_at).await
 }
 
-async fn create_by(engine: &Arc<Engine>, parts: &Parts, sent: &mut Body) -> Result<Response, Refused> {
+async fn admit_create(
+    engine: &Arc<Engine>,
+    parts: &Parts,
+    sent: &mut Body,
+) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
-    let (caller, _) = counted(engine, parts).await?;
+    let (caller, _) = admit_request(engine, parts).await?;
     if !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
@@ -188,35 +193,35 @@ async fn create_by(engine: &Arc<Engine>, parts: &Parts, sent: &mut Body) -> Resu
     as_requester(engine, caller, parts, async |by| creation.carry_out(engine, by).await).await
 }
 
-async fn end(
+async fn delete_room(
     State(engine): State<Arc<Engine>>,
     path: Result<Path<String>, PathRejection>,
     request: Request,
-) -> Result<Response, Refused> {
-    let arrived = Instant::now();
+) -> Result<Response, RefusalResponse> {
+    let arrived_at = Instant::now();
     let (parts, body) = request.into_parts();
-    let outcome = end_by(&engine, path, &parts).await;
-    settled(outcome, body, arrived).await
+    let outcome = admit_delete(&engine, path, &parts).await;
+    read_refused_body(outcome, body, arrived_at).await
 }
 
-async fn end_by(
+async fn admit_delete(
     engine: &Arc<Engine>,
     path: Result<Path<String>, PathRejection>,
     parts: &Parts,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
-    let (caller, _) = counted(engine, parts).await?;
+    let (caller, _) = admit_request(engine, parts).await?;
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     as_requester(engine, caller, parts, async |by| delete_instance(engine, &room_id, by).await).await
 }
 
-/// Makes or ends an instance in the name of the caller.
+/// Creates or deletes a room instance on behalf of the caller.
 async fn as_requester(
     engine: &Engine,
     caller: Caller,
     parts: &Parts,
     change: impl AsyncFnOnce(Requester<'_>) -> Result<(), Refusal>,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     if engine.drain.is_on() {
         return Err(draining().into());
     }
@@ -226,7 +231,7 @@ async fn as_requester(
         }
         Caller::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
     }
-    Ok(answer("ok", Empty {}))
+    Ok(frame_response("ok", Empty {}))
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,11 +244,11 @@ async fn rooms(
     State(engine): State<Arc<Engine>>,
     parts: Parts,
     query: Result<Query<RoomsQuery>, QueryRejection>,
-) -> Result<Response, Refused> {
-    let actor = actor(counted(&engine, &parts).await?.0);
+) -> Result<Response, RefusalResponse> {
+    let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
-    Ok(answer("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
+    Ok(frame_response("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,8 +263,8 @@ async fn history(
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
     query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<Response, Refused> {
-    let actor = actor(counted(&engine, &parts).await?.0);
+) -> Result<Response, RefusalResponse> {
+    let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     let (room, _) = engine.room(&room_id)?;
@@ -273,26 +278,26 @@ async fn history(
     let limit =
         bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
     let page = loop {
-        // Whoever only reads makes no room.
+        // A read doesn't create an instance of a keyed room.
         let instance = match engine.registry.look_up(&room_id).await? {
             Some(instance) => instance,
             None if room.keyed => return Err(not_found(&room_id).into()),
             None => engine.registry.enter(room, &room_id, None)?,
         };
         match instance.history(query.before, wanted, limit).await {
-            // It went just now: the next try makes a new one.
+            // Closed in the meantime: the next iteration opens it again.
             Err(_) if instance.is_retired() && instance.failure().is_none() => tokio::task::yield_now().await,
             page => break page?,
         }
     };
-    Ok(json(room_history(&room_id, &page, None)))
+    Ok(json(history_page(&room_id, &page, None)))
 }
 
 async fn health(State(engine): State<Arc<Engine>>) -> Health {
     engine.health()
 }
 
-/// The response of `/health`: 200 or 503, with the status as JSON.
+/// The response of the health check: 200 or 503, with the status as JSON.
 impl IntoResponse for Health {
     fn into_response(self) -> Response {
         let status = if self.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -300,7 +305,7 @@ impl IntoResponse for Health {
     }
 }
 
-/// The user that a request is of; the application's own backend is none, and may do everything.
+/// Returns the user of a request, or `None` for the application's backend, which may read everything.
 fn actor(caller: Caller) -> Option<Actor> {
     match caller {
         Caller::User(user) => Some(Actor { user, client_id: None }),
@@ -308,31 +313,35 @@ fn actor(caller: Caller) -> Option<Actor> {
     }
 }
 
-/// Returns the outcome of a request once its body is at its end. A request may be refused before its body was read; HTTP/1.1
-/// can then only close the connection, and a client that still sends gets a reset instead of the refusal.
+/// Returns `outcome`, after reading the rest of the body if it is a refusal. If a request is refused before its body
+/// was read, HTTP/1.1 can only close the connection, and a client that still sends gets a TCP reset instead of the
+/// refusal (RFC 9112, section 9.6).
 ///
-/// A body has [`BODY_WITHIN`] from when its request arrived, so that a refusal holds a connection no longer than an acceptance.
-pub(super) async fn settled<T>(
-    outcome: Result<T, Refused>,
+/// The body has [`BODY_TIMEOUT`] from the arrival of the request, so that a refused request takes no longer than an
+/// accepted one.
+pub(super) async fn read_refused_body<T>(
+    outcome: Result<T, RefusalResponse>,
     mut body: Body,
-    arrived: Instant,
-) -> Result<T, Refused> {
+    arrived_at: Instant,
+) -> Result<T, RefusalResponse> {
     if outcome.is_err() {
-        // The refusal stands whatever becomes of the body.
-        let _ = timeout_at(arrived + BODY_WITHIN, read(&mut body, 0)).await;
+        // A timeout or an error of the body doesn't change the refusal.
+        let _ = timeout_at(arrived_at + BODY_TIMEOUT, read(&mut body, 0)).await;
     }
     outcome
 }
 
-/// A body of at most `limit` bytes, that comes in time.
+/// Reads a body of at most `limit` bytes, within [`BODY_TIMEOUT`].
 pub(super) async fn body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
-    timeout(BODY_WITHIN, read(body, limit)).await.map_err(|_| invalid("the body didn't come in time"))?
+    timeout(BODY_TIMEOUT, read(body, limit))
+        .await
+        .map_err(|_| invalid("the body was not received in time"))?
 }
 
-/// Reads a body of at most `limit` bytes. What is over is read too, for a while: a client that still sends doesn't
-/// see the answer.
+/// Reads a body of at most `limit` bytes. Up to 1 MiB beyond that is read and discarded: a client that still sends
+/// wouldn't receive the refusal.
 async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
-    const FOR_A_WHILE: usize = 1 << 20;
+    const MAX_DISCARDED_BYTES: usize = 1 << 20;
     let mut whole = BytesMut::new();
     let mut size = 0;
     while let Some(frame) = body.frame().await {
@@ -341,7 +350,7 @@ async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
         size += data.len();
         if size <= limit {
             whole.extend_from_slice(&data);
-        } else if size > limit + FOR_A_WHILE {
+        } else if size > limit + MAX_DISCARDED_BYTES {
             break;
         }
     }
@@ -364,27 +373,31 @@ fn key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
     }
 }
 
-/// The `from` of a backend's event or instance.
+/// Returns the sender's name that the application's backend has set for its event or room: the percent-encoded header
+/// `Dialogue-From`, or `system`.
 fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
-    const LONGEST: usize = 128;
-    let bad = || {
-        invalid("`Dialogue-From` is at most 128 bytes of percent-encoded text, without control characters")
+    const MAX_BYTES: usize = 128;
+    let invalid = || {
+        self::invalid(
+            "`Dialogue-From` is at most 128 bytes of percent-encoded text, without control characters",
+        )
     };
     let raw = headers.get("dialogue-from").map_or(&b""[..], HeaderValue::as_bytes);
-    let encoded =
+    let is_encoded =
         |at: usize| raw.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-    if raw.iter().enumerate().any(|(at, byte)| *byte == b'%' && !encoded(at)) {
-        return Err(bad());
+    if raw.iter().enumerate().any(|(at, byte)| *byte == b'%' && !is_encoded(at)) {
+        return Err(invalid());
     }
-    let from = percent_encoding::percent_decode(raw).decode_utf8().map_err(|_| bad())?;
+    let from = percent_encoding::percent_decode(raw).decode_utf8().map_err(|_| invalid())?;
     match &*from {
         "" => Ok("system".into()),
-        from if from.len() > LONGEST || from.chars().any(char::is_control) => Err(bad()),
+        from if from.len() > MAX_BYTES || from.chars().any(char::is_control) => Err(invalid()),
         from => Ok(from.into()),
     }
 }
 
-pub(super) fn answer<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
+/// Returns a response with a frame as its JSON body.
+pub(super) fn frame_response<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
     json(Frame::new(kind, None, body).encode())
 }
 
@@ -416,44 +429,44 @@ mod tests {
 
     crate::rooms! { struct Acme; project(u64): [Message] via [websocket]; }
 
-    /// Hooks that signal when a room was made, wait for leave, and signal once more.
+    /// Hooks whose `room_created` signals its start, waits for permission, and signals its end.
     #[derive(Clone, Default)]
-    struct Clerk {
-        made: Arc<Notify>,
-        leave: Arc<Notify>,
-        noted: Arc<Notify>,
+    struct BlockingHooks {
+        started: Arc<Notify>,
+        proceed: Arc<Notify>,
+        finished: Arc<Notify>,
     }
 
-    impl crate::Hooks for Clerk {
+    impl crate::Hooks for BlockingHooks {
         async fn room_created(&self, _: &crate::RoomRef<'_>, _: Option<&str>) {
-            self.made.notify_one();
-            self.leave.notified().await;
-            self.noted.notify_one();
+            self.started.notify_one();
+            self.proceed.notified().await;
+            self.finished.notify_one();
         }
     }
 
     #[tokio::test]
-    async fn a_room_is_announced_though_its_client_goes() {
-        let clerk = Clerk::default();
-        let server = Acme::server().hooks(clerk.clone()).build().await.expect("a server");
+    async fn a_creation_completes_after_its_client_disconnects() {
+        let hooks = BlockingHooks::default();
+        let server = Acme::server().hooks(hooks.clone()).build().await.expect("a server");
         let request = Request::post("/rooms").header("content-type", "application/json");
         let request = request.body(Body::from(r#"{"roomId":"project:1"}"#)).expect("a request");
         let mut creating = Box::pin(create(State(server.engine()), request));
         tokio::select! {
-            _ = &mut creating => panic!("it was answered"),
-            () = clerk.made.notified() => {}
+            _ = &mut creating => panic!("the request completed before the hook"),
+            () = hooks.started.notified() => {}
         }
         drop(creating);
-        clerk.leave.notify_one();
-        let noted = deadline::within(Duration::from_secs(10), "the hook ends", clerk.noted.notified()).await;
-        noted.unwrap_or_else(|late| panic!("{late}"));
+        let finished =
+            deadline::within(Duration::from_secs(10), "the hook ends", hooks.finished.notified()).await;
+        finished.unwrap_or_else(|late| panic!("{late}"));
         assert!(server.engine().registry.find("project:1").is_some());
     }
 
-    /// A body of which nothing comes.
-    struct Silent;
+    /// A body that never produces a frame.
+    struct PendingBody;
 
-    impl http_body::Body for Silent {
+    impl http_body::Body for PendingBody {
         type Data = Bytes;
         type Error = Infallible;
 
@@ -466,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_says_in_percent_encoding_for_whom_it_speaks() {
+    fn a_backend_sets_the_sender_percent_encoded() {
         let from = |value: &[u8]| {
             let value = HeaderValue::from_bytes(value).expect("a header");
             sender(&HeaderMap::from_iter([(http::HeaderName::from_static("dialogue-from"), value)])).ok()
@@ -491,12 +504,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_is_waited_for_once() {
-        let arrived = Instant::now();
-        let mut sent = Body::new(Silent);
-        let late = body(&mut sent, 100).await.map_err(Refused);
-        assert!(settled(late, sent, arrived).await.is_err());
-        let waited = arrived.elapsed();
-        assert!(waited < BODY_WITHIN + Duration::from_secs(1), "{waited:?}");
+    async fn a_body_has_one_timeout() {
+        let arrived_at = Instant::now();
+        let mut sent = Body::new(PendingBody);
+        let late = body(&mut sent, 100).await.map_err(RefusalResponse);
+        assert!(read_refused_body(late, sent, arrived_at).await.is_err());
+        let waited = arrived_at.elapsed();
+        assert!(waited < BODY_TIMEOUT + Duration::from_secs(1), "{waited:?}");
     }
 }

@@ -1,8 +1,9 @@
-//! A page that shows an operator what the server does, for whoever has a server key.
+//! The inspector: a web page for operators that shows the rooms, connections and metrics of a node. Its data needs a
+//! server key.
 //!
 //! ```text
-//! GET /dialogue                    the page; it holds nothing by itself, and asks for the key
-//! GET /dialogue/inspect?room=ID    what it shows, as JSON; `room` adds who is in that one
+//! GET /dialogue                    the static page, which asks for the key
+//! GET /dialogue/inspect?room=ID    the data of the page as JSON; `room` adds the members of that room
 //! GET /dialogue/tail/ID            a room's events from now on, as an event stream
 //! ```
 
@@ -22,14 +23,14 @@ use http::{
     request::Parts,
 };
 
-use super::admission::{check_origin, counted, unauthenticated};
+use super::admission::{admit_request, check_origin, token_required};
 use crate::{Refusal, engine::Engine, identity::Caller};
 
-/// Where the page is.
+/// The path of the page.
 const PATH: &str = "/dialogue";
-/// Where what it shows is.
+/// The path of the data.
 const INSPECT: &str = "/dialogue/inspect";
-/// Where nothing else can be.
+/// The paths that the application's other endpoints can't have.
 pub(crate) const PATHS: [&str; 4] = [PATH, "/dialogue/inspector.css", "/dialogue/inspector.js", INSPECT];
 
 const FILES: [(&str, &str, &str); 3] = [
@@ -37,7 +38,7 @@ const FILES: [(&str, &str, &str); 3] = [
     ("/dialogue/inspector.css", "text/css; charset=utf-8", include_str!("inspector/page/inspector.css")),
     ("/dialogue/inspector.js", "text/javascript; charset=utf-8", include_str!("inspector/page/inspector.js")),
 ];
-/// Nothing from elsewhere, and in nobody's frame.
+/// The Content Security Policy: no resource of another origin, no inline script, and no embedding in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
@@ -60,11 +61,11 @@ fn file(kind: &'static str, text: &'static str) -> Response {
     (HEADERS, [(CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Lets nobody in but the application's own backend: whoever has a server key.
-async fn admit(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
+/// Refuses requests without a server key.
+async fn require_server_key(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     check_origin(engine, &parts.headers, &parts.uri)?;
-    match counted(engine, parts).await? {
+    match admit_request(engine, parts).await? {
         (Caller::Backend, _) => Ok(()),
-        (Caller::User(_), _) => Err(unauthenticated()),
+        (Caller::User(_), _) => Err(token_required()),
     }
 }

@@ -1,30 +1,33 @@
-//! How events reach people. No channel knows another.
+//! The channels: HTTP handlers that authenticate requests and connections, and adapt the
+//! [`Session`](crate::session::Session) and the [`Engine`](crate::engine::Engine) to WebSocket, Server-Sent Events,
+//! plain HTTP, push registration and the inspector. No channel imports another; [`admission`] and the router layers are
+//! shared.
 
 mod admission;
+mod anonymous_token;
 mod cors;
-mod counted;
 #[cfg(test)]
 mod expiry_tests;
-mod held;
+mod fallback;
 mod http;
 #[cfg(feature = "inspector")]
 mod inspector;
-mod newcomer;
 #[cfg(feature = "push")]
 mod push;
+mod refusal_count;
+mod response_budget;
 mod sse;
 mod websocket;
-mod yielding;
 
 pub(crate) use admission::visitor;
-pub(crate) use cors::readable;
-pub(crate) use counted::counted;
-pub(crate) use held::held;
+pub(crate) use anonymous_token::with_anonymous_token;
+pub(crate) use cors::with_cors;
 pub(crate) use http::{health_route, routes as http_routes};
 #[cfg(feature = "inspector")]
 pub(crate) use inspector::{PATHS as INSPECTOR_PATHS, routes as inspector_routes};
-pub(crate) use newcomer::named;
 #[cfg(feature = "push")]
 pub(crate) use push::routes as push_routes;
+pub(crate) use refusal_count::count_refusals;
+pub(crate) use response_budget::with_response_budget;
 pub(crate) use sse::route as sse_route;
 pub(crate) use websocket::{echo_route, route as websocket_route};

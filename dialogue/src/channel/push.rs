@@ -15,9 +15,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    admission::{Refused, check_origin, counted, counted_visit, unauthenticated},
-    http::{answer, body, is_json, settled},
-    yielding::yielding,
+    admission::{RefusalResponse, admit_request, admit_unauthenticated, check_origin, token_required},
+    fallback::fallback,
+    http::{body, frame_response, is_json, read_refused_body},
 };
 use crate::{
     engine::Engine,
@@ -29,8 +29,8 @@ use crate::{
 
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/push/key", yielding(get(public_key), engine))
-        .route("/push", yielding(post(register).delete(unregister), engine))
+        .route("/push/key", fallback(get(public_key), engine))
+        .route("/push", fallback(post(register).delete(unregister), engine))
 }
 
 #[derive(Debug, Serialize)]
@@ -39,19 +39,19 @@ struct PublicKey<'a> {
 }
 
 /// Returns the VAPID public key, with which a page subscribes as `applicationServerKey`.
-async fn public_key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, Refused> {
+async fn public_key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, RefusalResponse> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
-    counted_visit(&engine, &parts).await?;
+    admit_unauthenticated(&engine, &parts).await?;
     let key = engine.push.as_ref().and_then(|push| push.public_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
-    Ok(answer("pushKey", PublicKey { key }))
+    Ok(frame_response("pushKey", PublicKey { key }))
 }
 
-async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     handle(engine, PushChange::Register, request).await
 }
 
-async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn unregister(engine: State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     handle(engine, PushChange::Unregister, request).await
 }
 
@@ -59,11 +59,11 @@ async fn handle(
     State(engine): State<Arc<Engine>>,
     change: PushChange,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     let arrived = Instant::now();
     let (parts, mut body) = request.into_parts();
     let outcome = apply_request(&engine, change, &parts, &mut body).await;
-    settled(outcome, body, arrived).await
+    read_refused_body(outcome, body, arrived).await
 }
 
 async fn apply_request(
@@ -71,11 +71,11 @@ async fn apply_request(
     change: PushChange,
     parts: &Parts,
     request_body: &mut Body,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // A caller with the server's key is no user, and has no device.
-    let (Caller::User(user), subject) = counted(engine, parts).await? else {
-        return Err(unauthenticated().into());
+    let (Caller::User(user), subject) = admit_request(engine, parts).await? else {
+        return Err(token_required().into());
     };
     if change == PushChange::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
@@ -85,5 +85,5 @@ async fn apply_request(
     let request = PushRequest::parse(text, &engine.bounds)?;
     let actor = Actor { user, client_id: None };
     apply_push(engine, (&actor, subject.as_ref()), change, request).await?;
-    Ok(answer("ok", Empty {}))
+    Ok(frame_response("ok", Empty {}))
 }

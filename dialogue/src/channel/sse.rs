@@ -1,8 +1,10 @@
-//! Rooms over Server-Sent Events (WHATWG HTML, section 9.2).
+//! Rooms over Server-Sent Events ([WHATWG HTML, section
+//! 9.2](https://html.spec.whatwg.org/multipage/server-sent-events.html)): one GET request joins up to 16 rooms, and its
+//! response is their event stream.
 
-mod keeper;
-mod passing;
 mod query;
+mod retry_response;
+mod session_task;
 mod stream;
 
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use http::{
 };
 use tracing::Instrument;
 
-use super::admission::{Refused, address, check_origin, enter, unauthenticated, user};
+use super::admission::{
+    RefusalResponse, address, admit_connection, authenticate_user, check_origin, token_required,
+};
 use crate::{
     Channel, Refusal,
     engine::{Engine, draining},
@@ -33,9 +37,9 @@ use crate::{
     session::{Entrance, Entry, Joined, Session},
     wire::{Encoding, stream_position},
 };
-use passing::passing;
 use query::Query;
-use stream::Stream;
+use retry_response::retry_response;
+use stream::SseBody;
 
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -43,24 +47,24 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
 ];
 
-/// The stream's route, at whatever path the application chose.
+/// Returns the route of event streams, at the path that the application has set.
 pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
     let handler: MethodRouter<Arc<Engine>> = get(open).head(probe);
     Router::new().route(path, handler)
 }
 
-/// Answers `HEAD` as `GET` is answered or refused, without opening a stream: it enters no room.
+/// Answers `HEAD` with the status that `GET` would have, without opening a stream or joining a room.
 async fn probe(
     State(engine): State<Arc<Engine>>,
     RawQuery(query): RawQuery,
     parts: Parts,
-) -> Result<Response, Refused> {
+) -> Result<Response, RefusalResponse> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
     if engine.drain.is_on() {
         return Err(draining().into());
     }
     let address = address(&engine, &parts);
-    let user = user(&engine, &parts, None).await?.ok_or_else(unauthenticated)?;
+    let user = authenticate_user(&engine, &parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.http(&Subject::of(&user, address)).await?;
     let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let actor = Actor { user, client_id: None };
@@ -73,7 +77,7 @@ async fn probe(
         engine.may_join(&actor, room, room_id).await?;
         rooms.push(room);
     }
-    query.wanted(&rooms, engine.bounds.max_subscribed_events)?;
+    query.events_by_room(&rooms, engine.bounds.max_subscribed_events)?;
     Ok(HEADERS.into_response())
 }
 
@@ -81,24 +85,25 @@ async fn open(
     State(engine): State<Arc<Engine>>,
     RawQuery(query): RawQuery,
     parts: Parts,
-) -> Result<Response, Refused> {
-    let opened = stream(&engine, query.as_deref().unwrap_or_default(), &parts).await;
-    opened.or_else(|refusal| passing(&engine, &parts.headers, &refusal).ok_or(Refused(refusal)))
+) -> Result<Response, RefusalResponse> {
+    let opened = open_stream(&engine, query.as_deref().unwrap_or_default(), &parts).await;
+    opened
+        .or_else(|refusal| retry_response(&engine, &parts.headers, &refusal).ok_or(RefusalResponse(refusal)))
 }
 
-async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Response, Refusal> {
+async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Response, Refusal> {
     check_origin(engine, &parts.headers, &parts.uri)?;
-    // A request that asks for no stream uses up nothing of its address's connects.
+    // Before admission: an invalid request doesn't count against the connection rate of its address.
     let query = Query::parse(query, &parts.headers)?;
-    let (address, visit) = enter(engine, parts)?;
-    let user = user(engine, parts, None).await?.ok_or_else(unauthenticated)?;
+    let (address, slot) = admit_connection(engine, parts)?;
+    let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.request(&Subject::of(&user, address)).await?;
-    let counted = engine.admit(visit)?;
-    let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
+    let guard = engine.admit_connection(slot)?;
+    let rooms = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
     let wanted =
-        query.wanted(&wanted.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
+        query.events_by_room(&rooms.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
 
-    // A stream that breaks off before a room's first event goes on from where that room was.
+    // The ids of the stream's events name the position of every room, also of those without an event in this stream.
     let positions = query.rooms.iter().map(|room_id| {
         let since = query.since(room_id);
         since.map(|at| stream_position(room_id, &at.epoch, at.seq, &at.event_id)).unwrap_or_default().into()
@@ -106,11 +111,11 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
     let positions = positions.collect();
     let outbox =
         Outbox::new(engine.connection_id(), Encoding::Sse, engine.bounds.max_outbox_bytes, None, positions);
-    outbox.send_raw([Stream::opening()]);
+    outbox.send_raw([SseBody::opening()]);
     let mut session = Session::new(
         Arc::clone(engine),
         Arc::clone(&outbox),
-        Entrance { source: Source::Sse, address, parent: TraceParent::of(&parts.headers) },
+        Entrance { source: Source::Sse, address, parent: TraceParent::from_headers(&parts.headers) },
     );
     let span = session.span();
     let entering = async {
@@ -125,7 +130,8 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
             }
         }
         match deleted.first() {
-            // It would end at once, and be opened again: a status tells a browser not to.
+            // All rooms are deleted. The stream would end at once, and browsers reconnect after that; they don't after
+            // a 404.
             Some(first) if deleted.len() == query.rooms.len() => {
                 return Err(Refusal { message: DELETED.into(), ..not_found(first) });
             }
@@ -134,11 +140,11 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
         Ok::<_, Refusal>(())
     };
     entering.instrument(span).await?;
-    // Hooks may have taken long.
+    // The token may have expired while hooks ran.
     if session.expires().is_some_and(Expiry::is_over) {
         return Err(expired());
     }
     session.open();
-    let body = Body::new(Stream::new(engine, outbox, session, counted));
+    let body = Body::new(SseBody::new(engine, outbox, session, guard));
     Ok((HEADERS, body).into_response())
 }

@@ -1,4 +1,4 @@
-//! Making a client.
+//! The builder of a client.
 
 use std::{
     fmt,
@@ -22,12 +22,12 @@ use super::{
     transport::Address,
 };
 
-/// Bytes that a room holds for its reader.
+/// The maximum bytes of the events that a room buffers for its reader.
 const BUFFER_BYTES: usize = 4 << 20;
-/// Commands on their way to the driver.
+/// The capacity of the queue of commands to the driver.
 const COMMANDS: usize = 64;
 
-/// Opens a client; await it.
+/// The builder of a client, which connects when it is awaited.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -69,15 +69,15 @@ impl<C: From<Client>> Connect<C> {
         Connect { url, headers, token: Token::None, config, buffer: 1024, client: PhantomData }
     }
 
-    /// Shows this token at every connection. When the server no longer accepts it, the client stops with
+    /// Sends this token with every connection. When the server no longer accepts it, the client stops with
     /// [`ErrorKind::Unauthenticated`](super::ErrorKind::Unauthenticated); see [`Client::authenticate`].
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Token::Fixed(Mutex::new(token.into()));
         self
     }
 
-    /// Asks for a token before every connection. One that is rejected is asked for anew, up to three times in a row; a
-    /// failure to get one counts as a failed connection.
+    /// Calls a function for a token before every connection. After a rejected token it is called again, up to three
+    /// times in a row. An error of the function counts as a failed connection.
     pub fn token_from<F, T, E>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -88,56 +88,57 @@ impl<C: From<Client>> Connect<C> {
         self
     }
 
-    /// Sends a header with every handshake and request, such as a cookie.
+    /// Adds a header, such as a cookie, to every handshake and request.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// How many requests may wait for their answer, sends above all: 256 unless said. Beyond that, a send fails at once
-    /// while there is no connection, and waits while there is one.
+    /// Sets the maximum number of requests without a response, sends above all: 256 by default. Beyond it, a send waits
+    /// while the client is connected, and fails at once while it isn't.
     pub fn offline_queue(mut self, requests: usize) -> Self {
         self.config.pending = requests.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// How long a request may wait for its answer, over reconnects and retries: 30 s unless said.
+    /// Sets the time in which a request must get its response, reconnects and retries included: 30 s by default.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.config.deadline = deadline;
         self
     }
 
-    /// The first and the longest delay between attempts to connect: 250 ms and 30 s unless said. Each is double the
-    /// last one; half of it is chance.
+    /// Sets the first and the maximum delay between attempts to connect: 250 ms and 30 s by default. Each delay is
+    /// twice the last one, and half of it is random (exponential backoff with jitter).
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.config.backoff = (min, max);
         self
     }
 
-    /// How long a connection may take to come about: 15 s unless said.
+    /// Sets the timeout of an attempt to connect: 15 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.opening = timeout;
         self
     }
 
-    /// Takes a silent connection for dead: after `idle` without a frame the client pings, and `patience` later it
-    /// reconnects. 25 s and 10 s unless said. While it reads nothing, since its reader is behind, it pings every 5 s at
-    /// least.
-    pub fn keep_alive(mut self, idle: Duration, patience: Duration) -> Self {
+    /// Sets the keep-alive: after `idle` without a frame the client sends a ping, and after another `pong_timeout`
+    /// without a frame it reconnects: 25 s and 10 s by default. While the client doesn't read because a reader is
+    /// behind, it pings at least every 5 s.
+    pub fn keep_alive(mut self, idle: Duration, pong_timeout: Duration) -> Self {
         self.config.idle = idle;
-        self.config.patience = patience;
+        self.config.patience = pong_timeout;
         self
     }
 
-    /// How many events each room holds for its reader: 1,024 unless said, and 4 MiB. Beyond, the connection is not read while
-    /// nothing else needs it, so that the server waits with the reader: see [the module](crate::client#what-is-bounded).
+    /// Sets the maximum number of events that each room buffers for its reader: 1,024 by default, and at most 4 MiB.
+    /// Beyond it, the connection isn't read while nothing else needs it (back pressure): see [the
+    /// module](crate::client#what-is-bounded).
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events.max(1);
         self
     }
 
-    /// Connects when something needs it, and goes on trying: awaiting this does not wait for the server. A client whose
-    /// rooms all come over Server-Sent Events so never opens a WebSocket.
+    /// Connects only when a request needs the connection, and retries without end: awaiting the builder doesn't wait
+    /// for the server. A client whose rooms all come over Server-Sent Events never opens a WebSocket then.
     pub fn lazy(mut self) -> Self {
         self.config.eager = false;
         self
@@ -153,7 +154,7 @@ impl<C: From<Client>> Connect<C> {
         let mut status = board.watch();
         let wake = Arc::new(Notify::new());
         let driver = Driver::new(config.clone(), endpoint.clone(), orders, wake.clone(), board);
-        // Owned by its handles: it ends, in bounded time, when their last sender is gone.
+        // The handles own the task: it ends, within its timeouts, when their last sender is dropped.
         tokio::spawn(driver.run());
         let shared = Shared {
             commands,
@@ -168,7 +169,7 @@ impl<C: From<Client>> Connect<C> {
         if client.shared.config.eager {
             client.order(Command::Start).await?;
             let settled = |status: &Status| matches!(status, Status::Online(_) | Status::Stopped(_));
-            // The driver says `Stopped` before it goes.
+            // The driver sets `Stopped` before it ends.
             if let Ok(Status::Stopped(error)) = status.wait_for(settled).await.as_deref() {
                 return Err(error.clone());
             }
@@ -181,8 +182,8 @@ impl<C: From<Client> + 'static> IntoFuture for Connect<C> {
     type Output = Result<C, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Connects, and waits for the server's welcome. The first attempt decides: a wrong address, a wrong token, or none where
-    /// the server requires one is an error at once, unless the client is [`lazy`](Connect::lazy).
+    /// Connects, and waits for the server's `connected`. If the first attempt fails (a wrong address, an invalid or
+    /// missing token), that is an error at once, unless the client is [`lazy`](Connect::lazy).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.open())
     }

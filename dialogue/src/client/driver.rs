@@ -1,4 +1,4 @@
-//! The task behind a client: it owns the socket, and does what the core says.
+//! The driver of a client: the task that owns the WebSocket and carries out the effects of the sans-I/O core.
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,14 +18,14 @@ use super::{
     transport::websocket::{Event, Socket},
 };
 
-/// Frames that nobody waits for are dropped while so many wait to be written.
+/// The number of frames queued for the socket beyond which frames without a response are dropped.
 const CASTS: usize = 256;
-/// The streams get so long to end with their client.
+/// The timeout of ending the event streams together with their client.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a handle asks of the driver.
+/// A command of a handle to the driver.
 pub(crate) enum Command {
-    /// Open the connection, though nothing needs it yet.
+    /// Opens the connection, even if no request needs it yet.
     Start,
     Join(Joining, oneshot::Sender<Result<Reply, Error>>),
     Stream(Box<StreamRoom>),
@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Close,
 }
 
-/// Whoever waits for an answer, and the place that it holds in the queue.
+/// A pending request: the channel to its caller, and its permit.
 pub(crate) struct Answer {
     pub(crate) to: oneshot::Sender<Result<Reply, Error>>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
@@ -59,7 +59,7 @@ pub(crate) struct Driver {
     waiting: HashMap<Ticket, Answer>,
     next_ticket: Ticket,
     link: Link,
-    /// A stream's task ends when the status is `Stopped`, or its reader is gone.
+    /// The tasks of event streams. Each ends when the status is `Stopped` or its reader is dropped.
     streams: JoinSet<()>,
 }
 
@@ -98,7 +98,7 @@ impl Driver {
         }
     }
 
-    /// Runs until the last handle is dropped, the client is closed, or there is no use in going on.
+    /// Runs until the last handle is dropped, the client is closed, or an error is final.
     pub(crate) async fn run(mut self) {
         while self.act().await {
             let rests = self.core.rests(self.now());
@@ -114,13 +114,13 @@ impl Driver {
                 Some(_) = self.streams.join_next() => {}
             }
         }
-        // Dropped answers tell whoever still waits that the client has stopped.
+        // Dropping the channels fails the pending requests: the client has stopped.
         self.commands.close();
         let farewell = async { while self.streams.join_next().await.is_some() {} };
         let _ended = timeout(FAREWELL, farewell).await;
     }
 
-    /// Does what the core wants done; false once it wants nothing more.
+    /// Carries out the core's effects, and returns `false` once the core has stopped.
     async fn act(&mut self) -> bool {
         let mut stopped = false;
         while let Some(action) = self.core.poll() {
@@ -151,7 +151,7 @@ impl Driver {
                 Action::Resolve(ticket, answer) => {
                     if let Some(Answer { to, slot }) = self.waiting.remove(&ticket) {
                         drop(slot);
-                        // Whoever asked may have gone away.
+                        // The caller may have dropped its future.
                         let _heard = to.send(answer);
                     }
                 }
@@ -221,11 +221,11 @@ impl Driver {
 }
 
 impl Link {
-    /// Waits for what happens to the connection, which isn't read while it rests.
+    /// Waits for the next event of the connection. The connection isn't read while the core pauses it.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Cancel safe: no frame is lost.
     async fn next(&mut self, rests: bool) -> Happened {
         match self {
             Link::None => std::future::pending().await,

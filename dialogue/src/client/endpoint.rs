@@ -1,4 +1,4 @@
-//! Where to connect, and as whom.
+//! The URL, headers and token with which a client connects.
 
 use std::{
     fmt,
@@ -21,17 +21,17 @@ use super::{
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Asked = Pin<Box<dyn Future<Output = Result<String, Failure>> + Send>>;
 
-/// What every connection of a client needs.
+/// The settings that all connections of a client share.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     headers: HeaderMap,
     token: Token,
-    /// The token that keeps an anonymous user the same.
+    /// The token that keeps the id of an anonymous user over reconnects.
     anonymous: Mutex<Option<Arc<str>>>,
 }
 
-/// Where a client's token comes from.
+/// The source of a client's token.
 pub(crate) enum Token {
     None,
     Fixed(Mutex<String>),
@@ -60,7 +60,7 @@ impl Token {
     }
 }
 
-/// Never shows the token.
+/// `Debug` doesn't show the token.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source().fmt(f)
@@ -76,7 +76,7 @@ impl Endpoint {
         self.token.source()
     }
 
-    /// The headers of the next request; asks for a token where it has to.
+    /// Returns the headers of the next request. Calls the application's token function, if there is one.
     pub(crate) async fn headers(&self) -> Result<HeaderMap, Error> {
         let token =
             match &self.token {
@@ -89,14 +89,14 @@ impl Endpoint {
         transport::headers(&self.headers, token.as_deref())
     }
 
-    /// A fixed token was replaced.
+    /// Replaces a fixed token.
     pub(crate) fn replace(&self, token: &str) {
         if let Token::Fixed(fixed) = &self.token {
             token.clone_into(&mut lock(fixed));
         }
     }
 
-    /// True if nothing in a request says who sends it.
+    /// Returns whether requests carry no credentials.
     pub(crate) fn shows_nobody(&self) -> bool {
         self.source() == TokenSource::None
             && lock(&self.anonymous).is_none()
@@ -104,7 +104,7 @@ impl Endpoint {
             && !self.headers.contains_key(COOKIE)
     }
 
-    /// Forgets the anonymous token; returns true if there was one.
+    /// Removes the anonymous token, and returns whether there was one.
     pub(crate) fn forget_anonymous(&self) -> bool {
         lock(&self.anonymous).take().is_some()
     }

@@ -1,12 +1,12 @@
-//! What can go wrong at the client's end.
+//! The error of the client's operations.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::wire::{Code, Refusal};
 
-/// Why something that was asked of a client did not happen.
+/// The error of an operation of a client.
 ///
-/// Cheap to clone: everybody who waited for the same connection gets the same error.
+/// Cheap to clone: all callers that waited for the same connection get the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -21,31 +21,32 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The url is none that a client can connect to.
+    /// The URL is invalid, or its scheme isn't supported.
     Address,
-    /// No connection came about.
+    /// The connection failed.
     Connect,
-    /// The server does not accept the token, or wants one.
+    /// The server rejects the token, or requires one.
     Unauthenticated,
     /// The server removed this client for good (close code 4403).
     Removed,
-    /// The server refused the request: [`Error::refusal`] says why.
+    /// The server refused the request: [`Error::refusal`] has the cause.
     Refused,
-    /// There is no connection at the moment, and an ephemeral event is not kept for later.
+    /// There is no connection, and an ephemeral event isn't queued.
     Offline,
-    /// As many requests wait for the server as [`Connect::offline_queue`](super::Connect::offline_queue) allows.
+    /// The maximum number of requests without a response is reached:
+    /// [`Connect::offline_queue`](super::Connect::offline_queue).
     QueueFull,
-    /// The server did not answer in time. What was sent may have been accepted.
+    /// The server didn't respond in time. The request may have been carried out.
     Deadline,
-    /// This client is in that room already.
+    /// This client has joined that room already.
     AlreadyJoined,
-    /// This client is not, or no longer, in that room.
+    /// This client isn't in that room, or no longer.
     NotJoined,
     /// The client was closed.
     Closed,
-    /// The event can't be written as JSON.
+    /// The event can't be encoded as JSON.
     Encode,
-    /// What the server sent can't be read as what was declared.
+    /// A frame of the server can't be decoded as declared.
     Decode,
 }
 
@@ -82,22 +83,23 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
-    /// What kind of error it is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What the server said, where it refused.
+    /// Returns the server's refusal, if the server refused the request.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.0.refusal.as_ref()
     }
 
-    /// The code of [`refusal`](Error::refusal).
+    /// Returns the code of the [`refusal`](Error::refusal).
     pub fn code(&self) -> Option<Code> {
         self.refusal().map(|refusal| refusal.code)
     }
 
-    /// The application's own word in [`refusal`](Error::refusal), such as `too-many-links`, if the server gave one.
+    /// Returns the application's own reason in the [`refusal`](Error::refusal), such as `too-many-links`, if the server
+    /// sent one.
     pub fn reason(&self) -> Option<&str> {
         self.refusal().and_then(|refusal| refusal.reason.as_deref())
     }

@@ -11,7 +11,7 @@ use crate::{
     wire::{Code, Detail, Position, Refusal},
 };
 
-/// What a client asks. It stays as it is over reconnects; only the id is given when it is written.
+/// A request of a client. It is kept over reconnects; the id is assigned when it is written.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Request {
@@ -100,7 +100,7 @@ impl Request {
     }
 }
 
-/// What every frame of the server begins to be read as.
+/// The common part of all server frames, which is decoded first.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Head<'a> {
     #[serde(borrow, rename = "type")]
@@ -178,7 +178,7 @@ impl Arrival {
         serde_json::from_str(frame).map_err(|error| Box::new(Unreadable::of(frame, &error)))
     }
 
-    /// What it weighs in an inbox, about.
+    /// Returns the approximate bytes that the item takes in an inbox.
     pub(crate) fn bytes(&self) -> usize {
         self.data.get().len()
             + self.meta.as_ref().map_or(0, |meta| meta.get().len())

@@ -1,4 +1,4 @@
-//! What a room keeps of earlier events.
+//! Pages of a room's history for clients.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ use crate::{
     room::{EventOf, Room},
 };
 
-/// Asks for a page of a room's history, newest first; await it.
+/// A request for a page of a room's history, newest events first. It is sent when it is awaited.
 ///
 /// ```no_run
 /// # use dialogue::{Room, client::{Error, RoomClient}};
@@ -51,19 +51,19 @@ impl<'a, R: Room> History<'a, R> {
         History { client, room, route, event: None, before: None, limit: None, marker: PhantomData }
     }
 
-    /// Only events `E`.
+    /// Selects only events of type `E`.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.event = Some(E::NAME);
         self
     }
 
-    /// Only events before this number.
+    /// Selects only events before this sequence number.
     pub fn before(mut self, seq: u64) -> Self {
         self.before = Some(seq);
         self
     }
 
-    /// At most so many, 1 to 200: 50 unless said.
+    /// Sets the maximum number of events, 1 to 200: 50 by default.
     pub fn limit(mut self, events: u32) -> Self {
         self.limit = Some(events);
         self
@@ -80,7 +80,7 @@ impl<'a, R: Room> History<'a, R> {
                     })?
                 }
             };
-            // The server looks at a bounded number of events for a page, and may find none among them.
+            // The server scans a bounded number of events for a page, and none of them may match.
             match frame.next() {
                 Some(before) if frame.arrivals().len() == 0 && Instant::now() < deadline => {
                     self.before = Some(before);
@@ -155,17 +155,17 @@ impl<R> fmt::Debug for History<'_, R> {
 pub struct Page<R: Room> {
     /// The events, newest first.
     pub events: Vec<Delivery<R::Event>>,
-    /// Whether the room keeps older ones.
+    /// Set if the room's log has older events.
     pub more: bool,
-    /// How many events of the page were passed over because this program declares none of their name.
+    /// The number of events of the page that were skipped because this program doesn't declare their names.
     pub unknown: u64,
-    /// The events of the page that can't be read as declared, in its order.
+    /// The events of the page that can't be decoded as declared, in the page's order.
     pub unreadable: Vec<Unreadable>,
     next: Option<u64>,
 }
 
 impl<R: Room> Page<R> {
-    /// What to show to [`History::before`] for the page of older events; `None` where there are none.
+    /// Returns the cursor for [`History::before`] that selects the next older page; `None` if there is none.
     pub fn older(&self) -> Option<u64> {
         self.next
     }

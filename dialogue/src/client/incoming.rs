@@ -1,4 +1,4 @@
-//! What a room's client is told.
+//! The events and notices that a joined room delivers to its reader.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use crate::{
     wire::Position,
 };
 
-/// Something that [`RoomClient::incoming`](super::RoomClient::incoming) yields.
+/// An event or a notice from [`RoomClient::incoming`](super::RoomClient::incoming).
 #[non_exhaustive]
 pub enum Incoming<R: Room> {
-    /// An event, as it happened.
+    /// A live event.
     Event(Delivery<R::Event>),
-    /// An event from before the join, where the room is declared with `sync`; oldest first.
+    /// An event from before the join, if the room is declared with `sync`; oldest first.
     History(Delivery<R::Event>),
-    /// The client is back after an interruption, and nothing was lost. Presence changes in between were not seen: ask
-    /// [`members`](super::RoomClient::members) where they matter.
+    /// The client has resumed after a lost connection, and no event was lost. Presence changes in between are not
+    /// reported: call [`members`](super::RoomClient::members) if they matter.
     Rejoined(Joined),
-    /// Somebody came or went; only in rooms that declare presence.
+    /// A user joined or left; only in rooms that declare presence.
     Presence(Presence),
-    /// So many ephemeral events were dropped, by the server or here, because they were not taken fast enough.
+    /// The number of ephemeral events that the server or the client dropped because they were not read fast enough.
     Skipped(u64),
 }
 
@@ -40,30 +40,30 @@ where
     }
 }
 
-/// Why a room's events don't simply go on: what [`RoomClient::next`](super::RoomClient::next) yields as an error, so that
-/// nobody can overlook it.
+/// An interruption of a room's sequence of events. [`RoomClient::next`](super::RoomClient::next) returns it as an
+/// error, so that it can't be overlooked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Interruption {
-    /// The room no longer holds every event since the last one that this client saw. What the application derived from
-    /// earlier events is stale; the events that follow are those after [`Lost::head`].
+    /// The room's log no longer has all events since the last one that this client read. State that the application
+    /// derived from earlier events is stale; the events that follow are those after [`Lost::head`].
     Lost(Lost),
-    /// An event came that can't be read as what was declared, as from a server of another version; it is left out, and
-    /// the next one follows.
+    /// An event can't be decoded as declared, for example one of a server of another version. It is skipped, and the
+    /// next one follows.
     Unreadable {
-        /// Its name.
+        /// The event's name.
         event: String,
-        /// Its number, where it has one.
+        /// The event's sequence number, if it has one.
         seq: Option<u64>,
-        /// What is wrong with it.
+        /// The error of decoding it.
         error: Error,
     },
-    /// The server took this client out of the room; nothing follows.
+    /// The server removed this client from the room; nothing follows.
     Left {
-        /// What the server said.
+        /// The server's reason.
         reason: Option<String>,
     },
-    /// The client gave up, or may not join again; nothing follows.
+    /// The client has given up, or may not join again; nothing follows.
     Ended(Error),
 }
 
@@ -108,57 +108,57 @@ impl std::error::Error for Interruption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
-    /// What the client had seen last.
+    /// The position of the last event that the client read.
     pub since: Position,
-    /// Where it goes on. In another [`epoch`](Position::epoch) the room's log itself is another one.
+    /// The position from which events follow. If its [`epoch`](Position::epoch) differs, the room has a new log.
     pub head: Position,
 }
 
-/// How a join went.
+/// The outcome of a join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joined {
-    /// The room's name for people.
+    /// The room's display name.
     pub name: String,
-    /// Whether what the client had seen before still holds.
+    /// The outcome of the resume.
     pub resume: Resume,
-    /// Where the room's log was.
+    /// The head of the room's log at the join.
     pub head: Position,
-    /// How many users are in it; may lag.
+    /// The number of users in the room; it may lag.
     pub members: u64,
 }
 
-/// What became of the position that a join went on from.
+/// The outcome of resuming from a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resume {
-    /// There was none.
+    /// The join had no position.
     Fresh,
-    /// Every event after it follows.
+    /// All events after the position follow.
     Complete {
-        /// How many the log holds after it; subscriptions and conflation leave some of them out.
+        /// The number of events in the log after the position; subscriptions and conflation may leave some of them out.
         replay: u64,
     },
-    /// The log no longer holds all of them.
+    /// The log no longer has all events after the position.
     Lost,
 }
 
-/// Somebody came or went: a user, not one connection of it.
+/// A user joined or left a room: with the first or last of the user's connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
-    /// Who.
+    /// The user's id.
     pub user_id: String,
-    /// Which of the two.
+    /// The change.
     pub change: Change,
-    /// How many users are in the room now.
+    /// The number of users in the room now.
     pub size: u64,
 }
 
-/// What [`Presence`] says of a user.
+/// The change in a [`Presence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Came.
+    /// The user joined.
     Joined,
-    /// Went.
+    /// The user left.
     Left,
 }

@@ -18,7 +18,7 @@ use crate::{
     wire::Position,
 };
 
-/// A room that a client may join.
+/// A room that a client can join.
 #[must_use = "nothing happens until `join` is called"]
 pub struct JoinRoom<R> {
     client: Client,
@@ -37,35 +37,36 @@ impl<R: Room> JoinRoom<R> {
         JoinRoom { client: client.clone(), room, events: None, since: None, marker: PhantomData }
     }
 
-    /// The room's id.
+    /// Returns the room's id.
     pub fn id(&self) -> &str {
         &self.room
     }
 
-    /// Goes on after `position`, which [`RoomClient::position`] gave in an earlier life of the application. If the room
-    /// no longer holds what came after it, the first [`next`](RoomClient::next) says so.
+    /// Resumes after `position`, which [`RoomClient::position`] returned before a restart of the application. If the
+    /// room's log no longer has all events after it, the first [`next`](RoomClient::next) returns
+    /// [`Interruption::Lost`](super::Interruption::Lost).
     pub fn since(mut self, position: Position) -> Self {
         self.since = Some(position);
         self
     }
 
-    /// Wants only event `E`, and those of other calls. Without any call the room's own default holds, which is every
-    /// event unless declared otherwise.
+    /// Subscribes to event `E` and those of other calls only. Without any call the room's default applies: every event
+    /// unless declared otherwise.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.events.get_or_insert_default().insert(E::NAME.to_owned());
         self
     }
 
-    /// Joins, and stays joined over lost connections until the [`RoomClient`] is dropped.
+    /// Joins the room. It stays joined over lost connections until the [`RoomClient`] is dropped.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] as the server says, [`ErrorKind::AlreadyJoined`] while another [`RoomClient`] of this client
-    /// has the room, [`ErrorKind::Deadline`] if there was no answer in time.
+    /// [`ErrorKind::Refused`] with the server's refusal, [`ErrorKind::AlreadyJoined`] while another [`RoomClient`] of
+    /// this client has the room, [`ErrorKind::Deadline`] without a response in time.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the room is left again.
+    /// If the future is dropped, the client leaves the room.
     pub async fn join(self) -> Result<RoomClient<R>, Error> {
         let JoinRoom { client, room, events, since, .. } = self;
         let (events_at_most, bytes) = client.shared.buffer;
@@ -91,11 +92,12 @@ impl<R: Room> JoinRoom<R> {
         }
     }
 
-    /// Makes the instance of a keyed room, with this client as its creator. A first join makes one too, without creator.
+    /// Creates the instance of a keyed room, with this client's user as its creator. A first join also creates one,
+    /// without a creator.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] as the server says: [`Code::RoomExists`](crate::Code::RoomExists) where there is one.
+    /// [`ErrorKind::Refused`] with the server's refusal: [`Code::RoomExists`](crate::Code::RoomExists) if it exists.
     pub async fn create(&self) -> Result<(), Error> {
         let request = Request::CreateRoom {
             room_id: self.room.to_string(),
@@ -110,7 +112,7 @@ impl<R: Room> JoinRoom<R> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] as the server says.
+    /// [`ErrorKind::Refused`] with the server's refusal.
     pub async fn delete(&self) -> Result<(), Error> {
         let request = Request::DeleteRoom { room_id: self.room.to_string() };
         self.client.ask(None, Class::Idempotent, request).await.map(drop)
@@ -126,7 +128,7 @@ impl<R> fmt::Debug for JoinRoom<R> {
     }
 }
 
-/// The reader's end of an inbox. Dropping it leaves the room.
+/// The reading half of a room's inbox. Dropping it leaves the room.
 pub(crate) struct Reader {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) wake: Arc<Notify>,

@@ -20,14 +20,15 @@
 //!
 //! # Over lost connections
 //!
-//! One task holds the connection. When it is lost, the task comes back with jittered, growing delays, joins every room
-//! again from the last event that the room's reader was given, and sends again what has no answer yet, under the same
-//! key, so that nothing is doubled. An application notices nothing but a pause, unless events *are* lost: then
-//! [`RoomClient::next`] yields [`Interruption::Lost`] as an error, once, and `?` or a `match` has to deal with it.
+//! One task owns the connection. When the connection is lost, the task reconnects with exponential backoff and jitter,
+//! joins every room again from the last event that its reader was given, and sends unanswered requests again with the
+//! same idempotency key, so that no event is published twice. An application notices only a pause, unless events *are*
+//! lost: then [`RoomClient::next`] returns [`Interruption::Lost`] as an error, once, which `?` or a `match` must
+//! handle.
 //!
-//! An HTTP status that Dialogue didn't write, such as the 404 or 403 of a proxy whose server restarts, is passed like a lost
-//! connection once there was one; before, it is an error that says so. What Dialogue itself refuses is final, but for what it
-//! says to try again.
+//! An HTTP status that Dialogue didn't send, such as the 404 or 403 of a proxy while the server restarts, counts as a
+//! lost connection after a first successful connection, and is an error before. Refusals by Dialogue itself are final,
+//! except those with a retry.
 //!
 //! # What is bounded
 //!
@@ -81,9 +82,10 @@ use self::{
     frame::Request,
 };
 
-/// A connection to a server, over all its reconnects.
+/// A client of a server, which reconnects by itself.
 ///
-/// A handle: clones share the connection. It ends when the last handle, of the client and of its rooms, is dropped.
+/// It is a handle: clones share the connection. The connection closes when the last handle, of the client and of its
+/// rooms, is dropped.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -92,37 +94,37 @@ pub struct Client {
 struct Shared {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
-    /// Tells the driver that a reader has taken something, or has gone.
+    /// Notifies the driver that a reader has taken an event, or was dropped.
     wake: Arc<Notify>,
-    /// As many as the core takes requests.
+    /// One permit for each request that the core may hold.
     slots: Arc<Semaphore>,
     endpoint: Arc<Endpoint>,
     config: Config,
-    /// Events and bytes that a room holds for its reader.
+    /// The maximum events and bytes that a room buffers for its reader.
     buffer: (usize, usize),
 }
 
 impl Client {
-    /// True while there is a connection. Where a room over an event stream ends, the status has changed before its
-    /// reader is told.
+    /// Returns whether the client is connected. When a room over an event stream ends, the status changes before the
+    /// room's reader gets the end.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
     }
 
-    /// The status now, and whenever it becomes another one.
+    /// Returns a stream of the current status and its changes.
     pub fn statuses(&self) -> Statuses {
         let mut watch = self.shared.status.clone();
         watch.mark_changed();
         Statuses { watch }
     }
 
-    /// Shows the server another token for the same user before the old one runs out, and uses it for reconnects where
-    /// the old one was given to [`Connect::token`]. While there is no connection, it is only kept.
+    /// Sends a new token of the same user to the server, before the old one expires, and uses it for reconnects if the
+    /// old one was given to [`Connect::token`]. Without a connection, the token is only stored.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthenticated`] if the token is no good, [`ErrorKind::Refused`] if it is another user's; the old
-    /// one then stays.
+    /// [`ErrorKind::Unauthenticated`] if the token is invalid, [`ErrorKind::Refused`] if it is of another user. The old
+    /// token stays in use then.
     pub async fn authenticate(&self, token: impl Into<String>) -> Result<(), Error> {
         let token = token.into();
         if matches!(self.status(), Status::Online(_)) {
@@ -132,15 +134,14 @@ impl Client {
         Ok(())
     }
 
-    /// Ends the connection. What still waits for an answer fails with [`ErrorKind::Closed`], and every room's reader
-    /// comes to its end.
+    /// Closes the connection. Pending requests fail with [`ErrorKind::Closed`], and the readers of all rooms end.
     pub async fn close(&self) {
         if self.shared.commands.send(Command::Close).await.is_ok() {
             self.shared.commands.closed().await;
         }
     }
 
-    /// One request, to its answer.
+    /// Sends a request and waits for its response.
     async fn ask(&self, room: Option<Arc<str>>, class: Class, request: Request) -> Result<Reply, Error> {
         let slot = Some(self.slot().await?);
         let (to, answer) = oneshot::channel();
@@ -148,7 +149,7 @@ impl Client {
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    /// A place among the requests that wait. While connected, answers make room, so it is worth waiting.
+    /// Returns a permit for a request. Waits for one while connected, as responses free them, and fails otherwise.
     async fn slot(&self) -> Result<OwnedSemaphorePermit, Error> {
         let slots = &self.shared.slots;
         if let Ok(slot) = slots.clone().try_acquire_owned() {
@@ -169,7 +170,7 @@ impl Client {
         self.shared.commands.send(command).await.map_err(|_| self.gone())
     }
 
-    /// Why the driver does not answer any more.
+    /// Returns the error for which the driver has stopped.
     fn gone(&self) -> Error {
         match self.status() {
             Status::Stopped(error) => error,
@@ -177,7 +178,7 @@ impl Client {
         }
     }
 
-    /// How long the server has for an answer.
+    /// The timeout of a response.
     fn deadline(&self) -> Duration {
         self.shared.config.deadline
     }

@@ -21,9 +21,9 @@ use crate::{
     wire::Position,
 };
 
-/// A client's end of a joined room: it reads the room's events in order, and sends into it.
+/// A joined room: reads the room's events in order, and sends events.
 ///
-/// Dropping it leaves the room. While it is there, it comes back from every lost connection and reads on where it was.
+/// Dropping it leaves the room. Until then it resumes after every lost connection.
 pub struct RoomClient<R: Room> {
     sender: RoomSender<R>,
     route: Route,
@@ -32,7 +32,7 @@ pub struct RoomClient<R: Room> {
     unknown: u64,
 }
 
-/// How a room's events come.
+/// The transport of a room's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     Socket,
@@ -45,20 +45,20 @@ impl<R: Room> RoomClient<R> {
         RoomClient { sender, route, reader, joined, unknown: 0 }
     }
 
-    /// The room's id: its name, or for a keyed room `name:key`.
+    /// Returns the room's id: its name, or for a keyed room `name:key`.
     pub fn id(&self) -> &str {
         &self.sender.room
     }
 
-    /// How the first join went.
+    /// Returns the outcome of the first join.
     pub fn joined(&self) -> &Joined {
         &self.joined
     }
 
-    /// The next event; `None` after [`Client::close`], or after an interruption that ends the room.
+    /// Returns the next event, or `None` after [`Client::close`] or an interruption that ends the room.
     ///
-    /// Everything that breaks the sequence is an error, so that a loop can't overlook it: with `?` a lost resume ends the
-    /// loop, with a `match` the application loads its state anew and goes on, for `next` may be called again.
+    /// An interruption of the sequence is an error, so that a loop can't overlook it: with `?` a lost resume ends the
+    /// loop; with a `match` the application loads its state again and continues, as `next` may be called again.
     ///
     /// ```no_run
     /// # use dialogue::{Room, client::{Interruption, RoomClient}};
@@ -76,11 +76,11 @@ impl<R: Room> RoomClient<R> {
     ///
     /// # Errors
     ///
-    /// [`Interruption`] says which of them are final.
+    /// The variants of [`Interruption`] document which of them are final.
     ///
     /// # Cancel safety
     ///
-    /// Safe: an event that was not returned is returned next time.
+    /// Cancel safe: an event that was not returned is returned by the next call.
     pub async fn next(&mut self) -> Result<Option<Delivery<R::Event>>, Interruption> {
         loop {
             match self.incoming().await? {
@@ -91,7 +91,7 @@ impl<R: Room> RoomClient<R> {
         }
     }
 
-    /// The next event or notice: like [`next`](RoomClient::next), but presence, skipped events and returns are told too.
+    /// Returns the next event or notice: as [`next`](RoomClient::next), with presence, skipped events and resumes.
     ///
     /// # Errors
     ///
@@ -126,32 +126,32 @@ impl<R: Room> RoomClient<R> {
         }
     }
 
-    /// The position after the last event that was taken: keep it where the application keeps what it made of the events,
-    /// and show it to [`JoinRoom::since`](super::JoinRoom::since) in its next life.
+    /// Returns the position after the last event that was read. Store it together with the state that the application
+    /// derives from the events, and pass it to [`JoinRoom::since`](super::JoinRoom::since) after a restart.
     pub fn position(&self) -> Position {
         self.reader.inbox.position()
     }
 
-    /// How many events were passed over because this program declares none of their name, as a newer server's.
+    /// Returns the number of skipped events whose names this program doesn't declare, such as those of a newer server.
     pub fn unknown(&self) -> u64 {
         self.unknown
     }
 
-    /// What the room keeps of earlier events.
+    /// Returns a request for a page of the room's history.
     pub fn history(&self) -> History<'_, R> {
         History::new(&self.sender.client, &self.sender.room, self.route)
     }
 
-    /// A handle that sends into the room from another task. It does not keep the room joined.
+    /// Returns a handle that sends into the room from other tasks. It doesn't keep the room joined.
     pub fn sender(&self) -> RoomSender<R> {
         self.sender.clone()
     }
 
-    /// Leaves the room, and waits until the server has let go.
+    /// Leaves the room, and waits for the server's response.
     ///
     /// # Errors
     ///
-    /// When the client has stopped: the room is left all the same.
+    /// The client has stopped. The room is left even then.
     pub async fn leave(self) -> Result<(), Error> {
         if self.route == Route::Stream {
             return Ok(());
@@ -162,7 +162,7 @@ impl<R: Room> RoomClient<R> {
         answer.await.unwrap_or_else(|_| Err(client.gone())).map(drop)
     }
 
-    /// The first `limit` users in the room, at most 1,000, in the order of their ids, from the one after `after`.
+    /// Returns the first `limit` members of the room, at most 1,000, sorted by id, from the one after `after`.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl<R: Room> RoomClient<R> {
         }
     }
 
-    /// Wants event `E` too, from now on.
+    /// Subscribes to event `E`, from now on.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl<R: Room> RoomClient<R> {
         self.ask(Request::Subscribe { room_id: self.room_id(), events }).await.map(drop)
     }
 
-    /// Does not want event `E` any more.
+    /// Unsubscribes from event `E`.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl<R: Room> RoomClient<R> {
         self.sender.send(event)
     }
 
-    /// Sends an ephemeral event and forgets it, as [`RoomSender::try_send`].
+    /// Sends an ephemeral event without waiting for a response, as [`RoomSender::try_send`].
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ impl<R: Room> fmt::Debug for RoomClient<R> {
     }
 }
 
-/// Sends into a joined room, from any task.
+/// Sends events into a joined room, from any task.
 pub struct RoomSender<R> {
     client: Client,
     room: Arc<str>,
@@ -262,24 +262,24 @@ pub struct RoomSender<R> {
 }
 
 impl<R: Room> RoomSender<R> {
-    /// Sends an event, and waits until the room's log has it, at the durability that the server's application chose.
+    /// Sends an event, and waits until it is in the room's log, with the durability of the server's store.
     ///
-    /// It is sent again, under the same key, when the connection is lost before the answer, and when the server is
-    /// limiting or can't accept it at the moment, until [`Connect::deadline`](super::Connect::deadline): accepted once,
-    /// however often it is sent. Sends of one task arrive in their order; of those that run at the same time, one that
-    /// the server puts off may arrive after a later one that was already on its way.
+    /// It is sent again with the same idempotency key if the connection is lost before the response, or the server
+    /// limits the rate or can't accept it at the moment, until [`Connect::deadline`](super::Connect::deadline). The
+    /// server accepts it once, however often it is sent. Consecutive sends of one task arrive in their order; of
+    /// concurrent ones, a send that the server defers may arrive after a later one.
     ///
-    /// An [ephemeral](DeliveryClass::Ephemeral) event is worth nothing late: it is sent once, and never kept for later.
+    /// An [ephemeral](DeliveryClass::Ephemeral) event is sent at most once, and is not queued while offline.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Refused`] with the server's refusal; [`ErrorKind::Deadline`], after which the event may or may not
-    /// have been accepted; [`ErrorKind::QueueFull`] and, for an ephemeral event, [`ErrorKind::Offline`] while there is no
-    /// connection.
+    /// have been accepted; [`ErrorKind::QueueFull`] and, for an ephemeral event, [`ErrorKind::Offline`] while there is
+    /// no connection.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the event may be sent all the same.
+    /// If the future is dropped, the event may still be sent.
     pub fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Sending<'_, Error>
     where
         R: TwoWay,
@@ -296,11 +296,13 @@ impl<R: Room> RoomSender<R> {
         })
     }
 
-    /// Sends an ephemeral event and forgets it: whether it arrives, nobody says. A durable event does not compile here.
+    /// Sends an ephemeral event without waiting for a response, so that a loss goes unnoticed. A durable event doesn't
+    /// compile.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Offline`] while there is no connection; [`ErrorKind::QueueFull`] when more is sent than goes out.
+    /// [`ErrorKind::Offline`] while there is no connection; [`ErrorKind::QueueFull`] while too many frames wait to be
+    /// written.
     pub fn try_send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<(), Error>
     where
         R: TwoWay,
@@ -344,25 +346,25 @@ impl<R> fmt::Debug for RoomSender<R> {
     }
 }
 
-/// Some of a room's users.
+/// A page of a room's members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Members {
-    /// Those of this page.
+    /// The members of this page.
     pub members: Vec<Member>,
-    /// How many there are in all.
+    /// The number of all members.
     pub size: u64,
-    /// Whether others come after them.
+    /// Set if more members follow this page.
     pub more: bool,
 }
 
-/// A user in a room.
+/// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
-    /// Who.
+    /// The user's id.
     pub user_id: String,
-    /// With how many connections.
+    /// The number of the user's connections in the room.
     pub connections: u64,
 }
 
@@ -378,7 +380,7 @@ impl From<super::frame::MembersFrame> for Members {
     }
 }
 
-/// Reads an event as the room declares it; `None` for one that it does not declare.
+/// Decodes an event as the room declares it; `None` for an undeclared one.
 pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
     let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == arrival.event) else {
         return Ok(None);
@@ -404,7 +406,7 @@ pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event
     }))
 }
 
-/// 128 random bits: enough that no two sends of a room ever share one.
+/// Returns an idempotency key of 128 random bits, which makes collisions within a room negligible.
 fn new_key() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

@@ -1,4 +1,4 @@
-//! Whether there is a connection, and who the client is on it.
+//! The connection status of a client, and its identity on the connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,60 +6,60 @@ use tokio::sync::watch;
 
 use super::Error;
 
-/// Whether a client is connected.
+/// The connection status of a client.
 ///
-/// It is the WebSocket's, once something has needed one. Of a client whose rooms all come over event streams it is that of
-/// the streams: of the one that is best off.
+/// It is the status of the WebSocket, once a request has needed one. For a client whose rooms all come over event
+/// streams it is the best status of the streams.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Status {
-    /// Nothing needs a connection: none has yet, or the last room over an event stream ended.
+    /// No connection is needed: no request has needed one yet, or the last room over an event stream has ended.
     Idle,
     /// A connection is being made.
     Connecting,
-    /// There is a connection, as this user.
+    /// The WebSocket is connected, as this user.
     Online(Identity),
     /// Rooms come over event streams, and there is no WebSocket.
     Streaming,
-    /// There is none at the moment; the next attempt is due soon.
+    /// There is no connection; the next attempt is scheduled.
     Offline,
-    /// There is none, and there will be none.
+    /// There is no connection, and the client has given up.
     Stopped(Error),
 }
 
 impl Status {
-    /// Returns true while there is a connection: [`Online`](Status::Online) or [`Streaming`](Status::Streaming).
+    /// Returns whether there is a connection: [`Online`](Status::Online) or [`Streaming`](Status::Streaming).
     pub fn is_connected(&self) -> bool {
         matches!(self, Status::Online(_) | Status::Streaming)
     }
 }
 
-/// What [`Client::statuses`](super::Client::statuses) yields.
+/// The stream of a client's status, from [`Client::statuses`](super::Client::statuses).
 #[derive(Debug, Clone)]
 pub struct Statuses {
     pub(crate) watch: watch::Receiver<Status>,
 }
 
 impl Statuses {
-    /// The status at the first call, then each that differs from the last one yielded; those that come and go between
-    /// two calls may be left out. `None` after [`Status::Stopped`].
+    /// Returns the current status at the first call, and then each status that differs from the last one returned. A
+    /// status that is replaced between two calls may be skipped. Returns `None` after [`Status::Stopped`].
     ///
     /// # Cancel safety
     ///
-    /// Safe.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Option<Status> {
         self.watch.changed().await.ok()?;
         Some(self.watch.borrow_and_update().clone())
     }
 }
 
-/// Who the server says that the client is.
+/// The client's identity, as the server sent it in `connected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
-    /// Of this connection; another one has another.
+    /// The id of this connection. It changes with each connection.
     pub client_id: String,
-    /// Of the user.
+    /// The id of the user.
     pub user_id: String,
     /// The hash of the rooms and events that the server declares.
     pub schema: Option<String>,
@@ -117,7 +117,8 @@ impl Board {
     }
 
     fn change(&self, change: impl FnOnce(&mut Parts)) {
-        // A panic while it is held leaves nothing half done. Held while the status is sent, so that the newest is the last.
+        // A panic while it is held leaves nothing half done. Held while the status is sent, so that the newest is the
+        // last.
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut parts);
         let status = parts.status();

@@ -54,7 +54,7 @@ pub(crate) struct StreamRoom {
     joined: bool,
 }
 
-/// What follows a stream's end.
+/// The action after the end of a stream.
 #[derive(Debug)]
 enum Next {
     /// Another stream, after this long or the backoff, whichever is longer.
@@ -67,7 +67,7 @@ enum Next {
     Gone,
 }
 
-/// What a room's stream is started with.
+/// The parameters of a room's event stream.
 pub(crate) struct Opening {
     pub(crate) room: Arc<str>,
     pub(crate) events: Option<BTreeSet<String>>,
@@ -120,7 +120,7 @@ impl StreamRoom {
         match end {
             Some(end) => {
                 if let (Some(first), Interruption::Ended(error)) = (self.first.take(), &end) {
-                    // Whoever joins may have gone away.
+                    // The joining caller may have dropped its future.
                     let _heard = first.send(Err(error.clone()));
                 }
                 inbox.end(end);
@@ -208,11 +208,11 @@ impl StreamRoom {
         self.first.as_ref().map(|_| self.born + self.config.deadline)
     }
 
-    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the application;
-    /// false if the reader is gone. An ephemeral event is not waited for: it is skipped.
+    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the
+    /// application; false if the reader is gone. An ephemeral event is not waited for: it is skipped.
     async fn has_room(&self, message: &Message) -> bool {
         let Message { event, data } = message;
-        // What a frame has beside its texts is less than what an item has beside them.
+        // 128 bytes cover the fields of an item besides its texts.
         let bytes = data.len().saturating_add(128);
         let is_kept = || match event.as_str() {
             "dialogue:presence" => true,
@@ -318,7 +318,7 @@ impl StreamRoom {
         }))
     }
 
-    /// What one message does to the stream; `None` where it goes on.
+    /// Handles a message of the stream, and returns the next action; `None` if the stream goes on.
     fn message(&mut self, message: Message, since: Option<&Position>, stage: &mut Stage) -> Option<Next> {
         let Message { event, data } = message;
         match event.as_str() {
@@ -361,7 +361,7 @@ impl StreamRoom {
         let first = self.first.take();
         let joined = self.membership.joined(frame, since, first.is_some());
         if let Some(first) = first {
-            // Whoever joins may have gone away; the inbox then says so.
+            // The joining caller may have dropped its future; the inbox is closed then.
             let _heard = first.send(Ok(Reply::Joined(joined)));
         }
     }

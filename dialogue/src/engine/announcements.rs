@@ -1,10 +1,10 @@
-//! Announcements of rooms that come and go, to the clients that watch.
+//! Announcements of created and deleted rooms to watching clients, coalesced.
 //!
-//! The first change is told at once. What comes within a tick of it is told together at the end of the tick, of each room
-//! only what came last: a room that is created and deleted in turn costs a watcher a frame or two a tick.
+//! The first change is sent at once. Changes within a tick after it are sent together at the end of the tick, and of
+//! each room only the last one: a room that is created and deleted in turn costs a watcher a frame or two per tick.
 //!
-//! A flush is sent to some watchers at a time, with other tasks in between. The next one begins when all have it, so that
-//! each watcher gets them in their order.
+//! A flush is sent to some watchers at a time, and yields to other tasks in between. The next flush begins when all
+//! watchers have the last one, so that each watcher gets the changes in their order.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -21,129 +21,135 @@ use crate::{
     hub::{ConnectionId, RoomDecl},
 };
 
-/// Changes that aren't told yet.
+/// The announcements of a node: the changes that are queued, and the flush that is being sent.
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
-    untold: Mutex<Untold>,
-    /// The flush that is being sent. Locked while changes are taken and sent, so that no later change of a room overtakes
-    /// an earlier one.
+    pending: Mutex<PendingChanges>,
+    /// The flush that is being sent. Locked while changes are taken and sent, so that no later change of a room
+    /// overtakes an earlier one.
     flush: Mutex<Option<Flush>>,
 }
 
-/// Changes on their way to the watchers.
+/// Changes that are being sent to the watchers.
 #[derive(Debug)]
 struct Flush {
-    changes: Vec<(Arc<str>, Change)>,
-    /// The watchers that don't have them yet.
+    changes: Vec<(Arc<str>, RoomChanges)>,
+    /// The watchers that have not been sent the changes yet.
     watchers: vec::IntoIter<ConnectionId>,
 }
 
+/// The queue of changes.
 #[derive(Debug, Default)]
-struct Untold {
-    rooms: HashMap<Arc<str>, Change>,
-    /// Those rooms, the one that changed first in front.
+struct PendingChanges {
+    rooms: HashMap<Arc<str>, RoomChanges>,
+    /// The ids of those rooms, in the order of their first queued change.
     order: VecDeque<Arc<str>>,
-    /// Something was told within the last tick.
-    resting: bool,
+    /// Set while the task that flushes at each tick runs.
+    is_ticking: bool,
 }
 
-/// A change of one room that is not announced yet.
+/// The queued changes of one room, as encoded frame bodies. A deletion is sent before a creation.
 #[derive(Debug)]
-struct Change {
+struct RoomChanges {
     room: Arc<RoomDecl>,
     deleted: Option<Vec<u8>>,
     created: Option<Vec<u8>>,
 }
 
-/// Which of the two happened to a room.
+/// The kind of an announced change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AnnouncementKind {
     Created,
     Deleted,
 }
 
-/// The flush that [`Engine::flush_part`] may begin where none is on its way: one of the changes that wait, or none.
+/// Tells [`Engine::flush_slice`] whether it may start a flush of the queued changes if none is being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
-    Waiting,
-    Nothing,
+enum FlushStart {
+    Allowed,
+    Forbidden,
 }
 
-/// Between two flushes.
+/// The minimum time between two flushes.
 const TICK: Duration = Duration::from_millis(50);
-/// Bytes of a flush, unless its first change alone is larger.
-const FLUSH: usize = 64 << 10;
-/// Rooms whose changes wait: with more, each change first sends the oldest ones.
-const MOST: usize = 16_384;
-/// Watchers that a flush is sent to before other tasks have their turn.
-const PART: usize = 256;
+/// The maximum bytes of a flush, unless its first change alone is larger.
+const MAX_FLUSH_BYTES: usize = 64 << 10;
+/// The maximum number of rooms with queued changes. Beyond it, each new change first sends the oldest ones.
+const MAX_PENDING_ROOMS: usize = 16_384;
+/// The number of watchers that a flush is sent to before it yields to other tasks.
+const SLICE_WATCHERS: usize = 256;
 
 impl Engine {
-    /// Tells those who watch, and may join, of a room.
-    pub(super) fn announce(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
+    /// Announces a change of a room to the watchers that may see it.
+    pub(super) fn announce(
+        &self,
+        room: &Arc<RoomDecl>,
+        room_id: &Arc<str>,
+        kind: AnnouncementKind,
+        json: Vec<u8>,
+    ) {
         if self.watchers.lock().is_empty() {
             return;
         }
-        let (rested, is_full) = {
-            let mut untold = self.announcements.untold.lock();
-            untold.note(room, room_id, kind, json);
-            let rested = !std::mem::replace(&mut untold.resting, true);
-            if rested {
-                self.flush_later();
+        let (was_idle, is_full) = {
+            let mut pending = self.announcements.pending.lock();
+            pending.push(room, room_id, kind, json);
+            let was_idle = !std::mem::replace(&mut pending.is_ticking, true);
+            if was_idle {
+                self.flush_at_ticks();
             }
-            (rested, untold.order.len() > MOST)
+            (was_idle, pending.order.len() > MAX_PENDING_ROOMS)
         };
         if is_full {
-            // A whole flush, so that the queue shrinks however many watch.
-            while self.flush_part(Begin::Waiting) {}
-        } else if rested && self.flush_part(Begin::Waiting) {
+            // Whole flushes, so that the queue shrinks whatever the number of watchers.
+            while self.flush_slice(FlushStart::Allowed) {}
+        } else if was_idle && self.flush_slice(FlushStart::Allowed) {
             let engine = self.this.clone();
             self.registry.spawn(async move { flush_rest(&engine).await });
         }
     }
 
-    /// Tells what comes meanwhile, tick by tick until nothing does.
-    fn flush_later(&self) {
+    /// Spawns the task that flushes the queue at each tick. It ends with the engine, or a tick after the last change.
+    fn flush_at_ticks(&self) {
         let engine = self.this.clone();
-        // It ends with the engine, or a tick after the last change.
         self.registry.spawn(async move {
             loop {
                 tokio::time::sleep(TICK).await;
                 {
                     let Some(engine) = engine.upgrade() else { return };
-                    if engine.announcements.rest() {
+                    if engine.announcements.stop_ticks_if_idle() {
                         return;
                     }
-                    engine.flush_part(Begin::Waiting);
+                    engine.flush_slice(FlushStart::Allowed);
                 }
                 flush_rest(&engine).await;
             }
         });
     }
 
-    /// Sends a flush to the next few watchers: the one that is on its way, or else one of what waits, if that may begin.
-    /// Returns whether there are more watchers. Does nothing while another task does this.
-    fn flush_part(&self, begin: Begin) -> bool {
+    /// Sends the current flush to the next slice of watchers, starting one if `start` allows it. Returns whether more
+    /// watchers are left. Does nothing while another task is in it.
+    fn flush_slice(&self, start: FlushStart) -> bool {
         let Some(mut flush) = self.announcements.flush.try_lock() else { return false };
-        if flush.is_none() && begin == Begin::Waiting {
-            let changes = self.announcements.untold.lock().take();
+        if flush.is_none() && start == FlushStart::Allowed {
+            let changes = self.announcements.pending.lock().take();
             if changes.is_empty() {
                 return false;
             }
-            // After the changes: a client that watches from now on sees in its list of rooms what they say.
+            // After taking the changes: a client that starts to watch from now on finds them in its list of rooms.
             let watchers: Vec<_> = self.watchers.lock().keys().copied().collect();
             *flush = Some(Flush { changes, watchers: watchers.into_iter() });
         }
         let Some(Flush { changes, watchers }) = &mut *flush else { return false };
-        let part: Vec<_> = {
+        let slice: Vec<_> = {
             let links = self.watchers.lock();
-            watchers.by_ref().take(PART).filter_map(|id| links.get(&id).cloned()).collect()
+            watchers.by_ref().take(SLICE_WATCHERS).filter_map(|id| links.get(&id).cloned()).collect()
         };
-        // Sending never waits, but the application is asked: not under the lock of the watchers.
-        for link in part {
+        // Without the lock of the watchers, as `is_visible` runs a hook of the application.
+        for link in slice {
             let (actor, mut bytes) = (link.actor(), Vec::new());
-            for (room_id, Change { room, deleted, created }) in &*changes {
-                if !self.sees(&actor, RoomRef { id: room_id, name: room.name }, room) {
+            for (room_id, RoomChanges { room, deleted, created }) in &*changes {
+                if !self.is_visible(&actor, RoomRef { id: room_id, name: room.name }, room) {
                     continue;
                 }
                 for (kind, json) in [("roomDeleted", deleted), ("roomCreated", created)] {
@@ -164,44 +170,45 @@ impl Engine {
     }
 }
 
-/// Sends the flush that is on its way to the rest of its watchers.
+/// Sends the current flush to the rest of its watchers, and yields to other tasks after each slice.
 async fn flush_rest(engine: &Weak<Engine>) {
-    while engine.upgrade().is_some_and(|engine| engine.flush_part(Begin::Nothing)) {
+    while engine.upgrade().is_some_and(|engine| engine.flush_slice(FlushStart::Forbidden)) {
         tokio::task::yield_now().await;
     }
 }
 
 impl Announcements {
-    /// Ends the ticks if nothing waits, and returns whether they end.
-    fn rest(&self) -> bool {
-        let mut untold = self.untold.lock();
-        // A flush that is taken from what waits is there before it is no longer among that.
-        let is_idle = untold.order.is_empty() && self.flush.try_lock().is_some_and(|flush| flush.is_none());
-        untold.resting = !is_idle;
+    /// Ends the ticks if no change is queued or being sent, and returns whether they end.
+    fn stop_ticks_if_idle(&self) -> bool {
+        let mut pending = self.pending.lock();
+        // Changes are taken from the queue with `flush` locked: a flush that just starts is seen here by the failing
+        // lock.
+        let is_idle = pending.order.is_empty() && self.flush.try_lock().is_some_and(|flush| flush.is_none());
+        pending.is_ticking = !is_idle;
         is_idle
     }
 }
 
-impl Untold {
-    fn note(&mut self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
+impl PendingChanges {
+    fn push(&mut self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: AnnouncementKind, json: Vec<u8>) {
         let change = match self.rooms.entry(Arc::clone(room_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 self.order.push_back(Arc::clone(room_id));
-                entry.insert(Change { room: Arc::clone(room), deleted: None, created: None })
+                entry.insert(RoomChanges { room: Arc::clone(room), deleted: None, created: None })
             }
         };
         match kind {
-            Kind::Created => change.created = Some(json),
-            // Told though nobody was told of the creation: a list may have shown the room meanwhile.
-            Kind::Deleted => (change.deleted, change.created) = (Some(json), None),
+            AnnouncementKind::Created => change.created = Some(json),
+            // Sent even if the creation was not: a list may have shown the room meanwhile.
+            AnnouncementKind::Deleted => (change.deleted, change.created) = (Some(json), None),
         }
     }
 
-    /// The changes of one flush.
-    fn take(&mut self) -> Vec<(Arc<str>, Change)> {
+    /// Removes and returns the changes of one flush.
+    fn take(&mut self) -> Vec<(Arc<str>, RoomChanges)> {
         let (mut taken, mut size) = (Vec::new(), 0);
-        while size < FLUSH {
+        while size < MAX_FLUSH_BYTES {
             let Some(room_id) = self.order.pop_front() else { break };
             let Some(change) = self.rooms.remove(&room_id) else { continue };
             size += [&change.deleted, &change.created].into_iter().flatten().map(Vec::len).sum::<usize>();
@@ -234,34 +241,35 @@ mod tests {
         project(u64): [Message] via [websocket];
     }
 
-    struct Watched {
+    /// An engine with watching connections.
+    struct Fixture {
         engine: Arc<Engine>,
         links: Vec<Arc<Link>>,
     }
 
-    impl Watched {
-        async fn by(watchers: usize) -> Self {
+    impl Fixture {
+        async fn with_watchers(watchers: usize) -> Self {
             let engine = Acme::server().build().await.unwrap().engine();
-            // Many watchers keep little, which costs them their connections.
-            let most = if watchers > 4 * PART { 1 } else { usize::MAX };
-            let links: Vec<_> = (0..watchers).map(|_| link(&engine, most)).collect();
+            // With many watchers, small outboxes: their connections are cut, which saves memory.
+            let max_outbox_bytes = if watchers > 4 * SLICE_WATCHERS { 1 } else { usize::MAX };
+            let links: Vec<_> = (0..watchers).map(|_| link(&engine, max_outbox_bytes)).collect();
             links.iter().for_each(|link| engine.watch(link));
-            Watched { engine, links }
+            Fixture { engine, links }
         }
 
-        fn announce(&self, kind: Kind) {
+        fn announce(&self, kind: AnnouncementKind) {
             let (room, _) = self.engine.registry.declared("project:1").unwrap();
             self.engine.announce(room, &"project:1".into(), kind, b"{}".to_vec());
         }
 
-        /// The announcements that each watcher got since this was asked last.
-        fn got(&self) -> Vec<Vec<String>> {
+        /// Returns the announcements that each watcher was sent since the last call.
+        fn received(&self) -> Vec<Vec<String>> {
             self.links.iter().map(|link| frames(link)).collect()
         }
     }
 
-    fn link(engine: &Engine, most: usize) -> Arc<Link> {
-        let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, most, None, Vec::new());
+    fn link(engine: &Engine, max_outbox_bytes: usize) -> Arc<Link> {
+        let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, max_outbox_bytes, None, Vec::new());
         let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
         Link::new(outbox, user)
     }
@@ -278,77 +286,80 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_tasks_have_their_turn_between_watchers() {
-        let watched = Watched::by(3 * PART).await;
-        watched.announce(Kind::Created);
-        let heard = |got: Vec<Vec<String>>| got.iter().filter(|frames| !frames.is_empty()).count();
-        assert_eq!(heard(watched.got()), PART);
-        let begun = tokio::time::Instant::now();
-        let mut all = PART;
-        while all < 3 * PART {
+    async fn a_flush_yields_to_other_tasks_between_slices() {
+        let fixture = Fixture::with_watchers(3 * SLICE_WATCHERS).await;
+        fixture.announce(AnnouncementKind::Created);
+        let notified =
+            |received: Vec<Vec<String>>| received.iter().filter(|frames| !frames.is_empty()).count();
+        assert_eq!(notified(fixture.received()), SLICE_WATCHERS);
+        let started_at = tokio::time::Instant::now();
+        let mut all = SLICE_WATCHERS;
+        while all < 3 * SLICE_WATCHERS {
             tokio::task::yield_now().await;
-            let more = heard(watched.got());
-            assert!(more <= PART);
+            let more = notified(fixture.received());
+            assert!(more <= SLICE_WATCHERS);
             all += more;
         }
-        assert_eq!(begun.elapsed(), Duration::ZERO, "no watcher waits for a tick");
+        assert_eq!(started_at.elapsed(), Duration::ZERO, "no watcher waits for a tick");
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_watcher_gets_changes_in_their_order() {
-        let watched = Watched::by(3 * PART).await;
-        watched.announce(Kind::Created);
-        // The first flush is on its way.
-        watched.announce(Kind::Deleted);
-        watched.announce(Kind::Created);
+        let fixture = Fixture::with_watchers(3 * SLICE_WATCHERS).await;
+        fixture.announce(AnnouncementKind::Created);
+        // The first flush is being sent.
+        fixture.announce(AnnouncementKind::Deleted);
+        fixture.announce(AnnouncementKind::Created);
         tokio::time::sleep(2 * TICK).await;
-        assert!(watched.got().iter().all(|frames| frames == &["roomCreated", "roomDeleted", "roomCreated"]));
+        assert!(
+            fixture.received().iter().all(|frames| frames == &["roomCreated", "roomDeleted", "roomCreated"])
+        );
         // The ticks have ended by now: the next change is sent at once again.
         tokio::time::sleep(2 * TICK).await;
-        watched.announce(Kind::Deleted);
-        assert_eq!(watched.got().iter().flatten().count(), PART);
+        fixture.announce(AnnouncementKind::Deleted);
+        assert_eq!(fixture.received().iter().flatten().count(), SLICE_WATCHERS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_changes_wait_however_many_watch() {
-        let watched = Watched::by(20 * PART).await;
-        let (room, _) = watched.engine.registry.declared("project:1").unwrap();
-        for n in 0..MOST + 600 {
-            let (room_id, json) = (format!("project:{n}").into(), vec![b'x'; FLUSH / 10]);
-            watched.engine.announce(room, &room_id, Kind::Created, json);
+    async fn the_queue_is_bounded_with_many_watchers() {
+        let fixture = Fixture::with_watchers(20 * SLICE_WATCHERS).await;
+        let (room, _) = fixture.engine.registry.declared("project:1").unwrap();
+        for n in 0..MAX_PENDING_ROOMS + 600 {
+            let (room_id, json) = (format!("project:{n}").into(), vec![b'x'; MAX_FLUSH_BYTES / 10]);
+            fixture.engine.announce(room, &room_id, AnnouncementKind::Created, json);
         }
-        let waiting = watched.engine.announcements.untold.lock().order.len();
-        assert!(waiting <= MOST, "{waiting}");
+        let queued = fixture.engine.announcements.pending.lock().order.len();
+        assert!(queued <= MAX_PENDING_ROOMS, "{queued}");
     }
 
     #[tokio::test]
-    async fn a_client_that_begins_to_watch_misses_nothing() {
-        let watched = Watched::by(1).await;
-        let (engine, newcomer) = (Arc::clone(&watched.engine), link(&watched.engine, usize::MAX));
+    async fn a_client_that_starts_to_watch_misses_nothing() {
+        let fixture = Fixture::with_watchers(1).await;
+        let (engine, new_watcher) = (Arc::clone(&fixture.engine), link(&fixture.engine, usize::MAX));
         let (room, _) = engine.registry.declared("project:1").unwrap();
-        let mut untold = engine.announcements.untold.lock();
+        let mut pending = engine.announcements.pending.lock();
         let flusher = {
             let engine = Arc::clone(&engine);
-            std::thread::spawn(move || engine.flush_part(Begin::Waiting))
+            std::thread::spawn(move || engine.flush_slice(FlushStart::Allowed))
         };
-        // The flusher has begun, as far as it gets without the changes.
+        // Wait until the flusher blocks on the lock of the queue.
         while !engine.announcements.flush.is_locked() {
             std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(50));
-        engine.watch(&newcomer);
-        untold.note(room, &"project:1".into(), Kind::Created, b"{}".to_vec());
-        drop(untold);
+        engine.watch(&new_watcher);
+        pending.push(room, &"project:1".into(), AnnouncementKind::Created, b"{}".to_vec());
+        drop(pending);
         flusher.join().unwrap();
-        assert_eq!(frames(&newcomer), ["roomCreated"]);
+        assert_eq!(frames(&new_watcher), ["roomCreated"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_no_longer_watches_gets_no_more() {
-        let watched = Watched::by(3 * PART).await;
-        watched.announce(Kind::Created);
-        watched.links.iter().for_each(|link| watched.engine.unwatch(link.id()));
+        let fixture = Fixture::with_watchers(3 * SLICE_WATCHERS).await;
+        fixture.announce(AnnouncementKind::Created);
+        fixture.links.iter().for_each(|link| fixture.engine.unwatch(link.id()));
         tokio::time::sleep(2 * TICK).await;
-        assert_eq!(watched.got().iter().flatten().count(), PART);
+        assert_eq!(fixture.received().iter().flatten().count(), SLICE_WATCHERS);
     }
 }

@@ -33,7 +33,8 @@ pub(crate) struct ServerBounds {
     pub(crate) drain_timeout: Duration,
 }
 
-/// The least [`stall_timeout`](ServerBounds::stall_timeout), whatever is configured: within less, a phone may change networks.
+/// The minimum of [`stall_timeout`](ServerBounds::stall_timeout): a phone that changes networks may be silent for
+/// almost as long.
 const MIN_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl ServerBounds {

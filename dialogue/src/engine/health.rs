@@ -1,17 +1,17 @@
-//! The health of this process.
+//! The health of a node, as the health check of load balancers and orchestrators.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-/// The health of a server, as its `/health` answers it, for an application that answers there itself.
+/// The health of a server, for an application that answers `/health` itself.
 ///
-/// As a response it is that of `/health`: 200 `{"status":"ok"}`, or 503 `{"status":"…","reason":"…"}`. Serialized it is that
-/// body, for an answer that says more.
+/// As an axum response it is the response of `/health`: 200 `{"status":"ok"}`, or 503 `{"status":"…","reason":"…"}`. It
+/// serializes to that body, which an application can make part of a larger one.
 ///
 /// ```
 /// use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
 /// use dialogue::Server;
 ///
-/// /// Says how the database is, too.
+/// /// Reports the health of the database, too.
 /// async fn health(State(server): State<Server>) -> Response {
 ///     let (realtime, database) = (server.health(), true);
 ///     let up = realtime.is_ok() && database;
@@ -23,16 +23,16 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Health {
-    /// It serves.
+    /// The node serves.
     Ok,
-    /// It is going down, and sends its connections to other nodes: a load balancer must send it no new ones.
+    /// The node shuts down and sends its connections to other nodes. A load balancer must send it no new ones.
     Draining,
-    /// The store or the backplane can't be reached, so that no event is accepted.
+    /// The store or the backplane can't be reached: events are refused with `UNAVAILABLE`.
     Unavailable,
 }
 
 impl Health {
-    /// Returns true if it serves.
+    /// Returns whether the node serves.
     pub const fn is_ok(self) -> bool {
         matches!(self, Health::Ok)
     }
@@ -48,8 +48,8 @@ impl Health {
     const fn reason(self) -> Option<&'static str> {
         match self {
             Health::Ok => None,
-            Health::Draining => Some("the instance is going down"),
-            Health::Unavailable => Some("the store takes no events"),
+            Health::Draining => Some("the node is draining"),
+            Health::Unavailable => Some("the store accepts no events"),
         }
     }
 }

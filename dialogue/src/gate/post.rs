@@ -20,7 +20,7 @@ use crate::{
     Accepted, Code, Refusal, Room,
     hub::{Link, Maker, Publish, Question, Registry, Reply, RoomDecl, State, Whisper, not_in_room, revoked},
     identity::{User, expired},
-    observe::Origin,
+    observe::EventOrigin,
     push::{PushDispatcher, PushOffer},
     store::{KeyScope, scoped},
 };
@@ -66,7 +66,7 @@ pub(crate) struct Post {
     pub(crate) to: Option<Recipient>,
     /// Where to put how many readers it was handed to.
     pub(crate) recipients: Option<Arc<AtomicUsize>>,
-    pub(crate) origin: Origin,
+    pub(crate) origin: EventOrigin,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<PushDispatcher>>,
     /// The connection that sends it, if it is one.

@@ -70,7 +70,7 @@ impl Turn {
     pub(super) async fn hear(&mut self, told: FeedEvents) {
         let room = &self.instance.room;
         // Until they are written to all readers.
-        let _spans = room.traces.heard(room.name, &told);
+        let _spans = room.traces.delivery_spans(room.name, &told);
         let Some(state) = &mut self.state else { return };
         if state.is_audited() {
             // What was accepted holds a digest of what is before it.

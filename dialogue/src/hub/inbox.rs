@@ -8,7 +8,7 @@ use super::{Outbox, state::State};
 use crate::{
     Accepted, Code, Refusal,
     backplane::FeedEvents,
-    observe::{Meter, Origin, Source},
+    observe::{EventOrigin, Meter, Source},
     wire::{Id, frame},
 };
 
@@ -48,7 +48,7 @@ pub(crate) struct Publish {
     pub(crate) key: Option<Box<str>>,
     /// What the event is to be called, where somebody has to know before it is accepted.
     pub(crate) event_id: Option<Id>,
-    pub(crate) origin: Origin,
+    pub(crate) origin: EventOrigin,
     /// The connection that sent it, where the [reply](Self::reply) doesn't name it.
     pub(crate) by: Option<Arc<Outbox>>,
     pub(crate) reply: Reply,
@@ -144,7 +144,7 @@ impl Reply {
     pub(super) fn turn_down(self, meter: &Meter, source: Source, refusal: Refusal) -> Option<Arc<Outbox>> {
         // Who waits for an answer counts it.
         if let Reply::Frame(..) = self {
-            meter.turned_down(source, &refusal);
+            meter.refused_later(source, &refusal);
         }
         self.give(Err(refusal))
     }

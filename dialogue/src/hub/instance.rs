@@ -24,7 +24,7 @@ use super::{
     turn::Turn,
     upkeep::{moment, moment_us},
 };
-use crate::{Refusal, observe::Counted, store::StoreError};
+use crate::{Refusal, observe::RoomInstanceGuard, store::StoreError};
 
 /// One instance of a room.
 ///
@@ -73,7 +73,7 @@ pub(crate) struct Instance {
     pub(super) space: Notify,
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
-    _counted: Counted,
+    _counted: RoomInstanceGuard,
 }
 
 /// Bytes of payloads that may wait for the writer: more, and their senders wait.
@@ -105,7 +105,7 @@ impl Instance {
                 Box::new(State::new(this, room, Arc::clone(&id), None, epoch, found))
             });
             Instance {
-                _counted: room.meter.instance(),
+                _counted: room.meter.count_instance(),
                 room,
                 id,
                 creator: info.created_by.clone(),

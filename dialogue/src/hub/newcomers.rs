@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Instance, upkeep::moment};
-use crate::{Code, Refusal, identity::is_anonymous, observe::RefusedLog};
+use crate::{Code, Refusal, identity::is_anonymous, observe::RefusalLog};
 
 /// The client on whose behalf an instance is made; the application itself is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub(super) struct Newcomers {
     /// A client that has made more new instances than this makes space among its own.
     share: usize,
     ledger: Mutex<Ledger>,
-    refused_users: RefusedLog,
-    refused_addresses: RefusedLog,
+    refused_users: RefusalLog,
+    refused_addresses: RefusalLog,
 }
 
 #[derive(Debug, Default)]
@@ -161,8 +161,8 @@ impl Newcomers {
             most: most.saturating_mul(2).max(SHARE),
             share,
             ledger: Mutex::default(),
-            refused_users: RefusedLog::default(),
-            refused_addresses: RefusedLog::default(),
+            refused_users: RefusalLog::default(),
+            refused_addresses: RefusalLog::default(),
         }
     }
 

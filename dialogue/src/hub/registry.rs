@@ -24,7 +24,7 @@ use super::{
 #[cfg(feature = "push")]
 use crate::log::Journal;
 use crate::{
-    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreProbed, store::StoreError, wire::frame,
+    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreSample, store::StoreError, wire::frame,
 };
 
 /// Finds and makes room instances.
@@ -550,10 +550,10 @@ impl Registry {
     }
 
     /// How the store is and what waits for it, if there is one.
-    pub(crate) fn store_probed(&self) -> Option<StoreProbed> {
+    pub(crate) fn store_probed(&self) -> Option<StoreSample> {
         let journal = &self.archive.as_ref()?.journal;
         let (bytes, rooms) = journal.waiting();
-        Some(StoreProbed { up: journal.is_up(), bytes, rooms })
+        Some(StoreSample { is_up: journal.is_up(), queued_bytes: bytes, queued_rooms: rooms })
     }
 
     /// What new logs are called.

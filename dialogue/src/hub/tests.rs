@@ -17,7 +17,7 @@ use super::{registry::LIST_LOOKS, *};
 use crate::{
     Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, RoomRef, Sender,
     identity::User,
-    observe::{Meter, Origin, Source, Traces},
+    observe::{EventOrigin, Meter, Source, Traces},
     room::EventKind,
     wire::Encoding,
 };
@@ -193,7 +193,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         server: false,
         meta: None,
         key: None,
-        origin: Origin::now(&Meter::default(), Source::Server, tracing::Span::none()),
+        origin: EventOrigin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         event_id: None,
         by: None,
         reply,

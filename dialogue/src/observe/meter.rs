@@ -1,70 +1,72 @@
-//! What is measured of one declared room, all of its instances together.
+//! The metrics of one declared room, all of its instances together, and the [`Meter`] through which its code reports to
+//! them.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Series, Source, Value,
+    MetricValue, Series, Source,
     instrument::{Counter, Gauge, Histogram},
-    measures::{Outcome, Refusals},
+    server_metrics::{RefusalCounters, TriggerOutcome},
 };
 use crate::Refusal;
 
-/// Measures a room, or nothing where nobody looks: then all that it does is to see that.
+/// Reports to the metrics of a declared room. On a server without metrics each call is one check of an `Option`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Meter(Option<Arc<RoomMeasures>>);
+pub(crate) struct Meter(Option<Arc<RoomMetrics>>);
 
-/// What a join got of the past.
+/// The replay that a join got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resumed {
+pub(crate) enum ResumeOutcome {
     Fresh,
     Complete,
     Lost,
 }
 
 #[derive(Debug)]
-pub(super) struct RoomMeasures {
+pub(super) struct RoomMetrics {
     pub(super) name: &'static str,
-    events: Vec<EventMeasures>,
-    triggers: [[Counter; Outcome::ALL.len()]; Source::TRIGGERS.len()],
-    resumes: [Counter; Resumed::ALL.len()],
+    events: Vec<EventMetrics>,
+    triggers: [[Counter; TriggerOutcome::ALL.len()]; Source::TRIGGERS.len()],
+    resumes: [Counter; ResumeOutcome::ALL.len()],
     deliveries: Counter,
     skipped: Counter,
     backfills: Counter,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RefusalCounters>,
     size: Gauge,
     instances: Gauge,
 }
 
-/// Aligned, so that rooms which are busy at once don't wait for each other's cache lines.
+/// The metrics of one event of a room. Aligned to 128 bytes against false sharing: counters of events that are busy at
+/// once lie in different cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-struct EventMeasures {
+struct EventMetrics {
     name: &'static str,
     accepted: Counter,
     latency: Histogram,
 }
 
-impl Resumed {
-    const ALL: [Resumed; 3] = [Resumed::Fresh, Resumed::Complete, Resumed::Lost];
+impl ResumeOutcome {
+    const ALL: [ResumeOutcome; 3] = [ResumeOutcome::Fresh, ResumeOutcome::Complete, ResumeOutcome::Lost];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Resumed::Fresh => "fresh",
-            Resumed::Complete => "complete",
-            Resumed::Lost => "lost",
+            ResumeOutcome::Fresh => "fresh",
+            ResumeOutcome::Complete => "complete",
+            ResumeOutcome::Lost => "lost",
         }
     }
 }
 
 impl Meter {
-    /// Of a room that carries `events`, in their order.
+    /// Returns the meter of a room that carries `events`, in their order.
     pub(super) fn new(
         name: &'static str,
         events: impl Iterator<Item = &'static str>,
-        refusals: Arc<Refusals>,
+        refusals: Arc<RefusalCounters>,
     ) -> Self {
-        let of = |name| EventMeasures { name, accepted: Counter::default(), latency: Histogram::default() };
-        Meter(Some(Arc::new(RoomMeasures {
+        let of = |name| EventMetrics { name, accepted: Counter::default(), latency: Histogram::default() };
+        Meter(Some(Arc::new(RoomMetrics {
             name,
             events: events.map(of).collect(),
             triggers: Default::default(),
@@ -82,80 +84,81 @@ impl Meter {
         self.0.is_some()
     }
 
-    pub(super) fn measures(&self) -> Option<&Arc<RoomMeasures>> {
+    pub(super) fn metrics(&self) -> Option<&Arc<RoomMetrics>> {
         self.0.as_ref()
     }
 
-    /// An event is in the log, or needs none.
+    /// Counts an event that is in the log, or is of a class that isn't logged. Events of other nodes are counted there.
     pub(crate) fn accepted(&self, event: u8, source: Source) {
-        let Some(room) = self.0.as_ref().filter(|_| source != Source::Peer) else { return };
-        room.trigger(source, Outcome::Accepted);
+        let Some(room) = self.0.as_ref().filter(|_| source != Source::Node) else { return };
+        room.trigger(source, TriggerOutcome::Accepted);
         if let Some(event) = room.events.get(usize::from(event)) {
             event.accepted.add(1);
         }
     }
 
-    /// An event was in the log before.
+    /// Counts a repeated event: its idempotency key is that of one that the log has already.
     pub(crate) fn duplicate(&self, source: Source) {
         if let Some(room) = &self.0 {
-            room.trigger(source, Outcome::Duplicate);
+            room.trigger(source, TriggerOutcome::Duplicate);
         }
     }
 
-    /// An event doesn't get into the room.
+    /// Counts an event that was refused. The refusal itself is counted where its sender is answered.
     pub(crate) fn refused(&self, source: Source, refusal: &Refusal) {
         if let Some(room) = &self.0 {
-            room.trigger(source, Outcome::of(refusal.code));
+            room.trigger(source, TriggerOutcome::of(refusal.code));
         }
     }
 
-    /// The same, of an event whose sender is answered only now.
-    pub(crate) fn turned_down(&self, source: Source, refusal: &Refusal) {
+    /// Counts an event that was refused, and the refusal, as no request that is counted elsewhere waits for it.
+    pub(crate) fn refused_later(&self, source: Source, refusal: &Refusal) {
         if let Some(room) = &self.0 {
-            room.trigger(source, Outcome::of(refusal.code));
+            room.trigger(source, TriggerOutcome::of(refusal.code));
             room.refusals.count(source, refusal.code);
         }
     }
 
-    /// Events that came in then are written to all readers now, and were handed to so many.
-    pub(crate) fn delivered(&self, origins: &[(u8, Instant)], handed: u64) {
+    /// Counts `deliveries`, and records the latency of each event that is now written to all local subscriptions, by
+    /// the time at which it was received.
+    pub(crate) fn delivered(&self, origins: &[(u8, Instant)], deliveries: u64) {
         let Some(room) = &self.0 else { return };
-        room.deliveries.add(handed);
+        room.deliveries.add(deliveries);
         if origins.is_empty() {
             return;
         }
         let now = Instant::now();
-        for (event, at) in origins {
+        for (event, received_at) in origins {
             if let Some(event) = room.events.get(usize::from(*event)) {
-                event.latency.observe(now.saturating_duration_since(*at));
+                event.latency.observe(now.saturating_duration_since(*received_at));
             }
         }
     }
 
-    /// A reader doesn't get an ephemeral event.
+    /// Counts an ephemeral event that is skipped for a slow reader.
     pub(crate) fn skipped(&self) {
         if let Some(room) = &self.0 {
             room.skipped.add(1);
         }
     }
 
-    /// What other instances put into the room is looked for in its log, as it may have been missed.
+    /// Counts a read of the log for events of other nodes that may have been missed.
     pub(crate) fn backfilled(&self) {
         if let Some(room) = &self.0 {
             room.backfills.add(1);
         }
     }
 
-    pub(crate) fn resumed(&self, resumed: Resumed) {
+    pub(crate) fn resumed(&self, resumed: ResumeOutcome) {
         if let Some(room) = &self.0
-            && let Some(place) = Resumed::ALL.iter().position(|other| *other == resumed)
-            && let Some(counter) = room.resumes.get(place)
+            && let Some(index) = ResumeOutcome::ALL.iter().position(|other| *other == resumed)
+            && let Some(counter) = room.resumes.get(index)
         {
             counter.add(1);
         }
     }
 
-    /// So many connections more or fewer are in an instance.
+    /// Records a change of the number of connections in a room instance.
     pub(crate) fn resized(&self, before: usize, now: usize) {
         if let Some(room) = &self.0 {
             let signed = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
@@ -163,28 +166,28 @@ impl Meter {
         }
     }
 
-    /// There is one instance more, for as long as what this yields is kept.
-    pub(crate) fn instance(&self) -> Counted {
+    /// Counts a room instance until the returned guard is dropped.
+    pub(crate) fn count_instance(&self) -> RoomInstanceGuard {
         self.0.iter().for_each(|room| room.instances.add(1));
-        Counted(self.clone())
+        RoomInstanceGuard(self.clone())
     }
 }
 
-/// See [`Meter::instance`].
+/// Counts a room instance: see [`Meter::count_instance`].
 #[derive(Debug)]
-pub(crate) struct Counted(Meter);
+pub(crate) struct RoomInstanceGuard(Meter);
 
-impl Drop for Counted {
+impl Drop for RoomInstanceGuard {
     fn drop(&mut self) {
         self.0.0.iter().for_each(|room| room.instances.add(-1));
     }
 }
 
-impl RoomMeasures {
-    fn trigger(&self, source: Source, outcome: Outcome) {
+impl RoomMetrics {
+    fn trigger(&self, source: Source, outcome: TriggerOutcome) {
         let source = Source::TRIGGERS.iter().position(|other| *other == source);
-        if let Some(counters) = source.and_then(|place| self.triggers.get(place))
-            && let Some(counter) = counters.get(outcome.place())
+        if let Some(counters) = source.and_then(|index| self.triggers.get(index))
+            && let Some(counter) = counters.get(outcome.index())
         {
             counter.add(1);
         }
@@ -200,14 +203,14 @@ impl RoomMeasures {
 
     pub(super) fn triggers(&self) -> impl Iterator<Item = Series> {
         Source::TRIGGERS.iter().zip(&self.triggers).flat_map(move |(source, counters)| {
-            let outcomes = Outcome::ALL.iter().zip(counters);
+            let outcomes = TriggerOutcome::ALL.iter().zip(counters);
             outcomes
                 .map(move |(outcome, counter)| self.series([source.label(), outcome.label()], counter.read()))
         })
     }
 
     pub(super) fn resumes(&self) -> impl Iterator<Item = Series> {
-        let outcomes = Resumed::ALL.iter().zip(&self.resumes);
+        let outcomes = ResumeOutcome::ALL.iter().zip(&self.resumes);
         outcomes.map(|(resumed, counter)| self.series([resumed.name()], counter.read()))
     }
 
@@ -231,7 +234,7 @@ impl RoomMeasures {
         [self.series([], self.instances.read())].into_iter()
     }
 
-    fn series<const N: usize>(&self, rest: [&'static str; N], value: Value) -> Series {
+    fn series<const N: usize>(&self, rest: [&'static str; N], value: MetricValue) -> Series {
         Series { labels: [self.name].into_iter().chain(rest).collect(), value }
     }
 }

@@ -1,41 +1,43 @@
-//! What operators see of a server: numbers, for Prometheus, StatsD or a sink of one's own.
+//! Metrics and traces of a server: exporters for Prometheus and StatsD, the [`MetricsExporter`] trait for others, and
+//! [`TraceContext`] for distributed traces.
 //!
-//! A server measures itself only if somebody looks: give [`ServerBuilder::metrics`](crate::ServerBuilder::metrics) a
-//! [`Metrics`]. Each event then costs a few additions to numbers of its room that were looked up when the server was built,
-//! and a count for each of its recipients; names and texts are put together when a sink [reads](Readings::read).
+//! A server records metrics only if [`ServerBuilder::metrics`](crate::ServerBuilder::metrics) was given a
+//! [`MetricsExporter`]. Each event then costs a few atomic additions to counters of its room, which were looked up when
+//! the server was built, and one for each of its recipients; names and labels are put together when an exporter
+//! [reads](MetricsReader::read).
 //!
 #![doc = include_str!("../docs/metrics.md")]
 
-mod ended;
-mod family;
+mod connection;
+mod descriptor;
+mod exporter;
 mod instrument;
-mod measures;
+mod instrumented;
 mod meter;
-mod metrics;
 mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
-mod readings;
-mod refused;
+mod reader;
+mod refusal_log;
+mod server_metrics;
 pub(crate) mod spans;
 #[cfg(feature = "statsd")]
 mod statsd;
-mod timed;
 mod trace;
 
-pub(crate) use ended::{Connected, Ended};
-pub use family::{Family, Kind};
-use measures::Outcome;
-pub(crate) use measures::{Measures, Probed, StoreProbed};
-pub(crate) use meter::{Counted, Meter, Resumed};
-pub use metrics::{Endpoint, Metrics};
-pub(crate) use origin::{Origin, Source, refused};
+pub(crate) use connection::{CloseReason, ConnectionMeter};
+pub use descriptor::{MetricDescriptor, MetricKind};
+pub use exporter::{MetricsEndpoint, MetricsExporter};
+pub(crate) use instrumented::{InstrumentedBackplane, InstrumentedStore};
+pub(crate) use meter::{Meter, ResumeOutcome, RoomInstanceGuard};
+pub(crate) use origin::{EventOrigin, Source, record_refusal};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
-pub use readings::{Measured, Readings, Series, Value};
-pub(crate) use refused::RefusedLog;
+pub use reader::{MetricFamily, MetricValue, MetricsReader, Series};
+pub(crate) use refusal_log::RefusalLog;
+use server_metrics::TriggerOutcome;
+pub(crate) use server_metrics::{Sample, ServerMetrics, StoreSample};
 #[cfg(feature = "statsd")]
 pub use statsd::{StatsD, StatsDError};
-pub(crate) use timed::{Timed, TimedBackplane};
 pub(crate) use trace::Traces;
-pub use trace::{NotTraced, TraceContext, TraceParent};
+pub use trace::{ParseTraceParentError, TraceContext, TraceParent};

@@ -1,22 +1,23 @@
-//! Where an event came in, and when.
+//! The origin of an event: the channel through which it was received, the time, and its span. Metrics and traces follow
+//! an event by it from the receipt to the log.
 
 use std::time::Instant;
 
 use tracing::Span;
 
-use super::{Meter, Outcome};
+use super::{Meter, TriggerOutcome};
 use crate::{Accepted, Refusal};
 
-/// How something reaches the server.
+/// The way by which an event, a request or a connection reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     WebSocket,
     Sse,
     Http,
-    /// Code of the application's own.
+    /// The application's own code.
     Server,
-    /// Another instance, which has counted it.
-    Peer,
+    /// Another node, which has counted it.
+    Node,
 }
 
 impl Source {
@@ -30,37 +31,38 @@ impl Source {
             Source::Sse => "sse",
             Source::Http => "http",
             Source::Server => "server",
-            Source::Peer => "peer",
+            Source::Node => "node",
         }
     }
 }
 
-/// Where an event came in, and when, if anybody measures that.
+/// The origin of an event.
 #[derive(Debug, Clone)]
-pub(crate) struct Origin {
+pub(crate) struct EventOrigin {
     pub(crate) source: Source,
-    pub(crate) at: Option<Instant>,
-    /// Until it is in the log.
+    /// The time of receipt; `None` on a server without metrics.
+    pub(crate) received_at: Option<Instant>,
+    /// The event's span, which ends when the event is in the log or refused.
     pub(crate) span: Span,
 }
 
-impl Origin {
-    /// It comes in now.
+impl EventOrigin {
+    /// Returns the origin of an event that is received now.
     pub(crate) fn now(meter: &Meter, source: Source, span: Span) -> Self {
-        Origin { source, at: meter.is_on().then(Instant::now), span }
+        EventOrigin { source, received_at: meter.is_on().then(Instant::now), span }
     }
 
-    /// It came in at another instance.
-    pub(crate) fn elsewhere() -> Self {
-        Origin { source: Source::Peer, at: None, span: Span::none() }
+    /// Returns the origin of an event that another node has received.
+    pub(crate) fn other_node() -> Self {
+        EventOrigin { source: Source::Node, received_at: None, span: Span::none() }
     }
 
-    /// It is in the log, and may have been before.
+    /// Records in the span that the event is in the log, or was before.
     pub(crate) fn accepted(&self, accepted: &Accepted) {
         if self.span.is_disabled() {
             return;
         }
-        let outcome = if accepted.duplicate { Outcome::Duplicate } else { Outcome::Accepted };
+        let outcome = if accepted.duplicate { TriggerOutcome::Duplicate } else { TriggerOutcome::Accepted };
         self.span.record("outcome", outcome.label());
         if let Some(seq) = accepted.seq {
             self.span.record("seq", seq);
@@ -68,9 +70,9 @@ impl Origin {
     }
 }
 
-/// What a trigger's span is about doesn't get into the log.
-pub(crate) fn refused(span: &Span, refusal: &Refusal) {
+/// Records in a trigger's span that the event was refused.
+pub(crate) fn record_refusal(span: &Span, refusal: &Refusal) {
     if !span.is_disabled() {
-        span.record("outcome", Outcome::of(refusal.code).label());
+        span.record("outcome", TriggerOutcome::of(refusal.code).label());
     }
 }

@@ -1,4 +1,5 @@
-//! Numbers for Prometheus, in the text format of OpenMetrics.
+//! The Prometheus exporter: metrics in the text format of
+//! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/).
 
 use std::{
     fmt,
@@ -23,9 +24,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Endpoint, Kind, Measured, Metrics, Readings, Value};
+use super::{MetricFamily, MetricKind, MetricValue, MetricsEndpoint, MetricsExporter, MetricsReader};
 
-/// A server's numbers for Prometheus: on a page of their own, or in a registry that the application has already.
+/// Exports a server's metrics to Prometheus: at an endpoint of the server's router, or in a registry that the
+/// application serves itself.
 ///
 /// ```
 /// use dialogue::observe::Prometheus;
@@ -43,19 +45,19 @@ use super::{Endpoint, Kind, Measured, Metrics, Readings, Value};
 #[derive(Debug)]
 pub struct Prometheus {
     path: Option<String>,
-    source: Arc<OnceLock<Readings>>,
+    reader: Arc<OnceLock<MetricsReader>>,
 }
 
 impl Prometheus {
-    /// Serves them at `path` of the server's router. Whoever reaches the server may read them, without a token: names of
-    /// rooms and events, and how busy they are. Where that is too much, let the proxy in front refuse the path, or take
-    /// [`within`](Self::within) and serve the registry elsewhere.
+    /// Serves the metrics at `path` of the server's router, such as `/metrics`. The endpoint needs no authentication,
+    /// and shows the names of rooms and events and their load. To keep it private, refuse the path in the proxy in
+    /// front, or use [`with_registry`](Self::with_registry) and serve the registry on another port.
     pub fn at(path: impl Into<String>) -> Self {
-        Prometheus { path: Some(path.into()), source: Arc::default() }
+        Prometheus { path: Some(path.into()), reader: Arc::default() }
     }
 
-    /// Has them in `registry`, beside the application's own, which is served by the application. A prefix or labels of the
-    /// registry are added to them.
+    /// Registers the metrics in `registry`, which the application serves with its own. A prefix and labels of the
+    /// registry apply to them.
     ///
     /// ```
     /// use dialogue::observe::Prometheus;
@@ -67,7 +69,7 @@ impl Prometheus {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut registry = Registry::default();
-    /// let server = Acme::server().metrics(Prometheus::within(&mut registry)).build().await?;
+    /// let server = Acme::server().metrics(Prometheus::with_registry(&mut registry)).build().await?;
     /// let mut page = String::new();
     /// prometheus_client::encoding::text::encode(&mut page, &registry)?;
     /// assert!(page.contains("dialogue_connections_active 0"));
@@ -75,64 +77,64 @@ impl Prometheus {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn within(registry: &mut Registry) -> Self {
-        let source: Arc<OnceLock<Readings>> = Arc::default();
-        registry.register_collector(Box::new(Collected(Arc::clone(&source))));
-        Prometheus { path: None, source }
+    pub fn with_registry(registry: &mut Registry) -> Self {
+        let reader: Arc<OnceLock<MetricsReader>> = Arc::default();
+        registry.register_collector(Box::new(ServerCollector(Arc::clone(&reader))));
+        Prometheus { path: None, reader }
     }
 }
 
-impl Metrics for Prometheus {
-    fn attach(&self, readings: Readings) {
-        // It is given to one server.
-        let _ = self.source.set(readings);
+impl MetricsExporter for Prometheus {
+    fn attach(&self, reader: MetricsReader) {
+        // An exporter belongs to one server.
+        let _ = self.reader.set(reader);
     }
 
-    fn endpoint(&self) -> Option<Endpoint> {
+    fn endpoint(&self) -> Option<MetricsEndpoint> {
         let path = self.path.clone()?;
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Collected(Arc::clone(&self.source))));
+        registry.register_collector(Box::new(ServerCollector(Arc::clone(&self.reader))));
         let page = Arc::new(Page { registry, last: Mutex::default() });
         let handler = get(move || {
             let page = Arc::clone(&page);
             async move { respond(page.read().await) }
         });
-        Some(Endpoint { path, handler })
+        Some(MetricsEndpoint { path, handler })
     }
 }
 
-/// The page of numbers. Whoever reaches the server may ask for it, as often as they like: those who ask while it is
-/// made share the next one, and pages are made [`APART`].
+/// The response of the endpoint. Requests are unauthenticated and unlimited, so they are coalesced: those that arrive
+/// while the page is being encoded share the next one, and pages are encoded at most every [`MIN_INTERVAL`].
 struct Page {
     registry: Registry,
-    last: Mutex<Option<Made>>,
+    last: Mutex<Option<EncodedPage>>,
 }
 
-/// The page as it was at a time; `None` if the numbers can't be written.
-struct Made {
-    begun: Instant,
+/// A page, and the time at which its encoding started; `text` is `None` if encoding failed.
+struct EncodedPage {
+    started_at: Instant,
     text: Option<Bytes>,
 }
 
-/// Time from one page to the next.
-const APART: Duration = Duration::from_millis(20);
+/// The minimum time from the encoding of one page to that of the next.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Page {
-    /// The page, as it is now or later.
+    /// Returns a page whose encoding starts after this call.
     async fn read(&self) -> Option<Bytes> {
-        let asked = Instant::now();
+        let arrived_at = Instant::now();
         let mut last = self.last.lock().await;
-        if let Some(made) = &*last {
-            // Another request had it made since this one came.
-            if made.begun > asked {
-                return made.text.clone();
+        if let Some(page) = &*last {
+            // Another request has encoded it since this one arrived.
+            if page.started_at > arrived_at {
+                return page.text.clone();
             }
-            sleep_until(made.begun + APART).await;
+            sleep_until(page.started_at + MIN_INTERVAL).await;
         }
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let mut text = String::new();
         let text = text::encode(&mut text, &self.registry).ok().map(|()| Bytes::from(text));
-        *last = Some(Made { begun, text: text.clone() });
+        *last = Some(EncodedPage { started_at, text: text.clone() });
         text
     }
 }
@@ -146,42 +148,42 @@ fn respond(page: Option<Bytes>) -> Response {
     }
 }
 
-/// What a registry asks on each scrape.
+/// The collector that a registry calls on each scrape.
 #[derive(Debug)]
-struct Collected(Arc<OnceLock<Readings>>);
+struct ServerCollector(Arc<OnceLock<MetricsReader>>);
 
-impl Collector for Collected {
+impl Collector for ServerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let measured = self.0.get().and_then(Readings::read).unwrap_or_default();
-        measured.iter().try_for_each(|measured| put(&mut encoder, measured))
+        let families = self.0.get().and_then(MetricsReader::read).unwrap_or_default();
+        families.iter().try_for_each(|family| encode_family(&mut encoder, family))
     }
 }
 
-fn put(encoder: &mut DescriptorEncoder<'_>, measured: &Measured) -> fmt::Result {
-    let (family, kind) = match measured.family.kind {
-        // The encoder adds what the names of counters end in.
-        Kind::Counter => (measured.family.name.trim_end_matches("_total"), MetricType::Counter),
-        Kind::Gauge => (measured.family.name, MetricType::Gauge),
-        Kind::Histogram => (measured.family.name, MetricType::Histogram),
+fn encode_family(encoder: &mut DescriptorEncoder<'_>, family: &MetricFamily) -> fmt::Result {
+    let descriptor = family.descriptor;
+    let (name, kind) = match descriptor.kind {
+        // The encoder appends `_total` to the names of counters.
+        MetricKind::Counter => (descriptor.name.trim_end_matches("_total"), MetricType::Counter),
+        MetricKind::Gauge => (descriptor.name, MetricType::Gauge),
+        MetricKind::Histogram => (descriptor.name, MetricType::Histogram),
     };
-    let mut metric = encoder.encode_descriptor(family, measured.family.help, None, kind)?;
-    for series in &measured.series {
-        let labels: Vec<_> =
-            measured.family.labels.iter().copied().zip(series.labels.iter().copied()).collect();
+    let mut metric = encoder.encode_descriptor(name, descriptor.help, None, kind)?;
+    for series in &family.series {
+        let labels: Vec<_> = descriptor.labels.iter().copied().zip(series.labels.iter().copied()).collect();
         if labels.is_empty() {
-            put_value(&mut metric, &series.value)?;
+            encode_value(&mut metric, &series.value)?;
         } else {
-            put_value(&mut metric.encode_family(&labels)?, &series.value)?;
+            encode_value(&mut metric.encode_family(&labels)?, &series.value)?;
         }
     }
     Ok(())
 }
 
-fn put_value(metric: &mut MetricEncoder<'_>, value: &Value) -> fmt::Result {
+fn encode_value(metric: &mut MetricEncoder<'_>, value: &MetricValue) -> fmt::Result {
     match value {
-        Value::Count(count) => metric.encode_counter::<NoLabelSet, _, u64>(count, None),
-        Value::Level(level) => metric.encode_gauge(level),
-        Value::Spread { sum, buckets } => {
+        MetricValue::Counter(count) => metric.encode_counter::<NoLabelSet, _, u64>(count, None),
+        MetricValue::Gauge(value) => metric.encode_gauge(value),
+        MetricValue::Histogram { sum, buckets } => {
             let count = buckets.iter().map(|(_, count)| count).sum();
             metric.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
         }
@@ -196,11 +198,11 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often the numbers are asked for.
+    /// Counts its scrapes.
     #[derive(Debug)]
-    struct Asked(Arc<AtomicUsize>);
+    struct CountingCollector(Arc<AtomicUsize>);
 
-    impl Collector for Asked {
+    impl Collector for CountingCollector {
         fn encode(&self, _: DescriptorEncoder<'_>) -> fmt::Result {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(())
@@ -208,16 +210,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crowd_that_asks_at_once_shares_a_page_made_after_it_came() {
-        let asked = Arc::new(AtomicUsize::new(0));
+    async fn concurrent_scrapes_share_a_page_encoded_after_they_arrived() {
+        let arrived_at = Arc::new(AtomicUsize::new(0));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Asked(Arc::clone(&asked))));
+        registry.register_collector(Box::new(CountingCollector(Arc::clone(&arrived_at))));
         let page = Page { registry, last: Mutex::default() };
         page.read().await;
-        let crowd = join_all((0..1_000).map(|_| page.read()));
-        assert!(crowd.await.iter().all(Option::is_some));
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let scrapes = join_all((0..1_000).map(|_| page.read()));
+        assert!(scrapes.await.iter().all(Option::is_some));
+        assert_eq!(arrived_at.load(Ordering::Relaxed), 2);
         page.read().await;
-        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        assert_eq!(arrived_at.load(Ordering::Relaxed), 3);
     }
 }

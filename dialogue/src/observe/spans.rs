@@ -1,16 +1,16 @@
-//! The spans that a server makes. None shows a payload or a token.
+//! The `tracing` spans of a server. No field holds a payload or a token.
 //!
-//! What there is for each event is at the level `debug`: a span costs as much as some fifty deliveries do.
+//! Spans of single events have the level `debug`, since a span costs as much as some fifty deliveries.
 
 use tracing::{Span, field::Empty};
 
 use super::{Source, TraceParent};
 use crate::store::StoredEvent;
 
-/// By which a subscriber tells them from what the library logs.
+/// The target of all spans, by which a subscriber can filter them apart from the library's log events.
 const TARGET: &str = "dialogue::spans";
 
-/// A socket or a stream, from its handshake to its end.
+/// Returns the span of a WebSocket connection or an event stream, from its handshake to its end.
 pub(crate) fn connection(source: Source, parent: Option<&TraceParent>) -> Span {
     let traceparent = parent.map(TraceParent::as_str);
     tracing::info_span!(
@@ -18,8 +18,8 @@ pub(crate) fn connection(source: Source, parent: Option<&TraceParent>) -> Span {
     )
 }
 
-/// An event, from its frame, request or call until it is in the log, or refused. It belongs to `parent`, or to whatever
-/// is current.
+/// Returns the span of an event, from the receipt of its frame, request or call until it is in the log or refused. It
+/// is a child of `parent`, or else of the current span.
 pub(crate) fn trigger(
     parent: Option<&Span>,
     source: Source,
@@ -36,23 +36,23 @@ pub(crate) fn trigger(
     }
 }
 
-/// A call of the store, which many triggers may share.
+/// Returns the span of a call to the store, which may serve many triggers.
 pub(crate) fn store(operation: &'static str) -> Span {
     tracing::debug_span!(target: TARGET, "store", operation, failed = Empty)
 }
 
-/// A call of the backplane, which many triggers may share.
+/// Returns the span of a call to the backplane, which may serve many triggers.
 pub(crate) fn backplane(operation: &'static str) -> Span {
     tracing::debug_span!(target: TARGET, "backplane", operation, failed = Empty)
 }
 
-/// An event that another instance put into a room, from when it is heard of until it is written to all readers.
-pub(crate) fn heard(room: &'static str, room_id: &str, event: &StoredEvent) -> Span {
+/// Returns the span of an event of another node, from its receipt here until it is written to all local subscriptions.
+pub(crate) fn delivery(room: &'static str, room_id: &str, event: &StoredEvent) -> Span {
     let (event_id, event, seq) = (event.event_id.as_str(), &*event.event, event.seq);
     tracing::debug_span!(target: TARGET, "delivery", room, room_id, event, event_id, seq)
 }
 
-/// A try to tell a device of an event.
+/// Returns the span of an attempt to push an event to a device.
 #[cfg(feature = "push")]
 pub(crate) fn push(provider: &'static str, room_id: &str, event_id: &str) -> Span {
     tracing::info_span!(target: TARGET, "push", provider, room_id, event_id, delivered = Empty)

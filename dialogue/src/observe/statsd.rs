@@ -1,4 +1,5 @@
-//! Numbers for StatsD, with the tags of DogStatsD.
+//! The StatsD exporter, with the tags and distributions of
+//! [DogStatsD](https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/).
 
 use std::{
     error, fmt,
@@ -11,14 +12,14 @@ use cadence::{BufferedUdpMetricSink, Counted, Distributed, Gauged, MetricError, 
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Measured, Metrics, Readings, Series, Value};
+use super::{MetricDescriptor, MetricFamily, MetricValue, MetricsExporter, MetricsReader, Series};
 
-/// Sends a server's numbers to a StatsD daemon over UDP, by the names that Prometheus has for them, with labels as tags:
-/// Datadog's agent, Telegraf, Vector and others take them.
+/// Sends a server's metrics to a StatsD daemon over UDP, under the same names as in Prometheus and with labels as tags:
+/// Datadog's agent, Telegraf, Vector and others accept them.
 ///
-/// What was counted is gathered and sent every 10 s, so that a busy server sends no more than an idle one. Counters go as
-/// what was added since, gauges as they are, and times as distributions: each bucket of the histogram as one value in its
-/// middle, with the rate that says how many there were. Packets that get lost take their counts with them, as ever over UDP.
+/// Metrics are sent every 10 s by default, whatever the load. Counters are sent as the increment since the last
+/// time, gauges as their value, and durations as distributions: one value per bucket of the histogram, in its middle,
+/// with a sampling rate that stands for the number of durations in it. The increments in a lost UDP packet are lost.
 ///
 /// ```no_run
 /// use dialogue::observe::StatsD;
@@ -34,78 +35,82 @@ use super::{Measured, Metrics, Readings, Series, Value};
 /// ```
 #[derive(Debug)]
 pub struct StatsD {
-    /// Until there is something to send.
+    /// The socket, until the server takes it on [`attach`](MetricsExporter::attach).
     sink: Mutex<Option<BufferedUdpMetricSink>>,
     tags: Vec<(String, String)>,
-    every: Duration,
-    sender: Arc<Mutex<Option<Sender>>>,
+    interval: Duration,
+    sender: Arc<Mutex<Option<MetricsSender>>>,
 }
 
-/// Why nothing can be sent to a StatsD daemon.
+/// The error of an address or a socket that can't be used to send to a StatsD daemon.
 #[derive(Debug)]
 pub struct StatsDError {
     address: String,
     source: MetricError,
 }
 
-/// What sends, and what it has sent before.
+/// Sends the metrics, and keeps the values that it sent last, by which it computes increments.
 #[derive(Debug)]
-struct Sender {
+struct MetricsSender {
     client: StatsdClient,
-    readings: Readings,
-    before: Vec<Measured>,
+    reader: MetricsReader,
+    before: Vec<MetricFamily>,
 }
 
-/// Bytes of a packet, which fits into a frame of Ethernet.
-const PACKET: usize = 1_432;
-/// How often the daemon's name is looked up again.
-const RESOLVED: Duration = Duration::from_secs(60);
+/// The maximum bytes of a packet, which fits into an Ethernet frame with its headers.
+const MAX_PACKET_BYTES: usize = 1_432;
+/// The interval at which the daemon's name is resolved again.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl StatsD {
-    /// Sends to the daemon at `address`, such as `127.0.0.1:8125`; a name is looked up again every minute.
+    /// Returns an exporter that sends to the daemon at `address`, such as `127.0.0.1:8125`. A host name is resolved
+    /// again every minute.
     ///
     /// # Errors
     ///
-    /// The address is none, or there is no socket to be had.
+    /// The address can't be parsed or resolved, or no socket can be opened.
     pub fn to(address: impl fmt::Display) -> Result<Self, StatsDError> {
         let address = address.to_string();
         let failed = |source| StatsDError { address: address.clone(), source };
         let resolved = address.to_socket_addrs().map_err(|error| failed(error.into()))?.next();
         let any = if resolved.is_some_and(|address| address.is_ipv6()) { "[::]:0" } else { "0.0.0.0:0" };
         let socket = UdpSocket::bind(any).map_err(|error| failed(error.into()))?;
-        // Who sends waits for nobody: what the system can't take is lost.
+        // Sending never blocks: packets that the system can't take are lost.
         socket.set_nonblocking(true).map_err(|error| failed(error.into()))?;
-        let sink = BufferedUdpMetricSink::builder().with_capacity(PACKET).with_resolver_period(RESOLVED);
+        let sink = BufferedUdpMetricSink::builder()
+            .with_capacity(MAX_PACKET_BYTES)
+            .with_resolver_period(RESOLVE_INTERVAL);
         let sink = sink.build(address.clone(), socket).map_err(failed)?;
         Ok(StatsD {
             sink: Mutex::new(Some(sink)),
             tags: Vec::new(),
-            every: Duration::from_secs(10),
+            interval: Duration::from_secs(10),
             sender: Arc::default(),
         })
     }
 
-    /// Adds a tag to everything that is sent; may be called again for more.
+    /// Adds a tag to all metrics. Each call adds another.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.tags.push((name.into(), value.into()));
         self
     }
 
-    /// Sends so often: every 10 s by default, which is what daemons gather by; 100 ms at least.
-    pub fn every(mut self, time: Duration) -> Self {
-        self.every = time.max(Duration::from_millis(100));
+    /// Sets the interval at which metrics are sent: 10 s by default, the usual flush interval of daemons; at least 100
+    /// ms.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(Duration::from_millis(100));
         self
     }
 }
 
-impl Metrics for StatsD {
-    fn attach(&self, readings: Readings) {
-        // It is given to one server.
+impl MetricsExporter for StatsD {
+    fn attach(&self, reader: MetricsReader) {
+        // An exporter belongs to one server.
         let Some(sink) = self.sink.lock().take() else { return };
         let builder = StatsdClient::builder("", sink);
         let builder = self.tags.iter().fold(builder, |builder, (name, value)| builder.with_tag(name, value));
-        *self.sender.lock() = Some(Sender { client: builder.build(), readings, before: Vec::new() });
-        tokio::spawn(send_every(self.every, Arc::clone(&self.sender)));
+        *self.sender.lock() = Some(MetricsSender { client: builder.build(), reader, before: Vec::new() });
+        tokio::spawn(send_at_interval(self.interval, Arc::clone(&self.sender)));
     }
 
     fn flush(&self) {
@@ -113,14 +118,14 @@ impl Metrics for StatsD {
     }
 }
 
-/// Sends now and then, until the server is gone.
-async fn send_every(time: Duration, sender: Arc<Mutex<Option<Sender>>>) {
+/// Sends at each interval, until the server is dropped.
+async fn send_at_interval(time: Duration, sender: Arc<Mutex<Option<MetricsSender>>>) {
     let mut ticks = interval(time);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let sender = Arc::clone(&sender);
-        // A name may be looked up, which takes its time.
+        // The call may resolve a name, which blocks.
         let sent = tokio::task::spawn_blocking(move || send(&sender)).await;
         if !matches!(sent, Ok(true)) {
             return;
@@ -128,53 +133,53 @@ async fn send_every(time: Duration, sender: Arc<Mutex<Option<Sender>>>) {
     }
 }
 
-/// Yields whether there will be more to send.
-fn send(sender: &Mutex<Option<Sender>>) -> bool {
-    sender.lock().as_mut().is_some_and(Sender::send)
+/// Sends the metrics, and returns `false` once the server is dropped.
+fn send(sender: &Mutex<Option<MetricsSender>>) -> bool {
+    sender.lock().as_mut().is_some_and(MetricsSender::send)
 }
 
-impl Sender {
+impl MetricsSender {
     fn send(&mut self) -> bool {
-        let Some(measured) = self.readings.read() else { return false };
-        for (place, now) in measured.iter().enumerate() {
-            let before = self.before.get(place).map(|before| before.series.as_slice()).unwrap_or_default();
-            for (place, series) in now.series.iter().enumerate() {
-                let labels: Vec<_> =
-                    now.family.labels.iter().copied().zip(series.labels.iter().copied()).collect();
-                // Series keep their order.
-                self.put(now.family.name, &labels, &series.value, before.get(place));
+        let Some(families) = self.reader.read() else { return false };
+        for (index, family) in families.iter().enumerate() {
+            // Families and series keep their order from one read to the next.
+            let before = self.before.get(index).map(|before| before.series.as_slice()).unwrap_or_default();
+            let MetricDescriptor { name, labels, .. } = family.descriptor;
+            for (index, series) in family.series.iter().enumerate() {
+                let labels: Vec<_> = labels.iter().copied().zip(series.labels.iter().copied()).collect();
+                self.put(name, &labels, &series.value, before.get(index));
             }
         }
-        self.before = measured;
+        self.before = families;
         if let Err(error) = self.client.flush() {
-            tracing::debug!(%error, "numbers can't be sent to StatsD now");
+            tracing::debug!(%error, "can't send metrics to StatsD");
         }
         true
     }
 
-    fn put(&self, name: &str, labels: &[(&str, &str)], value: &Value, before: Option<&Series>) {
+    fn put(&self, name: &str, labels: &[(&str, &str)], value: &MetricValue, before: Option<&Series>) {
         let before = before.map(|before| &before.value);
         match value {
-            Value::Count(now) => {
-                let added = now - before.map_or(0, counted);
+            MetricValue::Counter(now) => {
+                let added = now - before.map_or(0, counter_value);
                 if added > 0 {
                     let metric = self.client.count_with_tags(name, added);
                     labels.iter().fold(metric, |metric, (name, value)| metric.with_tag(name, value)).send();
                 }
             }
-            Value::Level(level) => {
-                let metric = self.client.gauge_with_tags(name, *level);
+            MetricValue::Gauge(value) => {
+                let metric = self.client.gauge_with_tags(name, *value);
                 labels.iter().fold(metric, |metric, (name, value)| metric.with_tag(name, value)).send();
             }
-            Value::Spread { buckets, .. } => {
+            MetricValue::Histogram { buckets, .. } => {
                 let mut from = 0.0;
-                for (place, (to, now)) in buckets.iter().enumerate() {
-                    let added = now - before.map_or(0, |before| in_bucket(before, place));
-                    // Beyond the last bound nobody knows how much.
+                for (index, (to, now)) in buckets.iter().enumerate() {
+                    let added = now - before.map_or(0, |before| bucket_count(before, index));
+                    // The last bucket has no upper bound.
                     let middle = if to.is_finite() { (from + to) / 2.0 } else { from };
                     if added > 0 {
                         let metric = self.client.distribution_with_tags(name, middle);
-                        // Far below 2^53.
+                        // Exact: far below 2^53.
                         let metric = metric.with_sampling_rate(1.0 / added as f64);
                         labels
                             .iter()
@@ -188,16 +193,16 @@ impl Sender {
     }
 }
 
-fn counted(value: &Value) -> u64 {
+fn counter_value(value: &MetricValue) -> u64 {
     match value {
-        Value::Count(count) => *count,
+        MetricValue::Counter(count) => *count,
         _ => 0,
     }
 }
 
-fn in_bucket(value: &Value, place: usize) -> u64 {
+fn bucket_count(value: &MetricValue, index: usize) -> u64 {
     match value {
-        Value::Spread { buckets, .. } => buckets.get(place).map_or(0, |(_, count)| *count),
+        MetricValue::Histogram { buckets, .. } => buckets.get(index).map_or(0, |(_, count)| *count),
         _ => 0,
     }
 }

@@ -1,4 +1,5 @@
-//! What a request is part of, as W3C Trace Context has it, over connections, events and instances.
+//! Distributed traces by [W3C Trace Context](https://www.w3.org/TR/trace-context/): the server's spans continue the
+//! traces of requests, and events carry a `traceparent` in their `meta` to clients and other nodes.
 
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 
@@ -9,47 +10,49 @@ use tracing::Span;
 use super::spans;
 use crate::backplane::FeedEvents;
 
-/// Where a trace has got to: a `traceparent` as [W3C Trace Context](https://www.w3.org/TR/trace-context/) writes it, such as
+/// The position in a trace, as the `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/): such as
 /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TraceParent(Box<str>);
 
-/// Joins the server's spans to traces that others have begun, and lets others go on from them.
+/// Connects the server's `tracing` spans to distributed traces: the propagator between this library and a tracing
+/// system.
 ///
-/// The server makes spans with the crate `tracing`: `connection`, `trigger`, `delivery`, `store`, `backplane`, `push`. By
-/// themselves they begin at this process. With this, a connection goes on from the `traceparent` of its handshake, an event over HTTP
-/// from that of its request; and each event carries its own in `meta`, to other instances and to clients, under the same
-/// name: where a subscriber takes its span, which is of the level `debug`, under the target `dialogue::spans`.
+/// The server makes spans with the crate `tracing`: `connection`, `trigger`, `delivery`, `store`, `backplane`, `push`.
+/// Without a trace context each starts a trace of its own. With one, a connection continues the trace of the
+/// `traceparent` header of its handshake, and an event over HTTP that of its request; each event then carries its own
+/// `traceparent` in its `meta`, to other nodes and to clients. That needs a subscriber which enables the target
+/// `dialogue::spans` at the level `debug`.
 ///
-/// `examples/opentelemetry` has one for OpenTelemetry, some ten lines.
+/// `examples/opentelemetry` implements it for OpenTelemetry in some ten lines.
 pub trait TraceContext: Send + Sync + 'static {
-    /// `span`, which nobody has entered yet, goes on from `parent`.
-    fn continues(&self, span: &Span, parent: &TraceParent);
+    /// Sets the parent of `span`, which has not been entered yet.
+    fn set_parent(&self, span: &Span, parent: &TraceParent);
 
-    /// What goes on from `span` says as its parent; `None` if it isn't traced.
-    fn parent_of(&self, span: &Span) -> Option<TraceParent>;
+    /// Returns the `traceparent` for children of `span` in other processes, or `None` if `span` isn't traced.
+    fn traceparent(&self, span: &Span) -> Option<TraceParent>;
 }
 
-/// That of a server, if the application has one.
+/// The trace context of a server; does nothing if the application has set none.
 #[derive(Clone, Default)]
 pub(crate) struct Traces(Option<Arc<dyn TraceContext>>);
 
-/// The header, and the member of `meta`.
+/// The name of the HTTP header, and of the member of an event's `meta`.
 const NAME: &str = "traceparent";
 
 impl TraceParent {
-    /// As it is written.
+    /// Returns the value of the header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What a request says of itself.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// Returns the trace parent in a request's headers, if there is a valid one.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         headers.get(NAME)?.to_str().ok()?.parse().ok()
     }
 
-    /// What an event's `meta` says of it.
-    pub(crate) fn in_meta(meta: &str) -> Option<Self> {
+    /// Returns the trace parent in an event's `meta`, if there is a valid one.
+    pub(crate) fn from_meta(meta: &str) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Meta {
             traceparent: Option<String>,
@@ -59,35 +62,37 @@ impl TraceParent {
 }
 
 impl FromStr for TraceParent {
-    type Err = NotTraced;
+    type Err = ParseTraceParentError;
 
-    /// Takes version 00, and what it has of later ones.
-    fn from_str(text: &str) -> Result<Self, NotTraced> {
+    /// Parses version 00, and the fields of version 00 in later versions, as section 4.3 of the recommendation asks
+    /// for.
+    fn from_str(text: &str) -> Result<Self, ParseTraceParentError> {
         let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let told = |text: &str| hex(text) && text.bytes().any(|byte| byte != b'0');
+        let is_nonzero = |text: &str| hex(text) && text.bytes().any(|byte| byte != b'0');
         let mut parts = text.trim().splitn(5, '-');
-        let mut part = |length: usize| parts.next().filter(|part| part.len() == length).ok_or(NotTraced(()));
+        let mut part =
+            |length: usize| parts.next().filter(|part| part.len() == length).ok_or(ParseTraceParentError(()));
         let (version, trace, parent, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
         let more = parts.next().is_some();
-        let is_one = hex(version) && version != "ff" && !(version == "00" && more);
-        if !is_one || !told(trace) || !told(parent) || !hex(flags) {
-            return Err(NotTraced(()));
+        let is_known = hex(version) && version != "ff" && !(version == "00" && more);
+        if !is_known || !is_nonzero(trace) || !is_nonzero(parent) || !hex(flags) {
+            return Err(ParseTraceParentError(()));
         }
         Ok(TraceParent(format!("00-{trace}-{parent}-{flags}").into()))
     }
 }
 
-/// A text is no [`TraceParent`].
+/// The error of parsing a [`TraceParent`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotTraced(());
+pub struct ParseTraceParentError(());
 
-impl fmt::Display for NotTraced {
+impl fmt::Display for ParseTraceParentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a traceparent is `00-TRACE-PARENT-FLAGS` with 32, 16 and 2 hexadecimal digits, none all zeros but the flags")
     }
 }
 
-impl std::error::Error for NotTraced {}
+impl std::error::Error for ParseTraceParentError {}
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,40 +111,41 @@ impl Traces {
         Traces(Some(Arc::new(context)))
     }
 
-    /// `span` goes on from `parent`.
-    pub(crate) fn continues(&self, span: &Span, parent: Option<&TraceParent>) {
+    /// Sets the parent of `span`, if both are there.
+    pub(crate) fn set_parent(&self, span: &Span, parent: Option<&TraceParent>) {
         let (Some(context), Some(parent)) = (&self.0, parent) else { return };
         if !span.is_disabled() {
-            context.continues(span, parent);
+            context.set_parent(span, parent);
         }
     }
 
-    /// What other instances put into a room goes on from what they did: spans to be kept until it is delivered.
-    pub(crate) fn heard(&self, room: &'static str, told: &FeedEvents) -> Vec<Span> {
+    /// Returns spans for the traced events that a feed brings from another node, to be kept until the events are
+    /// delivered.
+    pub(crate) fn delivery_spans(&self, room: &'static str, received: &FeedEvents) -> Vec<Span> {
         if self.0.is_none() {
             return Vec::new();
         }
-        let traced = told.events.iter().filter_map(|event| {
-            let parent = event.meta.as_deref().and_then(TraceParent::in_meta)?;
-            let span = spans::heard(room, &told.room_id, event);
-            self.continues(&span, Some(&parent));
+        let traced = received.events.iter().filter_map(|event| {
+            let parent = event.meta.as_deref().and_then(TraceParent::from_meta)?;
+            let span = spans::delivery(room, &received.room_id, event);
+            self.set_parent(&span, Some(&parent));
             Some(span)
         });
         traced.collect()
     }
 
-    /// An event's `meta`, in which those that it reaches find what to go on from; what its sender says of that itself stays.
-    pub(crate) fn carry(&self, span: &Span, meta: Option<Box<str>>) -> Option<Box<str>> {
+    /// Returns an event's `meta` with the `traceparent` of its span, unless its sender has set one.
+    pub(crate) fn inject(&self, span: &Span, meta: Option<Box<str>>) -> Option<Box<str>> {
         let Some(context) = self.0.as_ref().filter(|_| !span.is_disabled()) else { return meta };
-        let Some(parent) = context.parent_of(span) else { return meta };
+        let Some(parent) = context.traceparent(span) else { return meta };
         let own = meta.as_deref().unwrap_or("{}");
-        beside(own, &parent).map(Into::into).or(meta)
+        with_traceparent(own, &parent).map(Into::into).or(meta)
     }
 }
 
-/// A JSON object with the parent as another member; `None` if it has one, or is no object. What its sender put there stays as
-/// it was written.
-fn beside(object: &str, parent: &TraceParent) -> Option<String> {
+/// Appends the trace parent to the text of a JSON object; `None` if it has one, or isn't an object. The other members
+/// keep their text: parsing and encoding them again could change numbers.
+fn with_traceparent(object: &str, parent: &TraceParent) -> Option<String> {
     let members: HashMap<String, &RawValue> = serde_json::from_str(object).ok()?;
     if members.contains_key(NAME) {
         return None;
@@ -166,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_standard_allows_is_read() {
+    fn a_valid_trace_parent_is_parsed() {
         assert_eq!(read(PARENT).as_deref(), Some(PARENT));
         assert_eq!(read(&format!(" {PARENT} ")).as_deref(), Some(PARENT));
         assert_eq!(read(&format!("cc{}-what-the-future-holds", &PARENT[2..])).as_deref(), Some(PARENT));
     }
 
     #[test]
-    fn what_it_forbids_is_not() {
+    fn an_invalid_trace_parent_is_refused() {
         for bad in [
             "",
             "00",
@@ -190,18 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_put_into_meta_stays_as_it_was() {
+    fn the_members_of_meta_keep_their_text() {
         let parent: TraceParent = PARENT.parse().expect("one");
-        let carried = |meta: &str| beside(meta, &parent);
+        let injected = |meta: &str| with_traceparent(meta, &parent);
         let at_the_end = format!(r#"{{"b":12345678901234567890123,"a":1.50,"traceparent":"{PARENT}"}}"#);
-        assert_eq!(carried(r#"{"b":12345678901234567890123,"a":1.50}"#), Some(at_the_end));
-        assert_eq!(carried("{ }"), Some(format!(r#"{{ "traceparent":"{PARENT}"}}"#)));
-        assert_eq!((carried(r#"{"traceparent":"7"}"#), carried("[]")), (None, None));
+        assert_eq!(injected(r#"{"b":12345678901234567890123,"a":1.50}"#), Some(at_the_end));
+        assert_eq!(injected("{ }"), Some(format!(r#"{{ "traceparent":"{PARENT}"}}"#)));
+        assert_eq!((injected(r#"{"traceparent":"7"}"#), injected("[]")), (None, None));
     }
 
     #[test]
-    fn meta_tells_of_a_trace_if_it_is_one() {
-        let of = |meta: &str| TraceParent::in_meta(meta).map(|parent| parent.to_string());
+    fn a_valid_trace_parent_is_read_from_meta() {
+        let of = |meta: &str| TraceParent::from_meta(meta).map(|parent| parent.to_string());
         assert_eq!(of(&format!(r#"{{"a":1,"traceparent":"{PARENT}"}}"#)).as_deref(), Some(PARENT));
         assert_eq!(of(r#"{"traceparent":"7"}"#), None);
         assert_eq!(of(r#"{"traceparent":7}"#), None);

@@ -1,4 +1,5 @@
-//! Serves HTTP on the connections of a listener, within bounds that a slow client can't get around.
+//! The HTTP server: accepts the connections of a listener and serves them with hyper, with timeouts and bounds that
+//! protect it against slow clients (slowloris) and against running out of file descriptors.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,42 +25,44 @@ use tokio::{
 };
 
 use super::{
-    answer::{Answer, HASTE, Streams},
     reserve::Reserve,
+    response::{PRESSURED_STALL_TIMEOUT, ResponseBody, StreamExecutor},
 };
 use crate::{
-    engine::{Engine, Responses, ServerBounds},
+    engine::{Engine, ResponseBudget, ServerBounds},
     gate::Visit,
     tcp::{Due, Patience, Scarce, Tcp, Traffic},
 };
 
-/// How long to wait where the system has nothing left to accept with, and the reserve is in use.
-const PAUSE: Duration = Duration::from_millis(100);
-/// From one line in the log to the next that nothing can be accepted.
-const LOG_EVERY: Duration = Duration::from_secs(1);
-/// How long a connection may take that was accepted with a descriptor of the reserve, and its head.
-const SCARCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(250));
+/// The delay before the next try to accept, when the process has no descriptors left and the reserve is in use.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The minimum time between two log lines about failures to accept.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The timeout of a whole connection that was accepted with a descriptor of the reserve.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of the request head on such a connection.
+const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What every connection is served by.
+/// The service and settings that all connections share.
 #[derive(Clone)]
-struct Server {
+struct ConnectionServer {
     app: TowerToHyperService<Router>,
     bounds: Arc<ServerBounds>,
-    responses: Arc<Responses>,
-    patience: Patience,
-    phase: watch::Receiver<Phase>,
+    response_budget: Arc<ResponseBudget>,
+    timeouts: Patience,
+    phase: watch::Receiver<ServerPhase>,
 }
 
-/// The state that all connections follow.
+/// The state of the server, which all connections watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Phase {
-    /// End after the request that is being answered.
-    closing: bool,
-    /// How often descriptors ran out: each time, idle connections give theirs back.
+struct ServerPhase {
+    /// Connections close after the response in progress.
+    is_closing: bool,
+    /// The number of times that descriptors ran out. At each, idle connections close to free theirs.
     shortages: u64,
 }
 
-/// Accepts until `stop`; returns once every connection is at its end.
+/// Accepts and serves connections until `stop` completes, and returns once every connection has ended.
 pub(super) async fn serve(
     app: Router,
     listener: TcpListener,
@@ -67,23 +70,23 @@ pub(super) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let bounds = Arc::new(engine.bounds.clone());
-    let (phases, phase) = watch::channel(Phase { closing: false, shortages: 0 });
-    let patience = Patience {
+    let (phases, phase) = watch::channel(ServerPhase { is_closing: false, shortages: 0 });
+    let timeouts = Patience {
         head: bounds.header_read_timeout,
         idle: bounds.idle_timeout,
         answer: bounds.response_stall_timeout,
         stream: bounds.stall_timeout().max(bounds.response_stall_timeout),
     };
-    let server = Server {
+    let server = ConnectionServer {
         app: TowerToHyperService::new(app),
         bounds,
-        responses: Arc::clone(&engine.responses),
-        patience,
+        response_budget: Arc::clone(&engine.response_budget),
+        timeouts,
         phase,
     };
     let mut connections = JoinSet::new();
     let mut reserve = Reserve::default();
-    let mut logged: Option<Instant> = None;
+    let mut logged_at: Option<Instant> = None;
     reserve.fill();
     tokio::pin!(stop);
     loop {
@@ -91,19 +94,19 @@ pub(super) async fn serve(
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    // A refused connection is closed without an answer: browsers come back from that, even for event
+                    // A refused connection is closed without a response: after that, browsers reconnect even event
                     // streams.
-                    let Ok(place) = engine.doors.accept(peer.ip()) else { continue };
+                    let Ok(slot) = engine.connection_limiter.accept(peer.ip()) else { continue };
                     let server = server.clone();
                     match reserve.fill() {
-                        true => connections.spawn(server.connection(stream, peer, place)),
-                        false => connections.spawn(server.scarce(stream, peer, place)),
+                        true => connections.spawn(server.serve_connection(stream, peer, slot)),
+                        false => connections.spawn(server.serve_one_request(stream, peer, slot)),
                     };
                 }
-                Err(error) if is_of_one(&error) => {}
+                Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    if logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
-                        logged = Some(Instant::now());
+                    if logged_at.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+                        logged_at = Some(Instant::now());
                         tracing::error!(%error, "can't accept connections at the moment");
                         phases.send_modify(|phase| phase.shortages += 1);
                     }
@@ -111,73 +114,74 @@ pub(super) async fn serve(
                         tokio::select! {
                             () = &mut stop => break,
                             Some(_) = connections.join_next() => drop(reserve.fill()),
-                            () = sleep(PAUSE) => {}
+                            () = sleep(ACCEPT_RETRY_DELAY) => {}
                         }
                     }
                 }
             },
-            // So that what has ended isn't held.
+            // Frees the results of ended tasks.
             Some(_) = connections.join_next() => drop(reserve.fill()),
         }
     }
     drop((listener, reserve));
-    phases.send_modify(|phase| phase.closing = true);
+    phases.send_modify(|phase| phase.is_closing = true);
     while connections.join_next().await.is_some() {}
 }
 
-fn builder(bounds: &ServerBounds, streams: Streams) -> Builder<Streams> {
+fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExecutor> {
     let mut http = Builder::new(streams);
-    // The time of a head is ours to count: hyper would count what passes between two requests, too.
+    // `Traffic` has the timeout of a head: hyper's would also count the idle time between two requests.
     http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.max_header_bytes);
     #[cfg(feature = "http2")]
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(bounds.max_header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.max_http2_streams)
-        .max_send_buf_size(super::answer::PIECE)
+        .max_send_buf_size(super::response::MAX_CHUNK_BYTES)
         .keep_alive_interval(bounds.ping_interval)
         .keep_alive_timeout(bounds.pong_timeout)
         .enable_connect_protocol();
     http
 }
 
-impl Server {
-    /// Serves a connection that stays as long as it likes, within its deadlines.
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+impl ConnectionServer {
+    /// Serves a connection for as long as it meets its timeouts.
+    async fn serve_connection(mut self, stream: TcpStream, peer: SocketAddr, slot: Visit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
-        let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
+            Tcp::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+        let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let service = self.service(&traffic, peer, false);
         let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
         tokio::pin!(serving);
-        let watch = sleep_until(Instant::now() + self.patience.head);
-        tokio::pin!(watch);
+        let deadline = sleep_until(Instant::now() + self.timeouts.head);
+        tokio::pin!(deadline);
         let mut closes_by = None;
         loop {
             tokio::select! {
-                // A busy machine may look at both late: what came in time is read before the deadline is looked at.
+                // A busy machine may poll both late: bytes that arrived in time are read before the deadline is
+                // checked.
                 biased;
-                // What goes wrong is the client's to know.
+                // An error concerns this client alone, and isn't logged.
                 _ = serving.as_mut() => return,
-                () = &mut watch => match traffic.due(&self.hurried(), Instant::now()) {
+                () = &mut deadline => match traffic.due(&self.current_timeouts(), Instant::now()) {
                     Due::Late => return,
-                    // A connection of HTTP/1 ends at once by that; one of HTTP/2 may have bytes that are still on their
-                    // way.
+                    // `graceful_shutdown` ends an idle HTTP/1 connection at once; on HTTP/2, frames may still be in
+                    // flight.
                     Due::Idle => match closes_by {
                         Some(by) if by <= Instant::now() => return,
-                        Some(by) => watch.as_mut().reset(by),
+                        Some(by) => deadline.as_mut().reset(by),
                         None => {
-                            let by = Instant::now() + self.patience.answer;
+                            let by = Instant::now() + self.timeouts.answer;
                             closes_by = Some(by);
-                            watch.as_mut().reset(by);
+                            deadline.as_mut().reset(by);
                             serving.as_mut().graceful_shutdown();
                         }
                     },
-                    Due::Later(then) => watch.as_mut().reset(then),
+                    Due::Later(then) => deadline.as_mut().reset(then),
                 },
                 Ok(()) = self.phase.changed() => {
                     let phase = *self.phase.borrow_and_update();
-                    if phase.closing {
+                    if phase.is_closing {
                         serving.as_mut().graceful_shutdown();
                     } else if traffic.is_idle() {
                         return;
@@ -187,73 +191,75 @@ impl Server {
         }
     }
 
-    /// Serves one request, and quickly: the connection has a descriptor that the next one needs. That is for health
-    /// checks, and for clients that are sent away.
-    async fn scarce(self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+    /// Serves one request with short timeouts, on a connection with a descriptor of the reserve, which the next one
+    /// needs. So health checks are answered, and clients are refused with a response, while the process is out of
+    /// descriptors.
+    async fn serve_one_request(self, stream: TcpStream, peer: SocketAddr, slot: Visit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
-        let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
+            Tcp::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+        let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
-        let (whole, head) = SCARCE;
-        let silent = async {
-            sleep(head).await;
+        let head_timeout = async {
+            sleep(RESERVE_HEAD_TIMEOUT).await;
             if traffic.was_asked() {
                 std::future::pending().await
             }
         };
-        let _ = timeout(whole, async {
+        let _ = timeout(RESERVE_TIMEOUT, async {
             tokio::select! {
                 biased;
                 _ = serving => {}
-                () = silent => {}
+                () = head_timeout => {}
             }
         })
         .await;
     }
 
-    /// The patience that there is now.
-    fn hurried(&self) -> Patience {
-        match self.responses.are_many() {
-            true => Patience { answer: self.patience.answer.min(HASTE), ..self.patience },
-            false => self.patience,
+    /// Returns the timeouts that apply now: those of unread responses are shorter while the response budget is under
+    /// pressure.
+    fn current_timeouts(&self) -> Patience {
+        match self.response_budget.is_under_pressure() {
+            true => Patience { answer: self.timeouts.answer.min(PRESSURED_STALL_TIMEOUT), ..self.timeouts },
+            false => self.timeouts,
         }
     }
 
-    /// Answers the requests of one connection.
+    /// Returns the hyper service of one connection. `is_scarce` marks its requests as served with a descriptor of the
+    /// reserve.
     fn service(
         &self,
         traffic: &Arc<Traffic>,
         peer: SocketAddr,
-        scarce: bool,
+        is_scarce: bool,
     ) -> impl Service<
         http::Request<Incoming>,
-        Response = http::Response<Answer>,
+        Response = http::Response<ResponseBody>,
         Error = Infallible,
-        Future: Future<Output = Result<http::Response<Answer>, Infallible>> + Send + 'static,
+        Future: Future<Output = Result<http::Response<ResponseBody>, Infallible>> + Send + 'static,
     > + 'static {
         let (app, traffic) = (self.app.clone(), Arc::clone(traffic));
         service_fn(move |mut request: http::Request<Incoming>| {
             let active = traffic.begin(request.version());
             let is_http1 = request.version() < http::Version::HTTP_2;
             request.extensions_mut().insert(ConnectInfo(peer));
-            if scarce {
+            if is_scarce {
                 request.extensions_mut().insert(Scarce);
             }
-            // A socket over HTTP/2 is a stream (RFC 8441), whose reader has a stream's time.
+            // A WebSocket over HTTP/2 is a stream (RFC 8441), and has the stall timeout of a stream.
             if request.method() == http::Method::CONNECT {
                 traffic.streams();
             }
             let (answering, traffic) = (app.call(request), Arc::clone(&traffic));
             async move {
                 let mut response: Response = answering.await?;
-                if scarce && is_http1 {
+                if is_scarce && is_http1 {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                let streams = response.headers().get(CONTENT_TYPE).is_some_and(is_event_stream);
-                if streams {
+                let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(is_event_stream);
+                if is_stream {
                     traffic.streams();
                 }
-                Ok(response.map(|body| Answer::new(body, active, streams)))
+                Ok(response.map(|body| ResponseBody::new(body, active, is_stream)))
             }
         })
     }
@@ -263,8 +269,8 @@ fn is_event_stream(kind: &HeaderValue) -> bool {
     kind.as_bytes().starts_with(b"text/event-stream")
 }
 
-/// Whether only one connection can't be accepted.
-fn is_of_one(error: &io::Error) -> bool {
+/// Returns whether an error of `accept` concerns only the connection that was to be accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

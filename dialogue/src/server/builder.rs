@@ -11,19 +11,22 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{Admits, Application, Declared, Error, Server, Serves, declared::schema, paths::Paths};
+use super::{Admits, Application, Declared, Error, Server, Serves, application::schema, routes::Routes};
 #[cfg(feature = "push")]
 use crate::push::{Push, PushDispatcher};
 use crate::{
     Around, Asked, Channel, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
     directory::Directory,
-    engine::{Engine, Rules, ServerBounds},
+    engine::{Engine, EngineConfig, ServerBounds},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
     hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
     identity::{Authenticator, Identity, ServerKeys},
-    observe::{Measures, Metrics, Readings, Timed, TimedBackplane, TraceContext, Traces},
+    observe::{
+        InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,
+        TraceContext, Traces,
+    },
     origins::Origins,
     session::HISTORY,
     store::{AnyStore, Store},
@@ -60,7 +63,7 @@ use crate::{
 /// Each has a default that is safe in production: [the guide](crate::guide::limits) lists them all.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
-    paths: Paths,
+    routes: Routes,
     bounds: ServerBounds,
     rates: Rates,
     origins: Origins,
@@ -70,7 +73,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     #[cfg(feature = "push")]
     push: Option<Push>,
     store: Option<Arc<dyn AnyStore>>,
-    metrics: Vec<Box<dyn Metrics>>,
+    exporters: Vec<Box<dyn MetricsExporter>>,
     traces: Traces,
     backplane: Option<Arc<dyn AnyBackplane>>,
     max_instances: usize,
@@ -88,7 +91,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 impl<A: Application> ServerBuilder<A> {
     pub(crate) fn new() -> Self {
         ServerBuilder {
-            paths: Paths {
+            routes: Routes {
                 websocket: Some("/ws".to_owned()),
                 sse: Some("/events".to_owned()),
                 health: Some("/health".to_owned()),
@@ -105,7 +108,7 @@ impl<A: Application> ServerBuilder<A> {
             #[cfg(feature = "push")]
             push: None,
             store: None,
-            metrics: Vec::new(),
+            exporters: Vec::new(),
             traces: Traces::default(),
             backplane: None,
             max_instances: 100_000,
@@ -162,7 +165,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     fn turn<J, T, M>(self, turn: impl FnOnce(S, L) -> (T, M)) -> ServerBuilder<A, J, T, M> {
         let (state, around) = turn(self.state, self.around);
         ServerBuilder {
-            paths: self.paths,
+            routes: self.routes,
             bounds: self.bounds,
             rates: self.rates,
             origins: self.origins,
@@ -172,7 +175,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             #[cfg(feature = "push")]
             push: self.push,
             store: self.store,
-            metrics: self.metrics,
+            exporters: self.exporters,
             traces: self.traces,
             backplane: self.backplane,
             max_instances: self.max_instances,
@@ -236,10 +239,10 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         self
     }
 
-    /// Sends measurements to `metrics`: [Prometheus](crate::observe), StatsD or an exporter of the application's own.
+    /// Sends metrics to `exporter`: [Prometheus](crate::observe), StatsD or an exporter of the application's own.
     /// Each further call adds one. Without any, nothing is measured.
-    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
-        self.metrics.push(Box::new(metrics));
+    pub fn metrics(mut self, exporter: impl MetricsExporter) -> Self {
+        self.exporters.push(Box::new(exporter));
         self
     }
 
@@ -248,7 +251,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// fails.
     #[cfg(feature = "inspector")]
     pub fn inspector(mut self) -> Self {
-        self.paths.inspector = true;
+        self.routes.inspector = true;
         self
     }
 
@@ -405,25 +408,25 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Serves WebSockets at `path`; `/ws` by default.
     pub fn websocket_at(mut self, path: impl Into<String>) -> Self {
-        self.paths.websocket = Some(path.into());
+        self.routes.websocket = Some(path.into());
         self
     }
 
     /// Serves no WebSockets. [`build`](Self::build) fails if a room then has no channel.
     pub fn without_websocket(mut self) -> Self {
-        self.paths.websocket = None;
+        self.routes.websocket = None;
         self
     }
 
     /// Serves event streams at `path`; `/events` by default.
     pub fn sse_at(mut self, path: impl Into<String>) -> Self {
-        self.paths.sse = Some(path.into());
+        self.routes.sse = Some(path.into());
         self
     }
 
     /// Serves no event streams. [`build`](Self::build) fails if a room then has no channel.
     pub fn without_sse(mut self) -> Self {
-        self.paths.sse = None;
+        self.routes.sse = None;
         self
     }
 
@@ -431,26 +434,26 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// precedence; see
     /// [`Server::health`].
     pub fn health_at(mut self, path: impl Into<String>) -> Self {
-        self.paths.health = Some(path.into());
+        self.routes.health = Some(path.into());
         self
     }
 
     /// Serves no health check.
     pub fn without_health(mut self) -> Self {
-        self.paths.health = None;
+        self.routes.health = None;
         self
     }
 
     /// Serves no HTTP API: the routes below `/rooms` and `/push`. Clients of event streams then have no history.
     pub fn without_http(mut self) -> Self {
-        self.paths.http = false;
+        self.routes.http = false;
         self
     }
 
     /// Also serves a WebSocket at `path` that sends every message back, for test suites of RFC 6455. It authenticates
     /// nobody, so that it doesn't belong in production.
     pub fn echo_at(mut self, path: impl Into<String>) -> Self {
-        self.paths.echo = Some(path.into());
+        self.routes.echo = Some(path.into());
         self
     }
 
@@ -667,46 +670,46 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     where
         L: Send + Sync + 'static,
     {
-        let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
-        let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
+        let identities = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
+        let rooms = declared.iter().copied().flatten().zip(identities).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
-        let measures = (!self.metrics.is_empty() || self.paths.inspector).then(|| measured(&mut rooms));
+        let metrics = (!self.exporters.is_empty() || self.routes.inspector).then(|| add_meters(&mut rooms));
         rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
         let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
         for room in &rooms {
-            let served = room.channels.iter().any(|channel| match channel {
-                Channel::WebSocket => self.paths.websocket.is_some(),
-                Channel::Sse => self.paths.sse.is_some(),
+            let is_reachable = room.channels.iter().any(|channel| match channel {
+                Channel::WebSocket => self.routes.websocket.is_some(),
+                Channel::Sse => self.routes.sse.is_some(),
                 #[cfg(feature = "push")]
                 Channel::WebPush => self.push.is_some(),
                 #[cfg(not(feature = "push"))]
                 Channel::WebPush => false,
             });
-            if !served {
+            if !is_reachable {
                 return Err(Error::configuration(format!(
                     "room `{}` is reachable over none of the channels that the server has; \
-                     drop `without_websocket` or `without_sse`, give it a `push`, or drop the room",
+                     remove `without_websocket` or `without_sse`, add `push`, or remove the room",
                     room.name
                 )));
             }
         }
-        let endpoints: Vec<_> = self.metrics.iter().filter_map(|metrics| metrics.endpoint()).collect();
-        self.paths.check(&endpoints)?;
+        let endpoints: Vec<_> = self.exporters.iter().filter_map(|exporter| exporter.endpoint()).collect();
+        self.routes.check(&endpoints)?;
         if let Some(origin) = self.origins.unheard_of() {
             return Err(Error::configuration(format!(
-                "`{origin}` is no origin; one is written as in `https://acme.example` or `http://localhost:5173`"
+                "`{origin}` is not an origin; write one as in `https://acme.example` or `http://localhost:5173`"
             )));
         }
         let mut identity = self.identity;
-        if self.paths.inspector && self.server_keys.is_empty() {
+        if self.routes.inspector && self.server_keys.is_empty() {
             return Err(Error::configuration(
-                "the inspector shows everything to whoever has a server key: name one with `server_key`",
+                "the inspector authenticates operators by a server key: set one with `server_key`",
             ));
         }
         for key in &self.server_keys {
             if key.len() < ServerKeys::SHORTEST {
                 return Err(Error::configuration(format!(
-                    "a server key has at least {} bytes; make one with `openssl rand -base64 32`",
+                    "a server key must have at least {} bytes; generate one with `openssl rand -base64 32`",
                     ServerKeys::SHORTEST
                 )));
             }
@@ -726,19 +729,20 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         let (archive, feed) = match (self.backplane, self.store) {
             (Some(_), Some(_)) => {
                 return Err(Error::configuration(
-                    "a backplane keeps the logs too: drop the `store`, or the `backplane` of a single instance",
+                    "a backplane is also the store: remove the `store`, or the `backplane` of a single node",
                 ));
             }
             (Some(backplane), None) => {
-                let backplane: Arc<dyn AnyBackplane> = TimedBackplane::new(backplane, measures.clone());
+                let backplane: Arc<dyn AnyBackplane> = InstrumentedBackplane::new(backplane, metrics.clone());
                 let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
                 let archive = Archive::shared(backplane, peers, &runtime);
                 (Some(archive), Some(feed))
             }
             (None, store) => {
-                let timed = |store| Timed::new(store, measures.clone()) as Arc<dyn AnyStore>;
-                let archive = store.map(timed).map(|store| Archive::new(store, &runtime));
+                let instrumented =
+                    |store| InstrumentedStore::new(store, metrics.clone()) as Arc<dyn AnyStore>;
+                let archive = store.map(instrumented).map(|store| Archive::new(store, &runtime));
                 (archive, None)
             }
         };
@@ -747,7 +751,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             None => {
                 if let Some(room) = rooms.iter().find(|room| room.options.retention.forever) {
                     return Err(Error::configuration(format!(
-                        "room `{}` keeps its events for ever, which memory doesn't: give the server a `store`",
+                        "room `{}` retains its events for ever, which needs a store: set one with `store`",
                         room.name
                     )));
                 }
@@ -758,7 +762,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
-        let doors = Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
+        let connection_limiter =
+            Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
         let directory = Arc::new(Directory::new(self.bounds.max_connections_per_user));
         #[cfg(feature = "push")]
         let push = opened.map(|opened| {
@@ -769,29 +774,39 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         #[cfg(not(feature = "push"))]
         let push = None;
         let (bounds, origins, hooks, traces) = (self.bounds, self.origins, self.hooks, self.traces);
-        let rules =
-            Rules { identity, bounds, limiter, doors, origins, hooks, directory, push, measures, traces };
-        let engine = Engine::new(registry, gates, rules, schema);
-        if let Some(measures) = &engine.measures {
+        let config = EngineConfig {
+            identity,
+            bounds,
+            limiter,
+            connection_limiter,
+            origins,
+            hooks,
+            directory,
+            push,
+            metrics,
+            traces,
+        };
+        let engine = Engine::new(registry, gates, config, schema);
+        if let Some(metrics) = &engine.metrics {
             let engine = Arc::downgrade(&engine);
-            measures.ask(move || engine.upgrade().map(|engine| engine.probed()));
+            metrics.set_sampler(move || engine.upgrade().map(|engine| engine.sample()));
         }
-        for metrics in &self.metrics {
-            let readings = engine.measures.as_ref().map(Readings::new);
-            readings.into_iter().for_each(|readings| metrics.attach(readings));
+        for exporter in &self.exporters {
+            let reader = engine.metrics.as_ref().map(MetricsReader::new);
+            reader.into_iter().for_each(|reader| exporter.attach(reader));
         }
-        let (paths, metrics) = (Arc::new(self.paths), self.metrics.into());
-        Ok(Server { engine, paths, endpoints: endpoints.into(), metrics }.into())
+        let (routes, exporters) = (Arc::new(self.routes), self.exporters.into());
+        Ok(Server { engine, routes, endpoints: endpoints.into(), exporters }.into())
     }
 }
 
-/// Attaches a meter to each room.
-fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
-    let mut measures = Measures::default();
+/// Gives each room a meter, and returns the metrics to which they report.
+fn add_meters(rooms: &mut [RoomDecl]) -> Arc<ServerMetrics> {
+    let mut metrics = ServerMetrics::default();
     for room in rooms {
-        room.meter = measures.room(room.name, room.events.iter().map(|kind| kind.name));
+        room.meter = metrics.room(room.name, room.events.iter().map(|kind| kind.name));
     }
-    Arc::new(measures)
+    Arc::new(metrics)
 }
 
 /// The future of [`ServerBuilder::build`]. It is a named type since rustc checks the bounds of an `async fn` three
@@ -815,6 +830,6 @@ impl<S> fmt::Debug for Building<S> {
 
 impl<A: Application, I, S, L> fmt::Debug for ServerBuilder<A, I, S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder").field("paths", &self.paths).finish_non_exhaustive()
+        f.debug_struct("ServerBuilder").field("routes", &self.routes).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Why a server can't be built or served.
+//! The error of building and serving a server.
 
 use std::{fmt, io};
 
@@ -12,14 +12,14 @@ use crate::push::PushError;
 use crate::redis::RedisError;
 use crate::store::StoreError;
 
-/// Why a server can't be built or served.
+/// The error of building or serving a server. Its text is the whole cause with the remedy.
 ///
-/// `Debug` shows the same sentence as `Display`, since it is what a `main` that returns this error prints.
+/// `Debug` shows the same text as `Display`, since a `main` that returns this error prints `Debug`.
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
 }
 
-enum Kind {
+enum ErrorKind {
     Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
@@ -36,79 +36,82 @@ enum Kind {
 
 impl Error {
     pub(super) fn configuration(message: impl Into<String>) -> Self {
-        Error { kind: Kind::Configuration(message.into()) }
+        Error { kind: ErrorKind::Configuration(message.into()) }
     }
 
     pub(super) fn bind(address: String, source: io::Error) -> Self {
-        Error { kind: Kind::Bind(address, source) }
+        Error { kind: ErrorKind::Bind(address, source) }
     }
 
     pub(super) fn store(source: StoreError) -> Self {
-        Error { kind: Kind::Store(source) }
+        Error { kind: ErrorKind::Store(source) }
     }
 
     pub(super) fn serve(source: io::Error) -> Self {
-        Error { kind: Kind::Serve(source) }
+        Error { kind: ErrorKind::Serve(source) }
     }
 }
 
-/// So that a program's `main` has one kind of error.
+/// Lets a program's `main` return one error type.
 #[cfg(feature = "jwt")]
 impl From<KeyError> for Error {
     fn from(error: KeyError) -> Self {
-        Error { kind: Kind::Keys(error) }
+        Error { kind: ErrorKind::Keys(error) }
     }
 }
 
-/// So that a program's `main` has one kind of error.
+/// Lets a program's `main` return one error type.
 #[cfg(feature = "push")]
 impl From<PushError> for Error {
     fn from(error: PushError) -> Self {
-        Error { kind: Kind::Push(error) }
+        Error { kind: ErrorKind::Push(error) }
     }
 }
 
-/// So that a program's `main` has one kind of error.
+/// Lets a program's `main` return one error type.
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Error::store(error)
     }
 }
 
-/// So that a program's `main` has one kind of error.
+/// Lets a program's `main` return one error type.
 #[cfg(feature = "redis")]
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
-        Error { kind: Kind::Redis(error) }
+        Error { kind: ErrorKind::Redis(error) }
     }
 }
 
-/// So that a program's `main` has one kind of error.
+/// Lets a program's `main` return one error type.
 #[cfg(feature = "statsd")]
 impl From<StatsDError> for Error {
     fn from(error: StatsDError) -> Self {
-        Error { kind: Kind::StatsD(error) }
+        Error { kind: ErrorKind::StatsD(error) }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Configuration(message) => f.write_str(message),
-            Kind::Bind(address, source) if source.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "can't listen on {address}: another program does; stop it, or take another port")
+            ErrorKind::Configuration(message) => f.write_str(message),
+            ErrorKind::Bind(address, source) if source.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "can't listen on {address}: the port is in use; stop the other program, or use another port"
+                )
             }
-            Kind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
-            Kind::Serve(source) => write!(f, "can't go on serving: {source}"),
-            Kind::Store(source) => write!(f, "the store can't be used: {source}"),
+            ErrorKind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
+            ErrorKind::Serve(source) => write!(f, "can't serve: {source}"),
+            ErrorKind::Store(source) => write!(f, "can't use the store: {source}"),
             #[cfg(feature = "jwt")]
-            Kind::Keys(error) => write!(f, "{error}"),
+            ErrorKind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
-            Kind::Push(error) => write!(f, "{error}"),
+            ErrorKind::Push(error) => write!(f, "{error}"),
             #[cfg(feature = "redis")]
-            Kind::Redis(error) => write!(f, "{error}"),
+            ErrorKind::Redis(error) => write!(f, "{error}"),
             #[cfg(feature = "statsd")]
-            Kind::StatsD(error) => write!(f, "{error}"),
+            ErrorKind::StatsD(error) => write!(f, "{error}"),
         }
     }
 }
@@ -122,17 +125,17 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            Kind::Configuration(_) => None,
-            Kind::Bind(_, source) | Kind::Serve(source) => Some(source),
-            Kind::Store(source) => Some(source),
+            ErrorKind::Configuration(_) => None,
+            ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
+            ErrorKind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
-            Kind::Keys(error) => error.source(),
+            ErrorKind::Keys(error) => error.source(),
             #[cfg(feature = "push")]
-            Kind::Push(error) => error.source(),
+            ErrorKind::Push(error) => error.source(),
             #[cfg(feature = "redis")]
-            Kind::Redis(error) => error.source(),
+            ErrorKind::Redis(error) => error.source(),
             #[cfg(feature = "statsd")]
-            Kind::StatsD(error) => error.source(),
+            ErrorKind::StatsD(error) => error.source(),
         }
     }
 }
@@ -142,11 +145,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn main_prints_a_sentence_with_the_way_out() {
+    fn debug_shows_the_cause_and_the_remedy() {
         let taken = Error::bind("127.0.0.1:3000".into(), io::ErrorKind::AddrInUse.into());
         assert_eq!(
             format!("{taken:?}"),
-            "can't listen on 127.0.0.1:3000: another program does; stop it, or take another port"
+            "can't listen on 127.0.0.1:3000: the port is in use; stop the other program, or use another port"
         );
     }
 }

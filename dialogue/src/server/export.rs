@@ -1,4 +1,4 @@
-//! A room's log as a file.
+//! The export of an audited room's log as JSON Lines, with the hash chain of its events.
 
 use tokio::io::AsyncWrite;
 
@@ -10,11 +10,12 @@ use crate::{
 };
 
 impl<R: Served> RoomHandle<R> {
-    /// Writes the room's log, as it is now, as JSON Lines that [`verify`](crate::audit::verify) finds changes in. The room
-    /// is declared with `audit`.
+    /// Writes the current log of the room as JSON Lines, in which [`verify`](crate::audit::verify) detects changes. The
+    /// room must be declared with `audit`.
     ///
-    /// Yields what was written: keep its [`through`](Summary::through) where whoever can write the file can't, and
-    /// verify by it. Takes the memory of a page, however long the log is; the room goes on meanwhile.
+    /// Returns a summary of the written events. Keep its [`through`](Summary::through) in a place that those with write
+    /// access to the file can't change, and verify the file against it. The call needs the memory of one page whatever
+    /// the length of the log, and doesn't block the room.
     ///
     /// ```
     /// #[dialogue::event(from = server)]
@@ -44,16 +45,17 @@ impl<R: Served> RoomHandle<R> {
     ///
     /// # Errors
     ///
-    /// The room isn't audited, the log can't be read now, or the writer fails: what was written is no export then.
+    /// The room isn't audited, the log can't be read now, or the writer fails. The written part is not a valid export
+    /// then.
     pub async fn export(&self, writer: impl AsyncWrite + Unpin) -> Result<Summary, ExportError> {
         self.export_from(None, writer).await
     }
 
-    /// Writes what was said after an event: where the last export ended.
+    /// Writes the events after an anchor: the last event of the previous export.
     ///
     /// # Errors
     ///
-    /// Those of [`export`](Self::export); or the log has another event there, or no longer all that came after it.
+    /// Those of [`export`](Self::export); or the log has another event at the anchor, or events after it were trimmed.
     pub async fn export_after(
         &self,
         anchor: Anchor,
@@ -73,14 +75,14 @@ impl<R: Served> RoomHandle<R> {
         }
         let (epoch, through) = instance.chain_end().await?;
         let mut export = Export::new(writer, self.id(), &epoch, through);
-        let mut chain = Chain { last: anchor };
+        let mut chain = ChainCursor { last: anchor };
         let mut read = anchor.map_or(0, |anchor| anchor.seq.saturating_sub(1));
         while read < through.seq {
             let page = instance.chain(read).await?;
             read = page.last().map_or(through.seq, |last| last.seq);
-            for said in page.into_iter().take_while(|said| said.seq <= through.seq) {
-                if let Some((before, digest)) = chain.follow(&said, export.has_begun())? {
-                    export.event(before, &digest, &said.frame).await?;
+            for event in page.into_iter().take_while(|event| event.seq <= through.seq) {
+                if let Some((before, digest)) = chain.advance(&event, export.has_begun())? {
+                    export.event(before, &digest, &event.frame).await?;
                 }
             }
         }
@@ -95,22 +97,22 @@ impl<R: Served> RoomHandle<R> {
     }
 }
 
-/// Where a chain is.
-struct Chain {
+/// The position of the export in the hash chain.
+struct ChainCursor {
     last: Option<Anchor>,
 }
 
-impl Chain {
-    /// Takes the next event; yields what it follows and its digest, if it is to be exported.
-    fn follow(&mut self, said: &Said, begun: bool) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
-        let here = Anchor { seq: said.seq, digest: said.digest.unwrap_or_default() };
+impl ChainCursor {
+    /// Advances to the next event. Returns the anchor before it and its digest, or `None` if it isn't exported.
+    fn advance(&mut self, event: &Said, has_begun: bool) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
+        let here = Anchor { seq: event.seq, digest: event.digest.unwrap_or_default() };
         let before = match self.last {
             Some(anchor) if anchor.seq == here.seq => {
                 return if anchor == here { Ok(None) } else { Err(ExportError::other_log(anchor)) };
             }
             Some(before) => before,
             None if here.seq == 1 => Anchor::BEGINNING,
-            // The oldest event of a log that was trimmed: nothing is left to check it by.
+            // The oldest event of a trimmed log: its predecessor's digest is unknown, so the chain starts after it.
             None => here,
         };
         self.last = Some(here);
@@ -120,11 +122,11 @@ impl Chain {
         if here.seq != before.seq + 1 {
             return Err(ExportError::trimmed(before.seq + 1));
         }
-        match said.digest {
+        match event.digest {
             Some(digest) => Ok(Some((before, digest))),
-            // From before the room was audited.
-            None if !begun => Ok(None),
-            None => Err(ExportError::unchained(said.seq)),
+            // Appended before the room was declared with `audit`.
+            None if !has_begun => Ok(None),
+            None => Err(ExportError::unchained(event.seq)),
         }
     }
 }

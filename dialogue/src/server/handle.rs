@@ -1,4 +1,4 @@
-//! The server's own end of a room.
+//! The typed handle of a room instance for server code: publishes events, and runs handlers for them.
 
 use std::{
     collections::BTreeMap,
@@ -23,23 +23,24 @@ use crate::{
     gate::{Post, Recipient},
     hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
     log::Record,
-    observe::{Origin, Source, refused, spans},
+    observe::{EventOrigin, Source, record_refusal, spans},
     room::Key,
     store::KeyScope,
     wire::EventSet,
 };
 
-/// The server's own end of one room instance: `server.chat()`, `server.project(ProjectId(7))`.
+/// A handle of one room instance for server code: `server.chat()`, `server.project(ProjectId(7))`.
 #[must_use]
 pub struct RoomHandle<R: Served> {
     engine: Arc<Engine>,
-    /// `None` for a key that can't stand in a room's id.
-    place: Option<Place>,
-    key: String,
+    /// `None` for a key that is invalid in a room id.
+    target: Option<RoomTarget>,
+    room_id: String,
     room: PhantomData<fn() -> R>,
 }
 
-pub(super) struct Place {
+/// The declaration and the id of a room instance.
+pub(super) struct RoomTarget {
     pub(super) room: Arc<RoomDecl>,
     pub(super) room_id: Arc<str>,
 }
@@ -52,69 +53,74 @@ impl<R: Served> RoomHandle<R> {
         };
         let engine = Arc::clone(&server.engine);
         let room = engine.room(&room_id).map(|(room, _)| Arc::clone(room)).ok();
-        let place = room.map(|room| Place { room, room_id: Arc::clone(&room_id) });
-        RoomHandle { engine, place, key: room_id.to_string(), room: PhantomData }
+        let target = room.map(|room| RoomTarget { room, room_id: Arc::clone(&room_id) });
+        RoomHandle { engine, target, room_id: room_id.to_string(), room: PhantomData }
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    pub(super) fn whereabouts(&self) -> Option<&Place> {
-        self.place.as_ref()
-    }
-
-    /// The room's id on the wire: `chat`, `project:7`.
-    pub fn id(&self) -> &str {
-        &self.key
-    }
-
-    /// Puts an event into the room, as the server: validated, through the server's middleware and the room's, and
-    /// numbered like everybody's. Limits don't apply.
-    ///
-    /// It is accepted when this returns; readers get it at their own pace.
+    /// Returns the room's declaration and id.
     ///
     /// # Errors
     ///
-    /// [`Code::ValidationFailed`](crate::Code::ValidationFailed), what a middleware refuses with,
-    /// [`Code::Unavailable`](crate::Code::Unavailable) while the room's log can't take it, and
+    /// `ROOM_NOT_FOUND` if the key is invalid in a room id.
+    pub(super) fn target(&self) -> Result<&RoomTarget, Refusal> {
+        self.target.as_ref().ok_or_else(|| not_found(&self.room_id))
+    }
+
+    /// Returns the room's id on the wire: `chat`, `project:7`.
+    pub fn id(&self) -> &str {
+        &self.room_id
+    }
+
+    /// Publishes an event as the server. The event is validated, passes the middleware stack, and is numbered like
+    /// those of clients. Rate limits don't apply.
+    ///
+    /// When the future completes, the event is in the room's log; subscriptions receive it asynchronously.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::ValidationFailed`](crate::Code::ValidationFailed), the refusal of a middleware,
+    /// [`Code::Unavailable`](crate::Code::Unavailable) while the room's log can't be appended to, and
     /// [`Code::RoomNotFound`](crate::Code::RoomNotFound) for a key whose text is over 128 bytes, holds a control
-    /// character or is not what it parses from.
+    /// character or doesn't parse back to the key.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, it is open whether the event was accepted. If it is with the room's log by then, what
-    /// middleware does afterwards is done all the same, and the event is pushed.
+    /// If the future is dropped, the event may have been published or not. If it was with the room's log by then, the
+    /// code of middleware after the append still runs, and the event is pushed.
     pub fn trigger<E: EventOf<R>>(&self, event: E) -> Sending<'_, Refusal> {
-        Sending::new(self.put(event, None, None))
+        Sending::new(self.publish(event, None, None))
     }
 
-    /// Sends an event to a user's connections, past the log; yields to how many.
+    /// Sends an event to a user's connections without the log, and returns to how many.
     pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
         let links = self.engine.directory.links(user);
         let whisper = Whisper::new(links.iter().map(|link| link.id()).collect());
         let to = Recipient { user: Arc::clone(user), whisper };
-        self.put(event, Some(to), Some(Arc::clone(&recipients))).await?;
+        self.publish(event, Some(to), Some(Arc::clone(&recipients))).await?;
         Ok(recipients.load(Ordering::Relaxed))
     }
 
-    async fn put<E: EventOf<R>>(
+    async fn publish<E: EventOf<R>>(
         &self,
         event: E,
         to: Option<Recipient>,
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
-        let (place, index) = self.place_of::<E>()?;
-        let Some(gate) = self.engine.gates.get(place.room.index) else {
-            return Err(not_found(&place.room_id));
+        let (target, index) = self.target_of::<E>()?;
+        let Some(gate) = self.engine.gates.get(target.room.index) else {
+            return Err(not_found(&target.room_id));
         };
-        let about = (place.room.name, &*place.room_id, place.room.event_name(index));
+        let about = (target.room.name, &*target.room_id, target.room.event_name(index));
         let span = spans::trigger(None, Source::Server, about);
         let post = Box::new(Post {
             registry: Arc::clone(&self.engine.registry),
-            room: Arc::clone(&place.room),
-            room_id: Arc::clone(&place.room_id),
+            room: Arc::clone(&target.room),
+            room_id: Arc::clone(&target.room_id),
             event: index,
             from: "system".into(),
             user: None,
@@ -122,34 +128,34 @@ impl<R: Served> RoomHandle<R> {
             limiter: Arc::clone(&self.engine.limiter),
             server: true,
             maker: None,
-            meta: self.engine.traces.carry(&span, None),
+            meta: self.engine.traces.inject(&span, None),
             key: None,
             key_scope: KeyScope::Server,
-            origin: Origin::now(&place.room.meter, Source::Server, span.clone()),
+            origin: EventOrigin::now(&target.room.meter, Source::Server, span.clone()),
             to,
             recipients,
             push: self.engine.push.clone(),
             link: None,
             at_log: Arc::default(),
         });
-        let (gate, wait, at_log) = (Arc::clone(gate), place.room.options.wait, Arc::clone(&post.at_log));
-        let putting = async move {
+        let (gate, wait, at_log) = (Arc::clone(gate), target.room.options.wait, Arc::clone(&post.at_log));
+        let ingest = async move {
             let mut event = Some(event);
             gate.trigger(&mut event, post).await
         };
-        let putting = self.engine.underway(wait, at_log, putting.instrument(span.clone()));
-        putting.await.inspect_err(|refusal| {
-            place.room.meter.refused(Source::Server, refusal);
-            refused(&span, refusal);
+        let ingest = self.engine.ingest(wait, at_log, ingest.instrument(span.clone()));
+        ingest.await.inspect_err(|refusal| {
+            target.room.meter.refused(Source::Server, refusal);
+            record_refusal(&span, refusal);
         })
     }
 
-    /// Runs `handler` for each event of type `E` from now on, one after the other, on a task of its own. Of several instances,
-    /// each that calls this runs its own for every event.
+    /// Runs `handler` for each event of type `E` from now on, one at a time, in a task of its own. On several nodes,
+    /// each node that calls this runs its handler for every event.
     ///
-    /// A handler that is slower than the room reads on from the log: it misses durable events only if it is slower than
-    /// the room's retention (which is logged), and ephemeral ones while over 1,024 events wait for it. The handler ends
-    /// with the room, with the server, or by [`ListenerHandle::stop`].
+    /// A handler that is slower than the room catches up from the log. It misses durable events only if it falls behind
+    /// the room's retention (which is logged), and ephemeral ones while over 1,024 events are queued for it. The
+    /// handler ends when the room is deleted, when the server is dropped, or with [`ListenerHandle::stop`].
     ///
     /// ```
     /// # use dialogue::Delivery;
@@ -161,41 +167,42 @@ impl<R: Served> RoomHandle<R> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let server = Acme::server().build().await?;
-    /// let (seen, mut sight) = tokio::sync::mpsc::channel(1);
+    /// let (sender, mut texts) = tokio::sync::mpsc::channel(1);
     /// server.chat().on(async move |message: Delivery<Message>| {
-    ///     let _ = seen.send(message.event.text).await;
+    ///     let _ = sender.send(message.event.text).await;
     /// });
     /// server.chat().trigger(Message { text: "welcome".into() }).await?;
-    /// assert_eq!(sight.recv().await.as_deref(), Some("welcome"));
+    /// assert_eq!(texts.recv().await.as_deref(), Some("welcome"));
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// The type of the closure's argument says which events it handles: `Delivery<Message>`. A closure that uses what is
-    /// around it (a handle of the server, a database pool) is written `async move |..|`. It runs as a clone of its own for
-    /// each event, so that what it captures is [`Clone`], and a captured number that it counts up begins anew each time:
-    /// share state in an [`Arc`](std::sync::Arc).
+    /// The type of the closure's argument selects the events: `Delivery<Message>`. A closure that captures its
+    /// environment (a handle of the server, a database pool) is written `async move |..|`. The closure is cloned for
+    /// each event, so captured values must be [`Clone`], and a captured counter starts again for each event: share
+    /// state in an [`Arc`](std::sync::Arc).
     ///
-    /// The handler is told [who](Delivery::from) an event is from, and not their typed identity: the event may be an old
-    /// one, or come from another process, and its sender may be gone. What depends on the identity belongs into
+    /// The handler gets the [id](Delivery::from) of an event's sender, and not the typed identity: the event may be an
+    /// old one, or come from another node. Code that depends on the identity belongs into
     /// [middleware](crate::Middleware), where [`Cx::identity`](crate::Cx::identity) has it.
     ///
-    /// In a room that can't be (see [`trigger`](Self::trigger)'s errors) nothing happens, so that nothing is handled.
+    /// In a room with an invalid key (see the errors of [`trigger`](Self::trigger)) there are no events, and the
+    /// handler never runs; that is logged.
     // For a closure that lacks the `move`, rustc's only help is to print the line of `F`'s bound.
     pub fn on<E, F, T>(&self, handler: F) -> ListenerHandle
     where
         E: EventOf<R>,
-        F: FnOnce(Delivery<E>) -> T + Clone + Send + 'static, // `async move |..|` takes along what it uses
+        F: FnOnce(Delivery<E>) -> T + Clone + Send + 'static, // write `async move |..|` to capture by value
         T: Future<Output = ()> + Send,
     {
         let id = self.engine.connection_id();
-        let mut listening = self.place_of::<E>().and_then(|(place, index)| {
+        let mut listening = self.target_of::<E>().and_then(|(target, index)| {
             let wanted = EventSet::NONE.with(index);
-            let room = (Arc::clone(&place.room), Arc::clone(&place.room_id));
+            let room = (Arc::clone(&target.room), Arc::clone(&target.room_id));
             Ok((room.clone(), wanted, listen(&self.engine.registry, &room, id, wanted)?))
         });
         if let Err(refusal) = &listening {
-            tracing::error!(room_id = self.id(), %refusal, "a handler has nothing to handle");
+            tracing::error!(room_id = self.id(), %refusal, "a handler never runs: its room doesn't exist");
         }
         let registry = Arc::downgrade(&self.engine.registry);
         let room = listening.as_ref().map(|((_, room_id), ..)| Arc::clone(room_id)).ok();
@@ -210,57 +217,57 @@ impl<R: Served> RoomHandle<R> {
                 if instance.upgrade().is_some_and(|instance| instance.is_deleted()) {
                     return;
                 }
-                // The room began again, or could not be opened.
-                tokio::time::sleep(AGAIN).await;
+                // The room instance closed, and another one opens.
+                tokio::time::sleep(LISTEN_RETRY_DELAY).await;
                 let Some(registry) = registry.upgrade() else { return };
-                listening = listen(&registry, &room, id, wanted).map(|heard| (room, wanted, heard));
+                listening = listen(&registry, &room, id, wanted).map(|listener| (room, wanted, listener));
             }
         });
         ListenerHandle { task, id, room, registry: Arc::downgrade(&self.engine.registry) }
     }
 
-    fn place_of<E: EventOf<R>>(&self) -> Result<(&Place, u8), Refusal> {
-        let place = self.place.as_ref().ok_or_else(|| not_found(&self.key))?;
-        let index = place.room.event(E::NAME).ok_or_else(|| place.room.not_carried(E::NAME))?;
-        Ok((place, index))
+    fn target_of<E: EventOf<R>>(&self) -> Result<(&RoomTarget, u8), Refusal> {
+        let target = self.target()?;
+        let index = target.room.event(E::NAME).ok_or_else(|| target.room.not_carried(E::NAME))?;
+        Ok((target, index))
     }
 }
 
-/// Before a handler listens again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The delay before a handler subscribes again to a room whose instance has closed.
+const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Has a room heard out from now on.
+/// Subscribes a handler to a room, from now on.
 fn listen(
     registry: &Arc<Registry>,
     (room, room_id): &(Arc<RoomDecl>, Arc<str>),
     id: ConnectionId,
     wanted: EventSet,
 ) -> Result<(Weak<Instance>, Heard), Refusal> {
-    let (listener, heard) = Listener::new(id);
+    let (listener, records) = Listener::new(id);
     let instance = registry.cast(room, room_id, move |state: &mut State| state.listen(listener, wanted))?;
-    Ok((Arc::downgrade(&instance), heard))
+    Ok((Arc::downgrade(&instance), records))
 }
 
-/// `None`, and a line in the program's log, for an event that its type doesn't read. A `meta` that can't be read hides no
-/// event, and is left out.
+/// Decodes an event from its frame. Returns `None`, and logs that, if the payload doesn't decode as its type. An
+/// unreadable `meta` is left out.
 fn decode<E: Event>(record: &Record) -> Option<Delivery<E>> {
     let decoded = serde_json::from_slice(&record.json);
     decoded
         .or_else(|error| without_meta(&record.json).ok_or(error))
         .inspect_err(
-            |error| tracing::error!(event = E::NAME, %error, "an event can't be decoded from its own JSON"),
+            |error| tracing::error!(event = E::NAME, %error, "can't decode an event from its own JSON"),
         )
         .ok()
 }
 
-/// Reads an event from all of its frame but `meta`.
+/// Decodes an event from its frame without `meta`.
 fn without_meta<E: Event>(frame: &[u8]) -> Option<Delivery<E>> {
     let mut members: BTreeMap<&str, &RawValue> = serde_json::from_slice(frame).ok()?;
     members.remove("meta")?;
     serde_json::from_str(&serde_json::to_string(&members).ok()?).ok()
 }
 
-/// A handler that [`RoomHandle::on`] started. Dropping this lets it run on.
+/// A handler that [`RoomHandle::on`] started. The handler keeps running if this is dropped.
 pub struct ListenerHandle {
     task: JoinHandle<()>,
     id: ConnectionId,
@@ -269,7 +276,7 @@ pub struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// Ends the handler, in the middle of an event if need be.
+    /// Stops the handler at its next `.await`, even within an event.
     pub fn stop(self) {
         self.task.abort();
         let id = self.id;
@@ -282,11 +289,12 @@ impl ListenerHandle {
 
 impl<R: Served> Clone for RoomHandle<R> {
     fn clone(&self) -> Self {
-        let place = self.place.as_ref();
+        let target = self.target.as_ref();
         RoomHandle {
             engine: Arc::clone(&self.engine),
-            place: place.map(|at| Place { room: Arc::clone(&at.room), room_id: Arc::clone(&at.room_id) }),
-            key: self.key.clone(),
+            target: target
+                .map(|at| RoomTarget { room: Arc::clone(&at.room), room_id: Arc::clone(&at.room_id) }),
+            room_id: self.room_id.clone(),
             room: PhantomData,
         }
     }
@@ -294,7 +302,7 @@ impl<R: Served> Clone for RoomHandle<R> {
 
 impl<R: Served> fmt::Debug for RoomHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RoomHandle").field("id", &self.key).finish_non_exhaustive()
+        f.debug_struct("RoomHandle").field("id", &self.room_id).finish_non_exhaustive()
     }
 }
 

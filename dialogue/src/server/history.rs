@@ -1,4 +1,4 @@
-//! A room's past, for server code.
+//! Pages of a room's history for server code.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{RoomHandle, handle::Place};
+use super::{RoomHandle, handle::RoomTarget};
 use crate::{
     Delivery, EventOf, Refusal, Room, Served, Unreadable,
     hub::Instance,
@@ -19,7 +19,8 @@ use crate::{
     wire::EventSet,
 };
 
-/// Asks for a page of a room's past: [`RoomHandle::history`]. Newest first, unless it says otherwise; await it.
+/// A request for a page of a room's history, from [`RoomHandle::history`]. It is sent when it is awaited. The newest
+/// events come first by default.
 ///
 /// ```
 /// # #[dialogue::event] pub struct Message { pub text: String }
@@ -46,79 +47,79 @@ pub struct History<R: Served> {
     only: Option<&'static str>,
 }
 
-/// A page of a room's past.
+/// A page of a room's history.
 #[non_exhaustive]
 pub struct HistoryPage<R: Room> {
-    /// The events, in the order that was asked for.
+    /// The events, in the requested order.
     pub events: Vec<Delivery<R::Event>>,
-    /// The events of the page that their types no longer read, in the same order: older ones, of a type that has changed
-    /// since.
+    /// The events of the page whose payloads no longer decode as their types, in the same order: older events of a type
+    /// that has changed since.
     pub unreadable: Vec<Unreadable>,
-    /// If there may be more: what to show to [`History::before`] for the next page, or to [`History::after`] when the
-    /// oldest come first.
+    /// The cursor of the next page, if there may be one: pass it to [`History::before`], or to [`History::after`] if
+    /// the oldest come first.
     pub next: Option<u64>,
 }
 
-/// Events of a page, unless said.
-const LIMIT: usize = 50;
+/// The default number of events of a page.
+const DEFAULT_LIMIT: usize = 50;
 
 impl<R: Served> RoomHandle<R> {
-    /// Asks for a page of the room's past.
+    /// Returns a request for a page of the room's history.
     pub fn history(&self) -> History<R> {
-        let query = Query::new(Order::NewestFirst, LIMIT);
+        let query = Query::new(Order::NewestFirst, DEFAULT_LIMIT);
         History { room: self.clone(), query, only: None }
     }
 
-    /// The instance that there is.
+    /// Returns the live room, opened if necessary.
     ///
     /// # Errors
     ///
-    /// It can't be one, or not now.
+    /// The room's key is invalid, or the room can't be opened now.
     pub(super) fn instance(&self) -> Result<std::sync::Arc<Instance>, Refusal> {
-        let Place { room, room_id } = self.place()?;
+        let RoomTarget { room, room_id } = self.target()?;
         self.engine().registry.enter(room, room_id, None)
     }
 }
 
 impl<R: Served> History<R> {
-    /// Only events `E`.
+    /// Selects only events of type `E`.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.only = Some(E::NAME);
         self
     }
 
-    /// Only events before this number.
+    /// Selects only events before this sequence number.
     pub fn before(mut self, seq: u64) -> Self {
         self.query.before = Some(seq);
         self
     }
 
-    /// Only events after this number.
+    /// Selects only events after this sequence number.
     pub fn after(mut self, seq: u64) -> Self {
         self.query.after = Some(seq);
         self
     }
 
-    /// Only events from this time on.
+    /// Selects only events at or after this time.
     pub fn since(mut self, time: SystemTime) -> Self {
         self.query.since = Some(millis(time));
         self
     }
 
-    /// Only events from before this time.
+    /// Selects only events before this time.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.query.until = Some(millis(time));
         self
     }
 
-    /// The oldest first.
+    /// Returns the oldest events first.
     pub fn oldest_first(mut self) -> Self {
         self.query.order = Order::OldestFirst;
         self
     }
 
-    /// At most so many: 50 unless said. A page holds fewer where events are large (256 KiB together), or rare among the
-    /// others; it is empty only where there are no more, or after 10 s.
+    /// Sets the maximum number of events, 50 by default. A page holds fewer if events are large (256 KiB together), or
+    /// if few of the scanned events match. It is empty only if there are no more, or after 10 s of scanning.
     pub fn limit(mut self, events: usize) -> Self {
         self.query.limit = events;
         self
@@ -135,7 +136,7 @@ impl<R: Served> History<R> {
         for record in &records {
             match decode::<R>(record) {
                 Some(Ok(delivery)) => events.push(delivery),
-                Some(Err(why)) => unreadable.push(why),
+                Some(Err(event)) => unreadable.push(event),
                 None => {}
             }
         }
@@ -143,7 +144,7 @@ impl<R: Served> History<R> {
     }
 }
 
-/// What an `event` frame says beside its payload.
+/// The fields of an `event` frame.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Frame<'a> {
@@ -160,8 +161,8 @@ struct Frame<'a> {
     meta: Option<&'a RawValue>,
 }
 
-/// `None` for an event that the room doesn't declare. One that its type no longer reads is in the program's log too; a
-/// `meta` that can't be read hides no event, and is left out.
+/// Decodes an event of the room, or returns `None` if the room doesn't declare it. An event that no longer decodes as
+/// its type is also logged. An unreadable `meta` is left out.
 fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreadable>> {
     let row = R::EVENTS.get(usize::from(record.event))?;
     let decoded = serde_json::from_slice::<Frame<'_>>(&record.json).and_then(|frame| {
@@ -171,7 +172,7 @@ fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreada
         Ok(Delivery { event, room_id, from, timestamp, event_id, seq, server, meta })
     });
     let unreadable = |error: &serde_json::Error| {
-        tracing::error!(event = row.kind.name, seq = record.seq, %error, "an old event is no longer readable");
+        tracing::error!(event = row.kind.name, seq = record.seq, %error, "can't decode an old event as its current type");
     };
     let decoded = decoded.inspect_err(unreadable);
     Some(decoded.map_err(|error| Unreadable::of(str::from_utf8(&record.json).unwrap_or_default(), &error)))
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_before_1970_are_its_beginning() {
+    fn times_before_1970_are_clamped_to_it() {
         assert_eq!(millis(UNIX_EPOCH - Duration::from_secs(1)), 0);
     }
 }

@@ -1,14 +1,11 @@
-//! Instances of rooms, from server code.
+//! Creation, deletion and description of room instances by server code.
 
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{
-    Refusal, Served,
-    hub::{InstanceInfo, not_found},
-};
+use crate::{Refusal, Served, hub::InstanceInfo};
 
-/// What to say of an instance that server code creates.
+/// The properties of a room instance that server code creates.
 ///
 /// ```
 /// use dialogue::NewRoom;
@@ -16,54 +13,54 @@ use crate::{
 /// let room = NewRoom::new().name("Apollo").description("To the moon").max_size(50).created_by("alice");
 /// ```
 #[derive(Debug, Clone, Default)]
-#[must_use = "it creates nothing by itself"]
+#[must_use = "it does nothing until it is passed to `create`"]
 pub struct NewRoom {
     info: InstanceInfo,
 }
 
-/// A room instance, as it is at the moment.
+/// A snapshot of a room instance's properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomDescription {
-    /// Its id on the wire.
+    /// The room's id on the wire.
     pub room_id: String,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// What it is for.
+    /// The description for people.
     pub description: Option<String>,
-    /// Connections in it.
+    /// The number of connections in the room.
     pub size: usize,
-    /// Connections that it holds at most.
+    /// The maximum number of connections.
     pub max_size: Option<u32>,
-    /// The user who created it, and may delete it.
+    /// The id of the user who created the room, and may delete it.
     pub created_by: Option<String>,
 }
 
 impl NewRoom {
-    /// A room of which nothing is said.
+    /// Returns an empty set of properties.
     pub fn new() -> Self {
         NewRoom::default()
     }
 
-    /// Its name for people.
+    /// Sets the display name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.info.name = Some(name.into());
         self
     }
 
-    /// What it is for.
+    /// Sets the description for people.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.info.description = Some(description.into());
         self
     }
 
-    /// Connections that it holds at most; no more than the declaration says.
+    /// Sets the maximum number of connections. The declared capacity still applies if it is lower.
     pub fn max_size(mut self, connections: u32) -> Self {
         self.info.max_size = Some(connections);
         self
     }
 
-    /// The user who may delete it, beside server code.
+    /// Sets the user who may delete the room, besides server code.
     pub fn created_by(mut self, user: impl Into<Arc<str>>) -> Self {
         self.info.created_by = Some(user.into());
         self
@@ -71,35 +68,36 @@ impl NewRoom {
 }
 
 impl<R: Served> RoomHandle<R> {
-    /// Makes this instance, and tells those who watch. Without, the first join makes it, unannounced.
+    /// Creates this room instance and announces it to watching clients. A room that isn't created opens with its first
+    /// join, without an announcement.
     ///
     /// # Errors
     ///
-    /// `ROOM_EXISTS` if it is there; `TOO_MANY` if there are as many as there may be, or as that user may create;
-    /// `UNAVAILABLE` while the store can't take it.
+    /// `ROOM_EXISTS` if the room exists; `TOO_MANY` at the maximum number of rooms, in all or of that user;
+    /// `UNAVAILABLE` while the store can't record it.
     pub async fn create(&self, room: NewRoom) -> Result<(), Refusal> {
-        let place = self.place()?;
+        let target = self.target()?;
         let info = InstanceInfo { created: true, ..room.info };
-        self.engine().create(&place.room, &place.room_id, info, None).await.map(drop)
+        self.engine().create(&target.room, &target.room_id, info, None).await.map(drop)
     }
 
-    /// Ends this instance for everybody in it, and tells those who watch; yields whether it was there. A later instance of
-    /// the same key has a new log.
+    /// Deletes this room instance and its log, removes its members, and announces that to watching clients. Returns
+    /// whether the room existed. A later room with the same key has a new log.
     ///
     /// # Errors
     ///
-    /// `PERMISSION_DENIED` for a room that has no key: it is declared, and stays. `UNAVAILABLE` while the store can't do it.
+    /// `PERMISSION_DENIED` for a room without keys, which always exists. `UNAVAILABLE` while the store can't delete it.
     pub async fn delete(&self) -> Result<bool, Refusal> {
-        let place = self.place()?;
-        if !place.room.keyed {
+        let target = self.target()?;
+        if !target.room.keyed {
             return Err(Refusal::new(crate::Code::PermissionDenied, "a declared room can't be deleted"));
         }
-        let Some(instance) = self.engine().registry.look_up(&place.room_id).await? else { return Ok(false) };
+        let Some(instance) = self.engine().registry.look_up(&target.room_id).await? else { return Ok(false) };
         self.engine().delete(&instance).await?;
         Ok(true)
     }
 
-    /// What there is to say of this instance; `None` if there is none at the moment.
+    /// Returns the properties of this room instance, or `None` if it doesn't exist at the moment.
     ///
     /// # Errors
     ///
@@ -111,29 +109,25 @@ impl<R: Served> RoomHandle<R> {
         Ok(Some(RoomDescription { room_id, name, description, size, max_size, created_by }))
     }
 
-    /// The ids of the users who are in it, at any instance, in their order.
+    /// Returns the ids of the room's members, at all nodes, sorted.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while it can't be told who is in it elsewhere.
+    /// `UNAVAILABLE` while the members at other nodes can't be read.
     pub async fn members(&self) -> Result<Vec<String>, Refusal> {
         let registry = &self.engine().registry;
         if let Some(instance) = registry.find(self.id()) {
             return match (instance.run(|state| state.user_ids()).await, instance.failure()) {
                 (Some(users), _) => Ok(users),
                 (None, Some(refusal)) => Err(refusal),
-                // It is no more.
+                // Closed meanwhile.
                 (None, None) => Ok(Vec::new()),
             };
         }
         if registry.peers().is_none() {
             return Ok(Vec::new());
         }
-        let place = self.place()?;
-        registry.run(&place.room, &place.room_id, |state| state.user_ids()).await
-    }
-
-    pub(super) fn place(&self) -> Result<&super::handle::Place, Refusal> {
-        self.whereabouts().ok_or_else(|| not_found(self.id()))
+        let target = self.target()?;
+        registry.run(&target.room, &target.room_id, |state| state.user_ids()).await
     }
 }

@@ -1,16 +1,17 @@
-//! Assembly: what an application builds, holds and serves.
+//! The server as applications see it: the builder, the running [`Server`], typed handles of rooms and users, and
+//! serving and draining. This layer assembles the engine and the channels; nothing below it knows it.
 
 mod accept;
-mod answer;
+mod application;
 mod builder;
-mod declared;
 mod error;
 mod export;
 mod handle;
 mod history;
 mod instance;
-mod paths;
 mod reserve;
+mod response;
+mod routes;
 mod serve;
 mod state;
 mod users;
@@ -19,48 +20,48 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, http::request::Parts};
 
+pub use application::{Admits, Application, Declared, Serves};
 pub use builder::{Building, ServerBuilder};
-pub use declared::{Admits, Application, Declared, Serves};
 pub use error::Error;
 pub use handle::{ListenerHandle, RoomHandle};
 pub use history::{History, HistoryPage};
 pub use instance::{NewRoom, RoomDescription};
-pub use serve::Listening;
+pub use serve::BoundServer;
 pub use state::{Snapshot, Stateful};
 pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::{
     Refusal, Visitor,
-    channel::{held, visitor},
+    channel::{visitor, with_response_budget},
     engine::{Engine, Health},
     hooks::{self, Actor},
-    observe::{Endpoint, Metrics},
+    observe::{MetricsEndpoint, MetricsExporter},
 };
-use paths::Paths;
+use routes::Routes;
 
-/// A running engine with its rooms. Cheap to clone: all clones are one server.
+/// A running server with its rooms. Cheap to clone: all clones are handles of one server.
 ///
-/// What `Acme::server().build()` yields has this one's methods, and one for each room.
+/// The type that `Acme::server().build()` returns dereferences to this one, and adds a method for each room.
 #[derive(Clone)]
 pub struct Server {
     engine: Arc<Engine>,
-    paths: Arc<Paths>,
-    endpoints: Arc<[Endpoint]>,
-    metrics: Arc<[Box<dyn Metrics>]>,
+    routes: Arc<Routes>,
+    endpoints: Arc<[MetricsEndpoint]>,
+    exporters: Arc<[Box<dyn MetricsExporter>]>,
 }
 
 impl Server {
-    /// Returns the routes of all channels, as an ordinary axum router, to be merged into the application's own or nested
+    /// Returns the routes of all channels as an ordinary axum router, to be merged into the application's own or nested
     /// below a path of it.
     ///
-    /// | path | serves | moved by, left out by |
+    /// | path | endpoint | moved by, left out by |
     /// |---|---|---|
     /// | `/ws` | the WebSocket | [`websocket_at`], [`without_websocket`] |
     /// | `/events` | event streams | [`sse_at`], [`without_sse`] |
     /// | `/health` | the health check, as [`health`](Self::health) | [`health_at`], [`without_health`] |
     /// | `/rooms`, `/rooms/{id}`, `/rooms/{id}/history`, `/rooms/{id}/events/{event}`; `/push`, `/push/key` (feature `push`) | rooms and devices over HTTP | [`without_http`] |
     /// | `/dialogue` and below | the inspector, if the application asks for it | |
-    /// | `/metrics` | numbers, wherever the application asks for them | |
+    /// | `/metrics` | metrics, if the application adds an exporter with an endpoint | |
     ///
     /// [`websocket_at`]: crate::ServerBuilder::websocket_at
     /// [`without_websocket`]: crate::ServerBuilder::without_websocket
@@ -72,12 +73,13 @@ impl Server {
     ///
     /// # Beside the application's own routes
     ///
-    /// At `/health` and below `/rooms` and `/push`, the application's own routes go first, whichever is merged into which: its
-    /// `get("/health")` answers, and Dialogue answers what it leaves. An own `/health` asks [`health`](Self::health), or a
-    /// node that drains still gets new connections.
+    /// At `/health` and below `/rooms` and `/push`, the application's own routes take precedence, in whichever order
+    /// the routers are merged: its `get("/health")` answers, and Dialogue answers the methods that it doesn't handle. A
+    /// `/health` of the application's own must call [`health`](Self::health): otherwise a draining node still gets new
+    /// connections.
     ///
-    /// A layer for all of the application's routes, such as one for CORS, goes around the merged router. Put on the application's
-    /// own router before the merge, it misses the methods that Dialogue answers at a path that both have.
+    /// Apply a layer for all of the application's routes, such as one for CORS, to the merged router. Applied to the
+    /// application's own router before the merge, it misses the methods that Dialogue answers at a path that both have.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -105,28 +107,29 @@ impl Server {
     /// # }
     /// ```
     ///
-    /// Where that would cut clients off in silence, axum panics when the routes are merged:
+    /// Other conflicts, which would silently cut clients off, make axum panic when the routers are merged:
     ///
-    /// | axum says | because the application has | so |
+    /// | panic | cause in the application | remedy |
     /// |---|---|---|
-    /// | ``Overlapping method route. Handler for `GET /events` already exists`` | a page where a channel, the inspector or the metrics are | move one, with the methods above |
-    /// | ``Cannot merge two `MethodRouter`s that both have a fallback`` | `any(…)` at a path of Dialogue's | say `get(…)` or `post(…)`, or nest |
-    /// | `Insertion failed due to conflict with previously registered route` | a pattern such as `/rooms/{name}` or `/rooms/{name}/history`, which is Dialogue's by another name | call the first `{id}`, or nest |
+    /// | ``Overlapping method route. Handler for `GET /events` already exists`` | a page at the path of a channel, the inspector or the metrics | move one, with the methods above |
+    /// | ``Cannot merge two `MethodRouter`s that both have a fallback`` | `any(…)` at a path of Dialogue's | use `get(…)` or `post(…)`, or nest |
+    /// | `Insertion failed due to conflict with previously registered route` | a pattern such as `/rooms/{name}` or `/rooms/{name}/history`, which equals one of Dialogue's but for the parameter's name | name the first parameter `{id}`, or nest |
     ///
-    /// # Serving it
+    /// # Serving the router
     ///
-    /// Serve it with [`serve`](Server::serve), or by oneself; then call [`drain`](Server::drain) before exiting, and serve
-    /// it `into_make_service_with_connect_info::<SocketAddr>()`: without, no address is known, so that none has a bound, and
-    /// limits tell anonymous users apart by their ids, which a reconnect changes.
+    /// Serve it with [`serve`](Server::serve), or with another server: call [`drain`](Server::drain) before exiting
+    /// then, and serve `into_make_service_with_connect_info::<SocketAddr>()`. Without the connect info, client
+    /// addresses are unknown: bounds per address don't apply, and rate limits count anonymous users by their ids, which
+    /// change with each connection.
     pub fn router(&self) -> Router {
-        let routes = self.paths.routes(&self.engine).with_state(Arc::clone(&self.engine));
+        let routes = self.routes.router(&self.engine).with_state(Arc::clone(&self.engine));
         self.endpoints
             .iter()
             .map(|endpoint| Router::new().route(&endpoint.path, endpoint.handler.clone()))
-            .fold(routes, |routes, own| routes.merge(held(own, &self.engine)))
+            .fold(routes, |routes, own| routes.merge(with_response_budget(own, &self.engine)))
     }
 
-    /// Returns whether this process can serve, for a health check of the application's own. It is cheap, and doesn't wait.
+    /// Returns the health of this node, for a health check of the application's own. It is cheap, and doesn't wait.
     pub fn health(&self) -> Health {
         self.engine.health()
     }
@@ -136,25 +139,25 @@ impl Server {
         Arc::clone(&self.engine)
     }
 
-    /// The users that are connected to this process.
+    /// Returns a handle of the users of this server.
     pub fn users(&self) -> Users {
         Users::new(Arc::clone(&self.engine))
     }
 
-    /// Who sends a request to a route of the application's own: told by the authenticator, from a header or a cookie, as for
-    /// the routes of [`router`](Server::router). `I` is the authenticator's identity.
+    /// Authenticates a request to a route of the application's own, by a header or a cookie, as for the routes of
+    /// [`router`](Server::router). `I` is the identity type of the authenticator.
     ///
     /// ```
     /// use axum::{extract::State, http::request::Parts};
     /// use dialogue::{Code, Refusal, Server};
     ///
-    /// /// What the authenticator tells of a user.
+    /// /// The identity that the authenticator returns.
     /// struct Member { name: String }
     ///
     /// async fn me(State(server): State<Server>, request: Parts) -> Result<String, Refusal> {
     ///     let me = server.visitor::<Member>(&request).await?;
     ///     let member = me.identity().ok_or_else(|| Refusal::new(Code::Unauthenticated, "sign in first"))?;
-    ///     Ok(format!("{}, whom others know as {}", member.name, me.user_id()))
+    ///     Ok(format!("{} has the user id {}", member.name, me.user_id()))
     /// }
     ///
     /// let routes: axum::Router<Server> = axum::Router::new().route("/me", axum::routing::get(me));
@@ -162,21 +165,22 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `UNAUTHENTICATED` without a valid token where one is required, `PERMISSION_DENIED` for a page of a foreign origin
-    /// (unless it only reads), `UNAVAILABLE` while tokens can't be checked.
+    /// `UNAUTHENTICATED` without a valid token where one is required, and for the server key; `PERMISSION_DENIED` for a
+    /// page of a foreign origin, unless the method is safe (RFC 9110, section 9.2.1); `UNAVAILABLE` while tokens can't
+    /// be checked.
     pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Visitor<I>, Refusal> {
         let user = visitor(&self.engine, request).await?;
         Ok(hooks::visitor(&Actor { user, client_id: None }))
     }
 
-    /// How pushes have fared in this process, for each provider.
+    /// Returns the numbers of pushes of this process by outcome, for each provider.
     #[cfg(feature = "push")]
     pub fn pushes(&self) -> Vec<(&'static str, crate::push::PushCounts)> {
         self.engine.push.as_ref().map(|push| push.counts()).unwrap_or_default()
     }
 
-    /// The hash of the declared rooms and events that `connected` tells clients: it is another one when a client's
-    /// types may no longer fit.
+    /// Returns the hash of the declared rooms and events, which the frame `connected` sends to clients. It changes when
+    /// the types of a client may no longer match.
     pub fn schema(&self) -> &str {
         &self.engine.schema
     }
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_foreign_page_may_read_as_its_visitor_and_no_more() {
+    async fn a_page_of_a_foreign_origin_may_only_read() {
         let foreign = Some(("origin", "https://evil.example"));
         assert_eq!(code(visit("POST", foreign).await), Some(Code::PermissionDenied));
         assert_eq!(code(visit("GET", foreign).await), None);
@@ -239,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_key_is_nobody() {
+    async fn a_server_key_is_no_visitor() {
         let key = format!("Bearer {KEY}");
         assert_eq!(code(visit("POST", Some(("authorization", &key))).await), Some(Code::Unauthenticated));
     }

@@ -1,22 +1,22 @@
-//! Descriptors that are kept for when there are no others.
+//! A reserve of file descriptors for the time when the process has run out of others (`EMFILE`).
 
 use socket2::{Domain, Socket, Type};
 
-/// See the [module](self).
+/// File descriptors that are kept in reserve.
 ///
-/// A process that has used up its descriptors can't even accept a connection to say so, or to answer a health check. It
-/// gives one of these up for each connection that it accepts then.
+/// A process without descriptors can't accept a connection, not even to refuse it or to answer a health check. It frees
+/// one of these for each connection that it accepts then.
 #[derive(Debug, Default)]
 pub(super) struct Reserve(Vec<Socket>);
 
-/// Connections that are served at once while there are no descriptors.
-const SIZE: usize = 8;
+/// The number of connections that can be served at once while the process has no other descriptors.
+const MAX_DESCRIPTORS: usize = 8;
 
 impl Reserve {
-    /// Takes what is missing. Returns whether nothing is: `false` where the process has no descriptors left.
+    /// Fills the reserve. Returns `false` if the process has no descriptors left for it.
     pub(super) fn fill(&mut self) -> bool {
-        while self.0.len() < SIZE {
-            // A socket that is bound to nothing costs nothing else.
+        while self.0.len() < MAX_DESCRIPTORS {
+            // An unbound socket uses nothing but its descriptor.
             match Socket::new(Domain::IPV4, Type::DGRAM, None) {
                 Ok(descriptor) => self.0.push(descriptor),
                 Err(_) => return false,
@@ -25,7 +25,7 @@ impl Reserve {
         true
     }
 
-    /// Gives one up, if there is one.
+    /// Frees a descriptor, and returns whether there was one.
     pub(super) fn lend(&mut self) -> bool {
         self.0.pop().is_some()
     }

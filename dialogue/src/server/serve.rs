@@ -1,4 +1,4 @@
-//! Listening, and going down in good order.
+//! BoundServer, serving and graceful shutdown (drain).
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,24 +10,24 @@ use tokio::{
 
 use super::{Error, Server, accept};
 
-/// Handshakes that the system keeps waiting: with few, a crowd that comes back at once waits a second for its second
-/// try.
-const BACKLOG: u32 = 4_096;
+/// The number of connections that the system queues for `accept`. With a short queue, many clients that reconnect at
+/// once lose their SYN, and retransmit it only after a second.
+const LISTEN_BACKLOG: u32 = 4_096;
 
 impl Server {
-    /// Listens for connections at `address`; port 0 picks one, which `local_addr` tells.
+    /// Binds a listener to `address`. With port 0 the system chooses a port, which `local_addr` returns.
     ///
     /// # Errors
     ///
-    /// The address is none, or it is taken.
+    /// The address can't be parsed or resolved, or the port is in use.
     pub async fn bind(address: impl ToSocketAddrs + fmt::Debug) -> Result<TcpListener, Error> {
         let shown = format!("{address:?}");
         let listen = |address: SocketAddr| {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            // So that a restart does not wait for the old connections to be forgotten.
+            // A restarted server can bind while connections of the old process are in TIME_WAIT.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            socket.listen(BACKLOG)
+            socket.listen(LISTEN_BACKLOG)
         };
         let mut last = None;
         let addresses = lookup_host(address).await.map_err(|source| Error::bind(shown.clone(), source))?;
@@ -37,37 +37,41 @@ impl Server {
                 Err(error) => last = Some(Error::bind(address.to_string(), error)),
             }
         }
-        Err(last.unwrap_or_else(|| Error::configuration(format!("{shown} is no address"))))
+        Err(last.unwrap_or_else(|| {
+            Error::configuration(format!("can't listen on {shown}: it resolves to no address"))
+        }))
     }
 
-    /// Serves `app`, which [`router`](Server::router) was merged into, at `address` until Ctrl-C or SIGTERM; then
+    /// Serves `app`, which [`router`](Server::router) was merged into, at `address` until Ctrl-C or SIGTERM, and then
     /// drains.
     ///
     /// # Errors
     ///
-    /// The address can't be listened on.
+    /// The address can't be bound.
     pub async fn serve(&self, app: Router, address: impl ToSocketAddrs + fmt::Debug) -> Result<(), Error> {
         self.listen(address).await?.serve(app).await
     }
 
-    /// Begins to listen at `address`, for whoever wants to say so before it serves; port 0 picks one.
+    /// Binds `address` without serving yet, for example to print the address first. With port 0 the system chooses a
+    /// port.
     ///
-    /// From now on Ctrl-C and SIGTERM ask for draining: they are heeded once [`Listening::serve`] runs.
+    /// From this call on, Ctrl-C and SIGTERM no longer end the process: they start the drain once
+    /// [`BoundServer::serve`] runs.
     ///
     /// # Errors
     ///
-    /// The address can't be listened on.
-    pub async fn listen(&self, address: impl ToSocketAddrs + fmt::Debug) -> Result<Listening, Error> {
+    /// The address can't be bound.
+    pub async fn listen(&self, address: impl ToSocketAddrs + fmt::Debug) -> Result<BoundServer, Error> {
         let stop = Signals::catch().map_err(Error::serve)?;
         let listener = Self::bind(address).await?;
         let address = listener.local_addr().map_err(Error::serve)?;
-        Ok(Listening { server: self.clone(), listener, address, stop })
+        Ok(BoundServer { server: self.clone(), listener, address, stop })
     }
 
-    /// Serves `app` on `listener` until `stop`; then drains.
+    /// Serves `app` on `listener` until `stop` completes, and then drains.
     ///
-    /// Returns once all connections are gone, or the time that [`drain_timeout`](crate::ServerBuilder::drain_timeout)
-    /// gives is over, whatever clients do.
+    /// Returns once all connections are closed, and at the latest after the
+    /// [`drain_timeout`](crate::ServerBuilder::drain_timeout).
     ///
     /// # Errors
     ///
@@ -82,66 +86,67 @@ impl Server {
         let served = accept::serve(app, listener, &self.engine, async move {
             stop.await;
             engine.drain.start();
-            // Until the end `/health` is answered and newcomers are told, which a closed door does not.
-            tokio::join!(tokio::time::sleep(OPEN), engine.drain.finished());
+            // The listener stays open during the drain, so that `/health` answers 503 and new clients get a refusal.
+            tokio::join!(tokio::time::sleep(MIN_DRAIN), engine.drain.finished());
         });
         let draining = self.engine.drain.started();
-        let gone = async {
+        let timed_out = async {
             draining.await;
-            // What is left then is left to the end of the process.
+            // Connections that are open after this end with the process.
             tokio::time::sleep(self.engine.bounds.drain_timeout).await;
         };
         tokio::select! {
-            () = async { served.await; self.engine.settled().await } => {}
-            () = gone => {}
+            () = async { served.await; self.engine.drained().await } => {}
+            () = timed_out => {}
         }
-        self.metrics.iter().for_each(|metrics| metrics.flush());
+        self.exporters.iter().for_each(|exporter| exporter.flush());
         Ok(())
     }
 
-    /// Sends all connections away with spread delays, refuses new ones, and waits until they are gone; for
-    /// applications that serve the router by themselves. `/health` answers 503 from then on.
+    /// Drains the node: refuses new connections, sends all others to other nodes with random delays, and waits until
+    /// they are closed. `/health` answers 503 from the call on. For applications that don't use [`serve`](Self::serve),
+    /// which drains by itself.
     ///
-    /// Takes as long as [`drain_timeout`](crate::ServerBuilder::drain_timeout) says at most.
+    /// Returns at the latest after the [`drain_timeout`](crate::ServerBuilder::drain_timeout).
     pub async fn drain(&self) {
         self.engine.drain.start();
-        // What is left then is left to the end of the process.
-        let _ = timeout(self.engine.bounds.drain_timeout, self.engine.settled()).await;
-        self.metrics.iter().for_each(|metrics| metrics.flush());
+        // Connections that are open after this end with the process.
+        let _ = timeout(self.engine.bounds.drain_timeout, self.engine.drained()).await;
+        self.exporters.iter().for_each(|exporter| exporter.flush());
     }
 }
 
-/// How long an instance that drains still answers newcomers.
-const OPEN: Duration = Duration::from_millis(1_500);
+/// The minimum time for which a draining node answers new connections.
+const MIN_DRAIN: Duration = Duration::from_millis(1_500);
 
-/// A server that listens: see [`Server::listen`].
+/// A server that is bound to an address and doesn't serve yet: see [`Server::listen`].
 #[derive(Debug)]
 #[must_use = "nothing is served until `serve` is called"]
-pub struct Listening {
+pub struct BoundServer {
     server: Server,
     listener: TcpListener,
     address: SocketAddr,
     stop: Signals,
 }
 
-impl Listening {
-    /// Where.
+impl BoundServer {
+    /// Returns the bound address.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves `app` until Ctrl-C or SIGTERM; then drains.
+    /// Serves `app` until Ctrl-C or SIGTERM, and then drains.
     ///
     /// # Errors
     ///
     /// The listener fails.
     pub async fn serve(self, app: Router) -> Result<(), Error> {
-        let Listening { server, listener, mut stop, .. } = self;
+        let BoundServer { server, listener, mut stop, .. } = self;
         server.serve_until(app, listener, async move { stop.any().await }).await
     }
 }
 
-/// What asks a process to end: caught from when this is made.
+/// The signals that ask the process to terminate, caught from the creation of this value on.
 #[derive(Debug)]
 struct Signals {
     #[cfg(unix)]
@@ -175,7 +180,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     async fn any(&mut self) {
-        // Where it can't be caught, it ends the process by itself.
+        // If Ctrl-C can't be caught, it ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,56 +1,56 @@
-//! The state that instances of a room have of their own.
+//! The application-defined state of a room instance, which the store keeps.
 
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{RoomHandle, handle::Place};
+use super::{RoomHandle, handle::RoomTarget};
 use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
 
-/// A room whose instances have a state of their own: `#[room(state = Board)]`. `rooms!` implements it.
+/// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
     message = "room `{Self}` has no state",
     label = "declared without one",
     note = "declare its type: `#[room(state = Board)]`"
 )]
 pub trait Stateful: Served {
-    /// What an instance holds. A new one holds the default; what was saved by an older version of the type has to be
-    /// readable by the newer one (`#[serde(default)]` on what was added).
+    /// The type of the state. A new instance has the default. A newer version of the type must be able to decode the
+    /// states that older versions have saved (`#[serde(default)]` on added fields).
     type State: Serialize + DeserializeOwned + Default + Send + 'static;
 }
 
-/// A room's state, as it was at a moment.
+/// A snapshot of a room's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot<T> {
-    /// How often it was saved: 0 for the default.
+    /// The number of times that the state was saved: 0 for the default.
     pub version: u64,
     /// The state.
     pub state: T,
 }
 
 impl<R: Stateful> RoomHandle<R> {
-    /// This instance's state.
+    /// Returns the state of this room instance.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the store can't be read; `INTERNAL` if what was saved is no `R::State`, of which the program's log
-    /// tells.
+    /// `UNAVAILABLE` while the store can't be read; `INTERNAL` if the saved state doesn't decode as `R::State`, which
+    /// is logged.
     pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal> {
-        let Place { room, room_id } = self.place()?;
+        let RoomTarget { room, room_id } = self.target()?;
         let saved = self.engine().registry.run(room, room_id, |state| state.saved()).await?;
         let state = decode(&saved, room_id)?;
         Ok(Snapshot { version: saved.version, state })
     }
 
-    /// Changes this instance's state, and saves it; yields what `change` does. Changes of one instance are made one after
-    /// the other, and between its events. The state is JSON of at most 64 KiB.
+    /// Changes the state of this room instance and saves it, and returns the result of `change`. Changes of one
+    /// instance run one at a time, and between its events. The state is at most 64 KiB of JSON.
     ///
     /// ```
     /// #[dialogue::event]
     /// pub struct Moved { pub task: u64, pub column: String }
     ///
-    /// /// Where the tasks are.
+    /// /// The column of each task.
     /// #[derive(Default, serde::Serialize, serde::Deserialize)]
     /// pub struct Board { pub columns: std::collections::BTreeMap<u64, String> }
     ///
@@ -72,13 +72,14 @@ impl<R: Stateful> RoomHandle<R> {
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the store can't take it, and nothing is changed; `TOO_LARGE` for a state that is; `INTERNAL` if
-    /// what was saved is no `R::State`, or the new one can't be encoded, of which the program's log tells.
+    /// `UNAVAILABLE` while the store can't save it; `TOO_LARGE` for a state of over 64 KiB; `INTERNAL` if the saved
+    /// state doesn't decode as `R::State`, the new one can't be encoded, or `change` panics, which is logged. The state
+    /// is unchanged then.
     pub async fn update<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut R::State) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let Place { room, room_id } = self.place()?;
+        let RoomTarget { room, room_id } = self.target()?;
         let id = std::sync::Arc::clone(room_id);
         let change = move |saved: &Saved| {
             let changed = caught_now("update", || {
@@ -89,33 +90,34 @@ impl<R: Stateful> RoomHandle<R> {
             changed.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
         };
         let registry = &self.engine().registry;
-        // Before it is this room's turn, which goes on meanwhile.
+        // Outside of the room's task, which handles events meanwhile.
         let lock = registry.lock_state(room_id).await?;
         registry.wait(room, room_id, |state| Box::pin(state.save(lock, change))).await?
     }
 }
 
-/// Bytes of a state: with its version, it is a record of a store.
-const LARGEST: usize = (64 << 10) - 8;
+/// The maximum bytes of an encoded state: together with its version (8 bytes) it is one record of the store.
+const MAX_STATE_BYTES: usize = (64 << 10) - 8;
 
 fn decode<T: DeserializeOwned + Default>(saved: &Saved, room_id: &str) -> Result<T, Refusal> {
     if saved.version == 0 {
         return Ok(T::default());
     }
-    serde_json::from_slice(&saved.json).map_err(|error| broken(room_id, "can't be read as its type", &error))
+    serde_json::from_slice(&saved.json)
+        .map_err(|error| internal_error(room_id, "can't be decoded as its type", &error))
 }
 
 fn encode<T: Serialize>(state: &T, room_id: &str) -> Result<Vec<u8>, Refusal> {
-    let json =
-        serde_json::to_vec(state).map_err(|error| broken(room_id, "can't be encoded as JSON", &error))?;
-    if json.len() > LARGEST {
-        let message = format!("the state of room `{room_id}` is over {LARGEST} bytes");
+    let json = serde_json::to_vec(state)
+        .map_err(|error| internal_error(room_id, "can't be encoded as JSON", &error))?;
+    if json.len() > MAX_STATE_BYTES {
+        let message = format!("the state of room `{room_id}` is over {MAX_STATE_BYTES} bytes");
         return Err(Refusal::new(Code::TooLarge, message));
     }
     Ok(json)
 }
 
-fn broken(room_id: &str, what: &str, error: &dyn fmt::Display) -> Refusal {
+fn internal_error(room_id: &str, what: &str, error: &dyn fmt::Display) -> Refusal {
     tracing::error!(room_id, %error, "the state of a room {what}");
     Refusal::new(Code::Internal, "internal error")
 }

@@ -1,30 +1,30 @@
-//! The users that are connected, for server code.
+//! Handles of connected users for server code. Operations on a user apply to the user's connections at all nodes.
 
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
 use crate::{EventOf, Refusal, Served, engine::Engine, hub::Question};
 
-/// The users that are connected: `server.users()`.
+/// A handle of the connected users: `server.users()`.
 #[derive(Clone)]
 pub struct Users {
     engine: Arc<Engine>,
 }
 
-/// One user, connected or not: `server.users().get("alice")`.
+/// A handle of one user, connected or not: `server.users().get("alice")`.
 #[derive(Clone)]
 pub struct UserHandle {
     engine: Arc<Engine>,
     id: Arc<str>,
 }
 
-/// One connection of a user, as it is at the moment.
+/// A snapshot of one connection of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Its public id, as in `connected`.
+    /// The public id of the connection, as in the frame `connected`.
     pub client_id: String,
-    /// The ids of the rooms that it is in, in no order.
+    /// The ids of the rooms that the connection is in, in no particular order.
     pub rooms: Vec<String>,
 }
 
@@ -33,35 +33,35 @@ impl Users {
         Users { engine }
     }
 
-    /// How many users have a connection to this instance.
+    /// Returns the number of users with a connection to this node.
     pub fn count(&self) -> usize {
         self.engine.directory.len()
     }
 
-    /// The user with this id, connected or not.
+    /// Returns a handle of the user with this id, connected or not.
     pub fn get(&self, id: impl Into<Arc<str>>) -> UserHandle {
         UserHandle { engine: Arc::clone(&self.engine), id: id.into() }
     }
 }
 
 impl UserHandle {
-    /// The user's public id.
+    /// Returns the user's public id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The user's connections, to all instances.
+    /// Returns the user's connections, to all nodes.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` if another instance can't be reached, as of all that is done wherever the user is connected.
+    /// `UNAVAILABLE` if another node can't be reached, as for all operations on a user's connections.
     pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, Refusal> {
-        let answer = self.engine.everywhere(Question::Connections { user: (*self.id).into() }).await?;
-        let connections = answer.connections.into_iter();
+        let response = self.engine.on_all_nodes(Question::Connections { user: (*self.id).into() }).await?;
+        let connections = response.connections.into_iter();
         Ok(connections.map(|at| ConnectionInfo { client_id: at.client_id, rooms: at.rooms }).collect())
     }
 
-    /// The ids of the rooms that the user is in with any connection, in their order.
+    /// Returns the ids of the rooms that the user is in with any connection, sorted.
     ///
     /// # Errors
     ///
@@ -74,24 +74,24 @@ impl UserHandle {
         Ok(rooms)
     }
 
-    /// Whether the user has a connection in `room`, at any instance.
+    /// Returns whether the user has a connection in `room`, at any node.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the room can't be looked up.
+    /// `UNAVAILABLE` while the room's members can't be read.
     pub async fn is_in<R: Served>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
         self.engine.is_in(&self.id, room.id()).await
     }
 
-    /// Sends an event to this user alone: to each of the user's connections that is in `room` and wants it, at any instance.
-    /// Yields to how many.
+    /// Sends an event to this user alone: to each of the user's connections, at all nodes, that is in `room` and
+    /// subscribed to the event. Returns the number of these connections.
     ///
-    /// It goes past the room's log: it has no number, is in no history, and isn't replayed.
+    /// The event isn't logged: it has no sequence number, is in no history, and isn't replayed.
     ///
     /// # Errors
     ///
-    /// As [`RoomHandle::trigger`], of the room's middleware too; `UNAVAILABLE` if an instance at which the user is in the
-    /// room can't be reached.
+    /// Those of [`RoomHandle::trigger`], as the event passes the middleware stack; `UNAVAILABLE` if a node at which the
+    /// user is in the room can't be reached.
     pub async fn send<R: Served, E: EventOf<R>>(
         &self,
         room: &RoomHandle<R>,
@@ -100,32 +100,32 @@ impl UserHandle {
         room.send_to(&self.id, event).await
     }
 
-    /// Puts the user out of `room`, and says why: `left`, with the reason. Nothing keeps the user from joining again but the
-    /// hooks. Yields whether the user was in.
+    /// Removes the user's connections from `room`; each is sent the frame `left` with the reason. Returns whether the
+    /// user was in the room. The user can join again unless a hook refuses it.
     ///
     /// # Errors
     ///
     /// As [`connections`](Self::connections).
     pub async fn remove_from<R: Served>(&self, room: &RoomHandle<R>, reason: &str) -> Result<bool, Refusal> {
-        self.put_out(Some(room.id().into()), reason).await.map(|connections| connections > 0)
+        self.remove(Some(room.id().into()), reason).await.map(|connections| connections > 0)
     }
 
-    /// Puts the user out of all rooms, as [`remove_from`](Self::remove_from).
+    /// Removes the user's connections from all rooms, as [`remove_from`](Self::remove_from) does.
     ///
     /// # Errors
     ///
     /// As [`connections`](Self::connections).
     pub async fn leave_all(&self, reason: &str) -> Result<(), Refusal> {
-        self.put_out(None, reason).await.map(drop)
+        self.remove(None, reason).await.map(drop)
     }
 
-    async fn put_out(&self, room_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let question = Question::PutOut { user: (*self.id).into(), room_id, reason: reason.to_owned() };
-        self.engine.everywhere(question).await.map(|answer| answer.count)
+    async fn remove(&self, room_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
+        let request = Question::PutOut { user: (*self.id).into(), room_id, reason: reason.to_owned() };
+        self.engine.on_all_nodes(request).await.map(|response| response.count)
     }
 
-    /// Closes the user's connections, with 4403 and the reason. Nothing keeps the user from coming back but the
-    /// authenticator and the hooks. Yields how many there were.
+    /// Closes the user's connections with the close code 4403 and the reason, and returns their number. The user can
+    /// reconnect unless the authenticator or a hook refuses it.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl UserHandle {
         self.close(None, reason).await
     }
 
-    /// Closes one connection of the user, likewise; yields whether there was one.
+    /// Closes one connection of the user, as [`disconnect`](Self::disconnect) does, and returns whether it existed.
     ///
     /// # Errors
     ///
@@ -144,16 +144,16 @@ impl UserHandle {
     }
 
     async fn close(&self, client_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let question = Question::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
-        self.engine.everywhere(question).await.map(|answer| answer.count)
+        let request = Question::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
+        self.engine.on_all_nodes(request).await.map(|response| response.count)
     }
 
-    /// Forgets the devices that the user registered for notifications; yields how many there were. Nothing keeps the user from
-    /// registering them again but the hooks.
+    /// Deletes the user's registered push devices, and returns their number. The user can register them again unless a
+    /// hook refuses it.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the store is.
+    /// `UNAVAILABLE` while the store can't be reached.
     #[cfg(feature = "push")]
     pub async fn forget_devices(&self) -> Result<usize, Refusal> {
         match &self.engine.push {

@@ -42,7 +42,7 @@ use crate::{
         not_in_room, unavailable,
     },
     identity::{Credentials, Expiry, User},
-    observe::{Connected, Ended, Origin, Source, TraceParent, refused, spans},
+    observe::{CloseReason, ConnectionMeter, EventOrigin, Source, TraceParent, record_refusal, spans},
     store::{KeyScope, scoped},
     wire::{EventSet, frame},
 };
@@ -70,7 +70,7 @@ pub(crate) struct Session {
     at_log: Option<Arc<AtomicBool>>,
     /// The application wants none of it.
     turned_away: bool,
-    connected: Connected,
+    connected: ConnectionMeter,
 }
 
 /// Whether the connection goes on after a frame.
@@ -125,7 +125,7 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: Entrance) -> Self {
         let Entrance { source, address, parent } = entrance;
         let span = spans::connection(source, parent.as_ref());
-        engine.traces.continues(&span, parent.as_ref());
+        engine.traces.set_parent(&span, parent.as_ref());
         Session {
             span,
             allowance: engine.limiter.allowance(),
@@ -139,7 +139,7 @@ impl Session {
             expires: None,
             at_log: None,
             turned_away: false,
-            connected: Connected::new(source),
+            connected: ConnectionMeter::new(source),
         }
     }
 
@@ -198,11 +198,11 @@ impl Session {
 
     /// Its client is told that the connection stands: from now on it counts as one.
     pub(crate) fn open(&mut self) {
-        self.connected.open(self.engine.measures.as_ref());
+        self.connected.open(self.engine.metrics.as_ref());
     }
 
     /// Why the session is about to end.
-    pub(crate) fn end(&mut self, ended: Ended) {
+    pub(crate) fn end(&mut self, ended: CloseReason) {
         self.connected.end(ended);
     }
 
@@ -325,7 +325,7 @@ impl Session {
                 continue;
             }
             if let Some(before) = retired {
-                engine.left(&link, &before, DELETED).await;
+                engine.after_leave(&link, &before, DELETED).await;
             }
             if entry.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
                 return Ok(Joined::Deleted);
@@ -376,7 +376,7 @@ impl Session {
                     let full = refusal.code == Code::RoomFull;
                     if full && !std::mem::replace(&mut looked_for_places, true) {
                         // In a box, so that a connection doesn't hold what only this needs.
-                        if Box::pin(engine.free_places(&instance, &link)).await {
+                        if Box::pin(engine.reclaim_capacity(&instance, &link)).await {
                             continue;
                         }
                     }
@@ -387,7 +387,7 @@ impl Session {
                     if link.is_moving(room_id) {
                         continue;
                     }
-                    engine.left(&link, &instance, DELETED).await;
+                    engine.after_leave(&link, &instance, DELETED).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
                     }
@@ -491,7 +491,7 @@ impl Session {
             Some(link) if link.user_id == user.id => {
                 self.expires = user.expires().cloned();
                 link.renew(user);
-                self.engine.review(link).await;
+                self.engine.leave_forbidden_rooms(link).await;
             }
             Some(_) => return Err(Refusal::new(Code::PermissionDenied, "the token is another user's")),
             None => {
@@ -510,11 +510,11 @@ impl Session {
         let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
         let about = (room.name, &*instance.id, room.event_name(event));
         let span = spans::trigger(Some(&self.span), Source::WebSocket, about);
-        let origin = Origin::now(&room.meter, Source::WebSocket, span.clone());
+        let origin = EventOrigin::now(&room.meter, Source::WebSocket, span.clone());
         let triggered = self.trigger_in(&instance, event, origin, request, id).await;
         triggered.inspect_err(|refusal| {
             room.meter.refused(Source::WebSocket, refusal);
-            refused(&span, refusal);
+            record_refusal(&span, refusal);
         })
     }
 
@@ -522,7 +522,7 @@ impl Session {
         &mut self,
         instance: &Arc<Instance>,
         event: u8,
-        origin: Origin,
+        origin: EventOrigin,
         request: &Request<'_>,
         id: Option<&RawValue>,
     ) -> Result<(), Refusal> {
@@ -533,7 +533,7 @@ impl Session {
             return Err(Refusal::new(Code::EventNotAllowed, message));
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
-        let meta = self.engine.traces.carry(&origin.span, meta);
+        let meta = self.engine.traces.inject(&origin.span, meta);
         if let Some(subject) = &self.subject {
             self.engine.limiter.event(subject, room.index).await?;
         }
@@ -598,7 +598,7 @@ impl Session {
             instance = was_in;
         }
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
-        self.engine.left(&link, &instance, "left").await;
+        self.engine.after_leave(&link, &instance, "left").await;
         Ok(())
     }
 
@@ -714,7 +714,7 @@ impl Drop for Session {
         let Some(link) = self.link.take() else { return };
         let connection = link.id();
         link.close();
-        link.rooms().iter().for_each(|instance| self.engine.departed(&link, instance));
+        link.rooms().iter().for_each(|instance| self.engine.note_push_departure(&link, instance));
         if self.watches {
             self.engine.unwatch(connection);
         }
@@ -726,7 +726,7 @@ impl Drop for Session {
         // Hooks wait; whoever drops a session doesn't.
         let reason = self.connected.reason();
         // A drain waits for them too: the process may end with it.
-        let counted = self.engine.count();
+        let counted = self.engine.drain_guard();
         self.engine.registry.spawn(async move {
             let actor = link.actor();
             for instance in link.rooms() {

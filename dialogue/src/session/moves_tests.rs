@@ -170,7 +170,7 @@ impl House {
             reason: "enough".into(),
         };
         let engine = Arc::clone(&self.engine);
-        tokio::spawn(async move { engine.everywhere(question).await.expect("it is done here") })
+        tokio::spawn(async move { engine.on_all_nodes(question).await.expect("it is done here") })
     }
 
     /// Mallory was put out once, and is nowhere.
@@ -250,8 +250,8 @@ async fn whose_new_token_opens_no_more_rooms_on_the_way_never_comes_in() {
     let move_on = instance.lose_log().await;
     // As a review does.
     let link = Arc::clone(house.mallory.link().expect("it is identified"));
-    assert!(house.engine.put_out(&link, &instance, "enough").await);
-    assert!(!house.engine.put_out(&link, &instance, "enough").await);
+    assert!(house.engine.remove_from_room(&link, &instance, "enough").await);
+    assert!(!house.engine.remove_from_room(&link, &instance, "enough").await);
     move_on();
     house.mallory_is_out().await;
 }

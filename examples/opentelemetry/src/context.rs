@@ -12,13 +12,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub(crate) struct OpenTelemetry;
 
 impl TraceContext for OpenTelemetry {
-    fn continues(&self, span: &Span, parent: &TraceParent) {
+    fn set_parent(&self, span: &Span, parent: &TraceParent) {
         let carrier = HashMap::from([("traceparent".to_owned(), parent.to_string())]);
         // A span that isn't exported has no parent either.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&carrier));
     }
 
-    fn parent_of(&self, span: &Span) -> Option<TraceParent> {
+    fn traceparent(&self, span: &Span) -> Option<TraceParent> {
         let mut carrier = HashMap::new();
         TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
         carrier.get("traceparent")?.parse().ok()

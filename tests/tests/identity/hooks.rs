@@ -94,7 +94,7 @@ async fn a_drain_ends_when_the_hooks_have_been_told() -> Result {
     stopped?;
     assert_eq!(read?.1, Some(1012));
     // At once: a process would have ended.
-    let going = "the instance is going down";
+    let going = "the node is draining";
     for user in ["slow", "reader"] {
         assert_eq!(
             diary.of(user)[2..],

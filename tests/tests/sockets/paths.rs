@@ -246,19 +246,19 @@ async fn a_configuration_that_contradicts_itself_is_not_built() {
         (|server| server.without_websocket().without_sse(), "`chat` is reachable over none"),
         (
             |server| server.websocket_at("ws"),
-            "`ws` of the WebSocket (`websocket_at`) begins with no `/`: write `/ws`",
+            "`ws` of the WebSocket (`websocket_at`) doesn't start with `/`: write `/ws`",
         ),
         (|server| server.server_key("short"), "at least 16 bytes"),
         (
             |server| server.sse_at("/ws"),
-            "`/ws` of the event stream (`sse_at`) is that of the WebSocket (`websocket_at`) too",
+            "`/ws` of the event stream (`sse_at`) is also that of the WebSocket (`websocket_at`)",
         ),
-        (|server| server.websocket_at("/health"), "(`health_at`) is that of the WebSocket"),
-        (|server| server.health_at("/events"), "give one of them another, or leave one out"),
-        (|server| server.websocket_at("/rooms"), "is that of the HTTP API (`without_http`) too"),
+        (|server| server.websocket_at("/health"), "(`health_at`) is also that of the WebSocket"),
+        (|server| server.health_at("/events"), "move one of them, or leave one out"),
+        (|server| server.websocket_at("/rooms"), "is also that of the HTTP API (`without_http`)"),
         (|server| server.websocket_at("/{ws"), "`/{ws` of the WebSocket (`websocket_at`) is a pattern"),
-        (|server| server.allow_origin("https://acme.example/"), "`https://acme.example/` is no origin"),
-        (|server| server.allow_origin("null"), "`null` is no origin"),
+        (|server| server.allow_origin("https://acme.example/"), "`https://acme.example/` is not an origin"),
+        (|server| server.allow_origin("null"), "`null` is not an origin"),
     ];
     for (configure, why) in cases {
         let error = configure(Acme::server()).build().await.unwrap_err().to_string();

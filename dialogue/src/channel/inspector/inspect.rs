@@ -1,4 +1,4 @@
-//! What the page shows, as JSON.
+//! The data of the inspector's page, as JSON.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,44 +12,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Frame;
 use tokio::time::timeout;
 
-use super::{super::admission::Refused, admit};
+use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     Channel, DeliveryClass, Sender,
     engine::Engine,
     hub::{Instance, RoomDecl},
-    observe::{Measured, Value},
+    observe::{MetricFamily, MetricValue},
     session::invalid,
 };
 
-/// Instances that are listed: those with the most connections.
-const INSTANCES: usize = 100;
-/// How long who is in a room may take to be told.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Users of a room that are listed.
-const MEMBERS: usize = 100;
+/// The maximum number of listed room instances: those with the most connections.
+const MAX_INSTANCES: usize = 100;
+/// The timeout of reading a room's members.
+const MEMBERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum number of listed members of a room.
+const MAX_MEMBERS: usize = 100;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct InspectQuery {
     room: Option<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Inspected<'a> {
+struct Inspection<'a> {
     schema: &'a str,
     users: usize,
-    rooms: Vec<Room<'a>>,
-    instances: Vec<Live>,
-    /// Of how many those are the largest.
+    rooms: Vec<RoomRow<'a>>,
+    instances: Vec<InstanceRow>,
+    /// The number of all room instances at this node.
     instances_in_all: usize,
-    /// The `members` frame of the room that was asked for, if it is there.
+    /// The `members` frame of the requested room, if the room is live.
     members: Option<Frame>,
-    families: Vec<Family>,
+    families: Vec<FamilyRow>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Room<'a> {
+struct RoomRow<'a> {
     name: &'static str,
     title: Option<&'static str>,
     description: Option<&'static str>,
@@ -58,52 +58,52 @@ struct Room<'a> {
     capacity: Option<u32>,
     role: Option<&'static str>,
     presence: bool,
-    events: Vec<Event<'a>>,
+    events: Vec<EventRow<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Event<'a> {
+struct EventRow<'a> {
     name: &'static str,
     class: &'static str,
     from: &'static str,
-    /// The event's type as it is written in Rust.
+    /// The Rust declaration of the event's type.
     shape: &'a str,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Live {
+struct InstanceRow {
     room_id: String,
     room: &'static str,
     size: usize,
 }
 
 #[derive(Serialize)]
-struct Family {
+struct FamilyRow {
     name: &'static str,
-    series: Vec<Series>,
+    series: Vec<SeriesRow>,
 }
 
 #[derive(Serialize)]
-struct Series {
+struct SeriesRow {
     labels: BTreeMap<&'static str, &'static str>,
     #[serde(flatten)]
-    value: Number,
+    value: SeriesValue,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Number {
-    Count {
+enum SeriesValue {
+    Counter {
         value: u64,
     },
-    Level {
+    Gauge {
         value: f64,
     },
-    Spread {
+    Histogram {
         sum: f64,
-        /// Bounds in seconds, the last without one, and how many were within each and not within the one before.
+        /// The upper bound of each bucket in seconds (`None` for the last), and the number of durations in it alone.
         buckets: Vec<(Option<f64>, u64)>,
     },
 }
@@ -111,41 +111,41 @@ enum Number {
 pub(super) async fn inspect(
     State(engine): State<Arc<Engine>>,
     parts: Parts,
-    query: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Refused> {
-    admit(&engine, &parts).await?;
-    let Query(wanted) = query.map_err(|rejection| invalid(rejection.body_text()))?;
-    let members = match wanted.room.as_deref().and_then(|room_id| engine.registry.find(room_id)) {
+    query: Result<Query<InspectQuery>, QueryRejection>,
+) -> Result<Response, RefusalResponse> {
+    require_server_key(&engine, &parts).await?;
+    let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
+    let members = match query.room.as_deref().and_then(|room_id| engine.registry.find(room_id)) {
         Some(instance) => members(&instance).await,
         None => None,
     };
-    let (largest, instances_in_all) = engine.registry.largest(INSTANCES);
-    let inspected = Inspected {
+    let (largest, instances_in_all) = engine.registry.largest(MAX_INSTANCES);
+    let inspection = Inspection {
         schema: &engine.schema,
         users: engine.directory.len(),
-        rooms: engine.registry.rooms().iter().map(|room| describe(room)).collect(),
-        instances: largest.iter().map(|instance| live(instance)).collect(),
+        rooms: engine.registry.rooms().iter().map(|room| room_row(room)).collect(),
+        instances: largest.iter().map(|instance| instance_row(instance)).collect(),
         instances_in_all,
         members,
-        families: engine.measures.iter().flat_map(|measures| measures.read()).map(family).collect(),
+        families: engine.metrics.iter().flat_map(|metrics| metrics.read()).map(family).collect(),
     };
-    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(inspected)).into_response())
+    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(inspection)).into_response())
 }
 
 async fn members(instance: &Arc<Instance>) -> Option<Frame> {
-    // Its turn may come late while the store is slow; everything else is to be seen then above all.
-    let listed = instance.run(|state| state.members(None, MEMBERS, None));
-    let frame = timeout(PATIENCE, listed).await.ok()??;
+    // The room's task may be busy while the store is slow, when the rest of the page matters most.
+    let listed = instance.run(|state| state.members(None, MAX_MEMBERS, None));
+    let frame = timeout(MEMBERS_TIMEOUT, listed).await.ok()??;
     serde_json::from_slice(&frame).ok()
 }
 
-fn describe(room: &RoomDecl) -> Room<'_> {
+fn room_row(room: &RoomDecl) -> RoomRow<'_> {
     let channel = |channel: &Channel| match channel {
         Channel::WebSocket => "websocket",
         Channel::Sse => "sse",
         Channel::WebPush => "webpush",
     };
-    let events = room.events.iter().map(|kind| Event {
+    let events = room.events.iter().map(|kind| EventRow {
         name: kind.name,
         class: match kind.class {
             DeliveryClass::Durable => "durable",
@@ -155,7 +155,7 @@ fn describe(room: &RoomDecl) -> Room<'_> {
         from: if kind.sender == Sender::Server { "server" } else { "anyone" },
         shape: kind.shape,
     });
-    Room {
+    RoomRow {
         name: room.name,
         title: room.options.title,
         description: room.options.description,
@@ -168,22 +168,25 @@ fn describe(room: &RoomDecl) -> Room<'_> {
     }
 }
 
-fn live(instance: &Instance) -> Live {
-    Live { room_id: instance.id.to_string(), room: instance.room.name, size: instance.size() }
+fn instance_row(instance: &Instance) -> InstanceRow {
+    InstanceRow { room_id: instance.id.to_string(), room: instance.room.name, size: instance.size() }
 }
 
-fn family(measured: Measured) -> Family {
-    let names = measured.family.labels;
-    let series = measured.series.into_iter().map(|series| Series {
+fn family(family: MetricFamily) -> FamilyRow {
+    let names = family.descriptor.labels;
+    let series = family.series.into_iter().map(|series| SeriesRow {
         labels: names.iter().copied().zip(series.labels).collect(),
         value: match series.value {
-            Value::Count(value) => Number::Count { value },
-            Value::Level(value) => Number::Level { value },
-            Value::Spread { sum, buckets } => {
+            MetricValue::Counter(value) => SeriesValue::Counter { value },
+            MetricValue::Gauge(value) => SeriesValue::Gauge { value },
+            MetricValue::Histogram { sum, buckets } => {
                 let bound = |bound: f64| bound.is_finite().then_some(bound);
-                Number::Spread { sum, buckets: buckets.into_iter().map(|(to, n)| (bound(to), n)).collect() }
+                SeriesValue::Histogram {
+                    sum,
+                    buckets: buckets.into_iter().map(|(to, n)| (bound(to), n)).collect(),
+                }
             }
         },
     });
-    Family { name: measured.family.name, series: series.collect() }
+    FamilyRow { name: family.descriptor.name, series: series.collect() }
 }

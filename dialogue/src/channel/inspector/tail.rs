@@ -1,4 +1,4 @@
-//! A room's events as they happen.
+//! The tail of a room: an event stream of its events from now on, for operators.
 
 use std::{
     pin::Pin,
@@ -20,7 +20,7 @@ use http::{
 };
 use tokio::time::sleep;
 
-use super::{super::admission::Refused, admit};
+use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     engine::{Engine, draining},
     hub::{ConnectionId, Heard, Instance, Listener, not_found},
@@ -29,14 +29,14 @@ use crate::{
     wire::EventSet,
 };
 
-/// How often a comment says that the stream lives.
-const ALIVE: Duration = Duration::from_secs(15);
+/// The interval of keep-alive comments.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Who looks on: no member of the room, which isn't told.
-struct Onlooker {
+/// A listener of the room that is not a member, and so not in its presence.
+struct TailListener {
     id: ConnectionId,
     instance: Weak<Instance>,
-    heard: Heard,
+    records: Heard,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -44,13 +44,13 @@ pub(super) async fn tail(
     State(engine): State<Arc<Engine>>,
     path: Result<Path<String>, PathRejection>,
     parts: Parts,
-) -> Result<Response, Refused> {
-    admit(&engine, &parts).await?;
+) -> Result<Response, RefusalResponse> {
+    require_server_key(&engine, &parts).await?;
     if engine.drain.is_on() {
         return Err(draining().into());
     }
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
-    // Whoever only looks makes no room.
+    // A tail doesn't create a room.
     let instance = engine.registry.find(&room_id).ok_or_else(|| not_found(&room_id))?;
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -60,29 +60,29 @@ pub(super) async fn tail(
         return Ok(headers.into_response());
     }
     let id = engine.connection_id();
-    let (listener, heard) = Listener::new(id);
+    let (listener, records) = Listener::new(id);
     let draining = Box::pin(engine.drain.started());
-    let onlooker = Onlooker { id, instance: Arc::downgrade(&instance), heard, draining };
+    let tail = TailListener { id, instance: Arc::downgrade(&instance), records, draining };
     instance.cast(move |state| state.listen(listener, EventSet::ALL));
-    let lines = stream::unfold(onlooker, |mut onlooker| async {
-        let line = onlooker.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), onlooker))
+    let lines = stream::unfold(tail, |mut tail| async {
+        let line = tail.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), tail))
     });
     Ok((headers, Body::from_stream(lines)).into_response())
 }
 
-impl Onlooker {
-    /// The next line; `None` once the room is no more, or the instance drains.
+impl TailListener {
+    /// Returns the next line, or `None` once the room has closed or the node drains.
     async fn next(&mut self) -> Option<Bytes> {
         tokio::select! {
-            record = self.heard.next(&self.instance) => record.map(|record| line(&record)),
+            record = self.records.next(&self.instance) => record.map(|record| line(&record)),
             () = &mut self.draining => None,
-            () = sleep(ALIVE) => Some(Bytes::from_static(b": alive\n\n")),
+            () = sleep(KEEP_ALIVE_INTERVAL) => Some(Bytes::from_static(b": alive\n\n")),
         }
     }
 }
 
-impl Drop for Onlooker {
+impl Drop for TailListener {
     fn drop(&mut self) {
         let id = self.id;
         if let Some(instance) = self.instance.upgrade() {

@@ -1,4 +1,4 @@
-//! The body of a stream: what its outbox holds, and a sign of life where that is nothing.
+//! The response body of an event stream: the bytes of its outbox, and a keep-alive comment while that is empty.
 
 use std::{
     convert::Infallible,
@@ -14,76 +14,78 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::keeper::Keeper;
+use super::session_task::SessionTask;
 use crate::{
-    engine::{Counted, Engine},
+    engine::{DrainGuard, Engine},
     hub::Outbox,
-    observe::Ended,
+    observe::CloseReason,
     session::Session,
     wire::frame,
 };
 
-/// See the [module](self). The client has left its rooms when it is dropped.
-pub(super) struct Stream {
+/// The body of an event stream. Dropping it ends the stream's session, and with it the client's memberships.
+pub(super) struct SseBody {
     outbox: Arc<Outbox>,
-    alive: Pin<Box<Sleep>>,
-    draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// What waits is the last.
-    over: bool,
-    keeper: Keeper,
+    keep_alive: Pin<Box<Sleep>>,
+    /// Completes in a drain, when all acknowledged events of the rooms are in the outbox; `None` after that.
+    drained: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Set once the stream ends with the bytes that are in the outbox.
+    is_ending: bool,
+    session_task: SessionTask,
 }
 
-/// How often a comment says that the stream lives.
-const ALIVE: Duration = Duration::from_secs(15);
-/// Bytes handed over at once.
-const MOST: usize = 64 << 10;
-/// How long a browser waits at least before it comes back.
-const RETRY: Duration = Duration::from_secs(1);
-/// Over how long browsers come back that all lost their streams at one moment, of a server that crashed.
+/// The interval of keep-alive comments.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// The maximum bytes that are handed to hyper at once.
+const MAX_CHUNK_BYTES: usize = 64 << 10;
+/// The minimum delay before a browser reconnects.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The range of the random part of that delay (jitter), so that the clients of a crashed node don't reconnect all at
+/// once.
 const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
-impl Stream {
-    pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, counted: Counted) -> Self {
-        let (silent, caught_up) = (engine.silent(), session.caught_up());
-        let heard_out = async move {
-            silent.await;
+impl SseBody {
+    pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, guard: DrainGuard) -> Self {
+        let (publishers_done, caught_up) = (engine.publishers_done(), session.caught_up());
+        let drained = async move {
+            publishers_done.await;
             caught_up.await;
         };
-        Stream {
-            alive: Box::pin(sleep(ALIVE)),
-            draining: Some(Box::pin(heard_out)),
-            over: false,
-            keeper: Keeper::new(engine, &outbox, session, counted, engine.bounds.stall_timeout()),
+        SseBody {
+            keep_alive: Box::pin(sleep(KEEP_ALIVE_INTERVAL)),
+            drained: Some(Box::pin(drained)),
+            is_ending: false,
+            session_task: SessionTask::new(engine, &outbox, session, guard, engine.bounds.stall_timeout()),
             outbox,
         }
     }
 
-    /// What a stream begins with.
+    /// Returns the first bytes of a stream: the delay of a later reconnect.
     pub(super) fn opening() -> Bytes {
-        format!("retry: {}\n\n", retry().as_millis()).into()
+        format!("retry: {}\n\n", retry_delay().as_millis()).into()
     }
 
-    /// Bytes that report when they are written: the writer of the body drops them then.
-    fn handed(&self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Handed { bytes, outbox: Arc::clone(&self.outbox) })
+    /// Wraps bytes so that the outbox learns when they are written: hyper drops them then.
+    fn with_write_report(&self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(ReportedBytes { bytes, outbox: Arc::clone(&self.outbox) })
     }
 
-    /// Sends the client elsewhere, not all of them at once.
-    fn send_away(&self) {
-        let after_ms = crate::engine::spread_ms();
+    /// Asks the client to reconnect after a random delay: at another node, as this one drains.
+    fn send_reconnect(&self) {
+        let after_ms = crate::engine::reconnect_delay_ms();
         let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
-        // For a browser, which doesn't look into the event.
+        // For browsers, which don't parse the event.
         self.outbox.send_raw([format!("retry: {after_ms}\n").into()]);
         self.outbox.send("reconnect", &reconnect);
     }
 }
 
-/// How long a browser is to wait before it comes back, each another time.
-pub(super) fn retry() -> Duration {
-    RETRY + RETRY_SPREAD.mul_f64(fastrand::f64())
+/// Returns a random delay before a browser reconnects.
+pub(super) fn retry_delay() -> Duration {
+    MIN_RETRY_DELAY + RETRY_SPREAD.mul_f64(fastrand::f64())
 }
 
-impl Body for Stream {
+impl Body for SseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -91,41 +93,43 @@ impl Body for Stream {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.keeper.is_read();
-        let drains = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
-        if drains {
-            self.draining = None;
-            self.over = true;
-            self.keeper.end(Ended::Draining);
-            self.send_away();
+        self.session_task.note_poll();
+        let is_drained = self.drained.as_mut().is_some_and(|drained| drained.as_mut().poll(cx).is_ready());
+        if is_drained {
+            self.drained = None;
+            self.is_ending = true;
+            self.session_task.end(CloseReason::Draining);
+            self.send_reconnect();
         }
         let mut chunks = Vec::new();
-        match self.outbox.poll_take(cx, MOST, &mut chunks) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Some(Ok(Frame::data(self.handed(join(chunks)))))),
+        match self.outbox.poll_take(cx, MAX_CHUNK_BYTES, &mut chunks) {
+            Poll::Ready(Ok(())) => {
+                return Poll::Ready(Some(Ok(Frame::data(self.with_write_report(join(chunks))))));
+            }
             Poll::Ready(Err(_)) => return Poll::Ready(None),
-            Poll::Pending if self.over => return Poll::Ready(None),
+            Poll::Pending if self.is_ending => return Poll::Ready(None),
             Poll::Pending => {}
         }
-        ready!(self.alive.as_mut().poll(cx));
-        self.alive.as_mut().reset(Instant::now() + ALIVE);
+        ready!(self.keep_alive.as_mut().poll(cx));
+        self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE_INTERVAL);
         self.outbox.hand();
-        Poll::Ready(Some(Ok(Frame::data(self.handed(Bytes::from_static(b": alive\n\n"))))))
+        Poll::Ready(Some(Ok(Frame::data(self.with_write_report(Bytes::from_static(b": alive\n\n"))))))
     }
 }
 
-/// See [`Stream::handed`].
-struct Handed {
+/// Bytes that report to the outbox when they are dropped: see [`SseBody::with_write_report`].
+struct ReportedBytes {
     bytes: Bytes,
     outbox: Arc<Outbox>,
 }
 
-impl AsRef<[u8]> for Handed {
+impl AsRef<[u8]> for ReportedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Handed {
+impl Drop for ReportedBytes {
     fn drop(&mut self) {
         self.outbox.written();
     }
@@ -140,8 +144,8 @@ fn join(mut chunks: Vec<Bytes>) -> Bytes {
     joined.freeze()
 }
 
-impl fmt::Debug for Stream {
+impl fmt::Debug for SseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("outbox", &self.outbox).finish_non_exhaustive()
+        f.debug_struct("SseBody").field("outbox", &self.outbox).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! One socket, from `connected` to its close frame.
+//! One WebSocket connection, from the frame `connected` to its close frame: reads frames, passes them to the
+//! [`Session`], writes the outbox, and watches keep-alive, stalls and the expiry of the token. One task runs it.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -14,116 +15,122 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     frame::{Decoder, Incoming, put_close, put_ping, put_pong},
-    socket::{Relief, Socket, linger},
+    socket::{Socket, WriteOutcome, linger},
 };
 use crate::{
-    engine::{Engine, Speaking, spread_ms},
+    engine::{Engine, PublishGuard, reconnect_delay_ms},
     hub::{Cut, Outbox},
     identity::{Expiry, LOOK_AT_CLOCK, User},
-    observe::Ended,
+    observe::CloseReason,
     session::{Entrance, Session, Verdict, invalid},
     wire::{Encoding, frame},
 };
 
-/// See the [module](self).
+/// A WebSocket connection: see the [module](self).
 pub(super) struct Connection {
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
     session: Session,
-    /// Whoever the handshake told of.
+    /// The user whom the handshake authenticated, until the connection starts.
     user: Option<User>,
-    /// Until the instance drains.
-    speaking: Option<Speaking>,
+    /// `None` once the node drains: then frames are refused.
+    publish_guard: Option<PublishGuard>,
     decoder: Decoder,
-    line: Line,
+    socket: MonitoredSocket,
 }
 
-/// The socket of a connection, and what there is to watch of it whether a frame is being handled or not.
-struct Line {
+/// The socket of a connection with its keep-alive state, which is watched also while a frame is being handled.
+struct MonitoredSocket {
     socket: Socket,
-    /// What was read and is no whole frame yet; empty between frames, so that an idle connection holds no buffer.
+    /// Received bytes that are not decoded yet; unallocated between frames, so that an idle connection holds no buffer.
     input: BytesMut,
-    opened: Instant,
-    /// When the client last sent anything.
-    heard: Instant,
-    /// When it is looked at next whether the client is silent.
-    check: Instant,
-    pinged: bool,
-    /// Nothing more is to be read.
-    ended: bool,
+    opened_at: Instant,
+    /// The time at which the client last sent anything.
+    last_received: Instant,
+    /// The time of the next keep-alive check.
+    next_check: Instant,
+    /// Whether a ping was sent since the client last sent anything.
+    is_pinged: bool,
+    /// Whether the read direction has ended.
+    is_read_closed: bool,
 }
 
-/// A change that [`Line::watch`] saw.
-enum Change {
-    /// Something was read, or the end.
+/// An event of the socket, from [`MonitoredSocket::next_event`].
+enum SocketEvent {
+    /// Bytes were received, or the read direction ended.
     Read,
-    /// Something was written, or nothing was to be.
-    Relieved,
-    /// A ping was sent, or not yet due.
+    /// Bytes were written, or there were none.
+    Written,
+    /// The keep-alive check ran.
     Checked,
-    End(End),
+    ConnectionEnd(ConnectionEnd),
 }
 
-/// The outcome of handling a frame that took a while.
-enum Seen<T> {
+/// The outcome of handling a frame.
+enum Handled<T> {
     Done(T),
-    /// The connection ends meanwhile.
-    End(End),
-    /// The instance drains, and it took longer than that lets it.
-    Overdue,
+    /// The connection ended before the handling did.
+    ConnectionEnd(ConnectionEnd),
+    /// The node drains, and the handling took longer than a drain waits for it.
+    DrainTimeout,
 }
 
-/// Why a connection ends.
+/// The way in which a connection ends.
 #[derive(Debug)]
-enum End {
-    /// The client closes; it is answered with its own code.
+enum ConnectionEnd {
+    /// The client closes; the server answers with the same code (RFC 6455, section 5.5.1).
     Closed(u16),
-    /// The socket is gone.
-    Gone,
-    /// We close, with this code and reason, once what waits is written.
-    Close(u16, Ended),
-    /// We close a client that doesn't take what waits.
-    Cut(u16, String),
+    /// The socket failed or was closed.
+    Lost,
+    /// The server closes, with this code and reason, once the outbox is written.
+    Close(u16, CloseReason),
+    /// The server closes at once and discards the outbox.
+    Abort(u16, String),
 }
 
-impl End {
-    fn of(relief: &Relief) -> Option<Self> {
-        match relief {
-            Relief::Done => None,
-            Relief::Cut(Cut::TooSlow) => Some(End::Cut(4409, "reads too slowly".to_owned())),
-            Relief::Cut(Cut::Closed) => Some(End::Gone),
-            Relief::Cut(Cut::Silent) => Some(End::Cut(4408, "no answer in time".to_owned())),
-            Relief::Cut(Cut::Removed(reason)) => Some(End::Cut(4403, reason.to_string())),
+impl ConnectionEnd {
+    fn of(outcome: &WriteOutcome) -> Option<Self> {
+        match outcome {
+            WriteOutcome::Done => None,
+            WriteOutcome::Cut(Cut::TooSlow) => {
+                Some(ConnectionEnd::Abort(4409, "reads too slowly".to_owned()))
+            }
+            WriteOutcome::Cut(Cut::Closed) => Some(ConnectionEnd::Lost),
+            WriteOutcome::Cut(Cut::Silent) => {
+                Some(ConnectionEnd::Abort(4408, "no answer in time".to_owned()))
+            }
+            WriteOutcome::Cut(Cut::Removed(reason)) => Some(ConnectionEnd::Abort(4403, reason.to_string())),
         }
     }
 
-    /// The token is over: what waits for the client is dropped, and so is what the client sent.
+    /// Returns the end of a connection whose token has expired. Discards the outbox and the unhandled frames of the
+    /// client.
     fn expired(outbox: &Outbox) -> Self {
         outbox.revoke();
-        End::Cut(4401, Ended::Expired.reason().to_owned())
+        ConnectionEnd::Abort(4401, CloseReason::Expired.reason().to_owned())
     }
 
-    fn ended(&self) -> Ended {
+    fn close_reason(&self) -> CloseReason {
         match self {
-            End::Closed(_) => Ended::Closed,
-            End::Gone => Ended::Lost,
-            End::Close(_, why) => *why,
-            End::Cut(4401, _) => Ended::Expired,
-            End::Cut(4403, _) => Ended::Removed,
-            End::Cut(4408, _) => Ended::Silent,
-            End::Cut(4409, _) => Ended::TooSlow,
-            End::Cut(..) => Ended::Malformed,
+            ConnectionEnd::Closed(_) => CloseReason::Closed,
+            ConnectionEnd::Lost => CloseReason::Lost,
+            ConnectionEnd::Close(_, reason) => *reason,
+            ConnectionEnd::Abort(4401, _) => CloseReason::Expired,
+            ConnectionEnd::Abort(4403, _) => CloseReason::Removed,
+            ConnectionEnd::Abort(4408, _) => CloseReason::Silent,
+            ConnectionEnd::Abort(4409, _) => CloseReason::TooSlow,
+            ConnectionEnd::Abort(..) => CloseReason::Malformed,
         }
     }
 }
 
-/// How long a client has to take what waits for it and the close frame.
-const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long is read on after the close frame.
-const LINGER: Duration = Duration::from_secs(2);
-/// Bytes that are read of a client while a frame of it is being handled, so that its pongs are heard and its end is
-/// noticed.
-const AHEAD: usize = 64 << 10;
+/// The timeout of writing the outbox and the close frame at the end of a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum time for which the socket is read after the close frame.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The maximum bytes that are read ahead while a frame is being handled, so that pongs and the end of the connection
+/// are noticed.
+const MAX_READ_AHEAD_BYTES: usize = 64 << 10;
 
 impl Connection {
     pub(super) fn new(
@@ -131,7 +138,7 @@ impl Connection {
         mut socket: Socket,
         user: Option<User>,
         entrance: Entrance,
-        speaking: Speaking,
+        publish_guard: PublishGuard,
     ) -> Self {
         let id = engine.connection_id();
         let outbox =
@@ -142,16 +149,16 @@ impl Connection {
         Connection {
             session,
             user,
-            speaking: Some(speaking),
+            publish_guard: Some(publish_guard),
             decoder: Decoder::new(engine.bounds.max_frame_bytes),
-            line: Line {
-                input: std::mem::take(&mut socket.early),
+            socket: MonitoredSocket {
+                input: std::mem::take(&mut socket.leftover),
                 socket,
-                opened: now,
-                heard: now,
-                check: now + engine.bounds.ping_interval,
-                pinged: false,
-                ended: false,
+                opened_at: now,
+                last_received: now,
+                next_check: now + engine.bounds.ping_interval,
+                is_pinged: false,
+                is_read_closed: false,
             },
             outbox,
             engine,
@@ -163,130 +170,133 @@ impl Connection {
     }
 
     pub(super) async fn run(mut self: Box<Self>) {
-        let end = match Box::pin(self.welcome()).await {
-            Ok(()) => self.converse().await,
+        let end = match Box::pin(self.identify()).await {
+            Ok(()) => self.serve().await,
             Err(end) => end,
         };
-        // In a box, so that a connection doesn't hold what only its end needs.
+        // Boxed, so that a live connection doesn't hold the memory of this future.
         Box::pin(self.finish(end)).await;
     }
 
-    async fn finish(self: Box<Self>, end: End) {
-        let Connection { line: Line { mut socket, .. }, mut session, outbox, .. } = *self;
-        session.end(end.ended());
-        // Nothing more reaches it, and its rooms know at once.
+    async fn finish(self: Box<Self>, end: ConnectionEnd) {
+        let Connection { socket: MonitoredSocket { mut socket, .. }, mut session, outbox, .. } = *self;
+        session.end(end.close_reason());
+        // First, so that the connection leaves its rooms at once.
         drop(session);
         let (code, reason, rest) = match &end {
-            End::Gone => return socket.writer.close().await,
-            End::Closed(code) => (*code, "", outbox.last_words()),
-            End::Cut(code, reason) => {
-                socket.writer.give_up();
+            ConnectionEnd::Lost => return socket.writer.close().await,
+            ConnectionEnd::Closed(code) => (*code, "", outbox.last_words()),
+            ConnectionEnd::Abort(code, reason) => {
+                socket.writer.discard_taken();
                 (*code, reason.as_str(), outbox.last_words())
             }
-            End::Close(code, why) => {
-                let relieved = async {
+            ConnectionEnd::Close(code, reason) => {
+                let written = async {
                     while outbox.waiting() > 0
-                        && !matches!(socket.writer.relieve(&outbox).await, Relief::Cut(_))
+                        && !matches!(socket.writer.write_some(&outbox).await, WriteOutcome::Cut(_))
                     {
                     }
                 };
-                // Whoever doesn't take it in that time comes back for it.
-                let _ = tokio::time::timeout(LAST_WORDS, relieved).await;
-                (*code, why.reason(), outbox.last_words())
+                // After the timeout the client resumes the rest from the log.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, written).await;
+                (*code, reason.reason(), outbox.last_words())
             }
         };
         let mut last = BytesMut::new();
         put_close(&mut last, code, reason);
-        socket.writer.finish(rest, &last, LAST_WORDS).await;
-        if !matches!(end, End::Closed(_)) {
-            socket.writer.end().await;
-            linger(&mut socket.reader, LINGER).await;
+        socket.writer.write_last(rest, &last, CLOSE_TIMEOUT).await;
+        if !matches!(end, ConnectionEnd::Closed(_)) {
+            socket.writer.shutdown_write().await;
+            linger(&mut socket.reader, LINGER_TIMEOUT).await;
         }
         socket.writer.close().await;
     }
 
-    /// Says who the connection is, as far as the handshake told.
-    async fn welcome(&mut self) -> Result<(), End> {
+    /// Identifies the session as the user whom the handshake authenticated, and sends `connected`. Does nothing without
+    /// a user: the client then sends `auth`.
+    async fn identify(&mut self) -> Result<(), ConnectionEnd> {
         let Some(user) = self.user.take() else { return Ok(()) };
         let expires = user.expires().cloned();
-        let seen = {
+        let handled = {
             let identifying = pin!(self.session.identify(user));
-            see_through(&self.engine, &mut self.line, &self.outbox, expires, identifying).await
+            handle_while_monitoring(&self.engine, &mut self.socket, &self.outbox, expires, identifying).await
         };
-        match seen {
-            Seen::Done(Ok(())) => {}
-            Seen::Done(Err(refusal)) => {
+        match handled {
+            Handled::Done(Ok(())) => {}
+            Handled::Done(Err(refusal)) => {
                 self.session.refuse(None, &refusal);
-                return Err(End::Close(4403, Ended::TurnedAway));
+                return Err(ConnectionEnd::Close(4403, CloseReason::Refused));
             }
-            Seen::End(end) => return Err(end),
-            Seen::Overdue => return Err(self.hear_out().await),
+            Handled::ConnectionEnd(end) => return Err(end),
+            Handled::DrainTimeout => return Err(self.drain().await),
         }
         self.session.greet();
         Ok(())
     }
 
-    async fn converse(&mut self) -> End {
-        if let Some(end) = self.take_frames().await {
+    async fn serve(&mut self) -> ConnectionEnd {
+        if let Some(end) = self.handle_frames().await {
             return end;
         }
         let draining = self.engine.drain.started();
         tokio::pin!(draining);
-        let opened = self.line.opened;
-        while !self.line.ended {
+        let opened_at = self.socket.opened_at;
+        while !self.socket.is_read_closed {
             let left = self.token_left();
             if left.is_some_and(|left| left.is_zero()) {
                 return self.token_end();
             }
             if self.engine.drain.is_on() {
-                return Box::pin(self.hear_out()).await;
+                return Box::pin(self.drain()).await;
             }
-            let look = left.map(|left| Instant::now() + left.min(LOOK_AT_CLOCK));
-            let reads = self.has_room();
+            let next_look = left.map(|left| Instant::now() + left.min(LOOK_AT_CLOCK));
+            let reads = self.may_read();
             tokio::select! {
-                // A socket that is never silent keeps nothing from its turn: the others are looked at above, too.
+                // A socket that is always ready doesn't starve the other branches, as the loop checks their conditions,
+                // too.
                 biased;
-                change = self.line.watch(&self.engine, &self.outbox, reads, true) => match change {
-                    Change::End(end) => return end,
-                    Change::Read | Change::Relieved => if let Some(end) = self.take_frames().await {
+                event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => match event {
+                    SocketEvent::ConnectionEnd(end) => return end,
+                    SocketEvent::Read | SocketEvent::Written => if let Some(end) = self.handle_frames().await {
                         return end;
                     },
-                    Change::Checked => {}
+                    SocketEvent::Checked => {}
                 },
-                () = sleep_until(look.unwrap_or(opened)), if look.is_some() => {}
-                () = &mut draining => return Box::pin(self.hear_out()).await,
+                () = sleep_until(next_look.unwrap_or(opened_at)), if next_look.is_some() => {}
+                () = &mut draining => return Box::pin(self.drain()).await,
             }
         }
-        End::Gone
+        ConnectionEnd::Lost
     }
 
-    /// Refuses what comes, and stays until all that was said in its rooms is on its way.
-    async fn hear_out(&mut self) -> End {
-        drop(self.speaking.take());
-        let silent = self.engine.silent();
-        tokio::pin!(silent);
-        let until = Instant::now() + LAST_WORDS;
+    /// Drains the connection: refuses further frames, sends all events that were acknowledged before, and then
+    /// `reconnect`.
+    async fn drain(&mut self) -> ConnectionEnd {
+        drop(self.publish_guard.take());
+        let publishers_done = self.engine.publishers_done();
+        tokio::pin!(publishers_done);
+        let reads_until = Instant::now() + CLOSE_TIMEOUT;
         loop {
-            if let Some(end) = self.take_frames().await {
+            if let Some(end) = self.handle_frames().await {
                 return end;
             }
-            if self.line.ended {
-                return End::Gone;
+            if self.socket.is_read_closed {
+                return ConnectionEnd::Lost;
             }
-            // A client that never stops is answered for a while.
-            let reads = self.has_room() && Instant::now() < until;
+            // Bounded in time, as a client may send without end.
+            let reads = self.may_read() && Instant::now() < reads_until;
             let left = self.session.token_left();
             tokio::select! {
-                // Frames that have arrived are answered first.
+                // Frames that have arrived are answered before the drain goes on.
                 biased;
-                // The token is looked at again where frames are taken.
+                // `handle_frames` checks the token again.
                 () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
-                change = self.line.watch(&self.engine, &self.outbox, reads, true) => {
-                    if let Change::End(end) = change {
+                event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => {
+                    if let SocketEvent::ConnectionEnd(end) = event {
                         return end;
                     }
                 }
-                () = &mut silent => break,
+                () = &mut publishers_done => break,
             }
         }
         let caught_up = self.session.caught_up();
@@ -294,89 +304,97 @@ impl Connection {
         loop {
             tokio::select! {
                 () = &mut caught_up => break,
-                change = self.line.watch(&self.engine, &self.outbox, false, false) => {
-                    if let Change::End(end) = change {
+                event = self.socket.next_event(&self.engine, &self.outbox, false, false) => {
+                    if let SocketEvent::ConnectionEnd(end) = event {
                         return end;
                     }
                 }
             }
         }
-        let reconnect = frame::Reconnect { after_ms: spread_ms() };
+        let reconnect = frame::Reconnect { after_ms: reconnect_delay_ms() };
         let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
         self.outbox.send("reconnect", &reconnect);
-        End::Close(1012, Ended::Draining)
+        ConnectionEnd::Close(1012, CloseReason::Draining)
     }
 
-    /// The time that the connection may go on with the token that it has, or has not, shown; `None` without end.
+    /// Returns the time until the token expires, or without a token until the authentication timeout; `None` if neither
+    /// applies.
     fn token_left(&self) -> Option<Duration> {
         match self.session.token_left() {
             Some(left) => Some(left),
             None if self.session.is_identified() => None,
-            None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.line.opened.elapsed())),
+            None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.socket.opened_at.elapsed())),
         }
     }
 
-    /// The end of the connection once [`token_left`](Self::token_left) is zero.
-    fn token_end(&self) -> End {
+    /// Returns the end of the connection once [`token_left`](Self::token_left) is zero.
+    fn token_end(&self) -> ConnectionEnd {
         match self.session.expires() {
-            Some(_) => End::expired(&self.outbox),
-            None => End::Close(4401, Ended::NoToken),
+            Some(_) => ConnectionEnd::expired(&self.outbox),
+            None => ConnectionEnd::Close(4401, CloseReason::NoToken),
         }
     }
 
-    /// Returns whether another frame may be taken: not of a client that doesn't read its replies, and not after a cut.
-    fn has_room(&self) -> bool {
-        self.outbox.pressure().is_some_and(|waiting| waiting <= self.engine.bounds.max_outbox_bytes / 2)
+    /// Returns whether another frame may be handled: not while the outbox is over half full of unread responses (back
+    /// pressure), and not after a cut.
+    fn may_read(&self) -> bool {
+        self.outbox
+            .pressure()
+            .is_some_and(|queued_bytes| queued_bytes <= self.engine.bounds.max_outbox_bytes / 2)
     }
 
-    /// Handles the frames that are there, as long as there is room for what they are answered.
-    async fn take_frames(&mut self) -> Option<End> {
-        // Time passes only where one of them takes a while: then it is looked at again.
+    /// Handles the received frames, as long as [`may_read`](Self::may_read) holds.
+    async fn handle_frames(&mut self) -> Option<ConnectionEnd> {
+        // Once for all frames that are handled without waiting; `handle_while_monitoring` checks the token while one
+        // waits.
         if self.session.token_left().is_some_and(|left| left.is_zero()) {
             return Some(self.token_end());
         }
-        while self.has_room() {
-            let incoming = match self.decoder.next(&mut self.line.input) {
+        while self.may_read() {
+            let incoming = match self.decoder.next(&mut self.socket.input) {
                 Ok(Some(Incoming::Close(frame))) => {
-                    return Some(End::Closed(frame.map_or(1000, |frame| frame.code)));
+                    return Some(ConnectionEnd::Closed(frame.map_or(1000, |frame| frame.code)));
                 }
                 Ok(Some(incoming)) => incoming,
                 Ok(None) => break,
-                Err(violation) => return Some(End::Cut(violation.code, violation.message.to_owned())),
+                Err(violation) => {
+                    return Some(ConnectionEnd::Abort(violation.code, violation.message.to_owned()));
+                }
             };
             let expires = self.session.expires().cloned();
-            let seen = {
+            let handled = {
                 let mut handling = pin!(handle(&mut self.session, &self.outbox, &incoming));
                 match poll_fn(|cx| Poll::Ready(handling.as_mut().poll(cx))).await {
-                    Poll::Ready(verdict) => Seen::Done(verdict),
-                    // In a box, so that a connection doesn't hold what only a frame that takes a while needs.
+                    Poll::Ready(verdict) => Handled::Done(verdict),
+                    // Boxed, so that a connection holds the memory of this future only while a frame waits.
                     Poll::Pending => {
-                        let (engine, line) = (&self.engine, &mut self.line);
-                        Box::pin(see_through(engine, line, &self.outbox, expires, handling)).await
+                        let (engine, socket) = (&self.engine, &mut self.socket);
+                        Box::pin(handle_while_monitoring(engine, socket, &self.outbox, expires, handling))
+                            .await
                     }
                 }
             };
-            let verdict = match (seen, &incoming) {
-                (Seen::Done(verdict), _) => verdict,
-                (Seen::End(end), _) => return Some(end),
-                (Seen::Overdue, Incoming::Text(text)) => self.session.give_up(text),
-                (Seen::Overdue, _) => Verdict::GoOn,
+            let verdict = match (handled, &incoming) {
+                (Handled::Done(verdict), _) => verdict,
+                (Handled::ConnectionEnd(end), _) => return Some(end),
+                (Handled::DrainTimeout, Incoming::Text(text)) => self.session.give_up(text),
+                (Handled::DrainTimeout, _) => Verdict::GoOn,
             };
             match verdict {
                 Verdict::GoOn => {}
-                Verdict::Unauthenticated => return Some(End::Close(4401, Ended::NoToken)),
-                Verdict::TurnedAway => return Some(End::Close(4403, Ended::TurnedAway)),
-                Verdict::Hammers => return Some(End::Close(4429, Ended::Hammers)),
+                Verdict::Unauthenticated => return Some(ConnectionEnd::Close(4401, CloseReason::NoToken)),
+                Verdict::TurnedAway => return Some(ConnectionEnd::Close(4403, CloseReason::Refused)),
+                Verdict::Hammers => return Some(ConnectionEnd::Close(4429, CloseReason::RateLimited)),
             }
         }
-        if self.line.input.is_empty() {
-            self.line.input = BytesMut::new();
+        if self.socket.input.is_empty() {
+            self.socket.input = BytesMut::new();
         }
         None
     }
 }
 
-/// Handles what a client sent, but for a close frame.
+/// Handles a message or a control frame other than close.
 async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> Verdict {
     match incoming {
         Incoming::Text(text) => session.handle(text).await,
@@ -393,90 +411,96 @@ async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> 
             }
             Err(refusal) => session.refuse(None, &refusal),
         },
-        // Asked for or not, there is nothing to answer.
+        // A pong needs no response, even if no ping was sent (RFC 6455, section 5.5.3).
         Incoming::Pong(_) | Incoming::Close(_) => Verdict::GoOn,
     }
 }
 
-/// Waits for the handling of a frame that takes a while, or for what ends the connection before; then, the handling is
-/// to be dropped.
+/// Waits for the handling of a frame that takes a while, and serves the socket meanwhile. If the connection ends first,
+/// the caller drops the handling.
 ///
-/// A socket that is gone ends nothing: what its client sent before is carried out.
-async fn see_through<T>(
+/// A lost socket doesn't end the handling: a frame that was received completely is carried out.
+async fn handle_while_monitoring<T>(
     engine: &Arc<Engine>,
-    line: &mut Line,
+    socket: &mut MonitoredSocket,
     outbox: &Outbox,
     expires: Option<Expiry>,
     mut handling: Pin<&mut impl Future<Output = T>>,
-) -> Seen<T> {
-    // The instance goes on draining only after a while where somebody still speaks, as this connection does.
-    let mut overdue = pin!(engine.silent());
-    let mut gone = false;
+) -> Handled<T> {
+    // This connection holds a publish guard, so that this completes only with the timeout of a drain.
+    let mut drain_timeout = pin!(engine.publishers_done());
+    let mut is_lost = false;
     loop {
         let left = expires.as_ref().map(Expiry::left);
         if left.is_some_and(|left| left.is_zero()) {
-            return Seen::End(End::expired(outbox));
+            return Handled::ConnectionEnd(ConnectionEnd::expired(outbox));
         }
-        let reads = line.input.len() < AHEAD;
-        let change = async {
-            match gone {
+        let reads = socket.input.len() < MAX_READ_AHEAD_BYTES;
+        let event = async {
+            match is_lost {
                 true => pending().await,
-                // While nothing is read of a client, its silence says nothing.
-                false => line.watch(engine, outbox, reads, reads).await,
+                // No keep-alive check while the socket isn't read: pongs would go unnoticed.
+                false => socket.next_event(engine, outbox, reads, reads).await,
             }
         };
         tokio::select! {
-            // The end of the connection comes before the outcome of the frame.
+            // The end of the connection takes precedence over the outcome of the frame.
             biased;
             () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
-            change = change => match change {
-                Change::End(End::Gone) => gone = true,
-                Change::End(end) => return Seen::End(end),
-                Change::Read | Change::Relieved | Change::Checked => {}
+            event = event => match event {
+                SocketEvent::ConnectionEnd(ConnectionEnd::Lost) => is_lost = true,
+                SocketEvent::ConnectionEnd(end) => return Handled::ConnectionEnd(end),
+                SocketEvent::Read | SocketEvent::Written | SocketEvent::Checked => {}
             },
-            done = handling.as_mut() => return Seen::Done(done),
-            () = overdue.as_mut() => return Seen::Overdue,
+            done = handling.as_mut() => return Handled::Done(done),
+            () = drain_timeout.as_mut() => return Handled::DrainTimeout,
         }
     }
 }
 
-impl Line {
-    /// Waits for the next thing that happens on the socket; reads only if it is to, and looks whether the client is
-    /// silent only if it is to. Cancel safe.
-    async fn watch(&mut self, engine: &Engine, outbox: &Outbox, reads: bool, judges: bool) -> Change {
+impl MonitoredSocket {
+    /// Waits for the next event of the socket. Reads only if `reads`, and runs the keep-alive check only if `checks`.
+    /// Cancel safe.
+    async fn next_event(
+        &mut self,
+        engine: &Engine,
+        outbox: &Outbox,
+        reads: bool,
+        checks: bool,
+    ) -> SocketEvent {
         outbox.set_read(reads);
         tokio::select! {
-            read = self.socket.reader.read(&mut self.input), if reads && !self.ended => {
+            read = self.socket.reader.read(&mut self.input), if reads && !self.is_read_closed => {
                 self.note_read(&read, outbox);
-                Change::Read
+                SocketEvent::Read
             }
-            relief = self.socket.writer.relieve(outbox) => match End::of(&relief) {
-                Some(end) => Change::End(end),
-                None => Change::Relieved,
+            outcome = self.socket.writer.write_some(outbox) => match ConnectionEnd::of(&outcome) {
+                Some(end) => SocketEvent::ConnectionEnd(end),
+                None => SocketEvent::Written,
             },
-            () = sleep_until(self.check), if judges => {
+            () = sleep_until(self.next_check), if checks => {
                 let bounds = &engine.bounds;
-                // A client that talks and doesn't read is heard, but holds what waits for it.
+                // A client that sends and doesn't read passes the keep-alive check, but its outbox stalls.
                 if outbox.stuck_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
-                    return Change::End(End::Cut(4409, "takes nothing".to_owned()));
+                    return SocketEvent::ConnectionEnd(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
                 }
-                if self.heard.elapsed() < bounds.ping_interval {
-                    (self.pinged, self.check) = (false, self.heard + bounds.ping_interval);
-                } else if !self.pinged {
-                    (self.pinged, self.check) = (true, Instant::now() + bounds.pong_timeout);
+                if self.last_received.elapsed() < bounds.ping_interval {
+                    (self.is_pinged, self.next_check) = (false, self.last_received + bounds.ping_interval);
+                } else if !self.is_pinged {
+                    (self.is_pinged, self.next_check) = (true, Instant::now() + bounds.pong_timeout);
                     ping(outbox);
-                } else if reads && !self.ended && self.read_now(outbox).await {
-                    return Change::Read;
+                } else if reads && !self.is_read_closed && self.read_now(outbox).await {
+                    return SocketEvent::Read;
                 } else {
-                    return Change::End(End::Cut(4408, "no pong in time".to_owned()));
+                    return SocketEvent::ConnectionEnd(ConnectionEnd::Abort(4408, "no pong in time".to_owned()));
                 }
-                Change::Checked
+                SocketEvent::Checked
             }
         }
     }
 
-    /// Reads what has arrived, and returns whether that was anything: a busy machine may look late at the pong and at
-    /// its deadline.
+    /// Reads the bytes that have arrived, without waiting, and returns whether there were any. On a busy machine the
+    /// pong may have arrived in time though its deadline is polled first.
     async fn read_now(&mut self, outbox: &Outbox) -> bool {
         let read = {
             let mut reading = pin!(self.socket.reader.read(&mut self.input));
@@ -488,15 +512,15 @@ impl Line {
         }
     }
 
-    /// Notes the outcome of reading, and returns whether the client is heard.
+    /// Updates the state by the outcome of a read, and returns whether bytes were received.
     fn note_read(&mut self, read: &io::Result<usize>, outbox: &Outbox) -> bool {
         if matches!(read, Ok(1..)) {
-            self.heard = Instant::now();
+            self.last_received = Instant::now();
             outbox.hear();
         } else {
-            self.ended = true;
+            self.is_read_closed = true;
         }
-        !self.ended
+        !self.is_read_closed
     }
 }
 

@@ -1,4 +1,4 @@
-//! A socket that sends every message back, through the framing of all others.
+//! A WebSocket that sends every message back, through the same framing as all others: for RFC 6455 test suites.
 
 use bytes::BytesMut;
 
@@ -8,15 +8,16 @@ use super::{
 };
 use std::time::Duration;
 
-/// What RFC 6455 suites send at most, in bytes.
-const LARGEST: usize = 16 << 20;
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The maximum bytes of a message, those of RFC 6455 test suites.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+/// The timeout of each write.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(mut socket: Socket) {
-    let mut decoder = Decoder::new(LARGEST);
-    let mut input = std::mem::take(&mut socket.early);
+    let mut decoder = Decoder::new(MAX_MESSAGE_BYTES);
+    let mut input = std::mem::take(&mut socket.leftover);
     let mut output = BytesMut::new();
-    let (code, ours) = 'open: loop {
+    let (code, closes_first) = 'open: loop {
         loop {
             match decoder.next(&mut input) {
                 Ok(Some(Incoming::Text(text))) => put_text(&mut output, text.as_bytes()),
@@ -30,16 +31,16 @@ pub(super) async fn run(mut socket: Socket) {
                 Err(violation) => break 'open (violation.code, true),
             }
         }
-        socket.writer.finish(None, &output, PATIENCE).await;
+        socket.writer.write_last(None, &output, WRITE_TIMEOUT).await;
         output.clear();
         if !matches!(socket.reader.read(&mut input).await, Ok(1..)) {
             return socket.writer.close().await;
         }
     };
     put_close(&mut output, code, "");
-    socket.writer.finish(None, &output, PATIENCE).await;
-    if ours {
-        socket.writer.end().await;
+    socket.writer.write_last(None, &output, WRITE_TIMEOUT).await;
+    if closes_first {
+        socket.writer.shutdown_write().await;
         linger(&mut socket.reader, Duration::from_secs(1)).await;
     }
     socket.writer.close().await;

@@ -1,4 +1,5 @@
-//! The opening handshake of a WebSocket (RFC 6455 section 4.2), and the subprotocols that Dialogue speaks.
+//! The server side of the WebSocket opening handshake (RFC 6455, section 4.2; over HTTP/2, RFC 8441), and the
+//! subprotocols of Dialogue.
 
 use std::fmt;
 
@@ -15,24 +16,24 @@ use sha1::{Digest, Sha1};
 
 /// The subprotocol of JSON text frames.
 const PROTOCOL: &str = "dialogue.v1";
-/// What a subprotocol that carries a token begins with.
+/// The prefix of a subprotocol that carries a token: browsers can't set other headers on a handshake.
 const TOKEN_PREFIX: &str = "dialogue.token.";
 
-/// The answer that grants a WebSocket.
+/// The form of the response that accepts a handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// Over HTTP/1.1, 101 with this `Sec-WebSocket-Accept`.
+    /// Over HTTP/1.1, status 101 with this `Sec-WebSocket-Accept`.
     Switch(HeaderValue),
-    /// Over HTTP/2, 200: the stream is the socket (RFC 8441, section 5).
+    /// Over HTTP/2, status 200: the stream becomes the connection (RFC 8441, section 5).
     #[cfg(feature = "http2")]
     Stream,
 }
 
-/// Checks that a request asks for a WebSocket, and makes what grants it.
+/// Validates a handshake request, and returns the form of the response that accepts it.
 ///
 /// # Errors
-/// The first reason not to.
-pub(crate) fn accept(request: &Parts) -> Result<Grant, Refusal> {
+/// The first fault of the request.
+pub(crate) fn accept(request: &Parts) -> Result<Grant, HandshakeError> {
     let headers = &request.headers;
     let version_13 =
         || single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == b"13");
@@ -40,52 +41,52 @@ pub(crate) fn accept(request: &Parts) -> Result<Grant, Refusal> {
     if request.method == Method::CONNECT {
         let protocol = request.extensions.get::<hyper::ext::Protocol>();
         if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
-            return Err(Refusal::Method);
+            return Err(HandshakeError::Method);
         }
-        return if version_13() { Ok(Grant::Stream) } else { Err(Refusal::WebSocketVersion) };
+        return if version_13() { Ok(Grant::Stream) } else { Err(HandshakeError::WebSocketVersion) };
     }
     if request.method != Method::GET {
-        return Err(Refusal::Method);
+        return Err(HandshakeError::Method);
     }
     if request.version != Version::HTTP_11 {
-        return Err(Refusal::HttpVersion);
+        return Err(HandshakeError::HttpVersion);
     }
     if !lists(headers, CONNECTION, "upgrade") || !lists(headers, UPGRADE, "websocket") {
-        return Err(Refusal::NoUpgrade);
+        return Err(HandshakeError::NoUpgrade);
     }
     if !version_13() {
-        return Err(Refusal::WebSocketVersion);
+        return Err(HandshakeError::WebSocketVersion);
     }
-    let answer = single(headers, SEC_WEBSOCKET_KEY).and_then(|key| answer_to(key.as_bytes()));
-    answer.map(Grant::Switch).ok_or(Refusal::Key)
+    let accept = single(headers, SEC_WEBSOCKET_KEY).and_then(|key| accept_value(key.as_bytes()));
+    accept.map(Grant::Switch).ok_or(HandshakeError::Key)
 }
 
-/// What is chosen of the subprotocols that a client offers.
+/// The subprotocol and the token that the client's list of subprotocols contains.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Subprotocol {
-    /// The one to answer with; `None` if the client offered none.
+    /// The selected subprotocol; `None` if the client offered none.
     pub(crate) chosen: Option<&'static str>,
-    /// The token that came in the list, unverified.
-    pub(crate) token: Option<OfferedToken>,
+    /// The token in the list, not verified yet.
+    pub(crate) token: Option<SubprotocolToken>,
 }
 
 impl Subprotocol {
-    /// Chooses by the rules of the wire protocol: `dialogue.v1`, or none if none is offered.
+    /// Selects `dialogue.v1` from the client's list, or none if the list is empty.
     ///
     /// # Errors
-    /// The client offers only what the server doesn't speak, or its token can't be read.
-    pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, Refusal> {
+    /// The client offers only unsupported subprotocols, or its token is malformed.
+    pub(crate) fn choose(headers: &HeaderMap) -> Result<Self, HandshakeError> {
         let mut choice = Subprotocol::default();
         let mut unknown = false;
         for line in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
-            let line = line.to_str().map_err(|_| Refusal::Subprotocol)?;
+            let line = line.to_str().map_err(|_| HandshakeError::Subprotocol)?;
             for offer in list(line) {
                 if offer == PROTOCOL {
                     choice.chosen = Some(PROTOCOL);
                 } else if let Some(encoded) = offer.strip_prefix(TOKEN_PREFIX) {
-                    let token = OfferedToken::decode(encoded)?;
+                    let token = SubprotocolToken::decode(encoded)?;
                     if choice.token.replace(token).is_some() {
-                        return Err(Refusal::TwoTokens);
+                        return Err(HandshakeError::TwoTokens);
                     }
                 } else {
                     unknown = true;
@@ -93,40 +94,40 @@ impl Subprotocol {
             }
         }
         match choice {
-            Subprotocol { chosen: None, token: Some(_) } => Err(Refusal::TokenAlone),
-            Subprotocol { chosen: None, token: None } if unknown => Err(Refusal::Subprotocol),
+            Subprotocol { chosen: None, token: Some(_) } => Err(HandshakeError::TokenAlone),
+            Subprotocol { chosen: None, token: None } if unknown => Err(HandshakeError::Subprotocol),
             choice => Ok(choice),
         }
     }
 }
 
-/// A token as a client showed it in its list of subprotocols. `Debug` does not show it.
+/// A token from the list of subprotocols. `Debug` doesn't show it.
 #[derive(PartialEq, Eq)]
-pub(crate) struct OfferedToken(String);
+pub(crate) struct SubprotocolToken(String);
 
-impl OfferedToken {
-    fn decode(encoded: &str) -> Result<Self, Refusal> {
-        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| Refusal::Token)?;
+impl SubprotocolToken {
+    fn decode(encoded: &str) -> Result<Self, HandshakeError> {
+        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| HandshakeError::Token)?;
         match String::from_utf8(bytes) {
-            Ok(token) if !token.is_empty() => Ok(OfferedToken(token)),
-            _ => Err(Refusal::Token),
+            Ok(token) if !token.is_empty() => Ok(SubprotocolToken(token)),
+            _ => Err(HandshakeError::Token),
         }
     }
 
-    /// The token itself, for whoever verifies it.
+    /// Returns the token, for its verification.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for OfferedToken {
+impl fmt::Debug for SubprotocolToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OfferedToken(…)")
+        f.write_str("SubprotocolToken(…)")
     }
 }
 
-/// The answer that opens the socket.
-pub(crate) fn granted(grant: Grant, subprotocol: Option<&'static str>) -> Response<()> {
+/// Returns the response that accepts a handshake.
+pub(crate) fn accepted(grant: Grant, subprotocol: Option<&'static str>) -> Response<()> {
     let mut response = Response::new(());
     match grant {
         Grant::Switch(accept) => {
@@ -145,9 +146,9 @@ pub(crate) fn granted(grant: Grant, subprotocol: Option<&'static str>) -> Respon
     response
 }
 
-/// Why a request doesn't become a WebSocket. `Display` is the message for the client.
+/// A fault of a handshake request. `Display` is the message for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum HandshakeError {
     Method,
     HttpVersion,
     NoUpgrade,
@@ -159,58 +160,65 @@ pub(crate) enum Refusal {
     Token,
 }
 
-impl Refusal {
+impl HandshakeError {
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Refusal::Token => StatusCode::UNAUTHORIZED,
+            HandshakeError::Method => StatusCode::METHOD_NOT_ALLOWED,
+            HandshakeError::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+            HandshakeError::Token => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         }
     }
 
-    /// The header that the status asks for.
+    /// Returns the header that the status requires.
     pub(crate) fn header(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Refusal::Method => Some((ALLOW, HeaderValue::from_static("GET"))),
-            Refusal::WebSocketVersion => Some((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
+            HandshakeError::Method => Some((ALLOW, HeaderValue::from_static("GET"))),
+            HandshakeError::WebSocketVersion => Some((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Method => "a WebSocket opens with GET",
-            Refusal::HttpVersion if cfg!(feature = "http2") => {
+            HandshakeError::Method => "a WebSocket opens with GET",
+            HandshakeError::HttpVersion if cfg!(feature = "http2") => {
                 "a WebSocket opens over HTTP/1.1, or over HTTP/2 with CONNECT (RFC 8441)"
             }
-            Refusal::HttpVersion => "a WebSocket opens over HTTP/1.1",
-            Refusal::NoUpgrade => {
+            HandshakeError::HttpVersion => "a WebSocket opens over HTTP/1.1",
+            HandshakeError::NoUpgrade => {
                 "this address is a WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`"
             }
-            Refusal::WebSocketVersion => "`Sec-WebSocket-Version` must be 13",
-            Refusal::Key => "`Sec-WebSocket-Key` must be the Base64 of 16 bytes",
-            Refusal::Subprotocol => "no subprotocol offered is spoken here: offer `dialogue.v1`, or none",
-            Refusal::TokenAlone => "a subprotocol with a token comes beside `dialogue.v1`, not alone",
-            Refusal::TwoTokens => "more than one token in the list of subprotocols",
-            Refusal::Token => "the token in the list of subprotocols is not unpadded Base64URL of text",
+            HandshakeError::WebSocketVersion => "`Sec-WebSocket-Version` must be 13",
+            HandshakeError::Key => "`Sec-WebSocket-Key` must be the Base64 of 16 bytes",
+            HandshakeError::Subprotocol => {
+                "none of the offered subprotocols is supported: offer `dialogue.v1`, or none"
+            }
+            HandshakeError::TokenAlone => {
+                "a subprotocol with a token must be offered together with `dialogue.v1`"
+            }
+            HandshakeError::TwoTokens => "more than one token in the list of subprotocols",
+            HandshakeError::Token => {
+                "the token in the list of subprotocols is not unpadded Base64URL of text"
+            }
         })
     }
 }
 
-/// The example of RFC 6455 section 4.1 has unused bits set in its last character, and so may a client's key.
-const KEY: GeneralPurpose = GeneralPurpose::new(
+/// The encoding of keys. The example in RFC 6455, section 4.1 has unused bits set in its last character, so those of
+/// clients may.
+const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// The proof that the handshake was understood; `None` if the key is malformed.
-fn answer_to(key: &[u8]) -> Option<HeaderValue> {
-    // 24 characters decode to 18 bytes, or with padding to the 16 that the RFC asks for.
+/// Returns the `Sec-WebSocket-Accept` for a key (RFC 6455, section 4.2.2); `None` if the key is malformed.
+fn accept_value(key: &[u8]) -> Option<HeaderValue> {
+    // 24 characters decode to 18 bytes, or with padding to the required 16.
     let mut nonce = [0; 18];
-    if key.len() != 24 || KEY.decode_slice(key, &mut nonce) != Ok(16) {
+    if key.len() != 24 || KEY_ENCODING.decode_slice(key, &mut nonce) != Ok(16) {
         return None;
     }
     let digest =
@@ -218,13 +226,13 @@ fn answer_to(key: &[u8]) -> Option<HeaderValue> {
     HeaderValue::try_from(STANDARD.encode(digest)).ok()
 }
 
-/// The header's value if it comes exactly once.
+/// Returns the value of a header that occurs exactly once.
 fn single(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether a header that is a list, on one line or several, has that token in any case.
+/// Returns whether a list header, on one or several lines, contains a token, compared without case.
 fn lists(headers: &HeaderMap, name: impl AsHeaderName, token: &str) -> bool {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(list).any(|entry| entry.eq_ignore_ascii_case(token))
@@ -256,14 +264,14 @@ mod tests {
         map
     }
 
-    /// The good request with one header's lines replaced by others.
-    fn with(name: &str, values: &[&str]) -> Result<Grant, Refusal> {
+    /// Validates a good request with the lines of one header replaced.
+    fn with(name: &str, values: &[&str]) -> Result<Grant, HandshakeError> {
         let kept = GOOD.iter().copied().filter(|(kept, _)| *kept != name);
         let lines: Vec<_> = kept.chain(values.iter().map(|value| (name, *value))).collect();
         ask(Method::GET, Version::HTTP_11, headers(&lines))
     }
 
-    fn ask(method: Method, version: Version, headers: HeaderMap) -> Result<Grant, Refusal> {
+    fn ask(method: Method, version: Version, headers: HeaderMap) -> Result<Grant, HandshakeError> {
         accept(&request(method, version, headers))
     }
 
@@ -280,23 +288,23 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_ask_otherwise_are_refused() {
+    fn invalid_handshakes_are_refused() {
         let good = || headers(GOOD);
-        assert_eq!(ask(Method::POST, Version::HTTP_11, good()), Err(Refusal::Method));
-        assert_eq!(ask(Method::CONNECT, Version::HTTP_11, good()), Err(Refusal::Method));
-        assert_eq!(ask(Method::GET, Version::HTTP_10, good()), Err(Refusal::HttpVersion));
-        assert_eq!(ask(Method::GET, Version::HTTP_2, good()), Err(Refusal::HttpVersion));
+        assert_eq!(ask(Method::POST, Version::HTTP_11, good()), Err(HandshakeError::Method));
+        assert_eq!(ask(Method::CONNECT, Version::HTTP_11, good()), Err(HandshakeError::Method));
+        assert_eq!(ask(Method::GET, Version::HTTP_10, good()), Err(HandshakeError::HttpVersion));
+        assert_eq!(ask(Method::GET, Version::HTTP_2, good()), Err(HandshakeError::HttpVersion));
         for (name, values, refusal) in [
-            ("connection", &[][..], Refusal::NoUpgrade),
-            ("connection", &["close"], Refusal::NoUpgrade),
-            ("upgrade", &["h2c"], Refusal::NoUpgrade),
-            ("sec-websocket-version", &[], Refusal::WebSocketVersion),
-            ("sec-websocket-version", &["8"], Refusal::WebSocketVersion),
-            ("sec-websocket-version", &["13", "13"], Refusal::WebSocketVersion),
-            ("sec-websocket-key", &[], Refusal::Key),
-            ("sec-websocket-key", &["c2hvcnQ="], Refusal::Key),
-            ("sec-websocket-key", &["AAAAAAAAAAAAAAAAAAAAAAAA"], Refusal::Key),
-            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ??"], Refusal::Key),
+            ("connection", &[][..], HandshakeError::NoUpgrade),
+            ("connection", &["close"], HandshakeError::NoUpgrade),
+            ("upgrade", &["h2c"], HandshakeError::NoUpgrade),
+            ("sec-websocket-version", &[], HandshakeError::WebSocketVersion),
+            ("sec-websocket-version", &["8"], HandshakeError::WebSocketVersion),
+            ("sec-websocket-version", &["13", "13"], HandshakeError::WebSocketVersion),
+            ("sec-websocket-key", &[], HandshakeError::Key),
+            ("sec-websocket-key", &["c2hvcnQ="], HandshakeError::Key),
+            ("sec-websocket-key", &["AAAAAAAAAAAAAAAAAAAAAAAA"], HandshakeError::Key),
+            ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ??"], HandshakeError::Key),
         ] {
             assert_eq!(with(name, values), Err(refusal), "{name}: {values:?}");
         }
@@ -304,7 +312,7 @@ mod tests {
 
     #[cfg(feature = "http2")]
     #[test]
-    fn a_stream_of_http2_that_asks_for_the_protocol_is_accepted() {
+    fn an_extended_connect_over_http2_is_accepted() {
         let ask = |protocol: Option<&'static str>, version: &str| {
             let mut parts =
                 request(Method::CONNECT, Version::HTTP_2, headers(&[("sec-websocket-version", version)]));
@@ -320,10 +328,10 @@ mod tests {
             accept(&parts)
         };
         assert_eq!(ask(Some("websocket"), "13"), Ok(Grant::Stream));
-        assert_eq!(ask(Some("websocket"), "12"), Err(Refusal::WebSocketVersion));
-        assert_eq!(ask(Some("connect-udp"), "13"), Err(Refusal::Method));
-        assert_eq!(ask(None, "13"), Err(Refusal::Method));
-        assert_eq!(granted(Grant::Stream, Some(PROTOCOL)).status(), 200);
+        assert_eq!(ask(Some("websocket"), "12"), Err(HandshakeError::WebSocketVersion));
+        assert_eq!(ask(Some("connect-udp"), "13"), Err(HandshakeError::Method));
+        assert_eq!(ask(None, "13"), Err(HandshakeError::Method));
+        assert_eq!(accepted(Grant::Stream, Some(PROTOCOL)).status(), 200);
     }
 
     #[test]
@@ -334,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn the_subprotocol_is_chosen_by_the_wire_protocol() {
-        let token = || Some(OfferedToken("secret".into()));
+    fn the_subprotocol_and_the_token_are_selected() {
+        let token = || Some(SubprotocolToken("secret".into()));
         let v1 = Some(PROTOCOL);
         for (offers, choice) in [
             (&[][..], Ok((None, None))),
@@ -344,14 +352,14 @@ mod tests {
             (&["graphql-ws, dialogue.v1"], Ok((v1, None))),
             (&["dialogue.v1, dialogue.token.c2VjcmV0"], Ok((v1, token()))),
             (&["dialogue.token.c2VjcmV0", "dialogue.v1"], Ok((v1, token()))),
-            (&["graphql-ws"], Err(Refusal::Subprotocol)),
-            (&["Dialogue.V1"], Err(Refusal::Subprotocol)),
-            (&["dialogue.token.c2VjcmV0"], Err(Refusal::TokenAlone)),
-            (&["dialogue.token.c2VjcmV0, graphql-ws"], Err(Refusal::TokenAlone)),
-            (&["dialogue.v1, dialogue.token.YQ, dialogue.token.Yg"], Err(Refusal::TwoTokens)),
-            (&["dialogue.v1, dialogue.token.!"], Err(Refusal::Token)),
-            (&["dialogue.v1, dialogue.token."], Err(Refusal::Token)),
-            (&["dialogue.v1, dialogue.token.YQ=="], Err(Refusal::Token)),
+            (&["graphql-ws"], Err(HandshakeError::Subprotocol)),
+            (&["Dialogue.V1"], Err(HandshakeError::Subprotocol)),
+            (&["dialogue.token.c2VjcmV0"], Err(HandshakeError::TokenAlone)),
+            (&["dialogue.token.c2VjcmV0, graphql-ws"], Err(HandshakeError::TokenAlone)),
+            (&["dialogue.v1, dialogue.token.YQ, dialogue.token.Yg"], Err(HandshakeError::TwoTokens)),
+            (&["dialogue.v1, dialogue.token.!"], Err(HandshakeError::Token)),
+            (&["dialogue.v1, dialogue.token."], Err(HandshakeError::Token)),
+            (&["dialogue.v1, dialogue.token.YQ=="], Err(HandshakeError::Token)),
         ] {
             let lines: Vec<_> = offers.iter().map(|offer| ("sec-websocket-protocol", *offer)).collect();
             let choice = choice.map(|(chosen, token)| Subprotocol { chosen, token });
@@ -361,19 +369,22 @@ mod tests {
 
     #[test]
     fn a_token_is_not_printed() {
-        let token = OfferedToken("secret".into());
-        assert_eq!(format!("{token:?}"), "OfferedToken(…)");
+        let token = SubprotocolToken("secret".into());
+        assert_eq!(format!("{token:?}"), "SubprotocolToken(…)");
         assert_eq!(token.reveal(), "secret");
     }
 
     #[test]
-    fn answers_carry_the_headers_that_their_status_asks_for() {
-        let response = granted(Grant::Switch(HeaderValue::from_static("x")), Some(PROTOCOL));
+    fn responses_carry_the_headers_that_their_status_requires() {
+        let response = accepted(Grant::Switch(HeaderValue::from_static("x")), Some(PROTOCOL));
         assert_eq!(response.status(), 101);
         assert_eq!(response.headers()["sec-websocket-protocol"], PROTOCOL);
-        assert_eq!(Refusal::WebSocketVersion.status(), 426);
-        assert!(Refusal::WebSocketVersion.header().is_some_and(|(_, value)| value == "13"));
-        assert_eq!(Refusal::Method.status(), 405);
-        assert_eq!((Refusal::Key.status(), Refusal::Key.header()), (StatusCode::BAD_REQUEST, None));
+        assert_eq!(HandshakeError::WebSocketVersion.status(), 426);
+        assert!(HandshakeError::WebSocketVersion.header().is_some_and(|(_, value)| value == "13"));
+        assert_eq!(HandshakeError::Method.status(), 405);
+        assert_eq!(
+            (HandshakeError::Key.status(), HandshakeError::Key.header()),
+            (StatusCode::BAD_REQUEST, None)
+        );
     }
 }

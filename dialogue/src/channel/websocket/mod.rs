@@ -1,4 +1,4 @@
-//! Rooms over a WebSocket (RFC 6455).
+//! Rooms over a WebSocket (RFC 6455; over HTTP/2, RFC 8441): the upgrade, and the task of each connection.
 
 mod connection;
 mod echo;
@@ -19,7 +19,7 @@ use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use tracing::Instrument;
 
-use super::admission::{Refused, check_origin, enter, user};
+use super::admission::{RefusalResponse, admit_connection, authenticate_user, check_origin};
 use crate::{
     Code, Refusal,
     engine::Engine,
@@ -27,19 +27,20 @@ use crate::{
     session::Entrance,
 };
 use connection::Connection;
-use handshake::{Grant, Subprotocol};
+use handshake::{Grant, HandshakeError, Subprotocol};
 use socket::Socket;
 
-/// The socket's route, at whatever path the application chose.
+/// Returns the route of WebSocket connections, at the path that the application has set.
 pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
     let handler = get(open);
-    // A stream of HTTP/2 becomes a socket by CONNECT (RFC 8441).
+    // A stream of HTTP/2 becomes a WebSocket by extended CONNECT (RFC 8441).
     #[cfg(feature = "http2")]
     let handler = handler.connect(open);
     Router::new().route(path, handler)
 }
 
-/// A socket without Dialogue's protocol that sends every message back: for RFC 6455 test suites.
+/// Returns the route of a WebSocket that sends every message back, without Dialogue's protocol: for RFC 6455 test
+/// suites.
 pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
     let handler = get(echo);
     #[cfg(feature = "http2")]
@@ -47,68 +48,69 @@ pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
     Router::new().route(path, handler)
 }
 
-async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     let (mut parts, _) = request.into_parts();
     check_origin(&engine, &parts.headers, &parts.uri)?;
-    // A request that is no handshake uses up nothing of its address's connects.
-    let (grant, upgrade) = match greet(&mut parts) {
-        Ok(greeted) => greeted,
-        Err(refusal) => return Ok(refuse(refusal)),
+    // Before admission: an invalid handshake doesn't count against the connection rate of its address.
+    let (grant, upgrade) = match accept_handshake(&mut parts) {
+        Ok(accepted) => accepted,
+        Err(error) => return Ok(handshake_error_response(error)),
     };
     let subprotocol = match Subprotocol::choose(&parts.headers) {
         Ok(subprotocol) => subprotocol,
-        Err(refusal) => return Ok(refuse(refusal)),
+        Err(error) => return Ok(handshake_error_response(error)),
     };
-    let (address, visit) = enter(&engine, &parts)?;
+    let (address, slot) = admit_connection(&engine, &parts)?;
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
-    let user = user(&engine, &parts, token).await?;
-    let speaking = engine.speak();
-    let counted = engine.admit(visit)?;
-    let entrance = Entrance { source: Source::WebSocket, address, parent: TraceParent::of(&parts.headers) };
+    let user = authenticate_user(&engine, &parts, token).await?;
+    let publish_guard = engine.publish_guard();
+    let drain_guard = engine.admit_connection(slot)?;
+    let entrance =
+        Entrance { source: Source::WebSocket, address, parent: TraceParent::from_headers(&parts.headers) };
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
-            let connection = Box::new(Connection::new(engine, socket, user, entrance, speaking));
+            let connection = Box::new(Connection::new(engine, socket, user, entrance, publish_guard));
             let span = connection.span();
             connection.run().instrument(span).await;
         }
-        drop(counted);
+        drop(drain_guard);
     });
-    Ok(handshake::granted(grant, subprotocol.chosen).map(|()| Body::empty()))
+    Ok(handshake::accepted(grant, subprotocol.chosen).map(|()| Body::empty()))
 }
 
-async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Refused> {
+async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
     let (mut parts, _) = request.into_parts();
-    let (grant, upgrade) = match greet(&mut parts) {
-        Ok(greeted) => greeted,
-        Err(refusal) => return Ok(refuse(refusal)),
+    let (grant, upgrade) = match accept_handshake(&mut parts) {
+        Ok(accepted) => accepted,
+        Err(error) => return Ok(handshake_error_response(error)),
     };
-    let (_, visit) = enter(&engine, &parts)?;
-    let counted = engine.admit(visit)?;
+    let (_, slot) = admit_connection(&engine, &parts)?;
+    let drain_guard = engine.admit_connection(slot)?;
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
             echo::run(socket).await;
         }
-        drop(counted);
+        drop(drain_guard);
     });
-    Ok(handshake::granted(grant, None).map(|()| Body::empty()))
+    Ok(handshake::accepted(grant, None).map(|()| Body::empty()))
 }
 
-/// What grants the upgrade, and the promise of the connection.
-fn greet(parts: &mut Parts) -> Result<(Grant, OnUpgrade), handshake::Refusal> {
+/// Validates the handshake, and returns the response that accepts it and the future of the upgraded connection.
+fn accept_handshake(parts: &mut Parts) -> Result<(Grant, OnUpgrade), HandshakeError> {
     let grant = handshake::accept(parts)?;
-    let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(handshake::Refusal::NoUpgrade)?;
+    let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(HandshakeError::NoUpgrade)?;
     Ok((grant, upgrade))
 }
 
-fn refuse(refusal: handshake::Refusal) -> Response {
-    let code = if refusal.status() == http::StatusCode::UNAUTHORIZED {
+fn handshake_error_response(error: HandshakeError) -> Response {
+    let code = if error.status() == http::StatusCode::UNAUTHORIZED {
         Code::Unauthenticated
     } else {
         Code::InvalidRequest
     };
-    let mut response = Refused(Refusal::new(code, refusal.to_string())).into_response();
-    *response.status_mut() = refusal.status();
-    if let Some((name, value)) = refusal.header() {
+    let mut response = RefusalResponse(Refusal::new(code, error.to_string())).into_response();
+    *response.status_mut() = error.status();
+    if let Some((name, value)) = error.header() {
         response.headers_mut().insert(name, value);
     }
     response

@@ -1,4 +1,5 @@
-//! The bytes below a WebSocket: a TCP socket that anybody may write to, or whatever else the application serves on.
+//! The byte stream below a WebSocket: a TCP socket, to which the threads of rooms may write directly, or another
+//! transport on which the application serves.
 
 use std::{
     cell::RefCell,
@@ -31,12 +32,12 @@ use crate::{
     tcp::Tcp,
 };
 
-/// See the [module](self).
+/// An upgraded connection, split into reader and writer.
 pub(super) struct Socket {
     pub(super) reader: Reader,
     pub(super) writer: Writer,
-    /// What came with the handshake.
-    pub(super) early: BytesMut,
+    /// Bytes that were received behind the handshake.
+    pub(super) leftover: BytesMut,
 }
 
 pub(super) enum Reader {
@@ -46,22 +47,22 @@ pub(super) enum Reader {
 
 pub(super) enum Writer {
     Tcp(Arc<OwnedWriteHalf>),
-    Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes>, partial: bool },
+    Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes>, is_partial: bool },
 }
 
 thread_local! {
-    /// Where a thread reads to, whatever connection it works on.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+    /// The read buffer of a thread, which all of its connections share, so that an idle connection needs none.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_READ_BYTES].into());
 }
 
-/// Bytes read at once.
-const READ: usize = 64 << 10;
-/// Bytes taken from an outbox at once.
-const TAKE: usize = 64 << 10;
+/// The maximum bytes of one read.
+const MAX_READ_BYTES: usize = 64 << 10;
+/// The maximum bytes taken from an outbox at once.
+const MAX_TAKE_BYTES: usize = 64 << 10;
 
 impl Socket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
-        // Ours, or the stream of an application that serves by itself.
+        // The stream type of `Server::serve`, or that of an application with a server of its own.
         let upgraded = match downcast::<TokioIo<Tcp>>(upgrade.await?) {
             Ok(Parts { io, read_buf, .. }) => return Ok(Self::tcp(io.into_inner().into_inner(), &read_buf)),
             Err(upgraded) => upgraded,
@@ -70,25 +71,25 @@ impl Socket {
             Ok(Parts { io, read_buf, .. }) => Self::tcp(io.into_inner(), &read_buf),
             Err(upgraded) => {
                 let (reader, half) = tokio::io::split(TokioIo::new(upgraded));
-                let writer = Writer::Other { half, taken: Vec::new(), partial: false };
-                Socket { reader: Reader::Other(reader), writer, early: BytesMut::new() }
+                let writer = Writer::Other { half, taken: Vec::new(), is_partial: false };
+                Socket { reader: Reader::Other(reader), writer, leftover: BytesMut::new() }
             }
         })
     }
 
-    fn tcp(stream: TcpStream, early: &[u8]) -> Self {
-        // Batches are ours to make. A socket that refuses the option works without.
+    fn tcp(stream: TcpStream, leftover: &[u8]) -> Self {
+        // Without Nagle's algorithm, as the outbox batches writes itself. A failure is harmless.
         let _ = stream.set_nodelay(true);
         let (reader, writer) = stream.into_split();
         Socket {
             reader: Reader::Tcp(reader),
             writer: Writer::Tcp(Arc::new(writer)),
-            // A copy, since hyper's whole buffer would live as long as a part of it.
-            early: BytesMut::from(early),
+            // A copy, since a slice would keep hyper's whole buffer in memory.
+            leftover: BytesMut::from(leftover),
         }
     }
 
-    /// What hub code may write to, if the connection is a plain socket.
+    /// Returns the handle through which a room's thread may write directly, if the connection is a plain TCP socket.
     pub(super) fn direct(&self) -> Option<Box<dyn Direct>> {
         match &self.writer {
             Writer::Tcp(stream) => Some(Box::new(Arc::clone(stream))),
@@ -98,13 +99,13 @@ impl Socket {
 }
 
 impl Reader {
-    /// Reads some bytes; 0 is the end. Cancel safe.
+    /// Appends received bytes to `buffer` and returns their number; 0 is the end of the stream. Cancel safe.
     ///
-    /// `buffer` grows only by what came: who waits holds no memory for it.
+    /// `buffer` grows only by the received bytes: a waiting connection holds no memory for them.
     pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         poll_fn(|cx| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let mut read = ReadBuf::new(scratch);
+            READ_BUFFER.with_borrow_mut(|buffer_space| {
+                let mut read = ReadBuf::new(buffer_space);
                 ready!(match self {
                     Reader::Tcp(half) => Pin::new(half).poll_read(cx, &mut read),
                     Reader::Other(half) => Pin::new(half).poll_read(cx, &mut read),
@@ -118,66 +119,65 @@ impl Reader {
 }
 
 impl Writer {
-    /// Waits until the outbox has something that this writer is to write, and writes some of it. Cancel safe.
-    pub(super) async fn relieve(&mut self, outbox: &Outbox) -> Relief {
+    /// Waits until the outbox has bytes for this writer, and writes some of them. Cancel safe.
+    pub(super) async fn write_some(&mut self, outbox: &Outbox) -> WriteOutcome {
         match self {
             Writer::Tcp(stream) => {
                 poll_fn(|cx| outbox.poll_trouble(cx)).await;
                 loop {
                     match outbox.flush() {
-                        Progress::Idle => return Relief::Done,
-                        Progress::Cut(cut) => return Relief::Cut(cut),
+                        Progress::Idle => return WriteOutcome::Done,
+                        Progress::Cut(cut) => return WriteOutcome::Cut(cut),
                         Progress::Blocked => {}
                     }
-                    // The socket of a client that never reads never becomes writable: the cut has to be seen meanwhile.
+                    // Wait for a cut as well: the socket of a client that never reads never becomes writable.
                     tokio::select! {
-                        cut = poll_fn(|cx| outbox.poll_cut(cx)) => return Relief::Cut(cut),
+                        cut = poll_fn(|cx| outbox.poll_cut(cx)) => return WriteOutcome::Cut(cut),
                         writable = stream.writable() => if writable.is_err() {
-                            return Relief::Cut(Cut::Closed);
+                            return WriteOutcome::Cut(Cut::Closed);
                         },
                     }
                 }
             }
-            Writer::Other { half, taken, partial } => {
+            Writer::Other { half, taken, is_partial } => {
                 if taken.is_empty() {
-                    let take = poll_fn(|cx| outbox.poll_take(cx, TAKE, taken)).await;
+                    let take = poll_fn(|cx| outbox.poll_take(cx, MAX_TAKE_BYTES, taken)).await;
                     if let Err(cut) = take {
-                        return Relief::Cut(cut);
+                        return WriteOutcome::Cut(cut);
                     }
-                    // The end first, since it is taken from there.
+                    // Reversed, as chunks are taken from the end.
                     taken.reverse();
                 }
                 let writing = async {
                     if let Some(next) = taken.last_mut() {
                         half.write_buf(next).await?;
-                        *partial = taken.pop_if(|next| next.is_empty()).is_none();
+                        *is_partial = taken.pop_if(|next| next.is_empty()).is_none();
                     }
                     if taken.is_empty() { half.flush().await } else { Ok(()) }
                 };
                 tokio::select! {
                     biased;
                     written = writing => match written {
-                        Ok(()) => Relief::Done,
-                        Err(_) => Relief::Cut(Cut::Closed),
+                        Ok(()) => WriteOutcome::Done,
+                        Err(_) => WriteOutcome::Cut(Cut::Closed),
                     },
-                    cut = poll_fn(|cx| outbox.poll_cut(cx)) => Relief::Cut(cut),
+                    cut = poll_fn(|cx| outbox.poll_cut(cx)) => WriteOutcome::Cut(cut),
                 }
             }
         }
     }
 
-    /// Drops what was taken of the outbox and isn't begun with.
-    pub(super) fn give_up(&mut self) {
-        if let Writer::Other { taken, partial, .. } = self {
-            // The first one is the last.
-            taken.drain(..taken.len().saturating_sub(usize::from(*partial)));
+    /// Discards the chunks that were taken from the outbox, except one that is partly written.
+    pub(super) fn discard_taken(&mut self) {
+        if let Writer::Other { taken, is_partial, .. } = self {
+            // The partly written chunk is the last element.
+            taken.drain(..taken.len().saturating_sub(usize::from(*is_partial)));
         }
     }
 
-    /// Writes the last bytes of a connection, for at most `patience`.
-    pub(super) async fn finish(&mut self, rest: Option<Bytes>, last: &[u8], patience: Duration) {
-        // Whoever doesn't take it in that time doesn't get it.
-        let _ = timeout(patience, async {
+    /// Writes the last bytes of a connection. Gives up after `limit`.
+    pub(super) async fn write_last(&mut self, rest: Option<Bytes>, last: &[u8], limit: Duration) {
+        let _ = timeout(limit, async {
             match self {
                 Writer::Tcp(stream) => {
                     for mut bytes in [rest.as_deref().unwrap_or_default(), last] {
@@ -192,7 +192,7 @@ impl Writer {
                     }
                 }
                 Writer::Other { half, taken, .. } => {
-                    // What was taken goes first: a frame that is written in part, and what followed it.
+                    // The taken chunks come first: they may begin with the rest of a partly written frame.
                     while let Some(mut next) = taken.pop() {
                         half.write_all_buf(&mut next).await?;
                     }
@@ -206,20 +206,20 @@ impl Writer {
         .await;
     }
 
-    /// Says that nothing more comes, so that the client need not wait for it.
-    pub(super) async fn end(&mut self) {
-        self.shut(Shutdown::Write).await;
+    /// Shuts down the write direction (TCP FIN), so that the client doesn't wait for more.
+    pub(super) async fn shutdown_write(&mut self) {
+        self.shutdown(Shutdown::Write).await;
     }
 
-    /// Ends the connection, though somebody may still hold its outbox.
+    /// Closes the connection, even if the outbox still holds its socket.
     pub(super) async fn close(&mut self) {
-        self.shut(Shutdown::Both).await;
+        self.shutdown(Shutdown::Both).await;
     }
 
-    async fn shut(&mut self, how: Shutdown) {
+    async fn shutdown(&mut self, how: Shutdown) {
         match self {
             Writer::Tcp(stream) => {
-                // It may be closed already.
+                // It fails if the connection is closed already.
                 let _ = socket2::SockRef::from((**stream).as_ref()).shutdown(how);
             }
             Writer::Other { half, .. } => {
@@ -229,12 +229,12 @@ impl Writer {
     }
 }
 
-/// What [`Writer::relieve`] came to.
+/// The outcome of [`Writer::write_some`].
 #[derive(Debug)]
-pub(super) enum Relief {
-    /// Something was written, or nothing was to be.
+pub(super) enum WriteOutcome {
+    /// Bytes were written, or there were none.
     Done,
-    /// Nothing more is to be written.
+    /// The outbox is cut, or the socket failed: nothing more can be written.
     Cut(Cut),
 }
 
@@ -247,9 +247,10 @@ impl Direct for Arc<OwnedWriteHalf> {
     }
 }
 
-/// Reads on for a moment after the close frame, so that it arrives: a socket that is closed with bytes unread is reset.
-pub(super) async fn linger(reader: &mut Reader, patience: Duration) {
-    let _ = timeout(patience, async {
+/// Reads and discards for at most `limit` after the close frame, until the client closes. A socket that is closed with
+/// unread bytes is reset, and the client could lose the close frame (RFC 6455, section 7.1.1).
+pub(super) async fn linger(reader: &mut Reader, limit: Duration) {
+    let _ = timeout(limit, async {
         let mut sink = BytesMut::new();
         while let Ok(1..) = reader.read(&mut sink).await {
             sink.clear();
@@ -271,9 +272,10 @@ mod tests {
 
     use super::*;
 
-    /// A socket over something that is no TCP, and its other end, with the bytes of the handshake to be read first.
-    async fn over_a_pipe() -> (Socket, DuplexStream) {
-        let (ours, mut theirs) = duplex(1 << 10);
+    /// Returns a socket over a transport other than TCP, and its client end, from which the handshake's response is not
+    /// read yet.
+    async fn over_duplex() -> (Socket, DuplexStream) {
+        let (server, mut client) = duplex(1 << 10);
         let (sender, upgraded) = oneshot::channel();
         let sender = std::sync::Mutex::new(Some(sender));
         let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
@@ -284,21 +286,21 @@ mod tests {
         });
         let http = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
         tokio::spawn(async move {
-            http.serve_connection_with_upgrades(TokioIo::new(ours), service).await.unwrap();
+            http.serve_connection_with_upgrades(TokioIo::new(server), service).await.unwrap();
         });
-        theirs.write_all(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
-        (Socket::open(upgraded.await.unwrap()).await.unwrap(), theirs)
+        client.write_all(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
+        (Socket::open(upgraded.await.unwrap()).await.unwrap(), client)
     }
 
     #[tokio::test]
-    async fn all_that_was_taken_comes_before_the_last_words() {
-        let (mut socket, mut client) = over_a_pipe().await;
-        let Writer::Other { taken, .. } = &mut socket.writer else { panic!("a pipe is no TCP") };
-        // The first one last, as it is once it was taken.
+    async fn taken_chunks_are_written_before_the_last_bytes() {
+        let (mut socket, mut client) = over_duplex().await;
+        let Writer::Other { taken, .. } = &mut socket.writer else { panic!("not a TCP socket") };
+        // In reverse order, as `write_some` keeps them.
         taken.extend([Bytes::from_static(b"<reconnect>"), Bytes::from_static(b"<event>")]);
         let writing = async {
-            socket.writer.finish(None, b"<close>", Duration::from_secs(60)).await;
-            socket.writer.end().await;
+            socket.writer.write_last(None, b"<close>", Duration::from_secs(60)).await;
+            socket.writer.shutdown_write().await;
         };
         let mut read = String::new();
         let (_, done) = tokio::join!(writing, client.read_to_string(&mut read));

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! The delays between attempts to connect: exponential backoff with jitter.
 
 use std::time::Duration;
 

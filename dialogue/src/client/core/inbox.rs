@@ -1,4 +1,4 @@
-//! What a room has received and the application has not taken yet.
+//! The inbox of a room: received events that the application has not read yet.
 
 use std::{
     collections::VecDeque,
@@ -17,10 +17,10 @@ use crate::{
 
 /// Events of bounded number and size, between the connection that puts them in and the one reader that takes them.
 ///
-/// A connection that nothing else needs is not read while there is no room: the server then waits with the application. On
-/// one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership remembers
-/// that, and asks the server again for what came after the last event in here once the reader has caught up: a slow reader
-/// of one room holds no other room up.
+/// A connection that nothing else needs is not read while there is no room: the server then waits with the application.
+/// On one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership
+/// remembers that, and asks the server again for what came after the last event in here once the reader has caught up:
+/// a slow reader of one room holds no other room up.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -37,7 +37,7 @@ struct State {
     overflowed: Option<usize>,
     /// Set while the connection is not read until there is room.
     stalled: bool,
-    /// How many items were taken.
+    /// The number of items that the reader has taken.
     takes: u64,
     /// Comes after everything in the queue.
     end: Option<Interruption>,
@@ -142,12 +142,12 @@ impl Inbox {
         self.lock().abandoned
     }
 
-    /// Whether something did not fit.
+    /// Returns whether an item was dropped because the inbox was full.
     pub(crate) fn overflowed(&self) -> bool {
         self.lock().overflowed.is_some()
     }
 
-    /// Whether something did not fit, and there is room again.
+    /// Returns whether items were dropped and there is capacity again.
     pub(crate) fn wants_more(&self) -> bool {
         let state = self.lock();
         let missed = state.overflowed.filter(|_| !state.ended);
@@ -162,7 +162,8 @@ impl Inbox {
         fits
     }
 
-    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are taken.
+    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are
+    /// taken.
     pub(crate) fn is_full(&self) -> bool {
         let mut state = self.lock();
         let full = state.overflowed.is_some() || !self.takes(&state, RESERVE.min(self.bytes / 4));
@@ -170,7 +171,7 @@ impl Inbox {
         state.stalled
     }
 
-    /// How many items the reader has taken.
+    /// Returns the number of items that the reader has taken.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().takes
     }
@@ -181,7 +182,7 @@ impl Inbox {
         self.wants_more() || is_down(&self.lock())
     }
 
-    /// What did not fit has been asked for again.
+    /// Notes that the dropped items were requested again.
     pub(crate) fn refill(&self) {
         self.lock().overflowed = None;
     }

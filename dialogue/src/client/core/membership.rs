@@ -12,7 +12,7 @@ use crate::{
     wire::Position,
 };
 
-/// How many of the last ids are known, to tell a repeated event from a rewritten log.
+/// The number of recent event ids that are kept, to distinguish a repeated event from a rewritten log.
 const RECENT: usize = 32;
 /// A log that seems rewritten is asked about at most so often.
 const DOUBT: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ pub(crate) struct Membership {
     doubted: Option<Duration>,
 }
 
-/// What is to be done after an event.
+/// The action after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Taken,
@@ -44,7 +44,7 @@ impl Membership {
         Membership { inbox, position: since, recent: VecDeque::new(), doubted: None }
     }
 
-    /// What to show as `since`.
+    /// Returns the position to send as `since`.
     pub(crate) fn since(&self) -> Option<&Position> {
         self.position.as_ref()
     }

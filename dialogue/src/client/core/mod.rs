@@ -49,12 +49,12 @@ const PING_UNREAD: Duration = Duration::from_secs(5);
 /// long is asked whether it waits for a token.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// What a client is told beforehand.
+/// The configuration of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// At most so many requests wait for their answer.
     pub(crate) pending: usize,
-    /// How long a request may wait for its answer.
+    /// The timeout of a request, reconnects and retries included.
     pub(crate) deadline: Duration,
     pub(crate) backoff: (Duration, Duration),
     /// A connection, from the first packet to `connected`, may take so long.
@@ -63,7 +63,7 @@ pub(crate) struct Config {
     pub(crate) idle: Duration,
     /// After a ping without an answer for so long, the connection is dead.
     pub(crate) patience: Duration,
-    /// Whether the first attempt decides.
+    /// Set if a failure of the first attempt to connect is final.
     pub(crate) eager: bool,
     pub(crate) token: TokenSource,
     pub(crate) seed: u64,
@@ -80,7 +80,7 @@ pub(crate) enum TokenSource {
     Renewable,
 }
 
-/// What the driver has to do.
+/// The effects that the driver carries out.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Open a connection.
@@ -107,7 +107,7 @@ pub(crate) enum Reply {
     Members(super::frame::MembersFrame),
 }
 
-/// How a connection ended, or didn't begin.
+/// The end of a connection, or the failure to connect.
 #[derive(Debug)]
 pub(crate) enum Loss {
     /// A close frame, or the end of the stream.
@@ -125,7 +125,7 @@ pub(crate) enum Loss {
 pub(crate) struct Joining {
     pub(crate) room: Arc<str>,
     pub(crate) events: Option<BTreeSet<String>>,
-    /// What `events` is when it is not given.
+    /// The events of the room by default, if `events` is not sent.
     pub(crate) default: BTreeSet<String>,
     pub(crate) since: Option<Position>,
     pub(crate) inbox: Arc<Inbox>,
@@ -186,9 +186,9 @@ struct Entry {
     membership: Membership,
     events: Option<BTreeSet<String>>,
     default: BTreeSet<String>,
-    /// Whoever waits for the first join, and until when.
+    /// The caller that waits for the first join, and its deadline.
     first: Option<(Ticket, Duration)>,
-    /// Whether this connection is in the room: it may send there.
+    /// Set once this connection has joined the room, and may send there.
     member: bool,
     step: Step,
     /// While its inbox is full: how many items were taken when this was seen last, and since when it has been as many.
@@ -228,7 +228,7 @@ impl Core {
         }
     }
 
-    /// What to do next; to be called until there is nothing.
+    /// Returns the next effect. The driver calls it until it returns `None`.
     pub(crate) fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -340,9 +340,9 @@ impl Core {
         self.flush(now);
     }
 
-    /// Returns whether the connection is better not read at the moment, so that the server waits with the application: no
-    /// request waits for an answer, and every room is full of events that its reader is about to take. A reader that takes
-    /// nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
+    /// Returns whether the connection is better not read at the moment, so that the server waits with the application:
+    /// no request waits for an answer, and every room is full of events that its reader is about to take. A reader that
+    /// takes nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
     pub(crate) fn rests(&mut self, now: Duration) -> bool {
         let (mut rooms, mut any) = (self.rooms.values_mut(), false);
         let rests = matches!(self.link, Link::Online { .. })
@@ -450,7 +450,8 @@ impl Core {
         }
     }
 
-    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read either.
+    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read
+    /// either.
     fn ping_unread_at(&self, heard: Duration, pinged: Option<Duration>) -> Duration {
         let last = pinged.map_or(heard, |pinged| pinged.max(heard));
         last.saturating_add(self.config.idle.min(PING_UNREAD))
@@ -463,8 +464,8 @@ impl Core {
         }
     }
 
-    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token, instead of
-    /// the close that follows much later.
+    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token,
+    /// instead of the close that follows much later.
     fn probe(&mut self) {
         let id = self.take_id();
         if let Link::Opening { probe, .. } = &mut self.link {
@@ -534,8 +535,8 @@ impl Core {
         (self.config.eager && !self.was_online).then_some(error)
     }
 
-    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts, for
-    /// one. Its statuses are no verdict on the client.
+    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts,
+    /// for one. Its statuses are no verdict on the client.
     fn is_passing(&self, loss: &Loss) -> bool {
         self.was_online && matches!(loss, Loss::Answered { refusal: None, .. })
     }
@@ -698,7 +699,7 @@ impl Core {
         if class == Class::Ephemeral && !member {
             return Err(offline());
         }
-        // Who leaves makes room.
+        // The requests of class `Connection`, such as a leave, are exempt: a leave frees capacity.
         if class != Class::Connection && self.outbox.len() >= self.config.pending {
             return Err(queue_full());
         }

@@ -1,5 +1,5 @@
-//! A server in ten lines and a network that loses, repeats and delays: whatever happens, the reader is given the log, and
-//! every send is accepted and answered once.
+//! A server in ten lines and a network that loses, repeats and delays: whatever happens, the reader is given the log,
+//! and every send is accepted and answered once.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What may happen next.
+/// The possible next events of the model.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
     Send,

@@ -1,4 +1,4 @@
-//! What waits for the server's answer.
+//! The requests that wait for the server's response.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) struct Pending {
     pub(crate) state: State,
 }
 
-/// What a lost connection means for a request.
+/// The effect of a lost connection on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Has a key, so that another attempt is harmless.

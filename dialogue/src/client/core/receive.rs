@@ -1,4 +1,4 @@
-//! What the core makes of the server's frames.
+//! The handling of the server's frames by the core.
 
 use std::time::Duration;
 
@@ -235,7 +235,7 @@ impl Core {
         }
     }
 
-    /// How long to wait after a refusal that passes.
+    /// Returns the delay before the retry of a temporarily refused request.
     fn pause(&mut self, refusal: &Refusal) -> Duration {
         let least = self.config.backoff.0.max(Duration::from_millis(1));
         let jitter = least.mul_f64(self.rng.f64());
@@ -243,7 +243,7 @@ impl Core {
     }
 }
 
-/// Whether the same request may be accepted a little later.
+/// Returns whether a refusal is temporary, so that the same request may be accepted later.
 fn passes(code: Code) -> bool {
     matches!(code, Code::RateLimited | Code::Unavailable)
 }

@@ -49,7 +49,7 @@ impl Parser {
         Ok(())
     }
 
-    /// How long the server wants a client to wait before it comes back.
+    /// Returns the reconnection delay that the server has sent (`retry`).
     pub(crate) fn retry(&self) -> Option<Duration> {
         self.retry
     }

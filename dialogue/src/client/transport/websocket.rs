@@ -49,7 +49,7 @@ pub(crate) struct Socket {
     broken: bool,
 }
 
-/// What a socket has to say.
+/// An event of a WebSocket.
 #[derive(Debug)]
 pub(crate) enum Event {
     Text(Utf8Bytes),
@@ -123,7 +123,7 @@ impl Socket {
         }
     }
 
-    /// How many frames wait to be written.
+    /// Returns the number of frames queued for writing.
     pub(crate) fn queued(&self) -> usize {
         self.out.len()
     }

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Limit, Rates, Subject, subject::network};
-use crate::{Code, Refusal, observe::RefusedLog};
+use crate::{Code, Refusal, observe::RefusalLog};
 
 /// Counts the connections of each address.
 ///
@@ -28,7 +28,7 @@ pub(crate) struct Doors {
     /// TCP connections, by their other end.
     accepted: Mutex<HashMap<IpAddr, usize>>,
     warned: AtomicBool,
-    log: RefusedLog,
+    log: RefusalLog,
 }
 
 /// TCP connections of an address beyond its sockets and streams, for requests that are answered at once: a socket too
@@ -56,7 +56,7 @@ impl Doors {
             inside: Mutex::default(),
             accepted: Mutex::default(),
             warned: AtomicBool::new(false),
-            log: RefusedLog::default(),
+            log: RefusalLog::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use super::{Allowance, Limit, Shared, Subject};
-use crate::{Rate, Refusal, observe::RefusedLog};
+use crate::{Rate, Refusal, observe::RefusalLog};
 
 /// What an application limits.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(crate) struct Limiter {
     #[cfg(feature = "push")]
     devices: Limit,
     shared: Shared,
-    log: RefusedLog,
+    log: RefusalLog,
 }
 
 /// The limit of a client's changes of devices. Those are made one after another, in the store, so that
@@ -71,7 +71,7 @@ impl Limiter {
             #[cfg(feature = "push")]
             devices: limit(of_devices()),
             shared: rates.shared.clone(),
-            log: RefusedLog::default(),
+            log: RefusalLog::default(),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     Accepted, Code, DeliveryClass, Refusal,
     hub::{ConnectionId, Outbox},
     log::{Head, Record, owner},
-    observe::{Origin, Source},
+    observe::{EventOrigin, Source},
     store::{Append, StoredEvent},
     wire::{Id, frame},
 };
@@ -42,7 +42,7 @@ pub(in super::super) struct Pending {
 #[derive(Debug)]
 struct Repeated {
     seen: Accepted,
-    origin: Origin,
+    origin: EventOrigin,
     reply: Reply,
 }
 
@@ -62,7 +62,7 @@ type Key = (Arc<str>, Box<str>);
 pub(super) struct Draft {
     pub(super) record: Arc<Record>,
     pub(super) key: Option<Key>,
-    pub(super) origin: Origin,
+    pub(super) origin: EventOrigin,
     pub(super) reply: Reply,
     /// In a room whose events wait while the log can't be written.
     pub(super) retry: Option<Box<Retry>>,
@@ -221,7 +221,7 @@ impl State {
         let event = record.event;
         self.room.meter.accepted(event, origin.source);
         origin.accepted(&accepted);
-        batch.came(event, origin.at);
+        batch.came(event, origin.received_at);
         batch.push(Arc::clone(&record));
         self.log.append(record);
         if let Some((from, key)) = key {
@@ -344,7 +344,7 @@ impl State {
         let mut batch = self.batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
-        batch.came(event, origin.at);
+        batch.came(event, origin.received_at);
         let mut readers = 0;
         for connection in to {
             if let Some(reading) = self.members.get_mut(*connection)

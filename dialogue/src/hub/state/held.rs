@@ -91,7 +91,7 @@ impl State {
         let place = tried.position(|waiting| waiting.event_id == Some(stored.event_id))?;
         let Waiting { publish, .. } = self.held.waiting.remove(place)?;
         self.held.bytes -= publish.data.len();
-        let (accepted, event, at) = (accepted(stored), publish.event, publish.origin.at);
+        let (accepted, event, at) = (accepted(stored), publish.event, publish.origin.received_at);
         self.room.meter.accepted(event, publish.origin.source);
         publish.origin.accepted(&accepted);
         self.reply(publish.reply, Ok(accepted));

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Code, Position, Refusal,
     log::Resume,
-    observe::Resumed,
+    observe::ResumeOutcome,
     wire::{EventSet, Id, frame, stream_position},
 };
 
@@ -189,11 +189,11 @@ impl State {
 }
 
 impl Resume {
-    fn told(self) -> Resumed {
+    fn told(self) -> ResumeOutcome {
         match self {
-            Resume::Fresh => Resumed::Fresh,
-            Resume::Complete { .. } => Resumed::Complete,
-            Resume::Lost | Resume::Unknown => Resumed::Lost,
+            Resume::Fresh => ResumeOutcome::Fresh,
+            Resume::Complete { .. } => ResumeOutcome::Complete,
+            Resume::Lost | Resume::Unknown => ResumeOutcome::Lost,
         }
     }
 }

@@ -22,7 +22,7 @@ fn query_of(rooms: &[String]) -> form_urlencoded::Serializer<'static, String> {
 
 proptest! {
     #[test]
-    fn a_stream_comes_back_with_the_id_that_it_was_sent(
+    fn last_event_id_restores_the_positions(
         at in vec(("[a-z]{1,4}(:[^\\p{Cc}]{0,40})?", "[A-Za-z0-9_-]{1,11}", 0..u64::MAX, "[A-Za-z0-9_-]{0,11}"), 1..=16),
     ) {
         let rooms: Vec<_> = at.iter().map(|(room, ..)| room.clone()).collect();
@@ -31,7 +31,7 @@ proptest! {
         let by_header = parse(&query_of(&rooms).finish(), Some(&id)).expect("our own id");
         let by_query = parse(&query_of(&rooms).append_pair("since", &id).finish(), None).expect("our own id");
         for room in &rooms {
-            // Of a room named twice, the first counts.
+            // The first occurrence of a room counts.
             let (_, epoch, seq, event) = at.iter().find(|(named, ..)| named == room).expect("it is there");
             let since = Position { epoch: epoch.clone(), seq: *seq, event_id: event.clone() };
             prop_assert_eq!(by_header.since(room), Some(&since));
@@ -40,13 +40,13 @@ proptest! {
     }
 
     #[test]
-    fn any_query_is_read_or_refused(query: String, last in "[ -~]{0,60}") {
+    fn any_query_is_parsed_or_refused(query: String, last in "[ -~]{0,60}") {
         let _ = parse(&query, Some(&last));
     }
 }
 
 #[test]
-fn what_was_seen_last_is_newer_than_the_address() {
+fn last_event_id_takes_precedence_over_since() {
     let query =
         parse("room=chat&room=feed&since=chat%3De.1.a%3Bfeed%3De.2.b", Some("chat=e.9.c")).expect("valid");
     assert_eq!(query.since("chat").map(|at| at.seq), Some(9));
@@ -54,14 +54,14 @@ fn what_was_seen_last_is_newer_than_the_address() {
 }
 
 #[test]
-fn only_rooms_of_the_stream_are_looked_up() {
+fn positions_of_other_rooms_are_ignored() {
     let strangers: Vec<_> = (0..20_000).map(|n| format!("r{n}=e.1.")).collect();
     let query = parse("room=chat", Some(&format!("{};chat=e.3.x", strangers.join(";")))).expect("valid");
     assert_eq!((query.since.len(), query.since("chat").map(|at| at.seq)), (1, Some(3)));
 }
 
 #[test]
-fn a_stream_is_of_some_rooms_but_not_of_too_many() {
+fn the_number_of_rooms_is_bounded() {
     let rooms = |count: usize| (0..count).map(|n| format!("r{n}")).collect::<Vec<_>>();
     assert_eq!(parse(&query_of(&rooms(16)).finish(), None).map(|query| query.rooms), Ok(rooms(16)));
     for bad in [String::new(), query_of(&rooms(17)).finish(), query_of(&rooms(9_999)).finish()] {
@@ -83,7 +83,7 @@ const BROKEN: [&str; 10] = [
 ];
 
 #[test]
-fn a_broken_position_in_the_address_is_refused() {
+fn a_malformed_since_is_refused() {
     let longer = format!("chat={:e<65}.1.x", "");
     let raw = "chat=e\n\nevent: message\ndata: {}\n\n.1.x";
     for bad in BROKEN.into_iter().chain([&*longer, raw, "chat", ";", "a%FF=e.1.x", "feed=e"]) {
@@ -93,7 +93,7 @@ fn a_broken_position_in_the_address_is_refused() {
 }
 
 #[test]
-fn a_broken_last_event_id_is_a_position_that_no_room_has() {
+fn a_malformed_last_event_id_matches_no_log() {
     let lost = Position::default();
     for bad in BROKEN {
         let mut headers = HeaderMap::new();

@@ -1,35 +1,34 @@
-//! Frames from client to server, taken off a read buffer.
+//! The decoder of frames from client to server.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::text::PartialText;
-use super::{CloseFrame, Incoming, MAX_CONTROL, Opcode, Text, Violation, unmask};
+use super::{CloseFrame, Incoming, MAX_CONTROL_BYTES, Opcode, Text, Violation, unmask};
 
-/// Decodes what one client sends into messages and control frames.
+/// Decodes the bytes of one client into messages and control frames.
 ///
-/// A message that is one frame and lies whole in the buffer is unmasked there and handed out at once. Of any other,
-/// each piece moves out of the buffer as it arrives, so that the buffer never has to grow to the size of a message, a
-/// message takes the memory of what has come and not of what its header claims, and text that is not UTF-8 is refused
-/// at its first wrong byte.
+/// A message that is one frame and wholly in the buffer is unmasked in place and returned at once. Of any other
+/// message, each piece moves out of the buffer as it arrives. So the buffer never grows to the size of a message, a
+/// message takes the memory of the received bytes and not of the length that its header claims, and text that isn't
+/// UTF-8 is refused at its first invalid byte.
 ///
-/// After a [`Violation`] or a close frame nothing more is decoded: input is thrown away, as RFC 6455 section 7.1.7
-/// asks.
+/// After a [`Violation`] or a close frame nothing more is decoded: input is discarded (RFC 6455, section 7.1.7).
 #[derive(Debug)]
 pub(crate) struct Decoder {
     max_message: usize,
-    state: State,
-    /// The pieces of a message whose end has not come.
+    state: DecoderState,
+    /// The received pieces of an incomplete message.
     partial: Option<Partial>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum DecoderState {
     Header,
     Payload(Frame),
     Over,
 }
 
-/// A frame whose header was read; `left` bytes of its payload are still masked with `key`.
+/// A frame whose header was decoded; `left` bytes of its payload remain, masked with `key`.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     last: bool,
@@ -39,21 +38,21 @@ struct Frame {
 }
 
 impl Decoder {
-    /// A decoder that refuses messages of more than `max_message` bytes, be they one frame or many.
+    /// Returns a decoder that refuses messages of more than `max_message` bytes, in one frame or several.
     pub(crate) fn new(max_message: usize) -> Self {
-        Decoder { max_message, state: State::Header, partial: None }
+        Decoder { max_message, state: DecoderState::Header, partial: None }
     }
 
-    /// Takes the next message or control frame off the front of `input`; `None` if more must be read first.
+    /// Removes the next message or control frame from the front of `input`; `None` if more bytes are needed.
     ///
-    /// Call it again until it gives `None`: one read may bring many messages.
+    /// Call it until it returns `None`: one read may bring several messages.
     ///
     /// # Errors
-    /// The client broke the protocol: send the violation's code in a close frame and close.
+    /// The client broke the protocol: send the violation's code in a close frame, and close.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
         let incoming = self.decode(input);
         if matches!(incoming, Err(_) | Ok(Some(Incoming::Close(_)))) {
-            self.state = State::Over;
+            self.state = DecoderState::Over;
             self.partial = None;
             input.clear();
         }
@@ -63,22 +62,22 @@ impl Decoder {
     fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
         loop {
             let frame = match self.state {
-                State::Payload(frame) => frame,
-                State::Header => match self.open(input)? {
+                DecoderState::Payload(frame) => frame,
+                DecoderState::Header => match self.open(input)? {
                     Some(frame) => frame,
                     None => return Ok(None),
                 },
-                State::Over => {
+                DecoderState::Over => {
                     input.clear();
                     return Ok(None);
                 }
             };
             let alone = frame.opcode.is_control() || (frame.last && self.partial.is_none());
             if alone && input.len() >= frame.left {
-                self.state = State::Header;
+                self.state = DecoderState::Header;
                 return take_whole(frame, input).map(Some);
             }
-            self.state = State::Payload(frame);
+            self.state = DecoderState::Payload(frame);
             if frame.opcode.is_control() || (input.is_empty() && frame.left > 0) {
                 return Ok(None);
             }
@@ -88,14 +87,15 @@ impl Decoder {
         }
     }
 
-    /// Reads the header of the next frame, if all of it has come, and removes it from `input`.
+    /// Decodes the header of the next frame, if it is complete, and removes it from `input`.
     fn open(&self, input: &mut BytesMut) -> Result<Option<Frame>, Violation> {
         let Some((frame, header_len)) = self.header(input)? else { return Ok(None) };
         input.advance(header_len);
         Ok(Some(frame))
     }
 
-    /// The header at the start of `input` and its length. Refuses as soon as the bytes that are wrong have come.
+    /// Decodes the header at the start of `input`, and returns it with its length. Refuses as soon as an invalid byte
+    /// has arrived.
     fn header(&self, input: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
         let [first, second, rest @ ..] = input else { return Ok(None) };
         let last = first & 0x80 != 0;
@@ -110,18 +110,18 @@ impl Decoder {
         self.check_order(opcode, last, short_len)?;
         let Some((len, rest)) = read_len(short_len, rest)? else { return Ok(None) };
         let left = usize::try_from(len).map_err(|_| Violation::too_large())?;
-        if !opcode.is_control() && left > self.room() {
+        if !opcode.is_control() && left > self.remaining_capacity() {
             return Err(Violation::too_large());
         }
         let Some((key, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         Ok(Some((Frame { last, opcode, left, key: *key }, input.len() - rest.len())))
     }
 
-    /// Whether a frame of that kind may come now.
+    /// Checks that a frame of that kind may follow the previous one (RFC 6455, sections 5.4 and 5.5).
     fn check_order(&self, opcode: Opcode, last: bool, short_len: u8) -> Result<(), Violation> {
         let fault = match opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong if !last => "control frame is fragmented",
-            Opcode::Close | Opcode::Ping | Opcode::Pong if usize::from(short_len) > MAX_CONTROL => {
+            Opcode::Close | Opcode::Ping | Opcode::Pong if usize::from(short_len) > MAX_CONTROL_BYTES => {
                 "control frame is longer than 125 bytes"
             }
             Opcode::Continuation if self.partial.is_none() => "continuation of no message",
@@ -131,12 +131,12 @@ impl Decoder {
         Err(Violation::protocol(fault))
     }
 
-    /// How many bytes the message at hand may still have.
-    fn room(&self) -> usize {
+    /// Returns the maximum bytes that the current message may still have.
+    fn remaining_capacity(&self) -> usize {
         self.max_message.saturating_sub(self.partial.as_ref().map_or(0, Partial::len))
     }
 
-    /// Moves what has come of a data frame to its message; gives the message if that was its end.
+    /// Moves the received part of a data frame to its message, and returns the message if it is complete.
     fn take_piece(&mut self, frame: Frame, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
         let len = frame.left.min(input.len());
         let piece = input.get_mut(..len).unwrap_or_default();
@@ -148,10 +148,10 @@ impl Decoder {
         if left > 0 {
             let mut key = frame.key;
             key.rotate_left(len % 4);
-            self.state = State::Payload(Frame { left, key, ..frame });
+            self.state = DecoderState::Payload(Frame { left, key, ..frame });
             return Ok(None);
         }
-        self.state = State::Header;
+        self.state = DecoderState::Header;
         if !frame.last {
             return Ok(None);
         }
@@ -159,7 +159,7 @@ impl Decoder {
     }
 }
 
-/// The payload's length, and what follows it in the header. It must be written in the shortest way.
+/// Decodes the payload's length, and returns it with the rest of the header. The length must have its minimal encoding.
 fn read_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
     let (len, least, rest) = match short_len {
         126 => match rest.split_first_chunk() {
@@ -181,10 +181,10 @@ fn read_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violatio
     Ok(Some((len, rest)))
 }
 
-/// Takes a frame that needs no other, and has come whole, off the buffer.
+/// Removes a complete frame that is a whole message or control frame from the buffer.
 fn take_whole(frame: Frame, input: &mut BytesMut) -> Result<Incoming, Violation> {
     if frame.opcode == Opcode::Text {
-        // Without `split_to` the buffer stays unshared, and is used again without counting references.
+        // Without `split_to`, the buffer stays unshared, and is reused without reference counting.
         let payload = input.get_mut(..frame.left).unwrap_or_default();
         unmask(payload, frame.key);
         let text = Text::from_utf8(payload)?;
@@ -210,14 +210,14 @@ fn close_frame(payload: &[u8]) -> Result<Option<CloseFrame>, Violation> {
         return Err(Violation::protocol("close frame has half a code"));
     };
     let code = u16::from_be_bytes(*code);
-    // 1004 to 1006 and 1015 never travel; 1012 to 1014 were registered after the RFC.
+    // 1004 to 1006 and 1015 must not be sent (RFC 6455, section 7.4.1); 1012 to 1014 were registered later.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(Violation::protocol("close code is not allowed"));
     }
     Ok(Some(CloseFrame { code, reason: Text::from_utf8(reason)? }))
 }
 
-/// What has come of a message that did not come at once.
+/// The received part of a message in several pieces.
 #[derive(Debug)]
 enum Partial {
     Text(PartialText),

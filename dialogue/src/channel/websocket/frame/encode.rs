@@ -1,12 +1,12 @@
-//! Frames from server to client: never masked, never fragmented.
+//! The encoder of frames from server to client: never masked, never fragmented.
 
 use bytes::{BufMut, BytesMut};
 
-use super::{MAX_CONTROL, Opcode};
+use super::{MAX_CONTROL_BYTES, Opcode};
 
 const FIN: u8 = 0x80;
 
-/// Appends the header of a frame whose payload of `len` bytes is written separately, as when many connections share it.
+/// Appends the header of a frame, whose payload of `len` bytes is written separately: many connections share it.
 pub(crate) fn put_header(out: &mut BytesMut, opcode: Opcode, len: usize) {
     let first = FIN | opcode as u8;
     match (u8::try_from(len), u16::try_from(len)) {
@@ -22,7 +22,7 @@ pub(crate) fn put_header(out: &mut BytesMut, opcode: Opcode, len: usize) {
     }
 }
 
-/// Appends a text message. The caller vouches that `payload` is UTF-8.
+/// Appends a text message. `payload` must be UTF-8.
 pub(crate) fn put_text(out: &mut BytesMut, payload: &[u8]) {
     put_frame(out, Opcode::Text, payload);
 }
@@ -32,30 +32,30 @@ pub(crate) fn put_binary(out: &mut BytesMut, payload: &[u8]) {
     put_frame(out, Opcode::Binary, payload);
 }
 
-/// Appends a ping; of its payload at most the first 125 bytes.
+/// Appends a ping with at most the first 125 bytes of `payload`.
 pub(crate) fn put_ping(out: &mut BytesMut, payload: &[u8]) {
-    put_frame(out, Opcode::Ping, payload.get(..MAX_CONTROL).unwrap_or(payload));
+    put_frame(out, Opcode::Ping, payload.get(..MAX_CONTROL_BYTES).unwrap_or(payload));
 }
 
-/// Appends a pong, which repeats the payload of the ping it answers; at most its first 125 bytes.
+/// Appends a pong with the payload of its ping, at most the first 125 bytes.
 pub(crate) fn put_pong(out: &mut BytesMut, payload: &[u8]) {
-    put_frame(out, Opcode::Pong, payload.get(..MAX_CONTROL).unwrap_or(payload));
+    put_frame(out, Opcode::Pong, payload.get(..MAX_CONTROL_BYTES).unwrap_or(payload));
 }
 
-/// Appends a close frame; of `reason` as many whole characters as fit, 123 bytes at most.
+/// Appends a close frame with as many whole characters of `reason` as fit into 123 bytes.
 pub(crate) fn put_close(out: &mut BytesMut, code: u16, reason: &str) {
     let code = code.to_be_bytes();
-    let (reason, _) = reason.split_at(reason.floor_char_boundary(MAX_CONTROL - code.len()));
+    let (reason, _) = reason.split_at(reason.floor_char_boundary(MAX_CONTROL_BYTES - code.len()));
     put_header(out, Opcode::Close, code.len() + reason.len());
     out.put_slice(&code);
     out.put_slice(reason.as_bytes());
 }
 
 fn put_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
-    out.reserve(MAX_HEADER + payload.len());
+    out.reserve(MAX_HEADER_BYTES + payload.len());
     put_header(out, opcode, payload.len());
     out.put_slice(payload);
 }
 
-/// The longest header of an unmasked frame, in bytes.
-const MAX_HEADER: usize = 10;
+/// The maximum header of an unmasked frame.
+const MAX_HEADER_BYTES: usize = 10;

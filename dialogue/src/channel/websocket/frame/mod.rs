@@ -1,7 +1,7 @@
-//! Frames of RFC 6455, server side, without I/O.
+//! The framing of RFC 6455 (section 5), server side, without I/O.
 //!
-//! [`Decoder`] takes what a connection has read and gives whole messages; the `put_` functions append frames to
-//! what it will write. Nothing here knows a socket, a room or JSON.
+//! [`Decoder`] turns the received bytes of a connection into whole messages; the `put_` functions append frames to a
+//! write buffer. Nothing here depends on sockets, rooms or JSON.
 
 mod decode;
 mod encode;
@@ -18,18 +18,18 @@ pub(crate) use self::decode::Decoder;
 pub(crate) use self::encode::{put_binary, put_close, put_ping, put_pong, put_text};
 pub(crate) use self::text::Text;
 
-/// What a client sent: a whole message, or a control frame.
+/// A whole message or a control frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Text(Text),
     Binary(Bytes),
     Ping(Bytes),
     Pong(Bytes),
-    /// The client closes; `None` if it gave no code. Nothing comes after it.
+    /// A close frame; `None` if it has no code. Nothing follows it.
     Close(Option<CloseFrame>),
 }
 
-/// Why the client closes.
+/// The payload of a close frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloseFrame {
     pub(crate) code: u16,
@@ -41,7 +41,7 @@ pub(crate) struct CloseFrame {
 pub(crate) struct Violation {
     /// The code of the close frame to send: 1002, 1007 or 1009.
     pub(crate) code: u16,
-    /// What was wrong; fit for the close frame's reason.
+    /// The fault, short enough for the reason of a close frame.
     pub(crate) message: &'static str,
 }
 
@@ -97,12 +97,12 @@ impl Opcode {
     }
 }
 
-/// The longest payload of a control frame, in bytes.
-const MAX_CONTROL: usize = 125;
+/// The maximum payload of a control frame (RFC 6455, section 5.5).
+const MAX_CONTROL_BYTES: usize = 125;
 
-/// Takes the mask off a payload, or puts it on: the two are one operation.
+/// Unmasks or masks a payload (RFC 6455, section 5.3): both are one XOR.
 ///
-/// Eight bytes at a time, which the compiler widens to the machine's vectors; they need not be aligned.
+/// Processes eight bytes at a time, unaligned, which the compiler vectorises.
 fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -6,7 +6,7 @@ use super::{encode::put_header, *};
 
 const LIMIT: usize = 200_000;
 
-/// A frame as a client writes it, with a first byte and key of the caller's choice.
+/// Returns a client's frame with this first byte and key.
 fn client_frame(first: u8, key: [u8; 4], payload: &[u8]) -> BytesMut {
     let mut out = BytesMut::new();
     put_header(&mut out, Opcode::Text, payload.len());
@@ -29,7 +29,7 @@ fn text(text: &str) -> Incoming {
     Incoming::Text(Text::from_utf8(text.as_bytes()).expect("a str"))
 }
 
-/// Feeds the pieces one after the other; gives what came out, and the violation that ended it.
+/// Decodes the pieces one after the other. Returns the messages, and the violation that ended the decoding.
 fn decode<'a>(
     limit: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -90,7 +90,7 @@ fn broken_frames_are_refused_with_their_code() {
 }
 
 #[test]
-fn a_message_as_long_as_the_limit_is_taken() {
+fn a_message_of_the_maximum_size_is_accepted() {
     for payload in [[b'x'; 1000].as_slice(), &[b'x'; 125], &[b'x'; 126], b""] {
         let whole = (vec![text(std::str::from_utf8(payload).expect("ASCII"))], None);
         assert_eq!(decode(1000, [&frame(0x81, payload)[..]]), whole);
@@ -100,7 +100,7 @@ fn a_message_as_long_as_the_limit_is_taken() {
 
 #[test]
 fn text_fails_at_its_first_wrong_byte() {
-    // Autobahn's 6.4: the rest of the frame has not come.
+    // Autobahn's test 6.4: the rest of the frame has not arrived.
     let wire = frame(0x81, "κόσμε\u{10FFFF}".as_bytes());
     let mut bad = frame(0x81, b"\xCE\xBA\xE1\xBD\xB9\xF4\x90\x80\x80edited");
     assert_eq!(violation(LIMIT, &wire[..wire.len() - 1]), None);
@@ -109,7 +109,7 @@ fn text_fails_at_its_first_wrong_byte() {
 }
 
 #[test]
-fn close_codes_are_those_that_may_travel() {
+fn only_valid_close_codes_are_accepted() {
     for code in 0..=u16::MAX {
         let allowed = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
         let payload = [&code.to_be_bytes()[..], b"bye"].concat();
@@ -121,7 +121,7 @@ fn close_codes_are_those_that_may_travel() {
 }
 
 #[test]
-fn nothing_is_decoded_after_the_end() {
+fn nothing_is_decoded_after_a_close_or_violation() {
     let after_close = frames(&[(0x88, b""), (0x81, b"late")]);
     assert_eq!(decode(LIMIT, [&after_close[..]]), (vec![Incoming::Close(None)], None));
 
@@ -175,7 +175,7 @@ fn server_frames_have_the_shortest_header() {
 }
 
 #[test]
-fn control_frames_are_cut_to_what_they_may_carry() {
+fn control_frames_are_truncated_to_125_bytes() {
     let mut out = BytesMut::new();
     put_binary(&mut out, b"b");
     put_pong(&mut out, b"pong");
@@ -190,7 +190,7 @@ fn control_frames_are_cut_to_what_they_may_carry() {
     assert_eq!(std::str::from_utf8(&out[4..]), Ok(&*"é".repeat(61)));
 }
 
-/// A message, where to cut it into fragments, and what comes before each fragment.
+/// A message, the points at which it is fragmented, and the control frames before each fragment.
 #[derive(Debug, Clone)]
 struct Sent {
     message: Incoming,
@@ -200,7 +200,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// Appends the frames to `wire` and what must be decoded of them to `expected`.
+    /// Appends the frames to `wire`, and the messages that they must decode to to `expected`.
     fn put(&self, wire: &mut BytesMut, expected: &mut Vec<Incoming>) {
         let (opcode, payload) = match &self.message {
             Incoming::Text(text) => (0x1, text.as_bytes()),
@@ -251,7 +251,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         .prop_map(|(message, cuts, controls, keys)| Sent { message, cuts, controls, keys })
 }
 
-/// Cuts `wire` into reads of those sizes, again and again.
+/// Splits `wire` into reads of these sizes, cyclically.
 fn reads<'a>(mut wire: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     sizes.iter().cycle().map_while(move |size| {
         let (read, rest) = wire.split_at((*size).min(wire.len()));
@@ -262,7 +262,7 @@ fn reads<'a>(mut wire: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a
 
 proptest! {
     #[test]
-    fn what_is_sent_is_decoded(
+    fn all_sent_messages_are_decoded(
         sent in vec(sent(), 1..6),
         sizes in vec(prop_oneof![1..8usize, 1..200usize, 1000..70_000usize], 1..6),
     ) {
@@ -276,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn how_input_is_cut_changes_nothing(
+    fn fragmentation_of_reads_changes_nothing(
         sent in vec(sent(), 0..3),
         noise in vec(any::<u8>(), 0..40),
         at in any::<prop::sample::Index>(),

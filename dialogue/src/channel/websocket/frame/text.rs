@@ -1,4 +1,4 @@
-//! Text that was found to be UTF-8 once, when it came in.
+//! Text messages, whose UTF-8 is validated once, on receipt.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,9 +7,9 @@ use super::Violation;
 
 /// The payload of a text message.
 ///
-/// It owns a `String` rather than a slice of the read buffer: without `unsafe` only that remembers that the bytes were
-/// validated, and a message kept for long does not keep the buffer alive. `Debug` shows the length alone, since
-/// an `auth` frame holds a token.
+/// It owns a `String` instead of a slice of the read buffer: without `unsafe`, only a `String` keeps the validation,
+/// and a message that is kept for long doesn't keep the buffer alive. `Debug` shows only the length, since an `auth`
+/// frame holds a token.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Text(String);
 
@@ -42,52 +42,52 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Text that arrives in pieces, which may be cut within a character. A piece that no continuation could make valid is
-/// refused at once. `Debug` shows the length alone here too.
+/// A text message in fragments, which may split a character. A fragment that no continuation could make valid is
+/// refused at once (RFC 6455, section 8.1). `Debug` shows only the length.
 #[derive(Default)]
 pub(super) struct PartialText {
-    whole: String,
-    /// The beginning of a character whose end has not come: at most 3 bytes between calls.
-    cut: Vec<u8>,
+    text: String,
+    /// The first bytes of a character that is not complete yet: at most 3 bytes between calls.
+    incomplete: Vec<u8>,
 }
 
 impl PartialText {
-    /// The bytes received so far.
+    /// Returns the number of bytes received so far.
     pub(super) fn len(&self) -> usize {
-        self.whole.len() + self.cut.len()
+        self.text.len() + self.incomplete.len()
     }
 
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
-        let piece = self.mend(piece)?;
+        let piece = self.complete_character(piece)?;
         let end = match std::str::from_utf8(piece) {
             Ok(text) => {
-                self.whole.push_str(text);
+                self.text.push_str(text);
                 return Ok(());
             }
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
             Err(_) => return Err(Violation::not_utf8()),
         };
-        // Only a piece that ends within a character is read twice.
-        let (whole, cut) = piece.split_at(end);
-        self.whole.push_str(std::str::from_utf8(whole).map_err(|_| Violation::not_utf8())?);
-        self.cut.extend_from_slice(cut);
+        // Only a piece that ends within a character is validated twice.
+        let (valid, incomplete) = piece.split_at(end);
+        self.text.push_str(std::str::from_utf8(valid).map_err(|_| Violation::not_utf8())?);
+        self.incomplete.extend_from_slice(incomplete);
         Ok(())
     }
 
     pub(super) fn finish(self) -> Result<Text, Violation> {
-        if self.cut.is_empty() { Ok(Text(self.whole)) } else { Err(Violation::not_utf8()) }
+        if self.incomplete.is_empty() { Ok(Text(self.text)) } else { Err(Violation::not_utf8()) }
     }
 
-    /// Completes the character that the last piece cut, and gives what follows it.
-    fn mend<'a>(&mut self, mut piece: &'a [u8]) -> Result<&'a [u8], Violation> {
-        while !self.cut.is_empty() {
+    /// Completes the character that the last piece split, and returns the bytes after it.
+    fn complete_character<'a>(&mut self, mut piece: &'a [u8]) -> Result<&'a [u8], Violation> {
+        while !self.incomplete.is_empty() {
             let Some((byte, rest)) = piece.split_first() else { break };
             piece = rest;
-            self.cut.push(*byte);
-            match std::str::from_utf8(&self.cut) {
+            self.incomplete.push(*byte);
+            match std::str::from_utf8(&self.incomplete) {
                 Ok(character) => {
-                    self.whole.push_str(character);
-                    self.cut.clear();
+                    self.text.push_str(character);
+                    self.incomplete.clear();
                 }
                 Err(error) if error.error_len().is_none() => {}
                 Err(_) => return Err(Violation::not_utf8()),

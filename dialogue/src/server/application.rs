@@ -1,4 +1,4 @@
-//! What `rooms!` hands over.
+//! The traits by which the code that `rooms!` generates passes the declared rooms to the builder.
 
 use std::{fmt, sync::Arc};
 
@@ -11,22 +11,23 @@ use crate::{
     room::Key,
 };
 
-/// The rooms of an application. `rooms!` implements it.
+/// An application: the rooms of one `rooms!`, which implements this.
 pub trait Application: Sized + 'static {
-    /// The typed handle.
+    /// The generated server type, with a method for each room.
     type Server: From<Server>;
 }
 
-/// An application whose rooms can be made from the state `S`, behind the server's middleware `L`. `rooms!` implements it.
+/// An application whose rooms can be built from the application state `S`, behind the server's middleware stack `L`.
+/// `rooms!` implements it.
 pub trait Serves<S: 'static, L: Send + Sync + 'static>: Application {
-    /// The declared rooms: one slice for each, which is empty where the room is left out by a `#[cfg]`.
+    /// The declared rooms: one slice for each, which is empty if a `#[cfg]` leaves the room out.
     const ROOMS: &'static [&'static [Declared<S, L>]];
 }
 
-/// An application whose rooms can be served to callers that its authenticator tells of as `I`. `rooms!` implements it for
-/// each `I` that [`Provides`](crate::Provides) what the rooms require.
+/// An application whose rooms can be served to users of the identity type `I`. `rooms!` implements it for each `I` that
+/// [`Provides`](crate::Provides) the identities which the rooms require.
 pub trait Admits<I>: Application {
-    /// One for each of [`Serves::ROOMS`], in the same order; or none at all, if no room asks for an identity.
+    /// The required identity of each of [`Serves::ROOMS`], in the same order; empty if no room requires one.
     const ASKED: &'static [Asked] = &[];
 }
 
@@ -37,7 +38,7 @@ pub struct Declared<S, L> {
 }
 
 impl<S, L: Send + Sync + 'static> Declared<S, L> {
-    /// The row of room `R`.
+    /// Returns the row of room `R`.
     pub const fn of<R: Equipped<S> + Gates<L>>() -> Self {
         Declared { describe: describe::<R>, guard: guarded::<R, S, L> }
     }
@@ -55,7 +56,7 @@ fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
     RoomDecl {
         index,
         name: R::NAME,
-        // A room without key is the one whose key has no text.
+        // Only the key type of a room without keys is made from no text.
         keyed: R::Key::from_text(None).is_none(),
         options: R::OPTIONS,
         asked,
@@ -66,7 +67,8 @@ fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
     }
 }
 
-/// The hash of what is declared: FNV-1a, 64 bits, over names and shapes in their order.
+/// Returns the hash of the declared rooms: [FNV-1a](http://www.isthe.com/chongo/tech/comp/fnv/) with 64 bits over the
+/// names and types of rooms and events, in their order.
 pub(super) fn schema(rooms: &[Arc<RoomDecl>]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |text: &str| {

@@ -1,4 +1,4 @@
-//! Requests that were answered with an error, counted.
+//! The layer that counts refused requests in the metrics.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use axum::{
 
 use crate::{Code, engine::Engine, observe::Source};
 
-/// What `routes` refuse is counted, if anybody measures.
-pub(crate) fn counted(
+/// Adds the layer to `routes`, unless the server has no metrics.
+pub(crate) fn count_refusals(
     routes: Router<Arc<Engine>>,
     engine: &Arc<Engine>,
     source: Source,
 ) -> Router<Arc<Engine>> {
-    if engine.measures.is_none() {
+    if engine.metrics.is_none() {
         return routes;
     }
     routes.route_layer(from_fn_with_state((Arc::clone(engine), source), count))

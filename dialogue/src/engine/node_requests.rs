@@ -1,41 +1,42 @@
-//! What is done to a user wherever the user is connected, and what of it other instances ask for.
+//! Operations on a user's connections at all nodes: the requests that this node sends to the others, and the handler of
+//! the requests that it receives.
 
 use std::{pin::Pin, sync::Arc};
 
-use super::{Engine, Kind};
+use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
     hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
-    observe::Origin,
+    observe::EventOrigin,
     wire::{Id, frame},
 };
 
 impl Engine {
-    /// Does it here and at all other instances; yields what came of it everywhere.
+    /// Handles a request at this node and all others, and returns their combined response.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` if another instance can't be reached.
-    pub(crate) async fn everywhere(self: &Arc<Self>, question: Question) -> Result<Answer, Refusal> {
-        let asking = async {
+    /// `UNAVAILABLE` if another node can't be reached. The request may have been handled at some nodes by then.
+    pub(crate) async fn on_all_nodes(self: &Arc<Self>, request: Question) -> Result<Answer, Refusal> {
+        let remote = async {
             match self.registry.peers() {
-                Some(peers) => peers.ask_all(question.clone()).await,
+                Some(cluster) => cluster.ask_all(request.clone()).await,
                 None => Ok(Vec::new()),
             }
         };
-        let (mut answer, others) = tokio::join!(Arc::clone(self).do_here(question.clone()), asking);
-        let others = others.map_err(|error| {
-            tracing::debug!(%error, "other instances can't be asked for something");
-            Refusal::new(Code::Unavailable, "another instance can't be reached; try again")
+        let (mut combined, remote) = tokio::join!(Arc::clone(self).handle_locally(request.clone()), remote);
+        let remote = remote.map_err(|error| {
+            tracing::debug!(%error, "can't send a request to other nodes");
+            Refusal::new(Code::Unavailable, "another node can't be reached; try again")
         })?;
-        for other in others {
-            answer.count += other.count;
-            answer.connections.extend(other.connections);
+        for response in remote {
+            combined.count += response.count;
+            combined.connections.extend(response.connections);
         }
-        Ok(answer)
+        Ok(combined)
     }
 
-    /// Whether a user is in a room, at any instance.
+    /// Returns whether a user has a connection in a room, at any node.
     pub(crate) async fn is_in(&self, user: &Arc<str>, room_id: &str) -> Result<bool, Refusal> {
         if self.directory.is_in(user, room_id) {
             return Ok(true);
@@ -48,19 +49,19 @@ impl Engine {
         self.registry.run(room, room_id, move |state| !state.peers_of(&user).is_empty()).await
     }
 
-    /// Has those who watch at other instances told.
-    pub(super) fn announce_elsewhere(&self, room_id: &str, created: bool) {
-        if let Some(peers) = self.registry.peers() {
-            peers.tell_watchers(room_id, created);
+    /// Announces a created or deleted room to the watching clients of other nodes.
+    pub(super) fn announce_to_nodes(&self, room_id: &str, created: bool) {
+        if let Some(cluster) = self.registry.peers() {
+            cluster.tell_watchers(room_id, created);
         }
     }
 
-    async fn do_here(self: Arc<Self>, question: Question) -> Answer {
+    async fn handle_locally(self: Arc<Self>, request: Question) -> Answer {
         let connections = |count| Answer { count, connections: Vec::new() };
-        match question {
-            Question::Whisper { .. } => connections(self.whisper(question).await),
+        match request {
+            Question::Whisper { .. } => connections(self.send_to_user(request).await),
             Question::PutOut { user, room_id, reason } => {
-                connections(self.put_user_out(&user, room_id.as_deref(), &reason).await)
+                connections(self.remove_user(&user, room_id.as_deref(), &reason).await)
             }
             Question::Disconnect { user, client_id, reason } => {
                 let links = self.directory.links(&user);
@@ -70,7 +71,9 @@ impl Engine {
                 let cut = wanted.map(|link| link.outbox.cut(Cut::Removed(reason.as_str().into())));
                 connections(cut.count())
             }
-            Question::Free { user, room_id } => connections(self.free_here(&room_id, &user, None).await),
+            Question::Free { user, room_id } => {
+                connections(self.remove_dead_connections(&room_id, &user, None).await)
+            }
             Question::Connections { user } => {
                 let links = self.directory.links(&user);
                 Answer {
@@ -81,25 +84,26 @@ impl Engine {
         }
     }
 
-    /// Puts a user's connections to this instance out of a room, or of all; yields out of how many.
-    async fn put_user_out(&self, user: &str, room_id: Option<&str>, reason: &str) -> usize {
-        let mut out = 0;
+    /// Removes a user's connections to this node from a room, or from all rooms. Returns the number of memberships that
+    /// ended.
+    async fn remove_user(&self, user: &str, room_id: Option<&str>, reason: &str) -> usize {
+        let mut removed = 0;
         for link in self.directory.links(user) {
             let rooms = match room_id {
                 Some(room_id) => link.room(room_id).into_iter().collect(),
                 None => link.rooms(),
             };
             for instance in rooms {
-                out += usize::from(self.put_out(&link, &instance, reason).await);
+                removed += usize::from(self.remove_from_room(&link, &instance, reason).await);
             }
         }
-        out
+        removed
     }
 
-    /// Hands an event of another instance to a user's connections to this one; yields to how many.
-    async fn whisper(&self, question: Question) -> usize {
+    /// Sends an event of another node to a user's connections to this one, and returns to how many.
+    async fn send_to_user(&self, request: Question) -> usize {
         let Question::Whisper { room_id, user, event, event_id, timestamp, data, from, server, meta } =
-            question
+            request
         else {
             return 0;
         };
@@ -119,18 +123,19 @@ impl Engine {
             meta,
             key: None,
             event_id: None,
-            origin: Origin::elsewhere(),
+            origin: EventOrigin::other_node(),
             by: None,
             reply: Reply::None,
         };
         instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
     }
 
-    async fn announce_of(&self, room_id: &str, created: bool) {
+    /// Announces a room that another node has created or deleted to the watching clients of this one.
+    async fn announce_from_node(&self, room_id: &str, created: bool) {
         let Ok((room, _)) = self.room(room_id) else { return };
         if !created {
             if let Some(instance) = self.registry.find(room_id) {
-                // Those who are in it are told first.
+                // The room's members get `left` before watchers get `roomDeleted`.
                 instance.catch_up();
                 instance.run(|_| ()).await;
             }
@@ -140,35 +145,35 @@ impl Engine {
             Ok(Some(described)) => {
                 let created = frame::RoomCreated { room: described };
                 let json = frame::Frame::new("roomCreated", None, created).encode();
-                self.announce(room, &room_id.into(), Kind::Created, json);
+                self.announce(room, &room_id.into(), AnnouncementKind::Created, json);
             }
-            // It is gone again.
+            // Deleted meanwhile.
             Ok(None) => {}
-            Err(refusal) => tracing::debug!(room_id, %refusal, "those who watch can't be told of a room"),
+            Err(refusal) => tracing::debug!(room_id, %refusal, "can't announce a room"),
         }
     }
 }
 
 impl Attendant for Engine {
-    fn attend(self: Arc<Self>, question: Question) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
-        Box::pin(self.do_here(question))
+    fn attend(self: Arc<Self>, request: Question) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        Box::pin(self.handle_locally(request))
     }
 
     fn ended(
         self: Arc<Self>,
         instance: Arc<Instance>,
-        gone: Vec<Arc<Link>>,
+        removed: Vec<Arc<Link>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            for link in gone {
-                self.left(&link, &instance, DELETED).await;
+            for link in removed {
+                self.after_leave(&link, &instance, DELETED).await;
             }
         })
     }
 
     fn announce(self: Arc<Self>, room_id: &str, created: bool) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let room_id = room_id.to_owned();
-        Box::pin(async move { self.announce_of(&room_id, created).await })
+        Box::pin(async move { self.announce_from_node(&room_id, created).await })
     }
 }
 

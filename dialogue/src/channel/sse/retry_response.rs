@@ -1,34 +1,35 @@
-//! Failures that pass, to browsers: a stream that only says when to come back.
+//! The response of a stream that is refused for now: status 200 and an event stream that only sets the time of the
+//! retry.
 //!
-//! A native `EventSource` gives up for good at any status but 200 (WHATWG HTML, section 9.2.3), so that a full room or
-//! a restart would cost it the stream.
+//! A browser's `EventSource` fails permanently at any other status (WHATWG HTML, section 9.2.3), so that a full room or
+//! a restart would end it for good.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header::ACCEPT};
 
-use super::{HEADERS, stream::retry};
+use super::{HEADERS, stream::retry_delay};
 use crate::{
     Code, Refusal,
-    engine::{Engine, spread_ms},
+    engine::{Engine, reconnect_delay_ms},
     wire::{Encoding, frame},
 };
 
-/// The stream that answers a request for one which fails now and may not later; `None` where the failure is final, or
-/// the client doesn't ask for a stream by name.
-pub(super) fn passing(engine: &Engine, headers: &HeaderMap, refusal: &Refusal) -> Option<Response> {
-    let passes =
+/// Returns the stream that sets the time of the retry, if the refusal is temporary and the client asks for an event
+/// stream by name.
+pub(super) fn retry_response(engine: &Engine, headers: &HeaderMap, refusal: &Refusal) -> Option<Response> {
+    let is_temporary =
         matches!(refusal.code, Code::Unavailable | Code::RateLimited | Code::TooMany | Code::RoomFull);
-    if !passes || !asks_for_a_stream(headers) {
+    if !is_temporary || !accepts_event_stream(headers) {
         return None;
     }
     let mut body = Vec::new();
     if engine.drain.is_on() {
-        let after_ms = spread_ms();
+        let after_ms = reconnect_delay_ms();
         let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
         body.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
         Encoding::Sse.put_frame(&mut body, "reconnect", &reconnect);
     } else {
-        let after = refusal.retry_after.unwrap_or_default() + retry();
+        let after = refusal.retry_after.unwrap_or_default() + retry_delay();
         let error = frame::Frame::new("error", None, frame::Error::from(refusal)).encode();
         body.extend_from_slice(format!("retry: {}\n", after.as_millis()).as_bytes());
         Encoding::Sse.put_frame(&mut body, "error", &error);
@@ -39,17 +40,18 @@ pub(super) fn passing(engine: &Engine, headers: &HeaderMap, refusal: &Refusal) -
     Some(response)
 }
 
-/// Returns whether `Accept` names event streams themselves; every client sends `*/*`.
-fn asks_for_a_stream(headers: &HeaderMap) -> bool {
+/// Returns whether `Accept` lists `text/event-stream` itself. A wildcard doesn't count, as clients of all kinds send
+/// `*/*`.
+fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"));
-        let unwanted = |part: &str| {
+        let is_refused = |part: &str| {
             part.split_once('=')
                 .is_some_and(|(name, q)| name.trim().eq_ignore_ascii_case("q") && q.trim().parse() == Ok(0.0))
         };
-        named && !parts.any(unwanted)
+        named && !parts.any(is_refused)
     })
 }
 
@@ -60,21 +62,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_asked_for_by_its_name() {
-        let asks = |lines: &[&'static str]| {
+    fn only_the_media_type_itself_counts_as_accepted() {
+        let accepts = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(ACCEPT, HeaderValue::from_static(line));
             }
-            asks_for_a_stream(&headers)
+            accepts_event_stream(&headers)
         };
         for named in ["text/event-stream", "Text/Event-Stream;q=0.5", "application/json, text/event-stream"] {
-            assert!(asks(&[named]) && asks(&["text/html", named]), "{named}");
+            assert!(accepts(&[named]) && accepts(&["text/html", named]), "{named}");
         }
         for other in ["*/*", "text/*", "application/json", "text/event-stream;q=0", "text/event-streams", ""]
         {
-            assert!(!asks(&[other]), "{other}");
+            assert!(!accepts(&[other]), "{other}");
         }
-        assert!(!asks(&[]));
+        assert!(!accepts(&[]));
     }
 }

@@ -1,4 +1,4 @@
-//! A store or a backplane, each call of which is seen.
+//! Decorators of a store and of a backplane that put each call into a span and record its duration and failure.
 
 use std::{
     future::Future,
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tracing::{Instrument, Span};
 
 use super::{
-    Measures,
-    measures::{BackplaneCall, Operation},
+    ServerMetrics,
+    server_metrics::{BackplaneCall, StoreCall},
     spans,
 };
 use crate::{
@@ -22,116 +22,116 @@ use crate::{
     wire::Id,
 };
 
-/// Does what the store does, in a span, and measures how long that takes if anybody looks.
-pub(crate) struct Timed {
+/// A store whose calls run in a span, and whose durations and failures are recorded on a server with metrics.
+pub(crate) struct InstrumentedStore {
     store: Arc<dyn AnyStore>,
-    measures: Option<Arc<Measures>>,
+    metrics: Option<Arc<ServerMetrics>>,
 }
 
-/// The same for a backplane.
-pub(crate) struct TimedBackplane {
-    store: Timed,
+/// A backplane that is instrumented as [`InstrumentedStore`] is.
+pub(crate) struct InstrumentedBackplane {
+    store: InstrumentedStore,
     backplane: Arc<dyn AnyBackplane>,
 }
 
-/// A call under way: one that is dropped before its end has failed.
-struct Call<F: FnMut(Duration, bool)> {
-    ended: F,
-    began: Instant,
+/// A call in progress. If it is dropped before its end, it counts as failed.
+struct CallTimer<F: FnMut(Duration, bool)> {
+    record: F,
+    started_at: Instant,
     failed: bool,
 }
 
-impl Timed {
-    pub(crate) fn new(store: Arc<dyn AnyStore>, measures: Option<Arc<Measures>>) -> Arc<Self> {
-        Arc::new(Timed { store, measures })
+impl InstrumentedStore {
+    pub(crate) fn new(store: Arc<dyn AnyStore>, metrics: Option<Arc<ServerMetrics>>) -> Arc<Self> {
+        Arc::new(InstrumentedStore { store, metrics })
     }
 
-    fn time<'a, T: Send + 'a>(
+    fn instrument<'a, T: Send + 'a>(
         &'a self,
-        operation: Operation,
+        operation: StoreCall,
         call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
     ) -> StoreFuture<'a, T> {
-        let ended = move |took, failed| {
-            if let Some(measures) = &self.measures {
-                measures.called(operation, took, failed);
+        let record = move |elapsed, failed| {
+            if let Some(metrics) = &self.metrics {
+                metrics.store_called(operation, elapsed, failed);
             }
         };
-        Box::pin(timed(call, ended, Result::is_err).instrument(spans::store(operation.label())))
+        Box::pin(time_call(call, record, Result::is_err).instrument(spans::store(operation.label())))
     }
 }
 
-impl TimedBackplane {
-    pub(crate) fn new(backplane: Arc<dyn AnyBackplane>, measures: Option<Arc<Measures>>) -> Arc<Self> {
-        let store = Timed { store: Arc::clone(&backplane) as Arc<dyn AnyStore>, measures };
-        Arc::new(TimedBackplane { store, backplane })
+impl InstrumentedBackplane {
+    pub(crate) fn new(backplane: Arc<dyn AnyBackplane>, metrics: Option<Arc<ServerMetrics>>) -> Arc<Self> {
+        let store = InstrumentedStore { store: Arc::clone(&backplane) as Arc<dyn AnyStore>, metrics };
+        Arc::new(InstrumentedBackplane { store, backplane })
     }
 
-    fn time<'a, T: Send + 'a>(
+    fn instrument<'a, T: Send + 'a>(
         &'a self,
         operation: BackplaneCall,
         call: impl Future<Output = T> + Send + 'a,
         is_failure: fn(&T) -> bool,
     ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
-        let ended = move |took, failed| {
-            if let Some(measures) = &self.store.measures {
-                measures.backplane_called(operation, took, failed);
+        let record = move |elapsed, failed| {
+            if let Some(metrics) = &self.store.metrics {
+                metrics.backplane_called(operation, elapsed, failed);
             }
         };
-        Box::pin(timed(call, ended, is_failure).instrument(spans::backplane(operation.label())))
+        Box::pin(time_call(call, record, is_failure).instrument(spans::backplane(operation.label())))
     }
 }
 
-async fn timed<T>(
+async fn time_call<T>(
     call: impl Future<Output = T>,
-    ended: impl FnMut(Duration, bool),
+    record: impl FnMut(Duration, bool),
     is_failure: impl Fn(&T) -> bool,
 ) -> T {
-    let mut under_way = Call { ended, began: Instant::now(), failed: true };
+    let mut timer = CallTimer { record, started_at: Instant::now(), failed: true };
     let outcome = call.await;
-    under_way.failed = is_failure(&outcome);
-    if under_way.failed {
+    timer.failed = is_failure(&outcome);
+    if timer.failed {
         Span::current().record("failed", true);
     }
     outcome
 }
 
-impl<F: FnMut(Duration, bool)> Drop for Call<F> {
+impl<F: FnMut(Duration, bool)> Drop for CallTimer<F> {
     fn drop(&mut self) {
-        (self.ended)(self.began.elapsed(), self.failed);
+        (self.record)(self.started_at.elapsed(), self.failed);
     }
 }
 
-impl AnyStore for Timed {
+impl AnyStore for InstrumentedStore {
     fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()> {
-        self.time(Operation::Append, self.store.append(appends))
+        self.instrument(StoreCall::Append, self.store.append(appends))
     }
 
     fn head<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Option<Head>> {
-        self.time(Operation::Head, self.store.head(room_id))
+        self.instrument(StoreCall::Head, self.store.head(room_id))
     }
 
     fn read<'a>(&'a self, room_id: &'a str, query: Query) -> StoreFuture<'a, Page> {
-        self.time(Operation::Read, self.store.read(room_id, query))
+        self.instrument(StoreCall::Read, self.store.read(room_id, query))
     }
 
     fn keys<'a>(&'a self, room_id: &'a str, since: u64) -> StoreFuture<'a, Vec<StoredKey>> {
-        self.time(Operation::Keys, self.store.keys(room_id, since))
+        self.instrument(StoreCall::Keys, self.store.keys(room_id, since))
     }
 
     fn trim<'a>(&'a self, room_id: &'a str, trim: Trim) -> StoreFuture<'a, ()> {
-        self.time(Operation::Trim, self.store.trim(room_id, trim))
+        self.instrument(StoreCall::Trim, self.store.trim(room_id, trim))
     }
 
     fn remove<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, ()> {
-        self.time(Operation::Remove, self.store.remove(room_id))
+        self.instrument(StoreCall::Remove, self.store.remove(room_id))
     }
 
     fn put(&self, records: Vec<(String, Option<Bytes>)>) -> StoreFuture<'_, ()> {
-        self.time(Operation::Put, self.store.put(records))
+        self.instrument(StoreCall::Put, self.store.put(records))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
-        self.time(Operation::Get, self.store.get(key))
+        self.instrument(StoreCall::Get, self.store.get(key))
     }
 
     fn scan<'a>(
@@ -140,7 +140,7 @@ impl AnyStore for Timed {
         after: Option<&'a str>,
         limit: usize,
     ) -> StoreFuture<'a, Vec<(String, Bytes)>> {
-        self.time(Operation::Scan, self.store.scan(prefix, after, limit))
+        self.instrument(StoreCall::Scan, self.store.scan(prefix, after, limit))
     }
 
     fn max_concurrent_appends(&self) -> usize {
@@ -148,7 +148,7 @@ impl AnyStore for Timed {
     }
 }
 
-impl AnyStore for TimedBackplane {
+impl AnyStore for InstrumentedBackplane {
     fn append(&self, appends: Vec<Append>) -> StoreFuture<'_, ()> {
         self.store.append(appends)
     }
@@ -195,7 +195,7 @@ impl AnyStore for TimedBackplane {
     }
 }
 
-impl AnyBackplane for TimedBackplane {
+impl AnyBackplane for InstrumentedBackplane {
     fn join(&self, node: Id) -> StoreFuture<'_, Feed> {
         self.backplane.join(node)
     }
@@ -206,27 +206,31 @@ impl AnyBackplane for TimedBackplane {
         publications: Vec<Publication>,
     ) -> Pin<Box<dyn Future<Output = Vec<Result<Published, StoreError>>> + Send + '_>> {
         let failed = |outcomes: &Vec<_>| outcomes.iter().any(Result::is_err);
-        self.time(BackplaneCall::Publish, self.backplane.publish(node, publications), failed)
+        self.instrument(BackplaneCall::Publish, self.backplane.publish(node, publications), failed)
     }
 
     fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()> {
-        self.time(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
+        self.instrument(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
     }
 
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<Option<Position>>> {
-        self.time(BackplaneCall::Heads, self.backplane.heads(room_ids), Result::is_err)
+        self.instrument(BackplaneCall::Heads, self.backplane.heads(room_ids), Result::is_err)
     }
 
     fn update_members(&self, node: Id, update: MembersUpdate) -> StoreFuture<'_, bool> {
-        self.time(BackplaneCall::UpdateMembers, self.backplane.update_members(node, update), Result::is_err)
+        self.instrument(
+            BackplaneCall::UpdateMembers,
+            self.backplane.update_members(node, update),
+            Result::is_err,
+        )
     }
 
     fn members<'a>(&'a self, room_id: &'a str) -> StoreFuture<'a, Vec<Member>> {
-        self.time(BackplaneCall::Members, self.backplane.members(room_id), Result::is_err)
+        self.instrument(BackplaneCall::Members, self.backplane.members(room_id), Result::is_err)
     }
 
     fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<usize>> {
-        self.time(BackplaneCall::Members, self.backplane.sizes(room_ids), Result::is_err)
+        self.instrument(BackplaneCall::Members, self.backplane.sizes(room_ids), Result::is_err)
     }
 
     fn compare_and_swap<'a>(
@@ -235,7 +239,7 @@ impl AnyBackplane for TimedBackplane {
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> StoreFuture<'a, bool> {
-        self.time(
+        self.instrument(
             BackplaneCall::CompareAndSwap,
             self.backplane.compare_and_swap(key, old, new),
             Result::is_err,

@@ -1,0 +1,97 @@
+//! The paths of a server's endpoints, and the router that is made of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Error;
+#[cfg(feature = "push")]
+use crate::channel::push_routes;
+#[cfg(feature = "inspector")]
+use crate::channel::{INSPECTOR_PATHS, inspector_routes};
+use crate::{
+    channel::{
+        count_refusals, echo_route, health_route, http_routes, sse_route, websocket_route,
+        with_anonymous_token, with_cors, with_response_budget,
+    },
+    engine::Engine,
+    observe::{MetricsEndpoint, Source},
+};
+
+/// The paths of the endpoints; `None` for one that is left out.
+#[derive(Debug, Clone)]
+pub(super) struct Routes {
+    pub(super) websocket: Option<String>,
+    pub(super) sse: Option<String>,
+    pub(super) health: Option<String>,
+    pub(super) echo: Option<String>,
+    /// Whether rooms and devices are served over HTTP.
+    pub(super) http: bool,
+    pub(super) inspector: bool,
+}
+
+impl Routes {
+    /// Checks the paths of all endpoints, those of metrics exporters included: the router would panic on a conflict.
+    pub(super) fn check(&self, others: &[MetricsEndpoint]) -> Result<(), Error> {
+        let mut taken = Vec::new();
+        if self.http {
+            taken
+                .extend(["/rooms", "/push", "/push/key"].map(|path| (path, "the HTTP API (`without_http`)")));
+        }
+        #[cfg(feature = "inspector")]
+        if self.inspector {
+            taken.extend(INSPECTOR_PATHS.map(|path| (path, "the `inspector`")));
+        }
+        let own = [
+            (&self.websocket, "the WebSocket (`websocket_at`)"),
+            (&self.sse, "the event stream (`sse_at`)"),
+            (&self.health, "the health check (`health_at`)"),
+            (&self.echo, "the echo (`echo_at`)"),
+        ];
+        let own = own.into_iter().filter_map(|(path, endpoint)| path.as_deref().map(|path| (path, endpoint)));
+        for (path, endpoint) in
+            own.chain(others.iter().map(|other| (&*other.path, "the endpoint of `metrics`")))
+        {
+            let error = |problem| Error::configuration(format!("the path `{path}` of {endpoint} {problem}"));
+            if !path.starts_with('/') {
+                return Err(error(format!("doesn't start with `/`: write `/{path}`")));
+            }
+            if path.contains(['{', '}', '*', ':']) {
+                return Err(error("is a pattern: use one path, without `{`, `}`, `*` and `:`".to_owned()));
+            }
+            if let Some((_, other)) = taken.iter().find(|(other, _)| *other == path) {
+                return Err(error(format!("is also that of {other}: move one of them, or leave one out")));
+            }
+            taken.push((path, endpoint));
+        }
+        Ok(())
+    }
+
+    pub(super) fn router(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+        let merge = |routes: Router<_>, route| routes.merge(route);
+        let mut api = Vec::new();
+        if self.http {
+            api.push(http_routes(engine));
+            #[cfg(feature = "push")]
+            api.push(push_routes(engine));
+        }
+        api.extend(self.health.as_deref().map(|path| health_route(path, engine)));
+        let mut routes: Vec<_> = api
+            .into_iter()
+            .map(|routes| count_refusals(with_response_budget(routes, engine), engine, Source::Http))
+            .collect();
+        #[cfg(feature = "inspector")]
+        if self.inspector {
+            routes.push(inspector_routes());
+        }
+        routes.extend(self.sse.as_deref().map(|path| count_refusals(sse_route(path), engine, Source::Sse)));
+        let with_cors = routes.into_iter().map(|routes| with_cors(with_anonymous_token(routes), engine));
+        // CORS doesn't apply to WebSockets.
+        let websocket = self
+            .websocket
+            .as_deref()
+            .map(|path| count_refusals(websocket_route(path), engine, Source::WebSocket));
+        let websockets = [websocket, self.echo.as_deref().map(echo_route)];
+        with_cors.chain(websockets.into_iter().flatten()).fold(Router::new(), merge)
+    }
+}
