@@ -36,8 +36,8 @@ use crate::{
     gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{
-        Audience, ConnectionId, DELETED, Instance, InstanceInfo, Link, Listed, Maker, Registry, RoomDecl,
-        not_found,
+        ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
+        RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
     identity::{Identity, User},
     observe::{Measures, Probed, Source, Traces},
@@ -72,7 +72,7 @@ pub(crate) struct Engine {
     finishing: Arc<Semaphore>,
     /// Set once it was logged that no such permit is left, until there is one again.
     finishes_too_much: AtomicBool,
-    watchers: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    watchers: Mutex<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
     announcements: Announcements,
     this: Weak<Engine>,
     next_connection: AtomicU64,
@@ -156,17 +156,17 @@ impl Engine {
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
-        if let Some(peers) = engine.registry.peers() {
+        if let Some(peers) = engine.registry.cluster() {
             let attendant: Weak<Engine> = Arc::downgrade(&engine);
-            peers.attend(attendant);
+            peers.handle_requests_with(attendant);
         }
         let audience: Weak<Engine> = Arc::downgrade(&engine);
-        engine.registry.tell_forgotten(audience);
+        engine.registry.set_observer(audience);
         engine
     }
 
     /// A room by its id, and what guards it; checks that its key is one.
-    pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomDecl>, &Arc<dyn AnyRoom>), Refusal> {
+    pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomSpec>, &Arc<dyn AnyRoom>), Refusal> {
         const LONGEST_KEY: usize = 128;
         let (room, key) = self.registry.declared(room_id)?;
         let bad = key.is_some_and(|key| key.len() > LONGEST_KEY || key.chars().any(char::is_control));
@@ -205,7 +205,7 @@ impl Engine {
     }
 
     /// Whether somebody may be in a room.
-    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
+    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomSpec, room_id: &str) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
         match &self.hooks {
             Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
@@ -217,7 +217,7 @@ impl Engine {
     pub(crate) async fn may_create(
         &self,
         who: &Actor,
-        room: &RoomDecl,
+        room: &RoomSpec,
         room_id: &str,
     ) -> Result<(), Refusal> {
         self.may_join(who, room, room_id).await?;
@@ -228,7 +228,7 @@ impl Engine {
     }
 
     /// Whether somebody is told of an instance.
-    pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
+    pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomSpec) -> bool {
         is_allowed(&who.user, declared).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
@@ -255,8 +255,9 @@ impl Engine {
             after => after,
         };
         let visible =
-            |room: RoomRef<'_>, declared: &RoomDecl| who.is_none_or(|who| self.sees(who, room, declared));
-        let Listed { rooms, more, looked_to } = self.registry.list(after, visible, limit).await?;
+            |room: RoomRef<'_>, declared: &RoomSpec| who.is_none_or(|who| self.sees(who, room, declared));
+        let RoomListPage { rooms, more, scanned_to: looked_to } =
+            self.registry.list(after, visible, limit).await?;
         let next = match looked_to {
             Some(room_id) => Some(self.identity.seal(&room_id)),
             None => rooms.last().filter(|_| more).map(|last| last.room_id.clone()),
@@ -268,11 +269,11 @@ impl Engine {
     /// future.
     pub(crate) async fn create(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: InstanceInfo,
-        maker: Option<Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        info: RoomInstanceInfo,
+        maker: Option<Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         let (engine, room, room_id) = (Arc::clone(self), Arc::clone(room), room_id.to_owned());
         self.to_the_end(async move { engine.create_here(&room, &room_id, info, maker.as_ref()).await }).await
     }
@@ -295,11 +296,11 @@ impl Engine {
 
     async fn create_here(
         &self,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: InstanceInfo,
-        maker: Option<&Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        info: RoomInstanceInfo,
+        maker: Option<&Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         let by = info.created_by.clone();
         let instance =
             self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
@@ -318,17 +319,17 @@ impl Engine {
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't do it.
-    pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<Instance>) -> Result<(), Refusal> {
+    pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<LiveRoom>) -> Result<(), Refusal> {
         let (engine, instance) = (Arc::clone(self), Arc::clone(instance));
         self.to_the_end(async move { engine.delete_here(&instance).await }).await
     }
 
-    async fn delete_here(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
+    async fn delete_here(&self, instance: &Arc<LiveRoom>) -> Result<(), Refusal> {
         // Of several at once, one deletes it.
-        let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
+        let deleting = instance.run_async(|state| Box::pin(state.delete(DELETED_REASON))).await;
         let Some(gone) = deleting?? else { return Ok(()) };
         for link in gone {
-            self.left(&link, instance, DELETED).await;
+            self.left(&link, instance, DELETED_REASON).await;
         }
         self.announce_deleted(&instance.room, &instance.id);
         self.announce_elsewhere(&instance.id, false);
@@ -384,7 +385,7 @@ impl Engine {
     }
 
     /// Puts a connection out of the rooms that its user's newer token no longer opens.
-    pub(crate) async fn review(&self, link: &Arc<Link>) {
+    pub(crate) async fn review(&self, link: &Arc<ConnectionHandle>) {
         let user = link.user();
         for instance in link.rooms() {
             if let Err(refusal) = is_allowed(&user, &instance.room) {
@@ -394,21 +395,26 @@ impl Engine {
     }
 
     /// Puts a connection out of a room; yields whether it was in.
-    pub(crate) async fn put_out(&self, link: &Arc<Link>, instance: &Arc<Instance>, reason: &str) -> bool {
+    pub(crate) async fn put_out(
+        &self,
+        link: &Arc<ConnectionHandle>,
+        instance: &Arc<LiveRoom>,
+        reason: &str,
+    ) -> bool {
         let Some(was_in) = link.take_out(instance, Some(reason)).await else { return false };
-        if was_in.is_retired()
+        if was_in.is_closed()
             && let Some(next) = self.registry.find(&was_in.id)
         {
             // Events that it sent go there.
             let connection = link.id();
-            next.cast(move |state| state.refuse_events_of(connection));
+            next.enqueue(move |state| state.refuse_events_from(connection));
         }
         self.left(link, &was_in, reason).await;
         true
     }
 
     /// The room let a connection go, or is no more: so does the connection, and the application is told, once.
-    pub(crate) async fn left(&self, link: &Link, instance: &Instance, reason: &str) {
+    pub(crate) async fn left(&self, link: &ConnectionHandle, instance: &LiveRoom, reason: &str) {
         self.departed(link, instance);
         if let (true, Some(hooks)) = (link.exit(instance, reason), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
@@ -418,7 +424,7 @@ impl Engine {
     /// Waits until nobody is left, and what is to be pushed is where it is safe.
     pub(crate) async fn settled(&self) {
         self.drain.finished().await;
-        if let Some(peers) = self.registry.peers() {
+        if let Some(peers) = self.registry.cluster() {
             peers.leave().await;
         }
         if let Some(push) = &self.push {
@@ -433,7 +439,7 @@ impl Engine {
             waiting: self.directory.waiting(),
             draining: self.drain.is_on(),
             store: self.registry.store_probed(),
-            peers: self.registry.peers().map(|peers| peers.instances()),
+            peers: self.registry.cluster().map(|peers| peers.node_count()),
             pushes,
         }
     }
@@ -446,12 +452,12 @@ impl Engine {
     }
 
     /// Whether events of a room are for those who are away, too.
-    pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
+    pub(crate) fn pushes(&self, room: &RoomSpec) -> bool {
         self.push.is_some() && room.channels.contains(&Channel::WebPush)
     }
 
     /// A connection is about to be no longer in a room: until now its user saw what was said there.
-    pub(crate) fn departed(&self, link: &Link, instance: &Instance) {
+    pub(crate) fn departed(&self, link: &ConnectionHandle, instance: &LiveRoom) {
         if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
         {
             push.departed(&link.user_id, &instance.id);
@@ -478,7 +484,7 @@ impl Engine {
     }
 
     /// From now on, the connection is told of rooms that come and go.
-    pub(crate) fn watch(&self, link: &Arc<Link>) {
+    pub(crate) fn watch(&self, link: &Arc<ConnectionHandle>) {
         self.watchers.lock().insert(link.id(), Arc::clone(link));
     }
 
@@ -487,29 +493,29 @@ impl Engine {
     }
 
     /// Tells those who watch that a room is no more.
-    fn announce_deleted(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>) {
+    fn announce_deleted(&self, room: &Arc<RoomSpec>, room_id: &Arc<str>) {
         let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
         self.announce(room, room_id, Kind::Deleted, json);
     }
 
     /// The client for whom an instance is made.
-    pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Maker {
-        Maker { user: Arc::clone(user), address: self.doors.counted(address) }
+    pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Opener {
+        Opener { user: Arc::clone(user), address: self.doors.counted(address) }
     }
 }
 
-impl Audience for Engine {
-    fn forgotten(self: Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) {
+impl RegistryObserver for Engine {
+    fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str) {
         self.announce_deleted(room, &room_id.into());
         self.announce_elsewhere(room_id, false);
     }
 
     fn removed_by_deletion(
         self: Arc<Self>,
-        link: Arc<Link>,
-        instance: Arc<Instance>,
+        link: Arc<ConnectionHandle>,
+        instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move { self.left(&link, &instance, DELETED).await })
+        Box::pin(async move { self.left(&link, &instance, DELETED_REASON).await })
     }
 }
 
@@ -521,7 +527,7 @@ async fn admit(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
 }
 
 /// Whether a user has the role and the identity that a room needs.
-fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
+fn is_allowed(user: &User, room: &RoomSpec) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
     }

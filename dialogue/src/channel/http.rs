@@ -32,7 +32,7 @@ use crate::{
     engine::{Engine, Health, draining},
     gate::{AnyRoom, Post, Subject},
     hooks::Actor,
-    hub::{RoomDecl, history as room_history, not_found},
+    hub::{RoomSpec, history as room_history, not_found},
     identity::Caller,
     observe::{Origin, Source, TraceParent, refused, spans},
     session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
@@ -99,7 +99,7 @@ async fn trigger_by(
 
 async fn trigger_in(
     engine: &Arc<Engine>,
-    (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
+    (room, gate): (&Arc<RoomSpec>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
     (caller, subject, address): (Caller, Option<Subject>, Option<IpAddr>),
     (headers, body): (&HeaderMap, &mut Body),
@@ -281,7 +281,7 @@ async fn history(
         };
         match instance.history(query.before, wanted, limit).await {
             // It went just now: the next try makes a new one.
-            Err(_) if instance.is_retired() && instance.failure().is_none() => tokio::task::yield_now().await,
+            Err(_) if instance.is_closed() && instance.failure().is_none() => tokio::task::yield_now().await,
             page => break page?,
         }
     };

@@ -27,7 +27,7 @@ use crate::{
     engine::{Engine, draining},
     gate::Subject,
     hooks::Actor,
-    hub::{DELETED, Outbox, not_found},
+    hub::{DELETED_REASON, Outbox, not_found},
     identity::{Expiry, expired},
     observe::{Source, TraceParent},
     session::{Entrance, Entry, Joined, Session},
@@ -127,7 +127,7 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
         match deleted.first() {
             // It would end at once, and be opened again: a status tells a browser not to.
             Some(first) if deleted.len() == query.rooms.len() => {
-                return Err(Refusal { message: DELETED.into(), ..not_found(first) });
+                return Err(Refusal { message: DELETED_REASON.into(), ..not_found(first) });
             }
             _ => deleted.iter().for_each(|room_id| session.tell_deleted(room_id)),
         }

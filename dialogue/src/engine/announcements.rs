@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use crate::{
     hooks::RoomRef,
-    hub::{ConnectionId, RoomDecl},
+    hub::{ConnectionId, RoomSpec},
 };
 
 /// Changes that aren't told yet.
@@ -50,7 +50,7 @@ struct Untold {
 /// A change of one room that is not announced yet.
 #[derive(Debug)]
 struct Change {
-    room: Arc<RoomDecl>,
+    room: Arc<RoomSpec>,
     deleted: Option<Vec<u8>>,
     created: Option<Vec<u8>>,
 }
@@ -80,7 +80,7 @@ const PART: usize = 256;
 
 impl Engine {
     /// Tells those who watch, and may join, of a room.
-    pub(super) fn announce(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
+    pub(super) fn announce(&self, room: &Arc<RoomSpec>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
         if self.watchers.lock().is_empty() {
             return;
         }
@@ -183,7 +183,7 @@ impl Announcements {
 }
 
 impl Untold {
-    fn note(&mut self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
+    fn note(&mut self, room: &Arc<RoomSpec>, room_id: &Arc<str>, kind: Kind, json: Vec<u8>) {
         let change = match self.rooms.entry(Arc::clone(room_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        hub::{Link, Outbox},
+        hub::{ConnectionHandle, Outbox},
         identity::User,
         wire::Encoding,
     };
@@ -236,7 +236,7 @@ mod tests {
 
     struct Watched {
         engine: Arc<Engine>,
-        links: Vec<Arc<Link>>,
+        links: Vec<Arc<ConnectionHandle>>,
     }
 
     impl Watched {
@@ -260,13 +260,13 @@ mod tests {
         }
     }
 
-    fn link(engine: &Engine, most: usize) -> Arc<Link> {
+    fn link(engine: &Engine, most: usize) -> Arc<ConnectionHandle> {
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, most, None, Vec::new());
         let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
-        Link::new(outbox, user)
+        ConnectionHandle::new(outbox, user)
     }
 
-    fn frames(link: &Link) -> Vec<String> {
+    fn frames(link: &ConnectionHandle) -> Vec<String> {
         let mut sent = Vec::new();
         while let Poll::Ready(taken) =
             link.outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX, &mut sent)

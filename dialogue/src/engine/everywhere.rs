@@ -5,7 +5,10 @@ use std::{pin::Pin, sync::Arc};
 use super::{Engine, Kind};
 use crate::{
     Code, Refusal,
-    hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
+    hub::{
+        CloseReason, ConnectionHandle, DELETED_REASON, LiveRoom, NodeRequest, NodeRequestHandler,
+        NodeResponse, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
+    },
     observe::Origin,
     wire::{Id, frame},
 };
@@ -16,10 +19,10 @@ impl Engine {
     /// # Errors
     ///
     /// `UNAVAILABLE` if another instance can't be reached.
-    pub(crate) async fn everywhere(self: &Arc<Self>, question: Question) -> Result<Answer, Refusal> {
+    pub(crate) async fn everywhere(self: &Arc<Self>, question: NodeRequest) -> Result<NodeResponse, Refusal> {
         let asking = async {
-            match self.registry.peers() {
-                Some(peers) => peers.ask_all(question.clone()).await,
+            match self.registry.cluster() {
+                Some(peers) => peers.request_all(question.clone()).await,
                 None => Ok(Vec::new()),
             }
         };
@@ -40,40 +43,42 @@ impl Engine {
         if self.directory.is_in(user, room_id) {
             return Ok(true);
         }
-        if self.registry.peers().is_none() {
+        if self.registry.cluster().is_none() {
             return Ok(false);
         }
         let (room, _) = self.room(room_id)?;
         let user = Arc::clone(user);
-        self.registry.run(room, room_id, move |state| !state.peers_of(&user).is_empty()).await
+        self.registry.run(room, room_id, move |state| !state.nodes_of_user(&user).is_empty()).await
     }
 
     /// Has those who watch at other instances told.
     pub(super) fn announce_elsewhere(&self, room_id: &str, created: bool) {
-        if let Some(peers) = self.registry.peers() {
-            peers.tell_watchers(room_id, created);
+        if let Some(peers) = self.registry.cluster() {
+            peers.announce_room(room_id, created);
         }
     }
 
-    async fn do_here(self: Arc<Self>, question: Question) -> Answer {
-        let connections = |count| Answer { count, connections: Vec::new() };
+    async fn do_here(self: Arc<Self>, question: NodeRequest) -> NodeResponse {
+        let connections = |count| NodeResponse { count, connections: Vec::new() };
         match question {
-            Question::Whisper { .. } => connections(self.whisper(question).await),
-            Question::PutOut { user, room_id, reason } => {
+            NodeRequest::SendToUser { .. } => connections(self.whisper(question).await),
+            NodeRequest::RemoveMember { user, room_id, reason } => {
                 connections(self.put_user_out(&user, room_id.as_deref(), &reason).await)
             }
-            Question::Disconnect { user, client_id, reason } => {
+            NodeRequest::Disconnect { user, client_id, reason } => {
                 let links = self.directory.links(&user);
                 let wanted = links
                     .iter()
                     .filter(|link| client_id.as_deref().is_none_or(|id| link.client_id.as_str() == id));
-                let cut = wanted.map(|link| link.outbox.cut(Cut::Removed(reason.as_str().into())));
+                let cut = wanted.map(|link| link.outbox.cut(CloseReason::Removed(reason.as_str().into())));
                 connections(cut.count())
             }
-            Question::Free { user, room_id } => connections(self.free_here(&room_id, &user, None).await),
-            Question::Connections { user } => {
+            NodeRequest::FreePlaces { user, room_id } => {
+                connections(self.free_here(&room_id, &user, None).await)
+            }
+            NodeRequest::ListConnections { user } => {
                 let links = self.directory.links(&user);
-                Answer {
+                NodeResponse {
                     count: links.len(),
                     connections: links.iter().map(|link| connection(link)).collect(),
                 }
@@ -97,8 +102,8 @@ impl Engine {
     }
 
     /// Hands an event of another instance to a user's connections to this one; yields to how many.
-    async fn whisper(&self, question: Question) -> usize {
-        let Question::Whisper { room_id, user, event, event_id, timestamp, data, from, server, meta } =
+    async fn whisper(&self, question: NodeRequest) -> usize {
+        let NodeRequest::SendToUser { room_id, user, event, event_id, timestamp, data, from, server, meta } =
             question
         else {
             return 0;
@@ -108,9 +113,9 @@ impl Engine {
             return 0;
         };
         let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
-        let whisper = Whisper { event_id, timestamp, to };
+        let whisper = TargetedEvent { event_id, timestamp, to };
         let from = (*from).into();
-        let publish = Publish {
+        let publish = PublishRequest {
             event,
             data,
             conflated: None,
@@ -120,10 +125,10 @@ impl Engine {
             key: None,
             event_id: None,
             origin: Origin::elsewhere(),
-            by: None,
-            reply: Reply::None,
+            sender_outbox: None,
+            reply: PublishReply::None,
         };
-        instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
+        instance.run(move |state| state.deliver_targeted(publish, &whisper)).await.unwrap_or(0)
     }
 
     async fn announce_of(&self, room_id: &str, created: bool) {
@@ -149,31 +154,35 @@ impl Engine {
     }
 }
 
-impl Attendant for Engine {
-    fn attend(self: Arc<Self>, question: Question) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+impl NodeRequestHandler for Engine {
+    fn handle(self: Arc<Self>, question: NodeRequest) -> Pin<Box<dyn Future<Output = NodeResponse> + Send>> {
         Box::pin(self.do_here(question))
     }
 
-    fn ended(
+    fn room_closed(
         self: Arc<Self>,
-        instance: Arc<Instance>,
-        gone: Vec<Arc<Link>>,
+        instance: Arc<LiveRoom>,
+        gone: Vec<Arc<ConnectionHandle>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             for link in gone {
-                self.left(&link, &instance, DELETED).await;
+                self.left(&link, &instance, DELETED_REASON).await;
             }
         })
     }
 
-    fn announce(self: Arc<Self>, room_id: &str, created: bool) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn room_changed(
+        self: Arc<Self>,
+        room_id: &str,
+        created: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let room_id = room_id.to_owned();
         Box::pin(async move { self.announce_of(&room_id, created).await })
     }
 }
 
-fn connection(link: &Link) -> ConnectionAt {
-    ConnectionAt {
+fn connection(link: &ConnectionHandle) -> RemoteConnection {
+    RemoteConnection {
         client_id: link.client_id.as_str().to_owned(),
         rooms: link.rooms().iter().map(|instance| instance.id.to_string()).collect(),
     }

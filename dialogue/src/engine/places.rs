@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::Engine;
-use crate::hub::{ConnectionId, Cut, Instance, Link, Question};
+use crate::hub::{CloseReason, ConnectionHandle, ConnectionId, LiveRoom, NodeRequest};
 
 impl Engine {
     /// Frees the places in a full room that dead connections of a user hold, at any instance; returns whether there was
@@ -13,14 +13,18 @@ impl Engine {
     ///
     /// A client that comes back after a network failed finds its old connection there, until the keep-alive ends that.
     /// Takes some seconds at most, and only as long as one of the user's connections in the room doesn't answer.
-    pub(crate) async fn free_places(self: &Arc<Self>, instance: &Arc<Instance>, link: &Link) -> bool {
+    pub(crate) async fn free_places(
+        self: &Arc<Self>,
+        instance: &Arc<LiveRoom>,
+        link: &ConnectionHandle,
+    ) -> bool {
         let user = &link.user_id;
         let elsewhere = async {
-            let Some(peers) = self.registry.peers() else { return 0 };
+            let Some(peers) = self.registry.cluster() else { return 0 };
             let whose = Arc::clone(user);
-            let whom = instance.run(move |state| state.peers_of(&whose)).await.unwrap_or_default();
-            let question = Question::Free { room_id: (*instance.id).into(), user: (**user).into() };
-            match peers.ask(&instance.id, question, whom).await {
+            let whom = instance.run(move |state| state.nodes_of_user(&whose)).await.unwrap_or_default();
+            let question = NodeRequest::FreePlaces { room_id: (*instance.id).into(), user: (**user).into() };
+            match peers.request(&instance.id, question, whom).await {
                 Ok(answers) => answers.iter().map(|answer| answer.count).sum(),
                 Err(error) => {
                     tracing::debug!(room_id = &*instance.id, %error, "places at other instances can't be freed");
@@ -40,7 +44,7 @@ impl Engine {
         let freed = join_all(others.iter().map(|link| self.free_if_dead(link, room_id))).await;
         let freed = freed.into_iter().filter(|freed| *freed).count();
         if freed > 0
-            && let Some(peers) = self.registry.peers()
+            && let Some(peers) = self.registry.cluster()
         {
             // The caller looks for the place again, which the other instances then know to be free.
             peers.settle().await;
@@ -48,13 +52,13 @@ impl Engine {
         freed
     }
 
-    async fn free_if_dead(&self, link: &Arc<Link>, room_id: &str) -> bool {
+    async fn free_if_dead(&self, link: &Arc<ConnectionHandle>, room_id: &str) -> bool {
         let Some(instance) = link.room(room_id) else { return false };
-        if !link.outbox.is_dead().await {
+        if !link.outbox.is_unresponsive().await {
             return false;
         }
         // Its session, which ends with that, tells the application.
-        link.outbox.cut(Cut::Silent);
+        link.outbox.cut(CloseReason::Unresponsive);
         link.take_out(&instance, None).await.is_some()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Accepted, hub::RoomDecl, wire::Id};
+use crate::{Accepted, hub::RoomSpec, wire::Id};
 
 #[derive(Debug)]
 pub(crate) enum Dispatch {}
@@ -12,7 +12,7 @@ pub(crate) enum Offer {}
 impl Dispatch {
     pub(crate) async fn offer(
         self: Arc<Self>,
-        _: &Arc<RoomDecl>,
+        _: &Arc<RoomSpec>,
         _: &str,
         _: u8,
         _: &str,

@@ -38,7 +38,7 @@ use crate::{
     Accepted, DeliveryClass, Refusal,
     directory::Directory,
     hooks::AnyHooks,
-    hub::{Registry, RoomDecl},
+    hub::{Registry, RoomSpec},
     log::Journal,
     store::Memory,
     wire::Id,
@@ -68,7 +68,7 @@ pub(crate) struct Offer {
 }
 
 struct Open {
-    room: Arc<RoomDecl>,
+    room: Arc<RoomSpec>,
     told: Told,
     offered: Instant,
     /// What is on record of it.
@@ -106,7 +106,7 @@ impl Dispatch {
         hooks: Option<Arc<dyn AnyHooks>>,
         longest_after: Duration,
     ) -> Result<Arc<Self>, PushError> {
-        let peers = registry.peers().cloned();
+        let peers = registry.cluster().cloned();
         let pending = registry.journal().map(|journal| Pending::new(Arc::clone(journal), peers.clone()));
         let journal = registry.journal().cloned();
         let journal = journal.unwrap_or_else(|| Journal::new(Arc::new(Memory::new()), &Handle::current()));
@@ -150,7 +150,7 @@ impl Dispatch {
     /// The event, if it is one that is pushed; to be told once it is accepted.
     pub(crate) async fn offer(
         self: Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
         event: u8,
         from: &str,

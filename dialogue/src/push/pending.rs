@@ -23,7 +23,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    hub::Peers,
+    hub::Cluster,
     log::Journal,
     store::{Order, Query, StoreError},
     wire::Id,
@@ -32,7 +32,7 @@ use crate::{
 pub(super) struct Pending {
     journal: Arc<Journal>,
     /// The other instances, where there may be any.
-    peers: Option<Arc<Peers>>,
+    peers: Option<Arc<Cluster>>,
 }
 
 /// What was on its way when a process ended.
@@ -99,7 +99,7 @@ const DEVICES_OF_UNIT: usize = 4;
 const SLACK: u64 = 60_000;
 
 impl Pending {
-    pub(super) fn new(journal: Arc<Journal>, peers: Option<Arc<Peers>>) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, peers: Option<Arc<Cluster>>) -> Self {
         Pending { journal, peers }
     }
 

@@ -20,7 +20,7 @@ use super::{
     retained::{Retained, Share},
     told::Told,
 };
-use crate::{Accepted, Audience, Position, hub::RoomDecl, notification::Pushed};
+use crate::{Accepted, Audience, Position, hub::RoomSpec, notification::Pushed};
 
 /// See the [module](self). It lives as long as a try for one of its devices is to come.
 pub(super) struct Round {
@@ -67,7 +67,7 @@ struct Progress {
 impl Round {
     /// `None` if the room has no such event that is pushed. In this process, it was accepted between those times.
     pub(super) fn new(
-        room: &RoomDecl,
+        room: &RoomSpec,
         told: Told,
         permit: OwnedSemaphorePermit,
         between: Option<(Instant, Instant)>,

@@ -21,7 +21,7 @@ use super::{
     told::Told,
     topic, waiting,
 };
-use crate::hub::{Registry, RoomDecl};
+use crate::hub::{Registry, RoomSpec};
 
 /// Holds rounds until they are due, and hands them to the lanes.
 pub(super) struct Router {
@@ -56,7 +56,7 @@ pub(super) struct Router {
 
 /// An event that was about to be put into its room.
 pub(super) struct Arrival {
-    pub(super) room: Arc<RoomDecl>,
+    pub(super) room: Arc<RoomSpec>,
     pub(super) told: Told,
     /// When it was begun with, and when its fate was known.
     pub(super) between: (Instant, Instant),
@@ -184,7 +184,7 @@ impl Router {
 
     /// Whether there are no other instances that could go on with what this one leaves.
     fn is_alone(&self) -> bool {
-        self.registry.upgrade().is_none_or(|registry| registry.peers().is_none())
+        self.registry.upgrade().is_none_or(|registry| registry.cluster().is_none())
     }
 
     fn has_work(&self) -> bool {
@@ -356,8 +356,8 @@ impl Router {
             pending.done(done).await;
         }
         let live: Vec<Arc<Round>> = self.live.values().filter_map(|live| live.round.upgrade()).collect();
-        let peers = self.registry.upgrade().and_then(|registry| registry.peers().cloned());
-        let forgotten = peers.map_or(0, |peers| peers.forgotten());
+        let peers = self.registry.upgrade().and_then(|registry| registry.cluster().cloned());
+        let forgotten = peers.map_or(0, |peers| peers.forgotten_count());
         // Whoever took this one for gone took over what it had on its way.
         let in_doubt = self.forgotten != forgotten;
         let mut sure = true;

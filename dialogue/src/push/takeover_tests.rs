@@ -31,7 +31,8 @@ use super::{
     waiting::{MOST_RESUMED, Waiting},
 };
 use crate::{
-    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Peers, log::Journal, store::Memory,
+    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Cluster, log::Journal,
+    store::Memory,
 };
 
 #[dialogue::event(
@@ -78,7 +79,7 @@ impl Instance {
             directory: Arc::new(Directory::new(1)),
             departures: Departures::new(Duration::from_secs(1)),
             complaints: Complaints::default(),
-            pending: Some(Pending::new(journal(), registry.peers().cloned())),
+            pending: Some(Pending::new(journal(), registry.cluster().cloned())),
             hooks: None,
             retained: Retained::new(8, 8),
             stopping: AtomicBool::new(false),
@@ -91,8 +92,8 @@ impl Instance {
         self.shared.pending.as_ref().unwrap()
     }
 
-    fn peers(&self) -> Arc<Peers> {
-        Arc::clone(self.engine.registry.peers().unwrap())
+    fn peers(&self) -> Arc<Cluster> {
+        Arc::clone(self.engine.registry.cluster().unwrap())
     }
 
     /// Its router, and what that gives the lane of its only provider.
@@ -128,7 +129,7 @@ impl Instance {
     /// Waits until it knows so many instances.
     async fn knows(&self, instances: usize) {
         let counted = async {
-            while self.peers().there().len() != instances {
+            while self.peers().nodes().len() != instances {
                 sleep(Duration::from_millis(10)).await;
             }
         };

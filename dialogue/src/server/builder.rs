@@ -21,7 +21,7 @@ use crate::{
     engine::{Engine, Rules, ServerBounds},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
+    hub::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
     identity::{Authenticator, Identity, ServerKeys},
     observe::{Measures, Metrics, Readings, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
@@ -74,7 +74,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     traces: Traces,
     backplane: Option<Arc<dyn AnyBackplane>>,
     max_instances: usize,
-    new_rooms: NewBounds,
+    new_rooms: NewRoomBounds,
     /// What middleware is made from.
     state: S,
     /// The middleware in front of all rooms.
@@ -109,7 +109,7 @@ impl<A: Application> ServerBuilder<A> {
             traces: Traces::default(),
             backplane: None,
             max_instances: 100_000,
-            new_rooms: NewBounds::default(),
+            new_rooms: NewRoomBounds::default(),
             state: (),
             around: (),
             application: PhantomData,
@@ -731,7 +731,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
             (Some(backplane), None) => {
                 let backplane: Arc<dyn AnyBackplane> = TimedBackplane::new(backplane, measures.clone());
-                let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
+                let joined = Cluster::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
                 let archive = Archive::shared(backplane, peers, &runtime);
                 (Some(archive), Some(feed))
@@ -754,7 +754,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         }
         let registry = Registry::new(rooms, self.max_instances, self.new_rooms, archive, runtime);
-        if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
+        if let (Some(peers), Some(feed)) = (registry.cluster(), feed) {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
@@ -785,7 +785,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 }
 
 /// Attaches a meter to each room.
-fn measured(rooms: &mut [RoomDecl]) -> Arc<Measures> {
+fn measured(rooms: &mut [RoomSpec]) -> Arc<Measures> {
     let mut measures = Measures::default();
     for room in rooms {
         room.meter = measures.room(room.name, room.events.iter().map(|kind| kind.name));

@@ -6,7 +6,7 @@ use super::RoomHandle;
 use crate::{
     Served,
     audit::{Anchor, Export, ExportError, Summary},
-    hub::Said,
+    hub::AuditedEvent,
 };
 
 impl<R: Served> RoomHandle<R> {
@@ -102,7 +102,11 @@ struct Chain {
 
 impl Chain {
     /// Takes the next event; yields what it follows and its digest, if it is to be exported.
-    fn follow(&mut self, said: &Said, begun: bool) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
+    fn follow(
+        &mut self,
+        said: &AuditedEvent,
+        begun: bool,
+    ) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
         let here = Anchor { seq: said.seq, digest: said.digest.unwrap_or_default() };
         let before = match self.last {
             Some(anchor) if anchor.seq == here.seq => {

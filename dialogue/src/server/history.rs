@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{RoomHandle, handle::Place};
 use crate::{
     Delivery, EventOf, Refusal, Room, Served, Unreadable,
-    hub::Instance,
+    hub::LiveRoom,
     log::Record,
     store::{Order, Query},
     wire::EventSet,
@@ -74,7 +74,7 @@ impl<R: Served> RoomHandle<R> {
     /// # Errors
     ///
     /// It can't be one, or not now.
-    pub(super) fn instance(&self) -> Result<std::sync::Arc<Instance>, Refusal> {
+    pub(super) fn instance(&self) -> Result<std::sync::Arc<LiveRoom>, Refusal> {
         let Place { room, room_id } = self.place()?;
         self.engine().registry.enter(room, room_id, None)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RoomHandle;
 use crate::{
     Refusal, Served,
-    hub::{InstanceInfo, not_found},
+    hub::{RoomInstanceInfo, not_found},
 };
 
 /// What to say of an instance that server code creates.
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 #[must_use = "it creates nothing by itself"]
 pub struct NewRoom {
-    info: InstanceInfo,
+    info: RoomInstanceInfo,
 }
 
 /// A room instance, as it is at the moment.
@@ -79,7 +79,7 @@ impl<R: Served> RoomHandle<R> {
     /// `UNAVAILABLE` while the store can't take it.
     pub async fn create(&self, room: NewRoom) -> Result<(), Refusal> {
         let place = self.place()?;
-        let info = InstanceInfo { created: true, ..room.info };
+        let info = RoomInstanceInfo { created: true, ..room.info };
         self.engine().create(&place.room, &place.room_id, info, None).await.map(drop)
     }
 
@@ -126,7 +126,7 @@ impl<R: Served> RoomHandle<R> {
                 (None, None) => Ok(Vec::new()),
             };
         }
-        if registry.peers().is_none() {
+        if registry.cluster().is_none() {
             return Ok(Vec::new());
         }
         let place = self.place()?;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::Place};
-use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
+use crate::{Code, Refusal, Served, caught::caught_now, hub::SavedState};
 
 /// A room whose instances have a state of their own: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -38,7 +38,7 @@ impl<R: Stateful> RoomHandle<R> {
     /// tells.
     pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal> {
         let Place { room, room_id } = self.place()?;
-        let saved = self.engine().registry.run(room, room_id, |state| state.saved()).await?;
+        let saved = self.engine().registry.run(room, room_id, |state| state.saved_state()).await?;
         let state = decode(&saved, room_id)?;
         Ok(Snapshot { version: saved.version, state })
     }
@@ -80,7 +80,7 @@ impl<R: Stateful> RoomHandle<R> {
     ) -> Result<T, Refusal> {
         let Place { room, room_id } = self.place()?;
         let id = std::sync::Arc::clone(room_id);
-        let change = move |saved: &Saved| {
+        let change = move |saved: &SavedState| {
             let changed = caught_now("update", || {
                 let mut state: R::State = decode(saved, &id)?;
                 let changed = change(&mut state);
@@ -91,14 +91,14 @@ impl<R: Stateful> RoomHandle<R> {
         let registry = &self.engine().registry;
         // Before it is this room's turn, which goes on meanwhile.
         let lock = registry.lock_state(room_id).await?;
-        registry.wait(room, room_id, |state| Box::pin(state.save(lock, change))).await?
+        registry.run_async(room, room_id, |state| Box::pin(state.save(lock, change))).await?
     }
 }
 
 /// Bytes of a state: with its version, it is a record of a store.
 const LARGEST: usize = (64 << 10) - 8;
 
-fn decode<T: DeserializeOwned + Default>(saved: &Saved, room_id: &str) -> Result<T, Refusal> {
+fn decode<T: DeserializeOwned + Default>(saved: &SavedState, room_id: &str) -> Result<T, Refusal> {
     if saved.version == 0 {
         return Ok(T::default());
     }

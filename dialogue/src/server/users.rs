@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{EventOf, Refusal, Served, engine::Engine, hub::Question};
+use crate::{EventOf, Refusal, Served, engine::Engine, hub::NodeRequest};
 
 /// The users that are connected: `server.users()`.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl UserHandle {
     ///
     /// `UNAVAILABLE` if another instance can't be reached, as of all that is done wherever the user is connected.
     pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, Refusal> {
-        let answer = self.engine.everywhere(Question::Connections { user: (*self.id).into() }).await?;
+        let answer = self.engine.everywhere(NodeRequest::ListConnections { user: (*self.id).into() }).await?;
         let connections = answer.connections.into_iter();
         Ok(connections.map(|at| ConnectionInfo { client_id: at.client_id, rooms: at.rooms }).collect())
     }
@@ -120,7 +120,8 @@ impl UserHandle {
     }
 
     async fn put_out(&self, room_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let question = Question::PutOut { user: (*self.id).into(), room_id, reason: reason.to_owned() };
+        let question =
+            NodeRequest::RemoveMember { user: (*self.id).into(), room_id, reason: reason.to_owned() };
         self.engine.everywhere(question).await.map(|answer| answer.count)
     }
 
@@ -144,7 +145,8 @@ impl UserHandle {
     }
 
     async fn close(&self, client_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let question = Question::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
+        let question =
+            NodeRequest::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
         self.engine.everywhere(question).await.map(|answer| answer.count)
     }
 

@@ -16,7 +16,7 @@ use super::{super::admission::Refused, admit};
 use crate::{
     Channel, DeliveryClass, Sender,
     engine::Engine,
-    hub::{Instance, RoomDecl},
+    hub::{LiveRoom, RoomSpec},
     observe::{Measured, Value},
     session::invalid,
 };
@@ -132,14 +132,14 @@ pub(super) async fn inspect(
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(inspected)).into_response())
 }
 
-async fn members(instance: &Arc<Instance>) -> Option<Frame> {
+async fn members(instance: &Arc<LiveRoom>) -> Option<Frame> {
     // Its turn may come late while the store is slow; everything else is to be seen then above all.
-    let listed = instance.run(|state| state.members(None, MEMBERS, None));
+    let listed = instance.run(|state| state.members_frame(None, MEMBERS, None));
     let frame = timeout(PATIENCE, listed).await.ok()??;
     serde_json::from_slice(&frame).ok()
 }
 
-fn describe(room: &RoomDecl) -> Room<'_> {
+fn describe(room: &RoomSpec) -> Room<'_> {
     let channel = |channel: &Channel| match channel {
         Channel::WebSocket => "websocket",
         Channel::Sse => "sse",
@@ -168,7 +168,7 @@ fn describe(room: &RoomDecl) -> Room<'_> {
     }
 }
 
-fn live(instance: &Instance) -> Live {
+fn live(instance: &LiveRoom) -> Live {
     Live { room_id: instance.id.to_string(), room: instance.room.name, size: instance.size() }
 }
 

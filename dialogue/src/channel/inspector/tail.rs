@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::{super::admission::Refused, admit};
 use crate::{
     engine::{Engine, draining},
-    hub::{ConnectionId, Heard, Instance, Listener, not_found},
+    hub::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
     log::Record,
     session::invalid,
     wire::EventSet,
@@ -35,8 +35,8 @@ const ALIVE: Duration = Duration::from_secs(15);
 /// Who looks on: no member of the room, which isn't told.
 struct Onlooker {
     id: ConnectionId,
-    instance: Weak<Instance>,
-    heard: Heard,
+    instance: Weak<LiveRoom>,
+    heard: ListenerReceiver,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn tail(
     let (listener, heard) = Listener::new(id);
     let draining = Box::pin(engine.drain.started());
     let onlooker = Onlooker { id, instance: Arc::downgrade(&instance), heard, draining };
-    instance.cast(move |state| state.listen(listener, EventSet::ALL));
+    instance.enqueue(move |state| state.listen(listener, EventSet::ALL));
     let lines = stream::unfold(onlooker, |mut onlooker| async {
         let line = onlooker.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), onlooker))
@@ -86,7 +86,7 @@ impl Drop for Onlooker {
     fn drop(&mut self) {
         let id = self.id;
         if let Some(instance) = self.instance.upgrade() {
-            instance.cast(move |state| _ = state.leave(id));
+            instance.enqueue(move |state| _ = state.leave(id));
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     engine::{Counted, Engine},
-    hub::{Cut, Outbox},
+    hub::{CloseReason, Outbox},
     identity::expired,
     observe::Ended,
     session::Session,
@@ -94,7 +94,7 @@ async fn keep(
                 seen = Instant::now();
             }
             // A body is also polled to fill a buffer that is never flushed.
-            if outbox.stuck_for().unwrap_or_default().max(seen.elapsed()) >= patience {
+            if outbox.stalled_for().unwrap_or_default().max(seen.elapsed()) >= patience {
                 return;
             }
         }
@@ -111,27 +111,27 @@ async fn keep(
         ended = ended => if let Ok(ended) = ended {
             session.end(ended);
         },
-        cut = poll_fn(|cx| outbox.poll_cut(cx)) => session.end(match cut {
-            Cut::TooSlow => Ended::TooSlow,
-            Cut::Removed(_) => Ended::Removed,
-            Cut::Silent => Ended::Silent,
-            Cut::Closed => Ended::Lost,
+        cut = poll_fn(|cx| outbox.poll_closed(cx)) => session.end(match cut {
+            CloseReason::TooSlow => Ended::TooSlow,
+            CloseReason::Removed(_) => Ended::Removed,
+            CloseReason::Unresponsive => Ended::Silent,
+            CloseReason::Disconnected => Ended::Lost,
         }),
         () = expiry => {
             session.end(Ended::Expired);
             // Instead of what waits, since nothing is delivered any more.
             let error = frame::Frame::new("error", None, frame::Error::from(&expired())).encode();
-            outbox.end_with("error", &error);
+            outbox.close_with("error", &error);
         }
         // The last of what waits for the body is the `left`.
         () = left_all => {
             session.end(Ended::Removed);
-            outbox.cut(Cut::Closed);
+            outbox.cut(CloseReason::Disconnected);
         }
         () = stalled => {
             session.end(Ended::TooSlow);
             // What waits for it goes, too.
-            let _ = outbox.last_words();
+            let _ = outbox.close_and_take_partial();
         }
     }
     // First the rooms are left, then the connection is no longer counted.
@@ -171,7 +171,7 @@ mod tests {
         while let Poll::Ready(Ok(())) =
             outbox.poll_take(&mut Context::from_waker(Waker::noop()), 1 << 20, &mut taken)
         {
-            outbox.written();
+            outbox.note_written();
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let (outbox, keeper) = stream(&engine).await;
         take(&outbox);
         // A sign of life that is taken of the body and not written.
-        outbox.hand();
+        outbox.note_handed();
         // Between two looks at it.
         sleep(Duration::from_secs(5)).await;
         for seconds in (5..120).step_by(15) {
@@ -221,13 +221,13 @@ mod tests {
             }
             chat.run(|_| ()).await;
             outbox.send_raw(["data: x\n\n".into()]);
-            assert_eq!((chat.size(), outbox.waiting() > 0), (1, true));
+            assert_eq!((chat.size(), outbox.queued_bytes() > 0), (1, true));
             if cut {
-                outbox.cut(Cut::TooSlow);
+                outbox.cut(CloseReason::TooSlow);
                 sleep(Duration::from_millis(1)).await;
             } else {
                 sleep(2 * PATIENCE).await;
-                assert_eq!(outbox.waiting(), 0);
+                assert_eq!(outbox.queued_bytes(), 0);
             }
             assert_eq!(chat.size(), 0);
         }

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::{
     Position, Refusal,
-    hub::RoomDecl,
+    hub::RoomSpec,
     session::{bounded_names, invalid},
     wire::EventSet,
 };
@@ -82,7 +82,7 @@ impl Query {
     /// The events of each room, of at most `most` names; `None` is the room's default.
     pub(super) fn wanted(
         &self,
-        rooms: &[&Arc<RoomDecl>],
+        rooms: &[&Arc<RoomSpec>],
         most: usize,
     ) -> Result<Vec<Option<EventSet>>, Refusal> {
         bounded_names(self.events.len(), most)?;
@@ -102,7 +102,7 @@ impl Query {
     }
 }
 
-fn carries(room: &RoomDecl, event: &str) -> bool {
+fn carries(room: &RoomSpec, event: &str) -> bool {
     event == "*" || room.event(event).is_some()
 }
 

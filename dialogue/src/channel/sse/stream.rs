@@ -108,7 +108,7 @@ impl Body for Stream {
         }
         ready!(self.alive.as_mut().poll(cx));
         self.alive.as_mut().reset(Instant::now() + ALIVE);
-        self.outbox.hand();
+        self.outbox.note_handed();
         Poll::Ready(Some(Ok(Frame::data(self.handed(Bytes::from_static(b": alive\n\n"))))))
     }
 }
@@ -127,7 +127,7 @@ impl AsRef<[u8]> for Handed {
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        self.outbox.written();
+        self.outbox.note_written();
     }
 }
 

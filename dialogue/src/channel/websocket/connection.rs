@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, Speaking, spread_ms},
-    hub::{Cut, Outbox},
+    hub::{CloseReason, Outbox},
     identity::{Expiry, LOOK_AT_CLOCK, User},
     observe::Ended,
     session::{Entrance, Session, Verdict, invalid},
@@ -83,24 +83,30 @@ enum End {
     /// We close, with this code and reason, once what waits is written.
     Close(u16, Ended),
     /// We close a client that doesn't take what waits.
-    Cut(u16, String),
+    CloseReason(u16, String),
 }
 
 impl End {
     fn of(relief: &Relief) -> Option<Self> {
         match relief {
             Relief::Done => None,
-            Relief::Cut(Cut::TooSlow) => Some(End::Cut(4409, "reads too slowly".to_owned())),
-            Relief::Cut(Cut::Closed) => Some(End::Gone),
-            Relief::Cut(Cut::Silent) => Some(End::Cut(4408, "no answer in time".to_owned())),
-            Relief::Cut(Cut::Removed(reason)) => Some(End::Cut(4403, reason.to_string())),
+            Relief::CloseReason(CloseReason::TooSlow) => {
+                Some(End::CloseReason(4409, "reads too slowly".to_owned()))
+            }
+            Relief::CloseReason(CloseReason::Disconnected) => Some(End::Gone),
+            Relief::CloseReason(CloseReason::Unresponsive) => {
+                Some(End::CloseReason(4408, "no answer in time".to_owned()))
+            }
+            Relief::CloseReason(CloseReason::Removed(reason)) => {
+                Some(End::CloseReason(4403, reason.to_string()))
+            }
         }
     }
 
     /// The token is over: what waits for the client is dropped, and so is what the client sent.
     fn expired(outbox: &Outbox) -> Self {
         outbox.revoke();
-        End::Cut(4401, Ended::Expired.reason().to_owned())
+        End::CloseReason(4401, Ended::Expired.reason().to_owned())
     }
 
     fn ended(&self) -> Ended {
@@ -108,11 +114,11 @@ impl End {
             End::Closed(_) => Ended::Closed,
             End::Gone => Ended::Lost,
             End::Close(_, why) => *why,
-            End::Cut(4401, _) => Ended::Expired,
-            End::Cut(4403, _) => Ended::Removed,
-            End::Cut(4408, _) => Ended::Silent,
-            End::Cut(4409, _) => Ended::TooSlow,
-            End::Cut(..) => Ended::Malformed,
+            End::CloseReason(4401, _) => Ended::Expired,
+            End::CloseReason(4403, _) => Ended::Removed,
+            End::CloseReason(4408, _) => Ended::Silent,
+            End::CloseReason(4409, _) => Ended::TooSlow,
+            End::CloseReason(..) => Ended::Malformed,
         }
     }
 }
@@ -178,21 +184,21 @@ impl Connection {
         drop(session);
         let (code, reason, rest) = match &end {
             End::Gone => return socket.writer.close().await,
-            End::Closed(code) => (*code, "", outbox.last_words()),
-            End::Cut(code, reason) => {
+            End::Closed(code) => (*code, "", outbox.close_and_take_partial()),
+            End::CloseReason(code, reason) => {
                 socket.writer.give_up();
-                (*code, reason.as_str(), outbox.last_words())
+                (*code, reason.as_str(), outbox.close_and_take_partial())
             }
             End::Close(code, why) => {
                 let relieved = async {
-                    while outbox.waiting() > 0
-                        && !matches!(socket.writer.relieve(&outbox).await, Relief::Cut(_))
+                    while outbox.queued_bytes() > 0
+                        && !matches!(socket.writer.relieve(&outbox).await, Relief::CloseReason(_))
                     {
                     }
                 };
                 // Whoever doesn't take it in that time comes back for it.
                 let _ = tokio::time::timeout(LAST_WORDS, relieved).await;
-                (*code, why.reason(), outbox.last_words())
+                (*code, why.reason(), outbox.close_and_take_partial())
             }
         };
         let mut last = BytesMut::new();
@@ -342,7 +348,9 @@ impl Connection {
                 }
                 Ok(Some(incoming)) => incoming,
                 Ok(None) => break,
-                Err(violation) => return Some(End::Cut(violation.code, violation.message.to_owned())),
+                Err(violation) => {
+                    return Some(End::CloseReason(violation.code, violation.message.to_owned()));
+                }
             };
             let expires = self.session.expires().cloned();
             let seen = {
@@ -444,7 +452,7 @@ impl Line {
     /// Waits for the next thing that happens on the socket; reads only if it is to, and looks whether the client is
     /// silent only if it is to. Cancel safe.
     async fn watch(&mut self, engine: &Engine, outbox: &Outbox, reads: bool, judges: bool) -> Change {
-        outbox.set_read(reads);
+        outbox.set_reading(reads);
         tokio::select! {
             read = self.socket.reader.read(&mut self.input), if reads && !self.ended => {
                 self.note_read(&read, outbox);
@@ -457,8 +465,8 @@ impl Line {
             () = sleep_until(self.check), if judges => {
                 let bounds = &engine.bounds;
                 // A client that talks and doesn't read is heard, but holds what waits for it.
-                if outbox.stuck_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
-                    return Change::End(End::Cut(4409, "takes nothing".to_owned()));
+                if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
+                    return Change::End(End::CloseReason(4409, "takes nothing".to_owned()));
                 }
                 if self.heard.elapsed() < bounds.ping_interval {
                     (self.pinged, self.check) = (false, self.heard + bounds.ping_interval);
@@ -468,7 +476,7 @@ impl Line {
                 } else if reads && !self.ended && self.read_now(outbox).await {
                     return Change::Read;
                 } else {
-                    return Change::End(End::Cut(4408, "no pong in time".to_owned()));
+                    return Change::End(End::CloseReason(4408, "no pong in time".to_owned()));
                 }
                 Change::Checked
             }
@@ -492,7 +500,7 @@ impl Line {
     fn note_read(&mut self, read: &io::Result<usize>, outbox: &Outbox) -> bool {
         if matches!(read, Ok(1..)) {
             self.heard = Instant::now();
-            outbox.hear();
+            outbox.note_read();
         } else {
             self.ended = true;
         }

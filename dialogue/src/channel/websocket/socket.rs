@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Cut, Direct, Outbox, Progress},
+    hub::{CloseReason, DirectWriter, FlushStatus, Outbox},
     tcp::Tcp,
 };
 
@@ -89,7 +89,7 @@ impl Socket {
     }
 
     /// What hub code may write to, if the connection is a plain socket.
-    pub(super) fn direct(&self) -> Option<Box<dyn Direct>> {
+    pub(super) fn direct(&self) -> Option<Box<dyn DirectWriter>> {
         match &self.writer {
             Writer::Tcp(stream) => Some(Box::new(Arc::clone(stream))),
             Writer::Other { .. } => None,
@@ -122,18 +122,18 @@ impl Writer {
     pub(super) async fn relieve(&mut self, outbox: &Outbox) -> Relief {
         match self {
             Writer::Tcp(stream) => {
-                poll_fn(|cx| outbox.poll_trouble(cx)).await;
+                poll_fn(|cx| outbox.poll_writable_work(cx)).await;
                 loop {
                     match outbox.flush() {
-                        Progress::Idle => return Relief::Done,
-                        Progress::Cut(cut) => return Relief::Cut(cut),
-                        Progress::Blocked => {}
+                        FlushStatus::Idle => return Relief::Done,
+                        FlushStatus::Closed(cut) => return Relief::CloseReason(cut),
+                        FlushStatus::Blocked => {}
                     }
                     // The socket of a client that never reads never becomes writable: the cut has to be seen meanwhile.
                     tokio::select! {
-                        cut = poll_fn(|cx| outbox.poll_cut(cx)) => return Relief::Cut(cut),
+                        cut = poll_fn(|cx| outbox.poll_closed(cx)) => return Relief::CloseReason(cut),
                         writable = stream.writable() => if writable.is_err() {
-                            return Relief::Cut(Cut::Closed);
+                            return Relief::CloseReason(CloseReason::Disconnected);
                         },
                     }
                 }
@@ -142,7 +142,7 @@ impl Writer {
                 if taken.is_empty() {
                     let take = poll_fn(|cx| outbox.poll_take(cx, TAKE, taken)).await;
                     if let Err(cut) = take {
-                        return Relief::Cut(cut);
+                        return Relief::CloseReason(cut);
                     }
                     // The end first, since it is taken from there.
                     taken.reverse();
@@ -158,9 +158,9 @@ impl Writer {
                     biased;
                     written = writing => match written {
                         Ok(()) => Relief::Done,
-                        Err(_) => Relief::Cut(Cut::Closed),
+                        Err(_) => Relief::CloseReason(CloseReason::Disconnected),
                     },
-                    cut = poll_fn(|cx| outbox.poll_cut(cx)) => Relief::Cut(cut),
+                    cut = poll_fn(|cx| outbox.poll_closed(cx)) => Relief::CloseReason(cut),
                 }
             }
         }
@@ -235,10 +235,10 @@ pub(super) enum Relief {
     /// Something was written, or nothing was to be.
     Done,
     /// Nothing more is to be written.
-    Cut(Cut),
+    CloseReason(CloseReason),
 }
 
-impl Direct for Arc<OwnedWriteHalf> {
+impl DirectWriter for Arc<OwnedWriteHalf> {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [one] => OwnedWriteHalf::try_write(self, one),
