@@ -401,7 +401,7 @@ impl Engine {
         instance: &Arc<LiveRoom>,
         reason: &str,
     ) -> bool {
-        let Some(was_in) = link.take_out(instance, Some(reason)).await else { return false };
+        let Some(was_in) = link.remove_from(instance, Some(reason)).await else { return false };
         if was_in.is_closed()
             && let Some(next) = self.registry.find(&was_in.id)
         {

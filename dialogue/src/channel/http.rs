@@ -277,7 +277,7 @@ async fn history(
         let instance = match engine.registry.look_up(&room_id).await? {
             Some(instance) => instance,
             None if room.keyed => return Err(not_found(&room_id).into()),
-            None => engine.registry.enter(room, &room_id, None)?,
+            None => engine.registry.find_or_open(room, &room_id, None)?,
         };
         match instance.history(query.before, wanted, limit).await {
             // It went just now: the next try makes a new one.

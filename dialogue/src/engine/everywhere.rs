@@ -70,7 +70,7 @@ impl Engine {
                 let wanted = links
                     .iter()
                     .filter(|link| client_id.as_deref().is_none_or(|id| link.client_id.as_str() == id));
-                let cut = wanted.map(|link| link.outbox.cut(CloseReason::Removed(reason.as_str().into())));
+                let cut = wanted.map(|link| link.outbox.close(CloseReason::Removed(reason.as_str().into())));
                 connections(cut.count())
             }
             NodeRequest::FreePlaces { user, room_id } => {

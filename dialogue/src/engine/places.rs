@@ -58,7 +58,7 @@ impl Engine {
             return false;
         }
         // Its session, which ends with that, tells the application.
-        link.outbox.cut(CloseReason::Unresponsive);
-        link.take_out(&instance, None).await.is_some()
+        link.outbox.close(CloseReason::Unresponsive);
+        link.remove_from(&instance, None).await.is_some()
     }
 }

@@ -68,7 +68,7 @@ impl Batch {
         self.origins.extend(at.map(|at| (event, at)));
     }
 
-    /// Counts the events that a recipient of `wanted` gets.
+    /// Counts the events that a recipient with `filter` gets.
     pub(crate) fn note_recipient(&self, filter: EventSet) {
         if !self.room.meter.is_on() {
             return;
@@ -101,7 +101,7 @@ impl Batch {
         &self.events
     }
 
-    /// Returns the bytes for a WebSocket recipient of `wanted`: one buffer, shared by all that want the same.
+    /// Returns the bytes for a WebSocket recipient with `filter`: one buffer, shared by all that want the same.
     pub(crate) fn websocket(&self, filter: EventSet) -> Bytes {
         let all = self.encoded(Encoding::WebSocket);
         if filter.covers(self.kinds) {
@@ -122,7 +122,7 @@ impl Batch {
         bytes
     }
 
-    /// Returns the events for a recipient of `wanted` one by one: for recipients that fall behind, and for event
+    /// Returns the events for a recipient with `filter` one by one: for recipients that fall behind, and for event
     /// streams.
     pub(crate) fn each(
         &self,

@@ -50,8 +50,8 @@ impl LiveRoom {
         Ok(page)
     }
 
-    /// Returns the `wanted` events that `query` selects, and the `seq` to go on from if there may be more. The page may
-    /// be empty even then, since the number of events scanned is bounded.
+    /// Returns the events in `filter` that `query` selects, and the `seq` to go on from if there may be more. The page
+    /// may be empty even then, since the number of events scanned is bounded.
     pub(crate) async fn read(
         self: &Arc<Self>,
         mut query: Query,

@@ -51,7 +51,7 @@ impl Listener {
         self.is_lagging.load(Ordering::Relaxed)
     }
 
-    /// Queues the events of a batch that are `wanted`; returns the position to replay from if the queue is full.
+    /// Queues the events of a batch that are in `filter`; returns the position to replay from if the queue is full.
     pub(super) fn deliver(&self, batch: &Batch, filter: EventSet) -> Option<u64> {
         for record in batch.events().iter().filter(|record| filter.contains(record.event)) {
             match (self.queue.try_send(Arc::clone(record)), record.seq) {

@@ -30,7 +30,7 @@ impl LiveRooms {
         self.by_id.values()
     }
 
-    /// Returns up to `most` instances after `after`, in the order of their ids.
+    /// Returns up to `max` instances after `after`, in the order of their ids.
     pub(super) fn after(&self, after: Option<&str>, max: usize) -> Vec<Arc<LiveRoom>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_id

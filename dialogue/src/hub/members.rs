@@ -17,7 +17,7 @@ use crate::wire::{EventSet, frame};
 pub(super) struct Members {
     /// In no meaningful order: a removal moves the last one into the gap.
     subscriptions: Vec<RoomSubscription>,
-    positions: HashMap<ConnectionId, usize>,
+    indices: HashMap<ConnectionId, usize>,
     /// Connections of each user, ordered by id as the `members` frame lists them.
     users: BTreeMap<Arc<str>, Connections>,
     listeners: usize,
@@ -97,7 +97,7 @@ impl Members {
     }
 
     pub(super) fn has(&self, connection: ConnectionId) -> bool {
-        self.positions.contains_key(&connection)
+        self.indices.contains_key(&connection)
     }
 
     pub(super) fn has_user(&self, user: &str) -> bool {
@@ -141,10 +141,10 @@ impl Members {
     }
 
     pub(super) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut RoomSubscription> {
-        self.positions.get(&connection).and_then(|index| self.subscriptions.get_mut(*index))
+        self.indices.get(&connection).and_then(|index| self.subscriptions.get_mut(*index))
     }
 
-    /// Returns up to `most` subscriptions from index `from`, and the index of the next.
+    /// Returns up to `max` subscriptions from index `from`, and the index of the next.
     pub(super) fn slice_mut(&mut self, from: usize, max: usize) -> (&mut [RoomSubscription], Option<usize>) {
         let to = (from + max).min(self.subscriptions.len());
         let next = (to < self.subscriptions.len()).then_some(to);
@@ -169,16 +169,16 @@ impl Members {
                 UserPresence::Unchanged
             }
         };
-        self.positions.insert(subscription.recipient.id(), self.subscriptions.len());
+        self.indices.insert(subscription.recipient.id(), self.subscriptions.len());
         self.subscriptions.push(subscription);
         user_presence
     }
 
     pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<(RoomSubscription, UserPresence)> {
-        let index = self.positions.remove(&connection)?;
+        let index = self.indices.remove(&connection)?;
         let removed = self.subscriptions.swap_remove(index);
         if let Some(moved) = self.subscriptions.get(index) {
-            self.positions.insert(moved.recipient.id(), index);
+            self.indices.insert(moved.recipient.id(), index);
         }
         let Recipient::Member(_, handle) = &removed.recipient else {
             self.listeners -= 1;
@@ -196,7 +196,7 @@ impl Members {
     }
 
     pub(super) fn drain(&mut self) -> Vec<RoomSubscription> {
-        self.positions.clear();
+        self.indices.clear();
         self.users.clear();
         (self.listeners, self.remote_size) = (0, 0);
         #[cfg(feature = "push")]
@@ -244,7 +244,7 @@ impl RoomSubscription {
     /// answered with `lost`; for a listener, the loss is logged.
     pub(super) fn fell_behind(&mut self, room_id: &str) {
         match &self.recipient {
-            Recipient::Member(outbox, _) => outbox.cut(CloseReason::TooSlow),
+            Recipient::Member(outbox, _) => outbox.close(CloseReason::TooSlow),
             Recipient::Listener(_) => {
                 tracing::warn!(room_id, "a handler was slower than the room's retention and missed events");
                 self.replaying = None;

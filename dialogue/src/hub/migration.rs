@@ -64,7 +64,7 @@ impl LiveRoom {
 impl ConnectionHandle {
     /// Removes the connection from the room of `instance`, even while its members migrate. Returns the instance that it
     /// was in, or was to come from. With a reason, the client is sent `left`.
-    pub(crate) async fn take_out(
+    pub(crate) async fn remove_from(
         self: &Arc<Self>,
         instance: &Arc<LiveRoom>,
         reason: Option<&str>,
@@ -103,7 +103,7 @@ async fn run(lost: Arc<LiveRoom>, registry: Weak<Registry>, Migration { members,
             Ok(true) => return end(&registry, remaining).await,
             // An instance that can't be opened now is tried again.
             Ok(false) => {
-                let next = registry.enter(&lost.room, &lost.id, None);
+                let next = registry.find_or_open(&lost.room, &lost.id, None);
                 if let Ok(next) = next {
                     remaining = move_into(&next, remaining, shown.as_ref()).await;
                     if next.is_deleted() {

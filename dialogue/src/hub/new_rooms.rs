@@ -46,7 +46,7 @@ pub(super) struct NewRoom {
     room_id: Arc<str>,
     opener: Opener,
     /// The time from which it is new, in milliseconds of [`monotonic_ms`].
-    at: AtomicU64,
+    new_since_ms: AtomicU64,
     /// Set once it no longer counts.
     ended: AtomicBool,
     instance: OnceLock<Weak<LiveRoom>>,
@@ -84,7 +84,7 @@ struct QuotaLedger {
 struct SubjectRooms {
     count: usize,
     /// Those that may be evicted for others of the subject, in the order of their numbers.
-    new_room: VecDeque<Arc<NewRoom>>,
+    rooms: VecDeque<Arc<NewRoom>>,
     /// The number after which the next scan begins; a scan that found none moves it on.
     after: u64,
     /// The time at which the store may be queried again for those that may be evicted, in milliseconds of
@@ -159,7 +159,7 @@ impl NewRoomQuota {
         let share = (max / SHARE_DIVISOR).max(SHARE_DIVISOR);
         NewRoomQuota {
             bounds,
-            max: max.saturating_mul(2).max(SHARE_DIVISOR),
+            max_entries: max.saturating_mul(2).max(SHARE_DIVISOR),
             share,
             ledger: Mutex::default(),
             refused_users: RefusedLog::default(),
@@ -174,7 +174,7 @@ impl NewRoomQuota {
     /// Its opener has as many new rooms as the bound allows.
     pub(super) fn admit(&self, opener: &Opener, room_id: &Arc<str>) -> Result<Arc<NewRoom>, QuotaExceeded> {
         let mut ledger = self.ledger.lock();
-        ledger.expire(self.max);
+        ledger.expire(self.max_entries);
         for subject in opener.subjects() {
             let max = match subject {
                 QuotaSubject::User(_) => self.bounds.user,
@@ -191,14 +191,14 @@ impl NewRoomQuota {
             number: ledger.number,
             room_id: Arc::clone(room_id),
             opener: opener.clone(),
-            at: AtomicU64::new(monotonic_ms()),
+            new_since_ms: AtomicU64::new(monotonic_ms()),
             ended: AtomicBool::new(false),
             instance: OnceLock::new(),
         });
         for subject in opener.subjects() {
             let own = ledger.subjects.entry(subject).or_default();
             own.count += 1;
-            own.new_room.push_back(Arc::clone(&new_room));
+            own.rooms.push_back(Arc::clone(&new_room));
         }
         // The room is new, so an earlier one with its id no longer exists.
         if let Some(before) = ledger.rooms.insert(Arc::clone(room_id), Arc::clone(&new_room)) {
@@ -257,16 +257,14 @@ impl NewRoomQuota {
         let ledger = self.ledger.lock();
         let (mut rooms, mut last) = (Vec::new(), 0);
         if let Some(own) = ledger.subjects.get(&subject) {
-            let next = own.new_room.partition_point(|new_room| new_room.number <= own.after);
-            for new_room in
-                own.new_room.range(next..).chain(own.new_room.range(..next)).take(MAX_SCANNED_ROOMS)
-            {
+            let next = own.rooms.partition_point(|new_room| new_room.number <= own.after);
+            for new_room in own.rooms.range(next..).chain(own.rooms.range(..next)).take(MAX_SCANNED_ROOMS) {
                 last = new_room.number;
                 if !new_room.is_occupied() {
                     rooms.push((new_room.number, Arc::clone(&new_room.room_id)));
                 }
             }
-            if own.new_room.len() <= MAX_SCANNED_ROOMS {
+            if own.rooms.len() <= MAX_SCANNED_ROOMS {
                 last = 0;
             }
         }
@@ -323,7 +321,7 @@ impl QuotaLedger {
         for _ in 0..self.entries.len() {
             let Some(first) = self.entries.front() else { return };
             let should_close = first.ended.load(Ordering::Relaxed);
-            let is_new = first.at.load(Ordering::Relaxed).saturating_add(NEW_ROOM_MS) > now;
+            let is_new = first.new_since_ms.load(Ordering::Relaxed).saturating_add(NEW_ROOM_MS) > now;
             if is_new && !should_close && self.entries.len() <= max {
                 return;
             }
@@ -331,7 +329,7 @@ impl QuotaLedger {
             if should_close {
                 self.stale = self.stale.saturating_sub(1);
             } else if !is_new && first.is_occupied() {
-                first.at.store(now, Ordering::Relaxed);
+                first.new_since_ms.store(now, Ordering::Relaxed);
                 self.entries.push_back(first);
             } else {
                 self.end(&first);
@@ -369,9 +367,9 @@ impl QuotaLedger {
         for subject in new_room.opener.subjects() {
             if let Some(own) = self.subjects.get_mut(&subject)
                 && let Ok(place) =
-                    own.new_room.binary_search_by_key(&new_room.number, |new_room| new_room.number)
+                    own.rooms.binary_search_by_key(&new_room.number, |new_room| new_room.number)
             {
-                own.new_room.remove(place);
+                own.rooms.remove(place);
             }
         }
     }

@@ -115,9 +115,9 @@ impl Outbox {
             skipped: Vec::new(),
             replays: Vec::new(),
             positions,
-            cut: None,
+            close_reason: None,
             waker: None,
-            cut_waker: None,
+            close_waker: None,
             stalled_since: None,
             handed_chunks: 0,
         };
@@ -199,7 +199,7 @@ impl Outbox {
         self.write_out(&mut queue);
     }
 
-    /// Delivers the events of a batch that are `wanted`.
+    /// Delivers the events of a batch that are in `filter`.
     pub(crate) fn deliver(&self, slot: u8, batch: &Batch, filter: EventSet) {
         self.deliver_to(&mut self.queue.lock(), slot, batch, filter);
     }
@@ -215,7 +215,7 @@ impl Outbox {
     }
 
     fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, filter: EventSet) {
-        if queue.cut.is_some() {
+        if queue.close_reason.is_some() {
             return;
         }
         match (&self.direct, self.encoding) {
@@ -225,7 +225,7 @@ impl Outbox {
                     Ok(written) if written == bytes.len() => return,
                     Ok(written) => self.queue_rest(queue, batch, filter, written),
                     Err(error) if would_block(&error) => self.queue_rest(queue, batch, filter, 0),
-                    Err(_) => queue.cut(CloseReason::Disconnected),
+                    Err(_) => queue.close(CloseReason::Disconnected),
                 }
                 queue.blocked = true;
                 queue.wait();
@@ -245,8 +245,8 @@ impl Outbox {
         let mut queue = self.queue.lock();
         queue.blocked = false;
         self.write_out(&mut queue);
-        match &queue.cut {
-            Some(cut) => FlushStatus::Closed(cut.clone()),
+        match &queue.close_reason {
+            Some(reason) => FlushStatus::Closed(reason.clone()),
             None if queue.blocked => FlushStatus::Blocked,
             None => FlushStatus::Idle,
         }
@@ -255,7 +255,7 @@ impl Outbox {
     /// Polls for work of the connection's task: the socket refused bytes, or the outbox is closed.
     pub(crate) fn poll_writable_work(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.queue.lock();
-        if queue.blocked || queue.cut.is_some() {
+        if queue.blocked || queue.close_reason.is_some() {
             return Poll::Ready(());
         }
         queue.register(cx);
@@ -285,8 +285,8 @@ impl Outbox {
             }
             return Poll::Ready(Ok(()));
         }
-        if let Some(cut) = &queue.cut {
-            return Poll::Ready(Err(cut.clone()));
+        if let Some(reason) = &queue.close_reason {
+            return Poll::Ready(Err(reason.clone()));
         }
         queue.register(cx);
         Poll::Pending
@@ -295,10 +295,10 @@ impl Outbox {
     /// Polls for the outbox's closing, independently of the task that takes the bytes.
     pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let mut queue = self.queue.lock();
-        if let Some(cut) = &queue.cut {
-            return Poll::Ready(cut.clone());
+        if let Some(reason) = &queue.close_reason {
+            return Poll::Ready(reason.clone());
         }
-        queue.cut_waker = Some(cx.waker().clone());
+        queue.close_waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
@@ -311,18 +311,18 @@ impl Outbox {
     /// it.
     pub(crate) fn pressure(&self) -> Option<usize> {
         let queue = self.queue.lock();
-        matches!(queue.cut, None | Some(CloseReason::Disconnected)).then_some(queue.bytes)
+        matches!(queue.close_reason, None | Some(CloseReason::Disconnected)).then_some(queue.bytes)
     }
 
     /// Closes the outbox: nothing more is delivered. A frame of which the socket has a part is completed by
     /// [`close_and_take_partial`](Self::close_and_take_partial).
-    pub(crate) fn cut(&self, cut: CloseReason) {
-        let removed = matches!(cut, CloseReason::Removed(_));
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let removed = matches!(reason, CloseReason::Removed(_));
         if removed {
             self.revoke();
         }
         let mut queue = self.queue.lock();
-        queue.cut(cut);
+        queue.close(reason);
         if removed && self.direct.is_none() {
             // The connection's task would take the queued bytes before it sees the reason.
             queue.clear();
@@ -335,10 +335,10 @@ impl Outbox {
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
-        if queue.cut.is_none() {
+        if queue.close_reason.is_none() {
             queue.clear();
             queue.push(bytes.into(), None);
-            queue.cut(CloseReason::Disconnected);
+            queue.close(CloseReason::Disconnected);
         }
     }
 
@@ -396,7 +396,7 @@ impl Outbox {
             let activity = self.activity.notified();
             tokio::pin!(activity);
             activity.as_mut().enable();
-            if self.queue.lock().cut.is_some() {
+            if self.queue.lock().close_reason.is_some() {
                 return true;
             }
             let reads = self.encoding == Encoding::WebSocket && !self.reading_paused.load(Ordering::Relaxed);
@@ -422,7 +422,7 @@ impl Outbox {
     pub(crate) fn close_and_take_partial(&self) -> Option<Bytes> {
         let mut queue = self.queue.lock();
         // Under the same lock: an event that a room delivered now would end up inside that frame.
-        queue.cut(CloseReason::Disconnected);
+        queue.close(CloseReason::Disconnected);
         let rest = if queue.partial { queue.pop() } else { None };
         queue.clear();
         rest
@@ -516,7 +516,7 @@ impl Outbox {
 
     fn enforce_bound(&self, queue: &mut Queue) {
         if queue.bytes.saturating_sub(queue.page) > self.max_bytes {
-            queue.cut(CloseReason::TooSlow);
+            queue.close(CloseReason::TooSlow);
         }
     }
 
@@ -528,7 +528,7 @@ impl Outbox {
             }
             return queue.wake();
         };
-        while !queue.blocked && !queue.items.is_empty() && queue.cut.is_none() {
+        while !queue.blocked && !queue.items.is_empty() && queue.close_reason.is_none() {
             let mut slices = [IoSlice::new(&[]); MAX_IO_SLICES];
             let mut given = 0;
             let count = slices
@@ -548,13 +548,13 @@ impl Outbox {
                     }
                 }
                 Err(error) if would_block(&error) => queue.blocked = true,
-                Err(_) => queue.cut(CloseReason::Disconnected),
+                Err(_) => queue.close(CloseReason::Disconnected),
             }
         }
         if queue.blocked {
             queue.wait();
         }
-        if queue.blocked || queue.cut.is_some() {
+        if queue.blocked || queue.close_reason.is_some() {
             queue.wake();
         } else {
             queue.on_drained(self);

@@ -110,7 +110,7 @@ impl Presence {
         self.leaving.is_empty() && self.unsent.is_empty() && !self.is_scheduled
     }
 
-    /// Sends the gathered changes to all members, except to each member its own.
+    /// Sends the gathered changes to all members; a member doesn't get its own user's.
     pub(super) fn send(&mut self, room_id: &str, members: &Members) {
         self.is_scheduled = false;
         let size = members.users() + self.leaving.len();

@@ -178,7 +178,7 @@ impl Registry {
             {
                 return Ok(None);
             }
-            None => self.enter(room, room_id, None)?,
+            None => self.find_or_open(room, room_id, None)?,
         };
         // The room's info is loaded once the instance is open.
         match instance.run(|_| ()).await {
@@ -189,7 +189,7 @@ impl Registry {
 
     /// Returns the instance with id `room_id`, opening it if need be: for a client, or for the application. The caller
     /// has checked the key.
-    pub(crate) fn enter(
+    pub(crate) fn find_or_open(
         self: &Arc<Self>,
         room: &Arc<RoomSpec>,
         room_id: &str,
@@ -487,7 +487,7 @@ impl Registry {
         mut command: RoomCommand,
     ) -> Result<Arc<LiveRoom>, Refusal> {
         loop {
-            let instance = self.enter(room, room_id, None)?;
+            let instance = self.find_or_open(room, room_id, None)?;
             match instance.push(command) {
                 Ok(()) => return Ok(instance),
                 // It was closed just now, and another instance takes its place.
@@ -510,7 +510,7 @@ impl Registry {
         opener: Option<&Opener>,
     ) -> Result<(), Refusal> {
         loop {
-            let instance = self.enter(room, room_id, opener)?;
+            let instance = self.find_or_open(room, room_id, opener)?;
             instance.wait_for_inbox().await?;
             publish = match instance.push(RoomCommand::Publish(publish)) {
                 Ok(()) => return Ok(()),

@@ -156,7 +156,7 @@ impl RoomCore {
         state
     }
 
-    /// Delivers a batch to at most `most` subscriptions from index `from` on; returns the index to go on from, if there
+    /// Delivers a batch to at most `max` subscriptions from index `from` on; returns the index to go on from, if there
     /// are more. Subscriptions that are being replayed are skipped: they get the events from the log.
     pub(super) fn deliver(&mut self, batch: &Batch, from: usize, max: usize) -> Option<usize> {
         let (subscriptions, next) = self.members.slice_mut(from, max);
@@ -180,7 +180,7 @@ impl RoomCore {
         }
     }
 
-    /// Subscribes a listener of server code to the events in `wanted`, from now on.
+    /// Subscribes a listener of server code to the events in `filter`, from now on.
     pub(crate) fn listen(&mut self, listener: Arc<Listener>, filter: EventSet) {
         if self.is_closed() {
             // Dropping the listener closes its queue, upon which its task subscribes to the next instance.
@@ -254,7 +254,7 @@ impl RoomCore {
         self.log.select(query, |event| self.room.event_name(event))
     }
 
-    /// Drops the records that retention no longer keeps, or that are not `wanted`.
+    /// Drops the records that retention no longer keeps, or that are not in `filter`.
     pub(super) fn filter_retained(
         &mut self,
         mut records: Vec<Arc<Record>>,
@@ -266,7 +266,7 @@ impl RoomCore {
         records
     }
 
-    /// Returns the oldest `seq` that the log may hold of the `wanted` events.
+    /// Returns the oldest `seq` that the log may hold of the events in `filter`.
     pub(super) fn first_seq_of(&mut self, filter: EventSet) -> u64 {
         self.log.trim(now());
         self.log.first_seq_of(filter)
@@ -583,7 +583,7 @@ impl RoomCore {
                 if let Some(cluster) = &self.cluster {
                     cluster.member_left(&self.id, &handle.user_id);
                 }
-                outbox.cut(CloseReason::Disconnected);
+                outbox.close(CloseReason::Disconnected);
             }
         }
         self.update_size();

@@ -559,7 +559,8 @@ async fn past_the_bound_the_longest_empty_instance_is_evicted() {
         .collect();
     assert_eq!(ids, ["project:1", "project:2", "project:8"]);
     let opener = Opener { user: "mallory".into(), address: None };
-    let make = |id: &str| registry.enter(&spec, id, Some(&opener)).map(drop).map_err(|refusal| refusal.code);
+    let make =
+        |id: &str| registry.find_or_open(&spec, id, Some(&opener)).map(drop).map_err(|refusal| refusal.code);
     client.join(&registry, "project:8", None).await;
     assert_eq!(make("project:9"), Err(crate::Code::TooMany));
     publish(&registry, "project:9", MESSAGE, "1").await;

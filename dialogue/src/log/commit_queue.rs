@@ -30,7 +30,7 @@ pub(super) struct CommitQueue<W: GroupWrite> {
 }
 
 struct QueueState<W: GroupWrite> {
-    commits: VecDeque<QueuedWrite<W>>,
+    writes: VecDeque<QueuedWrite<W>>,
     bytes: usize,
     leaders: usize,
     /// The size of the last group of the lead that ended last.
@@ -59,9 +59,9 @@ pub(super) enum Admission<W: GroupWrite> {
 
 /// The lead of a group. It passes to the next waiting write when it is dropped, even by a caller that has gone.
 pub(super) struct GroupLeader<W: GroupWrite> {
-    commit_queue: Arc<CommitQueue<W>>,
+    queue: Arc<CommitQueue<W>>,
     /// The leader's own write, until it is in a group.
-    event_retention: Option<W>,
+    own_write: Option<W>,
     /// The size of the last group.
     last_group: usize,
 }
@@ -94,7 +94,7 @@ impl GroupWrite for Publication {
 impl<W: GroupWrite> CommitQueue<W> {
     pub(super) fn new(max_leaders: usize) -> Arc<Self> {
         Arc::new(CommitQueue {
-            state: Mutex::new(QueueState { commits: VecDeque::new(), bytes: 0, leaders: 0, last_group: 0 }),
+            state: Mutex::new(QueueState { writes: VecDeque::new(), bytes: 0, leaders: 0, last_group: 0 }),
             max_leaders: max_leaders.max(1),
         })
     }
@@ -103,28 +103,24 @@ impl<W: GroupWrite> CommitQueue<W> {
     pub(super) fn enter(self: &Arc<Self>, write: W) -> Option<Admission<W>> {
         let bytes = write.bytes();
         let mut state = self.state.lock();
-        if state.bytes >= MAX_QUEUED_BYTES || state.commits.len() >= MAX_QUEUED_ROOMS {
+        if state.bytes >= MAX_QUEUED_BYTES || state.writes.len() >= MAX_QUEUED_ROOMS {
             return None;
         }
         if state.leaders < self.max_leaders {
             state.leaders += 1;
-            let (commit_queue, last_group) = (Arc::clone(self), state.last_group);
-            return Some(Admission::Leads(GroupLeader {
-                commit_queue,
-                event_retention: Some(write),
-                last_group,
-            }));
+            let (queue, last_group) = (Arc::clone(self), state.last_group);
+            return Some(Admission::Leads(GroupLeader { queue, own_write: Some(write), last_group }));
         }
         state.bytes += bytes;
         let (reply, receiver) = oneshot::channel();
-        state.commits.push_back(QueuedWrite { write, bytes, reply });
+        state.writes.push_back(QueuedWrite { write, bytes, reply });
         Some(Admission::Waits(receiver))
     }
 
     /// Returns the bytes of payloads that wait, and the number of rooms.
     pub(super) fn queued(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.bytes, state.commits.len())
+        (state.bytes, state.writes.len())
     }
 
     /// Passes the lead, with the size of its last group, to the next waiting write; ends it if there is none.
@@ -141,8 +137,8 @@ impl<W: GroupWrite> CommitQueue<W> {
         if let Some(QueuedWrite { write, reply, .. }) = next {
             // If the caller has just gone, the lead is dropped with the reply, and passes on.
             let _ = reply.send(WriteReply::Lead(GroupLeader {
-                commit_queue: Arc::clone(self),
-                event_retention: Some(write),
+                queue: Arc::clone(self),
+                own_write: Some(write),
                 last_group,
             }));
         }
@@ -152,10 +148,10 @@ impl<W: GroupWrite> CommitQueue<W> {
 impl<W: GroupWrite> QueueState<W> {
     /// Takes the next write whose caller still waits; one that gave up has reported a failure.
     fn next(&mut self) -> Option<QueuedWrite<W>> {
-        while let Some(commit) = self.commits.pop_front() {
-            self.bytes -= commit.bytes;
-            if !commit.reply.is_closed() {
-                return Some(commit);
+        while let Some(queued) = self.writes.pop_front() {
+            self.bytes -= queued.bytes;
+            if !queued.reply.is_closed() {
+                return Some(queued);
             }
         }
         None
@@ -167,7 +163,7 @@ impl<W: GroupWrite> GroupLeader<W> {
     /// Otherwise the first of them would write alone while the others wait for it.
     pub(super) async fn gather(&self) {
         for _ in 0..MAX_GATHER_YIELDS {
-            if 1 + self.commit_queue.state.lock().commits.len() >= self.last_group {
+            if 1 + self.queue.state.lock().writes.len() >= self.last_group {
                 return;
             }
             tokio::task::yield_now().await;
@@ -176,23 +172,23 @@ impl<W: GroupWrite> GroupLeader<W> {
 
     /// Takes the next group: the leader's own write and those of others, with the senders of their replies.
     pub(super) fn group(&mut self) -> (Vec<W>, Vec<oneshot::Sender<WriteReply<W>>>) {
-        let mut writes: Vec<_> = self.event_retention.take().into_iter().collect();
-        let mut state = self.commit_queue.state.lock();
-        let (mut bytes, mut reply) = (0, Vec::new());
+        let mut writes: Vec<_> = self.own_write.take().into_iter().collect();
+        let mut state = self.queue.state.lock();
+        let (mut bytes, mut replies) = (0, Vec::new());
         while bytes < MAX_GROUP_BYTES {
-            let Some(commit) = state.next() else { break };
-            bytes += commit.bytes;
-            writes.push(commit.write);
-            reply.push(commit.reply);
+            let Some(queued) = state.next() else { break };
+            bytes += queued.bytes;
+            writes.push(queued.write);
+            replies.push(queued.reply);
         }
         self.last_group = writes.len();
-        (writes, reply)
+        (writes, replies)
     }
 }
 
 impl<W: GroupWrite> Drop for GroupLeader<W> {
     fn drop(&mut self) {
-        self.commit_queue.pass(self.last_group);
+        self.queue.pass(self.last_group);
     }
 }
 
@@ -204,8 +200,8 @@ mod tests {
         Append::new(room_id.into(), "e".into(), Vec::new())
     }
 
-    fn enter(commit_queue: &Arc<CommitQueue<Append>>, room_id: &str) -> Admission<Append> {
-        commit_queue.enter(append(room_id)).expect("there is room")
+    fn enter(queue: &Arc<CommitQueue<Append>>, room_id: &str) -> Admission<Append> {
+        queue.enter(append(room_id)).expect("there is room")
     }
 
     fn rooms(lead: &mut GroupLeader<Append>) -> Vec<String> {
@@ -224,20 +220,20 @@ mod tests {
 
     #[test]
     fn a_write_that_comes_meanwhile_is_in_the_next_group() {
-        let commit_queue = CommitQueue::new(1);
-        let mut first = lead(enter(&commit_queue, "a"));
-        let (second, _third) = (enter(&commit_queue, "b"), enter(&commit_queue, "c"));
+        let queue = CommitQueue::new(1);
+        let mut first = lead(enter(&queue, "a"));
+        let (second, _third) = (enter(&queue, "b"), enter(&queue, "c"));
         assert_eq!(rooms(&mut first), ["a", "b", "c"]);
         drop((second, first));
-        assert_eq!(rooms(&mut lead(enter(&commit_queue, "d"))), ["d"]);
+        assert_eq!(rooms(&mut lead(enter(&queue, "d"))), ["d"]);
     }
 
     #[test]
     fn the_lead_passes_over_callers_that_have_gone() {
-        let commit_queue = CommitQueue::new(1);
-        let mut first = lead(enter(&commit_queue, "a"));
+        let queue = CommitQueue::new(1);
+        let mut first = lead(enter(&queue, "a"));
         assert_eq!(rooms(&mut first), ["a"]);
-        let (gone, second) = (enter(&commit_queue, "b"), enter(&commit_queue, "c"));
+        let (gone, second) = (enter(&queue, "b"), enter(&queue, "c"));
         drop(gone);
         drop(first);
         assert_eq!(rooms(&mut lead(second)), ["c"]);
@@ -245,9 +241,9 @@ mod tests {
 
     #[test]
     fn a_lead_that_is_dropped_unused_passes_on() {
-        let commit_queue = CommitQueue::new(1);
-        let first = lead(enter(&commit_queue, "a"));
-        let (never, second) = (enter(&commit_queue, "b"), enter(&commit_queue, "c"));
+        let queue = CommitQueue::new(1);
+        let first = lead(enter(&queue, "a"));
+        let (never, second) = (enter(&queue, "b"), enter(&queue, "c"));
         drop(first);
         // It was given the lead, and went before it noticed.
         drop(never);
@@ -256,19 +252,19 @@ mod tests {
 
     #[test]
     fn each_of_several_leaders_writes_its_own_group() {
-        let commit_queue = CommitQueue::new(2);
-        let (mut first, mut second) = (lead(enter(&commit_queue, "a")), lead(enter(&commit_queue, "b")));
-        let third = enter(&commit_queue, "c");
+        let queue = CommitQueue::new(2);
+        let (mut first, mut second) = (lead(enter(&queue, "a")), lead(enter(&queue, "b")));
+        let third = enter(&queue, "c");
         assert_eq!((rooms(&mut first), rooms(&mut second)), (vec!["a".into(), "c".into()], vec!["b".into()]));
         drop((first, second, third));
-        assert_eq!(commit_queue.state.lock().leaders, 0);
+        assert_eq!(queue.state.lock().leaders, 0);
     }
 
     #[test]
     fn a_full_queue_refuses_writes() {
-        let commit_queue = CommitQueue::new(1);
-        let _first = lead(enter(&commit_queue, "a"));
-        let state: Vec<_> = std::iter::from_fn(|| commit_queue.enter(append("b"))).collect();
+        let queue = CommitQueue::new(1);
+        let _first = lead(enter(&queue, "a"));
+        let state: Vec<_> = std::iter::from_fn(|| queue.enter(append("b"))).collect();
         assert_eq!(state.len(), MAX_QUEUED_ROOMS);
     }
 }

@@ -57,7 +57,7 @@ impl EventRetention {
         young && (!full || kind.newest.front().is_none_or(|first| record.seq >= Some(*first)))
     }
 
-    /// Returns the oldest `seq` that is kept of the `wanted` kinds, if it is known for all of them.
+    /// Returns the oldest `seq` that is kept of the kinds in `filter`, if it is known for all of them.
     pub(super) fn first_seq_of(&self, filter: EventSet) -> Option<u64> {
         let full = |kind: &KindRetention| {
             let most = kind.retention.events?;

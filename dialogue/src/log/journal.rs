@@ -88,8 +88,8 @@ impl Journal {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits, the append is not carried out; while this caller leads, the group's
-    /// outcome is unknown.
+    /// The append of a dropped future is skipped if no group has taken it yet; otherwise it may be carried out. If the
+    /// leader's future is dropped, the outcome of the whole group is unknown.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
         self.write(&self.appends, append, |lead| self.append_group(lead)).await
     }
@@ -103,14 +103,14 @@ impl Journal {
     /// Writes as a member of a group, or as the leader of one.
     async fn write<W: GroupWrite, F: Future<Output = Result<W::Done, StoreError>>>(
         &self,
-        commit_queue: &Arc<CommitQueue<W>>,
+        queue: &Arc<CommitQueue<W>>,
         write: W,
         group: impl FnOnce(GroupLeader<W>) -> F,
     ) -> Result<W::Done, NotAppended> {
         if !self.is_up() {
             return Err(NotAppended::Untouched);
         }
-        let reply = match commit_queue.enter(write) {
+        let reply = match queue.enter(write) {
             None => return Err(NotAppended::Untouched),
             Some(Admission::Leads(lead)) => Ok(Ok(WriteReply::Lead(lead))),
             // A group has one timeout; a waiting write has that of the group under way and that of its own.
@@ -244,32 +244,32 @@ impl Journal {
             Err(error) => Err(error.clone()),
         };
         let mut next = || next().inspect_err(|error| self.health.failed(error));
-        let event_retention = next();
+        let own_outcome = next();
         for reply in replies {
             // The caller may have dropped its future.
             let _ = reply.send(WriteReply::Done(next()));
         }
-        event_retention
+        own_outcome
     }
 
     /// Makes a write fail at once while the store is down.
     async fn guard_write<T>(
         &self,
-        set_epoch: impl Future<Output = Result<T, StoreError>>,
+        call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         if !self.is_up() {
             return Err(StoreError::new("the store is down"));
         }
-        set_epoch.await.inspect_err(|error| self.health.failed(error))
+        call.await.inspect_err(|error| self.health.failed(error))
     }
 }
 
 /// Awaits a call of the store for at most [`STORE_TIMEOUT`], and turns a panic in it into an error.
 pub(super) async fn with_timeout<T>(
     what: &'static str,
-    set_epoch: impl Future<Output = Result<T, StoreError>>,
+    call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match timeout(STORE_TIMEOUT, caught("store", set_epoch)).await {
+    match timeout(STORE_TIMEOUT, caught("store", call)).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Err(StoreError::new(format!("the store panicked in a call to {what}"))),
         Err(_) => Err(too_slow(what)),

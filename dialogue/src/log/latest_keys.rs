@@ -45,7 +45,7 @@ impl LatestKeys {
         self.kinds.get(&event)?.get(key).copied()
     }
 
-    /// Drops the keys of events before `tail` if the bounds are exceeded.
+    /// Drops the keys of events before `first_in_memory` if the bounds are exceeded.
     pub(super) fn bound(&mut self, first_in_memory: u64) {
         if self.keys <= MAX_KEYS && self.bytes <= MAX_KEY_BYTES {
             return;

@@ -118,12 +118,12 @@ pub(crate) const TAIL_EVENTS: usize = 1_000;
 pub(crate) const TAIL_BYTES: u64 = 256 << 10;
 
 impl Log {
-    /// Creates an empty log; `own` is the retention of each kind of event that declares one.
-    pub(crate) fn new(epoch: Arc<str>, retention: Retention, event_retention: &[Option<Retention>]) -> Self {
+    /// Creates an empty log; `of_events` is the retention of each kind of event that declares one.
+    pub(crate) fn new(epoch: Arc<str>, retention: Retention, of_events: &[Option<Retention>]) -> Self {
         Log {
             epoch,
             retention,
-            event_retention: EventRetention::new(event_retention),
+            event_retention: EventRetention::new(of_events),
             records: VecDeque::new(),
             bytes: 0,
             backed_by_store: false,
@@ -142,9 +142,9 @@ impl Log {
 
     /// Sets the range of a log that is in the store: it begins with `first` and ends at `head`, and `tail` are its
     /// newest events, oldest first.
-    pub(crate) fn restore(&mut self, first: u64, head: Head, first_in_memory: Vec<Arc<Record>>) {
+    pub(crate) fn restore(&mut self, first: u64, head: Head, tail: Vec<Arc<Record>>) {
         (self.first, self.head) = (first, head);
-        for record in first_in_memory {
+        for record in tail {
             self.push(record);
         }
     }
@@ -275,7 +275,7 @@ impl Log {
         self.first
     }
 
-    /// Returns the oldest `seq` that may be retained of the `wanted` events.
+    /// Returns the oldest `seq` that may be retained of the events in `filter`.
     pub(crate) fn first_seq_of(&self, filter: EventSet) -> u64 {
         self.first.max(self.event_retention.first_seq_of(filter).unwrap_or(0))
     }
@@ -311,10 +311,10 @@ impl Log {
     /// Returns up to `limit` events before `before`, newest first; fewer where they are large, or rare among the
     /// others.
     pub(crate) fn before(&self, before: Option<u64>, filter: EventSet, limit: usize) -> Page {
-        let (first_in_memory, next) = (self.first_in_memory(), self.next_seq());
-        let end = before.map_or(next, |before| before.clamp(first_in_memory, next));
+        let (tail, next) = (self.first_in_memory(), self.next_seq());
+        let end = before.map_or(next, |before| before.clamp(tail, next));
         let (mut page, mut size) = (Page::default(), 0);
-        let held = self.records.iter().take(to_usize(end - first_in_memory));
+        let held = self.records.iter().take(to_usize(end - tail));
         for (scanned, record) in held.rev().enumerate() {
             let wants = self.matches(record, filter);
             let fits = !wants || page.records.is_empty() || size + record.size() <= PAGE_BYTES;
@@ -327,8 +327,8 @@ impl Log {
                 page.records.push(Arc::clone(record));
             }
         }
-        if before.is_none_or(|before| before > self.first) && self.first < first_in_memory {
-            page.next = Some(before.map_or(first_in_memory, |before| before.min(first_in_memory)));
+        if before.is_none_or(|before| before > self.first) && self.first < tail {
+            page.next = Some(before.map_or(tail, |before| before.min(tail)));
             page.rest = page.next.filter(|_| page.records.len() < limit);
         }
         page
@@ -359,7 +359,7 @@ impl Log {
         }
     }
 
-    /// Returns whether a subscription to `wanted` gets the event, as far as its kind's retention keeps it.
+    /// Returns whether a subscription with `filter` gets the event, as far as its kind's retention keeps it.
     pub(crate) fn matches(&self, record: &Record, filter: EventSet) -> bool {
         filter.contains(record.event) && self.event_retention.keeps(record)
     }
@@ -390,7 +390,7 @@ impl Log {
     }
 }
 
-/// Returns the `wanted` records up to the bounds of `query`, and the `seq` to go on from.
+/// Returns the wanted records up to the bounds of `query`, and the `seq` to go on from.
 fn collect_matching<'a>(
     records: impl Iterator<Item = &'a Arc<Record>>,
     filter: impl Fn(&Arc<Record>) -> bool,

@@ -76,7 +76,7 @@ impl<R: Served> RoomHandle<R> {
     /// It can't be one, or not now.
     pub(super) fn instance(&self) -> Result<std::sync::Arc<LiveRoom>, Refusal> {
         let Place { room, room_id } = self.place()?;
-        self.engine().registry.enter(room, room_id, None)
+        self.engine().registry.find_or_open(room, room_id, None)
     }
 }
 

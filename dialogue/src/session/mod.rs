@@ -333,7 +333,7 @@ impl Session {
             if entry.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
                 return Ok(Joined::Deleted);
             }
-            let instance = engine.registry.enter(room, room_id, Some(&maker))?;
+            let instance = engine.registry.find_or_open(room, room_id, Some(&maker))?;
             let Entry { wanted, since, slot, id } = entry.clone();
             let mut join = JoinRequest {
                 handle: Arc::clone(&link),
@@ -606,7 +606,7 @@ impl Session {
             joined => joined?,
         };
         // The reply comes after the last event.
-        if let Some(was_in) = link.take_out(&instance, None).await {
+        if let Some(was_in) = link.remove_from(&instance, None).await {
             instance = was_in;
         }
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
@@ -744,7 +744,7 @@ impl Drop for Session {
             let actor = link.actor();
             for instance in link.rooms() {
                 // Also where the room is no more.
-                link.take_out(&instance, None).await;
+                link.remove_from(&instance, None).await;
                 if link.exit_closed(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }

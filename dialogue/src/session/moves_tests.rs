@@ -118,7 +118,7 @@ impl House {
     /// Makes the next instance, in which nothing is done until what is returned is dropped.
     async fn next_that_waits(&self) -> (Arc<LiveRoom>, oneshot::Sender<()>) {
         let (room, _) = self.engine.registry.declared(self.room_id).expect("it is declared");
-        let next = self.engine.registry.enter(room, self.room_id, None).expect("it is made");
+        let next = self.engine.registry.find_or_open(room, self.room_id, None).expect("it is made");
         let (go_on, waits) = oneshot::channel::<()>();
         let (begun, begins) = oneshot::channel();
         let waiting = Arc::clone(&next);
@@ -499,7 +499,7 @@ async fn a_user_that_comes_back_in_its_grace_before_the_others_moved_is_not_anno
     let house = House { engine, diary, room_id, mallory: other, ann };
     let move_on = house.instance().lose_log().await;
     let (room, _) = house.engine.registry.declared("chat").expect("it is declared");
-    house.engine.registry.enter(room, "chat", None).expect("it is made");
+    house.engine.registry.find_or_open(room, "chat", None).expect("it is made");
     let _mallory = member(&house.engine, "mallory", "chat").await;
     move_on();
     house.ann_has_moved().await;

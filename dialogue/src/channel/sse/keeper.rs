@@ -126,7 +126,7 @@ async fn keep(
         // The last of what waits for the body is the `left`.
         () = left_all => {
             session.end(Ended::Removed);
-            outbox.cut(CloseReason::Disconnected);
+            outbox.close(CloseReason::Disconnected);
         }
         () = stalled => {
             session.end(Ended::TooSlow);
@@ -223,7 +223,7 @@ mod tests {
             outbox.send_raw(["data: x\n\n".into()]);
             assert_eq!((chat.size(), outbox.queued_bytes() > 0), (1, true));
             if cut {
-                outbox.cut(CloseReason::TooSlow);
+                outbox.close(CloseReason::TooSlow);
                 sleep(Duration::from_millis(1)).await;
             } else {
                 sleep(2 * PATIENCE).await;

@@ -182,7 +182,7 @@ impl Archive {
         Ok(true)
     }
 
-    /// Removes a room and its log. `counted` tells whether the room counts in [`total`](Self::total).
+    /// Removes a room and its log. `counted` tells whether the room counts in [`total_rooms`](Self::total_rooms).
     pub(crate) async fn remove_room(
         &self,
         room_id: &str,

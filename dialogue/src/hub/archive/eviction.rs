@@ -36,7 +36,7 @@ pub(super) struct Eviction {
     /// Set if the last full scan, or reading a candidate since, failed.
     failed: AtomicBool,
     /// Lets one task evict at a time.
-    making: Semaphore,
+    one_at_a_time: Semaphore,
 }
 
 /// The outcome of trying to evict a room.
@@ -52,8 +52,8 @@ pub(in crate::hub) enum EvictionOutcome {
 /// The candidates that remain after an eviction, of those that are remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RemainingCandidates {
-    Some,
-    None,
+    Available,
+    Exhausted,
 }
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Default for Eviction {
             candidates: Mutex::default(),
             scans: ScanBackoff::default(),
             failed: AtomicBool::new(false),
-            making: Semaphore::new(1),
+            one_at_a_time: Semaphore::new(1),
         }
     }
 }
@@ -95,32 +95,32 @@ impl Archive {
     /// Notes that a room is used now.
     pub(in crate::hub) fn note_used(&self, room_id: &Arc<str>) {
         let time = self.next_use_time();
-        self.space.unsaved.lock().insert(Arc::clone(room_id), time);
+        self.eviction.unsaved.lock().insert(Arc::clone(room_id), time);
     }
 
     /// Notes that a room left memory, and is thereby unused at this node.
     pub(in crate::hub) fn note_unloaded(&self, instance: &LiveRoom) {
         self.note_used(&instance.id);
         if !instance.info().is_permanent() {
-            self.space.scans.note(&instance.id);
+            self.eviction.scans.note(&instance.id);
         }
     }
 
     /// Writes the noted times; those that can't be written are tried again in the next round.
     pub(in crate::hub) async fn save_last_used(&self) {
-        let some: Vec<_> = {
-            let unsaved = self.space.unsaved.lock();
+        let times: Vec<_> = {
+            let unsaved = self.eviction.unsaved.lock();
             unsaved.iter().take(MAX_SAVED_TIMES).map(|(room_id, time)| (Arc::clone(room_id), *time)).collect()
         };
-        if some.is_empty() {
+        if times.is_empty() {
             return;
         }
-        let records = some.iter().map(|(room_id, time)| use_record(room_id, *time)).collect();
+        let records = times.iter().map(|(room_id, time)| use_record(room_id, *time)).collect();
         if let Err(error) = self.journal.put(records).await {
             return tracing::debug!(%error, "the times at which rooms were used can't be written");
         }
-        let mut unsaved = self.space.unsaved.lock();
-        for (room_id, time) in some {
+        let mut unsaved = self.eviction.unsaved.lock();
+        for (room_id, time) in times {
             if unsaved.get(&room_id) == Some(&time) {
                 unsaved.remove(&room_id);
             }
@@ -134,7 +134,7 @@ impl Archive {
 
     /// Drops the noted time of a removed room.
     pub(super) fn forget_use(&self, room_id: &str) {
-        self.space.unsaved.lock().remove(room_id);
+        self.eviction.unsaved.lock().remove(room_id);
     }
 
     /// Evicts the least recently used rooms that are unused at all nodes and weren't created explicitly; returns them.
@@ -152,16 +152,16 @@ impl Archive {
         is_live: impl Fn(&str) -> bool,
         renew_epoch: impl Fn() -> F,
     ) -> Result<Vec<Arc<str>>, StoreError> {
-        let Ok(_turn) = self.space.making.acquire().await else { return Ok(Vec::new()) };
+        let Ok(_turn) = self.eviction.one_at_a_time.acquire().await else { return Ok(Vec::new()) };
         if self.total_rooms() < max {
             // Another task made space meanwhile.
             return Ok(Vec::new());
         }
-        let at_once = max.div_ceil(EVICTION_DIVISOR).min(MAX_EVICTED_ROOMS);
+        let max_evicted = max.div_ceil(EVICTION_DIVISOR).min(MAX_EVICTED_ROOMS);
         let mut evicted = Vec::new();
-        let result = self.evict_with_backoff(&mut evicted, at_once, &is_live, &renew_epoch).await;
+        let result = self.evict_with_backoff(&mut evicted, max_evicted, &is_live, &renew_epoch).await;
         if result.is_err() {
-            self.space.failed.store(true, Ordering::Relaxed);
+            self.eviction.failed.store(true, Ordering::Relaxed);
         }
         // Rooms that were evicted before the error are returned, since they are still to be announced.
         if evicted.is_empty() { result.map(|()| evicted) } else { Ok(evicted) }
@@ -171,22 +171,22 @@ impl Archive {
     async fn evict_with_backoff<F: Future<Output = Result<bool, StoreError>>>(
         &self,
         evicted: &mut Vec<Arc<str>>,
-        at_once: usize,
+        max_evicted: usize,
         is_live: &impl Fn(&str) -> bool,
         renew_epoch: &impl Fn() -> F,
     ) -> Result<(), StoreError> {
-        let candidates = self.evict_candidates(evicted, at_once, is_live, renew_epoch).await?;
-        if self.space.scans.is_on() {
-            self.evict_noted(evicted, at_once, is_live, renew_epoch).await?;
-            if candidates == RemainingCandidates::None && self.space.failed.load(Ordering::Relaxed) {
+        let candidates = self.evict_candidates(evicted, max_evicted, is_live, renew_epoch).await?;
+        if self.eviction.scans.is_on() {
+            self.evict_noted(evicted, max_evicted, is_live, renew_epoch).await?;
+            if candidates == RemainingCandidates::Exhausted && self.eviction.failed.load(Ordering::Relaxed) {
                 return Err(StoreError::new("the rooms in the store could not be scanned a moment ago"));
             }
-        } else if candidates == RemainingCandidates::None {
-            let scan = self.space.scans.begin();
+        } else if candidates == RemainingCandidates::Exhausted {
+            let scan = self.eviction.scans.begin();
             self.full_scan(is_live).await?;
-            self.space.failed.store(false, Ordering::Relaxed);
-            let candidates = self.evict_candidates(evicted, at_once, is_live, renew_epoch).await?;
-            if candidates == RemainingCandidates::Some && !evicted.is_empty() {
+            self.eviction.failed.store(false, Ordering::Relaxed);
+            let candidates = self.evict_candidates(evicted, max_evicted, is_live, renew_epoch).await?;
+            if candidates == RemainingCandidates::Available && !evicted.is_empty() {
                 scan.found_enough();
             }
         }
@@ -197,15 +197,15 @@ impl Archive {
     async fn evict_noted<F: Future<Output = Result<bool, StoreError>>>(
         &self,
         evicted: &mut Vec<Arc<str>>,
-        at_once: usize,
+        max_evicted: usize,
         is_live: &impl Fn(&str) -> bool,
         renew_epoch: &impl Fn() -> F,
     ) -> Result<(), StoreError> {
         for _ in 0..MAX_SCANNED_ROOMS {
-            if evicted.len() == at_once {
+            if evicted.len() == max_evicted {
                 break;
             }
-            let Some(room_id) = self.space.scans.next() else { break };
+            let Some(room_id) = self.eviction.scans.next() else { break };
             if self.evict_if_unused(&room_id, is_live, renew_epoch).await? == EvictionOutcome::Evicted {
                 evicted.push(room_id);
             }
@@ -217,29 +217,29 @@ impl Archive {
     async fn evict_candidates<F: Future<Output = Result<bool, StoreError>>>(
         &self,
         evicted: &mut Vec<Arc<str>>,
-        at_once: usize,
+        max_evicted: usize,
         is_live: &impl Fn(&str) -> bool,
         renew_epoch: &impl Fn() -> F,
     ) -> Result<RemainingCandidates, StoreError> {
         let mut scanned = 0;
-        while scanned < MAX_SCANNED_ROOMS && evicted.len() < at_once {
+        while scanned < MAX_SCANNED_ROOMS && evicted.len() < max_evicted {
             let is_last = scanned + 1 == MAX_SCANNED_ROOMS;
-            let next = self.space.candidates.lock().next(is_last && evicted.is_empty());
-            let Some((left, room_id)) = next else { return Ok(RemainingCandidates::None) };
+            let next = self.eviction.candidates.lock().next(is_last && evicted.is_empty());
+            let Some((ranked, room_id)) = next else { return Ok(RemainingCandidates::Exhausted) };
             if is_live(&room_id) {
                 // This check doesn't read the store.
                 continue;
             }
             scanned += 1;
             let since = self.last_used(&room_id).await?;
-            if since > left && !is_last {
-                self.space.candidates.lock().put_back(since, room_id);
+            if since > ranked && !is_last {
+                self.eviction.candidates.lock().put_back(since, room_id);
             } else if self.evict_if_unused(&room_id, is_live, renew_epoch).await? == EvictionOutcome::Evicted
             {
                 evicted.push(room_id);
             }
         }
-        Ok(RemainingCandidates::Some)
+        Ok(RemainingCandidates::Available)
     }
 
     /// Evicts a room unless it was created explicitly, or is in use at any node.
@@ -293,14 +293,14 @@ impl Archive {
         let (record, head) =
             tokio::try_join!(async { self.journal.get(&key(room_id)).await }, self.journal.head(room_id))?;
         let written = record.as_deref().and_then(time).unwrap_or(0);
-        let unsaved = self.space.unsaved.lock().get(room_id).copied().unwrap_or(0);
+        let unsaved = self.eviction.unsaved.lock().get(room_id).copied().unwrap_or(0);
         Ok(written.max(unsaved).max(head.map_or(0, |head| head.last.timestamp)))
     }
 
     /// Scans all rooms that aren't in memory, and remembers the least recently used ones.
     async fn full_scan(&self, is_live: &impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let at = now();
-        let mut left = HashMap::new();
+        let mut last_used = HashMap::new();
         let mut last: Option<String> = None;
         loop {
             let page = self.journal.scan(LAST_USED_PREFIX, last.as_deref(), SCAN_PAGE_RECORDS).await?;
@@ -309,15 +309,16 @@ impl Archive {
             let times = page
                 .iter()
                 .filter_map(|(key, value)| Some((key.strip_prefix(LAST_USED_PREFIX)?, time(value)?)));
-            left.extend(times.map(|(room_id, time)| (Arc::<str>::from(room_id), time)));
+            last_used.extend(times.map(|(room_id, time)| (Arc::<str>::from(room_id), time)));
         }
-        left.extend(self.space.unsaved.lock().iter().map(|(room_id, time)| (Arc::clone(room_id), *time)));
+        last_used
+            .extend(self.eviction.unsaved.lock().iter().map(|(room_id, time)| (Arc::clone(room_id), *time)));
         let (mut rooms, mut last) = (Vec::new(), None::<Arc<str>>);
         loop {
             let (page, next) = self.rooms(last.as_deref(), SCAN_PAGE_RECORDS).await?;
             // Rooms in memory are noted when they leave it; as candidates they would only take the places of others.
             let free = page.into_iter().filter(|(room_id, info)| !info.is_permanent() && !is_live(room_id));
-            rooms.extend(free.map(|(room_id, _)| (left.get(&room_id).copied().unwrap_or(0), room_id)));
+            rooms.extend(free.map(|(room_id, _)| (last_used.get(&room_id).copied().unwrap_or(0), room_id)));
             match next {
                 Some(next) => last = Some(next),
                 None => break,
@@ -325,7 +326,7 @@ impl Archive {
         }
         rooms.sort_unstable();
         let rooms = self.unused_first(rooms).await?;
-        *self.space.candidates.lock() = EvictionCandidates { rooms: rooms.into(), at };
+        *self.eviction.candidates.lock() = EvictionCandidates { rooms: rooms.into(), at };
         Ok(())
     }
 
@@ -359,7 +360,7 @@ impl Archive {
     /// Returns a time that is later than all given before, so that two rooms that were used in the same millisecond
     /// have an order, too.
     fn next_use_time(&self) -> u64 {
-        let mut newest = self.space.newest.lock();
+        let mut newest = self.eviction.newest.lock();
         *newest = now().max(*newest + 1);
         *newest
     }
@@ -368,14 +369,15 @@ impl Archive {
 impl EvictionCandidates {
     /// Takes the least recently used candidate; with `sure`, the first whose time is known.
     fn next(&mut self, sure: bool) -> Option<(u64, Arc<str>)> {
-        let place = if sure { self.rooms.iter().position(|(left, _)| *left > 0).unwrap_or(0) } else { 0 };
+        let place =
+            if sure { self.rooms.iter().position(|(last_used, _)| *last_used > 0).unwrap_or(0) } else { 0 };
         self.rooms.remove(place)
     }
 
     /// Puts back a candidate that was used since it was ranked.
     fn put_back(&mut self, since: u64, room_id: Arc<str>) {
         if since <= self.at {
-            let place = self.rooms.partition_point(|(left, _)| *left <= since);
+            let place = self.rooms.partition_point(|(last_used, _)| *last_used <= since);
             self.rooms.insert(place, (since, room_id));
         }
     }

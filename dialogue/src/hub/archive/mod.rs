@@ -46,7 +46,7 @@ pub(crate) struct Archive {
     counted: Mutex<Option<Instant>>,
     /// The number of rooms that were created explicitly, by a user who isn't anonymous or by the application.
     permanent_rooms: AtomicUsize,
-    space: Eviction,
+    eviction: Eviction,
 }
 
 /// Pages of history read from the store at the same time: events are not to wait for them.
@@ -84,7 +84,7 @@ impl Archive {
             total_rooms: AtomicUsize::new(0),
             counted: Mutex::default(),
             permanent_rooms: AtomicUsize::new(0),
-            space: Eviction::default(),
+            eviction: Eviction::default(),
         })
     }
 }

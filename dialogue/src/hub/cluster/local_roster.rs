@@ -99,8 +99,8 @@ impl Cluster {
         }
     }
 
-    /// Reserves a place for another connection of a user in a room with at most `most` connections over all nodes;
-    /// returns `None` if it is full.
+    /// Reserves a place for another connection of a user in a room with at most `max_connections` connections over all
+    /// nodes; returns `None` if it is full.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +124,7 @@ impl Cluster {
         Ok(self.publish_changes(room_id, Some(max_connections)).await?.then_some(reserved))
     }
 
-    /// Publishes the changes in a room; returns `false` if they would exceed the bound `most`.
+    /// Publishes the changes in a room; returns `false` if they would exceed the bound `max_connections`.
     async fn publish_changes(
         &self,
         room_id: &Arc<str>,

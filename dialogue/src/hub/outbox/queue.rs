@@ -39,10 +39,10 @@ pub(super) struct Queue {
     pub(super) replays: Vec<Replay>,
     /// In an event stream, the position in each of its rooms.
     pub(super) positions: Vec<Box<str>>,
-    pub(super) cut: Option<CloseReason>,
+    pub(super) close_reason: Option<CloseReason>,
     pub(super) waker: Option<Waker>,
     /// The waker of a task that waits for the outbox's closing only.
-    pub(super) cut_waker: Option<Waker>,
+    pub(super) close_waker: Option<Waker>,
     /// The time of the client's last progress, or of the first write since, while a write waits for it.
     pub(super) stalled_since: Option<Instant>,
     /// Chunks that the writer of an event stream has and hasn't written yet.
@@ -74,7 +74,7 @@ impl Queue {
         latest: Option<(Arc<str>, u8, Box<str>)>,
         at: Option<(u8, Box<str>)>,
     ) {
-        if self.cut.is_some() {
+        if self.close_reason.is_some() {
             return;
         }
         if let Some(key) = &latest {
@@ -167,7 +167,7 @@ impl Queue {
 
     /// Once the queue is drained: reports skipped events, and requests more of each replay.
     pub(super) fn on_drained(&mut self, outbox: &Outbox) {
-        if !self.items.is_empty() || self.cut.is_some() {
+        if !self.items.is_empty() || self.close_reason.is_some() {
             return;
         }
         self.page = 0;
@@ -203,9 +203,9 @@ impl Queue {
         id_line(&self.positions)
     }
 
-    pub(super) fn cut(&mut self, cut: CloseReason) {
-        self.cut.get_or_insert(cut);
-        if let Some(waker) = self.cut_waker.take() {
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.close_reason.get_or_insert(reason);
+        if let Some(waker) = self.close_waker.take() {
             waker.wake();
         }
         self.wake();

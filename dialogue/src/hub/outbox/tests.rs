@@ -258,7 +258,7 @@ fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
         // Bytes that were queued onto an empty queue don't count.
         let page = outbox.queue.lock().page;
         let counted = outbox.queued_bytes().saturating_sub(page);
-        assert!(counted <= LIMIT || outbox.queue.lock().cut.is_some(), "no bound");
+        assert!(counted <= LIMIT || outbox.queue.lock().close_reason.is_some(), "no bound");
         let room = *connection.line.room.lock();
         if connection.cut.is_some() {
             break;
@@ -339,7 +339,7 @@ fn a_broken_socket_is_closed_once() {
     connection.run();
     connection.line.gone.store(true, Ordering::Relaxed);
     connection.outbox.send("reply", b"{}");
-    connection.outbox.cut(CloseReason::TooSlow);
+    connection.outbox.close(CloseReason::TooSlow);
     connection.run();
     assert_eq!(connection.cut, Some(CloseReason::Disconnected));
 }

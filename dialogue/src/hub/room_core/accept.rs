@@ -34,11 +34,21 @@ pub(in super::super) struct PendingAppend {
     pub(super) events: Vec<StoredEvent>,
     /// The index of the draft with each idempotency key, for a key that occurs twice in a batch.
     keys: HashMap<OwnedKey, usize>,
-    pub(super) batch_duplicates: Vec<(usize, Source, PublishReply)>,
+    /// Retries of events in this batch.
+    pub(super) batch_duplicates: Vec<BatchDuplicate>,
     /// Retries of events that are in the log already: they are acknowledged once the store has shown that it still has
     /// that log.
     duplicates: Vec<LoggedDuplicate>,
     bytes: usize,
+}
+
+/// A retry of an event that is in the same batch.
+#[derive(Debug)]
+pub(super) struct BatchDuplicate {
+    /// The index of the original among the batch's drafts.
+    original: usize,
+    pub(super) source: Source,
+    pub(super) reply: PublishReply,
 }
 
 /// A retry of an event that was accepted in an earlier batch.
@@ -139,7 +149,8 @@ impl RoomCore {
         let pending = self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
         let owned = key.as_ref().map(|(from, key)| (owner(from, key), key.clone()));
         if let Some(first) = owned.as_ref().and_then(|key| pending.keys.get(key)) {
-            pending.batch_duplicates.push((*first, origin.source, reply));
+            let source = origin.source;
+            pending.batch_duplicates.push(BatchDuplicate { original: *first, source, reply });
             return pending.bytes;
         }
         let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
@@ -227,7 +238,7 @@ impl RoomCore {
                 outcomes.push(accepted);
             }
         }
-        self.reply_again(batch_duplicates, &outcomes);
+        self.reply_to_duplicates(batch_duplicates, &outcomes);
         self.request_trim_if_due();
         batch
     }
@@ -267,14 +278,15 @@ impl RoomCore {
     }
 
     /// Acknowledges retries that were in the same batch as their original, with the original's outcome.
-    pub(super) fn reply_again(
+    pub(super) fn reply_to_duplicates(
         &mut self,
-        batch_duplicates: Vec<(usize, Source, PublishReply)>,
+        batch_duplicates: Vec<BatchDuplicate>,
         outcomes: &[Accepted],
     ) {
-        for (first, source, reply) in batch_duplicates {
+        for BatchDuplicate { original, source, reply } in batch_duplicates {
             self.room.meter.duplicate(source);
-            let seen = outcomes.get(first).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
+            let seen =
+                outcomes.get(original).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
     }
@@ -292,7 +304,7 @@ impl RoomCore {
             }
         }
         // The class of an event that came twice is no longer known; a retry finds out.
-        for (_, source, reply) in pending.batch_duplicates {
+        for BatchDuplicate { source, reply, .. } in pending.batch_duplicates {
             self.refuse(source, reply, refusal.clone());
         }
         for LoggedDuplicate { origin, reply, .. } in pending.duplicates {
@@ -452,10 +464,10 @@ impl PendingAppend {
     pub(in super::super) fn split(mut self, first: usize) -> (Self, Self) {
         let mut rest = PendingAppend::after(self.end.clone());
         rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
-        for (of, source, reply) in std::mem::take(&mut self.batch_duplicates) {
-            match of.checked_sub(first) {
-                Some(of) => rest.batch_duplicates.push((of, source, reply)),
-                None => self.batch_duplicates.push((of, source, reply)),
+        for duplicate in std::mem::take(&mut self.batch_duplicates) {
+            match duplicate.original.checked_sub(first) {
+                Some(original) => rest.batch_duplicates.push(BatchDuplicate { original, ..duplicate }),
+                None => self.batch_duplicates.push(duplicate),
             }
         }
         (self, rest)

@@ -14,7 +14,7 @@ use super::{
         members::PresenceChange,
     },
     DELETED_REASON, RoomCore,
-    accept::{PendingAppend, PendingEvent, unavailable},
+    accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
     now,
 };
 use crate::{
@@ -66,7 +66,7 @@ impl RoomCore {
                 }
             });
         }
-        self.reply_again(batch_duplicates, &outcomes);
+        self.reply_to_duplicates(batch_duplicates, &outcomes);
         self.request_trim_if_due();
     }
 
@@ -93,7 +93,7 @@ impl RoomCore {
                 }
             });
         }
-        self.reply_again(batch_duplicates, &outcomes);
+        self.reply_to_duplicates(batch_duplicates, &outcomes);
     }
 
     /// Renumbers pending events behind those that other nodes appended first, and links them anew into the hash chain.
@@ -131,7 +131,7 @@ impl RoomCore {
         for draft in pending.drafts {
             self.hold_or_refuse(draft);
         }
-        for (_, source, reply) in pending.batch_duplicates {
+        for BatchDuplicate { source, reply, .. } in pending.batch_duplicates {
             self.refuse(source, reply, refusal.clone());
         }
     }
@@ -223,7 +223,7 @@ impl RoomCore {
         self.update_size();
     }
 
-    /// Returns whether the roster depends on which nodes are `listed`.
+    /// Returns whether the roster depends on which nodes are `nodes`.
     pub(in super::super) fn is_roster_affected(&self, nodes: &BTreeSet<Id>) -> bool {
         self.roster.as_ref().is_some_and(|roster| roster.is_roster_affected(nodes))
     }

@@ -121,7 +121,7 @@ impl Full {
     /// Opens a room on behalf of a client.
     async fn enter(&self, n: usize, opener: &Opener) -> Result<(), Code> {
         let instance =
-            self.registry.enter(&self.spec, &id(n), Some(opener)).map_err(|refusal| refusal.code)?;
+            self.registry.find_or_open(&self.spec, &id(n), Some(opener)).map_err(|refusal| refusal.code)?;
         match instance.run(|_| ()).await {
             Some(()) => Ok(()),
             None => Err(instance.failure().map_or(Code::Internal, |refusal| refusal.code)),

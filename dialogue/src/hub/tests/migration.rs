@@ -21,7 +21,7 @@ impl MigratedRoom {
         let registry = registry(vec![room("chat", false, options)]);
         let enter = || {
             let room = registry.declared("chat").expect("declared").0;
-            registry.enter(room, "chat", None).expect("it is made")
+            registry.find_or_open(room, "chat", None).expect("it is made")
         };
         for member in members {
             let _ = member.handle.enter(&enter());
@@ -61,7 +61,7 @@ async fn a_member_that_is_removed_before_its_migration_is_noted_is_announced_as_
     let (ann, mallory) = (Client::new(1), Client::new(2));
     let migrated = MigratedRoom::of(&[&ann, &mallory], RoomOptions::new().presence(GRACE)).await;
     migrated.begin_migration(&[&ann, &mallory]);
-    let was_in = mallory.handle.take_out(&migrated.next, Some("enough")).await;
+    let was_in = mallory.handle.remove_from(&migrated.next, Some("enough")).await;
     assert!(was_in.is_some_and(|was_in| Arc::ptr_eq(&was_in, &migrated.next)));
     migrated.expect(&[&ann, &mallory]).await;
     migrated.admit(&ann).await;
@@ -105,7 +105,7 @@ async fn migrating_members_keep_their_places() {
     assert_eq!(join().await, Some(Code::RoomFull));
     migrated.admit(&ann).await;
     assert_eq!(join().await, Some(Code::RoomFull));
-    assert!(ben.handle.take_out(&migrated.next, None).await.is_some());
+    assert!(ben.handle.remove_from(&migrated.next, None).await.is_some());
     assert_eq!(join().await, None);
 }
 
