@@ -58,7 +58,7 @@ pub(super) struct NewRoom {
 pub(super) struct NewRoomQuota {
     bounds: NewRoomBounds,
     /// Entries beyond this number are dropped, the oldest first.
-    max: usize,
+    max_entries: usize,
     /// A client that has opened more new rooms than this makes space among its own.
     share: usize,
     ledger: Mutex<QuotaLedger>,

@@ -74,7 +74,7 @@ impl LiveRoom {
                 Err(exceeded) => return Ok(Err(registry.new_room_quota.refuse(exceeded))),
             }
             // Rooms that only the store has don't count for this bound.
-            if registry.is_inbox_full() {
+            if registry.is_full() {
                 return Ok(Err(registry.too_many()));
             }
         }

@@ -614,7 +614,7 @@ impl Registry {
     /// of which are given.
     fn evict(&self, instances: &mut LiveRooms, own: Option<&OpenerRooms>) -> Vec<Arc<LiveRoom>> {
         let max = self.max_rooms.div_ceil(EVICTION_SHARE);
-        let may_go = |one: &&Arc<LiveRoom>| one.room.keyed && one.size() == 0;
+        let is_evictable = |one: &&Arc<LiveRoom>| one.room.keyed && one.size() == 0;
         let evicted = match own {
             Some(own) => {
                 // An instance that was opened from the store isn't new, and only leaves memory.
@@ -623,16 +623,16 @@ impl Registry {
                     None => self.archive.is_some(),
                 };
                 let empty = own.rooms.iter().filter_map(|(_, room_id)| instances.get(room_id));
-                close_longest_empty(empty.filter(|one| is_own(one) && may_go(one)), max)
+                close_longest_empty(empty.filter(|one| is_own(one) && is_evictable(one)), max)
             }
             None if self.scans.is_on() => {
                 let noted = std::iter::from_fn(|| self.scans.next());
-                let empty = noted.filter_map(|room_id| instances.get(&room_id)).filter(may_go);
+                let empty = noted.filter_map(|room_id| instances.get(&room_id)).filter(is_evictable);
                 empty.filter(|one| one.close_if_idle()).take(max).cloned().collect()
             }
             None => {
                 let scan = self.scans.begin();
-                let evicted = close_longest_empty(instances.iter().filter(may_go), max);
+                let evicted = close_longest_empty(instances.iter().filter(is_evictable), max);
                 if evicted.len() == max {
                     scan.found_enough();
                 }
@@ -664,7 +664,7 @@ impl Registry {
     }
 
     /// Returns whether there are as many instances in memory as the bound allows.
-    pub(super) fn is_inbox_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.instances.read().len() > self.max_rooms + self.rooms.len()
     }
 

@@ -120,7 +120,7 @@ impl RoomCore {
             if archive.is_some() { log.backed_by_store() } else { log }
         });
         let cluster = archive.as_ref().and_then(|archive| archive.cluster.clone());
-        let mut state = RoomCore {
+        let mut core = RoomCore {
             instance,
             cluster,
             roster: None,
@@ -145,15 +145,15 @@ impl RoomCore {
             replied: Vec::new(),
             awaiting_delivery: Vec::new(),
         };
-        if let Some(cluster) = state.cluster.clone() {
+        if let Some(cluster) = core.cluster.clone() {
             // These members are present already: no presence event announces them.
             for (user, connections) in
-                state.roster.get_or_insert_default().replace(members, &cluster.counted())
+                core.roster.get_or_insert_default().replace(members, &cluster.counted())
             {
-                state.members.change_remote(&user, connections);
+                core.members.change_remote(&user, connections);
             }
         }
-        state
+        core
     }
 
     /// Delivers a batch to at most `max` subscriptions from index `from` on; returns the index to go on from, if there
@@ -470,10 +470,10 @@ impl RoomCore {
     /// member, event, saved state or pending join, that was not created explicitly.
     pub(super) fn should_close(&self) -> bool {
         let instance = self.instance.upgrade();
-        let filter = instance.is_some_and(|instance| {
+        let in_use = instance.is_some_and(|instance| {
             instance.info().created || instance.pending_joins.load(Ordering::Relaxed) > 0
         });
-        let kept = filter || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
+        let kept = in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
         self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().0 == 0)
     }
 
@@ -536,20 +536,20 @@ impl RoomCore {
         }
         // Some may have been removed since they set off; nothing else would end their migration.
         handles.retain(|handle| handle.is_migrating(&self.id));
-        let coming: BTreeSet<_> = handles.iter().map(|handle| Arc::clone(&handle.user_id)).collect();
+        let users: BTreeSet<_> = handles.iter().map(|handle| Arc::clone(&handle.user_id)).collect();
         self.migrating.extend(handles.into_iter().map(|handle| (handle.id(), handle)));
         let (Some(presence), Some(shown)) = (&mut self.presence, shown) else { return true };
         if !presence.take_over(shown) {
             return true;
         }
         let absent = |user: &&Arc<str>| !self.members.has_user(user);
-        let (migrating, removed): (Vec<_>, Vec<_>) =
-            shown.iter().filter(absent).cloned().partition(|user| coming.contains(user));
+        let (migrating, departed): (Vec<_>, Vec<_>) =
+            shown.iter().filter(absent).cloned().partition(|user| users.contains(user));
         migrating.iter().for_each(|user| presence.hold(user));
         // Users at other nodes may be missing only until those nodes publish their rosters again.
         let grace =
             if self.cluster.is_some() { presence.grace.max(ROSTER_REFRESH_TIMEOUT) } else { presence.grace };
-        removed.iter().for_each(|user| self.user_left_after(user, grace));
+        departed.iter().for_each(|user| self.user_left_after(user, grace));
         for user in self.members.user_ids().filter(|user| !shown.contains(user)).collect::<Vec<_>>() {
             self.user_joined(&user);
         }

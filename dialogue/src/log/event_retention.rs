@@ -64,9 +64,9 @@ impl EventRetention {
             kind.newest.front().copied().filter(|_| to_u64(kind.newest.len()) >= most)
         };
         let kinds = self.kinds.iter().enumerate();
-        let filter =
+        let wanted =
             kinds.filter(|(event, _)| u8::try_from(*event).is_ok_and(|event| filter.contains(event)));
-        let firsts = filter.map(|(_, kind)| kind.as_ref().and_then(full)).collect::<Option<Vec<_>>>()?;
+        let firsts = wanted.map(|(_, kind)| kind.as_ref().and_then(full)).collect::<Option<Vec<_>>>()?;
         firsts.into_iter().min()
     }
 
