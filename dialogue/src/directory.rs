@@ -8,12 +8,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{Code, Refusal, hub::Link};
+use crate::{Code, Refusal, hub::ConnectionHandle};
 
 /// The connections of each user.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    users: Mutex<HashMap<Arc<str>, Vec<Arc<Link>>>>,
+    users: Mutex<HashMap<Arc<str>, Vec<Arc<ConnectionHandle>>>>,
     /// Connections that a user may have.
     most: usize,
     /// What was last found to wait for all connections, and when.
@@ -27,7 +27,7 @@ const FRESH: Duration = Duration::from_secs(1);
 #[must_use = "the place is free again when this is dropped"]
 pub(crate) struct Place<'a> {
     directory: &'a Directory,
-    link: &'a Link,
+    link: &'a ConnectionHandle,
 }
 
 impl Directory {
@@ -36,7 +36,7 @@ impl Directory {
     }
 
     /// Takes a connection in, if its user has not too many.
-    pub(crate) fn enter<'a>(&'a self, link: &'a Arc<Link>) -> Result<Place<'a>, Refusal> {
+    pub(crate) fn enter<'a>(&'a self, link: &'a Arc<ConnectionHandle>) -> Result<Place<'a>, Refusal> {
         let mut users = self.users.lock();
         let links = users.entry(Arc::clone(&link.user_id)).or_default();
         if links.len() >= self.most {
@@ -47,7 +47,7 @@ impl Directory {
         Ok(Place { directory: self, link })
     }
 
-    pub(crate) fn exit(&self, link: &Link) {
+    pub(crate) fn exit(&self, link: &ConnectionHandle) {
         let mut users = self.users.lock();
         if let Some(links) = users.get_mut(&link.user_id) {
             links.retain(|other| other.id() != link.id());
@@ -58,7 +58,7 @@ impl Directory {
     }
 
     /// A user's connections.
-    pub(crate) fn links(&self, user: &str) -> Vec<Arc<Link>> {
+    pub(crate) fn links(&self, user: &str) -> Vec<Arc<ConnectionHandle>> {
         self.users.lock().get(user).cloned().unwrap_or_default()
     }
 
@@ -77,7 +77,7 @@ impl Directory {
         }
         // Not under the users' lock, which newcomers need.
         let links: Vec<_> = self.users.lock().values().flatten().cloned().collect();
-        let bytes = links.iter().map(|link| link.outbox.waiting()).sum();
+        let bytes = links.iter().map(|link| link.outbox.queued_bytes()).sum();
         *waiting = Some((Instant::now(), bytes));
         bytes
     }

@@ -39,8 +39,8 @@ use crate::{
     gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
     hooks::{Actor, AnyHooks, RoomRef},
     hub::{
-        Audience, ConnectionId, DELETED, Instance, InstanceInfo, Link, Listed, Maker, Registry, RoomDecl,
-        not_found,
+        ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
+        RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
     identity::{Identity, User},
     observe::{Sample, ServerMetrics, Source, Traces},
@@ -76,7 +76,7 @@ pub(crate) struct Engine {
     /// Set when the lack of such permits was logged, until one is free again.
     detached_bound_logged: AtomicBool,
     /// The connections that are sent announcements of rooms.
-    watchers: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    watchers: Mutex<HashMap<ConnectionId, Arc<ConnectionHandle>>>,
     announcements: Announcements,
     this: Weak<Engine>,
     next_connection: AtomicU64,
@@ -173,12 +173,12 @@ impl Engine {
             watchers: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
-        if let Some(peers) = engine.registry.peers() {
+        if let Some(peers) = engine.registry.cluster() {
             let attendant: Weak<Engine> = Arc::downgrade(&engine);
-            peers.attend(attendant);
+            peers.handle_requests_with(attendant);
         }
         let audience: Weak<Engine> = Arc::downgrade(&engine);
-        engine.registry.tell_forgotten(audience);
+        engine.registry.set_observer(audience);
         engine
     }
 
@@ -188,7 +188,7 @@ impl Engine {
     ///
     /// `ROOM_NOT_FOUND` if no such room is declared, or its key is invalid: over 128 bytes, with control characters, or
     /// not parsed by the key's type.
-    pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomDecl>, &Arc<dyn AnyRoom>), Refusal> {
+    pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomSpec>, &Arc<dyn AnyRoom>), Refusal> {
         const MAX_KEY_BYTES: usize = 128;
         let (room, key) = self.registry.declared(room_id)?;
         let is_invalid =
@@ -230,7 +230,7 @@ impl Engine {
     }
 
     /// Checks the role and identity that a room requires, and then the application's `before_join` hook.
-    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
+    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomSpec, room_id: &str) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
         match &self.hooks {
             Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
@@ -243,7 +243,7 @@ impl Engine {
     pub(crate) async fn may_create(
         &self,
         who: &Actor,
-        room: &RoomDecl,
+        room: &RoomSpec,
         room_id: &str,
     ) -> Result<(), Refusal> {
         self.may_join(who, room, room_id).await?;
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// Returns whether a room instance is shown to a user, in lists and announcements.
-    pub(crate) fn is_visible(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
+    pub(crate) fn is_visible(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomSpec) -> bool {
         is_allowed(&who.user, declared).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
@@ -282,10 +282,11 @@ impl Engine {
             }
             after => after,
         };
-        let visible = |room: RoomRef<'_>, declared: &RoomDecl| {
+        let visible = |room: RoomRef<'_>, declared: &RoomSpec| {
             who.is_none_or(|who| self.is_visible(who, room, declared))
         };
-        let Listed { rooms, more, looked_to } = self.registry.list(after, visible, limit).await?;
+        let RoomListPage { rooms, more, scanned_to: looked_to } =
+            self.registry.list(after, visible, limit).await?;
         let next = match looked_to {
             Some(room_id) => Some(self.identity.seal(&room_id)),
             None => rooms.last().filter(|_| more).map(|last| last.room_id.clone()),
@@ -297,11 +298,11 @@ impl Engine {
     /// completes even if the caller drops the future.
     pub(crate) async fn create(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: InstanceInfo,
-        maker: Option<Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        info: RoomInstanceInfo,
+        maker: Option<Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         let (engine, room, room_id) = (Arc::clone(self), Arc::clone(room), room_id.to_owned());
         self.run_to_completion(
             async move { engine.create_inner(&room, &room_id, info, maker.as_ref()).await },
@@ -328,11 +329,11 @@ impl Engine {
 
     async fn create_inner(
         &self,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: InstanceInfo,
-        maker: Option<&Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        info: RoomInstanceInfo,
+        maker: Option<&Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         let by = info.created_by.clone();
         let instance =
             self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
@@ -352,17 +353,17 @@ impl Engine {
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't delete the log.
-    pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<Instance>) -> Result<(), Refusal> {
+    pub(crate) async fn delete(self: &Arc<Self>, instance: &Arc<LiveRoom>) -> Result<(), Refusal> {
         let (engine, instance) = (Arc::clone(self), Arc::clone(instance));
         self.run_to_completion(async move { engine.delete_inner(&instance).await }).await
     }
 
-    async fn delete_inner(&self, instance: &Arc<Instance>) -> Result<(), Refusal> {
-        let deleting = instance.wait(|state| Box::pin(state.delete(DELETED))).await;
+    async fn delete_inner(&self, instance: &Arc<LiveRoom>) -> Result<(), Refusal> {
+        let deleting = instance.run_async(|state| Box::pin(state.delete(DELETED_REASON))).await;
         // `None` if a concurrent call has deleted it.
         let Some(removed) = deleting?? else { return Ok(()) };
         for link in removed {
-            self.after_leave(&link, instance, DELETED).await;
+            self.after_leave(&link, instance, DELETED_REASON).await;
         }
         self.announce_deleted(&instance.room, &instance.id);
         self.announce_to_nodes(&instance.id, false);
@@ -418,7 +419,7 @@ impl Engine {
     }
 
     /// Removes a connection from the rooms that its user's new token no longer allows.
-    pub(crate) async fn leave_forbidden_rooms(&self, link: &Arc<Link>) {
+    pub(crate) async fn leave_forbidden_rooms(&self, link: &Arc<ConnectionHandle>) {
         let user = link.user();
         for instance in link.rooms() {
             if let Err(refusal) = is_allowed(&user, &instance.room) {
@@ -430,17 +431,17 @@ impl Engine {
     /// Removes a connection from a room, and returns whether it was in it.
     pub(crate) async fn remove_from_room(
         &self,
-        link: &Arc<Link>,
-        instance: &Arc<Instance>,
+        link: &Arc<ConnectionHandle>,
+        instance: &Arc<LiveRoom>,
         reason: &str,
     ) -> bool {
-        let Some(was_in) = link.take_out(instance, Some(reason)).await else { return false };
-        if was_in.is_retired()
+        let Some(was_in) = link.remove_from(instance, Some(reason)).await else { return false };
+        if was_in.is_closed()
             && let Some(successor) = self.registry.find(&was_in.id)
         {
             // Events that the connection has sent go to the successor.
             let connection = link.id();
-            successor.cast(move |state| state.refuse_events_of(connection));
+            successor.enqueue(move |state| state.refuse_events_from(connection));
         }
         self.after_leave(link, &was_in, reason).await;
         true
@@ -448,7 +449,7 @@ impl Engine {
 
     /// Completes a leave once the room has removed the connection, or was deleted: updates the connection and push, and
     /// runs the `left` hook once.
-    pub(crate) async fn after_leave(&self, link: &Link, instance: &Instance, reason: &str) {
+    pub(crate) async fn after_leave(&self, link: &ConnectionHandle, instance: &LiveRoom, reason: &str) {
         self.note_push_departure(link, instance);
         if let (true, Some(hooks)) = (link.exit(instance, reason), &self.hooks) {
             hooks.left(&link.actor(), instance.room_ref(), reason).await;
@@ -459,7 +460,7 @@ impl Engine {
     /// are stored.
     pub(crate) async fn drained(&self) {
         self.drain.finished().await;
-        if let Some(peers) = self.registry.peers() {
+        if let Some(peers) = self.registry.cluster() {
             peers.leave().await;
         }
         if let Some(push) = &self.push {
@@ -469,12 +470,12 @@ impl Engine {
 
     /// Returns the current amounts that metrics need from the engine's parts.
     pub(crate) fn sample(&self) -> Sample {
-        let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
+        let pushes = self.push.as_ref().map(|push| push.outcome_counts()).unwrap_or_default();
         Sample {
             outbox_bytes: self.directory.waiting(),
             is_draining: self.drain.is_on(),
             store: self.registry.store_probed(),
-            nodes: self.registry.peers().map(|peers| peers.instances()),
+            nodes: self.registry.cluster().map(|peers| peers.node_count()),
             pushes,
         }
     }
@@ -487,12 +488,12 @@ impl Engine {
     }
 
     /// Returns whether events of a room are pushed to members without a connection.
-    pub(crate) fn pushes(&self, room: &RoomDecl) -> bool {
+    pub(crate) fn pushes(&self, room: &RoomSpec) -> bool {
         self.push.is_some() && room.channels.contains(&Channel::WebPush)
     }
 
     /// Tells push that a connection is about to leave a room: its user has seen the room's events until now.
-    pub(crate) fn note_push_departure(&self, link: &Link, instance: &Instance) {
+    pub(crate) fn note_push_departure(&self, link: &ConnectionHandle, instance: &LiveRoom) {
         if let Some(push) = self.push.as_ref().filter(|_| instance.room.channels.contains(&Channel::WebPush))
         {
             push.user_left(&link.user_id, &instance.id);
@@ -520,7 +521,7 @@ impl Engine {
     }
 
     /// Subscribes a connection to announcements of created and deleted rooms.
-    pub(crate) fn watch(&self, link: &Arc<Link>) {
+    pub(crate) fn watch(&self, link: &Arc<ConnectionHandle>) {
         self.watchers.lock().insert(link.id(), Arc::clone(link));
     }
 
@@ -530,29 +531,29 @@ impl Engine {
     }
 
     /// Announces the deletion of a room to watching clients of this node.
-    fn announce_deleted(&self, room: &Arc<RoomDecl>, room_id: &Arc<str>) {
+    fn announce_deleted(&self, room: &Arc<RoomSpec>, room_id: &Arc<str>) {
         let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
         self.announce(room, room_id, AnnouncementKind::Deleted, json);
     }
 
     /// Returns the identity by which the creator of a room instance is counted.
-    pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Maker {
-        Maker { user: Arc::clone(user), address: self.connection_limiter.counted(address) }
+    pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Opener {
+        Opener { user: Arc::clone(user), address: self.connection_limiter.counted(address) }
     }
 }
 
-impl Audience for Engine {
-    fn forgotten(self: Arc<Self>, room: &Arc<RoomDecl>, room_id: &str) {
+impl RegistryObserver for Engine {
+    fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str) {
         self.announce_deleted(room, &room_id.into());
         self.announce_to_nodes(room_id, false);
     }
 
     fn removed_by_deletion(
         self: Arc<Self>,
-        link: Arc<Link>,
-        instance: Arc<Instance>,
+        link: Arc<ConnectionHandle>,
+        instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move { self.after_leave(&link, &instance, DELETED).await })
+        Box::pin(async move { self.after_leave(&link, &instance, DELETED_REASON).await })
     }
 }
 
@@ -564,7 +565,7 @@ async fn decode_and_append(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>)
 }
 
 /// Checks that a user has the role and the identity that a room requires.
-fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
+fn is_allowed(user: &User, room: &RoomSpec) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
     }

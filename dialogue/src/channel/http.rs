@@ -33,7 +33,7 @@ use crate::{
     engine::{Engine, Health, draining},
     gate::{AnyRoom, Post, Subject},
     hooks::Actor,
-    hub::{RoomDecl, history as history_page, not_found},
+    hub::{RoomSpec, history as history_page, not_found},
     identity::Caller,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
@@ -100,7 +100,7 @@ async fn admit_trigger(
 
 async fn ingest_trigger(
     engine: &Arc<Engine>,
-    (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
+    (room, gate): (&Arc<RoomSpec>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
     (caller, subject, address): (Caller, Option<Subject>, Option<IpAddr>),
     (headers, body): (&HeaderMap, &mut Body),
@@ -282,11 +282,11 @@ async fn history(
         let instance = match engine.registry.look_up(&room_id).await? {
             Some(instance) => instance,
             None if room.keyed => return Err(not_found(&room_id).into()),
-            None => engine.registry.enter(room, &room_id, None)?,
+            None => engine.registry.find_or_open(room, &room_id, None)?,
         };
         match instance.history(query.before, wanted, limit).await {
             // Closed in the meantime: the next iteration opens it again.
-            Err(_) if instance.is_retired() && instance.failure().is_none() => tokio::task::yield_now().await,
+            Err(_) if instance.is_closed() && instance.failure().is_none() => tokio::task::yield_now().await,
             page => break page?,
         }
     };

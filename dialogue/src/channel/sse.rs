@@ -31,7 +31,7 @@ use crate::{
     engine::{Engine, draining},
     gate::Subject,
     hooks::Actor,
-    hub::{DELETED, Outbox, not_found},
+    hub::{DELETED_REASON, Outbox, not_found},
     identity::{Expiry, expired},
     observe::{Source, TraceParent},
     session::{Entrance, Entry, Joined, Session},
@@ -133,7 +133,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
             // All rooms are deleted. The stream would end at once, and browsers reconnect after that; they don't after
             // a 404.
             Some(first) if deleted.len() == query.rooms.len() => {
-                return Err(Refusal { message: DELETED.into(), ..not_found(first) });
+                return Err(Refusal { message: DELETED_REASON.into(), ..not_found(first) });
             }
             _ => deleted.iter().for_each(|room_id| session.tell_deleted(room_id)),
         }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use crate::{
     hooks::RoomRef,
-    hub::{ConnectionId, RoomDecl},
+    hub::{ConnectionId, RoomSpec},
 };
 
 /// The announcements of a node: the changes that are queued, and the flush that is being sent.
@@ -51,7 +51,7 @@ struct PendingChanges {
 /// The queued changes of one room, as encoded frame bodies. A deletion is sent before a creation.
 #[derive(Debug)]
 struct RoomChanges {
-    room: Arc<RoomDecl>,
+    room: Arc<RoomSpec>,
     deleted: Option<Vec<u8>>,
     created: Option<Vec<u8>>,
 }
@@ -83,7 +83,7 @@ impl Engine {
     /// Announces a change of a room to the watchers that may see it.
     pub(super) fn announce(
         &self,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &Arc<str>,
         kind: AnnouncementKind,
         json: Vec<u8>,
@@ -190,7 +190,7 @@ impl Announcements {
 }
 
 impl PendingChanges {
-    fn push(&mut self, room: &Arc<RoomDecl>, room_id: &Arc<str>, kind: AnnouncementKind, json: Vec<u8>) {
+    fn push(&mut self, room: &Arc<RoomSpec>, room_id: &Arc<str>, kind: AnnouncementKind, json: Vec<u8>) {
         let change = match self.rooms.entry(Arc::clone(room_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        hub::{Link, Outbox},
+        hub::{ConnectionHandle, Outbox},
         identity::User,
         wire::Encoding,
     };
@@ -244,7 +244,7 @@ mod tests {
     /// An engine with watching connections.
     struct Fixture {
         engine: Arc<Engine>,
-        links: Vec<Arc<Link>>,
+        links: Vec<Arc<ConnectionHandle>>,
     }
 
     impl Fixture {
@@ -268,13 +268,13 @@ mod tests {
         }
     }
 
-    fn link(engine: &Engine, max_outbox_bytes: usize) -> Arc<Link> {
+    fn link(engine: &Engine, max_outbox_bytes: usize) -> Arc<ConnectionHandle> {
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, max_outbox_bytes, None, Vec::new());
         let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
-        Link::new(outbox, user)
+        ConnectionHandle::new(outbox, user)
     }
 
-    fn frames(link: &Link) -> Vec<String> {
+    fn frames(link: &ConnectionHandle) -> Vec<String> {
         let mut sent = Vec::new();
         while let Poll::Ready(taken) =
             link.outbox.poll_take(&mut Context::from_waker(Waker::noop()), usize::MAX, &mut sent)

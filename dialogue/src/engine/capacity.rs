@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::Engine;
-use crate::hub::{ConnectionId, Cut, Instance, Link, Question};
+use crate::hub::{ConnectionHandle, ConnectionId, LiveRoom, NodeRequest, OutboxCloseReason};
 
 impl Engine {
     /// Removes the dead connections of a user from a full room, at all nodes, and returns whether there was any.
@@ -14,14 +14,18 @@ impl Engine {
     /// A client that reconnects after a network failure would otherwise be refused with `ROOM_FULL` because of its own
     /// old connection, until the keep-alive timeout ends that. Each of the user's connections in the room is sent a
     /// ping; the call takes some seconds if one of them doesn't answer.
-    pub(crate) async fn reclaim_capacity(self: &Arc<Self>, instance: &Arc<Instance>, link: &Link) -> bool {
+    pub(crate) async fn reclaim_capacity(
+        self: &Arc<Self>,
+        instance: &Arc<LiveRoom>,
+        link: &ConnectionHandle,
+    ) -> bool {
         let user = &link.user_id;
         let remote = async {
-            let Some(cluster) = self.registry.peers() else { return 0 };
+            let Some(cluster) = self.registry.cluster() else { return 0 };
             let user_id = Arc::clone(user);
-            let nodes = instance.run(move |state| state.peers_of(&user_id)).await.unwrap_or_default();
-            let request = Question::Free { room_id: (*instance.id).into(), user: (**user).into() };
-            match cluster.ask(&instance.id, request, nodes).await {
+            let nodes = instance.run(move |state| state.nodes_of_user(&user_id)).await.unwrap_or_default();
+            let request = NodeRequest::FreePlaces { room_id: (*instance.id).into(), user: (**user).into() };
+            match cluster.request(&instance.id, request, nodes).await {
                 Ok(responses) => responses.iter().map(|response| response.count).sum(),
                 Err(error) => {
                     tracing::debug!(room_id = &*instance.id, %error, "can't remove dead connections at other nodes");
@@ -48,7 +52,7 @@ impl Engine {
         let removed = join_all(others.iter().map(|link| self.remove_if_dead(link, room_id))).await;
         let removed = removed.into_iter().filter(|removed| *removed).count();
         if removed > 0
-            && let Some(cluster) = self.registry.peers()
+            && let Some(cluster) = self.registry.cluster()
         {
             // The caller joins again, and needs the other nodes to know the new number of members by then.
             cluster.settle().await;
@@ -56,13 +60,13 @@ impl Engine {
         removed
     }
 
-    async fn remove_if_dead(&self, link: &Arc<Link>, room_id: &str) -> bool {
+    async fn remove_if_dead(&self, link: &Arc<ConnectionHandle>, room_id: &str) -> bool {
         let Some(instance) = link.room(room_id) else { return false };
-        if !link.outbox.is_dead().await {
+        if !link.outbox.is_unresponsive().await {
             return false;
         }
         // The cut ends the session, which runs the `left` hook.
-        link.outbox.cut(Cut::Silent);
-        link.take_out(&instance, None).await.is_some()
+        link.outbox.close(OutboxCloseReason::Unresponsive);
+        link.remove_from(&instance, None).await.is_some()
     }
 }

@@ -6,7 +6,10 @@ use std::{pin::Pin, sync::Arc};
 use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
-    hub::{Answer, Attendant, ConnectionAt, Cut, DELETED, Instance, Link, Publish, Question, Reply, Whisper},
+    hub::{
+        ConnectionHandle, DELETED_REASON, LiveRoom, NodeRequest, NodeRequestHandler, NodeResponse,
+        OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
+    },
     observe::EventOrigin,
     wire::{Id, frame},
 };
@@ -17,10 +20,13 @@ impl Engine {
     /// # Errors
     ///
     /// `UNAVAILABLE` if another node can't be reached. The request may have been handled at some nodes by then.
-    pub(crate) async fn on_all_nodes(self: &Arc<Self>, request: Question) -> Result<Answer, Refusal> {
+    pub(crate) async fn on_all_nodes(
+        self: &Arc<Self>,
+        request: NodeRequest,
+    ) -> Result<NodeResponse, Refusal> {
         let remote = async {
-            match self.registry.peers() {
-                Some(cluster) => cluster.ask_all(request.clone()).await,
+            match self.registry.cluster() {
+                Some(cluster) => cluster.request_all(request.clone()).await,
                 None => Ok(Vec::new()),
             }
         };
@@ -41,42 +47,43 @@ impl Engine {
         if self.directory.is_in(user, room_id) {
             return Ok(true);
         }
-        if self.registry.peers().is_none() {
+        if self.registry.cluster().is_none() {
             return Ok(false);
         }
         let (room, _) = self.room(room_id)?;
         let user = Arc::clone(user);
-        self.registry.run(room, room_id, move |state| !state.peers_of(&user).is_empty()).await
+        self.registry.run(room, room_id, move |state| !state.nodes_of_user(&user).is_empty()).await
     }
 
     /// Announces a created or deleted room to the watching clients of other nodes.
     pub(super) fn announce_to_nodes(&self, room_id: &str, created: bool) {
-        if let Some(cluster) = self.registry.peers() {
-            cluster.tell_watchers(room_id, created);
+        if let Some(cluster) = self.registry.cluster() {
+            cluster.announce_room(room_id, created);
         }
     }
 
-    async fn handle_locally(self: Arc<Self>, request: Question) -> Answer {
-        let connections = |count| Answer { count, connections: Vec::new() };
+    async fn handle_locally(self: Arc<Self>, request: NodeRequest) -> NodeResponse {
+        let connections = |count| NodeResponse { count, connections: Vec::new() };
         match request {
-            Question::Whisper { .. } => connections(self.send_to_user(request).await),
-            Question::PutOut { user, room_id, reason } => {
+            NodeRequest::SendToUser { .. } => connections(self.send_to_user(request).await),
+            NodeRequest::RemoveMember { user, room_id, reason } => {
                 connections(self.remove_user(&user, room_id.as_deref(), &reason).await)
             }
-            Question::Disconnect { user, client_id, reason } => {
+            NodeRequest::Disconnect { user, client_id, reason } => {
                 let links = self.directory.links(&user);
                 let wanted = links
                     .iter()
                     .filter(|link| client_id.as_deref().is_none_or(|id| link.client_id.as_str() == id));
-                let cut = wanted.map(|link| link.outbox.cut(Cut::Removed(reason.as_str().into())));
-                connections(cut.count())
+                let closed =
+                    wanted.map(|link| link.outbox.close(OutboxCloseReason::Removed(reason.as_str().into())));
+                connections(closed.count())
             }
-            Question::Free { user, room_id } => {
+            NodeRequest::FreePlaces { user, room_id } => {
                 connections(self.remove_dead_connections(&room_id, &user, None).await)
             }
-            Question::Connections { user } => {
+            NodeRequest::ListConnections { user } => {
                 let links = self.directory.links(&user);
-                Answer {
+                NodeResponse {
                     count: links.len(),
                     connections: links.iter().map(|link| connection(link)).collect(),
                 }
@@ -101,8 +108,8 @@ impl Engine {
     }
 
     /// Sends an event of another node to a user's connections to this one, and returns to how many.
-    async fn send_to_user(&self, request: Question) -> usize {
-        let Question::Whisper { room_id, user, event, event_id, timestamp, data, from, server, meta } =
+    async fn send_to_user(&self, request: NodeRequest) -> usize {
+        let NodeRequest::SendToUser { room_id, user, event, event_id, timestamp, data, from, server, meta } =
             request
         else {
             return 0;
@@ -112,9 +119,9 @@ impl Engine {
             return 0;
         };
         let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
-        let whisper = Whisper { event_id, timestamp, to };
+        let targeted = TargetedEvent { event_id, timestamp, to };
         let from = (*from).into();
-        let publish = Publish {
+        let publish = PublishRequest {
             event,
             data,
             conflated: None,
@@ -124,10 +131,10 @@ impl Engine {
             key: None,
             event_id: None,
             origin: EventOrigin::other_node(),
-            by: None,
-            reply: Reply::None,
+            sender_outbox: None,
+            reply: PublishReply::None,
         };
-        instance.run(move |state| state.whisper(publish, &whisper)).await.unwrap_or(0)
+        instance.run(move |state| state.deliver_targeted(publish, &targeted)).await.unwrap_or(0)
     }
 
     /// Announces a room that another node has created or deleted to the watching clients of this one.
@@ -154,31 +161,35 @@ impl Engine {
     }
 }
 
-impl Attendant for Engine {
-    fn attend(self: Arc<Self>, request: Question) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+impl NodeRequestHandler for Engine {
+    fn handle(self: Arc<Self>, request: NodeRequest) -> Pin<Box<dyn Future<Output = NodeResponse> + Send>> {
         Box::pin(self.handle_locally(request))
     }
 
-    fn ended(
+    fn room_closed(
         self: Arc<Self>,
-        instance: Arc<Instance>,
-        removed: Vec<Arc<Link>>,
+        instance: Arc<LiveRoom>,
+        removed: Vec<Arc<ConnectionHandle>>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
             for link in removed {
-                self.after_leave(&link, &instance, DELETED).await;
+                self.after_leave(&link, &instance, DELETED_REASON).await;
             }
         })
     }
 
-    fn announce(self: Arc<Self>, room_id: &str, created: bool) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn room_changed(
+        self: Arc<Self>,
+        room_id: &str,
+        created: bool,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let room_id = room_id.to_owned();
         Box::pin(async move { self.announce_from_node(&room_id, created).await })
     }
 }
 
-fn connection(link: &Link) -> ConnectionAt {
-    ConnectionAt {
+fn connection(link: &ConnectionHandle) -> RemoteConnection {
+    RemoteConnection {
         client_id: link.client_id.as_str().to_owned(),
         rooms: link.rooms().iter().map(|instance| instance.id.to_string()).collect(),
     }

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     Accepted, Code, Refusal, Room,
-    hub::{Link, Maker, Publish, Question, Registry, Reply, RoomDecl, State, Whisper, not_in_room, revoked},
+    hub::{
+        ConnectionHandle, NodeRequest, Opener, PublishReply, PublishRequest, Registry, RoomCore, RoomSpec,
+        TargetedEvent, not_in_room, revoked,
+    },
     identity::{User, expired},
     observe::EventOrigin,
     push::{PushDispatcher, PushOffer},
@@ -39,14 +42,14 @@ pub(crate) struct Prepared {
 pub(crate) struct Recipient {
     pub(crate) user: Arc<str>,
     /// The user's connections to this instance.
-    pub(crate) whisper: Whisper,
+    pub(crate) whisper: TargetedEvent,
 }
 
 /// Everything of an event but its payload: in a box, since every step of a chain passes it on.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) room: Arc<RoomDecl>,
+    pub(crate) room: Arc<RoomSpec>,
     pub(crate) room_id: Arc<str>,
     pub(crate) event: u8,
     pub(crate) from: Arc<str>,
@@ -57,7 +60,7 @@ pub(crate) struct Post {
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) server: bool,
     /// The client for whom the room is made, if there is none yet.
-    pub(crate) maker: Option<Maker>,
+    pub(crate) maker: Option<Opener>,
     pub(crate) meta: Option<Box<str>>,
     pub(crate) key: Option<Box<str>>,
     /// The kind of caller that the key belongs to.
@@ -70,7 +73,7 @@ pub(crate) struct Post {
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<PushDispatcher>>,
     /// The connection that sends it, if it is one.
-    pub(crate) link: Option<Arc<Link>>,
+    pub(crate) link: Option<Arc<ConnectionHandle>>,
     /// Set once the event is with the log: from then on its way is finished even without its sender.
     pub(crate) at_log: Arc<AtomicBool>,
 }
@@ -80,12 +83,12 @@ impl Recipient {
     async fn hand(
         self,
         registry: &Arc<Registry>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &Arc<str>,
-        publish: Publish,
+        publish: PublishRequest,
     ) -> Result<usize, Refusal> {
         let Recipient { user, whisper } = self;
-        let question = registry.peers().map(|_| Question::Whisper {
+        let question = registry.cluster().map(|_| NodeRequest::SendToUser {
             room_id: (**room_id).into(),
             user: (*user).into(),
             event: room.event_name(publish.event).into(),
@@ -97,13 +100,15 @@ impl Recipient {
             meta: publish.meta.clone(),
         });
         let (event, source) = (publish.event, publish.origin.source);
-        let here = move |state: &mut State| (state.whisper(publish, &whisper), state.peers_of(&user));
+        let here = move |state: &mut RoomCore| {
+            (state.deliver_targeted(publish, &whisper), state.nodes_of_user(&user))
+        };
         let (readers, elsewhere) = registry.run(room, room_id, here).await?;
-        let (Some(peers), Some(question)) = (registry.peers(), question) else {
+        let (Some(peers), Some(question)) = (registry.cluster(), question) else {
             room.meter.accepted(event, source);
             return Ok(readers);
         };
-        let answers = peers.ask(room_id, question, elsewhere).await.map_err(|error| {
+        let answers = peers.request(room_id, question, elsewhere).await.map_err(|error| {
             tracing::debug!(%room_id, %error, "an event for a user can't be handed to other instances");
             unreachable(room_id)
         })?;
@@ -170,22 +175,35 @@ impl Post {
         let Prepared { data, conflated } = prepared;
         let event_id = offer.as_ref().map(|offer| offer.event_id());
         let by = link.map(|link| Arc::clone(&link.outbox));
-        let publish =
-            |reply| Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply };
+        let publish = |reply| PublishRequest {
+            event,
+            data,
+            conflated,
+            from,
+            server,
+            meta,
+            key,
+            event_id,
+            origin,
+            sender_outbox: by,
+            reply,
+        };
         if let Some(to) = to {
             let accepted = to.whisper.accepted();
-            let readers = to.hand(&registry, &room, &room_id, publish(Reply::None)).await?;
+            let readers = to.hand(&registry, &room, &room_id, publish(PublishReply::None)).await?;
             recipients.inspect(|recipients| recipients.store(readers, Ordering::Relaxed));
             return Ok(accepted);
         }
         let Some(recipients) = recipients else {
             let (sender, receiver) = oneshot::channel();
-            registry.publish(&room, &room_id, publish(Reply::Wait(sender)), maker.as_ref()).await?;
+            registry
+                .publish(&room, &room_id, publish(PublishReply::Accepted(sender)), maker.as_ref())
+                .await?;
             let outcome = Outcome { receiver, accepted: |accepted: &Accepted| accepted };
             return Settling::new(outcome, offer, registry).await;
         };
         let (sender, receiver) = oneshot::channel();
-        registry.publish(&room, &room_id, publish(Reply::Delivered(sender)), maker.as_ref()).await?;
+        registry.publish(&room, &room_id, publish(PublishReply::Delivered(sender)), maker.as_ref()).await?;
         let outcome = Outcome { receiver, accepted: |(accepted, _): &(Accepted, usize)| accepted };
         let (accepted, readers) = Settling::new(outcome, offer, registry).await?;
         recipients.store(readers, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The events of one moment, encoded once for all who read them.
+//! Batches: events that were committed together, encoded once per encoding and shared by all subscriptions.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -9,30 +9,30 @@ use std::{
 
 use bytes::Bytes;
 
-use super::RoomDecl;
+use super::RoomSpec;
 use crate::{
     log::Record,
     observe::Meter,
     wire::{Encoding, EventSet, put_id, stream_position},
 };
 
-/// Some events of one room, in order.
+/// The events of one commit in a room, in order.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    room: Arc<RoomDecl>,
+    room: Arc<RoomSpec>,
     room_id: Arc<str>,
     epoch: Arc<str>,
     events: Vec<Arc<Record>>,
-    /// Which kinds of event are in it.
+    /// The kinds of the events.
     kinds: EventSet,
     websocket: OnceCell<Encoded>,
     sse: OnceCell<Encoded>,
-    /// The WebSocket bytes of those who want only some of it: rooms have few different subscriptions.
-    cuts: RefCell<Vec<(EventSet, Bytes)>>,
-    /// Which of its events came in when, of those that are measured.
+    /// The WebSocket bytes for subscriptions to only some of the events: a room has few different ones.
+    filtered: RefCell<Vec<(EventSet, Bytes)>>,
+    /// The kinds of the events and the times at which they came in, of those that are measured.
     origins: Vec<(u8, Instant)>,
-    /// To how many readers its events were handed, all together.
-    handed: Cell<u64>,
+    /// The number of events delivered, summed over all recipients.
+    deliveries: Cell<u64>,
 }
 
 /// All events of a batch in one encoding.
@@ -43,7 +43,7 @@ struct Encoded {
 }
 
 impl Batch {
-    pub(crate) fn new(room: Arc<RoomDecl>, room_id: Arc<str>, epoch: Arc<str>) -> Self {
+    pub(crate) fn new(room: Arc<RoomSpec>, room_id: Arc<str>, epoch: Arc<str>) -> Self {
         Batch {
             room,
             room_id,
@@ -52,9 +52,9 @@ impl Batch {
             kinds: EventSet::NONE,
             websocket: OnceCell::new(),
             sse: OnceCell::new(),
-            cuts: RefCell::default(),
+            filtered: RefCell::default(),
             origins: Vec::new(),
-            handed: Cell::new(0),
+            deliveries: Cell::new(0),
         }
     }
 
@@ -63,26 +63,26 @@ impl Batch {
         self.events.push(record);
     }
 
-    /// Event `event` of it came in at that time.
-    pub(crate) fn came(&mut self, event: u8, at: Option<Instant>) {
+    /// Notes the time at which an event came in, for the latency metric.
+    pub(crate) fn note_origin(&mut self, event: u8, at: Option<Instant>) {
         self.origins.extend(at.map(|at| (event, at)));
     }
 
-    /// A reader of `wanted` gets it.
-    pub(crate) fn hand(&self, wanted: EventSet) {
+    /// Counts the events that a recipient with `filter` gets.
+    pub(crate) fn note_recipient(&self, filter: EventSet) {
         if !self.room.meter.is_on() {
             return;
         }
-        let events = match wanted.covers(self.kinds) {
+        let events = match filter.covers(self.kinds) {
             true => self.events.len(),
-            false => self.events.iter().filter(|record| wanted.contains(record.event)).count(),
+            false => self.events.iter().filter(|record| filter.contains(record.event)).count(),
         };
-        self.handed.set(self.handed.get() + u64::try_from(events).unwrap_or(0));
+        self.deliveries.set(self.deliveries.get() + u64::try_from(events).unwrap_or(0));
     }
 
-    /// All readers have been written to.
+    /// Reports the batch's metrics, after it was written to all recipients.
     pub(crate) fn delivered(&self) {
-        self.room.meter.delivered(&self.origins, self.handed.get());
+        self.room.meter.delivered(&self.origins, self.deliveries.get());
     }
 
     pub(crate) fn meter(&self) -> &Meter {
@@ -101,47 +101,48 @@ impl Batch {
         &self.events
     }
 
-    /// What a WebSocket reader of `wanted` gets: one run of bytes, shared by all who want the same.
-    pub(crate) fn websocket(&self, wanted: EventSet) -> Bytes {
+    /// Returns the bytes for a WebSocket recipient with `filter`: one buffer, shared by all that want the same.
+    pub(crate) fn websocket(&self, filter: EventSet) -> Bytes {
         let all = self.encoded(Encoding::WebSocket);
-        if wanted.covers(self.kinds) {
+        if filter.covers(self.kinds) {
             return all.bytes.clone();
         }
-        let mut cuts = self.cuts.borrow_mut();
-        if let Some((_, bytes)) = cuts.iter().find(|(set, _)| *set == wanted) {
+        let mut filtered = self.filtered.borrow_mut();
+        if let Some((_, bytes)) = filtered.iter().find(|(set, _)| *set == filter) {
             return bytes.clone();
         }
         let mut bytes = Vec::new();
         for (record, span) in self.events.iter().zip(&all.spans) {
-            if wanted.contains(record.event) {
+            if filter.contains(record.event) {
                 bytes.extend_from_slice(all.bytes.get(span.clone()).unwrap_or_default());
             }
         }
         let bytes = Bytes::from(bytes);
-        cuts.push((wanted, bytes.clone()));
+        filtered.push((filter, bytes.clone()));
         bytes
     }
 
-    /// The events that a reader of `wanted` gets, each by itself: for readers that fall behind, and for streams.
+    /// Returns the events for a recipient with `filter` one by one: for recipients that fall behind, and for event
+    /// streams.
     pub(crate) fn each(
         &self,
         encoding: Encoding,
-        wanted: EventSet,
+        filter: EventSet,
     ) -> impl Iterator<Item = (&Arc<Record>, Bytes)> {
         let all = self.encoded(encoding);
         self.events
             .iter()
             .zip(&all.spans)
-            .filter(move |(record, _)| wanted.contains(record.event))
+            .filter(move |(record, _)| filter.contains(record.event))
             .map(|(record, span)| (record, all.bytes.slice(span.clone())))
     }
 
-    /// What a stream is resumed by once it has `record`; ephemeral events move nothing.
+    /// Returns the position in an event stream after `record`; `None` for an ephemeral event, which moves no position.
     pub(crate) fn stream_position(&self, record: &Record) -> Option<String> {
         Some(stream_position(&self.room_id, &self.epoch, record.seq?, record.event_id.as_str()))
     }
 
-    /// In an event stream, the `id:` line is not in it: that depends on the other rooms of the stream.
+    /// The SSE encoding excludes the `id:` line, which depends on the stream's other rooms.
     fn encoded(&self, encoding: Encoding) -> &Encoded {
         let cell = match encoding {
             Encoding::WebSocket => &self.websocket,
@@ -161,7 +162,7 @@ impl Batch {
     }
 }
 
-/// The `id:` line of a stream of one room or several.
+/// Returns the `id:` line of an event stream of one or several rooms.
 pub(crate) fn id_line(positions: &[Box<str>]) -> Bytes {
     let known: Vec<&str> =
         positions.iter().map(|position| &**position).filter(|known| !known.is_empty()).collect();

@@ -1,4 +1,5 @@
-//! What a room missed of what other instances did: events, who is in it there, and what is known of it.
+//! Catch-up: comparing a room with the store after messages of other nodes may have been lost. Its events, its members,
+//! its info and its saved state are read again.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,32 +8,32 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{Instance, inbox::Command, state::DELETED, turn::Turn};
+use super::{LiveRoom, driver::RoomDriver, inbox::RoomCommand, room_core::DELETED_REASON};
 use crate::store::StoreError;
 
-/// Before what was missed is looked for again, where it couldn't be found: something between this and twice that.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-impl Instance {
-    /// Something of it may have been missed: that is looked for, in its turn.
+impl LiveRoom {
+    /// Requests a catch-up, unless one is queued.
     pub(crate) fn catch_up(self: &Arc<Self>) {
-        if !self.behind.swap(true, Ordering::AcqRel) {
-            let _ = self.push(Command::CatchUp);
+        if !self.needs_catch_up.swap(true, Ordering::AcqRel) {
+            let _ = self.push(RoomCommand::CatchUp);
         }
     }
 
-    /// Where its log ends, as far as it has it: the number of the newest event, and the beginning of its id.
+    /// Returns the `seq` of the newest event in the log, and the prefix of its id.
     pub(super) fn head(&self) -> (u64, u64) {
         (self.head.load(Ordering::Acquire), self.head_id.load(Ordering::Acquire))
     }
 
-    /// The store can't be read, or too many rooms look at once.
+    /// Requests a catch-up after a delay: the store can't be read, or too many rooms catch up at once.
     fn catch_up_later(self: &Arc<Self>) {
         let instance = Arc::downgrade(self);
-        // It ends with the instance, or once the store can be read.
+        // The task ends with the instance, or once the store can be read.
         self.spawn(async move {
             loop {
-                sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
+                sleep(RETRY_DELAY.mul_f64(1.0 + fastrand::f64())).await;
                 let Some(instance) = instance.upgrade() else { return };
                 if instance.archive().is_none_or(|archive| archive.journal.is_up()) {
                     return instance.catch_up();
@@ -42,49 +43,50 @@ impl Instance {
     }
 }
 
-impl Turn {
-    /// Finds out what was missed.
+impl RoomDriver {
+    /// Compares the room with the store and the backplane, and adopts the differences.
     pub(super) async fn catch_up(&mut self) {
-        self.instance.behind.store(false, Ordering::Release);
+        self.instance.needs_catch_up.store(false, Ordering::Release);
         let Some(archive) = self.instance.archive().cloned() else { return };
-        let Some(peers) = archive.peers.clone() else { return };
-        let Some(_permit) = peers.may_catch_up().filter(|_| archive.journal.is_up()) else {
+        let Some(cluster) = archive.cluster.clone() else { return };
+        let Some(_permit) = cluster.catch_up_permit().filter(|_| archive.journal.is_up()) else {
             return self.instance.catch_up_later();
         };
         self.instance.room.meter.backfilled();
-        self.deliver().await;
-        self.ask().await;
-        let Some(state) = self.state.as_mut().filter(|state| !state.is_gone()) else { return };
+        self.commit_pending().await;
+        self.probe_store().await;
+        let Some(core) = self.core.as_mut().filter(|core| !core.is_closed()) else { return };
         let (room, room_id) = (&self.instance.room, &self.instance.id);
-        let looked = async {
+        let read = async {
             let known = if room.keyed { archive.known(room_id).await? } else { None };
-            let gone = known.is_none() && room.keyed && state.is_known() && self.instance.was_deleted();
+            let is_deleted =
+                known.is_none() && room.keyed && core.is_in_catalog() && self.instance.was_deleted();
             let saved = if room.options.state { archive.state(room_id).await? } else { None };
-            let (name, members) = (archive.generation(room_id).await?, peers.members(room_id).await?);
-            Ok::<_, StoreError>((known, gone, saved, name, members))
+            let (epoch, members) = (archive.epoch_override(room_id).await?, cluster.members(room_id).await?);
+            Ok::<_, StoreError>((known, is_deleted, saved, epoch, members))
         };
-        match looked.await {
+        match read.await {
             Ok((_, true, ..)) => {
-                let gone = state.end(DELETED);
-                peers.ended(&self.instance, gone);
+                let removed = core.close_deleted(DELETED_REASON);
+                cluster.room_closed(&self.instance, removed);
             }
-            Ok((known, false, saved, name, members)) => {
+            Ok((known, false, saved, epoch, members)) => {
                 match known {
                     Some(info) => {
-                        self.instance.said_deleted.store(false, Ordering::Release);
-                        self.instance.describe_as(info);
-                        state.known();
+                        self.instance.deleted_remotely.store(false, Ordering::Release);
+                        self.instance.set_info(info);
+                        core.mark_in_catalog();
                     }
-                    // The store has lost it: it is to be told again.
-                    None if room.keyed => state.unknown(),
+                    // The store has lost the record, which the next append writes again.
+                    None if room.keyed => core.mark_not_in_catalog(),
                     None => {}
                 }
-                state.reload(saved);
-                state.rename(name);
-                state.change_roster(|roster| roster.replace(members, &peers.counted()));
+                core.reload(saved);
+                core.set_epoch(epoch);
+                core.update_roster(|roster| roster.replace(members, &cluster.counted()));
             }
             Err(error) => {
-                tracing::debug!(room_id = &**room_id, %error, "what was missed of a room can't be found out");
+                tracing::debug!(room_id = &**room_id, %error, "a room can't catch up with the store");
                 self.instance.catch_up_later();
             }
         }

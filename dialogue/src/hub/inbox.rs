@@ -1,10 +1,10 @@
-//! What waits to be done in a room instance.
+//! The inbox of a room instance: its commands, the events to publish, and the replies to their senders.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{Outbox, state::State};
+use super::{Outbox, room_core::RoomCore};
 use crate::{
     Accepted, Code, Refusal,
     backplane::FeedEvents,
@@ -12,96 +12,96 @@ use crate::{
     wire::{Id, frame},
 };
 
-/// One thing to do, in its turn.
-pub(crate) enum Command {
-    /// Take an event into the log.
-    Publish(Publish),
-    /// Anything else: a join, a look at the log.
-    Run(Box<dyn FnOnce(&mut State) + Send>),
-    /// What the store has a part in.
-    Wait(Box<Waiting>),
-    /// Take events that others put into the log.
-    Hear(Box<FeedEvents>),
-    /// Find out what was missed of the others.
+/// A command for a room instance; its driver runs one at a time.
+pub(crate) enum RoomCommand {
+    /// Publish an event.
+    Publish(PublishRequest),
+    /// Run a synchronous operation: a join, a read of the log.
+    Run(Box<dyn FnOnce(&mut RoomCore) + Send>),
+    /// Run an asynchronous operation, such as a write to the store.
+    RunAsync(Box<AsyncOperation>),
+    /// Add events that other nodes published.
+    Receive(Box<FeedEvents>),
+    /// Compare the room with the store, since messages of other nodes may have been lost.
     CatchUp,
-    /// Ask the store where the log ends, and say when that is done.
-    Look(oneshot::Sender<()>),
+    /// Read the end of the log from the store, and send a signal when that is done.
+    ProbeStore(oneshot::Sender<()>),
 }
 
-/// See [`Command::Wait`]. It ends in a bounded time, since all that asks the store does.
-pub(super) type Waiting =
-    dyn for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send;
+/// See [`RoomCommand::RunAsync`]. It ends in a bounded time, since every call of the store has a timeout.
+pub(super) type AsyncOperation =
+    dyn for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send;
 
-/// An event that passed the gate.
+/// An event to publish, after it passed the ingest's checks.
 #[derive(Debug)]
-pub(crate) struct Publish {
-    /// Which of the room's events it is.
+pub(crate) struct PublishRequest {
+    /// The index of the event among those of the room.
     pub(crate) event: u8,
     /// The payload as JSON.
     pub(crate) data: String,
     pub(crate) conflated: Option<String>,
     pub(crate) from: Arc<str>,
     pub(crate) server: bool,
-    /// What the sender put beside it, as JSON.
+    /// The sender's metadata, as JSON.
     pub(crate) meta: Option<Box<str>>,
-    /// Makes a retry harmless.
+    /// The idempotency key of the sender's request.
     pub(crate) key: Option<Box<str>>,
-    /// What the event is to be called, where somebody has to know before it is accepted.
+    /// The event's id, where a caller needs it before the event is accepted.
     pub(crate) event_id: Option<Id>,
     pub(crate) origin: EventOrigin,
-    /// The connection that sent it, where the [reply](Self::reply) doesn't name it.
-    pub(crate) by: Option<Arc<Outbox>>,
-    pub(crate) reply: Reply,
+    /// The outbox of the connection that sent it, where the [reply](Self::reply) doesn't name it.
+    pub(crate) sender_outbox: Option<Arc<Outbox>>,
+    pub(crate) reply: PublishReply,
 }
 
-/// Who is told what became of an event.
-pub(crate) enum Reply {
-    /// Nobody.
+/// The receiver of an event's outcome.
+pub(crate) enum PublishReply {
+    /// No receiver.
     None,
-    /// A connection, by an `ok` with this `id` (as JSON); without one, by an `error` only.
+    /// A connection: `ok` or `error` with this `id` (as JSON); without an id, only `error`.
     Frame(Arc<Outbox>, Option<Box<str>>),
-    /// Code that waits until it is accepted.
-    Wait(oneshot::Sender<Result<Accepted, Refusal>>),
-    /// Code that waits until it is delivered, and is told to how many readers of this process.
-    Delivered(Delivered),
+    /// A caller that waits until the event is accepted.
+    Accepted(oneshot::Sender<Result<Accepted, Refusal>>),
+    /// A caller that waits until the event is delivered, and gets the number of this node's recipients.
+    Delivered(DeliveryReceipt),
 }
 
-/// See [`Reply::Delivered`].
-pub(crate) type Delivered = oneshot::Sender<Result<(Accepted, usize), Refusal>>;
+/// See [`PublishReply::Delivered`].
+pub(crate) type DeliveryReceipt = oneshot::Sender<Result<(Accepted, usize), Refusal>>;
 
 #[derive(Default)]
 pub(super) struct Inbox {
-    pub(super) commands: Vec<Command>,
+    pub(super) commands: Vec<RoomCommand>,
     /// Bytes of the payloads in `commands`.
     pub(super) bytes: usize,
-    /// Somebody is at it.
+    /// Set while a driver runs, or the instance is being opened.
     pub(super) running: bool,
-    /// Nothing is taken any more: the instance was deleted, or nobody needed it.
-    pub(super) retired: bool,
+    /// Set once the inbox is closed: the instance was deleted, superseded or idle, or failed.
+    pub(super) closed: bool,
 }
 
-impl Command {
-    /// Does `f`; what that yields comes out of the receiver.
+impl RoomCommand {
+    /// Creates a command that runs `f` and sends its result to the receiver.
     pub(super) fn run<T: Send + 'static>(
-        f: impl FnOnce(&mut State) -> T + Send + 'static,
+        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
     ) -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        let run = move |state: &mut State| {
-            // Whoever asked may be gone.
-            let _ = sender.send(f(state));
+        let run = move |core: &mut RoomCore| {
+            // The caller may have dropped its future.
+            let _ = sender.send(f(core));
         };
-        (Command::Run(Box::new(run)), receiver)
+        (RoomCommand::Run(Box::new(run)), receiver)
     }
 
-    /// The same of what the store has a part in.
-    pub(super) fn wait<T: Send + 'static>(
-        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+    /// Creates a command that runs an asynchronous `f` and sends its result to the receiver.
+    pub(super) fn run_async<T: Send + 'static>(
+        f: impl for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
     ) -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        let command = Command::Wait(Box::new(move |state| {
+        let command = RoomCommand::RunAsync(Box::new(move |core| {
             Box::pin(async move {
-                // Whoever asked may be gone.
-                let _ = sender.send(f(state).await);
+                // The caller may have dropped its future.
+                let _ = sender.send(f(core).await);
             })
         }));
         (command, receiver)
@@ -109,18 +109,21 @@ impl Command {
 
     pub(super) fn size(&self) -> usize {
         match self {
-            Command::Publish(publish) => {
+            RoomCommand::Publish(publish) => {
                 publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
             }
-            Command::Hear(told) => told.events.iter().map(|event| event.data.len()).sum(),
-            Command::Run(_) | Command::Wait(_) | Command::CatchUp | Command::Look(_) => 0,
+            RoomCommand::Receive(told) => told.events.iter().map(|event| event.data.len()).sum(),
+            RoomCommand::Run(_)
+            | RoomCommand::RunAsync(_)
+            | RoomCommand::CatchUp
+            | RoomCommand::ProbeStore(_) => 0,
         }
     }
 }
 
-impl Publish {
-    /// Returns whether the event may no longer be carried out: while it waited, the application removed its connection,
-    /// or the token expired.
+impl PublishRequest {
+    /// Returns whether the event may no longer be accepted: while it waited, the application removed its connection, or
+    /// the token expired.
     pub(super) fn is_revoked(&self) -> bool {
         self.connection().is_some_and(|outbox| outbox.is_revoked())
     }
@@ -128,42 +131,42 @@ impl Publish {
     /// The outbox of the connection that sent the event, if one did.
     pub(super) fn connection(&self) -> Option<&Arc<Outbox>> {
         match &self.reply {
-            Reply::Frame(outbox, _) => Some(outbox),
-            _ => self.by.as_ref(),
+            PublishReply::Frame(outbox, _) => Some(outbox),
+            _ => self.sender_outbox.as_ref(),
         }
     }
 
-    /// Says that it doesn't get into its room; yields the outbox that a frame now waits in.
-    pub(super) fn turn_down(self, meter: &Meter, refusal: Refusal) -> Option<Arc<Outbox>> {
-        self.reply.turn_down(meter, self.origin.source, refusal)
+    /// Refuses the event; returns the outbox that now has a queued reply.
+    pub(super) fn refuse(self, meter: &Meter, refusal: Refusal) -> Option<Arc<Outbox>> {
+        self.reply.refuse(meter, self.origin.source, refusal)
     }
 }
 
-impl Reply {
-    /// Says that the event doesn't get into its room, as [`give`](Self::give) does.
-    pub(super) fn turn_down(self, meter: &Meter, source: Source, refusal: Refusal) -> Option<Arc<Outbox>> {
-        // Who waits for an answer counts it.
-        if let Reply::Frame(..) = self {
+impl PublishReply {
+    /// Sends a refusal and counts it, as [`send`](Self::send) sends an outcome.
+    pub(super) fn refuse(self, meter: &Meter, source: Source, refusal: Refusal) -> Option<Arc<Outbox>> {
+        // A caller counts the refusal itself.
+        if let PublishReply::Frame(..) = self {
             meter.refused_later(source, &refusal);
         }
-        self.give(Err(refusal))
+        self.send(Err(refusal))
     }
 
-    /// Says what became of the event; yields the outbox that a frame now waits in.
-    pub(super) fn give(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
+    /// Sends the outcome of an event; returns the outbox that now has a queued reply.
+    pub(super) fn send(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
         match self {
-            Reply::None => None,
-            Reply::Delivered(waiting) => {
-                // What is no event, but was one before, has nobody to be delivered to.
-                let _ = waiting.send(outcome.map(|accepted| (accepted, 0)));
+            PublishReply::None => None,
+            PublishReply::Delivered(sender) => {
+                // A duplicate isn't delivered again: it has no recipients.
+                let _ = sender.send(outcome.map(|accepted| (accepted, 0)));
                 None
             }
-            Reply::Wait(waiting) => {
-                // Whoever asked may be gone.
-                let _ = waiting.send(outcome);
+            PublishReply::Accepted(sender) => {
+                // The caller may have dropped its future.
+                let _ = sender.send(outcome);
                 None
             }
-            Reply::Frame(outbox, id) => {
+            PublishReply::Frame(outbox, id) => {
                 match (outcome, &id) {
                     (Ok(accepted), Some(id)) => outbox.queue("ok", &frame::accepted(id, &accepted)),
                     (Ok(_), None) => return None,
@@ -179,36 +182,36 @@ impl Reply {
     }
 }
 
-/// The refusal of a request about a room that its connection is not in.
+/// Returns the refusal of a request about a room that its connection isn't in.
 pub(crate) fn not_in_room() -> Refusal {
     Refusal::new(Code::NotInRoom, "join the room first")
 }
 
-/// The refusal of what a connection had sent that may no longer send anything.
+/// Returns the refusal of an event whose connection was removed or whose token expired before the event was accepted.
 pub(crate) fn revoked() -> Refusal {
     Refusal::new(Code::Unauthenticated, "the connection ended before the event was accepted")
 }
 
-impl fmt::Debug for Command {
+impl fmt::Debug for RoomCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Command::Publish(_) => "Publish",
-            Command::Run(_) => "Run",
-            Command::Wait(_) => "Wait",
-            Command::Hear(_) => "Hear",
-            Command::CatchUp => "CatchUp",
-            Command::Look(_) => "Look",
+            RoomCommand::Publish(_) => "Publish",
+            RoomCommand::Run(_) => "Run",
+            RoomCommand::RunAsync(_) => "Wait",
+            RoomCommand::Receive(_) => "Hear",
+            RoomCommand::CatchUp => "CatchUp",
+            RoomCommand::ProbeStore(_) => "Look",
         })
     }
 }
 
-impl fmt::Debug for Reply {
+impl fmt::Debug for PublishReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Reply::None => "None",
-            Reply::Frame(..) => "Frame",
-            Reply::Wait(_) => "Wait",
-            Reply::Delivered(_) => "Delivered",
+            PublishReply::None => "None",
+            PublishReply::Frame(..) => "Frame",
+            PublishReply::Accepted(_) => "Wait",
+            PublishReply::Delivered(_) => "Delivered",
         })
     }
 }

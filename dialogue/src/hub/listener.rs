@@ -1,4 +1,4 @@
-//! Server code that reads along: what `room.on(…)` is fed by.
+//! Listeners: the subscriptions of server code, which feed `room.on(…)`.
 
 use std::{
     fmt,
@@ -10,50 +10,55 @@ use std::{
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{Instance, batch::Batch, state::ConnectionId};
+use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
 use crate::{log::Record, wire::EventSet};
 
 /// A bounded queue of records to a task of the application.
 ///
-/// When it is full, the listener is replayed to from the log once it has caught up, as any reader is; ephemeral events
-/// are skipped meanwhile.
+/// When the queue is full, the listener lags: once its task has drained the queue, it is replayed the events from the
+/// log, as any subscription is. Ephemeral events are skipped meanwhile.
 pub(crate) struct Listener {
     id: ConnectionId,
     queue: mpsc::Sender<Arc<Record>>,
-    behind: Arc<AtomicBool>,
+    is_lagging: Arc<AtomicBool>,
 }
 
-/// The task's end of it: closed when the room is no more.
-pub(crate) struct Heard {
+/// The receiving end of a listener's queue, which closes when the instance does.
+pub(crate) struct ListenerReceiver {
     id: ConnectionId,
     queue: mpsc::Receiver<Arc<Record>>,
-    behind: Arc<AtomicBool>,
+    is_lagging: Arc<AtomicBool>,
 }
 
-const WAITING: usize = 1_024;
+/// Records in a listener's queue.
+const MAX_QUEUED_RECORDS: usize = 1_024;
 
 impl Listener {
-    pub(crate) fn new(id: ConnectionId) -> (Arc<Self>, Heard) {
-        let (sender, queue) = mpsc::channel(WAITING);
-        let behind = Arc::new(AtomicBool::new(false));
-        (Arc::new(Listener { id, queue: sender, behind: Arc::clone(&behind) }), Heard { id, queue, behind })
+    pub(crate) fn new(id: ConnectionId) -> (Arc<Self>, ListenerReceiver) {
+        let (sender, queue) = mpsc::channel(MAX_QUEUED_RECORDS);
+        let is_lagging = Arc::new(AtomicBool::new(false));
+        (
+            Arc::new(Listener { id, queue: sender, is_lagging: Arc::clone(&is_lagging) }),
+            ListenerReceiver { id, queue, is_lagging },
+        )
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
     }
 
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind.load(Ordering::Relaxed)
+    pub(super) fn is_lagging(&self) -> bool {
+        self.is_lagging.load(Ordering::Relaxed)
     }
 
-    /// Queues what of `batch` is `wanted`; yields the position to replay from if the queue is full.
-    pub(super) fn deliver(&self, batch: &Batch, wanted: EventSet) -> Option<u64> {
-        for record in batch.events().iter().filter(|record| wanted.contains(record.event)) {
+    /// Queues the events of a batch that are in `filter`; returns the position to replay from if the queue is full.
+    pub(super) fn deliver(&self, batch: &Batch, filter: EventSet) -> Option<u64> {
+        for record in batch.events().iter().filter(|record| filter.contains(record.event)) {
             match (self.queue.try_send(Arc::clone(record)), record.seq) {
                 (Err(TrySendError::Full(record)), Some(seq)) => {
-                    self.behind.store(true, Ordering::SeqCst);
-                    // Once more: its task may have taken all and looked before that was said, and would wait for ever.
+                    self.is_lagging.store(true, Ordering::SeqCst);
+                    // Tried again, since the task may have drained the queue and read `is_lagging` before it was set,
+                    // and would wait for ever.
                     return Some(if self.queue.try_send(record).is_ok() { seq } else { seq - 1 });
                 }
                 (Err(TrySendError::Closed(_)), _) => return None,
@@ -64,16 +69,16 @@ impl Listener {
     }
 }
 
-impl Heard {
-    /// The next record; `None` when the room is no more.
-    pub(crate) async fn next(&mut self, instance: &Weak<Instance>) -> Option<Arc<Record>> {
+impl ListenerReceiver {
+    /// Returns the next record; `None` when the instance is closed.
+    pub(crate) async fn next(&mut self, instance: &Weak<LiveRoom>) -> Option<Arc<Record>> {
         if let Ok(record) = self.queue.try_recv() {
             return Some(record);
         }
-        if self.behind.swap(false, Ordering::SeqCst)
+        if self.is_lagging.swap(false, Ordering::SeqCst)
             && let Some(instance) = instance.upgrade()
         {
-            instance.replay_more(self.id);
+            instance.request_replay_page(self.id);
         }
         self.queue.recv().await
     }

@@ -1,4 +1,5 @@
-//! Who reads a room instance.
+//! The subscriptions of a room instance, and its users: the index from connection to subscription, and the number of
+//! connections of each user over all nodes.
 
 #[cfg(feature = "push")]
 use std::collections::HashSet;
@@ -8,201 +9,202 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionId, Link, Listener, Outbox, batch::Batch, outbox::Cut};
+use super::{ConnectionHandle, ConnectionId, Listener, Outbox, batch::Batch, outbox::OutboxCloseReason};
 use crate::wire::{EventSet, frame};
 
-/// The readers of one room instance: members, and listeners in server code.
+/// The subscriptions of one room instance: those of members, and of listeners in server code.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// First come, first served; the order means nothing else.
-    readers: Vec<Reading>,
-    places: HashMap<ConnectionId, usize>,
-    /// Connections of each user, in the order that they are listed in.
+    /// In no meaningful order: a removal moves the last one into the gap.
+    subscriptions: Vec<RoomSubscription>,
+    indices: HashMap<ConnectionId, usize>,
+    /// Connections of each user, ordered by id as the `members` frame lists them.
     users: BTreeMap<Arc<str>, Connections>,
     listeners: usize,
-    /// Connections at other instances.
-    elsewhere: usize,
-    /// Users that are in there, as whoever asked last was told: until there are others.
+    /// Connections at other nodes.
+    remote_size: usize,
+    /// The set of users at other nodes, cached until it changes.
     #[cfg(feature = "push")]
-    told_elsewhere: Option<Arc<HashSet<Arc<str>>>>,
+    remote_users: Option<Arc<HashSet<Arc<str>>>>,
 }
 
-/// A user's connections in the room.
+/// The numbers of a user's connections in the room.
 #[derive(Debug, Clone, Copy, Default)]
 struct Connections {
-    here: usize,
-    elsewhere: usize,
+    local: usize,
+    remote: usize,
 }
 
-/// One reader.
+/// One recipient's read of the room.
 #[derive(Debug)]
-pub(super) struct Reading {
-    pub(super) reader: Reader,
-    /// Which of a stream's rooms this is.
+pub(super) struct RoomSubscription {
+    pub(super) recipient: Recipient,
+    /// The index of the room among those of an event stream.
     pub(super) slot: u8,
-    pub(super) wanted: EventSet,
-    /// Where a replay has got to; meanwhile nothing is delivered live.
+    pub(super) filter: EventSet,
+    /// The `seq` up to which a replay has sent events; while it is set, nothing is delivered live.
     pub(super) replaying: Option<u64>,
 }
 
-/// What reads.
+/// The recipient of a subscription's events.
 #[derive(Debug, Clone)]
-pub(super) enum Reader {
-    /// A connection. Its outbox is the link's own: at hand, since every delivery goes there.
-    Member(Arc<Outbox>, Arc<Link>),
+pub(super) enum Recipient {
+    /// A connection. Its outbox is the handle's own, kept here since every delivery uses it.
+    Member(Arc<Outbox>, Arc<ConnectionHandle>),
     Listener(Arc<Listener>),
 }
 
-/// Whether a connection made a difference to who is in.
+/// The effect of a connection's join or leave on its user's presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turnout {
-    /// It is its user's first, or was the last, over all instances.
-    User,
-    /// Its user has others.
-    Connection,
+pub(super) enum UserPresence {
+    /// It was the user's first connection, or the last, over all nodes.
+    Changed,
+    /// The user has other connections.
+    Unchanged,
 }
 
-/// What became of a user.
+/// A change of a user's presence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coming {
-    Came,
-    Went,
+pub(super) enum PresenceChange {
+    Joined,
+    Left,
 }
 
 impl Connections {
     fn are_any(self) -> bool {
-        self.here + self.elsewhere > 0
+        self.local + self.remote > 0
     }
 }
 
 impl Members {
-    /// Connections that are in, of this instance.
+    /// Returns the number of connections at this node.
     pub(super) fn size(&self) -> usize {
-        self.readers.len() - self.listeners
+        self.subscriptions.len() - self.listeners
     }
 
-    /// Connections that are in at other instances.
-    pub(super) fn elsewhere(&self) -> usize {
-        self.elsewhere
+    /// Returns the number of connections at other nodes.
+    pub(super) fn remote_size(&self) -> usize {
+        self.remote_size
     }
 
-    /// Users that are in, anywhere.
+    /// Returns the number of users over all nodes.
     pub(super) fn users(&self) -> usize {
         self.users.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.readers.is_empty()
+        self.subscriptions.is_empty()
     }
 
     pub(super) fn has(&self, connection: ConnectionId) -> bool {
-        self.places.contains_key(&connection)
+        self.indices.contains_key(&connection)
     }
 
     pub(super) fn has_user(&self, user: &str) -> bool {
         self.users.contains_key(user)
     }
 
-    /// Users that are in, anywhere, in the order of their ids.
+    /// Returns the users over all nodes, in the order of their ids.
     pub(super) fn user_ids(&self) -> impl Iterator<Item = Arc<str>> {
         self.users.keys().cloned()
     }
 
-    /// Users that are in at other instances. The same set is the same users as before.
+    /// Returns the users who are at other nodes. The set is shared until it changes.
     #[cfg(feature = "push")]
-    pub(super) fn users_elsewhere(&mut self) -> Arc<HashSet<Arc<str>>> {
-        let users = self.told_elsewhere.get_or_insert_with(|| {
-            let elsewhere = self.users.iter().filter(|(_, connections)| connections.elsewhere > 0);
-            Arc::new(elsewhere.map(|(user, _)| Arc::clone(user)).collect())
+    pub(super) fn remote_users(&mut self) -> Arc<HashSet<Arc<str>>> {
+        let users = self.remote_users.get_or_insert_with(|| {
+            let remote = self.users.iter().filter(|(_, connections)| connections.remote > 0);
+            Arc::new(remote.map(|(user, _)| Arc::clone(user)).collect())
         });
         Arc::clone(users)
     }
 
-    /// A user has more connections elsewhere, or fewer; yields whether they came or went with that.
-    pub(super) fn change_elsewhere(&mut self, user: &Arc<str>, difference: isize) -> Option<Coming> {
+    /// Changes the number of a user's connections at other nodes; returns whether the user joined or left by that.
+    pub(super) fn change_remote(&mut self, user: &Arc<str>, difference: isize) -> Option<PresenceChange> {
         let connections = self.users.entry(Arc::clone(user)).or_default();
         let was_in = connections.are_any();
-        let before = connections.elsewhere;
-        connections.elsewhere = before.saturating_add_signed(difference);
-        self.elsewhere = self.elsewhere + connections.elsewhere - before;
+        let before = connections.remote;
+        connections.remote = before.saturating_add_signed(difference);
+        self.remote_size = self.remote_size + connections.remote - before;
         #[cfg(feature = "push")]
-        if (before > 0) != (connections.elsewhere > 0) {
-            self.told_elsewhere = None;
+        if (before > 0) != (connections.remote > 0) {
+            self.remote_users = None;
         }
         match (was_in, connections.are_any()) {
-            (false, true) => Some(Coming::Came),
+            (false, true) => Some(PresenceChange::Joined),
             (true, true) => None,
             (was_in, false) => {
                 self.users.remove(user);
-                was_in.then_some(Coming::Went)
+                was_in.then_some(PresenceChange::Left)
             }
         }
     }
 
-    pub(super) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut Reading> {
-        self.places.get(&connection).and_then(|place| self.readers.get_mut(*place))
+    pub(super) fn get_mut(&mut self, connection: ConnectionId) -> Option<&mut RoomSubscription> {
+        self.indices.get(&connection).and_then(|index| self.subscriptions.get_mut(*index))
     }
 
-    /// Some of them, from a place on; and where the next are.
-    pub(super) fn stretch(&mut self, from: usize, most: usize) -> (&mut [Reading], Option<usize>) {
-        let to = (from + most).min(self.readers.len());
-        let next = (to < self.readers.len()).then_some(to);
-        (self.readers.get_mut(from..to).unwrap_or_default(), next)
+    /// Returns up to `max` subscriptions from index `from`, and the index of the next.
+    pub(super) fn slice_mut(&mut self, from: usize, max: usize) -> (&mut [RoomSubscription], Option<usize>) {
+        let to = (from + max).min(self.subscriptions.len());
+        let next = (to < self.subscriptions.len()).then_some(to);
+        (self.subscriptions.get_mut(from..to).unwrap_or_default(), next)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Reading> {
-        self.readers.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RoomSubscription> {
+        self.subscriptions.iter()
     }
 
-    pub(super) fn add(&mut self, reading: Reading) -> Turnout {
-        let turnout = match &reading.reader {
-            Reader::Member(_, link) => {
-                let connections = self.users.entry(Arc::clone(&link.user_id)).or_default();
-                let turnout = if connections.are_any() { Turnout::Connection } else { Turnout::User };
-                connections.here += 1;
-                turnout
+    pub(super) fn add(&mut self, subscription: RoomSubscription) -> UserPresence {
+        let user_presence = match &subscription.recipient {
+            Recipient::Member(_, handle) => {
+                let connections = self.users.entry(Arc::clone(&handle.user_id)).or_default();
+                let user_presence =
+                    if connections.are_any() { UserPresence::Unchanged } else { UserPresence::Changed };
+                connections.local += 1;
+                user_presence
             }
-            Reader::Listener(_) => {
+            Recipient::Listener(_) => {
                 self.listeners += 1;
-                Turnout::Connection
+                UserPresence::Unchanged
             }
         };
-        self.places.insert(reading.reader.id(), self.readers.len());
-        self.readers.push(reading);
-        turnout
+        self.indices.insert(subscription.recipient.id(), self.subscriptions.len());
+        self.subscriptions.push(subscription);
+        user_presence
     }
 
-    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<(Reading, Turnout)> {
-        let place = self.places.remove(&connection)?;
-        let gone = self.readers.swap_remove(place);
-        if let Some(moved) = self.readers.get(place) {
-            self.places.insert(moved.reader.id(), place);
+    pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<(RoomSubscription, UserPresence)> {
+        let index = self.indices.remove(&connection)?;
+        let removed = self.subscriptions.swap_remove(index);
+        if let Some(moved) = self.subscriptions.get(index) {
+            self.indices.insert(moved.recipient.id(), index);
         }
-        let Reader::Member(_, link) = &gone.reader else {
+        let Recipient::Member(_, handle) = &removed.recipient else {
             self.listeners -= 1;
-            return Some((gone, Turnout::Connection));
+            return Some((removed, UserPresence::Unchanged));
         };
-        let mut turnout = Turnout::Connection;
-        if let Some(connections) = self.users.get_mut(&link.user_id) {
-            connections.here -= 1;
+        let mut user_presence = UserPresence::Unchanged;
+        if let Some(connections) = self.users.get_mut(&handle.user_id) {
+            connections.local -= 1;
             if !connections.are_any() {
-                self.users.remove(&link.user_id);
-                turnout = Turnout::User;
+                self.users.remove(&handle.user_id);
+                user_presence = UserPresence::Changed;
             }
         }
-        Some((gone, turnout))
+        Some((removed, user_presence))
     }
 
-    pub(super) fn drain(&mut self) -> Vec<Reading> {
-        self.places.clear();
+    pub(super) fn drain(&mut self) -> Vec<RoomSubscription> {
+        self.indices.clear();
         self.users.clear();
-        (self.listeners, self.elsewhere) = (0, 0);
+        (self.listeners, self.remote_size) = (0, 0);
         #[cfg(feature = "push")]
-        drop(self.told_elsewhere.take());
-        std::mem::take(&mut self.readers)
+        drop(self.remote_users.take());
+        std::mem::take(&mut self.subscriptions)
     }
 
-    /// Users after `after`, and whether there are more.
+    /// Returns up to `limit` users after `after`, and whether there are more.
     pub(super) fn list(&self, after: Option<&str>, limit: usize) -> (Vec<frame::Member>, bool) {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut listed = self.users.range::<str, _>((from, Bound::Unbounded));
@@ -211,39 +213,39 @@ impl Members {
             .take(limit)
             .map(|(user, connections)| frame::Member {
                 user_id: user.to_string(),
-                connections: connections.here + connections.elsewhere,
+                connections: connections.local + connections.remote,
             })
             .collect();
         (members, listed.next().is_some())
     }
 }
 
-impl Reading {
+impl RoomSubscription {
     pub(super) fn deliver(&mut self, batch: &Batch) {
-        match &self.reader {
-            Reader::Member(outbox, _) => outbox.deliver(self.slot, batch, self.wanted),
-            Reader::Listener(listener) => {
-                if let Some(behind) = listener.deliver(batch, self.wanted) {
+        match &self.recipient {
+            Recipient::Member(outbox, _) => outbox.deliver(self.slot, batch, self.filter),
+            Recipient::Listener(listener) => {
+                if let Some(behind) = listener.deliver(batch, self.filter) {
                     self.replaying = Some(behind);
                 }
             }
         }
     }
 
-    /// Delivers a page of a replay, which never counts as too slow.
+    /// Delivers a page of a replay, which doesn't count towards the outbox's bound.
     pub(super) fn deliver_page(&mut self, batch: &Batch) {
-        match &self.reader {
-            Reader::Member(outbox, _) => outbox.deliver_page(self.slot, batch, self.wanted),
-            Reader::Listener(_) => self.deliver(batch),
+        match &self.recipient {
+            Recipient::Member(outbox, _) => outbox.deliver_page(self.slot, batch, self.filter),
+            Recipient::Listener(_) => self.deliver(batch),
         }
     }
 
-    /// The log was trimmed past the reader. A connection comes back and is told that it lost something; server code can
-    /// only be told in the program's log.
-    pub(super) fn fell_out(&mut self, room_id: &str) {
-        match &self.reader {
-            Reader::Member(outbox, _) => outbox.cut(Cut::TooSlow),
-            Reader::Listener(_) => {
+    /// Handles a subscription that the log was trimmed past: a connection is closed as too slow, reconnects and is
+    /// answered with `lost`; for a listener, the loss is logged.
+    pub(super) fn fell_behind(&mut self, room_id: &str) {
+        match &self.recipient {
+            Recipient::Member(outbox, _) => outbox.close(OutboxCloseReason::TooSlow),
+            Recipient::Listener(_) => {
                 tracing::warn!(room_id, "a handler was slower than the room's retention and missed events");
                 self.replaying = None;
             }
@@ -251,11 +253,11 @@ impl Reading {
     }
 }
 
-impl Reader {
+impl Recipient {
     pub(super) fn id(&self) -> ConnectionId {
         match self {
-            Reader::Member(outbox, _) => outbox.id(),
-            Reader::Listener(listener) => listener.id(),
+            Recipient::Member(outbox, _) => outbox.id(),
+            Recipient::Listener(listener) => listener.id(),
         }
     }
 }

@@ -1,48 +1,53 @@
-//! One instance's live fan-out: who reads which room, and the bytes that they share.
+//! Live rooms: the room instances in memory, their subscriptions, and the delivery of events to connections.
 //!
-//! Nothing in here knows a socket, a request or a user's program. A room [`Instance`] owns its log and its readers, does
-//! one thing at a time, and writes what happened to every reader's [`Outbox`]; what drains an outbox is a channel's
-//! business.
+//! A [`LiveRoom`] owns a room instance's log and subscriptions. A [`RoomDriver`](driver::RoomDriver) runs its commands
+//! one at a time (an actor without a permanent task), and writes each batch of events to the [`Outbox`] of every
+//! member; the channel that owns the connection drains the outbox. The [`Registry`] opens and closes instances, the
+//! [`Archive`] is their part in the store, and the [`Cluster`] connects them with the same rooms at other nodes.
+//!
+//! Nothing in this module knows a socket, a request or the application's types.
 
 mod archive;
-mod backoff;
+mod audit_log;
 mod batch;
 mod catch_up;
-mod chain;
-mod declared;
-mod deleted;
-mod hear;
+mod cluster;
+mod connection;
+mod deletions;
+mod driver;
+mod history;
 mod inbox;
-mod instance;
-mod instances;
-mod link;
 mod listener;
+mod live_room;
+mod live_rooms;
+mod maintenance;
 mod members;
-mod moving;
-mod newcomers;
+mod migration;
+mod new_rooms;
 mod opening;
 mod outbox;
-mod peers;
 mod presence;
-mod reading;
+mod probe;
+mod publish;
 mod registry;
-mod settle;
-mod share;
-mod state;
+mod remote;
+mod room_core;
+mod room_spec;
+mod scan_backoff;
 #[cfg(test)]
 mod tests;
-mod turn;
-mod upkeep;
 
-pub(crate) use archive::{Archive, Saved, StateLock};
-pub(crate) use chain::Said;
-pub(crate) use declared::RoomDecl;
-pub(crate) use inbox::{Command, Publish, Reply, not_in_room, revoked};
-pub(crate) use instance::Instance;
-pub(crate) use link::Link;
-pub(crate) use listener::{Heard, Listener};
-pub(crate) use newcomers::{Maker, NewBounds};
-pub(crate) use outbox::{Cut, Direct, Outbox, Progress};
-pub(crate) use peers::{Answer, Attendant, ConnectionAt, Peers, Question};
-pub(crate) use registry::{Audience, InstanceInfo, Listed, Registry, busy, not_found};
-pub(crate) use state::{ConnectionId, DELETED, Join, NotJoined, State, Whisper, history, unavailable};
+pub(crate) use archive::{Archive, SavedState, StateLock};
+pub(crate) use audit_log::AuditedEvent;
+pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
+pub(crate) use connection::ConnectionHandle;
+pub(crate) use inbox::{PublishReply, PublishRequest, RoomCommand, not_in_room, revoked};
+pub(crate) use listener::{Listener, ListenerReceiver};
+pub(crate) use live_room::LiveRoom;
+pub(crate) use new_rooms::{NewRoomBounds, Opener};
+pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason};
+pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
+pub(crate) use room_core::{
+    ConnectionId, DELETED_REASON, JoinError, JoinRequest, RoomCore, TargetedEvent, history, unavailable,
+};
+pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

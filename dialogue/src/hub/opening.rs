@@ -1,189 +1,193 @@
-//! How an instance comes into memory: looked for in the store, while what is pushed waits.
+//! Opening a room instance: it is loaded from the store, and space is made for a new one, while commands queue in its
+//! inbox.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::OnceCell;
 
 use super::{
-    Archive, Instance, Registry,
-    archive::Outcome,
-    inbox::Command,
-    newcomers::Subject,
-    state::{State, now, unavailable},
-    turn::Turn,
+    Archive, LiveRoom, Registry,
+    archive::EvictionOutcome,
+    driver::RoomDriver,
+    inbox::RoomCommand,
+    new_rooms::QuotaSubject,
+    room_core::{RoomCore, now, unavailable},
 };
 use crate::{Refusal, store::StoreError};
 
-/// Of a client's own rooms, those that the store is asked for in one go.
-const OWN_QUERIES: usize = 64;
+/// Rooms of a client that the store is queried for in one eviction.
+const MAX_OWN_QUERIES: usize = 64;
 
-impl Instance {
-    /// Looks for it in the store, and then does what was pushed meanwhile.
+impl LiveRoom {
+    /// Loads the instance from the store, and then runs the queued commands.
     pub(super) async fn open(self: Arc<Self>) {
         let (Some(archive), Some(registry)) = (self.archive(), self.registry.upgrade()) else { return };
         let opened = async {
             let found = archive.find(&self.room, &self.id, now()).await?;
             if found.log.is_none() {
-                // It is another where the store has forgotten it, and everything else with it.
+                // Without a log, its epoch is the store's: that is a new one if the store was emptied.
                 registry.read_epoch().await?;
             }
             if found.info.is_some() {
-                archive.note_left(&self.id);
+                archive.note_used(&self.id);
             } else if self.room.keyed
                 && found.log.is_none()
-                && let Err(refusal) = self.make_place(&registry, archive).await?
+                && let Err(refusal) = self.reserve_place(&registry, archive).await?
             {
                 return Ok(Err(refusal));
             }
             Ok(Ok(found))
         };
         let opened = opened.await.unwrap_or_else(|error: StoreError| {
-            if archive.journal.may_tell() {
-                tracing::error!(room_id = &*self.id, %error, "a room can't be opened; nor may others");
+            if archive.journal.may_log() {
+                tracing::error!(room_id = &*self.id, %error, "a room can't be opened; others may fail, too");
             }
             Err(unavailable(&self.id))
         });
         match opened {
             Ok(found) => {
                 if let Some(info) = &found.info {
-                    self.describe_as(info.clone());
+                    self.set_info(info.clone());
                 }
                 let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
-                let state = State::new(this, room, id, Some(Arc::clone(archive)), registry.epoch(), found);
-                self.tell_head(state.log().head());
-                self.tell_size(0, state.elsewhere());
-                *self.state.lock() = Some(Box::new(state));
+                let core = RoomCore::new(this, room, id, Some(Arc::clone(archive)), registry.epoch(), found);
+                self.set_head(core.log().head());
+                self.update_size(0, core.remote_size());
+                *self.core.lock() = Some(Box::new(core));
                 drop(registry);
-                Turn::work(self).await;
+                RoomDriver::run(self).await;
             }
             Err(refusal) => self.fail(&registry, refusal),
         }
     }
 
-    /// Makes place for it, of which the store knows nothing; or says why it can't be.
-    async fn make_place(
+    /// Makes space for a room that the store doesn't have; returns the refusal if that isn't possible.
+    async fn reserve_place(
         self: &Arc<Self>,
         registry: &Arc<Registry>,
         archive: &Arc<Archive>,
     ) -> Result<Result<(), Refusal>, StoreError> {
-        let maker = self.maker.as_ref().filter(|_| !self.applied.load(Ordering::Relaxed));
-        if let Some(maker) = maker {
-            match registry.newcomers.admit(maker, &self.id) {
-                Ok(made) => self.is_made(made),
-                Err(exceeded) => return Ok(Err(registry.newcomers.refuse(exceeded))),
+        let opener = self.opener.as_ref().filter(|_| !self.used_by_application.load(Ordering::Relaxed));
+        if let Some(opener) = opener {
+            match registry.new_room_quota.admit(opener, &self.id) {
+                Ok(new_room) => self.set_quota_entry(new_room),
+                Err(exceeded) => return Ok(Err(registry.new_room_quota.refuse(exceeded))),
             }
-            // What the store knows is beside these.
+            // Rooms that only the store has don't count for this bound.
             if registry.is_full() {
                 return Ok(Err(registry.too_many()));
             }
         }
-        if archive.total() < registry.most {
+        if archive.total_rooms() < registry.max_rooms {
             return Ok(Ok(()));
         }
-        if archive.peers.is_some() {
+        if archive.cluster.is_some() {
             archive.recount().await?;
         }
-        if archive.total() >= registry.most {
-            let own = maker.and_then(|maker| registry.newcomers.over_share(maker));
-            registry.make_stored_space(archive, own.as_ref()).await?;
+        if archive.total_rooms() >= registry.max_rooms {
+            let own = opener.and_then(|opener| registry.new_room_quota.over_share(opener));
+            registry.evict_stored(archive, own.as_ref()).await?;
         }
-        let full = match maker {
-            Some(_) => archive.total() >= registry.most,
-            // What clients hold is not in the application's way.
-            None => archive.total() >= 2 * registry.most || archive.kept() >= registry.most,
+        let full = match opener {
+            Some(_) => archive.total_rooms() >= registry.max_rooms,
+            // Rooms that clients hold don't count against the application.
+            None => {
+                archive.total_rooms() >= 2 * registry.max_rooms
+                    || archive.permanent_rooms() >= registry.max_rooms
+            }
         };
         Ok(if full { Err(registry.too_many()) } else { Ok(()) })
     }
 
-    /// It can't be opened: who waits is told, and who comes next makes a new try.
+    /// Closes an instance that can't be opened: its queued commands are refused, and the next request tries again.
     fn fail(self: &Arc<Self>, registry: &Registry, refusal: Refusal) {
-        // Before anybody finds out that it is no more.
+        // Set before any caller can see that the instance is closed.
         let _ = self.failure.set(refusal.clone());
-        let waiting = {
+        let commands = {
             let mut inbox = self.inbox.lock();
-            (inbox.retired, inbox.running) = (true, false);
+            (inbox.closed, inbox.running) = (true, false);
             std::mem::take(&mut inbox.commands)
         };
-        for command in waiting {
-            if let Command::Publish(publish) = command
-                && let Some(outbox) = publish.turn_down(&self.room.meter, refusal.clone())
+        for command in commands {
+            if let RoomCommand::Publish(publish) = command
+                && let Some(outbox) = publish.refuse(&self.room.meter, refusal.clone())
             {
-                outbox.nudge();
+                outbox.flush_queued();
             }
         }
-        self.space.notify_waiters();
-        registry.forget(self, false);
+        self.inbox_space.notify_waiters();
+        registry.remove(self, false);
     }
 }
 
 impl Registry {
-    /// Forgets some rooms of the store that nobody is in, those that were left longest; or of a client's `own`.
-    async fn make_stored_space(
+    /// Evicts rooms from the store: the least recently used ones, or those of a client, `own`.
+    async fn evict_stored(
         self: &Arc<Self>,
         archive: &Archive,
-        own: Option<&Subject>,
+        own: Option<&QuotaSubject>,
     ) -> Result<(), StoreError> {
-        let is_here = |room_id: &str| self.find(room_id).is_some();
+        let is_live = |room_id: &str| self.find(room_id).is_some();
         let renewed = OnceCell::new();
         let renew_epoch = || async {
             let is_first = !renewed.initialized();
             renewed.get_or_try_init(|| self.renew_epoch()).await.map(|()| is_first)
         };
-        let gone = match own {
-            Some(own) => self.make_space_among(own.clone(), archive, &is_here, &renew_epoch).await?,
+        let evicted = match own {
+            Some(own) => self.evict_own(own.clone(), archive, &is_live, &renew_epoch).await?,
             None => {
-                let mut gone = archive.make_space(self.most, is_here, renew_epoch).await?;
-                if gone.is_empty() && !self.unload_idle(None).is_empty() {
-                    gone = archive.make_space(self.most, is_here, renew_epoch).await?;
+                let mut evicted = archive.evict(self.max_rooms, is_live, renew_epoch).await?;
+                if evicted.is_empty() && !self.unload_idle(None).is_empty() {
+                    evicted = archive.evict(self.max_rooms, is_live, renew_epoch).await?;
                 }
-                gone
+                evicted
             }
         };
-        for room_id in gone {
-            self.newcomers.withdraw(&room_id);
+        for room_id in evicted {
+            self.new_room_quota.withdraw(&room_id);
             if let Ok((room, _)) = self.declared(&room_id) {
-                self.forgotten(room, &room_id);
+                self.room_evicted(room, &room_id);
             }
         }
         Ok(())
     }
 
-    /// Forgets one of the rooms that a client made and nobody is in.
-    async fn make_space_among<F: Future<Output = Result<bool, StoreError>>>(
+    /// Evicts one of the rooms of a client.
+    async fn evict_own<F: Future<Output = Result<bool, StoreError>>>(
         &self,
-        own: Subject,
+        own: QuotaSubject,
         archive: &Archive,
-        is_here: &impl Fn(&str) -> bool,
+        is_live: &impl Fn(&str) -> bool,
         renew_epoch: &impl Fn() -> F,
     ) -> Result<Vec<Arc<str>>, StoreError> {
-        let mut own = self.newcomers.made_by(own);
+        let mut own = self.new_room_quota.rooms_of(own);
         let unloaded = self.unload_idle(Some(&own));
-        let may_ask = self.newcomers.may_ask(&own.subject);
-        let mut asked = 0;
+        let may_query_store = self.new_room_quota.may_query_store(&own.subject);
+        let mut queried = 0;
         for (number, room_id) in own.rooms {
-            if !may_ask && !unloaded.contains(&room_id) {
+            if !may_query_store && !unloaded.contains(&room_id) {
                 continue;
             }
-            if is_here(&room_id) {
-                // It costs the store nothing.
+            if is_live(&room_id) {
+                // This check doesn't read the store.
                 continue;
             }
-            asked += 1;
-            match archive.forget_unused(&room_id, is_here, renew_epoch).await? {
-                Outcome::Gone => {
-                    self.newcomers.note_fruitful_look(&own.subject);
+            queried += 1;
+            match archive.evict_if_unused(&room_id, is_live, renew_epoch).await? {
+                EvictionOutcome::Evicted => {
+                    self.new_room_quota.reset_scan_cursor(&own.subject);
                     return Ok(vec![room_id]);
                 }
-                Outcome::Stays => self.newcomers.withdraw(&room_id),
-                Outcome::Used => {}
+                EvictionOutcome::Kept => self.new_room_quota.withdraw(&room_id),
+                EvictionOutcome::InUse => {}
             }
-            if asked == OWN_QUERIES {
+            if queried == MAX_OWN_QUERIES {
                 own.last = number;
                 break;
             }
         }
-        if may_ask {
-            self.newcomers.note_fruitless_query(&own.subject, own.last);
+        if may_query_store {
+            self.new_room_quota.defer_query(&own.subject, own.last);
         }
         Ok(Vec::new())
     }

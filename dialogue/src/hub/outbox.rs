@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: bounded, shared bytes.
+//! The outbox of a connection: a bounded queue of shared bytes, with conflation and a policy for slow clients.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Instance, batch::Batch, state::ConnectionId};
+use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
 use crate::wire::{Encoding, EventSet};
 use queue::{Queue, Replay};
 
@@ -27,78 +27,82 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-/// A socket that can be written to from anywhere, without waiting.
-pub(crate) trait Direct: Send + Sync {
-    /// As `write_vectored` of a non-blocking socket.
+/// A socket that can be written to without waiting, from any task.
+pub(crate) trait DirectWriter: Send + Sync {
+    /// Writes as `write_vectored` of a non-blocking socket does.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-/// One connection's outgoing bytes.
+/// The outgoing bytes of one connection.
 ///
-/// With a [`Direct`] socket, whoever delivers writes to it then and there, as long as the socket takes everything: no
-/// task wakes for a delivery. Only what the socket refuses is queued, and then the connection's own task waits for
-/// the socket and [`flush`](Outbox::flush)es. Without one, the task takes the bytes with [`poll_take`](Outbox::poll_take).
+/// With a [`DirectWriter`], the task that delivers an event writes it to the socket itself, as long as the socket takes
+/// everything: no other task wakes for a delivery. Only the bytes that the socket refuses are queued, and then the
+/// connection's own task waits for the socket and calls [`flush`](Outbox::flush). Without one, the connection's task
+/// takes the bytes with [`poll_take`](Outbox::poll_take).
 ///
-/// The queue is bounded. A reader that falls behind loses ephemeral events first (and is told how many), of conflated
-/// ones it keeps the newest of each key, and past the bound it is cut: it comes back and resumes from the log.
+/// The queue is bounded. A client that falls behind loses ephemeral events first (and is sent their number), keeps only
+/// the newest of each key of conflated events, and is disconnected past the bound: it reconnects and resumes from the
+/// log.
 ///
 /// There is a lock per recipient and delivery: several rooms and the connection's own task write to one outbox. It is
-/// uncontended unless they do so at once, some 10 ns beside the microseconds of the system call that it guards.
+/// uncontended unless they do so at once, and costs some 10 ns beside the microseconds of the system call that it
+/// guards.
 pub(crate) struct Outbox {
     id: ConnectionId,
     encoding: Encoding,
-    direct: Option<Box<dyn Direct>>,
-    limit: usize,
+    direct: Option<Box<dyn DirectWriter>>,
+    max_bytes: usize,
     /// Set once frames of the connection that still wait may no longer be carried out.
     revoked: AtomicBool,
-    /// The number of reads from the client.
-    heard: AtomicU64,
-    /// Notified whenever the client shows a sign of life: something was read of it, or it took something.
-    stirred: Notify,
-    /// The client isn't read at the moment, since it has enough to take or to wait for.
-    unread: AtomicBool,
+    /// The number of reads from the client, as its sign of life.
+    read_count: AtomicU64,
+    /// Notified at each sign of life of the client: a read from it, or a write that it took.
+    activity: Notify,
+    /// Set while reading from the client is paused, because it has enough to take or to wait for.
+    reading_paused: AtomicBool,
     queue: Mutex<Queue>,
 }
 
-/// Why nothing more is written to a connection.
+/// The reason that nothing more is written to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cut {
-    /// It reads too slowly.
+pub(crate) enum OutboxCloseReason {
+    /// The client reads too slowly: more bytes were queued than the bound.
     TooSlow,
     /// The server removed it.
     Removed(Arc<str>),
-    /// It doesn't answer.
-    Silent,
-    /// The socket is gone.
-    Closed,
+    /// The client showed no sign of life in time.
+    Unresponsive,
+    /// The socket is closed.
+    Disconnected,
 }
 
-/// What a flush achieved.
+/// The state of the outbox after a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nothing waits.
+pub(crate) enum FlushStatus {
+    /// The queue is empty.
     Idle,
-    /// The socket takes no more now.
+    /// The socket takes no more bytes now.
     Blocked,
-    /// Nothing more is to be written.
-    Cut(Cut),
+    /// The outbox is closed.
+    Closed(OutboxCloseReason),
 }
 
-/// Under this share of the bound, ephemeral events are still queued, and replies wait for what they go with.
-const SHARE: usize = 8;
-/// How many slices one system call gets.
-const SLICES: usize = 64;
-/// Time that a connection has to answer where its place in a full room depends on it.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Time after that in which an answer that has arrived is read.
+/// The bound divided by this is the low-water mark: below it, ephemeral events are still queued, and replies wait for
+/// the next write.
+const LOW_WATER_DIVISOR: usize = 8;
+/// Buffers of one vectored write.
+const MAX_IO_SLICES: usize = 64;
+/// The time in which a connection must show a sign of life when its place in a full room depends on it.
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time after [`LIVENESS_TIMEOUT`] in which a response that has arrived is read.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
 impl Outbox {
     pub(crate) fn new(
         id: ConnectionId,
         encoding: Encoding,
-        limit: usize,
-        direct: Option<Box<dyn Direct>>,
+        max_bytes: usize,
+        direct: Option<Box<dyn DirectWriter>>,
         positions: Vec<Box<str>>,
     ) -> Arc<Self> {
         let queue = Queue {
@@ -113,21 +117,21 @@ impl Outbox {
             skipped: Vec::new(),
             replays: Vec::new(),
             positions,
-            cut: None,
+            close_reason: None,
             waker: None,
-            cut_waker: None,
-            stuck: None,
-            handed: 0,
+            close_waker: None,
+            stalled_since: None,
+            handed_chunks: 0,
         };
         Arc::new(Outbox {
             id,
             encoding,
             direct,
-            limit,
+            max_bytes,
             revoked: AtomicBool::new(false),
-            heard: AtomicU64::new(0),
-            stirred: Notify::new(),
-            unread: AtomicBool::new(false),
+            read_count: AtomicU64::new(0),
+            activity: Notify::new(),
+            reading_paused: AtomicBool::new(false),
             queue: Mutex::new(queue),
         })
     }
@@ -140,43 +144,42 @@ impl Outbox {
         self.encoding
     }
 
-    /// Queues a frame that is no event, to go with whatever is written next.
+    /// Queues a frame that is no event, to be written together with the next event.
     pub(crate) fn queue(&self, kind: &str, json: &[u8]) {
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
         queue.push(bytes.into(), None);
-        if queue.bytes > self.limit / SHARE {
-            // Nobody is slow who wasn't given anything yet.
-            self.push_out(&mut queue);
+        if queue.bytes > self.max_bytes / LOW_WATER_DIVISOR {
+            // The client isn't slow as long as the bytes weren't offered to it.
+            self.write_out(&mut queue);
         }
-        self.bound(&mut queue);
+        self.enforce_bound(&mut queue);
     }
 
-    /// Sends a frame that is no event.
+    /// Queues a frame that is no event, and writes the queue.
     pub(crate) fn send(&self, kind: &str, json: &[u8]) {
         self.queue(kind, json);
-        self.push_out(&mut self.queue.lock());
+        self.write_out(&mut self.queue.lock());
     }
 
-    /// Sends what was queued.
-    pub(crate) fn nudge(&self) {
-        self.push_out(&mut self.queue.lock());
+    /// Writes the queue.
+    pub(crate) fn flush_queued(&self) {
+        self.write_out(&mut self.queue.lock());
     }
 
-    /// Sends bytes that are frames of the encoding already, all at once. However large they are, a reader for whom nothing
-    /// waited isn't too slow yet.
+    /// Sends encoded frames, all at once. However large they are, a client with an empty queue isn't too slow yet.
     pub(crate) fn send_raw(&self, frames: impl IntoIterator<Item = Bytes>) {
         let mut queue = self.queue.lock();
         let idle = queue.items.is_empty();
         for bytes in frames {
             queue.push(bytes, None);
         }
-        self.push_out(&mut queue);
-        self.bound_after(&mut queue, idle);
+        self.write_out(&mut queue);
+        self.enforce_bound_after(&mut queue, idle);
     }
 
-    /// Sends the frame that tells a stream where room `slot` stands; sets the position to come back with.
+    /// Sends a frame with the position of an event stream in room `slot`, from which the client resumes.
     pub(crate) fn send_at(&self, kind: &str, json: &[u8], slot: u8, position: String) {
         if self.encoding == Encoding::WebSocket {
             return self.send(kind, json);
@@ -185,46 +188,46 @@ impl Outbox {
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
         queue.push_at(bytes.into(), None, Some((slot, position.into())));
-        self.push_out(&mut queue);
+        self.write_out(&mut queue);
     }
 
-    /// Sends a page of the log that nobody asked for by itself, and that never counts as too slow.
+    /// Sends a page of the log that the client didn't request; it doesn't count towards the bound.
     pub(crate) fn send_page(&self, kind: &str, json: &[u8]) {
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
         queue.page = queue.page.saturating_add(bytes.len());
         queue.push(bytes.into(), None);
-        self.push_out(&mut queue);
+        self.write_out(&mut queue);
     }
 
-    /// Delivers what of `batch` is `wanted`.
-    pub(crate) fn deliver(&self, slot: u8, batch: &Batch, wanted: EventSet) {
-        self.deliver_to(&mut self.queue.lock(), slot, batch, wanted);
+    /// Delivers the events of a batch that are in `filter`.
+    pub(crate) fn deliver(&self, slot: u8, batch: &Batch, filter: EventSet) {
+        self.deliver_to(&mut self.queue.lock(), slot, batch, filter);
     }
 
     /// Delivers a page of a replay, which may be larger than the bound.
-    pub(crate) fn deliver_page(&self, slot: u8, batch: &Batch, wanted: EventSet) {
+    pub(crate) fn deliver_page(&self, slot: u8, batch: &Batch, filter: EventSet) {
         let mut queue = self.queue.lock();
-        // Other rooms' pages may be waiting still.
+        // Pages of other rooms may be queued still.
         let (before, page) = (queue.bytes, queue.page);
         queue.page = usize::MAX;
-        self.deliver_to(&mut queue, slot, batch, wanted);
+        self.deliver_to(&mut queue, slot, batch, filter);
         queue.page = page.saturating_add(queue.bytes.saturating_sub(before));
     }
 
-    fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
-        if queue.cut.is_some() {
+    fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, filter: EventSet) {
+        if queue.close_reason.is_some() {
             return;
         }
         match (&self.direct, self.encoding) {
             (Some(direct), Encoding::WebSocket) if queue.items.is_empty() => {
-                let bytes = batch.websocket(wanted);
+                let bytes = batch.websocket(filter);
                 match direct.try_write(&[IoSlice::new(&bytes)]) {
                     Ok(written) if written == bytes.len() => return,
-                    Ok(written) => self.queue_rest(queue, batch, wanted, written),
-                    Err(error) if would_block(&error) => self.queue_rest(queue, batch, wanted, 0),
-                    Err(_) => queue.cut(Cut::Closed),
+                    Ok(written) => self.queue_rest(queue, batch, filter, written),
+                    Err(error) if would_block(&error) => self.queue_rest(queue, batch, filter, 0),
+                    Err(_) => queue.close(OutboxCloseReason::Disconnected),
                 }
                 queue.blocked = true;
                 queue.wait();
@@ -232,47 +235,47 @@ impl Outbox {
             }
             _ => {
                 let idle = queue.items.is_empty();
-                self.queue_batch(queue, slot, batch, wanted);
-                self.push_out(queue);
-                self.bound_after(queue, idle);
+                self.queue_batch(queue, slot, batch, filter);
+                self.write_out(queue);
+                self.enforce_bound_after(queue, idle);
             }
         }
     }
 
-    /// Writes what waits; for the connection's task, when its socket takes bytes again.
-    pub(crate) fn flush(&self) -> Progress {
+    /// Writes the queue; called by the connection's task when its socket takes bytes again.
+    pub(crate) fn flush(&self) -> FlushStatus {
         let mut queue = self.queue.lock();
         queue.blocked = false;
-        self.push_out(&mut queue);
-        match &queue.cut {
-            Some(cut) => Progress::Cut(cut.clone()),
-            None if queue.blocked => Progress::Blocked,
-            None => Progress::Idle,
+        self.write_out(&mut queue);
+        match &queue.close_reason {
+            Some(reason) => FlushStatus::Closed(reason.clone()),
+            None if queue.blocked => FlushStatus::Blocked,
+            None => FlushStatus::Idle,
         }
     }
 
-    /// Waits until the connection's task has something to do: the socket refused bytes, or there is a cut.
-    pub(crate) fn poll_trouble(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Polls for work of the connection's task: the socket refused bytes, or the outbox is closed.
+    pub(crate) fn poll_writable_work(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.queue.lock();
-        if queue.blocked || queue.cut.is_some() {
+        if queue.blocked || queue.close_reason.is_some() {
             return Poll::Ready(());
         }
         queue.register(cx);
         Poll::Pending
     }
 
-    /// Takes bytes to write, for a connection without a [`Direct`] socket. Of an event stream they count as waiting
-    /// until they are [written](Self::written), all that was taken at once as one chunk.
+    /// Takes bytes to write, for a connection without a [`DirectWriter`]. In an event stream, the bytes taken by one
+    /// call are a chunk, which counts as unwritten until [`note_written`](Self::note_written).
     pub(crate) fn poll_take(
         &self,
         cx: &mut Context<'_>,
-        most: usize,
+        max: usize,
         out: &mut Vec<Bytes>,
-    ) -> Poll<Result<(), Cut>> {
+    ) -> Poll<Result<(), OutboxCloseReason>> {
         let mut queue = self.queue.lock();
-        queue.emptied(self);
+        queue.on_drained(self);
         let mut size = 0;
-        while size < most {
+        while size < max {
             let Some(item) = queue.pop() else { break };
             size += item.len();
             out.push(item);
@@ -280,189 +283,192 @@ impl Outbox {
         if size > 0 {
             match self.encoding {
                 Encoding::WebSocket => queue.progress(),
-                Encoding::Sse => queue.hand(),
+                Encoding::Sse => queue.note_handed(),
             }
             return Poll::Ready(Ok(()));
         }
-        if let Some(cut) = &queue.cut {
-            return Poll::Ready(Err(cut.clone()));
+        if let Some(reason) = &queue.close_reason {
+            return Poll::Ready(Err(reason.clone()));
         }
         queue.register(cx);
         Poll::Pending
     }
 
-    /// Waits for the end, whoever else takes what is written before.
-    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<Cut> {
+    /// Polls for the outbox's closing, independently of the task that takes the bytes.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<OutboxCloseReason> {
         let mut queue = self.queue.lock();
-        if let Some(cut) = &queue.cut {
-            return Poll::Ready(cut.clone());
+        if let Some(reason) = &queue.close_reason {
+            return Poll::Ready(reason.clone());
         }
-        queue.cut_waker = Some(cx.waker().clone());
+        queue.close_waker = Some(cx.waker().clone());
         Poll::Pending
     }
 
-    /// How many bytes wait.
-    pub(crate) fn waiting(&self) -> usize {
+    /// Returns the number of queued bytes.
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.lock().bytes
     }
 
-    /// How many bytes wait; `None` once the server has cut the connection, and not merely lost it.
+    /// Returns the number of queued bytes; `None` once the server has closed the connection, as opposed to having lost
+    /// it.
     pub(crate) fn pressure(&self) -> Option<usize> {
         let queue = self.queue.lock();
-        matches!(queue.cut, None | Some(Cut::Closed)).then_some(queue.bytes)
+        matches!(queue.close_reason, None | Some(OutboxCloseReason::Disconnected)).then_some(queue.bytes)
     }
 
-    /// Nothing more is delivered; what the socket has of a frame already is completed by [`last_words`](Self::last_words).
-    pub(crate) fn cut(&self, cut: Cut) {
-        let removed = matches!(cut, Cut::Removed(_));
+    /// Closes the outbox: nothing more is delivered. A frame of which the socket has a part is completed by
+    /// [`close_and_take_partial`](Self::close_and_take_partial).
+    pub(crate) fn close(&self, reason: OutboxCloseReason) {
+        let removed = matches!(reason, OutboxCloseReason::Removed(_));
         if removed {
             self.revoke();
         }
         let mut queue = self.queue.lock();
-        queue.cut(cut);
+        queue.close(reason);
         if removed && self.direct.is_none() {
-            // Its task takes what waits before it looks for the cut.
+            // The connection's task would take the queued bytes before it sees the reason.
             queue.clear();
         }
     }
 
-    /// Ends an event stream with one last frame, instead of what waits.
-    pub(crate) fn end_with(&self, kind: &str, json: &[u8]) {
+    /// Closes an event stream after one last frame, which replaces the queue.
+    pub(crate) fn close_with(&self, kind: &str, json: &[u8]) {
         self.revoke();
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
-        if queue.cut.is_none() {
+        if queue.close_reason.is_none() {
             queue.clear();
             queue.push(bytes.into(), None);
-            queue.cut(Cut::Closed);
+            queue.close(OutboxCloseReason::Disconnected);
         }
     }
 
-    /// From now on, nothing that the connection sent and that still waits is carried out.
+    /// Revokes the connection's queued frames: none of those that it sent and that still wait is carried out any more.
     pub(crate) fn revoke(&self) {
         self.revoked.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether frames of the connection that wait may no longer be carried out.
+    /// Returns whether the connection's frames that still wait may no longer be carried out.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
     }
 
-    /// Notes whether the client is read at the moment.
-    pub(crate) fn set_read(&self, reads: bool) {
-        self.unread.store(!reads, Ordering::Relaxed);
+    /// Notes whether the connection's task reads from the client at the moment.
+    pub(crate) fn set_reading(&self, reads: bool) {
+        self.reading_paused.store(!reads, Ordering::Relaxed);
     }
 
-    /// Something was read of the client.
-    pub(crate) fn hear(&self) {
-        self.heard.fetch_add(1, Ordering::Relaxed);
-        self.stirred.notify_waiters();
+    /// Notes a read from the client.
+    pub(crate) fn note_read(&self) {
+        self.read_count.fetch_add(1, Ordering::Relaxed);
+        self.activity.notify_waiters();
     }
 
-    /// Notes that a chunk which wasn't taken here is handed to the writer of an event stream, which says so once it is
-    /// [written](Self::written).
-    pub(crate) fn hand(&self) {
-        self.queue.lock().hand();
+    /// Notes that the writer of an event stream got a chunk that was not taken from this queue; the writer calls
+    /// [`note_written`](Self::note_written) for it later.
+    pub(crate) fn note_handed(&self) {
+        self.queue.lock().note_handed();
     }
 
-    /// A chunk that was [taken](Self::poll_take) or [handed](Self::hand) to the writer of an event stream is written.
-    pub(crate) fn written(&self) {
+    /// Notes that a chunk that was [taken](Self::poll_take) or [handed over](Self::note_handed) is written.
+    pub(crate) fn note_written(&self) {
         let mut queue = self.queue.lock();
-        queue.handed = queue.handed.saturating_sub(1);
+        queue.handed_chunks = queue.handed_chunks.saturating_sub(1);
         queue.progress();
         drop(queue);
-        self.stirred.notify_waiters();
+        self.activity.notify_waiters();
     }
 
-    /// The time that a write has waited for the client without progress; `None` if none waits.
-    pub(crate) fn stuck_for(&self) -> Option<Duration> {
-        self.queue.lock().stuck.map(|since| since.elapsed())
+    /// Returns the time for which a write has waited for the client without progress; `None` if none waits.
+    pub(crate) fn stalled_for(&self) -> Option<Duration> {
+        self.queue.lock().stalled_since.map(|since| since.elapsed())
     }
 
-    /// Asks the client for a sign of life; returns whether none came in time. Takes 2 s at most, and a moment.
+    /// Probes the client for a sign of life; returns whether none came within 2 s.
     ///
-    /// A socket has to send anything, such as the pong that it owes. A stream's client sends nothing, and of a socket that
-    /// isn't read at the moment nothing is heard: they count as dead if a write has waited for so long.
-    pub(crate) async fn is_dead(&self) -> bool {
-        let heard = self.heard.load(Ordering::Relaxed);
+    /// The client of a WebSocket has to send anything, such as the pong that it owes. The client of an event stream
+    /// sends nothing, and a WebSocket whose reading is paused can't be heard: these count as unresponsive if a write
+    /// has waited for 2 s.
+    pub(crate) async fn is_unresponsive(&self) -> bool {
+        let read_count = self.read_count.load(Ordering::Relaxed);
         self.send_raw([self.encoding.probe()]);
-        let until = Instant::now() + ANSWER_WITHIN;
+        let until = Instant::now() + LIVENESS_TIMEOUT;
         let mut last_look = Some(LAST_LOOK);
         loop {
-            let stirred = self.stirred.notified();
-            tokio::pin!(stirred);
-            stirred.as_mut().enable();
-            if self.queue.lock().cut.is_some() {
+            let activity = self.activity.notified();
+            tokio::pin!(activity);
+            activity.as_mut().enable();
+            if self.queue.lock().close_reason.is_some() {
                 return true;
             }
-            let reads = self.encoding == Encoding::WebSocket && !self.unread.load(Ordering::Relaxed);
+            let reads = self.encoding == Encoding::WebSocket && !self.reading_paused.load(Ordering::Relaxed);
             let left = match reads {
-                true if self.heard.load(Ordering::Relaxed) != heard => return false,
+                true if self.read_count.load(Ordering::Relaxed) != read_count => return false,
                 true => match until.saturating_duration_since(Instant::now()) {
-                    // A busy machine may look late at the answer and at its deadline.
+                    // A busy machine may look late at the response and at its deadline.
                     Duration::ZERO => last_look.take().unwrap_or_default(),
                     left => left,
                 },
-                false => match self.stuck_for() {
-                    Some(stuck) => ANSWER_WITHIN.saturating_sub(stuck),
+                false => match self.stalled_for() {
+                    Some(stalled_since) => LIVENESS_TIMEOUT.saturating_sub(stalled_since),
                     None => return false,
                 },
             };
             if left.is_zero() {
                 return true;
             }
-            let stirs = timeout(left, stirred).await.is_ok();
+            let stirs = timeout(left, activity).await.is_ok();
             if stirs && !reads {
                 return false;
             }
         }
     }
 
-    /// Cuts, and drops what waits, but for the rest of a frame that is written in part.
-    pub(crate) fn last_words(&self) -> Option<Bytes> {
+    /// Closes the outbox and drops the queue, except for the rest of a frame that is partly written, which is returned.
+    pub(crate) fn close_and_take_partial(&self) -> Option<Bytes> {
         let mut queue = self.queue.lock();
-        // At once: what a room delivered now would end up within that frame.
-        queue.cut(Cut::Closed);
+        // Under the same lock: an event that a room delivered now would end up inside that frame.
+        queue.close(OutboxCloseReason::Disconnected);
         let rest = if queue.partial { queue.pop() } else { None };
         queue.clear();
         rest
     }
 
-    /// From now on, each time that nothing waits, `instance` is asked for another page of the replay.
-    pub(crate) fn replay(&self, instance: &Arc<Instance>) {
+    /// Starts a replay: each time that the queue is empty, another page is requested from `instance`.
+    pub(crate) fn start_replay(&self, instance: &Arc<LiveRoom>) {
         let mut queue = self.queue.lock();
         queue.replays.retain(|replay| replay.instance.strong_count() > 0);
-        // Where one goes on already, its next page is from the new position: a second request would be a second replay.
-        if !queue.replays.iter().any(|replay| replay.is_of(instance)) {
-            queue.replays.push(Replay { instance: Arc::downgrade(instance), asked: false });
+        // A replay that is under way goes on from the new position: a second request would be a second replay.
+        if !queue.replays.iter().any(|replay| replay.counts_for(instance)) {
+            queue.replays.push(Replay { instance: Arc::downgrade(instance), requested: false });
         }
-        queue.emptied(self);
+        queue.on_drained(self);
     }
 
-    /// How many rooms are being replayed.
+    /// Returns the number of replays under way.
     #[cfg(test)]
     pub(super) fn replays(&self) -> usize {
         self.queue.lock().replays.len()
     }
 
-    /// `instance` sent a page, or none as the reader left; there are `more`.
-    pub(crate) fn replayed(&self, instance: &Arc<Instance>, more: bool) {
+    /// Notes that `instance` sent a page of the replay, or ended it; `more` tells whether the replay goes on.
+    pub(crate) fn replay_page_sent(&self, instance: &Arc<LiveRoom>, more: bool) {
         let mut queue = self.queue.lock();
         if more {
             queue
                 .replays
                 .iter_mut()
-                .filter(|replay| replay.is_of(instance))
-                .for_each(|replay| replay.asked = false);
+                .filter(|replay| replay.counts_for(instance))
+                .for_each(|replay| replay.requested = false);
         } else {
-            queue.replays.retain(|replay| !replay.is_of(instance));
+            queue.replays.retain(|replay| !replay.counts_for(instance));
         }
-        queue.emptied(self);
+        queue.on_drained(self);
     }
 
-    fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, wanted: EventSet) {
-        for (record, bytes) in batch.each(self.encoding, wanted) {
+    fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, filter: EventSet) {
+        for (record, bytes) in batch.each(self.encoding, filter) {
             let at = match self.encoding {
                 Encoding::Sse => batch.stream_position(record).map(|position| (slot, position.into())),
                 Encoding::WebSocket => None,
@@ -471,9 +477,10 @@ impl Outbox {
         }
     }
 
-    /// Queues what a socket left of a batch, event by event, so that each can still be skipped or conflated.
-    fn queue_rest(&self, queue: &mut Queue, batch: &Batch, wanted: EventSet, mut written: usize) {
-        for (record, mut bytes) in batch.each(self.encoding, wanted) {
+    /// Queues the part of a batch that the socket refused, event by event, so that each can still be skipped or
+    /// conflated.
+    fn queue_rest(&self, queue: &mut Queue, batch: &Batch, filter: EventSet, mut written: usize) {
+        for (record, mut bytes) in batch.each(self.encoding, filter) {
             if written >= bytes.len() {
                 written -= bytes.len();
             } else if written > 0 {
@@ -485,7 +492,7 @@ impl Outbox {
                 self.queue_event(queue, batch, record, bytes, None);
             }
         }
-        self.bound(queue);
+        self.enforce_bound(queue);
     }
 
     fn queue_event(
@@ -498,38 +505,38 @@ impl Outbox {
     ) {
         let latest =
             record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
-        if record.seq.is_none() && queue.bytes > self.limit / SHARE {
+        if record.seq.is_none() && queue.bytes > self.max_bytes / LOW_WATER_DIVISOR {
             batch.meter().skipped();
             return queue.skip(batch.room_id());
         }
         queue.push_at(bytes, latest, at);
     }
 
-    /// Cuts a reader for whom too much waits after it was given what it takes. Where nothing waited before, what is left is
-    /// a page that it has had no time to read.
-    fn bound_after(&self, queue: &mut Queue, was_idle: bool) {
+    /// Closes the outbox as too slow if it is past the bound after a write. Bytes that were queued onto an empty queue
+    /// don't count: the client has had no time to read them.
+    fn enforce_bound_after(&self, queue: &mut Queue, was_idle: bool) {
         if was_idle {
             queue.page = queue.page.max(queue.bytes);
         }
-        self.bound(queue);
+        self.enforce_bound(queue);
     }
 
-    fn bound(&self, queue: &mut Queue) {
-        if queue.bytes.saturating_sub(queue.page) > self.limit {
-            queue.cut(Cut::TooSlow);
+    fn enforce_bound(&self, queue: &mut Queue) {
+        if queue.bytes.saturating_sub(queue.page) > self.max_bytes {
+            queue.close(OutboxCloseReason::TooSlow);
         }
     }
 
-    /// Writes to the socket what it takes, or tells the task that there is something.
-    fn push_out(&self, queue: &mut Queue) {
+    /// Writes to the socket until it refuses bytes, or wakes the connection's task.
+    fn write_out(&self, queue: &mut Queue) {
         let Some(direct) = &self.direct else {
             if !queue.items.is_empty() {
                 queue.wait();
             }
             return queue.wake();
         };
-        while !queue.blocked && !queue.items.is_empty() && queue.cut.is_none() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
+        while !queue.blocked && !queue.items.is_empty() && queue.close_reason.is_none() {
+            let mut slices = [IoSlice::new(&[]); MAX_IO_SLICES];
             let mut given = 0;
             let count = slices
                 .iter_mut()
@@ -544,20 +551,20 @@ impl Outbox {
                     queue.advance(written);
                     queue.blocked = written < given;
                     if written > 0 {
-                        queue.stuck = None;
+                        queue.stalled_since = None;
                     }
                 }
                 Err(error) if would_block(&error) => queue.blocked = true,
-                Err(_) => queue.cut(Cut::Closed),
+                Err(_) => queue.close(OutboxCloseReason::Disconnected),
             }
         }
         if queue.blocked {
             queue.wait();
         }
-        if queue.blocked || queue.cut.is_some() {
+        if queue.blocked || queue.close_reason.is_some() {
             queue.wake();
         } else {
-            queue.emptied(self);
+            queue.on_drained(self);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who comes and goes, as the others are told.
+//! Presence events: which users came and went, gathered and sent to the members.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -8,32 +8,32 @@ use std::{
 
 use bytes::Bytes;
 
-use super::members::{Members, Reader};
+use super::members::{Members, Recipient};
 use crate::wire::{Encoding, frame};
 
-/// What is to be told in a room that declares presence.
+/// The presence changes of a room that declares presence.
 ///
-/// A user whose last connection went is gone after a grace, so that a page's reload shows nothing. Changes that come
-/// together are told together, and who came and went meanwhile not at all: a crowd that joins a crowd costs each of
-/// them a frame for each newcomer, but one write.
+/// A user whose last connection left is announced as gone after a grace period, so that reloading a page announces
+/// nothing. Changes are gathered for [`GATHER_INTERVAL`] and sent together; a user who came and went within it is not
+/// announced. A crowd that joins a crowd thus costs each member a frame for each newcomer, but one write.
 #[derive(Debug)]
 pub(super) struct Presence {
     pub(super) grace: Duration,
-    /// Users whose last connection went, and the number of that departure.
+    /// Users whose last connection left, and the number of that departure.
     leaving: HashMap<Arc<str>, u64>,
     departures: u64,
-    untold: BTreeMap<Arc<str>, &'static str>,
-    /// They are to be told in a moment.
-    pub(super) waiting: bool,
-    /// The users that the members of a lost instance were shown are accounted for.
+    unsent: BTreeMap<Arc<str>, &'static str>,
+    /// Set while sending them is scheduled.
+    pub(super) is_scheduled: bool,
+    /// Set once the users that the members of a superseded instance were shown are accounted for.
     taken_over: bool,
 }
 
-/// How long changes are gathered.
-pub(super) const GATHER: Duration = Duration::from_millis(50);
+/// The time for which changes are gathered.
+pub(super) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The number of no departure: of users that don't leave by themselves.
-const HELD: u64 = 0;
+/// The number that stands for no departure: of users who are kept present while they migrate.
+const MIGRATING: u64 = 0;
 
 const JOINED: &str = "joined";
 const LEFT: &str = "left";
@@ -44,36 +44,37 @@ impl Presence {
             grace,
             leaving: HashMap::new(),
             departures: 0,
-            untold: BTreeMap::new(),
-            waiting: false,
+            unsent: BTreeMap::new(),
+            is_scheduled: false,
             taken_over: false,
         }
     }
 
-    /// A user's first connection came; yields whether there is something to tell.
-    pub(super) fn came(&mut self, user: &Arc<str>) -> bool {
+    /// Notes a user's first connection; returns whether there is something to send.
+    pub(super) fn user_joined(&mut self, user: &Arc<str>) -> bool {
         self.leaving.remove(user).is_none() && self.note(user, JOINED)
     }
 
-    /// A user's last connection went; yields the number to come back with after the grace.
-    pub(super) fn went(&mut self, user: &Arc<str>) -> u64 {
+    /// Notes that a user's last connection left; returns the departure's number, for
+    /// [`grace_ended`](Self::grace_ended).
+    pub(super) fn user_left(&mut self, user: &Arc<str>) -> u64 {
         self.departures += 1;
         self.leaving.insert(Arc::clone(user), self.departures);
         self.departures
     }
 
-    /// The grace of a departure is over; yields whether there is something to tell.
-    pub(super) fn gone(&mut self, user: &Arc<str>, departure: u64) -> bool {
+    /// Ends the grace period of a departure, if the user has not come back; returns whether there is something to send.
+    pub(super) fn grace_ended(&mut self, user: &Arc<str>, departure: u64) -> bool {
         self.leaving.get(user) == Some(&departure) && {
             self.leaving.remove(user);
             self.note(user, LEFT)
         }
     }
 
-    /// The users that the room's members take for present, by what they were sent.
+    /// Returns the users whom the room's members take for present, by the events that they were sent.
     pub(super) fn shown(&self, members: &Members) -> BTreeSet<Arc<str>> {
         let mut shown: BTreeSet<_> = members.user_ids().chain(self.leaving.keys().cloned()).collect();
-        for (user, change) in &self.untold {
+        for (user, change) in &self.unsent {
             match *change {
                 JOINED => _ = shown.remove(user),
                 _ => _ = shown.insert(Arc::clone(user)),
@@ -82,41 +83,41 @@ impl Presence {
         shown
     }
 
-    /// Keeps a user present that is about to move in, until it is in or [goes](Self::went).
+    /// Keeps a user present who is about to migrate in, until a connection is in or [leaves](Self::user_left).
     pub(super) fn hold(&mut self, user: &Arc<str>) {
-        self.leaving.entry(Arc::clone(user)).or_insert(HELD);
+        self.leaving.entry(Arc::clone(user)).or_insert(MIGRATING);
     }
 
-    /// Returns whether a user is kept present, and not for a grace.
+    /// Returns whether a user is kept present for a migration.
     pub(super) fn holds(&self, user: &Arc<str>) -> bool {
-        self.leaving.get(user) == Some(&HELD)
+        self.leaving.get(user) == Some(&MIGRATING)
     }
 
-    /// Returns true once: for the first members that come from a lost instance, in which they were `shown` who is
-    /// present.
+    /// Accounts for the users that members of a superseded instance were `shown`; returns `true` for the first such
+    /// members only.
     pub(super) fn take_over(&mut self, shown: &BTreeSet<Arc<str>>) -> bool {
         if self.taken_over {
             return false;
         }
-        // They were there before the members came, who take them for present.
-        self.untold.retain(|user, change| *change != JOINED || !shown.contains(user));
+        // The migrating members take these users for present already.
+        self.unsent.retain(|user, change| *change != JOINED || !shown.contains(user));
         self.taken_over = true;
         true
     }
 
-    /// Whether nobody is about to be told something.
+    /// Returns whether nothing is gathered, and no grace period runs.
     pub(super) fn is_quiet(&self) -> bool {
-        self.leaving.is_empty() && self.untold.is_empty() && !self.waiting
+        self.leaving.is_empty() && self.unsent.is_empty() && !self.is_scheduled
     }
 
-    /// Tells the members.
-    pub(super) fn tell(&mut self, room_id: &str, members: &Members) {
-        self.waiting = false;
+    /// Sends the gathered changes to all members; a member doesn't get its own user's.
+    pub(super) fn send(&mut self, room_id: &str, members: &Members) {
+        self.is_scheduled = false;
         let size = members.users() + self.leaving.len();
-        let untold: Vec<_> = std::mem::take(&mut self.untold).into_iter().collect();
+        let unsent: Vec<_> = std::mem::take(&mut self.unsent).into_iter().collect();
         let encode = |encoding: Encoding| {
-            let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(untold.len()));
-            for (user, change) in &untold {
+            let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(unsent.len()));
+            for (user, change) in &unsent {
                 let body = frame::Presence { room_id, user_id: user, change, size };
                 let json = frame::Frame::new("presence", None, body).encode();
                 encoding.put_frame(&mut all, "presence", &json);
@@ -125,14 +126,14 @@ impl Presence {
             (Bytes::from(all), ends)
         };
         let (websocket, sse) = (encode(Encoding::WebSocket), encode(Encoding::Sse));
-        for reading in members.iter() {
-            let Reader::Member(outbox, link) = &reading.reader else { continue };
+        for subscription in members.iter() {
+            let Recipient::Member(outbox, handle) = &subscription.recipient else { continue };
             let (all, ends) = match outbox.encoding() {
                 Encoding::WebSocket => &websocket,
                 Encoding::Sse => &sse,
             };
-            // Nobody is told of themselves: of what all share, they get what is before and after that.
-            let own = untold.binary_search_by(|(user, _)| user.cmp(&link.user_id)).ok();
+            // Each member gets the shared bytes before and after its own change.
+            let own = unsent.binary_search_by(|(user, _)| user.cmp(&handle.user_id)).ok();
             let start = own.and_then(|own| own.checked_sub(1)).and_then(|before| ends.get(before).copied());
             let (start, end) = match own.and_then(|own| ends.get(own).copied()) {
                 Some(end) => (start.unwrap_or(0), end),
@@ -143,16 +144,16 @@ impl Presence {
         }
     }
 
-    /// Who came and went before it was told did neither.
+    /// Gathers a change; it cancels out an opposite one that wasn't sent yet.
     fn note(&mut self, user: &Arc<str>, change: &'static str) -> bool {
-        match self.untold.get(user) {
+        match self.unsent.get(user) {
             Some(other) if *other != change => {
-                self.untold.remove(user);
+                self.unsent.remove(user);
             }
             _ => {
-                self.untold.insert(Arc::clone(user), change);
+                self.unsent.insert(Arc::clone(user), change);
             }
         }
-        !self.untold.is_empty()
+        !self.unsent.is_empty()
     }
 }

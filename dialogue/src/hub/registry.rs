@@ -1,4 +1,4 @@
-//! All room instances of this process.
+//! The registry of the room instances in memory: lookup, creation, listing, and eviction at the bound on rooms.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,16 +10,16 @@ use parking_lot::RwLock;
 use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use super::{
-    Archive, Instance, Link, Maker, NewBounds, RoomDecl, StateLock,
-    backoff::ScanBackoff,
-    declared::Info,
-    deleted::Deletions,
-    inbox::{Command, Publish},
-    instances::Instances,
-    newcomers::{Exceeded, Newcomers, OwnRooms},
-    peers::{Message, Peers},
-    state::{State, unavailable},
-    upkeep::{self, Upkeep},
+    Archive, ConnectionHandle, LiveRoom, NewRoomBounds, Opener, RoomSpec, StateLock,
+    cluster::{Cluster, NodeMessage},
+    deletions::Deletions,
+    inbox::{PublishRequest, RoomCommand},
+    live_rooms::LiveRooms,
+    maintenance::{self, TrimQueue},
+    new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded},
+    room_core::{RoomCore, unavailable},
+    room_spec::RoomInstanceInfo,
+    scan_backoff::ScanBackoff,
 };
 #[cfg(feature = "push")]
 use crate::log::Journal;
@@ -27,84 +27,82 @@ use crate::{
     Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreSample, store::StoreError, wire::frame,
 };
 
-/// Finds and makes room instances.
+/// Finds and opens room instances.
 pub(crate) struct Registry {
-    rooms: Vec<Arc<RoomDecl>>,
+    rooms: Vec<Arc<RoomSpec>>,
     names: HashMap<&'static str, usize>,
-    instances: RwLock<Instances>,
-    /// What new logs are called. Empty ones may share it: an instance that nobody needed and that is made again is the
-    /// same to whoever comes back. Once a log is lost, new ones are called otherwise.
+    instances: RwLock<LiveRooms>,
+    /// The epoch of logs created from now on. An epoch names one unbroken history; empty logs may share one, since an
+    /// instance that was evicted without events is the same to a client that comes back. Once a log is lost, new ones
+    /// get another epoch.
     epoch: RwLock<Arc<str>>,
-    /// The store, if there is one.
+    /// The instances' part in the store, if there is one.
     pub(super) archive: Option<Arc<Archive>>,
-    /// Rooms that were deleted lately, where there is no store to say so.
+    /// Rooms that were deleted recently, where there is no store to record them.
     pub(super) deletions: Deletions,
-    pub(super) upkeep: Upkeep,
-    pub(super) most: usize,
-    pub(super) newcomers: Newcomers,
-    /// The backoff of scans of all instances for those that may leave memory.
+    pub(super) trim_queue: TrimQueue,
+    pub(super) max_rooms: usize,
+    pub(super) new_room_quota: NewRoomQuota,
+    /// The backoff of full scans for instances that may leave memory.
     pub(super) scans: ScanBackoff,
-    audience: OnceLock<Weak<dyn Audience>>,
+    observer: OnceLock<Weak<dyn RegistryObserver>>,
     pub(super) runtime: Handle,
-    /// Dropped with the registry, which those who work for it notice.
+    /// Dropped with the registry, which the registry's tasks notice.
     end: watch::Sender<()>,
 }
 
-/// Hears of instances that went to make space for others.
-pub(crate) trait Audience: Send + Sync {
-    /// The instance called `room_id` went, and its log with it.
-    fn forgotten(self: Arc<Self>, room: &Arc<RoomDecl>, room_id: &str);
+/// The receiver of events about rooms that the registry removed by itself.
+pub(crate) trait RegistryObserver: Send + Sync {
+    /// A room was evicted, and its log with it.
+    fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str);
 
-    /// A connection on the way to the next instance of a room was put out, since the room was deleted.
+    /// A migrating connection was removed, since its room was deleted.
     fn removed_by_deletion(
         self: Arc<Self>,
-        link: Arc<Link>,
-        instance: Arc<Instance>,
+        handle: Arc<ConnectionHandle>,
+        instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// The cause for which an instance isn't made.
-enum NotMade {
-    Exceeded(Exceeded),
-    /// There are as many as may be.
+/// The reason that an instance isn't opened.
+enum InsertError {
+    QuotaExceeded(QuotaExceeded),
+    /// The number of rooms has reached its bound.
     Full,
 }
 
-/// Of all instances, one of so many is retired at a time, since each time all are looked at.
-const RETIRED_SHARE: usize = 128;
-/// Rooms that are looked at in one go.
-const STRETCH: usize = 256;
-/// Bytes of a list of rooms: a reply has to fit into what may wait for a connection.
-const PAGE: usize = 256 << 10;
+/// The fraction of all instances that is evicted at a time, as its divisor: each eviction may scan all.
+const EVICTION_SHARE: usize = 128;
+/// Instances read under one lock.
+const ROOMS_PER_PAGE: usize = 256;
+/// Bytes of a page of the list of rooms: a reply has to fit into a connection's outbox.
+const MAX_LIST_BYTES: usize = 256 << 10;
 
-/// Rooms that a list looks at, at most: those that its reader may not know of cost as much as others.
-pub(super) const LIST_LOOKS: usize = 2_048;
+/// Rooms that one page of a list scans at most: those that the caller may not see cost as much as others.
+pub(super) const MAX_LISTED_SCANS: usize = 2_048;
 
 /// A page of the list of rooms.
 #[derive(Debug, Default)]
-pub(crate) struct Listed {
+pub(crate) struct RoomListPage {
     pub(crate) rooms: Vec<frame::RoomInfo>,
     pub(crate) more: bool,
-    /// The last room that was looked at, where the page ends for that; its reader may not be one who may know of it.
-    pub(crate) looked_to: Option<Arc<str>>,
+    /// The last room that was scanned, if the page ends for that reason; the caller may not be allowed to see it.
+    pub(crate) scanned_to: Option<Arc<str>>,
 }
 
-/// A room that there is.
-enum Known {
-    Here(Arc<Instance>),
-    /// It isn't in memory.
-    Stored(Info),
+/// A room that exists.
+enum KnownRoom {
+    Live(Arc<LiveRoom>),
+    /// A room that is only in the store.
+    Stored(RoomInstanceInfo),
 }
-
-/// What a caller of [`Registry::create`] says of the instance.
-pub(crate) type InstanceInfo = Info;
 
 impl Registry {
-    /// `most` bounds the instances of keyed rooms, `new` those that a client made lately.
+    /// Creates a registry. `max_rooms` bounds the instances of keyed rooms, `new` those that a client opened recently.
     pub(crate) fn new(
-        rooms: Vec<Arc<RoomDecl>>,
-        most: usize,
-        new: NewBounds,
+        rooms: Vec<Arc<RoomSpec>>,
+        max_rooms: usize,
+        new: NewRoomBounds,
         archive: Option<Arc<Archive>>,
         runtime: Handle,
     ) -> Arc<Self> {
@@ -116,21 +114,21 @@ impl Registry {
             epoch: RwLock::new(epoch::fresh()),
             archive,
             deletions: Deletions::default(),
-            upkeep: Upkeep::default(),
-            most,
-            newcomers: Newcomers::new(new, most),
+            trim_queue: TrimQueue::default(),
+            max_rooms,
+            new_room_quota: NewRoomQuota::new(new, max_rooms),
             scans: ScanBackoff::default(),
-            audience: OnceLock::new(),
+            observer: OnceLock::new(),
             runtime,
             end: watch::Sender::new(()),
         });
-        // They end with the registry.
-        registry.runtime.spawn(upkeep::run(Arc::downgrade(&registry)));
-        registry.runtime.spawn(upkeep::sweep(Arc::downgrade(&registry)));
+        // These tasks end with the registry.
+        registry.runtime.spawn(maintenance::run(Arc::downgrade(&registry)));
+        registry.runtime.spawn(maintenance::sweep(Arc::downgrade(&registry)));
         registry
     }
 
-    /// Makes the instances of rooms without key, which are there from the start.
+    /// Opens the instances of rooms without a key, which exist from the start.
     ///
     /// # Errors
     ///
@@ -149,11 +147,11 @@ impl Registry {
         Ok(())
     }
 
-    /// The declaration that `room_id` is of, and the text of its key.
+    /// Returns the declaration of the room with id `room_id`, and the text of its key.
     pub(crate) fn declared<'a>(
         &self,
         room_id: &'a str,
-    ) -> Result<(&Arc<RoomDecl>, Option<&'a str>), Refusal> {
+    ) -> Result<(&Arc<RoomSpec>, Option<&'a str>), Refusal> {
         let (name, key) = match room_id.split_once(':') {
             Some((name, key)) => (name, Some(key)),
             None => (room_id, None),
@@ -164,117 +162,119 @@ impl Registry {
             .ok_or_else(|| not_found(room_id))
     }
 
-    /// The instance called `room_id` if there is one.
-    pub(crate) fn find(&self, room_id: &str) -> Option<Arc<Instance>> {
-        self.instances.read().get(room_id).filter(|instance| !instance.is_retired()).cloned()
+    /// Returns the instance with id `room_id` if it is in memory and not closed.
+    pub(crate) fn find(&self, room_id: &str) -> Option<Arc<LiveRoom>> {
+        self.instances.read().get(room_id).filter(|instance| !instance.is_closed()).cloned()
     }
 
-    /// The instance called `room_id` if there is one, in memory or in the store.
-    pub(crate) async fn look_up(self: &Arc<Self>, room_id: &str) -> Result<Option<Arc<Instance>>, Refusal> {
-        let here = self.find(room_id);
-        let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(here) };
-        let instance = match here {
+    /// Returns the instance with id `room_id` if the room exists, opening it from the store if need be.
+    pub(crate) async fn look_up(self: &Arc<Self>, room_id: &str) -> Result<Option<Arc<LiveRoom>>, Refusal> {
+        let live = self.find(room_id);
+        let (Some(archive), Ok((room, _))) = (&self.archive, self.declared(room_id)) else { return Ok(live) };
+        let instance = match live {
             Some(instance) => instance,
             None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none()
-                && self.size_elsewhere(room_id).await? == 0 =>
+                && self.remote_size(room_id).await? == 0 =>
             {
                 return Ok(None);
             }
-            None => self.enter(room, room_id, None)?,
+            None => self.find_or_open(room, room_id, None)?,
         };
-        // What is known of it is known once it is open.
+        // The room's info is loaded once the instance is open.
         match instance.run(|_| ()).await {
             Some(()) => Ok(Some(instance)),
             None => instance.failure().map_or(Ok(None), Err),
         }
     }
 
-    /// The instance called `room_id`, made if need be: for a client, or for the application. Whoever calls has checked that
-    /// the key is one.
-    pub(crate) fn enter(
+    /// Returns the instance with id `room_id`, opening it if need be: for a client, or for the application. The caller
+    /// has checked the key.
+    pub(crate) fn find_or_open(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        maker: Option<&Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        opener: Option<&Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         match self.find(room_id) {
             Some(instance) => {
-                if maker.is_none() && instance.maker.is_some() {
-                    instance.applied.store(true, Ordering::Relaxed);
+                if opener.is_none() && instance.opener.is_some() {
+                    instance.used_by_application.store(true, Ordering::Relaxed);
                 }
                 Ok(instance)
             }
-            None => self.insert(room, room_id, Info::default(), maker).map(|(instance, _)| instance),
+            None => {
+                self.insert(room, room_id, RoomInstanceInfo::default(), opener).map(|(instance, _)| instance)
+            }
         }
     }
 
-    /// Says who hears of instances that go to make space.
-    pub(crate) fn tell_forgotten(&self, audience: Weak<dyn Audience>) {
-        let _ = self.audience.set(audience);
+    /// Sets the observer of rooms that the registry removes.
+    pub(crate) fn set_observer(&self, observer: Weak<dyn RegistryObserver>) {
+        let _ = self.observer.set(observer);
     }
 
-    /// Has the application hear of a connection that was put out of `instance`, since the room was deleted.
-    pub(super) async fn removed_by_deletion(&self, link: Arc<Link>, instance: Arc<Instance>) {
-        if let Some(audience) = self.audience.get().and_then(Weak::upgrade) {
-            audience.removed_by_deletion(link, instance).await;
+    /// Reports a connection that was removed from `instance` because the room was deleted.
+    pub(super) async fn removed_by_deletion(&self, handle: Arc<ConnectionHandle>, instance: Arc<LiveRoom>) {
+        if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
+            observer.removed_by_deletion(handle, instance).await;
         }
     }
 
-    pub(super) fn forgotten(&self, room: &Arc<RoomDecl>, room_id: &str) {
-        if let Some(audience) = self.audience.get().and_then(Weak::upgrade) {
-            audience.forgotten(room, room_id);
+    pub(super) fn room_evicted(&self, room: &Arc<RoomSpec>, room_id: &str) {
+        if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
+            observer.room_evicted(room, room_id);
         }
     }
 
-    /// Makes the instance called `room_id`.
+    /// Creates the room with id `room_id` explicitly.
     pub(crate) async fn create(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: Info,
-        most_of_a_user: usize,
-        maker: Option<&Maker>,
-    ) -> Result<Arc<Instance>, Refusal> {
+        info: RoomInstanceInfo,
+        max_per_user: usize,
+        opener: Option<&Opener>,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         if let Some(user) = info.created_by.as_ref().filter(|_| !info.unbounded)
-            && self.created_by(user, most_of_a_user).await? >= most_of_a_user
+            && self.created_by(user, max_per_user).await? >= max_per_user
         {
-            let message = format!("a user creates at most {most_of_a_user} rooms");
+            let message = format!("a user creates at most {max_per_user} rooms");
             return Err(Refusal::new(Code::TooMany, message));
         }
         let exists = || Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"));
         let Some(archive) = self.archive.clone() else {
-            let (instance, new) = self.insert(room, room_id, info, maker)?;
+            let (instance, new) = self.insert(room, room_id, info, opener)?;
             return if new { Ok(instance) } else { Err(exists()) };
         };
-        // Nothing is said of it before it is sure that it is new.
-        let (instance, new) = self.insert(room, room_id, Info::default(), maker)?;
+        // Without the info, until the catalog has shown that the room is new.
+        let (instance, new) = self.insert(room, room_id, RoomInstanceInfo::default(), opener)?;
         if !new {
             return Err(exists());
         }
-        if self.size_elsewhere(room_id).await? > 0 {
+        if self.remote_size(room_id).await? > 0 {
             return Err(exists());
         }
         let creating = Arc::clone(&instance);
-        let create = instance.wait(move |state| {
+        let create = instance.run_async(move |core| {
             Box::pin(async move {
-                if state.has_been() || state.is_gone() {
+                if core.exists() || core.is_closed() {
                     return Ok(false);
                 }
-                let new = archive.remember(&creating.id, &info).await?;
+                let new = archive.add_room(&creating.id, &info).await?;
                 if new {
-                    creating.describe_as(info);
-                    state.tell_peers(Message::Described);
+                    creating.set_info(info);
+                    core.send_to_nodes(NodeMessage::InfoChanged);
                 } else {
                     creating.catch_up();
                 }
-                state.known();
+                core.mark_in_catalog();
                 Ok::<_, StoreError>(new)
             })
         });
         match create.await? {
             Ok(true) => {
-                if instance.info().is_kept() {
-                    self.newcomers.withdraw(room_id);
+                if instance.info().is_permanent() {
+                    self.new_room_quota.withdraw(room_id);
                 }
                 Ok(instance)
             }
@@ -283,18 +283,18 @@ impl Registry {
         }
     }
 
-    /// How many rooms a user created, up to `most`.
-    async fn created_by(&self, user: &Arc<str>, most: usize) -> Result<usize, Refusal> {
+    /// Returns the number of rooms that a user created, up to `most`.
+    async fn created_by(&self, user: &Arc<str>, max: usize) -> Result<usize, Refusal> {
         if let Some(archive) = &self.archive {
-            let message = "how many rooms you created can't be told now; try again";
+            let message = "the number of rooms that you created can't be read now; try again";
             let unknown = |_| Refusal::new(Code::Unavailable, message);
-            return archive.created_by(user, most).await.map_err(unknown);
+            return archive.created_by(user, max).await.map_err(unknown);
         }
         Ok(self.instances.read().created_by(user))
     }
 
-    /// Rooms after `after` in the order of their ids, in memory or not. At most [`LIST_LOOKS`] are looked at, however few
-    /// of them are visible.
+    /// Returns rooms after `after`, in memory or not, in the order of their ids. At most [`MAX_LISTED_SCANS`] are
+    /// scanned, however few of them are visible.
     ///
     /// # Errors
     ///
@@ -302,36 +302,36 @@ impl Registry {
     pub(crate) async fn list(
         &self,
         after: Option<&str>,
-        mut visible: impl FnMut(RoomRef<'_>, &RoomDecl) -> bool,
+        mut visible: impl FnMut(RoomRef<'_>, &RoomSpec) -> bool,
         limit: usize,
-    ) -> Result<Listed, Refusal> {
-        let (mut rooms, mut size, mut looks) = (Vec::new(), 0, 0);
+    ) -> Result<RoomListPage, Refusal> {
+        let (mut rooms, mut size, mut scanned) = (Vec::new(), 0, 0);
         let mut last: Option<Arc<str>> = after.map(Arc::from);
         loop {
-            // The application is asked what is visible, which may ask for rooms itself: not under the lock.
-            let stretch = self.known_after(last.as_deref()).await?;
-            if stretch.is_empty() {
-                return Ok(Listed { rooms, more: false, looked_to: None });
+            // Outside of the lock: the application's `visible` may look rooms up itself.
+            let page = self.known_after(last.as_deref()).await?;
+            if page.is_empty() {
+                return Ok(RoomListPage { rooms, more: false, scanned_to: None });
             }
             let (mut ends, mut stored) = (None, Vec::new());
-            for (id, room, known) in stretch {
-                if looks == LIST_LOOKS {
+            for (id, room, known) in page {
+                if scanned == MAX_LISTED_SCANS {
                     ends = Some(last.clone());
                     break;
                 }
-                looks += 1;
+                scanned += 1;
                 if visible(RoomRef { id: &id, name: room.name }, &room) {
                     let described = match &known {
-                        Known::Here(instance) => instance.describe(),
-                        Known::Stored(info) => room.describe(&id, info, 0),
+                        KnownRoom::Live(instance) => instance.describe(),
+                        KnownRoom::Stored(info) => room.describe(&id, info, 0),
                     };
                     size += serde_json::to_string(&described).map_or(0, |json| json.len() + 1);
-                    // One room always fits, so that who asks on comes to the end.
-                    if rooms.len() == limit || (size > PAGE && !rooms.is_empty()) {
+                    // One room always fits, so that a client that pages through the list reaches its end.
+                    if rooms.len() == limit || (size > MAX_LIST_BYTES && !rooms.is_empty()) {
                         ends = Some(None);
                         break;
                     }
-                    if matches!(known, Known::Stored(_)) {
+                    if matches!(known, KnownRoom::Stored(_)) {
                         stored.push((rooms.len(), Arc::clone(&id)));
                     }
                     rooms.push(described);
@@ -339,22 +339,22 @@ impl Registry {
                 last = Some(id);
             }
             self.count_members(&mut rooms, stored).await?;
-            if let Some(looked_to) = ends {
-                return Ok(Listed { rooms, more: true, looked_to });
+            if let Some(scanned_to) = ends {
+                return Ok(RoomListPage { rooms, more: true, scanned_to });
             }
         }
     }
 
-    /// Says of rooms that aren't in memory here how many connections they hold elsewhere: of all at once, since each question
-    /// is a round trip. `stored` names them by their places.
+    /// Adds the number of connections at other nodes to rooms that aren't in memory here: for all at once, since each
+    /// call is a round trip. `stored` holds their indices.
     async fn count_members(
         &self,
         rooms: &mut [frame::RoomInfo],
         stored: Vec<(usize, Arc<str>)>,
     ) -> Result<(), Refusal> {
-        let Some(peers) = self.peers().filter(|_| !stored.is_empty()) else { return Ok(()) };
+        let Some(cluster) = self.cluster().filter(|_| !stored.is_empty()) else { return Ok(()) };
         let (places, ids): (Vec<_>, Vec<_>) = stored.into_iter().unzip();
-        let sizes = peers.sizes(&ids).await.map_err(|_| unlisted())?;
+        let sizes = cluster.sizes(&ids).await.map_err(|_| unlisted())?;
         for (place, size) in places.into_iter().zip(sizes) {
             if let Some(room) = rooms.get_mut(place) {
                 room.size = size;
@@ -363,10 +363,10 @@ impl Registry {
         Ok(())
     }
 
-    /// What there is to say of a room, in memory or not.
+    /// Returns the list entry of a room, in memory or not.
     pub(crate) async fn describe(
         &self,
-        room: &RoomDecl,
+        room: &RoomSpec,
         room_id: &str,
     ) -> Result<Option<frame::RoomInfo>, Refusal> {
         if let Some(instance) = self.find(room_id) {
@@ -375,151 +375,152 @@ impl Registry {
         let Some(archive) = &self.archive else { return Ok(None) };
         let known = archive.known(room_id).await.map_err(|_| unavailable(room_id))?;
         let Some(info) = known else { return Ok(None) };
-        Ok(Some(room.describe(room_id, &info, self.size_elsewhere(room_id).await?)))
+        Ok(Some(room.describe(room_id, &info, self.remote_size(room_id).await?)))
     }
 
-    /// How many connections are in a room that isn't in memory here.
-    pub(super) async fn size_elsewhere(&self, room_id: &str) -> Result<usize, Refusal> {
-        match self.peers() {
-            Some(peers) => peers.size(room_id).await.map_err(|_| unavailable(room_id)),
+    /// Returns the number of connections in a room that isn't in memory here.
+    pub(super) async fn remote_size(&self, room_id: &str) -> Result<usize, Refusal> {
+        match self.cluster() {
+            Some(cluster) => cluster.size(room_id).await.map_err(|_| unavailable(room_id)),
             None => Ok(0),
         }
     }
 
-    /// Some rooms after `after`, those in memory and those that only the store has.
+    /// Returns a page of rooms after `after`, in memory or in the store.
     async fn known_after(
         &self,
         after: Option<&str>,
-    ) -> Result<Vec<(Arc<str>, Arc<RoomDecl>, Known)>, Refusal> {
-        let here = self.stretch(after);
+    ) -> Result<Vec<(Arc<str>, Arc<RoomSpec>, KnownRoom)>, Refusal> {
+        let live = self.page_after(after);
         let mut known: BTreeMap<_, _> = BTreeMap::new();
-        // Beyond the end of either that is cut off, the other knows more.
-        let mut end = (here.len() == STRETCH).then(|| here.last().map(|last| Arc::clone(&last.id))).flatten();
+        // A full page of one source ends the result: beyond it, the other source may have more.
+        let mut end =
+            (live.len() == ROOMS_PER_PAGE).then(|| live.last().map(|last| Arc::clone(&last.id))).flatten();
         if let Some(archive) = &self.archive {
-            let (stored, last) = archive.rooms(after, STRETCH).await.map_err(|_| unlisted())?;
+            let (stored, last) = archive.rooms(after, ROOMS_PER_PAGE).await.map_err(|_| unlisted())?;
             end = match (end, last) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
             for (id, info) in stored {
                 if let Ok((room, _)) = self.declared(&id) {
-                    known.insert(id, (Arc::clone(room), Known::Stored(info)));
+                    known.insert(id, (Arc::clone(room), KnownRoom::Stored(info)));
                 }
             }
         }
-        for instance in here {
+        for instance in live {
             let room = Arc::clone(&instance.room);
-            known.insert(Arc::clone(&instance.id), (room, Known::Here(instance)));
+            known.insert(Arc::clone(&instance.id), (room, KnownRoom::Live(instance)));
         }
         let known = known.into_iter().map(|(id, (room, known))| (id, room, known));
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
     }
 
-    /// The rooms that are declared.
+    /// Returns the declared rooms.
     #[cfg(feature = "inspector")]
-    pub(crate) fn rooms(&self) -> &[Arc<RoomDecl>] {
+    pub(crate) fn rooms(&self) -> &[Arc<RoomSpec>] {
         &self.rooms
     }
 
-    /// The instances with the most connections, and how many there are in all.
+    /// Returns the instances with the most connections, and the number of all instances.
     #[cfg(feature = "inspector")]
-    pub(crate) fn largest(&self, most: usize) -> (Vec<Arc<Instance>>, usize) {
+    pub(crate) fn largest(&self, max: usize) -> (Vec<Arc<LiveRoom>>, usize) {
         let (mut largest, mut total) = (Vec::new(), 0);
         let mut last: Option<Arc<str>> = None;
         loop {
-            // Some at a time: newcomers need the lock, too.
-            let stretch = self.stretch(last.as_deref());
-            let Some(end) = stretch.last() else { return (largest, total) };
+            // In pages: instances that are being opened need the lock, too.
+            let page = self.page_after(last.as_deref());
+            let Some(end) = page.last() else { return (largest, total) };
             last = Some(Arc::clone(&end.id));
-            total += stretch.len();
-            largest.extend(stretch);
-            // Each is asked once: they change meanwhile.
+            total += page.len();
+            largest.extend(page);
+            // The key is cached: sizes change during the sort.
             largest.sort_by_cached_key(|instance| std::cmp::Reverse(instance.size()));
-            largest.truncate(most);
+            largest.truncate(max);
         }
     }
 
-    /// Some instances after `after`, in the order of their ids.
-    pub(super) fn stretch(&self, after: Option<&str>) -> Vec<Arc<Instance>> {
-        self.instances.read().after(after, STRETCH)
+    /// Returns a page of instances after `after`, in the order of their ids.
+    pub(super) fn page_after(&self, after: Option<&str>) -> Vec<Arc<LiveRoom>> {
+        self.instances.read().after(after, ROOMS_PER_PAGE)
     }
 
-    /// Does `f` in the turn of the instance called `room_id`, which is made if need be.
+    /// Runs `f` on the core of a room, opening it if need be, and returns its result.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        f: impl FnOnce(&mut State) -> T + Send + 'static,
+        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (command, done) = Command::run(f);
+        let (command, done) = RoomCommand::run(f);
         let instance = self.push(room, room_id, command)?;
         done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }
 
-    /// Does in the turn of the instance called `room_id`, which is made if need be, what the store has a part in.
-    pub(crate) async fn wait<T: Send + 'static>(
+    /// Runs an asynchronous operation on the core of a room, opening it if need be, and returns its result.
+    pub(crate) async fn run_async<T: Send + 'static>(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        f: impl for<'a> FnOnce(&'a mut State) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+        f: impl for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (command, done) = Command::wait(f);
+        let (command, done) = RoomCommand::run_async(f);
         let instance = self.push(room, room_id, command)?;
         done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }
 
-    /// Does `f` in the turn of the instance called `room_id`, which is made if need be; yields that.
-    pub(crate) fn cast(
+    /// Runs `f` on the core of a room, opening it if need be, without waiting for it. Returns the instance.
+    pub(crate) fn enqueue(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        f: impl FnOnce(&mut State) + Send + 'static,
-    ) -> Result<Arc<Instance>, Refusal> {
-        self.push(room, room_id, Command::Run(Box::new(f)))
+        f: impl FnOnce(&mut RoomCore) + Send + 'static,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
+        self.push(room, room_id, RoomCommand::Run(Box::new(f)))
     }
 
-    /// Pushes something to do to the instance called `room_id`, which is made if need be; yields that.
+    /// Pushes a command to a room, opening it if need be; returns the instance.
     fn push(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        mut command: Command,
-    ) -> Result<Arc<Instance>, Refusal> {
+        mut command: RoomCommand,
+    ) -> Result<Arc<LiveRoom>, Refusal> {
         loop {
-            let instance = self.enter(room, room_id, None)?;
+            let instance = self.find_or_open(room, room_id, None)?;
             match instance.push(command) {
                 Ok(()) => return Ok(instance),
-                // It was retired just now, and another takes its place.
+                // It was closed just now, and another instance takes its place.
                 Err(back) => command = back,
             }
         }
     }
 
-    /// Runs `task` where the rooms' own work runs.
+    /// Spawns a task on the runtime of the rooms' own tasks.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.runtime.spawn(task)
     }
 
-    /// Puts an event into the instance called `room_id`, which is made if need be.
+    /// Publishes an event in a room, opening it if need be.
     pub(crate) async fn publish(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        mut publish: Publish,
-        maker: Option<&Maker>,
+        mut publish: PublishRequest,
+        opener: Option<&Opener>,
     ) -> Result<(), Refusal> {
         loop {
-            let instance = self.enter(room, room_id, maker)?;
-            instance.has_room().await?;
-            publish = match instance.push(Command::Publish(publish)) {
+            let instance = self.find_or_open(room, room_id, opener)?;
+            instance.wait_for_inbox().await?;
+            publish = match instance.push(RoomCommand::Publish(publish)) {
                 Ok(()) => return Ok(()),
-                Err(Command::Publish(back)) => back,
+                Err(RoomCommand::Publish(back)) => back,
                 Err(_) => return Err(busy(room_id)),
             };
         }
     }
 
-    /// Waits until no other instance changes a room's state.
+    /// Locks a room's saved state against changes by other nodes.
     pub(crate) async fn lock_state(&self, room_id: &Arc<str>) -> Result<Option<StateLock>, Refusal> {
         let Some(archive) = &self.archive else { return Ok(None) };
         archive.lock_state(room_id, &self.runtime).await.map_err(|error| {
@@ -528,40 +529,40 @@ impl Registry {
         })
     }
 
-    /// The other instances, where there may be any.
-    pub(crate) fn peers(&self) -> Option<&Arc<Peers>> {
-        self.archive.as_ref()?.peers.as_ref()
+    /// Returns the connection to the other nodes; `None` without a backplane.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.archive.as_ref()?.cluster.as_ref()
     }
 
-    /// What writes to the store, if there is one.
+    /// Returns the journal of the store, if there is one.
     #[cfg(feature = "push")]
     pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
         self.archive.as_ref().map(|archive| &archive.journal)
     }
 
-    /// What ends with the registry.
-    pub(super) fn ends(&self) -> watch::Receiver<()> {
+    /// Returns a receiver that is closed when the registry is dropped.
+    pub(super) fn end_signal(&self) -> watch::Receiver<()> {
         self.end.subscribe()
     }
 
-    /// Whether events can be accepted, as far as is known.
+    /// Returns whether events can be accepted, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.archive.as_ref().is_none_or(|archive| archive.journal.is_up())
     }
 
-    /// How the store is and what waits for it, if there is one.
+    /// Returns the store's health and the writes that wait for it, if there is a store.
     pub(crate) fn store_probed(&self) -> Option<StoreSample> {
         let journal = &self.archive.as_ref()?.journal;
-        let (bytes, rooms) = journal.waiting();
+        let (bytes, rooms) = journal.queued();
         Some(StoreSample { is_up: journal.is_up(), queued_bytes: bytes, queued_rooms: rooms })
     }
 
-    /// What new logs are called.
+    /// Returns the epoch of new logs.
     pub(super) fn epoch(&self) -> Arc<str> {
         Arc::clone(&self.epoch.read())
     }
 
-    /// Calls new logs as the store says.
+    /// Reads the epoch of new logs from the store.
     pub(super) async fn read_epoch(&self) -> Result<(), StoreError> {
         if let Some(archive) = &self.archive {
             let epoch = archive.epoch().await?;
@@ -570,7 +571,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Calls new logs otherwise from now on.
+    /// Renews the epoch of new logs.
     pub(super) async fn renew_epoch(&self) -> Result<(), StoreError> {
         let fresh = match &self.archive {
             Some(archive) => archive.new_epoch().await?,
@@ -581,169 +582,185 @@ impl Registry {
     }
 
     pub(super) fn too_many(&self) -> Refusal {
-        Refusal::new(Code::TooMany, format!("there are {} rooms, and no more may be made", self.most))
+        Refusal::new(
+            Code::TooMany,
+            format!("there are {} rooms, as many as the server allows", self.max_rooms),
+        )
     }
 
-    /// Takes a retired instance out; its log may be `lost` with it.
-    pub(super) fn forget(&self, instance: &Arc<Instance>, lost: bool) {
+    /// Removes a closed instance; its log may be `lost` with it.
+    pub(super) fn remove(&self, instance: &Arc<LiveRoom>, lost: bool) {
         let mut instances = self.instances.write();
         if lost {
             *self.epoch.write() = epoch::fresh();
         }
         instances.remove(instance);
         drop(instances);
-        match instance.made.get() {
-            Some(made) if instance.left_no_trace() => self.newcomers.release(made),
-            Some(made) if instance.is_deleted() || self.archive.is_none() => self.newcomers.gone(made),
-            None if instance.is_deleted() => self.newcomers.withdraw(&instance.id),
+        match instance.quota_entry.get() {
+            Some(new_room) if instance.left_no_trace() => self.new_room_quota.release(new_room),
+            Some(new_room) if instance.is_deleted() || self.archive.is_none() => {
+                self.new_room_quota.remove(new_room)
+            }
+            None if instance.is_deleted() => self.new_room_quota.withdraw(&instance.id),
             _ => {}
         }
     }
 
-    /// Retires those that were left empty longest, a few at once, since each time all are looked at. Where there is no
-    /// store, their logs are lost.
+    /// Evicts the rooms that have been empty longest, several at a time, since each scan reads all. Without a store,
+    /// their logs are lost.
     ///
-    /// What was created on purpose stays then, unless it was by an anonymous user: one of those is as many as it likes to be.
-    /// A client that made more than its share makes space among its `own`, some of which are given.
-    fn make_space(&self, instances: &mut Instances, own: Option<&OwnRooms>) -> Vec<Arc<Instance>> {
-        let most = self.most.div_ceil(RETIRED_SHARE);
-        let may_go = |one: &&Arc<Instance>| one.room.keyed && one.size() == 0;
-        let gone = match own {
+    /// Without a store, rooms that were created explicitly stay, unless an anonymous user created them: a client can be
+    /// any number of anonymous users. A client that opened more than its share makes space among its `own` rooms, some
+    /// of which are given.
+    fn evict(&self, instances: &mut LiveRooms, own: Option<&OpenerRooms>) -> Vec<Arc<LiveRoom>> {
+        let max = self.max_rooms.div_ceil(EVICTION_SHARE);
+        let is_evictable = |one: &&Arc<LiveRoom>| one.room.keyed && one.size() == 0;
+        let evicted = match own {
             Some(own) => {
-                // One that came back from the store isn't new, and only leaves memory.
-                let is_own = |one: &&Arc<Instance>| match one.made.get() {
-                    Some(made) => made.is_of(&own.subject),
+                // An instance that was opened from the store isn't new, and only leaves memory.
+                let is_own = |one: &&Arc<LiveRoom>| match one.quota_entry.get() {
+                    Some(new_room) => new_room.counts_for(&own.subject),
                     None => self.archive.is_some(),
                 };
                 let empty = own.rooms.iter().filter_map(|(_, room_id)| instances.get(room_id));
-                retire_longest_empty(empty.filter(|one| is_own(one) && may_go(one)), most)
+                close_longest_empty(empty.filter(|one| is_own(one) && is_evictable(one)), max)
             }
             None if self.scans.is_on() => {
                 let noted = std::iter::from_fn(|| self.scans.next());
-                let empty = noted.filter_map(|room_id| instances.get(&room_id)).filter(may_go);
-                empty.filter(|one| one.retire_if_idle()).take(most).cloned().collect()
+                let empty = noted.filter_map(|room_id| instances.get(&room_id)).filter(is_evictable);
+                empty.filter(|one| one.close_if_idle()).take(max).cloned().collect()
             }
             None => {
                 let scan = self.scans.begin();
-                let gone = retire_longest_empty(instances.iter().filter(may_go), most);
-                if gone.len() == most {
+                let evicted = close_longest_empty(instances.iter().filter(is_evictable), max);
+                if evicted.len() == max {
                     scan.found_enough();
                 }
-                gone
+                evicted
             }
         };
-        if !gone.is_empty() && self.archive.is_none() {
+        if !evicted.is_empty() && self.archive.is_none() {
             *self.epoch.write() = epoch::fresh();
         }
-        for one in &gone {
+        for one in &evicted {
             instances.remove(one);
             match &self.archive {
                 Some(archive) => archive.note_unloaded(one),
-                None => one.made.get().into_iter().for_each(|made| self.newcomers.gone(made)),
+                None => one
+                    .quota_entry
+                    .get()
+                    .into_iter()
+                    .for_each(|new_room| self.new_room_quota.remove(new_room)),
             }
         }
-        gone
+        evicted
     }
 
-    /// Has the instances that nobody is in and that were left longest leave memory, where the store has them; or some of a
-    /// client's own. Returns which.
-    pub(super) fn unload_idle(&self, own: Option<&OwnRooms>) -> Vec<Arc<str>> {
-        let gone = self.make_space(&mut self.instances.write(), own);
-        gone.into_iter().map(|one| Arc::clone(&one.id)).collect()
+    /// Evicts the instances that have been empty longest from memory, where the store has them, or some of a client's
+    /// own. Returns their ids.
+    pub(super) fn unload_idle(&self, own: Option<&OpenerRooms>) -> Vec<Arc<str>> {
+        let evicted = self.evict(&mut self.instances.write(), own);
+        evicted.into_iter().map(|one| Arc::clone(&one.id)).collect()
     }
 
-    /// Returns whether clients hold as many instances in memory as there may be.
+    /// Returns whether there are as many instances in memory as the bound allows.
     pub(super) fn is_full(&self) -> bool {
-        self.instances.read().len() > self.most + self.rooms.len()
+        self.instances.read().len() > self.max_rooms + self.rooms.len()
     }
 
-    /// The instance, and whether it is new.
+    /// Returns the instance with id `room_id`, inserting it if need be, and whether it was inserted.
     fn insert(
         self: &Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
-        info: Info,
-        maker: Option<&Maker>,
-    ) -> Result<(Arc<Instance>, bool), Refusal> {
-        let mut gone = Vec::new();
-        let inserted = self.insert_into(&mut self.instances.write(), &mut gone, (room, room_id), info, maker);
+        info: RoomInstanceInfo,
+        opener: Option<&Opener>,
+    ) -> Result<(Arc<LiveRoom>, bool), Refusal> {
+        let mut evicted = Vec::new();
+        let inserted =
+            self.insert_into(&mut self.instances.write(), &mut evicted, (room, room_id), info, opener);
         if self.archive.is_none() {
-            gone.iter().for_each(|one: &Arc<Instance>| self.forgotten(&one.room, &one.id));
+            evicted.iter().for_each(|one: &Arc<LiveRoom>| self.room_evicted(&one.room, &one.id));
         }
         inserted.map_err(|cause| match cause {
-            NotMade::Exceeded(exceeded) => self.newcomers.refuse(exceeded),
-            NotMade::Full => self.too_many(),
+            InsertError::QuotaExceeded(exceeded) => self.new_room_quota.refuse(exceeded),
+            InsertError::Full => self.too_many(),
         })
     }
 
     fn insert_into(
         self: &Arc<Self>,
-        instances: &mut Instances,
-        gone: &mut Vec<Arc<Instance>>,
-        (room, room_id): (&Arc<RoomDecl>, &str),
-        info: Info,
-        maker: Option<&Maker>,
-    ) -> Result<(Arc<Instance>, bool), NotMade> {
+        instances: &mut LiveRooms,
+        evicted: &mut Vec<Arc<LiveRoom>>,
+        (room, room_id): (&Arc<RoomSpec>, &str),
+        info: RoomInstanceInfo,
+        opener: Option<&Opener>,
+    ) -> Result<(Arc<LiveRoom>, bool), InsertError> {
         match instances.get(room_id) {
-            Some(instance) if !instance.is_retired() => return Ok((Arc::clone(instance), false)),
-            // It is not forgotten yet, but what takes its place must not pass for it.
+            Some(instance) if !instance.is_closed() => return Ok((Arc::clone(instance), false)),
+            // The old instance isn't removed yet, and the new one must not pass for it.
             Some(_) if self.archive.is_none() => *self.epoch.write() = epoch::fresh(),
             _ => {}
         }
         let id: Arc<str> = room_id.into();
-        // Where there is a store, the instance finds out itself whether it is new.
-        let maker = maker.filter(|_| room.keyed);
-        let new = maker.filter(|_| self.archive.is_none());
-        let made =
-            new.map(|maker| self.newcomers.admit(maker, &id)).transpose().map_err(NotMade::Exceeded)?;
-        if made.is_some() && info.is_kept() {
-            // It counts, but makes no space.
-            self.newcomers.withdraw(room_id);
+        // With a store, the instance finds out whether it is new while it is opened.
+        let opener = opener.filter(|_| room.keyed);
+        let new = opener.filter(|_| self.archive.is_none());
+        let new_room = new
+            .map(|opener| self.new_room_quota.admit(opener, &id))
+            .transpose()
+            .map_err(InsertError::QuotaExceeded)?;
+        if new_room.is_some() && info.is_permanent() {
+            // It counts for the client, but is never evicted for its sake.
+            self.new_room_quota.withdraw(room_id);
         }
-        let most = self.most + self.rooms.len();
-        if room.keyed && instances.len() >= most {
-            let own = maker.and_then(|maker| self.newcomers.over_share(maker));
-            let own = own.map(|own| self.newcomers.made_by(own));
-            gone.extend(self.make_space(instances, own.as_ref()));
+        let max = self.max_rooms + self.rooms.len();
+        if room.keyed && instances.len() >= max {
+            let own = opener.and_then(|opener| self.new_room_quota.over_share(opener));
+            let own = own.map(|own| self.new_room_quota.rooms_of(own));
+            evicted.extend(self.evict(instances, own.as_ref()));
             match own {
-                Some(own) if gone.is_empty() => self.newcomers.note_fruitless_look(&own.subject, own.last),
-                Some(own) => self.newcomers.note_fruitful_look(&own.subject),
+                Some(own) if evicted.is_empty() => {
+                    self.new_room_quota.set_scan_cursor(&own.subject, own.last)
+                }
+                Some(own) => self.new_room_quota.reset_scan_cursor(&own.subject),
                 None => {}
             }
         }
-        if room.keyed && instances.len() >= most && self.archive.is_none() {
-            // What clients hold is not in the application's way.
-            let held =
-                instances.iter().filter(|one| one.room.keyed && (one.size() == 0 || one.info().is_kept()));
-            if maker.is_some() || instances.len() >= most + self.most || held.count() >= self.most {
-                made.iter().for_each(|made| self.newcomers.release(made));
-                return Err(NotMade::Full);
+        if room.keyed && instances.len() >= max && self.archive.is_none() {
+            // Rooms that clients hold don't count against the application.
+            let held = instances
+                .iter()
+                .filter(|one| one.room.keyed && (one.size() == 0 || one.info().is_permanent()));
+            if opener.is_some() || instances.len() >= max + self.max_rooms || held.count() >= self.max_rooms {
+                new_room.iter().for_each(|new_room| self.new_room_quota.release(new_room));
+                return Err(InsertError::Full);
             }
         }
-        let instance = Instance::new(self, Arc::clone(room), id, self.epoch(), info, maker.cloned());
-        if let Some(made) = made {
-            instance.is_made(made);
+        let instance = LiveRoom::new(self, Arc::clone(room), id, self.epoch(), info, opener.cloned());
+        if let Some(new_room) = new_room {
+            instance.set_quota_entry(new_room);
         }
         instances.insert(&instance);
         Ok((instance, true))
     }
 }
 
-impl Instance {
-    /// As hooks see it.
+impl LiveRoom {
+    /// Returns the room as hooks get it.
     pub(crate) fn room_ref(&self) -> RoomRef<'_> {
         RoomRef { id: &self.id, name: self.room.name }
     }
 
-    /// What a list of rooms says of it.
+    /// Returns the room's list entry.
     pub(crate) fn describe(&self) -> frame::RoomInfo {
-        self.room.describe(&self.id, &self.info(), self.total())
+        self.room.describe(&self.id, &self.info(), self.total_size())
     }
 }
 
-impl RoomDecl {
-    /// What a list of rooms says of an instance.
-    fn describe(&self, room_id: &str, info: &Info, size: usize) -> frame::RoomInfo {
+impl RoomSpec {
+    /// Returns the list entry of a room instance.
+    fn describe(&self, room_id: &str, info: &RoomInstanceInfo, size: usize) -> frame::RoomInfo {
         let own = |text: Option<&str>| text.map(str::to_owned);
         frame::RoomInfo {
             room_id: room_id.to_owned(),
@@ -756,29 +773,29 @@ impl RoomDecl {
     }
 }
 
-/// Retires `most` of some instances at most, those that were left empty longest; returns which.
-fn retire_longest_empty<'a>(
-    instances: impl Iterator<Item = &'a Arc<Instance>>,
-    most: usize,
-) -> Vec<Arc<Instance>> {
+/// Closes at most `most` of some instances, those that have been empty longest; returns them.
+fn close_longest_empty<'a>(
+    instances: impl Iterator<Item = &'a Arc<LiveRoom>>,
+    max: usize,
+) -> Vec<Arc<LiveRoom>> {
     let mut empty: Vec<_> = instances.cloned().collect();
-    empty.sort_by_cached_key(|one| (one.emptied.load(Ordering::Relaxed), Arc::clone(&one.id)));
-    empty.into_iter().filter(|one| one.retire_if_idle()).take(most).collect()
+    empty.sort_by_cached_key(|one| (one.emptied_at_us.load(Ordering::Relaxed), Arc::clone(&one.id)));
+    empty.into_iter().filter(|one| one.close_if_idle()).take(max).collect()
 }
 
-/// No room of that name, or none that the caller may know of.
+/// Returns the refusal of a request about a room that doesn't exist, or that the caller may not know of.
 pub(crate) fn not_found(room_id: &str) -> Refusal {
-    // The id is a stranger's text: a part of it is enough to find one's mistake.
+    // The id is the client's text; a part of it is enough to find a mistake.
     let shown: String = room_id.chars().take(64).collect();
     Refusal::new(Code::RoomNotFound, format!("there is no room `{shown}`"))
 }
 
-/// The room's writer doesn't keep up.
+/// Returns the refusal of a request that a busy room can't accept.
 pub(crate) fn busy(room_id: &str) -> Refusal {
     Refusal::new(Code::Unavailable, format!("room `{room_id}` can't keep up; try again"))
 }
 
-/// The store doesn't tell which rooms there are.
+/// Returns the refusal of a list of rooms while the store can't be read.
 fn unlisted() -> Refusal {
     Refusal::new(Code::Unavailable, "the list of rooms can't be read now; try again")
 }

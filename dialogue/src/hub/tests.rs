@@ -1,7 +1,7 @@
-//! What the tests of this floor share, and what many do at once to one room.
+//! The fixtures of this module's tests, and tests with many concurrent clients of one room.
 
 mod full;
-mod moving;
+mod migration;
 
 use std::{
     io::{self, IoSlice},
@@ -13,10 +13,11 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
-use super::{registry::LIST_LOOKS, *};
+use super::{registry::MAX_LISTED_SCANS, *};
 use crate::{
     Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, RoomRef, Sender,
     identity::User,
+    log::StoredId,
     observe::{EventOrigin, Meter, Source, Traces},
     room::EventKind,
     wire::Encoding,
@@ -27,7 +28,7 @@ pub(super) const TYPING: u8 = 1;
 pub(super) const PRICE: u8 = 2;
 
 /// A room with an event of each class.
-pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomDecl {
+pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomSpec {
     let kind = |name, class| EventKind {
         name,
         class,
@@ -36,7 +37,7 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
         retention: None,
         push: None,
     };
-    RoomDecl {
+    RoomSpec {
         index: 0,
         name,
         keyed,
@@ -81,11 +82,11 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     arrived.unwrap_or_else(|late| panic!("{late}"))
 }
 
-/// A socket that takes what it likes, or nothing.
+/// A socket that takes a random part of each write, or nothing.
 #[derive(Default)]
-struct Moody(Mutex<Vec<u8>>);
+struct FlakySocket(Mutex<Vec<u8>>);
 
-impl Direct for Arc<Moody> {
+impl DirectWriter for Arc<FlakySocket> {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let offered = slices.iter().map(|slice| slice.len()).sum::<usize>();
         let taken = if fastrand::bool() { offered } else { fastrand::usize(..=offered) };
@@ -100,14 +101,14 @@ impl Direct for Arc<Moody> {
 /// A client, with the task that a connection has.
 struct Client {
     outbox: Arc<Outbox>,
-    socket: Arc<Moody>,
-    link: Arc<Link>,
+    socket: Arc<FlakySocket>,
+    handle: Arc<ConnectionHandle>,
 }
 
 impl Client {
     fn new(id: u64) -> Self {
-        let socket = Arc::new(Moody::default());
-        let direct: Box<dyn Direct> = Box::new(Arc::clone(&socket));
+        let socket = Arc::new(FlakySocket::default());
+        let direct: Box<dyn DirectWriter> = Box::new(Arc::clone(&socket));
         let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, Some(direct), Vec::new());
         tokio::spawn(write(Arc::clone(&outbox)));
         let user = User {
@@ -116,18 +117,18 @@ impl Client {
             anonymous_token: None,
             newcomer: false,
         };
-        Client { link: Link::new(Arc::clone(&outbox), user), outbox, socket }
+        Client { handle: ConnectionHandle::new(Arc::clone(&outbox), user), outbox, socket }
     }
 
-    fn joining(&self, since: Option<Position>) -> Join {
-        Join {
-            link: Arc::clone(&self.link),
+    fn joining(&self, since: Option<Position>) -> JoinRequest {
+        JoinRequest {
+            handle: Arc::clone(&self.handle),
             slot: 0,
-            wanted: None,
+            filter: None,
             since,
-            seen: None,
-            looked: false,
-            moved: false,
+            stored_id: StoredId::NotRead,
+            caught_up: false,
+            migrated: false,
             id: None,
         }
     }
@@ -136,15 +137,15 @@ impl Client {
         let room = Arc::clone(registry.declared(room_id).expect("a room").0);
         loop {
             let join = self.joining(since.clone());
-            match registry.run(&room, room_id, move |state| state.join(join)).await {
+            match registry.run(&room, room_id, move |core| core.join(join)).await {
                 Ok(Ok(_)) => return,
-                Ok(Err(NotJoined::Gone)) => tokio::task::yield_now().await,
+                Ok(Err(JoinError::Closed)) => tokio::task::yield_now().await,
                 other => panic!("{other:?}"),
             }
         }
     }
 
-    /// What it was sent, up to the last whole frame; waits until that `ends`.
+    /// Returns the frames that the client was sent, up to the last whole one; waits until they satisfy `ends`.
     async fn seen(&self, ends: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let seeing = async {
             loop {
@@ -159,33 +160,33 @@ impl Client {
     }
 }
 
-/// As a connection does.
+/// Drives an outbox as a connection's task does.
 async fn write(outbox: Arc<Outbox>) {
     loop {
-        std::future::poll_fn(|cx| outbox.poll_trouble(cx)).await;
-        while outbox.flush() == Progress::Blocked {
+        std::future::poll_fn(|cx| outbox.poll_writable_work(cx)).await;
+        while outbox.flush() == FlushStatus::Blocked {
             tokio::task::yield_now().await;
         }
-        if matches!(outbox.flush(), Progress::Cut(_)) {
+        if matches!(outbox.flush(), FlushStatus::Closed(_)) {
             return;
         }
     }
 }
 
-fn registry(rooms: Vec<RoomDecl>) -> Arc<Registry> {
+fn registry(rooms: Vec<RoomSpec>) -> Arc<Registry> {
     Registry::new(
         rooms.into_iter().map(Arc::new).collect(),
         1_000,
-        NewBounds::default(),
+        NewRoomBounds::default(),
         None,
         Handle::current(),
     )
 }
 
-fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, Refusal>>) {
+fn event(event: u8, data: &str) -> (PublishRequest, oneshot::Receiver<Result<Accepted, Refusal>>) {
     let (reply, answer) = oneshot::channel();
-    let (data, reply) = (data.to_owned(), Reply::Wait(reply));
-    let publish = Publish {
+    let (data, reply) = (data.to_owned(), PublishReply::Accepted(reply));
+    let publish = PublishRequest {
         event,
         data,
         conflated: None,
@@ -195,7 +196,7 @@ fn event(event: u8, data: &str) -> (Publish, oneshot::Receiver<Result<Accepted, 
         key: None,
         origin: EventOrigin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         event_id: None,
-        by: None,
+        sender_outbox: None,
         reply,
     };
     (publish, answer)
@@ -220,7 +221,7 @@ fn assert_follows(frames: &[Value], after: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_stays_sees_all_in_order() {
+async fn a_member_receives_all_events_in_order() {
     const EACH: u64 = 150;
     let options = RoomOptions::new().retain(Retention::new().events(100_000));
     let registry = registry(vec![room("chat", false, options)]);
@@ -236,7 +237,7 @@ async fn whoever_stays_sees_all_in_order() {
     for id in 1..20 {
         let registry = Arc::clone(&registry);
         tasks.spawn(async move {
-            // Once for a while, then again from where that ended, on another connection.
+            // Reads for a while, then again from where that ended, on another connection.
             let first = Client::new(id);
             first.join(&registry, "chat", None).await;
             let seen = first
@@ -245,7 +246,7 @@ async fn whoever_stays_sees_all_in_order() {
             assert_follows(&seen, seen[0]["seq"].as_u64().expect("joined"));
             let instance = registry.find("chat").expect("it stays");
             let gone = first.outbox.id();
-            instance.cast(move |state| _ = state.leave(gone));
+            instance.enqueue(move |core| _ = core.leave(gone));
             let Some(last) = seen.iter().rfind(|frame| frame["type"] == "event") else { return };
             let text = |field: &Value| field.as_str().expect("text").to_owned();
             let (seq, event_id) = (last["seq"].as_u64().expect("numbered"), text(&last["eventId"]));
@@ -259,7 +260,7 @@ async fn whoever_stays_sees_all_in_order() {
     }
     soon("all are done", tasks.join_all()).await;
     let instance = registry.find("chat").expect("it stays");
-    let head = instance.run(|state| state.members(None, 100, None)).await.expect("it runs");
+    let head = instance.run(|core| core.members_frame(None, 100, None)).await.expect("it runs");
     let members: Value = serde_json::from_slice(&head).expect("JSON");
     let connections: u64 = members["members"]
         .as_array()
@@ -294,7 +295,7 @@ async fn a_replay_of_many_pages_goes_on_live_without_a_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_is_left_in_an_instance_that_went() {
+async fn no_member_is_left_in_a_closed_instance() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let mut tasks = JoinSet::new();
     for id in 1..9 {
@@ -304,12 +305,12 @@ async fn nobody_is_left_in_an_instance_that_went() {
                 let (client, room_id) = (Client::new(id * 1_000 + round), format!("project:{}", round % 2));
                 client.join(&registry, &room_id, None).await;
                 let data = client.outbox.id().0;
-                // Leaves no trace, so that the room goes with its last member.
+                // An ephemeral event leaves no trace, so that the room closes with its last member.
                 publish(&registry, &room_id, TYPING, &data.to_string()).await;
                 client.seen(|frames| frames.iter().any(|frame| frame["data"] == data)).await;
                 let instance = registry.find(&room_id).expect("its member is in");
                 let connection = client.outbox.id();
-                instance.run(move |state| state.leave(connection)).await;
+                instance.run(move |core| core.leave(connection)).await;
             }
         });
     }
@@ -323,38 +324,44 @@ async fn nobody_is_left_in_an_instance_that_went() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_room_that_was_deleted_can_be_made_again_at_once() {
+async fn a_deleted_room_can_be_created_again_at_once() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let room = Arc::clone(registry.declared("project:1").expect("declared").0);
     let mut last = None;
     for _ in 0..200 {
         let instance = registry
-            .create(&room, "project:1", InstanceInfo { created: true, ..InstanceInfo::default() }, 1, None)
+            .create(
+                &room,
+                "project:1",
+                RoomInstanceInfo { created: true, ..RoomInstanceInfo::default() },
+                1,
+                None,
+            )
             .await
             .expect("there is none");
         let client = Client::new(1);
         client.join(&registry, "project:1", None).await;
         let epoch = client.seen(|frames| !frames.is_empty()).await[0]["epoch"].clone();
         assert_ne!(last.replace(epoch.clone()), Some(epoch), "it passes for the one before");
-        instance.run(|state| state.end("gone")).await.expect("it is there");
+        instance.run(|core| core.close_deleted("gone")).await.expect("it is there");
         client.seen(|frames| frames.iter().any(|frame| frame["type"] == "left")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_writer_that_panics_leaves_nobody_waiting() {
+async fn a_driver_that_panics_leaves_no_caller_waiting() {
     let registry = registry(vec![room("chat", false, RoomOptions::new())]);
     let client = Client::new(1);
     client.join(&registry, "chat", None).await;
     let before = client.seen(|frames| !frames.is_empty()).await;
     let instance = registry.find("chat").expect("it is joined");
     let mut asking = JoinSet::new();
-    instance.cast(|_| panic!("as a bug does"));
+    instance.enqueue(|_| panic!("as a bug does"));
     for _ in 0..100 {
         let instance = Arc::clone(&instance);
         asking.spawn(async move { while instance.run(|_| ()).await.is_some() {} });
     }
-    soon("all are told", asking.join_all()).await;
+    soon("all are answered", asking.join_all()).await;
     soon("its readers are cut", write(Arc::clone(&client.outbox))).await;
     let again = Client::new(2);
     again.join(&registry, "chat", None).await;
@@ -363,13 +370,13 @@ async fn a_writer_that_panics_leaves_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_finds_a_room_full_waits_but_not_for_ever() {
-    // Nobody drives this one: its rooms' writers never run.
+async fn a_sender_waits_for_inbox_space_but_not_for_ever() {
+    // Nothing runs this runtime: its rooms' drivers never run.
     let still = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let registry = Registry::new(
         vec![Arc::new(room("chat", false, RoomOptions::new()))],
         1,
-        NewBounds::default(),
+        NewRoomBounds::default(),
         None,
         still.handle().clone(),
     );
@@ -381,9 +388,8 @@ async fn who_finds_a_room_full_waits_but_not_for_ever() {
     still.shutdown_background();
 }
 
-// The clock stands still while something is done: nobody waits for too long because that is much.
-#[tokio::test(start_paused = true)]
-async fn who_finds_a_room_full_goes_on_when_there_is_space() {
+#[tokio::test]
+async fn a_sender_goes_on_when_the_inbox_has_space() {
     let registry = registry(vec![room("chat", false, RoomOptions::new())]);
     let mut waiting = JoinSet::new();
     for _ in 0..8 {
@@ -396,35 +402,38 @@ async fn who_finds_a_room_full_goes_on_when_there_is_space() {
 }
 
 /// A connection that takes nothing.
-fn stalled(id: u64) -> Arc<Link> {
+fn stalled(id: u64) -> Arc<ConnectionHandle> {
     let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, None, Vec::new());
-    Link::new(outbox, User { id: "stalled".into(), known: None, anonymous_token: None, newcomer: false })
+    ConnectionHandle::new(
+        outbox,
+        User { id: "stalled".into(), known: None, anonymous_token: None, newcomer: false },
+    )
 }
 
 #[tokio::test]
-async fn who_asked_for_no_answer_is_told_that_the_room_went() {
+async fn a_trigger_without_an_id_is_answered_with_an_error_when_its_room_was_deleted() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let declared = Arc::clone(registry.declared("project:1").expect("declared").0);
     let client = Client::new(1);
-    let reply = Reply::Frame(Arc::clone(&client.outbox), None);
-    let publish = Publish { reply, ..event(MESSAGE, "1").0 };
-    let deleted = |state: &mut State| (state.end("gone"), state.accept(publish));
-    registry.cast(&declared, "project:1", move |state| drop(deleted(state))).expect("it is made");
-    let told = client.seen(|frames| !frames.is_empty()).await;
-    assert_eq!((&told[0]["code"], told[0].get("id")), (&"ROOM_NOT_FOUND".into(), None));
+    let reply = PublishReply::Frame(Arc::clone(&client.outbox), None);
+    let publish = PublishRequest { reply, ..event(MESSAGE, "1").0 };
+    let delete = |core: &mut RoomCore| (core.close_deleted("gone"), core.accept(publish));
+    registry.enqueue(&declared, "project:1", move |core| drop(delete(core))).expect("it is made");
+    let sent = client.seen(|frames| !frames.is_empty()).await;
+    assert_eq!((&sent[0]["code"], sent[0].get("id")), (&"ROOM_NOT_FOUND".into(), None));
 }
 
 #[tokio::test]
-async fn an_event_that_passed_middleware_is_not_taken_of_a_member_who_was_put_out() {
+async fn an_event_that_passed_middleware_is_refused_once_its_member_was_removed() {
     let registry = registry(vec![room("chat", false, RoomOptions::new())]);
     let declared = Arc::clone(registry.declared("chat").expect("declared").0);
     let client = Client::new(1);
     client.join(&registry, "chat", None).await;
-    let link = Arc::clone(&client.link);
-    let was_in = registry.run(&declared, "chat", move |state| state.remove(&link, "enough")).await;
+    let handle = Arc::clone(&client.handle);
+    let was_in = registry.run(&declared, "chat", move |core| core.remove(&handle, "enough")).await;
     assert!(was_in.expect("it runs"));
     let (publish, answer) = event(MESSAGE, "1");
-    let publish = Publish { by: Some(Arc::clone(&client.outbox)), ..publish };
+    let publish = PublishRequest { sender_outbox: Some(Arc::clone(&client.outbox)), ..publish };
     registry.publish(&declared, "chat", publish, None).await.expect("there is room");
     let refusal = answer.await.expect("an answer").expect_err("it was put out");
     assert_eq!(refusal.code, crate::Code::NotInRoom);
@@ -438,36 +447,32 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     for _ in 0..10 {
         publish(&registry, "chat", MESSAGE, &format!("{:50000}", 1)).await;
     }
-    let epoch = registry.run(&declared, "chat", |state| state.epoch().to_owned()).await.expect("it runs");
-    let (link, since) =
+    let epoch = registry.run(&declared, "chat", |core| core.epoch().to_owned()).await.expect("it runs");
+    let (handle, since) =
         (stalled(1), |seq| Some(Position { epoch: epoch.clone(), seq, event_id: String::new() }));
     let replays = async |since: Option<Position>| {
-        let join = Join {
-            link: Arc::clone(&link),
+        let join = JoinRequest {
+            handle: Arc::clone(&handle),
             slot: 0,
-            wanted: None,
+            filter: None,
             since,
-            seen: None,
-            looked: false,
-            moved: false,
+            stored_id: StoredId::NotRead,
+            caught_up: false,
+            migrated: false,
             id: None,
         };
-        registry
-            .run(&declared, "chat", move |state| state.join(join))
-            .await
-            .expect("it runs")
-            .expect("joined");
-        link.outbox.replays()
+        registry.run(&declared, "chat", move |core| core.join(join)).await.expect("it runs").expect("joined");
+        handle.outbox.replays()
     };
     assert_eq!([replays(since(0)).await, replays(since(1)).await, replays(since(10)).await], [1, 1, 0]);
     assert_eq!(replays(since(0)).await, 1);
-    let connection = link.id();
-    registry.run(&declared, "chat", move |state| state.leave(connection)).await.expect("it runs");
-    assert_eq!(link.outbox.replays(), 0);
+    let connection = handle.id();
+    registry.run(&declared, "chat", move |core| core.leave(connection)).await.expect("it runs");
+    assert_eq!(handle.outbox.replays(), 0);
 
     let (idle, instance) = (stalled(2), registry.find("chat").expect("it stays"));
-    (0..2).for_each(|_| idle.outbox.replay(&instance));
-    assert_eq!(instance.waiting(), 1);
+    (0..2).for_each(|_| idle.outbox.start_replay(&instance));
+    assert_eq!(instance.queued_commands(), 1);
 }
 
 #[tokio::test]
@@ -475,9 +480,12 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let declared = Arc::clone(registry.declared("project:1").expect("declared").0);
     for n in 0..300 {
-        // As JSON, six times as long.
-        let info =
-            InstanceInfo { description: Some("\u{1}".repeat(1_024)), created: true, ..Default::default() };
+        // Six times as long as JSON.
+        let info = RoomInstanceInfo {
+            description: Some("\u{1}".repeat(1_024)),
+            created: true,
+            ..Default::default()
+        };
         registry.create(&declared, &format!("project:{n}"), info, 1, None).await.expect("there is room");
     }
     let (mut listed, mut last) = (0, None::<String>);
@@ -493,29 +501,29 @@ async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
 }
 
 #[tokio::test]
-async fn a_list_looks_at_a_bounded_number_of_hidden_rooms_and_says_where_to_go_on() {
-    const ROOMS: usize = 3 * LIST_LOOKS;
+async fn a_list_scans_a_bounded_number_of_hidden_rooms_and_returns_where_to_go_on() {
+    const ROOMS: usize = 3 * MAX_LISTED_SCANS;
     let declared = Arc::new(room("project", true, RoomOptions::new()));
     let registry =
-        Registry::new(vec![Arc::clone(&declared)], ROOMS, NewBounds::default(), None, Handle::current());
+        Registry::new(vec![Arc::clone(&declared)], ROOMS, NewRoomBounds::default(), None, Handle::current());
     for n in 0..ROOMS {
-        let info = InstanceInfo { created: true, ..Default::default() };
+        let info = RoomInstanceInfo { created: true, ..Default::default() };
         registry.create(&declared, &format!("project:{n:05}"), info, 1, None).await.expect("there is room");
     }
     let seen = [format!("project:{:05}", ROOMS / 2), format!("project:{:05}", ROOMS - 1)];
     let (mut listed, mut after, mut pages) = (Vec::new(), None::<String>, 0);
     loop {
         let mut looks = 0;
-        let visible = |room: RoomRef<'_>, _: &RoomDecl| {
+        let visible = |room: RoomRef<'_>, _: &RoomSpec| {
             looks += 1;
             seen.iter().any(|id| id == room.id)
         };
         let page = registry.list(after.as_deref(), visible, 1_000).await.expect("memory lists");
-        assert!(looks <= LIST_LOOKS, "{looks}");
+        assert!(looks <= MAX_LISTED_SCANS, "{looks}");
         pages += 1;
         listed.extend(page.rooms.into_iter().map(|room| room.room_id));
-        assert_eq!(page.more, page.looked_to.is_some());
-        after = page.looked_to.map(|room_id| room_id.to_string());
+        assert_eq!(page.more, page.scanned_to.is_some());
+        after = page.scanned_to.map(|room_id| room_id.to_string());
         if after.is_none() {
             break;
         }
@@ -524,14 +532,15 @@ async fn a_list_looks_at_a_bounded_number_of_hidden_rooms_and_says_where_to_go_o
 }
 
 #[tokio::test]
-async fn past_the_bound_the_longest_empty_instance_goes() {
-    let decl = Arc::new(room("project", true, RoomOptions::new()));
-    // And one, as though the declaration were a room of its own.
-    let registry = Registry::new(vec![Arc::clone(&decl)], 2, NewBounds::default(), None, Handle::current());
+async fn past_the_bound_the_longest_empty_instance_is_evicted() {
+    let spec = Arc::new(room("project", true, RoomOptions::new()));
+    // One more than the bound, since each declaration adds one.
+    let registry =
+        Registry::new(vec![Arc::clone(&spec)], 2, NewRoomBounds::default(), None, Handle::current());
     let client = Client::new(1);
     client.join(&registry, "project:1", None).await;
     registry
-        .create(&decl, "project:2", InstanceInfo { created: true, ..Default::default() }, 9, None)
+        .create(&spec, "project:2", RoomInstanceInfo { created: true, ..Default::default() }, 9, None)
         .await
         .expect("made");
     for n in 3..9 {
@@ -549,13 +558,14 @@ async fn past_the_bound_the_longest_empty_instance_goes() {
         .map(|room| room.room_id)
         .collect();
     assert_eq!(ids, ["project:1", "project:2", "project:8"]);
-    let maker = Maker { user: "mallory".into(), address: None };
-    let make = |id: &str| registry.enter(&decl, id, Some(&maker)).map(drop).map_err(|refusal| refusal.code);
+    let opener = Opener { user: "mallory".into(), address: None };
+    let make =
+        |id: &str| registry.find_or_open(&spec, id, Some(&opener)).map(drop).map_err(|refusal| refusal.code);
     client.join(&registry, "project:8", None).await;
     assert_eq!(make("project:9"), Err(crate::Code::TooMany));
     publish(&registry, "project:9", MESSAGE, "1").await;
-    let created = InstanceInfo { created: true, ..Default::default() };
-    registry.create(&decl, "project:10", created.clone(), 9, None).await.expect("it is the application's");
-    let more = registry.create(&decl, "project:11", created, 9, None).await;
+    let created = RoomInstanceInfo { created: true, ..Default::default() };
+    registry.create(&spec, "project:10", created.clone(), 9, None).await.expect("it is the application's");
+    let more = registry.create(&spec, "project:11", created, 9, None).await;
     assert_eq!(more.map(drop).map_err(|refusal| refusal.code), Err(crate::Code::TooMany));
 }

@@ -1,4 +1,4 @@
-//! What the incarnations of logs are called.
+//! The epochs of logs: a name for each unbroken history.
 
 use std::{
     sync::{
@@ -8,17 +8,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// A name that no log had before: the time in microseconds since 1970, in base 36.
+/// Returns an epoch that no log had before: the time in microseconds since 1970, in base 36.
 pub(crate) fn fresh() -> Arc<str> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    // A clock that is set back must not give a name twice.
+    // A clock that is set back must not give an epoch twice.
     let last = LAST.fetch_max(now, Ordering::Relaxed);
     if last < now { text(now) } else { text(LAST.fetch_add(1, Ordering::Relaxed) + 1) }
 }
 
-/// The name that a number makes.
+/// Returns a number in base 36.
 pub(crate) fn text(mut number: u64) -> Arc<str> {
     const DIGITS: u64 = 36;
     let mut reversed = Vec::new();
@@ -39,14 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_number() {
+    fn an_epoch_is_a_number() {
         for number in [0, 35, 36, 1_700_000_000_000_000, u64::MAX] {
             assert_eq!(u64::from_str_radix(&text(number), 36), Ok(number));
         }
     }
 
     #[test]
-    fn no_name_comes_twice() {
+    fn no_epoch_comes_twice() {
         let names: HashSet<_> = (0..10_000).map(|_| fresh()).collect();
         assert_eq!(names.len(), 10_000);
     }

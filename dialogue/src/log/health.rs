@@ -1,4 +1,4 @@
-//! Whether the store can be reached.
+//! The health of the store: a circuit breaker that refuses calls while the store fails.
 
 use std::{
     sync::{
@@ -14,27 +14,28 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::journal::within;
+use super::journal::with_timeout;
 use crate::store::{AnyStore, StoreError};
 
-/// Goes down when the store fails, and up again once it takes something: meanwhile nobody waits for it in vain.
+/// The health of the store. It goes down when the store fails, and up again when a probe succeeds; while it is down,
+/// calls fail at once instead of waiting for a timeout.
 pub(crate) struct Health {
     store: Arc<dyn AnyStore>,
     down: AtomicBool,
-    /// It failed for some rooms, and may for all.
+    /// Set when the store failed for some rooms, and may fail for all.
     suspect: AtomicBool,
-    /// When a failure of some rooms alone was last told in the program's log.
-    told: Mutex<Option<Instant>>,
+    /// The time of the last log line about a failure of some rooms.
+    last_logged: Mutex<Option<Instant>>,
     runtime: Handle,
     this: Weak<Health>,
 }
 
-/// The record that is written to see whether the store takes something.
+/// The record that a probe writes.
 pub(super) const PROBE: &str = "server/probe";
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Between two lines in the program's log on failures of some rooms alone.
-const QUIET: Duration = Duration::from_secs(10);
+const FIRST_PROBE_DELAY: Duration = Duration::from_millis(100);
+const MAX_PROBE_DELAY: Duration = Duration::from_millis(500);
+/// The least interval between two log lines about failures of some rooms.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Health {
     pub(super) fn new(store: Arc<dyn AnyStore>, runtime: Handle) -> Arc<Self> {
@@ -42,7 +43,7 @@ impl Health {
             store,
             down: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
-            told: Mutex::default(),
+            last_logged: Mutex::default(),
             runtime,
             this: Weak::clone(this),
         })
@@ -52,7 +53,7 @@ impl Health {
         !self.down.load(Ordering::Acquire)
     }
 
-    /// The store failed to take something.
+    /// Handles a failed write.
     pub(super) fn failed(&self, error: &StoreError) {
         if error.is_conflict() {
             return;
@@ -61,52 +62,52 @@ impl Health {
             return self.down(error);
         }
         self.suspect.store(true, Ordering::Release);
-        if self.may_tell() {
+        if self.may_log() {
             tracing::error!(%error, "the store failed for some rooms");
         }
     }
 
-    /// Whether it failed for some rooms since this was asked last.
+    /// Returns whether the store has failed for some rooms since the last call.
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the store take something.
+    /// Writes a record to see whether the store accepts writes.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         let writing = self.store.put(vec![(PROBE.to_owned(), Some("up".into()))]);
-        within("write", writing).await
+        with_timeout("write", writing).await
     }
 
-    /// The store takes nothing.
+    /// Marks the store as down, and starts to probe it.
     pub(super) fn down(&self, error: &StoreError) {
         if !self.down.swap(true, Ordering::AcqRel) {
-            tracing::error!(%error, "the store takes nothing: events are refused until it does");
+            tracing::error!(%error, "the store fails: events are refused until it recovers");
             self.runtime.spawn(probe(Weak::clone(&self.this)));
         }
     }
 
-    /// Whether what went wrong with a room is to be told: of many at once, one is.
-    pub(super) fn may_tell(&self) -> bool {
-        let mut told = self.told.lock();
-        let may = told.is_none_or(|told| told.elapsed() >= QUIET);
+    /// Returns whether a room's failure is to be logged: of many at once, only one is.
+    pub(super) fn may_log(&self) -> bool {
+        let mut last_logged = self.last_logged.lock();
+        let may = last_logged.is_none_or(|last_logged| last_logged.elapsed() >= LOG_INTERVAL);
         if may {
-            *told = Some(Instant::now());
+            *last_logged = Some(Instant::now());
         }
         may
     }
 }
 
-/// Tries until the store takes something, or nobody needs it any more.
+/// Probes the store with backoff until it accepts a write, or is dropped.
 async fn probe(health: Weak<Health>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = FIRST_PROBE_DELAY;
     loop {
-        // So that many servers don't come back at once.
+        // Jittered, so that many servers don't probe at once.
         sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PROBE_DELAY);
         let Some(health) = health.upgrade() else { return };
         if health.probe().await.is_ok() {
             health.down.store(false, Ordering::Release);
-            tracing::info!("the store takes events again");
+            tracing::info!("the store accepts events again");
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! What the rooms of this process have of their store: group commit into it, and reads that end.
+//! The journal: group commit of rooms' events into a store or a backplane, and the store's other calls with a timeout.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
+    commit_queue::{Admission, CommitQueue, GroupLeader, GroupWrite, WriteReply},
     health::{Health, PROBE},
-    queue::{Entered, Lead, Queue, Told, Write},
 };
 use crate::{
     backplane::{AnyBackplane, Publication, Published},
@@ -16,162 +16,177 @@ use crate::{
     wire::Id,
 };
 
-/// Writes what rooms hand over, all that waits in one go (group commit): while the store writes, the next group gathers.
+/// Appends the events of many rooms in one call of the store (group commit): while the store writes one group, the next
+/// gathers.
 ///
-/// There is no task for it: of the rooms that wait, the one that came first writes for all. So a room that is alone waits
-/// for nobody but the store. A room has one write under way at most, so that its events keep their order.
+/// There is no task for it: of the rooms that wait, the first becomes the leader and writes for all. A single room thus
+/// waits for nothing but the store. A room has one write under way at most, so that its events keep their order.
 pub(crate) struct Journal {
     store: Arc<dyn AnyStore>,
-    appends: Arc<Queue<Append>>,
-    /// Where others write to the same logs.
-    shared: Option<Sharing>,
+    appends: Arc<CommitQueue<Append>>,
+    /// The backplane, where other nodes write to the same logs.
+    shared: Option<SharedJournal>,
     health: Arc<Health>,
 }
 
-/// What others write to too.
-struct Sharing {
+/// The journal's connection to a backplane.
+struct SharedJournal {
     backplane: Arc<dyn AnyBackplane>,
-    /// This instance, as the others know it.
-    peer: Id,
-    shares: Arc<Queue<Publication>>,
+    /// The id of this node.
+    node: Id,
+    publications: Arc<CommitQueue<Publication>>,
 }
 
-/// Why an append came to nothing.
+/// The failure of an append.
 #[derive(Debug)]
 pub(crate) enum NotAppended {
-    /// It was not begun: nothing was done, for sure.
+    /// The append was not begun: nothing was written.
     Untouched,
-    /// It may have been done or not.
+    /// The append may have been carried out or not.
     Unknown(StoreError),
 }
 
-/// How long a call of the store may take.
-pub(super) const WITHIN: Duration = Duration::from_secs(5);
+/// The timeout of a call of the store.
+pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
         let health = Health::new(Arc::clone(&store), runtime.clone());
-        let appends = Queue::new(store.max_concurrent_appends());
+        let appends = CommitQueue::new(store.max_concurrent_appends());
         Arc::new(Journal { store, appends, shared: None, health })
     }
 
-    /// Of logs that others write to too.
-    pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, peer: Id, runtime: &Handle) -> Arc<Self> {
+    /// Creates a journal over logs that other nodes write to as well.
+    pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, node: Id, runtime: &Handle) -> Arc<Self> {
         let store = Arc::clone(&backplane) as Arc<dyn AnyStore>;
         let health = Health::new(Arc::clone(&store), runtime.clone());
-        let (appends, shares) =
-            (Queue::new(store.max_concurrent_appends()), Queue::new(store.max_concurrent_appends()));
-        Arc::new(Journal { store, appends, shared: Some(Sharing { backplane, peer, shares }), health })
+        let (appends, publications) = (
+            CommitQueue::new(store.max_concurrent_appends()),
+            CommitQueue::new(store.max_concurrent_appends()),
+        );
+        Arc::new(Journal {
+            store,
+            appends,
+            shared: Some(SharedJournal { backplane, node, publications }),
+            health,
+        })
     }
 
-    /// Whether the store takes events, as far as is known.
+    /// Returns whether the store accepts events, as far as is known.
     pub(crate) fn is_up(&self) -> bool {
         self.health.is_up()
     }
 
-    /// How many bytes of payloads wait to be appended, and rooms.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
+    /// Returns the bytes of payloads that wait to be appended, and the number of rooms.
+    pub(crate) fn queued(&self) -> (usize, usize) {
         let of = |(bytes, rooms): (usize, usize), more: (usize, usize)| (bytes + more.0, rooms + more.1);
         of(
-            self.appends.waiting(),
-            self.shared.as_ref().map(|sharing| sharing.shares.waiting()).unwrap_or_default(),
+            self.appends.queued(),
+            self.shared.as_ref().map(|shared| shared.publications.queued()).unwrap_or_default(),
         )
     }
 
-    /// Appends to a room's log.
+    /// Appends events to a room's log.
+    ///
+    /// # Cancel safety
+    ///
+    /// The append of a dropped future is skipped if no group has taken it yet; otherwise it may be carried out. If the
+    /// leader's future is dropped, the outcome of the whole group is unknown.
     pub(crate) async fn append(&self, append: Append) -> Result<(), NotAppended> {
         self.write(&self.appends, append, |lead| self.append_group(lead)).await
     }
 
-    /// Puts events into a room that others put events into too.
-    pub(crate) async fn share(&self, share: Publication) -> Result<Published, NotAppended> {
-        let Some(sharing) = &self.shared else { return Err(NotAppended::Untouched) };
-        self.write(&sharing.shares, share, |lead| self.share_group(sharing, lead)).await
+    /// Publishes events to a room that other nodes publish to as well.
+    pub(crate) async fn publish(&self, publication: Publication) -> Result<Published, NotAppended> {
+        let Some(shared) = &self.shared else { return Err(NotAppended::Untouched) };
+        self.write(&shared.publications, publication, |lead| self.publish_group(shared, lead)).await
     }
 
-    /// Waits for its turn, or takes it for all.
-    async fn write<W: Write, F: Future<Output = Result<W::Done, StoreError>>>(
+    /// Writes as a member of a group, or as the leader of one.
+    async fn write<W: GroupWrite, F: Future<Output = Result<W::Done, StoreError>>>(
         &self,
-        queue: &Arc<Queue<W>>,
+        queue: &Arc<CommitQueue<W>>,
         write: W,
-        group: impl FnOnce(Lead<W>) -> F,
+        group: impl FnOnce(GroupLeader<W>) -> F,
     ) -> Result<W::Done, NotAppended> {
         if !self.is_up() {
             return Err(NotAppended::Untouched);
         }
-        let told = match queue.enter(write) {
+        let reply = match queue.enter(write) {
             None => return Err(NotAppended::Untouched),
-            Some(Entered::Leads(lead)) => Ok(Ok(Told::Lead(lead))),
-            // In its turn it has as long as anything; before that, so has the group that is under way.
-            Some(Entered::Waits(told)) => timeout(WITHIN * 2, told).await,
+            Some(Admission::Leads(lead)) => Ok(Ok(WriteReply::Lead(lead))),
+            // A group has one timeout; a waiting write has that of the group under way and that of its own.
+            Some(Admission::Waits(reply)) => timeout(STORE_TIMEOUT * 2, reply).await,
         };
-        let outcome = match told {
-            Ok(Ok(Told::Done(outcome))) => outcome,
-            Ok(Ok(Told::Lead(lead))) => {
+        let outcome = match reply {
+            Ok(Ok(WriteReply::Done(outcome))) => outcome,
+            Ok(Ok(WriteReply::Lead(lead))) => {
                 lead.gather().await;
                 group(lead).await
             }
-            Ok(Err(_)) => Err(StoreError::new("the append was given up")),
+            Ok(Err(_)) => Err(StoreError::new("the append was abandoned")),
             Err(_) => Err(too_slow("append")),
         };
         outcome.map_err(NotAppended::Unknown)
     }
 
-    /// Whether the store answers, for who would otherwise find out by an event that is refused; and whether it takes
-    /// something, if it failed to for some rooms.
-    pub(crate) async fn look(&self) {
+    /// Checks whether the store responds, so that an outage isn't first noticed by a refused event; if it failed for
+    /// some rooms, checks whether it accepts a write.
+    pub(crate) async fn check(&self) {
         if !self.is_up() {
             return;
         }
         let looked = match self.health.is_suspect() {
             true => self.health.probe().await,
-            false => within("read", self.store.get(PROBE)).await.map(drop),
+            false => with_timeout("read", self.store.get(PROBE)).await.map(drop),
         };
         if let Err(error) = looked {
             self.health.down(&error);
         }
     }
 
-    /// Whether what went wrong with a room is to be told in the program's log: of many at once, one is.
-    pub(crate) fn may_tell(&self) -> bool {
-        self.health.may_tell()
+    /// Returns whether a room's failure is to be logged: of many at once, only one is.
+    pub(crate) fn may_log(&self) -> bool {
+        self.health.may_log()
     }
 
     pub(crate) async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
-        within("read", self.store.head(room_id)).await
+        with_timeout("read", self.store.head(room_id)).await
     }
 
     pub(crate) async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
-        within("read", self.store.read(room_id, query)).await
+        with_timeout("read", self.store.read(room_id, query)).await
     }
 
     pub(crate) async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {
-        within("read", self.store.keys(room_id, since)).await
+        with_timeout("read", self.store.keys(room_id, since)).await
     }
 
     pub(crate) async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
-        within("trim", self.store.trim(room_id, trim)).await
+        with_timeout("trim", self.store.trim(room_id, trim)).await
     }
 
     pub(crate) async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
-        self.change(within("remove", self.store.remove(room_id))).await
+        self.guard_write(with_timeout("remove", self.store.remove(room_id))).await
     }
 
     pub(crate) async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
-        self.change(within("write", self.store.put(records))).await
+        self.guard_write(with_timeout("write", self.store.put(records))).await
     }
 
-    /// Writes a record if it is what it was; yields whether it was.
+    /// Replaces the value of a record if it is `old`; returns whether it was.
     pub(crate) async fn swap(
         &self,
         key: &str,
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> Result<bool, StoreError> {
-        if let Some(sharing) = &self.shared {
-            return self.change(within("write", sharing.backplane.compare_and_swap(key, old, new))).await;
+        if let Some(shared) = &self.shared {
+            return self
+                .guard_write(with_timeout("write", shared.backplane.compare_and_swap(key, old, new)))
+                .await;
         }
-        // Nobody else writes.
+        // No other node writes.
         let same = self.get(key).await? == old;
         if same {
             self.put(vec![(key.to_owned(), new)]).await?;
@@ -180,7 +195,7 @@ impl Journal {
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        within("read", self.store.get(key)).await
+        with_timeout("read", self.store.get(key)).await
     }
 
     pub(crate) async fn scan(
@@ -189,14 +204,14 @@ impl Journal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
-        within("read", self.store.scan(prefix, after, limit)).await
+        with_timeout("read", self.store.scan(prefix, after, limit)).await
     }
 
-    /// Appends what waits, for all rooms; yields what became of the leader's own.
-    async fn append_group(&self, mut lead: Lead<Append>) -> Result<(), StoreError> {
-        let (appends, waiting) = lead.group();
-        let outcome = within("append", self.store.append(appends)).await;
-        // Somebody else goes on at once, before all are told.
+    /// Appends a group of all waiting rooms; returns the outcome of the leader's own write.
+    async fn append_group(&self, mut lead: GroupLeader<Append>) -> Result<(), StoreError> {
+        let (appends, replies) = lead.group();
+        let outcome = with_timeout("append", self.store.append(appends)).await;
+        // The next leader starts before the outcomes are sent.
         drop(lead);
         if let Err(error) = &outcome {
             self.health.failed(error);
@@ -205,40 +220,45 @@ impl Journal {
             Err(error) if error.concerns(room) => Err(error.clone()),
             _ => Ok(()),
         };
-        for (place, told) in waiting.into_iter().enumerate() {
-            // Who waited may be gone. The leader's own append stands before theirs.
-            let _ = told.send(Told::Done(of(place + 1)));
+        for (place, reply) in replies.into_iter().enumerate() {
+            // The caller may have dropped its future. The leader's own append is the first.
+            let _ = reply.send(WriteReply::Done(of(place + 1)));
         }
         of(0)
     }
 
-    /// Puts what waits into all rooms; yields what became of the leader's own.
-    async fn share_group(
+    /// Publishes a group of all waiting rooms; returns the outcome of the leader's own.
+    async fn publish_group(
         &self,
-        sharing: &Sharing,
-        mut lead: Lead<Publication>,
+        shared: &SharedJournal,
+        mut lead: GroupLeader<Publication>,
     ) -> Result<Published, StoreError> {
-        let (shares, waiting) = lead.group();
-        let sharing = sharing.backplane.publish(sharing.peer, shares);
-        let outcomes = within("share", async { Ok(sharing.await) }).await;
-        // Somebody else goes on at once, before all are told.
+        let (publications, replies) = lead.group();
+        let shared = shared.backplane.publish(shared.node, publications);
+        let outcomes = with_timeout("publish", async { Ok(shared.await) }).await;
+        // The next leader starts before the outcomes are sent.
         drop(lead);
         let mut outcomes = outcomes.map(Vec::into_iter);
         let mut next = || match &mut outcomes {
-            Ok(outcomes) => outcomes.next().unwrap_or_else(|| Err(StoreError::new("a share was left out"))),
+            Ok(outcomes) => {
+                outcomes.next().unwrap_or_else(|| Err(StoreError::new("a publication was left out")))
+            }
             Err(error) => Err(error.clone()),
         };
         let mut next = || next().inspect_err(|error| self.health.failed(error));
-        let own = next();
-        for told in waiting {
-            // Who waited may be gone.
-            let _ = told.send(Told::Done(next()));
+        let own_outcome = next();
+        for reply in replies {
+            // The caller may have dropped its future.
+            let _ = reply.send(WriteReply::Done(next()));
         }
-        own
+        own_outcome
     }
 
-    /// What can't be written now can't be for anybody: nobody waits for it in vain.
-    async fn change<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// Makes a write fail at once while the store is down.
+    async fn guard_write<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         if !self.is_up() {
             return Err(StoreError::new("the store is down"));
         }
@@ -246,18 +266,18 @@ impl Journal {
     }
 }
 
-/// A call of the store, which ends in time, whatever the store does.
-pub(super) async fn within<T>(
+/// Awaits a call of the store for at most [`STORE_TIMEOUT`], and turns a panic in it into an error.
+pub(super) async fn with_timeout<T>(
     what: &'static str,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match timeout(WITHIN, caught("store", call)).await {
+    match timeout(STORE_TIMEOUT, caught("store", call)).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) => Err(StoreError::new(format!("the store panicked when it was asked to {what}"))),
+        Ok(None) => Err(StoreError::new(format!("the store panicked in a call to {what}"))),
         Err(_) => Err(too_slow(what)),
     }
 }
 
 fn too_slow(what: &'static str) -> StoreError {
-    StoreError::new(format!("the store took longer than {} s to {what}", WITHIN.as_secs()))
+    StoreError::new(format!("the store took longer than {} s to {what}", STORE_TIMEOUT.as_secs()))
 }

@@ -1,25 +1,26 @@
-//! One room's order: an append-only log of numbered events, and where a reader of it stands.
+//! The log of a room instance: an append-only sequence of numbered events with retention, the position arithmetic of
+//! resume, idempotency keys, and the group commit into a store.
 //!
-//! Knows nothing of channels, members or time passing: whoever owns a [`Log`] says what time it is.
+//! [`Log`] has no async, no clock and no channel; its owner passes the time. [`Journal`] is the asynchronous part.
 
-mod chain;
+mod audit_log;
+mod commit_queue;
 pub(crate) mod epoch;
+mod event_retention;
 mod health;
+mod idempotency;
 mod journal;
-mod keys;
-mod newest;
-mod own;
-mod queue;
+mod latest_keys;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::VecDeque, sync::Arc};
 
+use event_retention::EventRetention;
+pub(crate) use idempotency::{IdempotencyKeys, KEY_RETENTION_MS, owner};
 pub(crate) use journal::{Journal, NotAppended};
-pub(crate) use keys::{KEPT_MS, Keys, owner};
-use newest::Newest;
-use own::Own;
+use latest_keys::LatestKeys;
 pub(crate) use record::Record;
 
 use crate::{
@@ -28,109 +29,119 @@ use crate::{
     wire::{EventSet, Id},
 };
 
-/// The log of one room instance: all of it in memory, or the newest events, where a store has the others.
+/// The log of one room instance: all of it in memory, or its newest events where a store has the others.
 #[derive(Debug)]
 pub(crate) struct Log {
     epoch: Arc<str>,
     retention: Retention,
-    /// What is kept of single kinds of event, where that is less.
-    own: Own,
+    /// The retention of kinds of event that declare a smaller one.
+    event_retention: EventRetention,
     /// The newest events.
     records: VecDeque<Arc<Record>>,
-    /// Bytes of those.
+    /// Bytes of these events.
     bytes: u64,
-    /// Whether a store has events that are older than those, down to `first`.
-    stored: bool,
-    /// The number of the oldest event held.
+    /// Set if a store has the events before those in memory, down to `first`.
+    backed_by_store: bool,
+    /// The `seq` of the oldest retained event.
     first: u64,
-    /// The newest event, which outlives its own record.
+    /// The end of the log, which outlives the newest event's record.
     head: Head,
-    newest: Newest,
-    pub(crate) keys: Keys,
+    latest_keys: LatestKeys,
+    pub(crate) keys: IdempotencyKeys,
 }
 
-/// Where a log ends.
+/// The end of a log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Head {
-    /// The newest event; none in a log that never had one.
+    /// The newest event's `seq` and id; `None` in a log that never had one.
     pub(crate) newest: Option<(u64, Id)>,
-    /// Its time.
+    /// The newest event's time, in Unix milliseconds.
     pub(crate) timestamp: u64,
-    /// Bytes of all events that there ever were.
+    /// The byte offset of the end: the bytes of all events that the log ever had.
     pub(crate) offset: u64,
-    /// The hash chain so far, where the room is audited.
+    /// The hash chain up to the end, where the room is audited.
     pub(crate) digest: Option<Box<[u8; 32]>>,
 }
 
-/// How a reader comes back.
+/// The result of resuming from a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resume {
-    /// It named no position.
+    /// The client gave no position.
     Fresh,
-    /// Everything after its position is held.
+    /// All events after the position are retained.
     Complete { after: u64 },
-    /// The log no longer holds it all, or never did.
+    /// Events after the position are no longer retained, or the log is another one.
     Lost,
-    /// The store has to be asked for the event at its position.
+    /// The id of the event at the position has to be read from the store first.
     Unknown,
 }
 
-/// What there is after a position.
-#[derive(Debug)]
-pub(crate) enum Stretch {
-    /// Some events, and the number that reading goes on after.
-    Here(Page, u64),
-    /// The store has it.
-    Stored,
-    /// Some of it is no longer held.
-    Gone,
+/// The result of reading from the store the id of the event at a client's position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredId {
+    /// The store was not read.
+    NotRead,
+    /// The store has no event at the position.
+    Missing,
+    Found(Id),
 }
 
-/// A stretch of a log.
+/// The result of reading the log after a position.
+#[derive(Debug)]
+pub(crate) enum LogSlice {
+    /// Events in memory, and the `seq` to go on after.
+    InMemory(Page, u64),
+    /// The next events are in the store only.
+    Stored,
+    /// Some of the events are no longer retained.
+    Trimmed,
+}
+
+/// A page of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) records: Vec<Arc<Record>>,
-    /// If there may be more in the direction of reading: the number that reading goes on after, or before.
+    /// If there may be more in the direction of reading: the `seq` to go on after, or before.
     pub(crate) next: Option<u64>,
-    /// Of a page that is read backwards: the rest of it is in the store, before this number.
+    /// Of a page that is read backwards: the `seq` before which the rest of it is in the store.
     pub(crate) rest: Option<u64>,
 }
 
-/// How many records a page looks at, of which its reader may want none: what a request costs the room at most.
-const SCAN: usize = 10_000;
-/// Bytes of a page that is read backwards, unless its first record alone is larger: a reply has to fit into what may
-/// wait for a connection.
-pub(crate) const PAGE: u64 = 256 << 10;
-/// Events that stay in memory where a store has them too: who was away for a moment reads nothing else.
-pub(crate) const TAIL: usize = 1_000;
-/// Bytes of those.
+/// Records that a page scans, of which the subscription may want none: the bound on a request's cost to the room.
+const MAX_SCANNED_RECORDS: usize = 10_000;
+/// Bytes of a page that is read backwards, unless its first record alone is larger: a reply has to fit into a
+/// connection's outbox.
+pub(crate) const PAGE_BYTES: u64 = 256 << 10;
+/// Events that stay in memory although a store has them: a client that was away for a moment needs no others.
+pub(crate) const TAIL_EVENTS: usize = 1_000;
+/// Bytes of these events.
 pub(crate) const TAIL_BYTES: u64 = 256 << 10;
 
 impl Log {
-    /// An empty log; `own` is what is kept of each kind of event, where the declaration says so.
-    pub(crate) fn new(epoch: Arc<str>, retention: Retention, own: &[Option<Retention>]) -> Self {
+    /// Creates an empty log; `of_events` is the retention of each kind of event that declares one.
+    pub(crate) fn new(epoch: Arc<str>, retention: Retention, of_events: &[Option<Retention>]) -> Self {
         Log {
             epoch,
             retention,
-            own: Own::new(own),
+            event_retention: EventRetention::new(of_events),
             records: VecDeque::new(),
             bytes: 0,
-            stored: false,
+            backed_by_store: false,
             first: 1,
             head: Head::default(),
-            newest: Newest::default(),
-            keys: Keys::default(),
+            latest_keys: LatestKeys::default(),
+            keys: IdempotencyKeys::default(),
         }
     }
 
-    /// Older events than those in memory are in the store.
-    pub(crate) fn stored(mut self) -> Self {
-        self.stored = true;
+    /// Marks the log as continued in a store: events older than those in memory are there.
+    pub(crate) fn backed_by_store(mut self) -> Self {
+        self.backed_by_store = true;
         self
     }
 
-    /// A log that the store has: it begins with number `first` and ends at `head`, and these are its newest events, oldest
-    /// first.
+    /// Sets the range of a log that is in the store: it begins with `first` and ends at `head`, and `tail` are its
+    /// newest events, oldest first.
     pub(crate) fn restore(&mut self, first: u64, head: Head, tail: Vec<Arc<Record>>) {
         (self.first, self.head) = (first, head);
         for record in tail {
@@ -142,27 +153,27 @@ impl Log {
         &self.epoch
     }
 
-    /// It is called so from now on.
-    pub(crate) fn call(&mut self, epoch: Arc<str>) {
+    /// Changes the epoch.
+    pub(crate) fn set_epoch(&mut self, epoch: Arc<str>) {
         self.epoch = epoch;
     }
 
-    /// The number and the id of the newest event; 0 and empty in an empty log.
+    /// Returns the `seq` and the id of the newest event; 0 and empty in an empty log.
     pub(crate) fn head(&self) -> (u64, &str) {
         self.head.newest.as_ref().map_or((0, ""), |(seq, id)| (*seq, id.as_str()))
     }
 
-    /// Where it ends, in full.
+    /// Returns the end of the log.
     pub(crate) fn end(&self) -> &Head {
         &self.head
     }
 
-    /// The number that the next event gets.
+    /// Returns the `seq` of the next event.
     pub(crate) fn next_seq(&self) -> u64 {
         self.head().0 + 1
     }
 
-    /// Takes the event that was made for [`next_seq`](Self::next_seq), and trims what no longer fits.
+    /// Appends the event with [`next_seq`](Self::next_seq), and trims the log to its retention.
     pub(crate) fn append(&mut self, record: Arc<Record>) {
         let Some(seq) = record.seq else { return };
         debug_assert_eq!(seq, self.next_seq());
@@ -181,27 +192,29 @@ impl Log {
         let Some(seq) = record.seq else { return };
         self.bytes += record.size();
         if let Some(key) = &record.conflated {
-            self.newest.note(record.event, key, seq);
+            self.latest_keys.record(record.event, key, seq);
         }
-        self.own.note(record.event, seq);
+        self.event_retention.record(record.event, seq);
         self.records.push_back(record);
     }
 
-    /// Drops what the retention no longer keeps at `now`, in Unix milliseconds, and what the store alone may have.
+    /// Drops the events that retention no longer keeps at `now`, in Unix milliseconds, and those that need to be in the
+    /// store only.
     pub(crate) fn trim(&mut self, now: u64) {
         let (events, bytes) = self.retention.bounds();
         let oldest = self.retention.age.map(|age| now.saturating_sub(millis(age)));
-        self.own.now = now;
+        self.event_retention.now = now;
         self.first = self.first.max(self.next_seq().saturating_sub(events));
         while let Some(first) = self.records.front() {
             let seq = first.seq.unwrap_or(0);
-            // What is older is in the store: what is to go of that, whoever reads it finds out.
+            // Older events are in the store: a read of them finds out which are trimmed.
             let alone = seq > self.first;
             let keeps = alone
                 || (seq == self.first
                     && self.bytes <= bytes
                     && oldest.is_none_or(|oldest| first.timestamp >= oldest));
-            let stays = !self.stored || (self.records.len() <= TAIL && self.bytes <= TAIL_BYTES);
+            let stays =
+                !self.backed_by_store || (self.records.len() <= TAIL_EVENTS && self.bytes <= TAIL_BYTES);
             if keeps && stays {
                 break;
             }
@@ -212,93 +225,100 @@ impl Log {
             }
             self.first = self.first.max(seq + 1);
             if let Some(key) = &gone.conflated {
-                self.newest.forget(gone.event, key, seq);
+                self.latest_keys.forget(gone.event, key, seq);
             }
         }
-        if self.stored {
-            self.newest.bound(self.tail());
+        if self.backed_by_store {
+            self.latest_keys.bound(self.first_in_memory());
         }
     }
 
-    /// The store's part of the log begins with number `first` now.
+    /// Notes that the store's part of the log begins with `first`.
     pub(crate) fn trimmed(&mut self, first: u64) {
         self.first = self.first.max(first.min(self.next_seq()));
     }
 
-    /// What of the retention is to be looked up in the store, since memory doesn't know it.
-    pub(crate) fn unsure(&self) -> bool {
+    /// Returns whether the store has to be read to apply the retention, since memory doesn't have the bytes or times of
+    /// the events concerned.
+    pub(crate) fn needs_store_lookup(&self) -> bool {
         let bounded = self.retention.age.is_some() || self.retention.bounds().1 < u64::MAX;
-        self.stored && bounded && self.first < self.tail()
+        self.backed_by_store && bounded && self.first < self.first_in_memory()
     }
 
-    /// What a reader that last saw `since` can be given; `seen` is the id of the event there, if the store was asked.
-    pub(crate) fn resume(&self, since: Option<&Position>, seen: Option<Option<Id>>) -> Resume {
+    /// Returns how a client that last received `since` can resume; `stored_id` is the store's id of the event there, if
+    /// it was read.
+    pub(crate) fn resume(&self, since: Option<&Position>, stored_id: StoredId) -> Resume {
         let Some(since) = since else { return Resume::Fresh };
         let held = since.epoch == *self.epoch && since.seq <= self.head().0 && since.seq + 1 >= self.first;
         if !held {
             return Resume::Lost;
         }
         let here = self.id_at(since.seq).map(|id| id == since.event_id);
-        let same = match (here, seen) {
+        let same = match (here, stored_id) {
             _ if since.event_id.is_empty() => true,
             (Some(same), _) => same,
-            (None, Some(seen)) => seen.is_some_and(|id| id.as_str() == since.event_id),
-            (None, None) if self.stored && since.seq >= self.first && since.seq < self.tail() => {
+            (None, StoredId::Found(id)) => id.as_str() == since.event_id,
+            (None, StoredId::Missing) => false,
+            (None, StoredId::NotRead)
+                if self.backed_by_store && since.seq >= self.first && since.seq < self.first_in_memory() =>
+            {
                 return Resume::Unknown;
             }
-            // Before the first event held, nothing is known of it.
-            (None, None) => true,
+            // Nothing is known of an event before the first retained one.
+            (None, StoredId::NotRead) => true,
         };
         if same { Resume::Complete { after: since.seq } } else { Resume::Lost }
     }
 
-    /// The number of the oldest event held, or of the next one where none is.
+    /// Returns the `seq` of the oldest retained event, or of the next event in an empty log.
     pub(crate) fn first_seq(&self) -> u64 {
         self.first
     }
 
-    /// The number of the oldest event that may be held of those that are `wanted`.
-    pub(crate) fn first_of(&self, wanted: EventSet) -> u64 {
-        self.first.max(self.own.first_of(wanted).unwrap_or(0))
+    /// Returns the oldest `seq` that may be retained of the events in `filter`.
+    pub(crate) fn first_seq_of(&self, filter: EventSet) -> u64 {
+        self.first.max(self.event_retention.first_seq_of(filter).unwrap_or(0))
     }
 
-    /// The number of the oldest event in memory, or of the next one where none is.
-    pub(crate) fn tail(&self) -> u64 {
+    /// Returns the `seq` of the oldest event in memory, or of the next event if there is none.
+    pub(crate) fn first_in_memory(&self) -> u64 {
         self.next_seq() - to_u64(self.records.len())
     }
 
-    /// The events after `seq`, oldest first, up to about `bytes` of them; of conflated ones the newest alone.
-    pub(crate) fn after(&self, seq: u64, wanted: EventSet, bytes: u64) -> Stretch {
+    /// Returns the events after `seq`, oldest first, up to about `bytes` of them; of conflated ones only the newest of
+    /// each key.
+    pub(crate) fn after(&self, seq: u64, filter: EventSet, bytes: u64) -> LogSlice {
         if seq + 1 < self.first {
-            return Stretch::Gone;
+            return LogSlice::Trimmed;
         }
-        let Some(skip) = (seq + 1).checked_sub(self.tail()) else { return Stretch::Stored };
+        let Some(skip) = (seq + 1).checked_sub(self.first_in_memory()) else { return LogSlice::Stored };
         let mut page = Page::default();
         let (mut cursor, mut size) = (seq, 0);
         for (scanned, record) in self.records.range(to_usize(skip).min(self.records.len())..).enumerate() {
-            if size >= bytes || scanned >= SCAN {
+            if size >= bytes || scanned >= MAX_SCANNED_RECORDS {
                 page.next = Some(cursor);
                 break;
             }
             cursor += 1;
-            if self.is_for(record, wanted) && self.is_newest(record) {
+            if self.matches(record, filter) && self.is_newest(record) {
                 size += record.size();
                 page.records.push(Arc::clone(record));
             }
         }
-        Stretch::Here(page, cursor)
+        LogSlice::InMemory(page, cursor)
     }
 
-    /// Up to `limit` events before `before`, newest first; fewer where they are large, or rare among the others.
-    pub(crate) fn before(&self, before: Option<u64>, wanted: EventSet, limit: usize) -> Page {
-        let (tail, next) = (self.tail(), self.next_seq());
+    /// Returns up to `limit` events before `before`, newest first; fewer where they are large, or rare among the
+    /// others.
+    pub(crate) fn before(&self, before: Option<u64>, filter: EventSet, limit: usize) -> Page {
+        let (tail, next) = (self.first_in_memory(), self.next_seq());
         let end = before.map_or(next, |before| before.clamp(tail, next));
         let (mut page, mut size) = (Page::default(), 0);
         let held = self.records.iter().take(to_usize(end - tail));
         for (scanned, record) in held.rev().enumerate() {
-            let wants = self.is_for(record, wanted);
-            let fits = !wants || page.records.is_empty() || size + record.size() <= PAGE;
-            if page.records.len() == limit || scanned >= SCAN || !fits {
+            let wants = self.matches(record, filter);
+            let fits = !wants || page.records.is_empty() || size + record.size() <= PAGE_BYTES;
+            if page.records.len() == limit || scanned >= MAX_SCANNED_RECORDS || !fits {
                 page.next = record.seq.map(|seq| seq + 1);
                 return page;
             }
@@ -314,69 +334,74 @@ impl Log {
         page
     }
 
-    /// What of a log that is all in memory `query` asks for, and where to go on; `name` tells what events are called.
+    /// Returns the events that `query` selects from a log that is held in memory alone, and the `seq` to go on from;
+    /// `name` maps a kind of event to its name.
     pub(crate) fn select(
         &self,
         query: &Query,
         name: impl Fn(u8) -> &'static str,
     ) -> (Vec<Arc<Record>>, Option<u64>) {
-        let wanted = |record: &Arc<Record>| {
+        let filter = |record: &Arc<Record>| {
             let seq = record.seq.unwrap_or(0);
-            query.matches(seq, record.timestamp, name(record.event)) && self.own.keeps(record)
+            query.matches(seq, record.timestamp, name(record.event)) && self.event_retention.keeps(record)
         };
         let held = self.records.len();
-        let place = |seq: u64| to_usize(seq.saturating_sub(self.tail())).min(held);
-        // Times never fall.
+        let place = |seq: u64| to_usize(seq.saturating_sub(self.first_in_memory())).min(held);
+        // Times never decrease.
         let at = |time: u64| self.records.partition_point(|record| record.timestamp < time);
         let from = query.after.map_or(0, |after| place(after.saturating_add(1)));
         let from = from.max(query.since.map_or(0, at));
         let to = query.before.map_or(held, place).min(query.until.map_or(held, at));
         let looked_at = self.records.range(from.min(to)..to);
         match query.order {
-            Order::OldestFirst => take(looked_at, wanted, query),
-            Order::NewestFirst => take(looked_at.rev(), wanted, query),
+            Order::OldestFirst => collect_matching(looked_at, filter, query),
+            Order::NewestFirst => collect_matching(looked_at.rev(), filter, query),
         }
     }
 
-    /// Whether a reader of `wanted` gets the event, as long as the room keeps it.
-    pub(crate) fn is_for(&self, record: &Record, wanted: EventSet) -> bool {
-        wanted.contains(record.event) && self.own.keeps(record)
+    /// Returns whether a subscription with `filter` gets the event, as far as its kind's retention keeps it.
+    pub(crate) fn matches(&self, record: &Record, filter: EventSet) -> bool {
+        filter.contains(record.event) && self.event_retention.keeps(record)
     }
 
-    /// Whether no newer event took its place.
+    /// Returns whether no newer event of its key replaced it.
     pub(crate) fn is_newest(&self, record: &Record) -> bool {
         match &record.conflated {
-            Some(key) => self.newest.of(record.event, key).is_none_or(|newest| record.seq >= Some(newest)),
+            Some(key) => {
+                self.latest_keys.latest_seq(record.event, key).is_none_or(|newest| record.seq >= Some(newest))
+            }
             None => true,
         }
     }
 
-    /// The numbers of the newest events of a kind that is kept by their number, oldest first.
-    pub(crate) fn recall(&mut self, event: u8, seqs: VecDeque<u64>) {
-        self.own.recall(event, seqs);
+    /// Restores the numbers of the newest events of a kind with a bound on their number, oldest first.
+    pub(crate) fn restore_seqs(&mut self, event: u8, seqs: VecDeque<u64>) {
+        self.event_retention.restore_seqs(event, seqs);
     }
 
-    /// The id of event `seq`, as long as that is known.
+    /// Returns the id of event `seq`, if it is known.
     pub(crate) fn id_at(&self, seq: u64) -> Option<&str> {
         match &self.head.newest {
             Some((head, id)) if *head == seq => Some(id.as_str()),
-            _ => Some(self.records.get(to_usize(seq.checked_sub(self.tail())?))?.event_id.as_str()),
+            _ => {
+                Some(self.records.get(to_usize(seq.checked_sub(self.first_in_memory())?))?.event_id.as_str())
+            }
         }
     }
 }
 
-/// As many of the `records` that are `wanted` as `query` allows, and where to go on.
-fn take<'a>(
+/// Returns the wanted records up to the bounds of `query`, and the `seq` to go on from.
+fn collect_matching<'a>(
     records: impl Iterator<Item = &'a Arc<Record>>,
-    wanted: impl Fn(&Arc<Record>) -> bool,
+    filter: impl Fn(&Arc<Record>) -> bool,
     query: &Query,
 ) -> (Vec<Arc<Record>>, Option<u64>) {
     let (mut taken, mut size, mut last) = (Vec::new(), 0, None);
     for (scanned, record) in records.enumerate() {
-        if scanned >= SCAN {
+        if scanned >= MAX_SCANNED_RECORDS {
             return (taken, last);
         }
-        if wanted(record) {
+        if filter(record) {
             if taken.len() >= query.limit || (size >= query.max_bytes && size > 0) {
                 return (taken, last);
             }

@@ -1,37 +1,37 @@
-//! One accepted event.
+//! The record of one accepted event.
 
 use bytes::Bytes;
 
 use crate::wire::Id;
 
-/// An event as the log keeps it and everybody reads it.
+/// An event as the log keeps it and all subscriptions read it.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Its number; ephemeral events have none.
+    /// Its number; `None` for an ephemeral event.
     pub(crate) seq: Option<u64>,
-    /// Which of the room's events it is; or [`UNDECLARED`](Self::UNDECLARED).
+    /// The index of the event among those of the room; or [`UNDECLARED`](Self::UNDECLARED).
     pub(crate) event: u8,
     pub(crate) event_id: Id,
     /// Unix milliseconds.
     pub(crate) timestamp: u64,
-    /// The key of a conflated event: a newer one with the same key takes its place.
+    /// The key of a conflated event: a newer event with the same key replaces it.
     pub(crate) conflated: Option<Box<str>>,
-    /// In a room that is audited: the hash chain up to and with this event.
+    /// In an audited room: the hash chain up to and including this event.
     pub(crate) digest: Option<Box<[u8; 32]>>,
     /// The whole `event` frame, encoded once.
     pub(crate) json: Bytes,
 }
 
 impl Record {
-    /// An event that this program doesn't declare, of another version: nobody can want it.
+    /// The index of an event that this program doesn't declare, of another version: no subscription can want it.
     pub(crate) const UNDECLARED: u8 = u8::MAX;
 
-    /// Whether somebody may want it.
+    /// Returns whether the room declares the event.
     pub(crate) fn is_declared(&self) -> bool {
         self.event != Self::UNDECLARED
     }
 
-    /// What it counts for in a retention by bytes.
+    /// Returns the bytes that it counts for in a retention by bytes.
     pub(crate) fn size(&self) -> u64 {
         u64::try_from(self.json.len()).unwrap_or(u64::MAX)
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::Accepted;
 
 const EPOCH: &str = "k2f9";
-/// What tests call the kinds of event of a room; `PRICE` is conflated.
+/// The kinds of event of the tests' room; `PRICE` is conflated.
 const MESSAGE: u8 = 0;
 const PRICE: u8 = 1;
 
@@ -43,10 +43,10 @@ fn position(seq: u64, event_id: &str) -> Position {
 }
 
 /// Asks for page after page, as a client does, until there is no more.
-fn history(log: &Log, wanted: EventSet, limit: usize) -> Vec<u64> {
+fn history(log: &Log, filter: EventSet, limit: usize) -> Vec<u64> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
-        let page = log.before(before, wanted, limit);
+        let page = log.before(before, filter, limit);
         assert!(page.records.len() <= limit);
         found.extend(seqs(&page.records));
         let Some(next) = page.next else { return found };
@@ -57,10 +57,10 @@ fn history(log: &Log, wanted: EventSet, limit: usize) -> Vec<u64> {
 }
 
 /// Reads on from `seq` page by page, as a replay does.
-fn replay(log: &Log, mut seq: u64, wanted: EventSet, bytes: u64) -> Option<Vec<u64>> {
+fn replay(log: &Log, mut seq: u64, filter: EventSet, bytes: u64) -> Option<Vec<u64>> {
     let mut found = Vec::new();
     loop {
-        let Stretch::Here(page, cursor) = log.after(seq, wanted, bytes) else { return None };
+        let LogSlice::InMemory(page, cursor) = log.after(seq, filter, bytes) else { return None };
         found.extend(seqs(&page.records));
         if page.next.is_none() {
             return Some(found);
@@ -111,8 +111,8 @@ impl Model {
         }
     }
 
-    /// What a reader after `seq` gets.
-    fn after(&self, seq: u64, wanted: EventSet) -> Option<Vec<u64>> {
+    /// Returns the events that a replay after `seq` sends.
+    fn after(&self, seq: u64, filter: EventSet) -> Option<Vec<u64>> {
         let held = self.held();
         let newest = |record: &Record| {
             record.conflated.is_none()
@@ -122,13 +122,13 @@ impl Model {
         (seq + to_u64(held.len()) >= self.head()).then(|| {
             let read = held
                 .iter()
-                .filter(|record| record.seq > Some(seq) && wanted.contains(record.event) && newest(record));
+                .filter(|record| record.seq > Some(seq) && filter.contains(record.event) && newest(record));
             read.filter_map(|record| record.seq).collect()
         })
     }
 
-    fn before(&self, wanted: EventSet) -> Vec<u64> {
-        let read = self.held().iter().rev().filter(|record| wanted.contains(record.event));
+    fn before(&self, filter: EventSet) -> Vec<u64> {
+        let read = self.held().iter().rev().filter(|record| filter.contains(record.event));
         read.filter_map(|record| record.seq).collect()
     }
 }
@@ -171,11 +171,11 @@ proptest! {
         prop_assert_eq!(log.bytes, held.iter().map(|record| record.size()).sum::<u64>());
         prop_assert_eq!(log.head().0, model.head());
         prop_assert_eq!(log.next_seq(), model.head() + 1);
-        prop_assert!(log.newest.size().0 <= held.len());
+        prop_assert!(log.latest_keys.size().0 <= held.len());
     }
 
     #[test]
-    fn who_comes_back_is_told_whether_all_is_there(
+    fn a_resume_is_complete_if_all_events_are_retained(
         (log, model) in history_of_a_room(),
         seq in 0..70_u64,
         named in 0..4,
@@ -187,40 +187,43 @@ proptest! {
             2 => position(seq, "another"),
             _ => Position { epoch: "older".to_owned(), ..position(seq, right) },
         };
-        prop_assert_eq!(log.resume(Some(&since), None), model.resume(&since));
+        prop_assert_eq!(log.resume(Some(&since), StoredId::NotRead), model.resume(&since));
     }
 
     #[test]
     fn a_replay_is_all_that_came_after(
         (log, model) in history_of_a_room(),
         seq in 0..70_u64,
-        wanted in some_events(),
+        filter in some_events(),
         bytes in 1..500_u64,
     ) {
         prop_assume!(seq <= model.head());
-        prop_assert_eq!(replay(&log, seq, wanted, bytes), model.after(seq, wanted));
+        prop_assert_eq!(replay(&log, seq, filter, bytes), model.after(seq, filter));
     }
 
     #[test]
     fn pages_of_history_are_all_that_is_held(
         (log, model) in history_of_a_room(),
-        wanted in some_events(),
+        filter in some_events(),
         limit in 1..9_usize,
         before in option::of(0..80_u64),
     ) {
-        prop_assert_eq!(history(&log, wanted, limit), model.before(wanted));
-        let first = log.before(before, wanted, limit);
+        prop_assert_eq!(history(&log, filter, limit), model.before(filter));
+        let first = log.before(before, filter, limit);
         let earlier = |seq: &u64| before.is_none_or(|before| *seq < before);
-        let expected: Vec<_> = model.before(wanted).into_iter().filter(earlier).take(limit).collect();
+        let expected: Vec<_> = model.before(filter).into_iter().filter(earlier).take(limit).collect();
         prop_assert_eq!(seqs(&first.records), expected);
     }
 }
 
 #[test]
-fn nobody_is_fresh_but_who_names_no_position() {
-    assert_eq!(log(Retention::new()).resume(None, None), Resume::Fresh);
-    assert_eq!(log(Retention::new()).resume(Some(&position(0, "")), None), Resume::Complete { after: 0 });
-    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, "")), None), Resume::Lost);
+fn only_a_client_without_a_position_is_fresh() {
+    assert_eq!(log(Retention::new()).resume(None, StoredId::NotRead), Resume::Fresh);
+    assert_eq!(
+        log(Retention::new()).resume(Some(&position(0, "")), StoredId::NotRead),
+        Resume::Complete { after: 0 }
+    );
+    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, "")), StoredId::NotRead), Resume::Lost);
 }
 
 #[test]
@@ -229,10 +232,13 @@ fn the_head_outlives_its_record() {
     let last = append(&mut log, MESSAGE, 0, 10);
     log.trim(1_001);
     assert_eq!((log.first_seq(), log.head()), (2, (1, last.event_id.as_str())));
-    assert_eq!(log.resume(Some(&position(1, last.event_id.as_str())), None), Resume::Complete { after: 1 });
-    assert_eq!(log.resume(Some(&position(1, "another")), None), Resume::Lost);
-    assert_eq!(log.resume(Some(&position(0, "")), None), Resume::Lost);
-    assert!(log.newest.size() == (0, 0) && log.records.is_empty() && log.bytes == 0);
+    assert_eq!(
+        log.resume(Some(&position(1, last.event_id.as_str())), StoredId::NotRead),
+        Resume::Complete { after: 1 }
+    );
+    assert_eq!(log.resume(Some(&position(1, "another")), StoredId::NotRead), Resume::Lost);
+    assert_eq!(log.resume(Some(&position(0, "")), StoredId::NotRead), Resume::Lost);
+    assert!(log.latest_keys.size() == (0, 0) && log.records.is_empty() && log.bytes == 0);
 }
 
 #[test]
@@ -267,7 +273,7 @@ fn a_page_looks_at_a_bounded_number_of_events_whatever_it_finds() {
     assert_eq!(page(None), (0, Some(15_001)));
     assert_eq!(page(Some(15_001)), (0, Some(5_001)));
     assert_eq!(page(Some(5_001)), (0, None));
-    let Stretch::Here(replayed, cursor) = log.after(100, rare, 1_000) else { panic!("it is held") };
+    let LogSlice::InMemory(replayed, cursor) = log.after(100, rare, 1_000) else { panic!("it is held") };
     assert_eq!((replayed.records.len(), replayed.next, cursor), (0, Some(10_100), 10_100));
     for (order, nexts) in [(Order::OldestFirst, [10_000, 20_000]), (Order::NewestFirst, [15_001, 5_001])] {
         let mut query = Query::new(order, 10);
@@ -298,36 +304,36 @@ fn accepted(timestamp: u64) -> Accepted {
 
 #[test]
 fn a_key_is_remembered_of_its_user() {
-    let (mut keys, alice, bob) = (Keys::default(), Arc::from("alice"), Arc::from("bob"));
-    assert_eq!(keys.seen(&alice, "k"), None);
+    let (mut keys, alice, bob) = (IdempotencyKeys::default(), Arc::from("alice"), Arc::from("bob"));
+    assert_eq!(keys.find(&alice, "k"), None);
     keys.remember(&alice, "k", accepted(7));
-    assert_eq!(keys.seen(&alice, "k"), Some(Accepted { duplicate: true, ..accepted(7) }));
-    assert_eq!((keys.seen(&bob, "k"), keys.seen(&alice, "K")), (None, None));
+    assert_eq!(keys.find(&alice, "k"), Some(Accepted { duplicate: true, ..accepted(7) }));
+    assert_eq!((keys.find(&bob, "k"), keys.find(&alice, "K")), (None, None));
 }
 
 #[test]
 fn a_key_is_remembered_for_five_minutes() {
-    let (mut keys, alice) = (Keys::default(), Arc::from("alice"));
+    let (mut keys, alice) = (IdempotencyKeys::default(), Arc::from("alice"));
     keys.remember(&alice, "first", accepted(0));
     keys.remember(&alice, "second", accepted(300_000));
-    assert!(keys.seen(&alice, "first").is_some());
+    assert!(keys.find(&alice, "first").is_some());
     keys.remember(&alice, "third", accepted(300_001));
-    assert!(keys.seen(&alice, "first").is_none() && keys.seen(&alice, "second").is_some());
+    assert!(keys.find(&alice, "first").is_none() && keys.find(&alice, "second").is_some());
     keys.remember(&alice, "first", accepted(300_002));
-    assert_eq!(keys.seen(&alice, "first").and_then(|seen| seen.seq), Some(300_002));
+    assert_eq!(keys.find(&alice, "first").and_then(|seen| seen.seq), Some(300_002));
 }
 
 #[test]
 fn of_many_keys_the_newest_are_remembered() {
-    let (mut keys, alice) = (Keys::default(), Arc::from("alice"));
+    let (mut keys, alice) = (IdempotencyKeys::default(), Arc::from("alice"));
     (0..10_001_u64).for_each(|n| keys.remember(&alice, &n.to_string(), accepted(n)));
-    let seen = |n: u64| keys.seen(&alice, &n.to_string()).is_some();
+    let seen = |n: u64| keys.find(&alice, &n.to_string()).is_some();
     assert!(!seen(0) && (1..10_001).all(seen));
 }
 
 #[test]
 fn keys_of_conflated_events_are_bounded_by_their_bytes() {
-    let mut log = log(Retention::new().events(100_000)).stored();
+    let mut log = log(Retention::new().events(100_000)).backed_by_store();
     let mut most = 0;
     for n in 0..2_000_u64 {
         let record = Record {
@@ -340,11 +346,12 @@ fn keys_of_conflated_events_are_bounded_by_their_bytes() {
             json: bytes::Bytes::from(vec![b' '; 50_000]),
         };
         log.append(Arc::new(record));
-        most = most.max(log.newest.size().1);
+        most = most.max(log.latest_keys.size().1);
     }
     assert!(most <= (1 << 20) + 50_100, "{most} bytes of keys");
     let newest = log.records.back().unwrap();
     assert!(
-        log.is_newest(newest) && log.newest.of(PRICE, newest.conflated.as_deref().unwrap()) == Some(2_000)
+        log.is_newest(newest)
+            && log.latest_keys.latest_seq(PRICE, newest.conflated.as_deref().unwrap()) == Some(2_000)
     );
 }

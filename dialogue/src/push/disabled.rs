@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Accepted, hub::RoomDecl, wire::Id};
+use crate::{Accepted, hub::RoomSpec, wire::Id};
 
 #[derive(Debug)]
 pub(crate) enum PushDispatcher {}
@@ -13,7 +13,7 @@ pub(crate) enum PushOffer {}
 impl PushDispatcher {
     pub(crate) async fn offer(
         self: Arc<Self>,
-        _: &Arc<RoomDecl>,
+        _: &Arc<RoomSpec>,
         _: &str,
         _: u8,
         _: &str,

@@ -40,7 +40,7 @@ use crate::{
     Accepted, DeliveryClass, Refusal,
     directory::Directory,
     hooks::AnyHooks,
-    hub::{Registry, RoomDecl},
+    hub::{Registry, RoomSpec},
     log::Journal,
     store::Memory,
     wire::Id,
@@ -71,7 +71,7 @@ pub(crate) struct PushOffer {
 }
 
 struct UnresolvedOffer {
-    room: Arc<RoomDecl>,
+    room: Arc<RoomSpec>,
     event: QueuedEvent,
     offered_at: Instant,
     /// The value of the event's record.
@@ -112,7 +112,7 @@ impl PushDispatcher {
         hooks: Option<Arc<dyn AnyHooks>>,
         max_after: Duration,
     ) -> Result<Arc<Self>, PushError> {
-        let cluster = registry.peers().cloned();
+        let cluster = registry.cluster().cloned();
         let pending =
             registry.journal().map(|journal| PendingPushes::new(Arc::clone(journal), cluster.clone()));
         let journal = registry.journal().cloned();
@@ -162,7 +162,7 @@ impl PushDispatcher {
     /// because too much waits to be pushed, which is logged.
     pub(crate) async fn offer(
         self: Arc<Self>,
-        room: &Arc<RoomDecl>,
+        room: &Arc<RoomSpec>,
         room_id: &str,
         event: u8,
         from: &str,

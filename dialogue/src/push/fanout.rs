@@ -20,7 +20,7 @@ use super::{
     remote_users::RemoteUsers,
     retry_budget::{RetryBudget, RetryReservation},
 };
-use crate::{Accepted, Audience, Position, hub::RoomDecl, notification::PushSpec};
+use crate::{Accepted, Audience, Position, hub::RoomSpec, notification::PushSpec};
 
 /// One event's fan-out. It is alive as long as an attempt for one of its devices is to come.
 pub(super) struct Fanout {
@@ -77,7 +77,7 @@ impl Fanout {
     /// Returns the fan-out of an event; `None` if the room has no such event that is pushed. `accepted` is known of events that
     /// this process accepted.
     pub(super) fn new(
-        room: &RoomDecl,
+        room: &RoomSpec,
         event: QueuedEvent,
         permit: OwnedSemaphorePermit,
         accepted: Option<AcceptedBetween>,

@@ -25,7 +25,7 @@ use super::{
     retry_budget::RetryBudget,
 };
 use crate::{
-    hub::Peers,
+    hub::Cluster,
     log::Journal,
     store::{Order, Query, StoreError},
     wire::Id,
@@ -35,7 +35,7 @@ use crate::{
 pub(super) struct PendingPushes {
     journal: Arc<Journal>,
     /// The other nodes, if the deployment may have any.
-    cluster: Option<Arc<Peers>>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// A fan-out as the records describe it: an event, and the devices with a retry to make.
@@ -115,7 +115,7 @@ const RETRIES_PER_UNIT: usize = 4;
 const CLOCK_TOLERANCE_MILLIS: u64 = 60_000;
 
 impl PendingPushes {
-    pub(super) fn new(journal: Arc<Journal>, cluster: Option<Arc<Peers>>) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, cluster: Option<Arc<Cluster>>) -> Self {
         PendingPushes { journal, cluster }
     }
 

@@ -101,6 +101,6 @@ impl RemoteUsers {
     async fn fetch(&self) -> Result<Users, Refusal> {
         let Some(registry) = self.registry.upgrade() else { return Ok(Users::default()) };
         let Some(room) = registry.look_up(&self.room_id).await? else { return Ok(Users::default()) };
-        Ok(room.run(|state| state.users_elsewhere()).await.unwrap_or_default())
+        Ok(room.run(|state| state.remote_users()).await.unwrap_or_default())
     }
 }

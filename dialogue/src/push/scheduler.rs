@@ -24,7 +24,7 @@ use super::{
     retry_queue,
     worker::WorkerCommand,
 };
-use crate::hub::{Registry, RoomDecl};
+use crate::hub::{Registry, RoomSpec};
 
 /// The task between the [`PushDispatcher`](super::PushDispatcher) and the workers.
 pub(super) struct PushScheduler {
@@ -63,7 +63,7 @@ pub(super) struct PushScheduler {
 
 /// An offered event whose outcome is known, or will never be known by the offer itself.
 pub(super) struct ResolvedOffer {
-    pub(super) room: Arc<RoomDecl>,
+    pub(super) room: Arc<RoomSpec>,
     pub(super) event: QueuedEvent,
     pub(super) accepted: AcceptedBetween,
     /// The value of the event's record.
@@ -197,7 +197,7 @@ impl PushScheduler {
 
     /// Returns whether the deployment has no other nodes that could take pushes over.
     fn is_single_node(&self) -> bool {
-        self.registry.upgrade().is_none_or(|registry| registry.peers().is_none())
+        self.registry.upgrade().is_none_or(|registry| registry.cluster().is_none())
     }
 
     fn has_housekeeping(&self) -> bool {
@@ -377,8 +377,8 @@ impl PushScheduler {
         }
         let active: Vec<Arc<Fanout>> =
             self.active.values().filter_map(|active| active.fanout.upgrade()).collect();
-        let cluster = self.registry.upgrade().and_then(|registry| registry.peers().cloned());
-        let forgotten = cluster.map_or(0, |cluster| cluster.forgotten());
+        let cluster = self.registry.upgrade().and_then(|registry| registry.cluster().cloned());
+        let forgotten = cluster.map_or(0, |cluster| cluster.forgotten_count());
         // Nodes that took this one for dead may have taken over any of its fan-outs.
         let must_confirm = self.confirmed_forgotten != forgotten;
         let mut are_confirmed = true;

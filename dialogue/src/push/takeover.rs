@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{context::PushContext, pending::PendingPush};
-use crate::{hub::Peers, store::StoreError, wire::Id};
+use crate::{hub::Cluster, store::StoreError, wire::Id};
 
 /// The interval at which the set of nodes is compared with the last one.
 const MEMBERSHIP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const JOIN_SETTLE_TIME: Duration = Duration::from_secs(5);
 /// dropped.
 pub(super) async fn take_over_orphans(
     context: Arc<PushContext>,
-    cluster: Arc<Peers>,
+    cluster: Arc<Cluster>,
     takeovers: mpsc::Sender<PendingPush>,
 ) {
     let mut ticks = interval(MEMBERSHIP_CHECK_INTERVAL);
@@ -27,7 +27,7 @@ pub(super) async fn take_over_orphans(
     let mut known: Option<Arc<BTreeSet<Id>>> = None;
     loop {
         ticks.tick().await;
-        let nodes = cluster.there();
+        let nodes = cluster.nodes();
         if known.as_ref().is_some_and(|known| nodes.is_superset(known)) {
             known = Some(nodes);
             continue;
@@ -46,18 +46,18 @@ pub(super) async fn take_over_orphans(
 /// Claims all orphaned pushes; returns whether there were any.
 async fn take_over(
     context: &PushContext,
-    cluster: &Peers,
+    cluster: &Cluster,
     takeovers: &mpsc::Sender<PendingPush>,
 ) -> Result<bool, StoreError> {
     let Some(pending) = &context.pending else { return Ok(false) };
     let mut pushes = pending.scan().await?;
-    pushes.retain(|push| push.is_orphaned(&cluster.there()));
+    pushes.retain(|push| push.is_orphaned(&cluster.nodes()));
     if pushes.is_empty() {
         return Ok(false);
     }
     sleep(JOIN_SETTLE_TIME).await;
     for mut push in pushes {
-        if push.is_orphaned(&cluster.there()) && pending.claim(&mut push).await? {
+        if push.is_orphaned(&cluster.nodes()) && pending.claim(&mut push).await? {
             tracing::debug!(room_id = push.event.room_id, "taking over pushes of another node");
             // Fails only if the scheduler has ended, which ends this task too.
             let _ = takeovers.send(push).await;

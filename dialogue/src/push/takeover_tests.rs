@@ -35,7 +35,8 @@ use super::{
     worker::WorkerCommand,
 };
 use crate::{
-    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Peers, log::Journal, store::Memory,
+    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Cluster, log::Journal,
+    store::Memory,
 };
 
 #[dialogue::event(
@@ -98,7 +99,7 @@ impl Node {
         self.context.pending.as_ref().unwrap()
     }
 
-    fn cluster(&self) -> Arc<Peers> {
+    fn cluster(&self) -> Arc<Cluster> {
         Arc::clone(self.engine.registry.peers().unwrap())
     }
 

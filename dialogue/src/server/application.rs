@@ -6,7 +6,7 @@ use super::Server;
 use crate::{
     Asked, Served,
     gate::{AnyRoom, Equipped, Gates, guarded},
-    hub::RoomDecl,
+    hub::RoomSpec,
     observe::{Meter, Traces},
     room::Key,
 };
@@ -33,7 +33,7 @@ pub trait Admits<I>: Application {
 
 /// One row of [`Serves::ROOMS`].
 pub struct Declared<S, L> {
-    describe: fn(usize, Asked) -> RoomDecl,
+    describe: fn(usize, Asked) -> RoomSpec,
     guard: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
 }
 
@@ -43,7 +43,7 @@ impl<S, L: Send + Sync + 'static> Declared<S, L> {
         Declared { describe: describe::<R>, guard: guarded::<R, S, L> }
     }
 
-    pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomDecl {
+    pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomSpec {
         (self.describe)(index, asked)
     }
 
@@ -52,8 +52,8 @@ impl<S, L: Send + Sync + 'static> Declared<S, L> {
     }
 }
 
-fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
-    RoomDecl {
+fn describe<R: Served>(index: usize, asked: Asked) -> RoomSpec {
+    RoomSpec {
         index,
         name: R::NAME,
         // Only the key type of a room without keys is made from no text.
@@ -69,7 +69,7 @@ fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
 
 /// Returns the hash of the declared rooms: [FNV-1a](http://www.isthe.com/chongo/tech/comp/fnv/) with 64 bits over the
 /// names and types of rooms and events, in their order.
-pub(super) fn schema(rooms: &[Arc<RoomDecl>]) -> String {
+pub(super) fn schema(rooms: &[Arc<RoomSpec>]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |text: &str| {
         for byte in text.bytes().chain([0]) {

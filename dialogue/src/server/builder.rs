@@ -21,7 +21,7 @@ use crate::{
     engine::{Engine, EngineConfig, ServerBounds},
     gate::{Doors, Limiter, Rates, Shared},
     hooks::{AnyHooks, Hooks, Typed},
-    hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
+    hub::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
     identity::{Authenticator, Identity, ServerKeys},
     observe::{
         InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,
@@ -77,7 +77,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     traces: Traces,
     backplane: Option<Arc<dyn AnyBackplane>>,
     max_instances: usize,
-    new_rooms: NewBounds,
+    new_rooms: NewRoomBounds,
     /// What middleware is made from.
     state: S,
     /// The middleware in front of all rooms.
@@ -112,7 +112,7 @@ impl<A: Application> ServerBuilder<A> {
             traces: Traces::default(),
             backplane: None,
             max_instances: 100_000,
-            new_rooms: NewBounds::default(),
+            new_rooms: NewRoomBounds::default(),
             state: (),
             around: (),
             application: PhantomData,
@@ -734,7 +734,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
             (Some(backplane), None) => {
                 let backplane: Arc<dyn AnyBackplane> = InstrumentedBackplane::new(backplane, metrics.clone());
-                let joined = Peers::join(Arc::clone(&backplane), runtime.clone()).await;
+                let joined = Cluster::join(Arc::clone(&backplane), runtime.clone()).await;
                 let (peers, feed) = joined.map_err(Error::store)?;
                 let archive = Archive::shared(backplane, peers, &runtime);
                 (Some(archive), Some(feed))
@@ -758,7 +758,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         }
         let registry = Registry::new(rooms, self.max_instances, self.new_rooms, archive, runtime);
-        if let (Some(peers), Some(feed)) = (registry.peers(), feed) {
+        if let (Some(peers), Some(feed)) = (registry.cluster(), feed) {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
@@ -801,7 +801,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 }
 
 /// Gives each room a meter, and returns the metrics to which they report.
-fn add_meters(rooms: &mut [RoomDecl]) -> Arc<ServerMetrics> {
+fn add_meters(rooms: &mut [RoomSpec]) -> Arc<ServerMetrics> {
     let mut metrics = ServerMetrics::default();
     for room in rooms {
         room.meter = metrics.room(room.name, room.events.iter().map(|kind| kind.name));

@@ -6,7 +6,7 @@ use super::RoomHandle;
 use crate::{
     Served,
     audit::{Anchor, Export, ExportError, Summary},
-    hub::Said,
+    hub::AuditedEvent,
 };
 
 impl<R: Served> RoomHandle<R> {
@@ -104,7 +104,11 @@ struct ChainCursor {
 
 impl ChainCursor {
     /// Advances to the next event. Returns the anchor before it and its digest, or `None` if it isn't exported.
-    fn advance(&mut self, event: &Said, has_begun: bool) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
+    fn advance(
+        &mut self,
+        event: &AuditedEvent,
+        has_begun: bool,
+    ) -> Result<Option<(Anchor, [u8; 32])>, ExportError> {
         let here = Anchor { seq: event.seq, digest: event.digest.unwrap_or_default() };
         let before = match self.last {
             Some(anchor) if anchor.seq == here.seq => {

@@ -21,7 +21,10 @@ use crate::{
     Accepted, Delivery, Event, EventOf, Refusal, Sending, Served,
     engine::Engine,
     gate::{Post, Recipient},
-    hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
+    hub::{
+        ConnectionId, Listener, ListenerReceiver, LiveRoom, Registry, RoomCore, RoomSpec, TargetedEvent,
+        not_found,
+    },
     log::Record,
     observe::{EventOrigin, Source, record_refusal, spans},
     room::Key,
@@ -41,7 +44,7 @@ pub struct RoomHandle<R: Served> {
 
 /// The declaration and the id of a room instance.
 pub(super) struct RoomTarget {
-    pub(super) room: Arc<RoomDecl>,
+    pub(super) room: Arc<RoomSpec>,
     pub(super) room_id: Arc<str>,
 }
 
@@ -99,7 +102,7 @@ impl<R: Served> RoomHandle<R> {
     pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
         let links = self.engine.directory.links(user);
-        let whisper = Whisper::new(links.iter().map(|link| link.id()).collect());
+        let whisper = TargetedEvent::new(links.iter().map(|link| link.id()).collect());
         let to = Recipient { user: Arc::clone(user), whisper };
         self.publish(event, Some(to), Some(Arc::clone(&recipients))).await?;
         Ok(recipients.load(Ordering::Relaxed))
@@ -239,12 +242,13 @@ const LISTEN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Subscribes a handler to a room, from now on.
 fn listen(
     registry: &Arc<Registry>,
-    (room, room_id): &(Arc<RoomDecl>, Arc<str>),
+    (room, room_id): &(Arc<RoomSpec>, Arc<str>),
     id: ConnectionId,
     wanted: EventSet,
-) -> Result<(Weak<Instance>, Heard), Refusal> {
+) -> Result<(Weak<LiveRoom>, ListenerReceiver), Refusal> {
     let (listener, records) = Listener::new(id);
-    let instance = registry.cast(room, room_id, move |state: &mut State| state.listen(listener, wanted))?;
+    let instance =
+        registry.enqueue(room, room_id, move |state: &mut RoomCore| state.listen(listener, wanted))?;
     Ok((Arc::downgrade(&instance), records))
 }
 
@@ -282,7 +286,7 @@ impl ListenerHandle {
         let id = self.id;
         let registry = self.registry.upgrade();
         if let Some(instance) = registry.zip(self.room).and_then(|(registry, room)| registry.find(&room)) {
-            instance.cast(move |state| _ = state.leave(id));
+            instance.enqueue(move |state| _ = state.leave(id));
         }
     }
 }

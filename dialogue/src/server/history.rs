@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{RoomHandle, handle::RoomTarget};
 use crate::{
     Delivery, EventOf, Refusal, Room, Served, Unreadable,
-    hub::Instance,
+    hub::LiveRoom,
     log::Record,
     store::{Order, Query},
     wire::EventSet,
@@ -75,9 +75,9 @@ impl<R: Served> RoomHandle<R> {
     /// # Errors
     ///
     /// The room's key is invalid, or the room can't be opened now.
-    pub(super) fn instance(&self) -> Result<std::sync::Arc<Instance>, Refusal> {
+    pub(super) fn instance(&self) -> Result<std::sync::Arc<LiveRoom>, Refusal> {
         let RoomTarget { room, room_id } = self.target()?;
-        self.engine().registry.enter(room, room_id, None)
+        self.engine().registry.find_or_open(room, room_id, None)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{Refusal, Served, hub::InstanceInfo};
+use crate::{Refusal, Served, hub::RoomInstanceInfo};
 
 /// The properties of a room instance that server code creates.
 ///
@@ -15,7 +15,7 @@ use crate::{Refusal, Served, hub::InstanceInfo};
 #[derive(Debug, Clone, Default)]
 #[must_use = "it does nothing until it is passed to `create`"]
 pub struct NewRoom {
-    info: InstanceInfo,
+    info: RoomInstanceInfo,
 }
 
 /// A snapshot of a room instance's properties.
@@ -77,7 +77,7 @@ impl<R: Served> RoomHandle<R> {
     /// `UNAVAILABLE` while the store can't record it.
     pub async fn create(&self, room: NewRoom) -> Result<(), Refusal> {
         let target = self.target()?;
-        let info = InstanceInfo { created: true, ..room.info };
+        let info = RoomInstanceInfo { created: true, ..room.info };
         self.engine().create(&target.room, &target.room_id, info, None).await.map(drop)
     }
 
@@ -124,7 +124,7 @@ impl<R: Served> RoomHandle<R> {
                 (None, None) => Ok(Vec::new()),
             };
         }
-        if registry.peers().is_none() {
+        if registry.cluster().is_none() {
             return Ok(Vec::new());
         }
         let target = self.target()?;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::RoomTarget};
-use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
+use crate::{Code, Refusal, Served, caught::caught_now, hub::SavedState};
 
 /// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -38,7 +38,7 @@ impl<R: Stateful> RoomHandle<R> {
     /// is logged.
     pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal> {
         let RoomTarget { room, room_id } = self.target()?;
-        let saved = self.engine().registry.run(room, room_id, |state| state.saved()).await?;
+        let saved = self.engine().registry.run(room, room_id, |state| state.saved_state()).await?;
         let state = decode(&saved, room_id)?;
         Ok(Snapshot { version: saved.version, state })
     }
@@ -81,7 +81,7 @@ impl<R: Stateful> RoomHandle<R> {
     ) -> Result<T, Refusal> {
         let RoomTarget { room, room_id } = self.target()?;
         let id = std::sync::Arc::clone(room_id);
-        let change = move |saved: &Saved| {
+        let change = move |saved: &SavedState| {
             let changed = caught_now("update", || {
                 let mut state: R::State = decode(saved, &id)?;
                 let changed = change(&mut state);
@@ -92,14 +92,14 @@ impl<R: Stateful> RoomHandle<R> {
         let registry = &self.engine().registry;
         // Outside of the room's task, which handles events meanwhile.
         let lock = registry.lock_state(room_id).await?;
-        registry.wait(room, room_id, |state| Box::pin(state.save(lock, change))).await?
+        registry.run_async(room, room_id, |state| Box::pin(state.save(lock, change))).await?
     }
 }
 
 /// The maximum bytes of an encoded state: together with its version (8 bytes) it is one record of the store.
 const MAX_STATE_BYTES: usize = (64 << 10) - 8;
 
-fn decode<T: DeserializeOwned + Default>(saved: &Saved, room_id: &str) -> Result<T, Refusal> {
+fn decode<T: DeserializeOwned + Default>(saved: &SavedState, room_id: &str) -> Result<T, Refusal> {
     if saved.version == 0 {
         return Ok(T::default());
     }

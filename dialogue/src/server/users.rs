@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{EventOf, Refusal, Served, engine::Engine, hub::Question};
+use crate::{EventOf, Refusal, Served, engine::Engine, hub::NodeRequest};
 
 /// A handle of the connected users: `server.users()`.
 #[derive(Clone)]
@@ -56,7 +56,8 @@ impl UserHandle {
     ///
     /// `UNAVAILABLE` if another node can't be reached, as for all operations on a user's connections.
     pub async fn connections(&self) -> Result<Vec<ConnectionInfo>, Refusal> {
-        let response = self.engine.on_all_nodes(Question::Connections { user: (*self.id).into() }).await?;
+        let response =
+            self.engine.on_all_nodes(NodeRequest::ListConnections { user: (*self.id).into() }).await?;
         let connections = response.connections.into_iter();
         Ok(connections.map(|at| ConnectionInfo { client_id: at.client_id, rooms: at.rooms }).collect())
     }
@@ -120,7 +121,8 @@ impl UserHandle {
     }
 
     async fn remove(&self, room_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let request = Question::PutOut { user: (*self.id).into(), room_id, reason: reason.to_owned() };
+        let request =
+            NodeRequest::RemoveMember { user: (*self.id).into(), room_id, reason: reason.to_owned() };
         self.engine.on_all_nodes(request).await.map(|response| response.count)
     }
 
@@ -144,7 +146,8 @@ impl UserHandle {
     }
 
     async fn close(&self, client_id: Option<Box<str>>, reason: &str) -> Result<usize, Refusal> {
-        let request = Question::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
+        let request =
+            NodeRequest::Disconnect { user: (*self.id).into(), client_id, reason: reason.to_owned() };
         self.engine.on_all_nodes(request).await.map(|response| response.count)
     }
 

@@ -7,13 +7,13 @@ use crate::{
     Code, Refusal,
     engine::{Engine, ServerBounds},
     hooks::Actor,
-    hub::{InstanceInfo, not_found},
+    hub::{RoomInstanceInfo, not_found},
 };
 
 /// The wish of `createRoom`.
 pub(crate) struct Creation {
     room_id: String,
-    info: InstanceInfo,
+    info: RoomInstanceInfo,
 }
 
 /// The caller that makes or ends an instance.
@@ -28,12 +28,12 @@ pub(crate) enum Requester<'a> {
 impl Creation {
     /// Reads what a frame says.
     pub(super) fn read(request: &Request<'_>) -> Result<Self, Refusal> {
-        let info = InstanceInfo {
+        let info = RoomInstanceInfo {
             name: request.name()?,
             description: request.description()?,
             max_size: request.max_size()?,
             created: true,
-            ..InstanceInfo::default()
+            ..RoomInstanceInfo::default()
         };
         Ok(Creation { room_id: request.room_id()?.into_owned(), info })
     }

@@ -38,10 +38,11 @@ use crate::{
     engine::{Engine, draining},
     gate::{Allowance, Post, Prepared, Subject},
     hub::{
-        Command, DELETED, Instance, Join, Link, NotJoined, Outbox, Publish, Reply, RoomDecl, busy, history,
-        not_in_room, unavailable,
+        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, PublishReply,
+        PublishRequest, RoomCommand, RoomSpec, busy, history, not_in_room, unavailable,
     },
     identity::{Credentials, Expiry, User},
+    log::StoredId,
     observe::{CloseReason, ConnectionMeter, EventOrigin, Source, TraceParent, record_refusal, spans},
     store::{KeyScope, scoped},
     wire::{EventSet, frame},
@@ -53,7 +54,7 @@ pub(crate) struct Session {
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
     /// `None` until somebody is told who this is.
-    link: Option<Arc<Link>>,
+    link: Option<Arc<ConnectionHandle>>,
     /// Where it comes from.
     address: Option<IpAddr>,
     /// As long as it is there.
@@ -147,7 +148,7 @@ impl Session {
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
         let expires = user.expires().cloned();
         let subject = Subject::of(&user, self.address);
-        let link = Link::new(Arc::clone(&self.outbox), user);
+        let link = ConnectionHandle::new(Arc::clone(&self.outbox), user);
         if !self.span.is_disabled() {
             self.span.record("client_id", link.client_id.as_str()).record("user_id", &*link.user_id);
         }
@@ -291,7 +292,9 @@ impl Session {
     ) -> Result<(), Refusal> {
         match self.join_unless_deleted(room_id, channel, entry).await? {
             Joined::In => Ok(()),
-            Joined::Deleted => Err(Refusal { message: DELETED.into(), ..crate::hub::not_found(room_id) }),
+            Joined::Deleted => {
+                Err(Refusal { message: DELETED_REASON.into(), ..crate::hub::not_found(room_id) })
+            }
         }
     }
 
@@ -317,41 +320,41 @@ impl Session {
         let maker = engine.maker(&link.user_id, self.address);
         let mut looked_for_places = false;
         loop {
-            let retired = link.room(room_id).filter(|before| before.is_retired());
-            if link.is_moving(room_id) {
+            let retired = link.room(room_id).filter(|before| before.is_closed());
+            if link.is_migrating(room_id) {
                 // Its log was lost, and the connection is on its way into the one in its place: it joins that again.
-                let arrived = Box::pin(timeout(MOVE, link.arrived(room_id))).await;
+                let arrived = Box::pin(timeout(MOVE, link.migration_ended(room_id))).await;
                 arrived.map_err(|_| unavailable(room_id))?;
                 continue;
             }
             if let Some(before) = retired {
-                engine.after_leave(&link, &before, DELETED).await;
+                engine.after_leave(&link, &before, DELETED_REASON).await;
             }
             if entry.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
                 return Ok(Joined::Deleted);
             }
-            let instance = engine.registry.enter(room, room_id, Some(&maker))?;
+            let instance = engine.registry.find_or_open(room, room_id, Some(&maker))?;
             let Entry { wanted, since, slot, id } = entry.clone();
-            let mut join = Join {
-                link: Arc::clone(&link),
+            let mut join = JoinRequest {
+                handle: Arc::clone(&link),
                 slot,
-                wanted,
+                filter: wanted,
                 since,
-                seen: None,
-                looked: false,
-                moved: false,
+                stored_id: StoredId::NotRead,
+                caught_up: false,
+                migrated: false,
                 id,
             };
             // Before the wait, so that whatever ends the wait also ends the membership.
             let Some(new) = link.enter(&instance) else { continue };
             let mut joined = instance.join(join.clone()).await;
-            if let Some(Err(NotJoined::AskStore(epoch))) = &joined {
-                joined = match instance.event_at(epoch, join.since.as_ref()).await {
-                    Ok(seen) => {
-                        join.seen = Some(seen);
+            if let Some(Err(JoinError::NeedsStoredId(epoch))) = &joined {
+                joined = match instance.stored_id_at(epoch, join.since.as_ref()).await {
+                    Ok(stored_id) => {
+                        join.stored_id = stored_id;
                         instance.join(join).await
                     }
-                    Err(refusal) => Some(Err(NotJoined::Refused(refusal))),
+                    Err(refusal) => Some(Err(JoinError::Refused(refusal))),
                 };
             }
             match joined {
@@ -359,16 +362,16 @@ impl Session {
                     // Only where somebody then says that it was told.
                     if let Some(hooks) = &engine.hooks
                         && new
-                        && link.tell(&instance)
+                        && link.begin_joined_hook(&instance)
                     {
                         hooks.joined(&link.actor(), instance.room_ref()).await;
-                        if let Some(reason) = link.told(&instance) {
+                        if let Some(reason) = link.end_joined_hook(&instance) {
                             hooks.left(&link.actor(), instance.room_ref(), &reason).await;
                         }
                     }
                     return Ok(Joined::In);
                 }
-                Some(Err(NotJoined::Refused(refusal))) => {
+                Some(Err(JoinError::Refused(refusal))) => {
                     // In the instance that it was in, nobody is refused.
                     if new {
                         link.exit(&instance, "refused");
@@ -383,11 +386,12 @@ impl Session {
                     return Err(refusal);
                 }
                 // It went just now: the next try makes a new one.
-                Some(Err(NotJoined::Gone | NotJoined::AskStore(_) | NotJoined::Behind)) | None => {
-                    if link.is_moving(room_id) {
+                Some(Err(JoinError::Closed | JoinError::NeedsStoredId(_) | JoinError::NeedsCatchUp))
+                | None => {
+                    if link.is_migrating(room_id) {
                         continue;
                     }
-                    engine.after_leave(&link, &instance, DELETED).await;
+                    engine.after_leave(&link, &instance, DELETED_REASON).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
                     }
@@ -409,7 +413,7 @@ impl Session {
 
     /// Says to a stream that a room of it was deleted before it came back.
     pub(crate) fn tell_deleted(&self, room_id: &str) {
-        self.send("left", None, frame::Left { room_id, reason: Some(DELETED) });
+        self.send("left", None, frame::Left { room_id, reason: Some(DELETED_REASON) });
     }
 
     /// Waits until the connection is in no room any more.
@@ -417,7 +421,7 @@ impl Session {
         let link = self.link.clone();
         async move {
             if let Some(link) = link {
-                link.left_all().await;
+                link.all_rooms_left().await;
             }
         }
     }
@@ -520,7 +524,7 @@ impl Session {
 
     async fn trigger_in(
         &mut self,
-        instance: &Arc<Instance>,
+        instance: &Arc<LiveRoom>,
         event: u8,
         origin: EventOrigin,
         request: &Request<'_>,
@@ -540,19 +544,30 @@ impl Session {
         let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none() && !self.engine.pushes(room) {
             // Before there is anything to be held meanwhile.
-            if instance.has_room().await? && link.room(&instance.id).is_none() {
+            if instance.wait_for_inbox().await? && link.room(&instance.id).is_none() {
                 return Err(not_in_room());
             }
             if let Some(prepared) = gate.open(event, data) {
                 // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
                 let Prepared { data, conflated } = prepared?;
-                let reply = Reply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
+                let reply = PublishReply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
                 let from = Arc::clone(&link.user_id);
                 let (server, event_id, by) = (false, None, None);
                 let key = key.map(|key| scoped(KeyScope::User, key));
-                let publish =
-                    Publish { event, data, conflated, from, server, meta, key, event_id, origin, by, reply };
-                return instance.push(Command::Publish(publish)).map_err(|_| busy(&instance.id));
+                let publish = PublishRequest {
+                    event,
+                    data,
+                    conflated,
+                    from,
+                    server,
+                    meta,
+                    key,
+                    event_id,
+                    origin,
+                    sender_outbox: by,
+                    reply,
+                };
+                return instance.push(RoomCommand::Publish(publish)).map_err(|_| busy(&instance.id));
             }
         }
         let post = Box::new(Post {
@@ -594,7 +609,7 @@ impl Session {
             joined => joined?,
         };
         // The reply comes after the last event.
-        if let Some(was_in) = link.take_out(&instance, None).await {
+        if let Some(was_in) = link.remove_from(&instance, None).await {
             instance = was_in;
         }
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
@@ -613,7 +628,7 @@ impl Session {
         let connection = self.outbox.id();
         match instance.run(move |state| state.subscribe(connection, |wanted| change(wanted, named))).await {
             Some(true) => self.done(id),
-            _ if self.link()?.is_moving(&instance.id) => return Err(unavailable(&instance.id)),
+            _ if self.link()?.is_migrating(&instance.id) => return Err(unavailable(&instance.id)),
             // It was put out just now.
             _ => return Err(not_in_room()),
         }
@@ -638,7 +653,8 @@ impl Session {
         let after = request.after()?.map(String::from);
         let limit = request.limit(MEMBERS.0, MEMBERS.1)?;
         let own_id = id.map(RawValue::to_owned);
-        let list = instance.run(move |state| state.members(after.as_deref(), limit, own_id.as_deref())).await;
+        let list =
+            instance.run(move |state| state.members_frame(after.as_deref(), limit, own_id.as_deref())).await;
         self.outbox.send("members", &list.ok_or_else(|| busy(&instance.id))?);
         Ok(())
     }
@@ -679,15 +695,15 @@ impl Session {
         Ok(())
     }
 
-    fn link(&self) -> Result<&Arc<Link>, Refusal> {
+    fn link(&self) -> Result<&Arc<ConnectionHandle>, Refusal> {
         self.link.as_ref().ok_or_else(|| Refusal::new(Code::Unauthenticated, "show a token first: `auth`"))
     }
 
     /// A room that the connection is in.
-    fn joined(&self, room_id: &str) -> Result<Arc<Instance>, Refusal> {
+    fn joined(&self, room_id: &str) -> Result<Arc<LiveRoom>, Refusal> {
         let link = self.link()?;
         match link.room(room_id) {
-            Some(instance) if !instance.is_retired() => return Ok(instance),
+            Some(instance) if !instance.is_closed() => return Ok(instance),
             // Its log was lost, and the connection is on its way into the one in its place.
             Some(instance) if !instance.is_deleted() => return Err(unavailable(room_id)),
             // It was deleted, and everybody is told.
@@ -731,8 +747,8 @@ impl Drop for Session {
             let actor = link.actor();
             for instance in link.rooms() {
                 // Also where the room is no more.
-                link.take_out(&instance, None).await;
-                if link.end(&instance) {
+                link.remove_from(&instance, None).await;
+                if link.exit_closed(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
             }
@@ -742,7 +758,7 @@ impl Drop for Session {
     }
 }
 
-fn events(room: &RoomDecl, request: &Request<'_>) -> Result<Option<EventSet>, Refusal> {
+fn events(room: &RoomSpec, request: &Request<'_>) -> Result<Option<EventSet>, Refusal> {
     let named = request.events()?;
     named.map(|named| room.events_named(named.iter().map(|name| &**name))).transpose()
 }

@@ -13,7 +13,7 @@ use tokio::{
 use super::*;
 use crate::{
     Hooks, RoomRef, Visitor,
-    hub::{Answer, Question},
+    hub::{NodeRequest, NodeResponse},
     wire::Encoding,
 };
 
@@ -111,19 +111,19 @@ impl House {
         House { engine, diary, room_id, mallory, ann }
     }
 
-    fn instance(&self) -> Arc<Instance> {
+    fn instance(&self) -> Arc<LiveRoom> {
         self.engine.registry.find(self.room_id).expect("it is there")
     }
 
     /// Makes the next instance, in which nothing is done until what is returned is dropped.
-    async fn next_that_waits(&self) -> (Arc<Instance>, oneshot::Sender<()>) {
+    async fn next_that_waits(&self) -> (Arc<LiveRoom>, oneshot::Sender<()>) {
         let (room, _) = self.engine.registry.declared(self.room_id).expect("it is declared");
-        let next = self.engine.registry.enter(room, self.room_id, None).expect("it is made");
+        let next = self.engine.registry.find_or_open(room, self.room_id, None).expect("it is made");
         let (go_on, waits) = oneshot::channel::<()>();
         let (begun, begins) = oneshot::channel();
         let waiting = Arc::clone(&next);
         tokio::spawn(async move {
-            let wait = waiting.wait(move |_| {
+            let wait = waiting.run_async(move |_| {
                 Box::pin(async move {
                     begun.send(()).expect("the test waits");
                     drop(waits.await);
@@ -136,7 +136,7 @@ impl House {
     }
 
     /// Waits until mallory is on the way into `next`.
-    async fn mallory_sets_off_for(&self, next: &Arc<Instance>) {
+    async fn mallory_sets_off_for(&self, next: &Arc<LiveRoom>) {
         let link = self.mallory.link().expect("it is identified");
         let set_off = async {
             while link.room(self.room_id).is_none_or(|now| !Arc::ptr_eq(&now, next)) {
@@ -163,8 +163,8 @@ impl House {
         self.instance().run(|state| state.user_ids()).await.expect("it is there")
     }
 
-    fn put_out(&self) -> JoinHandle<Answer> {
-        let question = Question::PutOut {
+    fn put_out(&self) -> JoinHandle<NodeResponse> {
+        let question = NodeRequest::RemoveMember {
             user: "mallory".into(),
             room_id: Some(self.room_id.into()),
             reason: "enough".into(),
@@ -378,14 +378,15 @@ async fn a_room_that_is_deleted_before_its_members_moved_is_not_made_again() {
         }
         for session in [&house.mallory, &house.ann] {
             let link = session.link().expect("it is identified");
-            within("it is out", link.left_all()).await;
+            within("it is out", link.all_rooms_left()).await;
             settle().await;
             let frames = sent(session);
             let left = frames.iter().rfind(|frame| frame["type"] == "left").expect("it left");
-            assert_eq!(left["reason"], DELETED, "{frames:?}");
+            assert_eq!(left["reason"], DELETED_REASON, "{frames:?}");
             assert_eq!(frames.iter().filter(|frame| frame["type"] == "left").count(), 1, "{frames:?}");
             let user = &link.user_id;
-            let lived = [format!("{user} joined project:1"), format!("{user} left project:1: {DELETED}")];
+            let lived =
+                [format!("{user} joined project:1"), format!("{user} left project:1: {DELETED_REASON}")];
             assert_eq!(house.diary.of(user), lived);
         }
         assert!(house.engine.registry.find("project:1").is_none());
@@ -498,7 +499,7 @@ async fn a_user_that_comes_back_in_its_grace_before_the_others_moved_is_not_anno
     let house = House { engine, diary, room_id, mallory: other, ann };
     let move_on = house.instance().lose_log().await;
     let (room, _) = house.engine.registry.declared("chat").expect("it is declared");
-    house.engine.registry.enter(room, "chat", None).expect("it is made");
+    house.engine.registry.find_or_open(room, "chat", None).expect("it is made");
     let _mallory = member(&house.engine, "mallory", "chat").await;
     move_on();
     house.ann_has_moved().await;

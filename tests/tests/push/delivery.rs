@@ -162,7 +162,8 @@ async fn one_chain_for_each_device_and_event() -> Result<()> {
 
 #[tokio::test]
 async fn a_notice_that_is_too_old_is_given_up() -> Result<()> {
-    let crow = Crow::new(|_| SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(90)) });
+    let crow =
+        Crow::new(|_| SendOutcome::Retry { reason: "busy".into(), after: Some(Duration::from_secs(90)) });
     let running = start(&crow).await?;
     running.server.alerts().trigger(Loud { number: 1 }).await?;
     running.until("crow", |counts| counts.expired == 1).await?;

@@ -44,7 +44,8 @@ impl Peer {
         let id = Id::parse(&format!("peer{number:07}")).ok_or("no id")?;
         let mut joined = None;
         until("a peer joins", async || {
-            let Ok(redis) = Redis::connect(&url).response_timeout(WITHIN).connect_timeout(WITHIN).await else {
+            let Ok(redis) = Redis::connect(&url).response_timeout(WITHIN).connect_timeout(WITHIN).await
+            else {
                 return false;
             };
             joined = redis.join(id).await.ok().map(|feed| (redis, feed));

@@ -16,7 +16,7 @@ use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     Channel, DeliveryClass, Sender,
     engine::Engine,
-    hub::{Instance, RoomDecl},
+    hub::{LiveRoom, RoomSpec},
     observe::{MetricFamily, MetricValue},
     session::invalid,
 };
@@ -132,14 +132,14 @@ pub(super) async fn inspect(
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(inspection)).into_response())
 }
 
-async fn members(instance: &Arc<Instance>) -> Option<Frame> {
+async fn members(instance: &Arc<LiveRoom>) -> Option<Frame> {
     // The room's task may be busy while the store is slow, when the rest of the page matters most.
-    let listed = instance.run(|state| state.members(None, MAX_MEMBERS, None));
+    let listed = instance.run(|state| state.members_frame(None, MAX_MEMBERS, None));
     let frame = timeout(MEMBERS_TIMEOUT, listed).await.ok()??;
     serde_json::from_slice(&frame).ok()
 }
 
-fn room_row(room: &RoomDecl) -> RoomRow<'_> {
+fn room_row(room: &RoomSpec) -> RoomRow<'_> {
     let channel = |channel: &Channel| match channel {
         Channel::WebSocket => "websocket",
         Channel::Sse => "sse",
@@ -168,7 +168,7 @@ fn room_row(room: &RoomDecl) -> RoomRow<'_> {
     }
 }
 
-fn instance_row(instance: &Instance) -> InstanceRow {
+fn instance_row(instance: &LiveRoom) -> InstanceRow {
     InstanceRow { room_id: instance.id.to_string(), room: instance.room.name, size: instance.size() }
 }
 

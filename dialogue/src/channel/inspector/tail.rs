@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     engine::{Engine, draining},
-    hub::{ConnectionId, Heard, Instance, Listener, not_found},
+    hub::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
     log::Record,
     session::invalid,
     wire::EventSet,
@@ -35,8 +35,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// A listener of the room that is not a member, and so not in its presence.
 struct TailListener {
     id: ConnectionId,
-    instance: Weak<Instance>,
-    records: Heard,
+    instance: Weak<LiveRoom>,
+    records: ListenerReceiver,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn tail(
     let (listener, records) = Listener::new(id);
     let draining = Box::pin(engine.drain.started());
     let tail = TailListener { id, instance: Arc::downgrade(&instance), records, draining };
-    instance.cast(move |state| state.listen(listener, EventSet::ALL));
+    instance.enqueue(move |state| state.listen(listener, EventSet::ALL));
     let lines = stream::unfold(tail, |mut tail| async {
         let line = tail.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), tail))
@@ -86,7 +86,7 @@ impl Drop for TailListener {
     fn drop(&mut self) {
         let id = self.id;
         if let Some(instance) = self.instance.upgrade() {
-            instance.cast(move |state| _ = state.leave(id));
+            instance.enqueue(move |state| _ = state.leave(id));
         }
     }
 }

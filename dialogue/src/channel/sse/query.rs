@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::{
     Position, Refusal,
-    hub::RoomDecl,
+    hub::RoomSpec,
     session::{bounded_names, invalid},
     wire::EventSet,
 };
@@ -88,7 +88,7 @@ impl Query {
     /// There are more than `max_names` names, or none of the rooms carries one of them.
     pub(super) fn events_by_room(
         &self,
-        rooms: &[&Arc<RoomDecl>],
+        rooms: &[&Arc<RoomSpec>],
         max_names: usize,
     ) -> Result<Vec<Option<EventSet>>, Refusal> {
         bounded_names(self.events.len(), max_names)?;
@@ -108,7 +108,7 @@ impl Query {
     }
 }
 
-fn carries(room: &RoomDecl, event: &str) -> bool {
+fn carries(room: &RoomSpec, event: &str) -> bool {
     event == "*" || room.event(event).is_some()
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     engine::{DrainGuard, Engine},
-    hub::{Cut, Outbox},
+    hub::{Outbox, OutboxCloseReason},
     identity::expired,
     observe::CloseReason,
     session::Session,
@@ -97,7 +97,7 @@ async fn run(
                 last_polled = Instant::now();
             }
             // Polls alone don't count: hyper also polls to fill a buffer that is never flushed.
-            if outbox.stuck_for().unwrap_or_default().max(last_polled.elapsed()) >= stall_timeout {
+            if outbox.stalled_for().unwrap_or_default().max(last_polled.elapsed()) >= stall_timeout {
                 return;
             }
         }
@@ -114,27 +114,27 @@ async fn run(
         reason = ended => if let Ok(reason) = reason {
             session.end(reason);
         },
-        cut = poll_fn(|cx| outbox.poll_cut(cx)) => session.end(match cut {
-            Cut::TooSlow => CloseReason::TooSlow,
-            Cut::Removed(_) => CloseReason::Removed,
-            Cut::Silent => CloseReason::Silent,
-            Cut::Closed => CloseReason::Lost,
+        cut = poll_fn(|cx| outbox.poll_closed(cx)) => session.end(match cut {
+            OutboxCloseReason::TooSlow => CloseReason::TooSlow,
+            OutboxCloseReason::Removed(_) => CloseReason::Removed,
+            OutboxCloseReason::Unresponsive => CloseReason::Silent,
+            OutboxCloseReason::Disconnected => CloseReason::Lost,
         }),
         () = expiry => {
             session.end(CloseReason::Expired);
             // Replaces the queued events, which may no longer be delivered.
             let error = frame::Frame::new("error", None, frame::Error::from(&expired())).encode();
-            outbox.end_with("error", &error);
+            outbox.close_with("error", &error);
         }
         // The last queued frame is the `left` of the last room.
         () = left_all => {
             session.end(CloseReason::Removed);
-            outbox.cut(Cut::Closed);
+            outbox.close(OutboxCloseReason::Disconnected);
         }
         () = stalled => {
             session.end(CloseReason::TooSlow);
             // Discards the queued events.
-            let _ = outbox.last_words();
+            let _ = outbox.close_and_take_partial();
         }
     }
     // In this order: a drain waits until the connection has left its rooms.
@@ -226,7 +226,7 @@ mod tests {
             outbox.send_raw(["data: x\n\n".into()]);
             assert_eq!((chat.size(), outbox.waiting() > 0), (1, true));
             if cut {
-                outbox.cut(Cut::TooSlow);
+                outbox.close(OutboxCloseReason::TooSlow);
                 sleep(Duration::from_millis(1)).await;
             } else {
                 sleep(2 * STALL_TIMEOUT).await;

@@ -112,7 +112,7 @@ impl Body for SseBody {
         }
         ready!(self.keep_alive.as_mut().poll(cx));
         self.keep_alive.as_mut().reset(Instant::now() + KEEP_ALIVE_INTERVAL);
-        self.outbox.hand();
+        self.outbox.note_handed();
         Poll::Ready(Some(Ok(Frame::data(self.with_write_report(Bytes::from_static(b": alive\n\n"))))))
     }
 }
@@ -131,7 +131,7 @@ impl AsRef<[u8]> for ReportedBytes {
 
 impl Drop for ReportedBytes {
     fn drop(&mut self) {
-        self.outbox.written();
+        self.outbox.note_written();
     }
 }
 

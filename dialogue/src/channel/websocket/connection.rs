@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, PublishGuard, reconnect_delay_ms},
-    hub::{Cut, Outbox},
+    hub::{Outbox, OutboxCloseReason},
     identity::{Expiry, LOOK_AT_CLOCK, User},
     observe::CloseReason,
     session::{Entrance, Session, Verdict, invalid},
@@ -92,14 +92,16 @@ impl ConnectionEnd {
     fn of(outcome: &WriteOutcome) -> Option<Self> {
         match outcome {
             WriteOutcome::Done => None,
-            WriteOutcome::Cut(Cut::TooSlow) => {
+            WriteOutcome::Closed(OutboxCloseReason::TooSlow) => {
                 Some(ConnectionEnd::Abort(4409, "reads too slowly".to_owned()))
             }
-            WriteOutcome::Cut(Cut::Closed) => Some(ConnectionEnd::Lost),
-            WriteOutcome::Cut(Cut::Silent) => {
+            WriteOutcome::Closed(OutboxCloseReason::Disconnected) => Some(ConnectionEnd::Lost),
+            WriteOutcome::Closed(OutboxCloseReason::Unresponsive) => {
                 Some(ConnectionEnd::Abort(4408, "no answer in time".to_owned()))
             }
-            WriteOutcome::Cut(Cut::Removed(reason)) => Some(ConnectionEnd::Abort(4403, reason.to_string())),
+            WriteOutcome::Closed(OutboxCloseReason::Removed(reason)) => {
+                Some(ConnectionEnd::Abort(4403, reason.to_string()))
+            }
         }
     }
 
@@ -185,21 +187,21 @@ impl Connection {
         drop(session);
         let (code, reason, rest) = match &end {
             ConnectionEnd::Lost => return socket.writer.close().await,
-            ConnectionEnd::Closed(code) => (*code, "", outbox.last_words()),
+            ConnectionEnd::Closed(code) => (*code, "", outbox.close_and_take_partial()),
             ConnectionEnd::Abort(code, reason) => {
                 socket.writer.discard_taken();
-                (*code, reason.as_str(), outbox.last_words())
+                (*code, reason.as_str(), outbox.close_and_take_partial())
             }
             ConnectionEnd::Close(code, reason) => {
                 let written = async {
-                    while outbox.waiting() > 0
-                        && !matches!(socket.writer.write_some(&outbox).await, WriteOutcome::Cut(_))
+                    while outbox.queued_bytes() > 0
+                        && !matches!(socket.writer.write_some(&outbox).await, WriteOutcome::Closed(_))
                     {
                     }
                 };
                 // After the timeout the client resumes the rest from the log.
                 let _ = tokio::time::timeout(CLOSE_TIMEOUT, written).await;
-                (*code, reason.reason(), outbox.last_words())
+                (*code, reason.reason(), outbox.close_and_take_partial())
             }
         };
         let mut last = BytesMut::new();
@@ -468,7 +470,7 @@ impl MonitoredSocket {
         reads: bool,
         checks: bool,
     ) -> SocketEvent {
-        outbox.set_read(reads);
+        outbox.set_reading(reads);
         tokio::select! {
             read = self.socket.reader.read(&mut self.input), if reads && !self.is_read_closed => {
                 self.note_read(&read, outbox);
@@ -481,7 +483,7 @@ impl MonitoredSocket {
             () = sleep_until(self.next_check), if checks => {
                 let bounds = &engine.bounds;
                 // A client that sends and doesn't read passes the keep-alive check, but its outbox stalls.
-                if outbox.stuck_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
+                if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
                     return SocketEvent::ConnectionEnd(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
                 }
                 if self.last_received.elapsed() < bounds.ping_interval {
@@ -516,7 +518,7 @@ impl MonitoredSocket {
     fn note_read(&mut self, read: &io::Result<usize>, outbox: &Outbox) -> bool {
         if matches!(read, Ok(1..)) {
             self.last_received = Instant::now();
-            outbox.hear();
+            outbox.note_read();
         } else {
             self.is_read_closed = true;
         }

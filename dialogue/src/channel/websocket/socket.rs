@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    hub::{Cut, Direct, Outbox, Progress},
+    hub::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason},
     tcp::Tcp,
 };
 
@@ -90,7 +90,7 @@ impl Socket {
     }
 
     /// Returns the handle through which a room's thread may write directly, if the connection is a plain TCP socket.
-    pub(super) fn direct(&self) -> Option<Box<dyn Direct>> {
+    pub(super) fn direct(&self) -> Option<Box<dyn DirectWriter>> {
         match &self.writer {
             Writer::Tcp(stream) => Some(Box::new(Arc::clone(stream))),
             Writer::Other { .. } => None,
@@ -123,18 +123,18 @@ impl Writer {
     pub(super) async fn write_some(&mut self, outbox: &Outbox) -> WriteOutcome {
         match self {
             Writer::Tcp(stream) => {
-                poll_fn(|cx| outbox.poll_trouble(cx)).await;
+                poll_fn(|cx| outbox.poll_writable_work(cx)).await;
                 loop {
                     match outbox.flush() {
-                        Progress::Idle => return WriteOutcome::Done,
-                        Progress::Cut(cut) => return WriteOutcome::Cut(cut),
-                        Progress::Blocked => {}
+                        FlushStatus::Idle => return WriteOutcome::Done,
+                        FlushStatus::Closed(reason) => return WriteOutcome::Closed(reason),
+                        FlushStatus::Blocked => {}
                     }
                     // Wait for a cut as well: the socket of a client that never reads never becomes writable.
                     tokio::select! {
-                        cut = poll_fn(|cx| outbox.poll_cut(cx)) => return WriteOutcome::Cut(cut),
+                        reason = poll_fn(|cx| outbox.poll_closed(cx)) => return WriteOutcome::Closed(reason),
                         writable = stream.writable() => if writable.is_err() {
-                            return WriteOutcome::Cut(Cut::Closed);
+                            return WriteOutcome::Closed(OutboxCloseReason::Disconnected);
                         },
                     }
                 }
@@ -142,8 +142,8 @@ impl Writer {
             Writer::Other { half, taken, is_partial } => {
                 if taken.is_empty() {
                     let take = poll_fn(|cx| outbox.poll_take(cx, MAX_TAKE_BYTES, taken)).await;
-                    if let Err(cut) = take {
-                        return WriteOutcome::Cut(cut);
+                    if let Err(reason) = take {
+                        return WriteOutcome::Closed(reason);
                     }
                     // Reversed, as chunks are taken from the end.
                     taken.reverse();
@@ -159,9 +159,9 @@ impl Writer {
                     biased;
                     written = writing => match written {
                         Ok(()) => WriteOutcome::Done,
-                        Err(_) => WriteOutcome::Cut(Cut::Closed),
+                        Err(_) => WriteOutcome::Closed(OutboxCloseReason::Disconnected),
                     },
-                    cut = poll_fn(|cx| outbox.poll_cut(cx)) => WriteOutcome::Cut(cut),
+                    reason = poll_fn(|cx| outbox.poll_closed(cx)) => WriteOutcome::Closed(reason),
                 }
             }
         }
@@ -234,11 +234,11 @@ impl Writer {
 pub(super) enum WriteOutcome {
     /// Bytes were written, or there were none.
     Done,
-    /// The outbox is cut, or the socket failed: nothing more can be written.
-    Cut(Cut),
+    /// The outbox is reason, or the socket failed: nothing more can be written.
+    Closed(OutboxCloseReason),
 }
 
-impl Direct for Arc<OwnedWriteHalf> {
+impl DirectWriter for Arc<OwnedWriteHalf> {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [one] => OwnedWriteHalf::try_write(self, one),

@@ -1,6 +1,6 @@
-//! Which rooms there are, those that aren't in memory too.
+//! The catalog: the records of all rooms in the store, in memory or not, and the server's own records.
 //!
-//! `room/ID` says what is known of a room, and `creator/USER/ID` that the user created it.
+//! The record `room/ID` holds a room's info, and `creator/USER/ID` notes that the user created it.
 
 use std::{
     borrow::Cow,
@@ -16,15 +16,15 @@ use tokio::time::Instant;
 
 use super::{
     Archive,
-    open::{generation_of, state_of},
-    space::key as left_of,
+    eviction::key as last_used_key,
+    load::{epoch_override_key, state_key},
 };
-use crate::{hub::declared::Info, store::StoreError};
+use crate::{hub::room_spec::RoomInstanceInfo, store::StoreError};
 
-/// What stands in the record of a room.
+/// The record of a room.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry<'a> {
+struct RoomRecord<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,65 +33,66 @@ struct Entry<'a> {
     max_size: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_by: Option<Cow<'a, str>>,
-    /// Made on purpose, not by a first join.
+    /// Set if the room was created explicitly, rather than by a first join.
     #[serde(default)]
     created: bool,
 }
 
-const ROOMS: &str = "room/";
-const EPOCH: &str = "server/epoch";
-const SECRET: &str = "server/secret";
-/// Between two counts of all rooms.
-const RECOUNT: Duration = Duration::from_secs(10);
-/// Records of a page while they are counted.
-const PAGE: usize = 1_000;
+const ROOM_PREFIX: &str = "room/";
+const EPOCH_KEY: &str = "server/epoch";
+const SECRET_KEY: &str = "server/secret";
+/// The interval between two counts of all rooms.
+const RECOUNT_INTERVAL: Duration = Duration::from_secs(10);
+/// Records per page of a count.
+const SCAN_PAGE_RECORDS: usize = 1_000;
 
 impl Archive {
-    /// What new logs are called, as it was last said; it outlives the process, so that who comes back to a room in which
-    /// nothing was said yet finds it as it was.
+    /// Returns the epoch of new logs. It outlives the process, so that a client that comes back to a room without
+    /// events finds it unchanged.
     pub(crate) async fn epoch(&self) -> Result<Arc<str>, StoreError> {
         loop {
-            if let Some(epoch) = self.journal.get(EPOCH).await?
+            if let Some(epoch) = self.journal.get(EPOCH_KEY).await?
                 && let Ok(epoch) = std::str::from_utf8(&epoch)
             {
                 return Ok(epoch.into());
             }
             let epoch = crate::log::epoch::fresh();
-            // Unless another instance says so first, or a store forgot it.
-            if self.journal.swap(EPOCH, None, Some(Bytes::copy_from_slice(epoch.as_bytes()))).await? {
+            // Retried if another node stored one first, or the store lost it.
+            if self.journal.swap(EPOCH_KEY, None, Some(Bytes::copy_from_slice(epoch.as_bytes()))).await? {
                 return Ok(epoch);
             }
         }
     }
 
-    /// Says what logs are called from now on.
+    /// Stores and returns a new epoch for new logs.
     pub(crate) async fn new_epoch(&self) -> Result<Arc<str>, StoreError> {
         let epoch = crate::log::epoch::fresh();
         let value = Bytes::copy_from_slice(epoch.as_bytes());
-        self.journal.put(vec![(EPOCH.to_owned(), Some(value))]).await?;
+        self.journal.put(vec![(EPOCH_KEY.to_owned(), Some(value))]).await?;
         Ok(epoch)
     }
 
-    /// What signs the tokens of anonymous users, as long as the store keeps it.
+    /// Returns the secret that signs the tokens of anonymous users, and creates it if the store has none.
     pub(crate) async fn secret(&self) -> Result<[u8; 64], StoreError> {
         loop {
-            let kept = self.journal.get(SECRET).await?;
-            if let Some(secret) = kept.as_deref().and_then(|secret| <[u8; 64]>::try_from(secret).ok()) {
+            let permanent = self.journal.get(SECRET_KEY).await?;
+            if let Some(secret) = permanent.as_deref().and_then(|secret| <[u8; 64]>::try_from(secret).ok()) {
                 return Ok(secret);
             }
             let secret = crate::identity::random::<64>();
-            // Unless another instance made one first.
-            if self.journal.swap(SECRET, kept, Some(Bytes::copy_from_slice(&secret))).await? {
+            // Retried if another node stored one first.
+            if self.journal.swap(SECRET_KEY, permanent, Some(Bytes::copy_from_slice(&secret))).await? {
                 return Ok(secret);
             }
         }
     }
 
-    /// Counts the rooms again, since other instances make and forget some; now and then at most.
+    /// Counts the rooms again if the last count is older than [`RECOUNT_INTERVAL`], since other nodes create and remove
+    /// rooms.
     pub(crate) async fn recount(&self) -> Result<(), StoreError> {
         let due = {
             let mut counted = self.counted.lock();
-            let due = counted.is_none_or(|counted| counted.elapsed() >= RECOUNT);
+            let due = counted.is_none_or(|counted| counted.elapsed() >= RECOUNT_INTERVAL);
             if due {
                 *counted = Some(Instant::now());
             }
@@ -100,59 +101,64 @@ impl Archive {
         if due { self.count().await } else { Ok(()) }
     }
 
-    /// Counts the rooms.
+    /// Counts the rooms in the catalog.
     pub(crate) async fn count(&self) -> Result<(), StoreError> {
-        let (mut total, mut kept, mut last) = (0, 0, None::<String>);
+        let (mut total, mut permanent, mut last) = (0, 0, None::<String>);
         loop {
-            let page = self.journal.scan(ROOMS, last.as_deref(), PAGE).await?;
+            let page = self.journal.scan(ROOM_PREFIX, last.as_deref(), SCAN_PAGE_RECORDS).await?;
             total += page.len();
-            kept += page.iter().filter_map(|(_, value)| info(value)).filter(Info::is_kept).count();
+            permanent += page
+                .iter()
+                .filter_map(|(_, value)| info(value))
+                .filter(RoomInstanceInfo::is_permanent)
+                .count();
             let Some((key, _)) = page.last() else { break };
             last = Some(key.clone());
         }
-        self.total.store(total, Ordering::Relaxed);
-        self.kept.store(kept, Ordering::Relaxed);
+        self.total_rooms.store(total, Ordering::Relaxed);
+        self.permanent_rooms.store(permanent, Ordering::Relaxed);
         Ok(())
     }
 
-    /// How many rooms are known of.
-    pub(crate) fn total(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
+    /// Returns the number of rooms in the catalog.
+    pub(crate) fn total_rooms(&self) -> usize {
+        self.total_rooms.load(Ordering::Relaxed)
     }
 
-    /// How many of those were made on purpose.
-    pub(crate) fn kept(&self) -> usize {
-        self.kept.load(Ordering::Relaxed)
+    /// Returns the number of rooms that were created explicitly, and aren't an anonymous user's.
+    pub(crate) fn permanent_rooms(&self) -> usize {
+        self.permanent_rooms.load(Ordering::Relaxed)
     }
 
-    /// How many rooms a user created, up to `most`.
+    /// Returns the number of rooms that a user created, up to `most`.
     pub(crate) async fn created_by(&self, user: &str, most: usize) -> Result<usize, StoreError> {
         Ok(self.journal.scan(&creator(user), None, most).await?.len())
     }
 
-    /// What is known of a room.
-    pub(crate) async fn known(&self, room_id: &str) -> Result<Option<Info>, StoreError> {
+    /// Returns the info of a room; `None` if the catalog doesn't have it.
+    pub(crate) async fn known(&self, room_id: &str) -> Result<Option<RoomInstanceInfo>, StoreError> {
         Ok(self.journal.get(&room(room_id)).await?.as_deref().and_then(info))
     }
 
-    /// Some of the rooms after `after`, in the order of their ids' bytes; and where to go on, if there may be more.
+    /// Returns up to `limit` rooms after `after`, in the order of their ids' bytes, and the id to go on after if there
+    /// may be more.
     pub(crate) async fn rooms(
         &self,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<(Arc<str>, Info)>, Option<Arc<str>>), StoreError> {
-        let found = self.journal.scan(ROOMS, after.map(room).as_deref(), limit).await?;
-        let last = found.last().and_then(|(key, _)| key.strip_prefix(ROOMS)).map(Arc::from);
+    ) -> Result<(Vec<(Arc<str>, RoomInstanceInfo)>, Option<Arc<str>>), StoreError> {
+        let found = self.journal.scan(ROOM_PREFIX, after.map(room).as_deref(), limit).await?;
+        let last = found.last().and_then(|(key, _)| key.strip_prefix(ROOM_PREFIX)).map(Arc::from);
         let next = last.filter(|_| found.len() == limit);
         let rooms = found
             .into_iter()
-            .filter_map(|(key, value)| Some((key.strip_prefix(ROOMS)?.into(), info(&value)?)));
+            .filter_map(|(key, value)| Some((key.strip_prefix(ROOM_PREFIX)?.into(), info(&value)?)));
         Ok((rooms.collect(), next))
     }
 
-    /// Remembers a room that wasn't known of; yields whether it wasn't.
-    pub(crate) async fn remember(&self, room_id: &str, info: &Info) -> Result<bool, StoreError> {
-        let entry = Entry {
+    /// Adds a room to the catalog; returns `false` if another node added it first.
+    pub(crate) async fn add_room(&self, room_id: &str, info: &RoomInstanceInfo) -> Result<bool, StoreError> {
+        let entry = RoomRecord {
             name: info.name.as_deref().map(Cow::from),
             description: info.description.as_deref().map(Cow::from),
             max_size: info.max_size,
@@ -161,7 +167,7 @@ impl Archive {
         };
         let value =
             serde_json::to_vec(&entry).map_err(|error| StoreError::new("can't encode").with_source(error))?;
-        if self.peers.is_some()
+        if self.cluster.is_some()
             && !self.journal.swap(&room(room_id), None, Some(value.clone().into())).await?
         {
             return Ok(false);
@@ -171,32 +177,38 @@ impl Archive {
             records.push((creator(user) + room_id, Some(Bytes::new())));
         }
         self.journal.put(records).await?;
-        self.total.fetch_add(1, Ordering::Relaxed);
-        self.kept.fetch_add(usize::from(info.is_kept()), Ordering::Relaxed);
+        self.total_rooms.fetch_add(1, Ordering::Relaxed);
+        self.permanent_rooms.fetch_add(usize::from(info.is_permanent()), Ordering::Relaxed);
         Ok(true)
     }
 
-    /// Forgets a room and its log, and whether it is one that was `counted`.
-    pub(crate) async fn forget(&self, room_id: &str, info: &Info, counted: bool) -> Result<(), StoreError> {
+    /// Removes a room and its log. `counted` tells whether the room counts in [`total_rooms`](Self::total_rooms).
+    pub(crate) async fn remove_room(
+        &self,
+        room_id: &str,
+        info: &RoomInstanceInfo,
+        counted: bool,
+    ) -> Result<(), StoreError> {
         self.journal.remove(room_id).await?;
-        let mut records = [room(room_id), state_of(room_id), generation_of(room_id), left_of(room_id)]
-            .map(|key| (key, None))
-            .to_vec();
+        let mut records =
+            [room(room_id), state_key(room_id), epoch_override_key(room_id), last_used_key(room_id)]
+                .map(|key| (key, None))
+                .to_vec();
         if let Some(user) = &info.created_by {
             records.push((creator(user) + room_id, None));
         }
-        self.unnote_left(room_id);
+        self.forget_use(room_id);
         match self.journal.put(records).await {
             Ok(()) if counted => {
                 let fewer = |total: usize| Some(total.saturating_sub(1));
-                if info.is_kept() {
-                    let _ = self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+                if info.is_permanent() {
+                    let _ = self.permanent_rooms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
                 }
-                // It can't fail: there always is a number that is less or none.
-                let _ = self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+                // The update can't fail: it always has a result.
+                let _ = self.total_rooms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
             }
             Ok(()) => {}
-            // Its log is gone, and with it the room: what is left is a name in a list.
+            // The log is removed, and with it the room: what is left is an entry in the list.
             Err(error) => tracing::error!(room_id, %error, "the record of a deleted room can't be removed"),
         }
         Ok(())
@@ -204,24 +216,24 @@ impl Archive {
 }
 
 fn room(room_id: &str) -> String {
-    format!("{ROOMS}{room_id}")
+    format!("{ROOM_PREFIX}{room_id}")
 }
 
-/// By the user's hash, since ids may be long, and hold what separates.
+/// The key has the user's hash, since ids may be long and contain the separator.
 fn creator(user: &str) -> String {
     format!("creator/{}/", URL_SAFE_NO_PAD.encode(Sha256::digest(user)))
 }
 
-fn info(value: &[u8]) -> Option<Info> {
-    let entry: Entry<'_> = serde_json::from_slice(value)
+fn info(value: &[u8]) -> Option<RoomInstanceInfo> {
+    let entry: RoomRecord<'_> = serde_json::from_slice(value)
         .inspect_err(|error| tracing::error!(%error, "the record of a room can't be read"))
         .ok()?;
-    Some(Info {
+    Some(RoomInstanceInfo {
         name: entry.name.map(Cow::into_owned),
         description: entry.description.map(Cow::into_owned),
         max_size: entry.max_size,
         created_by: entry.created_by.as_deref().map(Arc::from),
         created: entry.created,
-        ..Info::default()
+        ..RoomInstanceInfo::default()
     })
 }

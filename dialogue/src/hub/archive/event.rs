@@ -1,9 +1,10 @@
-//! An event, from its room into the store and back.
+//! Conversion of a stored event into the record that subscriptions read.
 
-use crate::{hub::RoomDecl, log::Record, store::StoredEvent, wire::frame::EventHead};
+use crate::{hub::RoomSpec, log::Record, store::StoredEvent, wire::frame::EventHead};
 
-impl RoomDecl {
-    /// The event as readers get it; where the room doesn't declare its kind, it has a number that nobody reads.
+impl RoomSpec {
+    /// Encodes a stored event. A kind that the room doesn't declare becomes [`Record::UNDECLARED`], to which no
+    /// subscription can be.
     pub(in crate::hub) fn record(&self, room_id: &str, stored: &StoredEvent) -> Record {
         let head = EventHead {
             room_id,

@@ -1,7 +1,7 @@
-//! Changing a room's own state, one instance at a time.
+//! The lock of a room's saved state, which one node changes at a time.
 //!
-//! `lock/ID` says which instance is at it, and since when. The record of the state itself is only ever written over what it
-//! was, so that nothing is lost even if a lock is given up too early.
+//! The record `lock/ID` holds the node that has the lock, the time since when, and a random number. The state itself is
+//! changed by compare-and-swap, so that no change is lost even if a lock expires too early.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,44 +12,46 @@ use tokio::{
 };
 
 use super::Archive;
-use crate::{hub::state::now, store::StoreError, wire::Id};
+use crate::{hub::room_core::now, store::StoreError, wire::Id};
 
-/// How long one waits for the others.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// After how long a lock is given up: whoever had it is gone, in milliseconds.
-const GIVEN_UP_MS: u64 = 20_000;
+/// The time after which waiting for the lock fails.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The age at which a lock expires, since its holder must have died, in milliseconds.
+const LOCK_EXPIRY_MS: u64 = 20_000;
 
-/// A room's state is this instance's to change, for as long as this is kept.
+/// The lock of a room's saved state, released when it is dropped.
 pub(crate) struct StateLock {
     archive: Arc<Archive>,
     room_id: Arc<str>,
-    /// What the lock's record says.
+    /// The content of the lock's record.
     own: Bytes,
     runtime: Handle,
 }
 
 impl Archive {
-    /// Waits until no other instance changes a room's state; `None` where there are no others.
+    /// Waits for the lock of a room's saved state; returns `None` without other nodes.
     pub(in crate::hub) async fn lock_state(
         self: &Arc<Self>,
         room_id: &Arc<str>,
         runtime: &Handle,
     ) -> Result<Option<StateLock>, StoreError> {
-        let Some(peers) = &self.peers else { return Ok(None) };
-        let (key, until) = (lock_of(room_id), Instant::now() + PATIENCE);
+        let Some(cluster) = &self.cluster else { return Ok(None) };
+        let (key, until) = (lock_key(room_id), Instant::now() + LOCK_TIMEOUT);
         loop {
             let held = self.journal.get(&key).await?;
             let holder = held.as_deref().and_then(read);
-            let free = holder.is_none_or(|(peer, since)| {
-                !peers.there().contains(&peer) || now().saturating_sub(since) > GIVEN_UP_MS
+            let free = holder.is_none_or(|(node, since)| {
+                !cluster.nodes().contains(&node) || now().saturating_sub(since) > LOCK_EXPIRY_MS
             });
-            let own = Bytes::from(format!("{} {} {}", peers.id(), now(), fastrand::u64(..)));
+            let own = Bytes::from(format!("{} {} {}", cluster.id(), now(), fastrand::u64(..)));
             if free && self.journal.swap(&key, held, Some(own.clone())).await? {
                 let (archive, room_id) = (Arc::clone(self), Arc::clone(room_id));
                 return Ok(Some(StateLock { archive, room_id, own, runtime: runtime.clone() }));
             }
             if Instant::now() >= until {
-                return Err(StoreError::new("other instances change the room's state all the time"));
+                return Err(StoreError::new(
+                    "the lock of the room's state can't be acquired in time: other nodes keep changing the state",
+                ));
             }
             sleep(Duration::from_millis(fastrand::u64(2..20))).await;
         }
@@ -57,20 +59,20 @@ impl Archive {
 }
 
 impl Drop for StateLock {
-    /// Others may be at it.
+    /// Releases the lock in a task.
     fn drop(&mut self) {
         let (archive, room_id, own) =
             (Arc::clone(&self.archive), Arc::clone(&self.room_id), self.own.clone());
-        // It ends with a bounded call; if it can't be said, the lock is given up in time.
+        // The task ends with a bounded call; if that fails, the lock expires.
         self.runtime.spawn(async move {
-            if let Err(error) = archive.journal.swap(&lock_of(&room_id), Some(own), None).await {
-                tracing::debug!(%room_id, %error, "the lock of a room's state can't be given back");
+            if let Err(error) = archive.journal.swap(&lock_key(&room_id), Some(own), None).await {
+                tracing::debug!(%room_id, %error, "the lock of a room's state can't be released");
             }
         });
     }
 }
 
-fn lock_of(room_id: &str) -> String {
+fn lock_key(room_id: &str) -> String {
     format!("lock/{room_id}")
 }
 

@@ -1,11 +1,12 @@
-//! What the rooms of this process have in their store.
+//! The archive: the room instances' part in the store, namely their logs (through the [`Journal`]), the catalog of
+//! rooms, saved state, and cached pages of old events.
 
 mod catalog;
 mod event;
+mod eviction;
+mod load;
 mod lock;
-mod open;
-mod pages;
-mod space;
+mod page_cache;
 mod trim;
 
 use std::sync::{Arc, atomic::AtomicUsize};
@@ -17,69 +18,73 @@ use tokio::{
     time::Instant,
 };
 
+use eviction::Eviction;
+pub(super) use eviction::EvictionOutcome;
+pub(crate) use load::SavedState;
+pub(super) use load::StoredRoom;
 pub(crate) use lock::StateLock;
-pub(super) use open::Found;
-pub(crate) use open::Saved;
-pub(super) use pages::OldPage;
-use pages::Pages;
-pub(super) use space::Outcome;
-use space::Space;
-pub(super) use trim::Trimming;
+pub(super) use page_cache::ArchivedPage;
+use page_cache::PageCache;
+pub(super) use trim::TrimPlan;
 
-use super::Peers;
+use super::Cluster;
 use crate::{backplane::AnyBackplane, log::Journal, store::AnyStore};
 
-/// The store, as rooms use it: their logs, what is known of them, and pages of the past that many read at once.
+/// The store as rooms use it.
 pub(crate) struct Archive {
     pub(crate) journal: Arc<Journal>,
-    /// The other instances, where there may be any.
-    pub(crate) peers: Option<Arc<Peers>>,
-    pages: Pages,
-    /// Pages of history that are read at once.
-    reading: Semaphore,
-    /// Pages of replays that are read at once.
-    replaying: Semaphore,
-    /// Rooms that are known of.
-    total: AtomicUsize,
-    /// When they were counted last.
+    /// The other nodes; `None` without a backplane.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    pages: PageCache,
+    /// Limits the pages of history read at the same time.
+    history_reads: Semaphore,
+    /// Limits the pages of replays read at the same time.
+    replay_reads: Semaphore,
+    /// The number of rooms in the catalog.
+    total_rooms: AtomicUsize,
+    /// The time of the last full count.
     counted: Mutex<Option<Instant>>,
-    /// How many of them were made on purpose.
-    kept: AtomicUsize,
-    space: Space,
+    /// The number of rooms that were created explicitly, by a user who isn't anonymous or by the application.
+    permanent_rooms: AtomicUsize,
+    eviction: Eviction,
 }
 
-/// Pages of history that are read from the store at once: what they cost is not to be what events wait for.
-const READS: usize = 4;
-/// Pages of replays that are read at once: those who come back to one place share them.
-const REPLAYS: usize = 8;
+/// Pages of history read from the store at the same time: events are not to wait for them.
+const MAX_CONCURRENT_READS: usize = 4;
+/// Pages of replays read at the same time; clients that come back to one position share a page.
+const MAX_CONCURRENT_REPLAY_READS: usize = 8;
 
 impl Archive {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
         Archive::of(Journal::new(store, runtime), None)
     }
 
-    /// What all instances share.
-    pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, peers: Arc<Peers>, runtime: &Handle) -> Arc<Self> {
-        Archive::of(Journal::shared(backplane, peers.id(), runtime), Some(peers))
+    /// Creates the archive in a store that all nodes share.
+    pub(crate) fn shared(
+        backplane: Arc<dyn AnyBackplane>,
+        cluster: Arc<Cluster>,
+        runtime: &Handle,
+    ) -> Arc<Self> {
+        Archive::of(Journal::shared(backplane, cluster.id(), runtime), Some(cluster))
     }
 
-    /// Waits until a page of history may be read.
-    pub(super) async fn may_read(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.reading.acquire().await.ok()
+    /// Waits for a permit to read a page of history.
+    pub(super) async fn read_permit(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.history_reads.acquire().await.ok()
     }
 
-    fn of(journal: Arc<Journal>, peers: Option<Arc<Peers>>) -> Arc<Self> {
+    fn of(journal: Arc<Journal>, cluster: Option<Arc<Cluster>>) -> Arc<Self> {
         Arc::new(Archive {
             journal,
-            peers,
-            pages: Pages::default(),
-            reading: Semaphore::new(READS),
-            replaying: Semaphore::new(REPLAYS),
-            total: AtomicUsize::new(0),
+            cluster,
+            pages: PageCache::default(),
+            history_reads: Semaphore::new(MAX_CONCURRENT_READS),
+            replay_reads: Semaphore::new(MAX_CONCURRENT_REPLAY_READS),
+            total_rooms: AtomicUsize::new(0),
             counted: Mutex::default(),
-            kept: AtomicUsize::new(0),
-            space: Space::default(),
+            permanent_rooms: AtomicUsize::new(0),
+            eviction: Eviction::default(),
         })
     }
 }

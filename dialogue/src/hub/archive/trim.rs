@@ -1,51 +1,51 @@
-//! Trimming what the store has of a room, apart from whoever triggers.
+//! Trimming the store's part of a log to the room's retention, in the background.
 
 use std::{sync::Arc, time::Duration};
 
 use super::Archive;
 use crate::{
     Retention,
-    log::KEPT_MS,
+    log::KEY_RETENTION_MS,
     store::{Order, Query, StoreError, StoredEvent, Trim},
 };
 
-/// What is to be trimmed of a room.
+/// The plan of a trim.
 #[derive(Debug, Clone)]
-pub(crate) struct Trimming {
+pub(crate) struct TrimPlan {
     pub(crate) room_id: Arc<str>,
-    /// What its log is called there.
+    /// The epoch under which the store has the log.
     pub(crate) epoch: Arc<str>,
     pub(crate) retention: Retention,
-    /// The oldest event that is held, as far as memory knows, and the newest.
+    /// The oldest event that is retained, as far as memory knows, and the newest.
     pub(crate) first: u64,
     pub(crate) head: u64,
-    /// Bytes of all events that there ever were.
+    /// The byte offset of the log's end, counting all events that it ever had.
     pub(crate) end: u64,
-    /// Whether what is older than that goes by its bytes or its age, which the store has to be asked for.
-    pub(crate) unsure: bool,
+    /// Set if events from `first` on may be dropped by bytes or age, for which the store has to be read.
+    pub(crate) needs_store_lookup: bool,
 }
 
 impl Archive {
-    /// Trims it; yields the number of the oldest event that is held now.
-    pub(crate) async fn trim(&self, trimming: &Trimming, now: u64) -> Result<u64, StoreError> {
-        let Trimming { room_id, epoch, retention, first, head, .. } = trimming;
+    /// Trims the store's part of a log; returns the number of the oldest event that is retained now.
+    pub(crate) async fn trim(&self, trim_plan: &TrimPlan, now: u64) -> Result<u64, StoreError> {
+        let TrimPlan { room_id, epoch, retention, first, head, .. } = trim_plan;
         let mut first = *first;
-        if trimming.unsure {
+        if trim_plan.needs_store_lookup {
             let oldest = retention.age.map_or(0, |age| now.saturating_sub(millis(age)));
             let (_, bytes) = retention.bounds();
-            let from = trimming.end.saturating_sub(bytes);
-            // Both grow with the number, so that what is kept begins at one place.
+            let from = trim_plan.end.saturating_sub(bytes);
+            // Time and offset grow with `seq`, so that the retained events are found with a binary search.
             first = self
                 .first_where(room_id, first, *head, |event| event.timestamp >= oldest && event.offset >= from)
                 .await?;
         }
-        let trim = Trim::new(Arc::clone(epoch), first, now.saturating_sub(KEPT_MS));
+        let trim = Trim::new(Arc::clone(epoch), first, now.saturating_sub(KEY_RETENTION_MS));
         self.journal.trim(room_id, trim).await?;
         Ok(first)
     }
 
-    /// The first number from `low` to `high` whose event is `kept`, or the one after; asks for a few events, whatever the
-    /// log's length.
+    /// Returns the first `seq` from `low` to `high` whose event is `kept`, or the one after `high`. Reads a logarithmic
+    /// number of events.
     async fn first_where(
         &self,
         room_id: &str,

@@ -1,4 +1,4 @@
-//! What waits, in its order, and what is to be done once nothing does.
+//! The queue of an outbox: items in order, conflation by key, and what happens once it is drained.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,57 +9,58 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
-use super::{Cut, Outbox};
+use super::{Outbox, OutboxCloseReason};
 use crate::{
-    hub::{Instance, batch::id_line},
+    hub::{LiveRoom, batch::id_line},
     wire::frame,
 };
 
-/// Under so many, empty items aren't worth a look at all.
-const MOST_STALE: usize = 64;
+/// Empty items up to which the queue isn't compacted.
+const MAX_STALE_ITEMS: usize = 64;
 
 pub(super) struct Queue {
     pub(super) items: VecDeque<Item>,
     /// Bytes in `items`.
     pub(super) bytes: usize,
-    /// How many of them are a page of a replay, which is read at the reader's own pace: they don't count as too many.
+    /// The bytes of `items` that are pages of a replay, which the client reads at its own pace: they don't count
+    /// towards the bound.
     pub(super) page: usize,
-    /// At most so many items are empty, since newer ones took their place.
+    /// An upper bound on the items that are empty because a newer event of their key replaced them.
     pub(super) stale: usize,
-    /// How many items ever left the front: an item's number less this is its place.
+    /// The number of items that ever left the front; an item's number less this is its index.
     pub(super) taken: u64,
-    /// Where the newest event of each conflated key waits.
+    /// The number of the item with the newest event of each conflation key.
     pub(super) latest: HashMap<(Arc<str>, u8, Box<str>), u64>,
-    /// The socket took less than it was given: its task waits for it.
+    /// The socket took fewer bytes than offered: the connection's task waits for it.
     pub(super) blocked: bool,
-    /// The front item is written in part.
+    /// Set while the front item is partly written.
     pub(super) partial: bool,
     pub(super) skipped: Vec<(Arc<str>, u64)>,
     pub(super) replays: Vec<Replay>,
-    /// Of an event stream: what each of its rooms is resumed by.
+    /// In an event stream, the position in each of its rooms.
     pub(super) positions: Vec<Box<str>>,
-    pub(super) cut: Option<Cut>,
+    pub(super) close_reason: Option<OutboxCloseReason>,
     pub(super) waker: Option<Waker>,
-    /// Of who waits for a cut alone.
-    pub(super) cut_waker: Option<Waker>,
-    /// When the client last took something, or else was first given something, while a write waits for it.
-    pub(super) stuck: Option<Instant>,
-    /// Chunks that the writer of an event stream was handed and has not written yet.
-    pub(super) handed: usize,
+    /// The waker of a task that waits for the outbox's closing only.
+    pub(super) close_waker: Option<Waker>,
+    /// The time of the client's last progress, or of the first write since, while a write waits for it.
+    pub(super) stalled_since: Option<Instant>,
+    /// Chunks that the writer of an event stream has and hasn't written yet.
+    pub(super) handed_chunks: usize,
 }
 
 pub(super) struct Item {
     pub(super) bytes: Bytes,
     pub(super) latest: Option<(Arc<str>, u8, Box<str>)>,
-    /// Of an event stream: which of its rooms then is where. The line that says so repeats all rooms, and is written when
-    /// the item is taken, so that it isn't what fills the queue.
+    /// In an event stream, the room (by index) and its position after this item. The `id:` line repeats the positions
+    /// of all rooms, and is encoded when the item is taken, so that it doesn't fill the queue.
     pub(super) at: Option<(u8, Box<str>)>,
 }
 
-/// A room that is being replayed to this connection, a page each time that the queue is empty.
+/// A replay of a room to this connection, a page each time that the queue is empty.
 pub(super) struct Replay {
-    pub(super) instance: Weak<Instance>,
-    pub(super) asked: bool,
+    pub(super) instance: Weak<LiveRoom>,
+    pub(super) requested: bool,
 }
 
 impl Queue {
@@ -73,7 +74,7 @@ impl Queue {
         latest: Option<(Arc<str>, u8, Box<str>)>,
         at: Option<(u8, Box<str>)>,
     ) {
-        if self.cut.is_some() {
+        if self.close_reason.is_some() {
             return;
         }
         if let Some(key) = &latest {
@@ -87,7 +88,8 @@ impl Queue {
         self.drop_stale();
     }
 
-    /// An item that a newer one of its key made stale keeps its place, empty, so that the numbers of the others hold.
+    /// Empties an item that a newer event of its key replaced. It keeps its place, so that the numbers of the others
+    /// hold.
     pub(super) fn drop_conflated(&mut self, number: u64) {
         let place = number.checked_sub(self.taken).and_then(|place| usize::try_from(place).ok());
         if place == Some(0) && self.partial {
@@ -101,9 +103,10 @@ impl Queue {
         }
     }
 
-    /// Takes the empty items out once they are the most, so that a reader that stalls for long costs what waits for it.
+    /// Removes the empty items once they are the majority, so that the memory of a client that stalls is bounded by the
+    /// bytes that wait for it.
     pub(super) fn drop_stale(&mut self) {
-        if self.stale <= MOST_STALE.max(self.items.len() / 2) {
+        if self.stale <= MAX_STALE_ITEMS.max(self.items.len() / 2) {
             return;
         }
         self.stale = 0;
@@ -136,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// The socket took so many bytes off the front.
+    /// Removes bytes from the front that the socket took.
     pub(super) fn advance(&mut self, mut written: usize) {
         while let Some(front) = self.items.front_mut() {
             if front.bytes.len() > written {
@@ -162,9 +165,9 @@ impl Queue {
         }
     }
 
-    /// Once nothing waits: says what was skipped, and asks for more of what is being replayed.
-    pub(super) fn emptied(&mut self, outbox: &Outbox) {
-        if !self.items.is_empty() || self.cut.is_some() {
+    /// Once the queue is drained: reports skipped events, and requests more of each replay.
+    pub(super) fn on_drained(&mut self, outbox: &Outbox) {
+        if !self.items.is_empty() || self.close_reason.is_some() {
             return;
         }
         self.page = 0;
@@ -176,12 +179,12 @@ impl Queue {
                 outbox.encoding.put_frame(&mut bytes, "skipped", &json);
                 self.push(bytes.into(), None);
             }
-            return outbox.push_out(self);
+            return outbox.write_out(self);
         }
-        for replay in self.replays.iter_mut().filter(|replay| !replay.asked) {
+        for replay in self.replays.iter_mut().filter(|replay| !replay.requested) {
             if let Some(instance) = replay.instance.upgrade() {
-                replay.asked = true;
-                instance.replay_more(outbox.id);
+                replay.requested = true;
+                instance.request_replay_page(outbox.id);
             }
         }
     }
@@ -200,9 +203,9 @@ impl Queue {
         id_line(&self.positions)
     }
 
-    pub(super) fn cut(&mut self, cut: Cut) {
-        self.cut.get_or_insert(cut);
-        if let Some(waker) = self.cut_waker.take() {
+    pub(super) fn close(&mut self, reason: OutboxCloseReason) {
+        self.close_reason.get_or_insert(reason);
+        if let Some(waker) = self.close_waker.take() {
             waker.wake();
         }
         self.wake();
@@ -214,20 +217,20 @@ impl Queue {
         self.bytes = 0;
     }
 
-    /// A write waits for the client.
+    /// Notes that a write waits for the client.
     pub(super) fn wait(&mut self) {
-        self.stuck.get_or_insert_with(Instant::now);
+        self.stalled_since.get_or_insert_with(Instant::now);
     }
 
-    /// The writer of an event stream gets a chunk.
-    pub(super) fn hand(&mut self) {
-        self.handed += 1;
+    /// Notes that the writer of an event stream got a chunk.
+    pub(super) fn note_handed(&mut self) {
+        self.handed_chunks += 1;
         self.wait();
     }
 
-    /// The client took something.
+    /// Notes that the client took bytes.
     pub(super) fn progress(&mut self) {
-        self.stuck = (self.handed > 0 || !self.items.is_empty()).then(Instant::now);
+        self.stalled_since = (self.handed_chunks > 0 || !self.items.is_empty()).then(Instant::now);
     }
 
     pub(super) fn wake(&mut self) {
@@ -245,7 +248,7 @@ impl Queue {
 }
 
 impl Replay {
-    pub(super) fn is_of(&self, instance: &Arc<Instance>) -> bool {
+    pub(super) fn counts_for(&self, instance: &Arc<LiveRoom>) -> bool {
         std::ptr::eq(self.instance.as_ptr(), Arc::as_ptr(instance))
     }
 }

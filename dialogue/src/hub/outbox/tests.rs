@@ -16,7 +16,7 @@ use crate::{
 
 const LIMIT: usize = 4_096;
 
-/// A socket that takes as much as there is room for.
+/// A socket that takes as many bytes as there is room for.
 #[derive(Default)]
 struct Line {
     wire: Mutex<Vec<u8>>,
@@ -24,7 +24,7 @@ struct Line {
     gone: AtomicBool,
 }
 
-impl Direct for Arc<Line> {
+impl DirectWriter for Arc<Line> {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.gone.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -57,19 +57,19 @@ struct Connection {
     direct: bool,
     alarm: Arc<Alarm>,
     awaits_socket: bool,
-    cut: Option<Cut>,
+    cut: Option<OutboxCloseReason>,
 }
 
 impl Connection {
     fn new(direct: bool, encoding: Encoding, positions: Vec<Box<str>>) -> Self {
         let line = Arc::new(Line::default());
-        let socket = direct.then(|| Box::new(Arc::clone(&line)) as Box<dyn Direct>);
+        let socket = direct.then(|| Box::new(Arc::clone(&line)) as Box<dyn DirectWriter>);
         let outbox = Outbox::new(ConnectionId(1), encoding, LIMIT, socket, positions);
         let alarm = Arc::new(Alarm(AtomicBool::new(true)));
         Connection { outbox, line, direct, alarm, awaits_socket: false, cut: None }
     }
 
-    /// The socket takes so many bytes more.
+    /// Lets the socket take more bytes.
     fn drain(&mut self, bytes: usize) {
         *self.line.room.lock() += bytes;
         self.run();
@@ -95,16 +95,16 @@ impl Connection {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
-        if !self.awaits_socket && self.outbox.poll_trouble(cx).is_pending() {
+        if !self.awaits_socket && self.outbox.poll_writable_work(cx).is_pending() {
             return;
         }
         let progress = self.outbox.flush();
-        self.awaits_socket = progress == Progress::Blocked;
+        self.awaits_socket = progress == FlushStatus::Blocked;
         match progress {
-            Progress::Cut(cut) => self.cut = Some(cut),
-            // It looks again before it sleeps.
-            Progress::Idle => self.alarm.0.store(true, Ordering::Relaxed),
-            Progress::Blocked => {}
+            FlushStatus::Closed(cut) => self.cut = Some(cut),
+            // The task polls again before it sleeps.
+            FlushStatus::Idle => self.alarm.0.store(true, Ordering::Relaxed),
+            FlushStatus::Blocked => {}
         }
     }
 
@@ -123,9 +123,9 @@ impl Connection {
         }
     }
 
-    /// Ends it as a channel does; yields all that the client ever got, frame by frame.
+    /// Ends the connection as a channel does; returns all frames that the client ever got.
     fn end(self) -> Vec<Value> {
-        let rest = self.outbox.last_words();
+        let rest = self.outbox.close_and_take_partial();
         self.outbox.send("late", b"{}");
         let mut wire = std::mem::take(&mut *self.line.wire.lock());
         wire.extend_from_slice(rest.as_deref().unwrap_or_default());
@@ -133,7 +133,7 @@ impl Connection {
     }
 }
 
-/// One event or reply that a connection is to get; its number is its place in the order.
+/// An event or reply for the connection; its number is its place in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Kept,
@@ -150,7 +150,7 @@ enum Step {
     Drain(usize),
 }
 
-/// What was offered, to hold against what came.
+/// The frames that were offered, to compare with those that came.
 struct Offered {
     sorts: Vec<Sort>,
     seq: u64,
@@ -189,7 +189,7 @@ impl Offered {
         batch
     }
 
-    /// Checks what a client got that was never cut.
+    /// Checks the frames of a client that was never disconnected.
     fn check(&self, got: &[Value]) {
         let numbers: Vec<usize> =
             got.iter().filter_map(|frame| frame["n"].as_u64()).map(|n| n as usize).collect();
@@ -213,7 +213,7 @@ impl Offered {
         assert!(newest.values().all(|n| came.contains(n)), "the newest of {newest:?} is missing");
     }
 
-    /// Checks what a client got before it was cut: nothing is missing but at the end.
+    /// Checks the frames of a client before it was disconnected: none is missing but at the end.
     fn check_beginning(&self, got: &[Value]) {
         let end = got.iter().filter_map(|frame| frame["n"].as_u64()).max().map_or(0, |n| n as usize + 1);
         let came: BTreeSet<_> = got.iter().filter_map(|frame| frame["n"].as_u64()).collect();
@@ -237,7 +237,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Does the steps; after each one nothing may wait for which neither the socket nor a wake-up is due.
+/// Runs the steps; after each one, nothing may be queued for which neither the socket nor a wake-up is due.
 fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
     let mut connection = Connection::new(direct, Encoding::WebSocket, Vec::new());
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
@@ -245,26 +245,26 @@ fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
     connection.run();
     let mut settled = true;
     for step in steps {
-        // What is queued goes with what is sent next.
+        // A queued frame goes with the next one that is sent.
         settled = !matches!(step, Step::Queue(_)) && (settled || !matches!(step, Step::Drain(_)));
         match step {
             Step::Deliver(events) => outbox.deliver(0, &offered.batch(&events), EventSet::ALL),
             Step::Send(pad) => outbox.send("reply", &offered.json(Sort::Kept, pad)),
             Step::Queue(pad) => outbox.queue("reply", &offered.json(Sort::Kept, pad)),
-            Step::Nudge => outbox.nudge(),
+            Step::Nudge => outbox.flush_queued(),
             Step::Drain(bytes) => connection.drain(bytes),
         }
         connection.run();
-        // What came at once for a client that had taken everything doesn't count.
+        // Bytes that were queued onto an empty queue don't count.
         let page = outbox.queue.lock().page;
-        let counted = outbox.waiting().saturating_sub(page);
-        assert!(counted <= LIMIT || outbox.queue.lock().cut.is_some(), "no bound");
+        let counted = outbox.queued_bytes().saturating_sub(page);
+        assert!(counted <= LIMIT || outbox.queue.lock().close_reason.is_some(), "no bound");
         let room = *connection.line.room.lock();
         if connection.cut.is_some() {
             break;
         }
         if settled && room > 0 {
-            assert_eq!(outbox.waiting(), 0, "nobody was woken");
+            assert_eq!(outbox.queued_bytes(), 0, "nobody was woken");
         }
     }
     (connection, offered)
@@ -273,14 +273,14 @@ fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
 fn comes_whole_and_in_order(direct: bool, steps: Vec<Step>) {
     let (mut connection, offered) = play(direct, steps);
     if connection.cut.is_none() {
-        connection.outbox.nudge();
+        connection.outbox.flush_queued();
         connection.drain(1 << 30);
     }
     if connection.cut.is_none() {
-        assert_eq!(connection.outbox.waiting(), 0);
+        assert_eq!(connection.outbox.queued_bytes(), 0);
         offered.check(&connection.end());
     } else {
-        assert_eq!(connection.cut, Some(Cut::TooSlow));
+        assert_eq!(connection.cut, Some(OutboxCloseReason::TooSlow));
         offered.check_beginning(&connection.end());
     }
 }
@@ -306,23 +306,23 @@ proptest! {
 }
 
 #[test]
-fn many_replies_to_a_reader_that_reads_are_no_reason_to_cut() {
+fn many_replies_to_a_client_that_reads_are_no_reason_to_disconnect() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.drain(1 << 20);
     (0..100)
         .for_each(|n| connection.outbox.queue("ok", format!(r#"{{"n":{n},"pad":"{:100}"}}"#, "").as_bytes()));
-    connection.outbox.nudge();
+    connection.outbox.flush_queued();
     connection.run();
     assert_eq!((connection.cut.clone(), connection.end().len()), (None, 100));
 }
 
 #[test]
-fn nothing_follows_the_last_words() {
+fn nothing_follows_the_rest_of_the_last_frame() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.drain(5);
     connection.outbox.send("reply", br#"{"n":0}"#);
     connection.outbox.send("reply", br#"{"n":1}"#);
-    let rest = connection.outbox.last_words();
+    let rest = connection.outbox.close_and_take_partial();
     *connection.line.room.lock() = 1_000;
     connection.outbox.send("reply", br#"{"n":2}"#);
     connection.outbox.deliver(
@@ -334,17 +334,17 @@ fn nothing_follows_the_last_words() {
 }
 
 #[test]
-fn a_socket_that_is_gone_is_cut_once() {
+fn a_broken_socket_is_closed_once() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.run();
     connection.line.gone.store(true, Ordering::Relaxed);
     connection.outbox.send("reply", b"{}");
-    connection.outbox.cut(Cut::TooSlow);
+    connection.outbox.close(OutboxCloseReason::TooSlow);
     connection.run();
-    assert_eq!(connection.cut, Some(Cut::Closed));
+    assert_eq!(connection.cut, Some(OutboxCloseReason::Disconnected));
 }
 
-/// What a stream of `chat` (kept and conflated events) and `feed` is sent, as text.
+/// Returns the text sent to a stream of `chat` (durable and conflated events) and `feed`.
 fn stream(connection: Connection) -> String {
     String::from_utf8(std::mem::take(&mut *connection.line.wire.lock())).expect("a stream is text")
 }
@@ -365,7 +365,7 @@ fn each_numbered_event_of_a_stream_has_its_id() {
 }
 
 #[test]
-fn of_a_stream_that_waits_a_newer_event_takes_the_older_with_its_id() {
+fn in_a_stalled_stream_a_newer_event_replaces_the_older_with_its_id() {
     let mut connection = Connection::new(false, Encoding::Sse, vec!["".into()]);
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     let price = [(Sort::Latest(1), 0)];
@@ -377,7 +377,7 @@ fn of_a_stream_that_waits_a_newer_event_takes_the_older_with_its_id() {
 }
 
 #[test]
-fn a_reader_that_stalls_for_long_costs_what_waits_for_it() {
+fn a_client_that_stalls_for_long_costs_bounded_memory() {
     let stalled: Vec<_> = (0..5_000).map(|n| Step::Deliver(vec![(Sort::Latest(n as u8 % 3), 9)])).collect();
     for direct in [true, false] {
         let (mut connection, offered) = play(direct, stalled.clone());
@@ -388,7 +388,7 @@ fn a_reader_that_stalls_for_long_costs_what_waits_for_it() {
 }
 
 #[test]
-fn pages_of_several_rooms_are_not_too_slow_and_neither_are_the_rooms_of_a_stream() {
+fn pages_of_several_rooms_and_positions_of_a_stream_dont_count_as_too_slow() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     for _ in 0..4 {
@@ -398,8 +398,8 @@ fn pages_of_several_rooms_are_not_too_slow_and_neither_are_the_rooms_of_a_stream
     connection.run();
     assert_eq!(connection.cut, None);
 
-    let elsewhere: Box<str> = format!("{}=e.1.x", "r".repeat(120)).into();
-    let mut connection = Connection::new(false, Encoding::Sse, vec![elsewhere; 16]);
+    let other_room: Box<str> = format!("{}=e.1.x", "r".repeat(120)).into();
+    let mut connection = Connection::new(false, Encoding::Sse, vec![other_room; 16]);
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     (0..10).for_each(|_| connection.outbox.deliver(0, &offered.batch(&[(Sort::Kept, 0)]), EventSet::ALL));
     connection.drain(1 << 20);
@@ -407,7 +407,7 @@ fn pages_of_several_rooms_are_not_too_slow_and_neither_are_the_rooms_of_a_stream
 }
 
 #[test]
-fn what_a_reader_had_no_time_to_take_is_no_reason_to_cut() {
+fn bytes_that_a_client_had_no_time_to_read_are_no_reason_to_disconnect() {
     let frames = || {
         let mut bytes = Vec::new();
         let json = format!("{{\"pad\":\"{:100}\"}}", "");
@@ -427,7 +427,7 @@ fn what_a_reader_had_no_time_to_take_is_no_reason_to_cut() {
         (0..2).for_each(|_| stalled.outbox.send_raw(frames()));
         stalled.run();
         stalled.drain(1 << 20);
-        assert_eq!(stalled.cut, Some(Cut::TooSlow), "direct: {direct}");
+        assert_eq!(stalled.cut, Some(OutboxCloseReason::TooSlow), "direct: {direct}");
     }
 }
 
@@ -435,46 +435,46 @@ fn what_a_reader_had_no_time_to_take_is_no_reason_to_cut() {
 async fn a_write_that_waits_is_timed_from_the_last_progress() {
     const WHILE: Duration = Duration::from_secs(7);
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
-    assert_eq!(connection.outbox.stuck_for(), None);
+    assert_eq!(connection.outbox.stalled_for(), None);
     connection.outbox.send("pong", b"{}");
     tokio::time::advance(WHILE).await;
     connection.outbox.send("pong", b"{}");
-    assert_eq!(connection.outbox.stuck_for(), Some(WHILE));
+    assert_eq!(connection.outbox.stalled_for(), Some(WHILE));
     connection.drain(3);
-    assert_eq!(connection.outbox.stuck_for(), Some(Duration::ZERO));
+    assert_eq!(connection.outbox.stalled_for(), Some(Duration::ZERO));
     connection.drain(LIMIT);
-    assert_eq!(connection.outbox.stuck_for(), None);
+    assert_eq!(connection.outbox.stalled_for(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_answers_in_time_is_not_dead() {
+async fn a_client_that_answers_in_time_is_responsive() {
     let connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     let asked = Instant::now();
-    assert!(connection.outbox.is_dead().await);
-    assert_eq!(asked.elapsed(), ANSWER_WITHIN + LAST_LOOK);
-    // The second answer came in time, and is read by a machine that sees to its deadline first.
-    for read_after in [ANSWER_WITHIN / 2, ANSWER_WITHIN] {
+    assert!(connection.outbox.is_unresponsive().await);
+    assert_eq!(asked.elapsed(), LIVENESS_TIMEOUT + LAST_LOOK);
+    // The second response came in time, and is read by a machine that looks at its deadline first.
+    for read_after in [LIVENESS_TIMEOUT / 2, LIVENESS_TIMEOUT] {
         let answering = async {
             tokio::time::sleep(read_after).await;
-            connection.outbox.hear();
+            connection.outbox.note_read();
         };
-        assert!(!tokio::join!(connection.outbox.is_dead(), answering).0);
+        assert!(!tokio::join!(connection.outbox.is_unresponsive(), answering).0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_dead_that_a_write_has_waited_for() {
+async fn a_stream_with_a_stalled_write_is_unresponsive() {
     let stream = Connection::new(false, Encoding::Sse, Vec::new());
     stream.outbox.send("ping", b"{}");
-    tokio::time::advance(ANSWER_WITHIN / 2).await;
+    tokio::time::advance(LIVENESS_TIMEOUT / 2).await;
     let asked = Instant::now();
-    assert!(stream.outbox.is_dead().await);
-    assert_eq!(asked.elapsed(), ANSWER_WITHIN / 2);
+    assert!(stream.outbox.is_unresponsive().await);
+    assert_eq!(asked.elapsed(), LIVENESS_TIMEOUT / 2);
     let other = Connection::new(false, Encoding::Sse, Vec::new());
     let taking = async {
-        tokio::time::sleep(ANSWER_WITHIN / 2).await;
-        other.outbox.hand();
-        other.outbox.written();
+        tokio::time::sleep(LIVENESS_TIMEOUT / 2).await;
+        other.outbox.note_handed();
+        other.outbox.note_written();
     };
-    assert!(!tokio::join!(other.outbox.is_dead(), taking).0);
+    assert!(!tokio::join!(other.outbox.is_unresponsive(), taking).0);
 }

@@ -1,4 +1,4 @@
-//! A server that has as many rooms as it may.
+//! A server that has reached its bound on rooms.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     Code,
-    hub::archive::Outcome,
+    hub::archive::EvictionOutcome,
     store::{Append, Head, Memory, Page, Query, Store, StoreError, StoredKey, Trim},
 };
 
@@ -19,7 +19,7 @@ struct Counting {
     scans: Arc<AtomicUsize>,
     /// Milliseconds that a scan takes.
     scan_ms: Arc<AtomicU64>,
-    /// Whether scans fail.
+    /// Set if scans fail.
     broken: Arc<AtomicBool>,
 }
 
@@ -90,82 +90,82 @@ impl Store for Counting {
     }
 }
 
-/// A server with at most `most` rooms, which has a store or not.
+/// A server with at most `most` rooms, with or without a store.
 struct Full {
     registry: Arc<Registry>,
-    decl: Arc<RoomDecl>,
+    spec: Arc<RoomSpec>,
     store: Counting,
 }
 
 impl Full {
     async fn new(most: usize, stored: bool) -> Self {
-        let decl = Arc::new(room("project", true, RoomOptions::new()));
+        let spec = Arc::new(room("project", true, RoomOptions::new()));
         let store = Counting::default();
         let archive = stored.then(|| Archive::new(Arc::new(store.clone()), &Handle::current()));
-        let rooms = vec![Arc::clone(&decl)];
+        let rooms = vec![Arc::clone(&spec)];
         // In memory there may be one more for each declaration.
         let most = if stored { most } else { most - rooms.len() };
-        let registry = Registry::new(rooms, most, NewBounds::default(), archive, Handle::current());
+        let registry = Registry::new(rooms, most, NewRoomBounds::default(), archive, Handle::current());
         registry.open().await.expect("memory can be read");
-        Full { registry, decl, store }
+        Full { registry, spec, store }
     }
 
-    /// Creates a room on purpose.
-    async fn create(&self, n: usize, maker: Option<&Maker>) -> Result<(), Code> {
-        let created_by = maker.map(|maker| Arc::clone(&maker.user));
-        let info = InstanceInfo { created: true, created_by, ..Default::default() };
-        let made = self.registry.create(&self.decl, &id(n), info, usize::MAX, maker).await;
-        made.map(drop).map_err(|refusal| refusal.code)
+    /// Creates a room explicitly.
+    async fn create(&self, n: usize, opener: Option<&Opener>) -> Result<(), Code> {
+        let created_by = opener.map(|opener| Arc::clone(&opener.user));
+        let info = RoomInstanceInfo { created: true, created_by, ..Default::default() };
+        let created = self.registry.create(&self.spec, &id(n), info, usize::MAX, opener).await;
+        created.map(drop).map_err(|refusal| refusal.code)
     }
 
-    /// Comes to a room as a client does.
-    async fn enter(&self, n: usize, maker: &Maker) -> Result<(), Code> {
+    /// Opens a room on behalf of a client.
+    async fn enter(&self, n: usize, opener: &Opener) -> Result<(), Code> {
         let instance =
-            self.registry.enter(&self.decl, &id(n), Some(maker)).map_err(|refusal| refusal.code)?;
+            self.registry.find_or_open(&self.spec, &id(n), Some(opener)).map_err(|refusal| refusal.code)?;
         match instance.run(|_| ()).await {
             Some(()) => Ok(()),
             None => Err(instance.failure().map_or(Code::Internal, |refusal| refusal.code)),
         }
     }
 
-    /// Puts an event into a room as a client does.
-    async fn say(&self, n: usize, maker: &Maker) -> Result<(), Code> {
+    /// Publishes an event in a room on behalf of a client.
+    async fn publish(&self, n: usize, opener: &Opener) -> Result<(), Code> {
         let (publish, answer) = event(MESSAGE, "1");
         let code = |refusal: Refusal| refusal.code;
-        self.registry.publish(&self.decl, &id(n), publish, Some(maker)).await.map_err(code)?;
+        self.registry.publish(&self.spec, &id(n), publish, Some(opener)).await.map_err(code)?;
         answer.await.expect("an answer").map(drop).map_err(code)?;
         self.quiet(n).await;
         Ok(())
     }
 
-    /// Waits until a room has nothing to do.
+    /// Waits until a room's driver has ended.
     async fn quiet(&self, n: usize) {
         while self.registry.find(&id(n)).is_some_and(|instance| !instance.is_idle()) {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Enters rooms that are new, and expects to be refused each time.
-    async fn refused(&self, rooms: std::ops::Range<usize>, maker: &Maker) {
+    /// Opens rooms that are new, and expects to be refused each time.
+    async fn refused(&self, rooms: std::ops::Range<usize>, opener: &Opener) {
         for n in rooms {
-            assert_eq!(self.enter(n, maker).await, Err(Code::TooMany), "room {n}");
+            assert_eq!(self.enter(n, opener).await, Err(Code::TooMany), "room {n}");
         }
     }
 
     async fn leave(&self, n: usize, client: &Client) {
-        let link = Arc::clone(&client.link);
-        let was_in = self.registry.run(&self.decl, &id(n), move |state| state.remove(&link, "enough")).await;
+        let handle = Arc::clone(&client.handle);
+        let was_in = self.registry.run(&self.spec, &id(n), move |core| core.remove(&handle, "enough")).await;
         assert_eq!(was_in.ok(), Some(true));
         self.quiet(n).await;
     }
 
-    /// Waits until the rooms that nobody is in have left memory, where there is a store.
+    /// Waits until the empty rooms have left memory, where there is a store.
     async fn unload(&self) {
         tokio::time::sleep(Duration::from_secs(90)).await;
     }
 
     async fn is_there(&self, n: usize) -> bool {
-        self.registry.describe(&self.decl, &id(n)).await.expect("the store answers").is_some()
+        self.registry.describe(&self.spec, &id(n)).await.expect("the store answers").is_some()
     }
 }
 
@@ -173,22 +173,22 @@ fn id(n: usize) -> String {
     format!("project:{n:05}")
 }
 
-fn maker(user: &str) -> Maker {
-    Maker { user: user.into(), address: None }
+fn opener(user: &str) -> Opener {
+    Opener { user: user.into(), address: None }
 }
 
-/// Store calls of a newcomer that is refused: the room's record, its head, and the epoch of new logs.
+/// Store calls of a new room that is refused: the room's record, its head, and the epoch of new logs.
 const CALLS: usize = 3;
-/// Calls of a full scan of a few rooms: two pages of when they were left, and one of the rooms.
+/// Calls of a full scan of a few rooms: two pages of times of last use, and one of rooms.
 const SCANS: usize = 3;
 
 #[tokio::test(start_paused = true)]
-async fn refused_newcomers_cost_a_full_store_one_scan_a_second() {
+async fn refused_new_rooms_cost_a_full_store_one_scan_a_second() {
     let full = Full::new(300, true).await;
     for n in 0..300 {
         full.create(n, None).await.expect("there is room");
     }
-    let (mallory, epoch) = (maker("mallory"), full.registry.epoch());
+    let (mallory, epoch) = (opener("mallory"), full.registry.epoch());
     let before = full.store.counted();
     full.refused(1_000..2_000, &mallory).await;
     let after = full.store.counted();
@@ -197,18 +197,18 @@ async fn refused_newcomers_cost_a_full_store_one_scan_a_second() {
     tokio::time::advance(Duration::from_secs(1)).await;
     full.refused(2_000..2_100, &mallory).await;
     assert_eq!(full.store.counted().1 - after.1, SCANS);
-    // Nothing went, so that new logs are called as before.
+    // Nothing was evicted, so that the epoch of new logs is unchanged.
     full.registry.read_epoch().await.expect("the store answers");
     assert_eq!(full.registry.epoch(), epoch);
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_newcomers_have_the_instances_scanned_once_a_second() {
+async fn refused_new_rooms_have_the_instances_scanned_once_a_second() {
     for stored in [true, false] {
         let full = Full::new(20, stored).await;
-        let (client, mallory) = (Client::new(1), maker("mallory"));
+        let (client, mallory) = (Client::new(1), opener("mallory"));
         for n in 0..20 {
-            full.say(n, &maker("alice")).await.expect("there is room");
+            full.publish(n, &opener("alice")).await.expect("there is room");
             client.join(&full.registry, &id(n), None).await;
         }
         for scans in 1..=3 {
@@ -220,24 +220,24 @@ async fn refused_newcomers_have_the_instances_scanned_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_is_left_makes_space_at_once() {
+async fn a_room_that_becomes_empty_makes_space_at_once() {
     for stored in [true, false] {
         let full = Full::new(20, stored).await;
-        let (client, mallory) = (Client::new(1), maker("mallory"));
+        let (client, mallory) = (Client::new(1), opener("mallory"));
         for n in 0..20 {
-            full.say(n, &maker("alice")).await.expect("there is room");
+            full.publish(n, &opener("alice")).await.expect("there is room");
             client.join(&full.registry, &id(n), None).await;
         }
         full.refused(100..200, &mallory).await;
         let (epoch, before) = (full.registry.epoch(), full.store.counted());
         full.leave(7, &client).await;
-        assert_eq!(full.say(200, &mallory).await, Ok(()), "stored: {stored}");
+        assert_eq!(full.publish(200, &mallory).await, Ok(()), "stored: {stored}");
         assert!(!full.is_there(7).await && full.is_there(8).await && full.is_there(200).await);
         assert_eq!(full.store.counted().1, before.1, "all were scanned again");
         full.registry.read_epoch().await.expect("the store answers");
         assert_ne!(full.registry.epoch(), epoch, "what is made in its place would pass for it");
-        // It is left as well, and goes for the next.
-        assert_eq!(full.say(201, &mallory).await, Ok(()), "stored: {stored}");
+        // It is empty as well, and is evicted for the next.
+        assert_eq!(full.publish(201, &mallory).await, Ok(()), "stored: {stored}");
         assert!(!full.is_there(200).await && full.is_there(201).await);
     }
 }
@@ -246,18 +246,18 @@ async fn a_room_that_is_left_makes_space_at_once() {
 async fn a_client_with_many_rooms_makes_space_among_its_own_however_many_are_in_use() {
     for stored in [true, false] {
         let full = Full::new(200, stored).await;
-        let (client, mallory) = (Client::new(1), maker("mallory"));
+        let (client, mallory) = (Client::new(1), opener("mallory"));
         for n in 0..150 {
-            full.say(n, &mallory).await.expect("there is room");
+            full.publish(n, &mallory).await.expect("there is room");
             if n < 100 {
                 client.join(&full.registry, &id(n), None).await;
             }
         }
         for n in 150..200 {
-            full.say(n, &maker("alice")).await.expect("there is room");
+            full.publish(n, &opener("alice")).await.expect("there is room");
         }
         for n in 200..400 {
-            assert_eq!(full.say(n, &mallory).await, Ok(()), "room {n}, stored: {stored}");
+            assert_eq!(full.publish(n, &mallory).await, Ok(()), "room {n}, stored: {stored}");
         }
         for n in (0..100).chain(150..200) {
             assert!(full.is_there(n).await, "room {n}, stored: {stored}");
@@ -266,29 +266,29 @@ async fn a_client_with_many_rooms_makes_space_among_its_own_however_many_are_in_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_client_makes_in_the_place_of_a_room_is_its_own() {
+async fn a_room_reopened_by_another_client_counts_for_that_client() {
     for stored in [true, false] {
         let full = Full::new(40, stored).await;
-        let (mallory, alice) = (maker("mallory"), maker("alice"));
+        let (mallory, alice) = (opener("mallory"), opener("alice"));
         for n in 0..40 {
-            full.say(n, &mallory).await.expect("there is room");
+            full.publish(n, &mallory).await.expect("there is room");
         }
-        // The room that was left longest goes for this one, and is made anew.
-        full.say(40, &mallory).await.expect("it makes space");
+        // The least recently used room is evicted for this one, and then opened anew.
+        full.publish(40, &mallory).await.expect("it makes space");
         assert!(!full.is_there(0).await);
-        full.say(0, &alice).await.expect("others go");
+        full.publish(0, &alice).await.expect("others go");
         full.unload().await;
         for n in 41..200 {
-            full.say(n, &mallory).await.expect("it makes space");
+            full.publish(n, &mallory).await.expect("it makes space");
         }
         assert!(full.is_there(0).await, "stored: {stored}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_whose_rooms_all_stay_costs_the_store_little() {
+async fn a_client_with_permanent_rooms_only_costs_the_store_little() {
     let full = Full::new(150, true).await;
-    let mallory = maker("mallory");
+    let mallory = opener("mallory");
     for n in 0..150 {
         full.create(n, Some(&mallory)).await.expect("there is room");
     }
@@ -299,15 +299,15 @@ async fn a_client_whose_rooms_all_stay_costs_the_store_little() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn candidates_that_are_in_use_again_delay_no_newcomer() {
+async fn candidates_that_are_in_use_again_delay_no_new_room() {
     let full = Full::new(1_400, true).await;
-    let (client, alice) = (Client::new(1), maker("alice"));
+    let (client, alice) = (Client::new(1), opener("alice"));
     for n in 0..1_400 {
-        full.say(n, &maker(&format!("m{}", n % 5))).await.expect("there is room");
+        full.publish(n, &opener(&format!("m{}", n % 5))).await.expect("there is room");
     }
     full.unload().await;
-    // This one has all scanned, and those that were left longest remembered.
-    full.say(2_000, &alice).await.expect("some go");
+    // This one causes a full scan, which remembers the least recently used rooms.
+    full.publish(2_000, &alice).await.expect("some go");
     client.join(&full.registry, &id(2_000), None).await;
     for n in 0..1_100 {
         if full.is_there(n).await {
@@ -315,19 +315,19 @@ async fn candidates_that_are_in_use_again_delay_no_newcomer() {
         }
     }
     for n in 3_000..3_080 {
-        assert_eq!(full.say(n, &alice).await, Ok(()), "room {n}");
+        assert_eq!(full.publish(n, &alice).await, Ok(()), "room {n}");
         client.join(&full.registry, &id(n), None).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_who_wait_for_a_slow_scan_are_served_by_it() {
+async fn all_requests_that_wait_for_a_slow_scan_are_served_by_it() {
     let full = Full::new(300, true).await;
     for n in 0..300 {
         full.create(n, None).await.expect("there is room");
     }
     full.store.scan_ms.store(400, Ordering::SeqCst);
-    let (mallory, before) = (maker("mallory"), full.store.counted());
+    let (mallory, before) = (opener("mallory"), full.store.counted());
     let entered = futures_util::future::join_all((1_000..1_050).map(|n| full.enter(n, &mallory))).await;
     assert!(entered.iter().all(|one| *one == Err(Code::TooMany)), "{entered:?}");
     assert_eq!(full.store.counted().1 - before.1, SCANS);
@@ -337,35 +337,35 @@ async fn all_who_wait_for_a_slow_scan_are_served_by_it() {
 async fn a_scan_that_fails_is_repeated_after_a_second() {
     let full = Full::new(20, true).await;
     for n in 0..20 {
-        full.say(n, &maker("alice")).await.expect("there is room");
+        full.publish(n, &opener("alice")).await.expect("there is room");
     }
     full.unload().await;
     full.store.broken.store(true, Ordering::SeqCst);
-    let (mallory, before) = (maker("mallory"), full.store.counted());
+    let (mallory, before) = (opener("mallory"), full.store.counted());
     for n in 100..200 {
         assert_eq!(full.enter(n, &mallory).await, Err(Code::Unavailable), "room {n}");
     }
     assert_eq!(full.store.counted().1 - before.1, 1);
     full.store.broken.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(full.say(200, &mallory).await, Ok(()));
+    assert_eq!(full.publish(200, &mallory).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rooms_that_never_go_allow_no_further_scan() {
+async fn rooms_that_cant_be_evicted_allow_no_further_scan() {
     let full = Full::new(20, false).await;
-    let (client, mallory) = (Client::new(1), maker("mallory"));
+    let (client, mallory) = (Client::new(1), opener("mallory"));
     for n in 0..2 {
         full.create(n, None).await.expect("there is room");
     }
     for n in 2..20 {
-        full.say(n, &maker("alice")).await.expect("there is room");
+        full.publish(n, &opener("alice")).await.expect("there is room");
         client.join(&full.registry, &id(n), None).await;
     }
     for k in 1_000..1_010 {
         full.refused(k..k + 1, &mallory).await;
         for n in 0..1_030 {
-            full.registry.run(&full.decl, &id(n % 2), |_| ()).await.expect("it is there");
+            full.registry.run(&full.spec, &id(n % 2), |_| ()).await.expect("it is there");
             full.quiet(n % 2).await;
         }
     }
@@ -373,37 +373,37 @@ async fn rooms_that_never_go_allow_no_further_scan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_makes_space_among_its_own_however_many_were_made_on_purpose() {
+async fn a_client_makes_space_among_its_own_however_many_were_created_explicitly() {
     for stored in [true, false] {
         let full = Full::new(300, stored).await;
-        let mallory = maker("mallory");
+        let mallory = opener("mallory");
         for n in 0..200 {
             full.create(n, Some(&mallory)).await.expect("there is room");
         }
         for n in 200..300 {
-            full.say(n, &mallory).await.expect("there is room");
+            full.publish(n, &mallory).await.expect("there is room");
         }
         for n in 1_000..1_020 {
-            assert_eq!(full.say(n, &mallory).await, Ok(()), "room {n}, stored: {stored}");
+            assert_eq!(full.publish(n, &mallory).await, Ok(()), "room {n}, stored: {stored}");
         }
         assert!(full.is_there(0).await && full.is_there(199).await && full.is_there(1_019).await);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_client_s_own_rooms_those_that_were_left_longest_go_first() {
+async fn of_a_client_s_own_rooms_the_least_recently_used_are_evicted_first() {
     for (stored, unloaded) in [(true, true), (true, false), (false, false)] {
         let full = Full::new(300, stored).await;
-        let mallory = maker("mallory");
+        let mallory = opener("mallory");
         for n in 0..300 {
-            full.say(n, &mallory).await.expect("there is room");
+            full.publish(n, &mallory).await.expect("there is room");
             tokio::time::advance(Duration::from_millis(2)).await;
         }
         if unloaded {
             full.unload().await;
         }
         for n in 300..312 {
-            full.say(n, &mallory).await.expect("it makes space");
+            full.publish(n, &mallory).await.expect("it makes space");
             tokio::time::advance(Duration::from_millis(2)).await;
         }
         let mut gone = Vec::new();
@@ -417,19 +417,19 @@ async fn of_a_client_s_own_rooms_those_that_were_left_longest_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_s_rooms_that_came_back_into_memory_hide_none_that_may_go() {
+async fn a_client_s_reopened_rooms_hide_none_that_can_be_evicted() {
     for (most, free) in [(127, 100..101), (300, 290..300)] {
         let full = Full::new(most, true).await;
-        let (client, mallory) = (Client::new(1), maker("mallory"));
+        let (client, mallory) = (Client::new(1), opener("mallory"));
         for n in 0..most {
-            full.say(n, &mallory).await.expect("there is room");
+            full.publish(n, &mallory).await.expect("there is room");
         }
         full.unload().await;
         for n in (0..most).filter(|n| !free.contains(n)) {
             client.join(&full.registry, &id(n), None).await;
         }
         for n in 1_000..1_100 {
-            assert_eq!(full.say(n, &mallory).await, Ok(()), "room {n} of {most}");
+            assert_eq!(full.publish(n, &mallory).await, Ok(()), "room {n} of {most}");
             if n % 2 == 1 {
                 tokio::time::sleep(Duration::from_millis(1_001)).await;
             }
@@ -438,11 +438,11 @@ async fn a_client_s_rooms_that_came_back_into_memory_hide_none_that_may_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_s_rooms_that_came_back_into_memory_and_are_left_make_space() {
+async fn a_client_s_reopened_rooms_make_space_once_they_are_empty() {
     let full = Full::new(40, true).await;
-    let (client, mallory) = (Client::new(1), maker("mallory"));
+    let (client, mallory) = (Client::new(1), opener("mallory"));
     for n in 0..40 {
-        full.say(n, &mallory).await.expect("there is room");
+        full.publish(n, &mallory).await.expect("there is room");
     }
     full.unload().await;
     for n in 0..40 {
@@ -450,26 +450,26 @@ async fn a_client_s_rooms_that_came_back_into_memory_and_are_left_make_space() {
     }
     full.refused(100..110, &mallory).await;
     full.leave(7, &client).await;
-    assert_eq!(full.say(200, &mallory).await, Ok(()));
+    assert_eq!(full.publish(200, &mallory).await, Ok(()));
     assert!(!full.is_there(7).await && full.is_there(8).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_that_changes_while_new_logs_are_named_is_looked_at_again() {
+async fn a_room_that_changes_while_the_epoch_is_renewed_is_checked_again() {
     let full = Full::new(2, true).await;
     let archive = full.registry.archive.as_ref().expect("there is a store");
-    // Another instance's.
+    // The archive of another node.
     let other = Archive::new(Arc::new(full.store.clone()), &Handle::current());
     for n in 0..2 {
-        full.say(n, &maker("alice")).await.expect("there is room");
+        full.publish(n, &opener("alice")).await.expect("there is room");
     }
     full.unload().await;
-    let created = InstanceInfo { created: true, ..Default::default() };
+    let created = RoomInstanceInfo { created: true, ..Default::default() };
     let (kept, free): (Arc<str>, Arc<str>) = (id(0).into(), id(1).into());
-    let renew_epoch = || async { other.remember(&kept, &created).await.map(|_| true) };
-    let outcome = archive.forget_unused(&kept, &|_| false, &renew_epoch).await;
-    assert_eq!(outcome.expect("the store answers"), Outcome::Stays);
-    let outcome = archive.forget_unused(&free, &|_| false, &|| async { Ok(true) }).await;
-    assert_eq!(outcome.expect("the store answers"), Outcome::Gone);
+    let renew_epoch = || async { other.add_room(&kept, &created).await.map(|_| true) };
+    let outcome = archive.evict_if_unused(&kept, &|_| false, &renew_epoch).await;
+    assert_eq!(outcome.expect("the store answers"), EvictionOutcome::Kept);
+    let outcome = archive.evict_if_unused(&free, &|_| false, &|| async { Ok(true) }).await;
+    assert_eq!(outcome.expect("the store answers"), EvictionOutcome::Evicted);
     assert!(full.is_there(0).await && !full.is_there(1).await);
 }

@@ -1,0 +1,70 @@
+//! Reading a room's complete log for an audit: events are included that are no longer declared, or that a newer one of
+//! their key replaced.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{LiveRoom, room_core::unavailable};
+use crate::{
+    Refusal,
+    audit::Anchor,
+    store::{Order, Query, StoredEvent},
+    wire::frame::EventHead,
+};
+
+/// An event of the log, with its link in the hash chain.
+#[derive(Debug)]
+pub(crate) struct AuditedEvent {
+    pub(crate) seq: u64,
+    /// `None` for an event from before the room was audited.
+    pub(crate) digest: Option<[u8; 32]>,
+    pub(crate) frame: Bytes,
+}
+
+/// Events of a page.
+const PAGE_EVENTS: usize = 500;
+
+impl LiveRoom {
+    /// Returns the log's epoch, and the anchor at its end.
+    pub(crate) async fn chain_end(self: &Arc<Self>) -> Result<(Arc<str>, Anchor), Refusal> {
+        self.run(|core| core.chain_end()).await.ok_or_else(|| self.closed_refusal())
+    }
+
+    /// Returns a page of events after `seq`, oldest first; it is empty at the end of the log.
+    pub(crate) async fn chain(self: &Arc<Self>, seq: u64) -> Result<Vec<AuditedEvent>, Refusal> {
+        let Some(archive) = self.archive() else {
+            let records = self
+                .run(move |core| core.chain(seq, PAGE_EVENTS))
+                .await
+                .ok_or_else(|| self.closed_refusal())?;
+            let said = records.iter().filter_map(|record| {
+                let digest = record.digest.as_deref().copied();
+                Some(AuditedEvent { seq: record.seq?, digest, frame: record.json.clone() })
+            });
+            return Ok(said.collect());
+        };
+        let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
+        query.after = Some(seq);
+        let page = archive.journal.read(&self.id, query).await.map_err(|error| {
+            tracing::warn!(room_id = &*self.id, %error, "a log can't be exported now");
+            unavailable(&self.id)
+        })?;
+        page.events.iter().map(|stored| self.said(stored).ok_or_else(|| unavailable(&self.id))).collect()
+    }
+
+    fn said(&self, stored: &StoredEvent) -> Option<AuditedEvent> {
+        let head = EventHead {
+            room_id: &self.id,
+            event: &stored.event,
+            from: &stored.from,
+            timestamp: stored.timestamp,
+            event_id: stored.event_id.as_str(),
+            seq: Some(stored.seq),
+            server: stored.from_server,
+            meta: stored.meta.as_deref(),
+        };
+        let frame = head.encode(std::str::from_utf8(&stored.data).ok()?);
+        Some(AuditedEvent { seq: stored.seq, digest: stored.digest, frame })
+    }
+}

@@ -1,0 +1,204 @@
+//! Reading a room's history, from memory and from the store for older events; and joins, which may have to read the
+//! store first.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant as Moment, timeout},
+};
+
+use super::{JoinError, JoinRequest, LiveRoom, archive::Archive, inbox::RoomCommand, room_core::unavailable};
+use crate::{
+    Position, Refusal,
+    log::{PAGE_BYTES, Page, Record, StoredId},
+    store::{Order, Query, StoreError},
+    wire::EventSet,
+};
+
+/// The time that a request waits for its turn to read, and that server code searches for rare events.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl LiveRoom {
+    /// Returns up to `limit` events before `before`, newest first. A page may have fewer events, even none, although
+    /// there are more: the number of events scanned for it is bounded.
+    pub(crate) async fn history(
+        self: &Arc<Self>,
+        before: Option<u64>,
+        filter: EventSet,
+        limit: usize,
+    ) -> Result<Page, Refusal> {
+        if !filter.meets(self.room.numbered()) {
+            return Ok(Page::default());
+        }
+        let page = self.run(move |core| core.history_page(before, filter, limit)).await;
+        let mut page = page.ok_or_else(|| self.closed_refusal())?;
+        if let Some(rest) = page.rest.take() {
+            let size: usize = page.records.iter().map(|record| record.json.len()).sum();
+            let mut query = Query::new(Order::NewestFirst, limit - page.records.len());
+            query.before = Some(rest);
+            query.max_bytes = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX).saturating_sub(size);
+            if query.max_bytes > 0 {
+                let (records, next) = self.read(query, filter).await?;
+                page.records.extend(records);
+                page.next = next;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Returns the events in `filter` that `query` selects, and the `seq` to go on from if there may be more. The page
+    /// may be empty even then, since the number of events scanned is bounded.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        mut query: Query,
+        filter: EventSet,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+        if !filter.meets(self.room.numbered()) {
+            return Ok((Vec::new(), None));
+        }
+        query.events = self.room.names_of(filter);
+        let Some(archive) = self.archive() else {
+            return self.run(move |core| core.select(&query)).await.ok_or_else(|| self.closed_refusal());
+        };
+        let first =
+            self.run(move |core| core.first_seq_of(filter)).await.ok_or_else(|| self.closed_refusal())?;
+        query.after = query.after.max(first.checked_sub(1));
+        // A fair semaphore: a slow store isn't read by all requests at once.
+        let permit = timeout(READ_TIMEOUT, archive.read_permit()).await.map_err(|_| self.unreadable())?;
+        let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
+            tracing::debug!(room_id = &*self.id, %error, "the history of a room can't be read");
+            self.unreadable()
+        })?;
+        // Released before the room is awaited, which may be busy.
+        drop(permit);
+        if records.is_empty() {
+            return Ok((records, next));
+        }
+        let retained = self.run(move |core| core.filter_retained(records, filter)).await;
+        Ok((retained.ok_or_else(|| self.closed_refusal())?, next))
+    }
+
+    /// Reads as [`read`](Self::read) does, for server code: it reads on through empty pages, for 10 s at most.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        mut query: Query,
+        filter: EventSet,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+        let until = Moment::now() + READ_TIMEOUT;
+        loop {
+            let (records, next) = self.read(query.clone(), filter).await?;
+            if !records.is_empty() || next.is_none() || Moment::now() >= until {
+                return Ok((records, next));
+            }
+            match query.order {
+                Order::OldestFirst => query.after = next,
+                Order::NewestFirst => query.before = next,
+            }
+        }
+    }
+
+    fn unreadable(&self) -> Refusal {
+        Refusal { message: "the room's history can't be read now; try again".into(), ..unavailable(&self.id) }
+    }
+
+    /// Adds a member; returns `None` if the instance is closed.
+    pub(crate) async fn join(self: &Arc<Self>, mut join: JoinRequest) -> Option<Result<bool, JoinError>> {
+        let shared = self.archive().is_some_and(|archive| archive.cluster.is_some());
+        let _coming = (shared && self.room.keyed).then(|| PendingJoin::new(self));
+        match self.admit(join.clone()).await {
+            Some(Err(JoinError::NeedsCatchUp)) => {
+                let (sender, probed) = oneshot::channel();
+                self.push(RoomCommand::ProbeStore(sender)).ok()?;
+                probed.await.ok()?;
+                join.caught_up = true;
+                self.admit(join).await
+            }
+            joined => joined,
+        }
+    }
+
+    /// Adds a member that has a place already; returns `None` if the instance is closed.
+    pub(super) async fn join_with_place(
+        self: &Arc<Self>,
+        join: JoinRequest,
+    ) -> Option<Result<bool, JoinError>> {
+        self.run(move |core| core.join(join)).await
+    }
+
+    async fn admit(self: &Arc<Self>, join: JoinRequest) -> Option<Result<bool, JoinError>> {
+        let cluster = self.archive().and_then(|archive| archive.cluster.clone());
+        let Some(cluster) = cluster else { return self.run(move |core| core.join(join)).await };
+        let connection = join.handle.id();
+        let needs = self.run(move |core| core.needs_place(connection)).await?;
+        let Some(most) = needs else { return self.run(move |core| core.join(join)).await };
+        match cluster.reserve(&self.id, &join.handle.user_id, most).await {
+            // The reservation is kept until the connection itself is counted.
+            Ok(Some(place)) => {
+                self.run(move |core| {
+                    let joined = core.join(join);
+                    drop(place);
+                    joined
+                })
+                .await
+            }
+            Ok(None) => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                self.run(move |core| Err(JoinError::Refused(core.full_refusal(most)))).await
+            }
+            Err(error) => {
+                tracing::debug!(room_id = &*self.id, %error, "a place in a room can't be reserved");
+                Some(Err(JoinError::Refused(unavailable(&self.id))))
+            }
+        }
+    }
+
+    /// Returns the id that the store has for the event at a position.
+    pub(crate) async fn stored_id_at(
+        self: &Arc<Self>,
+        epoch: &Arc<str>,
+        since: Option<&Position>,
+    ) -> Result<StoredId, Refusal> {
+        let (Some(archive), Some(since)) = (self.archive(), since) else { return Ok(StoredId::Missing) };
+        let page = archive.after(&self.room, &self.id, epoch, since.seq.saturating_sub(1)).await;
+        let page = page.map_err(|_| unavailable(&self.id))?;
+        Ok(page.and_then(|page| page.id_of(since.seq)).map_or(StoredId::Missing, StoredId::Found))
+    }
+
+    async fn read_stored(
+        &self,
+        archive: &Archive,
+        query: &Query,
+    ) -> Result<(Vec<Arc<Record>>, Option<u64>), StoreError> {
+        let page = archive.journal.read(&self.id, query.clone()).await?;
+        let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
+        Ok((records.map(Arc::new).collect(), page.next))
+    }
+
+    /// Returns the refusal of a request to a closed instance.
+    pub(super) fn closed_refusal(&self) -> Refusal {
+        self.failure().unwrap_or_else(|| super::busy(&self.id))
+    }
+}
+
+/// Counts a join under way; while there is one, the instance isn't closed for being empty.
+struct PendingJoin<'a>(&'a Arc<LiveRoom>);
+
+impl<'a> PendingJoin<'a> {
+    fn new(instance: &'a Arc<LiveRoom>) -> Self {
+        instance.pending_joins.fetch_add(1, Ordering::Relaxed);
+        PendingJoin(instance)
+    }
+}
+
+impl Drop for PendingJoin<'_> {
+    fn drop(&mut self) {
+        if self.0.pending_joins.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // A join that failed may leave an empty room, which the driver then closes.
+            self.0.enqueue(|_| ());
+        }
+    }
+}

@@ -1,0 +1,702 @@
+//! The state machine of a room instance: its log, its subscriptions, its presence and the events that are about to be
+//! committed.
+//!
+//! A [`RoomCore`] is owned by its [`LiveRoom`] and changed by one [`RoomDriver`](super::driver::RoomDriver) at a time
+//! (single writer), so it has no locks. Each submodule holds one part: `accept` (an event's path into the log), `held`
+//! (events that wait for the store), `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
+
+mod accept;
+mod audit_log;
+mod clustered;
+mod held;
+mod join;
+mod replay;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::atomic::Ordering,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::value::RawValue;
+use tokio::time::Instant as Moment;
+
+pub(in crate::hub) use accept::PendingAppend;
+pub(crate) use accept::{TargetedEvent, unavailable};
+pub(crate) use join::{JoinError, JoinRequest};
+
+use held::HeldEvents;
+
+use super::{
+    ConnectionHandle, Listener, LiveRoom, Outbox, RoomSpec,
+    archive::{Archive, SavedState, StateLock, StoredRoom, TrimPlan},
+    batch::Batch,
+    cluster::{Cluster, NodeMessage, RemoteRoster},
+    inbox::DeliveryReceipt,
+    members::{Members, Recipient, RoomSubscription, UserPresence},
+    migration::{MigratingMember, Migration, send_left},
+    outbox::OutboxCloseReason,
+    presence::{self, Presence},
+};
+use crate::{
+    Accepted, Position, Refusal,
+    log::{Log, Page, Record},
+    store::Query,
+    wire::{EventSet, frame},
+};
+
+/// The time until every node has published its roster of a room again, after the store was emptied.
+const ROSTER_REFRESH_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The reason in the `left` frame of a deleted room.
+pub(crate) const DELETED_REASON: &str = "the room was deleted";
+
+/// The number of a subscriber on this node: a socket, a stream, or a listener in server code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// The state of a [`LiveRoom`]. Only one driver at a time owns it.
+#[derive(Debug)]
+pub(crate) struct RoomCore {
+    instance: Weak<LiveRoom>,
+    room: Arc<RoomSpec>,
+    id: Arc<str>,
+    archive: Option<Arc<Archive>>,
+    /// The other nodes; `None` without a backplane.
+    cluster: Option<Arc<Cluster>>,
+    /// The members of the room at other nodes.
+    roster: Option<Box<RemoteRoster>>,
+    /// Set if the catalog in the store has a record of the room, if there is a store.
+    in_catalog: bool,
+    deleted: bool,
+    /// Set once the log was found to be lost or replaced, or the driver failed: requests for the room then open a new
+    /// instance.
+    superseded: bool,
+    /// Set while the outcome of the last append is unknown (the store failed or timed out). The store's head is read
+    /// again at this time; until then the log accepts no event.
+    probe_at: Option<Moment>,
+    log: Log,
+    /// The epoch under which the store has the log. It differs from the log's own epoch where the catalog overrides
+    /// that.
+    store_epoch: Arc<str>,
+    /// The `seq` from which the store's part of the log is trimmed again.
+    trim_at: u64,
+    members: Members,
+    /// Set once the server has removed a connection: events that the connection sent before may still arrive.
+    has_removed: bool,
+    /// Members of a superseded instance of the room that are migrating into this one.
+    migrating: HashMap<ConnectionId, Arc<ConnectionHandle>>,
+    /// `None` in a room that doesn't declare presence.
+    presence: Option<Presence>,
+    /// The saved state that the application declares for the room.
+    saved_state: SavedState,
+    pending: Option<PendingAppend>,
+    held: HeldEvents,
+    /// Outboxes with a queued reply that isn't written yet.
+    replied: Vec<Arc<Outbox>>,
+    /// Callers that wait for the delivery of the pending batch: the kind of their event, its outcome, and where to send
+    /// both.
+    awaiting_delivery: Vec<(u8, Accepted, DeliveryReceipt)>,
+}
+
+impl RoomCore {
+    /// Builds the state of a room from its records and log in the store; with an empty `StoredRoom` the log is new and
+    /// has the epoch `epoch`.
+    pub(super) fn new(
+        instance: Weak<LiveRoom>,
+        room: Arc<RoomSpec>,
+        id: Arc<str>,
+        archive: Option<Arc<Archive>>,
+        epoch: Arc<str>,
+        found: StoredRoom,
+    ) -> Self {
+        let presence = room.options.presence.map(Presence::new);
+        let StoredRoom { info, log, state: saved, members } = found;
+        let store_epoch = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.store_epoch));
+        let log = log.map(|log| log.restore(&room, &id));
+        let log = log.unwrap_or_else(|| {
+            let log = Log::new(epoch, room.options.retention, &room.own_retention());
+            if archive.is_some() { log.backed_by_store() } else { log }
+        });
+        let cluster = archive.as_ref().and_then(|archive| archive.cluster.clone());
+        let mut core = RoomCore {
+            instance,
+            cluster,
+            roster: None,
+            in_catalog: info.is_some() || !room.keyed,
+            deleted: false,
+            superseded: false,
+            probe_at: None,
+            // The first event after a start trims what earlier runs left.
+            trim_at: log.next_seq(),
+            store_epoch,
+            log,
+            room,
+            id,
+            archive,
+            members: Members::default(),
+            has_removed: false,
+            migrating: HashMap::new(),
+            presence,
+            saved_state: saved.unwrap_or_default(),
+            pending: None,
+            held: HeldEvents::default(),
+            replied: Vec::new(),
+            awaiting_delivery: Vec::new(),
+        };
+        if let Some(cluster) = core.cluster.clone() {
+            // These members are present already: no presence event announces them.
+            for (user, connections) in
+                core.roster.get_or_insert_default().replace(members, &cluster.counted())
+            {
+                core.members.change_remote(&user, connections);
+            }
+        }
+        core
+    }
+
+    /// Delivers a batch to at most `max` subscriptions from index `from` on; returns the index to go on from, if there
+    /// are more. Subscriptions that are being replayed are skipped: they get the events from the log.
+    pub(super) fn deliver(&mut self, batch: &Batch, from: usize, max: usize) -> Option<usize> {
+        let (subscriptions, next) = self.members.slice_mut(from, max);
+        for subscription in subscriptions {
+            if subscription.replaying.is_none() && subscription.filter.meets(batch.kinds()) {
+                batch.note_recipient(subscription.filter);
+                subscription.deliver(batch);
+            }
+        }
+        next
+    }
+
+    /// Writes the replies that went out with no event, and completes the callers that wait for a delivery.
+    pub(super) fn flush_replies(&mut self) {
+        self.replied.drain(..).for_each(|outbox| outbox.flush_queued());
+        for (event, accepted, sender) in self.awaiting_delivery.drain(..) {
+            let subscriptions =
+                self.members.iter().filter(|subscription| subscription.filter.contains(event)).count();
+            // The caller may have dropped its future.
+            let _ = sender.send(Ok((accepted, subscriptions)));
+        }
+    }
+
+    /// Subscribes a listener of server code to the events in `filter`, from now on.
+    pub(crate) fn listen(&mut self, listener: Arc<Listener>, filter: EventSet) {
+        if self.is_closed() {
+            // Dropping the listener closes its queue, upon which its task subscribes to the next instance.
+            return;
+        }
+        self.members.add(RoomSubscription {
+            recipient: Recipient::Listener(listener),
+            slot: 0,
+            filter,
+            replaying: None,
+        });
+    }
+
+    /// Removes a connection's subscription; returns whether it had one.
+    pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
+        let Some((removed, user_presence)) = self.members.remove(connection) else { return false };
+        if let Recipient::Member(outbox, handle) = &removed.recipient {
+            if let Some(cluster) = &self.cluster {
+                cluster.member_left(&self.id, &handle.user_id);
+            }
+            if let (Some(_), Some(instance)) = (removed.replaying, self.instance.upgrade()) {
+                outbox.replay_page_sent(&instance, false);
+            }
+            if user_presence == UserPresence::Changed {
+                self.user_left(&handle.user_id);
+            }
+        }
+        self.update_size();
+        true
+    }
+
+    /// Removes a connection on the server's behalf and sends it `left` with the reason; returns whether it was a
+    /// member.
+    pub(crate) fn remove(&mut self, handle: &ConnectionHandle, reason: &str) -> bool {
+        let was_in = self.release_connection(handle);
+        if was_in {
+            self.refuse_events_from(handle.id());
+            send_left(handle, &self.id, reason);
+        }
+        was_in
+    }
+
+    /// Refuses the events that a connection sent before the server removed it.
+    pub(crate) fn refuse_events_from(&mut self, connection: ConnectionId) {
+        self.has_removed = true;
+        self.refuse_held_from(connection);
+    }
+
+    /// Removes a connection that is a member or is migrating into this instance; returns whether it was either.
+    pub(super) fn release_connection(&mut self, handle: &ConnectionHandle) -> bool {
+        if self.leave(handle.id()) {
+            return true;
+        }
+        let ended = self.instance.upgrade().is_some_and(|instance| instance.end_migration(handle));
+        if ended {
+            self.cancel_migration(&handle.user_id);
+        }
+        ended
+    }
+
+    /// Returns a page of the log before `before`, newest first. Its older part may be in the store only
+    /// ([`Page::rest`]).
+    pub(crate) fn history_page(&mut self, before: Option<u64>, filter: EventSet, limit: usize) -> Page {
+        self.log.trim(now());
+        self.log.before(before, filter, limit)
+    }
+
+    /// Returns the records that `query` selects from a log that is held in memory alone, and the `seq` to go on from.
+    pub(super) fn select(&mut self, query: &Query) -> (Vec<Arc<Record>>, Option<u64>) {
+        self.log.trim(now());
+        self.log.select(query, |event| self.room.event_name(event))
+    }
+
+    /// Drops the records that retention no longer keeps, or that are not in `filter`.
+    pub(super) fn filter_retained(
+        &mut self,
+        mut records: Vec<Arc<Record>>,
+        filter: EventSet,
+    ) -> Vec<Arc<Record>> {
+        self.log.trim(now());
+        let first = self.log.first_seq();
+        records.retain(|record| record.seq >= Some(first) && self.log.matches(record, filter));
+        records
+    }
+
+    /// Returns the oldest `seq` that the log may hold of the events in `filter`.
+    pub(super) fn first_seq_of(&mut self, filter: EventSet) -> u64 {
+        self.log.trim(now());
+        self.log.first_seq_of(filter)
+    }
+
+    /// Returns the `members` frame: up to `limit` users after `after`, in the order of their ids.
+    pub(crate) fn members_frame(&self, after: Option<&str>, limit: usize, id: Option<&RawValue>) -> Vec<u8> {
+        let (members, more) = self.members.list(after, limit);
+        let body = frame::Members { room_id: &self.id, members, size: self.members.users(), more };
+        frame::Frame::new("members", id, body).encode()
+    }
+
+    /// Returns the ids of all users in the room, at any node.
+    pub(crate) fn user_ids(&self) -> Vec<String> {
+        self.members.list(None, usize::MAX).0.into_iter().map(|member| member.user_id).collect()
+    }
+
+    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
+    /// deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if the store can't do it now; the room stays.
+    pub(crate) async fn delete(
+        &mut self,
+        reason: &str,
+    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
+        if self.is_closed() {
+            return if self.deleted { Ok(None) } else { Err(unavailable(&self.id)) };
+        }
+        let registry = self.instance.upgrade().and_then(|instance| instance.registry.upgrade());
+        if let Some(registry) = registry {
+            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
+            registry.note_deletion(&self.id).await.map_err(|error| {
+                tracing::debug!(room_id = &*self.id, %error, "the deletion of a room can't be recorded");
+                unavailable(&self.id)
+            })?;
+        }
+        if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
+            let forgetting = async {
+                instance.renew_epoch_if(&self.store_epoch).await?;
+                archive.remove_room(&self.id, &instance.info(), self.in_catalog && self.room.keyed).await
+            };
+            if let Err(error) = forgetting.await {
+                if archive.journal.may_log() {
+                    tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
+                }
+                // The log may have been removed although the call failed.
+                self.mark_uncertain();
+                return Err(unavailable(&self.id));
+            }
+        }
+        self.send_to_nodes(NodeMessage::Deleted);
+        Ok(Some(self.close_deleted(reason)))
+    }
+
+    /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
+    pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
+        self.deleted = true;
+        self.refuse_all_held();
+        // Before the listeners' queues close, since their tasks then look whether the room was deleted.
+        if let Some(instance) = self.instance.upgrade() {
+            instance.mark_deleted();
+        }
+        let left = frame::Left { room_id: &self.id, reason: Some(reason) };
+        let left = frame::Frame::new("left", None, left).encode();
+        let mut removed = Vec::new();
+        for subscription in self.members.drain() {
+            // Dropping the subscription closes the listener's queue.
+            if let Recipient::Member(outbox, handle) = subscription.recipient {
+                if let Some(cluster) = &self.cluster {
+                    cluster.member_left(&self.id, &handle.user_id);
+                }
+                outbox.send("left", &left);
+                removed.push(handle);
+            }
+        }
+        // Members that are migrating into this instance lose their membership too.
+        if let Some(instance) = self.instance.upgrade() {
+            for handle in std::mem::take(&mut self.migrating).into_values() {
+                if instance.end_migration(&handle) {
+                    handle.outbox.send("left", &left);
+                    removed.push(handle);
+                }
+            }
+        }
+        self.update_size();
+        // Before any caller is answered: a caller that then creates the room again must not find this instance.
+        if let Some(instance) = self.instance.upgrade() {
+            instance.close();
+        }
+        removed
+    }
+
+    /// Sends a message about the room to the other nodes, if it can be sent now.
+    pub(super) fn send_to_nodes(&self, message: NodeMessage) {
+        if let Some(cluster) = &self.cluster {
+            cluster.send_best_effort(&self.id, message);
+        }
+    }
+
+    /// Returns the room's saved state.
+    pub(crate) fn saved_state(&self) -> SavedState {
+        self.saved_state.clone()
+    }
+
+    /// Returns whether the application has ever saved the room's state.
+    pub(super) fn has_saved_state(&self) -> bool {
+        self.saved_state.version > 0
+    }
+
+    /// Changes the room's saved state, writing it to the store first. With a `lock`, the state is read again before the
+    /// change, since other nodes may have changed it.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of `change`, or `UNAVAILABLE` if the store can't be written; the state is then unchanged.
+    pub(crate) async fn save<T>(
+        &mut self,
+        lock: Option<StateLock>,
+        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal>,
+    ) -> Result<T, Refusal> {
+        if self.is_closed() {
+            return Err(unavailable(&self.id));
+        }
+        let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) else {
+            let (json, changed) = change(&self.saved_state)?;
+            self.saved_state = SavedState { version: self.saved_state.version + 1, json: json.into() };
+            return Ok(changed);
+        };
+        let failed = |_| unavailable(&self.id);
+        if lock.is_some() {
+            // Other nodes may have changed it since.
+            self.saved_state = archive.state(&self.id).await.map_err(failed)?.unwrap_or_default();
+        }
+        let (json, changed) = change(&self.saved_state)?;
+        let saved = SavedState { version: self.saved_state.version + 1, json: json.into() };
+        if !self.in_catalog {
+            archive.add_room(&self.id, &instance.info()).await.map_err(failed)?;
+            self.in_catalog = true;
+        }
+        archive.save_state(&self.id, &self.saved_state, &saved).await.map_err(failed)?;
+        self.saved_state = saved;
+        if lock.is_some() {
+            self.send_to_nodes(NodeMessage::StateSaved);
+        }
+        Ok(changed)
+    }
+
+    /// Returns whether the instance is closed: deleted or superseded.
+    pub(super) fn is_closed(&self) -> bool {
+        self.deleted || self.superseded
+    }
+
+    /// Returns whether the catalog has the room, or there is no store.
+    pub(super) fn is_in_catalog(&self) -> bool {
+        self.in_catalog || self.archive.is_none()
+    }
+
+    /// Notes that the catalog has the room.
+    pub(super) fn mark_in_catalog(&mut self) {
+        self.in_catalog = true;
+    }
+
+    /// Notes that the catalog has lost the room; the next append writes its record again.
+    pub(super) fn mark_not_in_catalog(&mut self) {
+        self.in_catalog = false;
+    }
+
+    /// Returns whether the room existed before this request: it is in the catalog or has events.
+    pub(super) fn exists(&self) -> bool {
+        self.in_catalog || self.log.head().0 > 0
+    }
+
+    #[cfg(any(test, feature = "push"))]
+    pub(crate) fn epoch(&self) -> &str {
+        self.log.epoch()
+    }
+
+    /// The epoch under which the store has the log. It differs from the log's own epoch where the catalog overrides
+    /// that.
+    pub(super) fn store_epoch(&self) -> &Arc<str> {
+        &self.store_epoch
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Returns whether the instance may leave memory: it has no subscription, and nothing pending. Its log may be lost
+    /// by that, where there is no store.
+    pub(super) fn is_idle(&self) -> bool {
+        self.members.is_empty()
+            && self.migrating.is_empty()
+            && self.pending.is_none()
+            && self.probe_at.is_none()
+            && self.presence.as_ref().is_none_or(Presence::is_quiet)
+    }
+
+    /// Returns whether the instance is to be closed: it was deleted or superseded, or it is a keyed room with no
+    /// member, event, saved state or pending join, that was not created explicitly.
+    pub(super) fn should_close(&self) -> bool {
+        let instance = self.instance.upgrade();
+        let in_use = instance.is_some_and(|instance| {
+            instance.info().created || instance.pending_joins.load(Ordering::Relaxed) > 0
+        });
+        let kept = in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
+        self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().0 == 0)
+    }
+
+    /// Returns whether closing the instance loses its log, so that the next instance needs a new epoch.
+    pub(super) fn loses_log(&self) -> bool {
+        self.archive.is_none() && (self.deleted || self.log.head().0 > 0)
+    }
+
+    /// Closes the instance because its log is lost or was replaced. Returns the members, who migrate into the instance
+    /// that supersedes this one.
+    pub(super) fn supersede(&mut self) -> Migration {
+        self.superseded = true;
+        self.refuse_all_held();
+        self.migrating = HashMap::new();
+        let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
+        let (head, event_id) = self.log.head();
+        let position = |seq, event_id: &str| Position {
+            epoch: self.log.epoch().to_string(),
+            seq,
+            event_id: event_id.to_owned(),
+        };
+        let head = position(head, event_id);
+        let mut migrating = Vec::new();
+        for subscription in self.members.drain() {
+            // Dropping the subscription closes the listener's queue, upon which its task subscribes to the next
+            // instance.
+            let Recipient::Member(outbox, handle) = subscription.recipient else { continue };
+            if let (Some(_), Some(instance)) = (subscription.replaying, self.instance.upgrade()) {
+                outbox.replay_page_sent(&instance, false);
+            }
+            let since = subscription.replaying.map_or_else(|| head.clone(), |seq| position(seq, ""));
+            if self.instance.upgrade().is_some_and(|instance| handle.begin_migration(&instance)) {
+                migrating.push(MigratingMember {
+                    handle,
+                    slot: subscription.slot,
+                    filter: subscription.filter,
+                    since,
+                });
+            } else if let Some(cluster) = &self.cluster {
+                // Its connection is closed, so that it doesn't migrate.
+                cluster.member_left(&self.id, &handle.user_id);
+            }
+        }
+        self.update_size();
+        Migration { members: migrating, shown: shown.map(Arc::new) }
+    }
+
+    /// Notes the members of a superseded instance that are about to enter, and the users that its members were `shown`
+    /// as present; returns `false` if this instance is closed, too.
+    ///
+    /// A migration is no join and no leave: users of both instances are not announced. Users who came or went while
+    /// there was no instance are.
+    pub(super) fn expect_migrating(
+        &mut self,
+        mut handles: Vec<Arc<ConnectionHandle>>,
+        shown: Option<&BTreeSet<Arc<str>>>,
+    ) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        // Some may have been removed since they set off; nothing else would end their migration.
+        handles.retain(|handle| handle.is_migrating(&self.id));
+        let users: BTreeSet<_> = handles.iter().map(|handle| Arc::clone(&handle.user_id)).collect();
+        self.migrating.extend(handles.into_iter().map(|handle| (handle.id(), handle)));
+        let (Some(presence), Some(shown)) = (&mut self.presence, shown) else { return true };
+        if !presence.take_over(shown) {
+            return true;
+        }
+        let absent = |user: &&Arc<str>| !self.members.has_user(user);
+        let (migrating, departed): (Vec<_>, Vec<_>) =
+            shown.iter().filter(absent).cloned().partition(|user| users.contains(user));
+        migrating.iter().for_each(|user| presence.hold(user));
+        // Users at other nodes may be missing only until those nodes publish their rosters again.
+        let grace =
+            if self.cluster.is_some() { presence.grace.max(ROSTER_REFRESH_TIMEOUT) } else { presence.grace };
+        departed.iter().for_each(|user| self.user_left_after(user, grace));
+        for user in self.members.user_ids().filter(|user| !shown.contains(user)).collect::<Vec<_>>() {
+            self.user_joined(&user);
+        }
+        true
+    }
+
+    /// Ends a member's migration that won't complete: its user is announced as gone once no other connection of the
+    /// user is migrating.
+    pub(super) fn cancel_migration(&mut self, user: &Arc<str>) {
+        if !self.presence.as_ref().is_some_and(|presence| presence.holds(user)) {
+            return;
+        }
+        if !self.migrating.values().any(|handle| handle.user_id == *user && handle.is_migrating(&self.id)) {
+            self.user_left(user);
+        }
+    }
+
+    /// Drops the members whose migration has ended, from the list of migrating ones.
+    pub(super) fn prune_migrating(&mut self) {
+        self.migrating.retain(|_, handle| handle.is_migrating(&self.id));
+    }
+
+    /// Closes the instance after a panic or at the end of the runtime: its connections are closed, and reconnect to a
+    /// new instance.
+    pub(super) fn fail_connections(&mut self) {
+        self.superseded = true;
+        self.refuse_all_held();
+        self.migrating = HashMap::new();
+        for subscription in self.members.drain() {
+            if let Recipient::Member(outbox, handle) = subscription.recipient {
+                if let Some(cluster) = &self.cluster {
+                    cluster.member_left(&self.id, &handle.user_id);
+                }
+                outbox.close(OutboxCloseReason::Disconnected);
+            }
+        }
+        self.update_size();
+    }
+
+    /// Returns whether a connection is migrating into this instance.
+    fn is_expecting(&self, connection: ConnectionId) -> bool {
+        self.migrating.get(&connection).is_some_and(|handle| handle.is_migrating(&self.id))
+    }
+
+    /// Sends the gathered presence changes to the members.
+    pub(crate) fn send_presence(&mut self) {
+        if let Some(presence) = &mut self.presence {
+            presence.send(&self.id, &self.members);
+        }
+    }
+
+    /// Returns the plan for trimming the room's log in the store, and schedules the next trim after an eighth of the
+    /// events that are held, 8 to 1,024.
+    pub(super) fn trim_plan(&mut self) -> TrimPlan {
+        self.log.trim(now());
+        let head = self.log.head().0;
+        self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
+        TrimPlan {
+            room_id: Arc::clone(&self.id),
+            epoch: Arc::clone(&self.store_epoch),
+            retention: self.room.options.retention,
+            first: self.log.first_seq(),
+            head,
+            end: self.log.end().offset,
+            needs_store_lookup: self.log.needs_store_lookup(),
+        }
+    }
+
+    /// Drops the records from memory that retention no longer keeps.
+    pub(super) fn trim_memory(&mut self) {
+        self.log.trim(now());
+    }
+
+    /// Notes that the store's part of the log was trimmed up to `first`.
+    pub(super) fn trimmed(&mut self, first: u64) {
+        self.log.trimmed(first);
+    }
+
+    /// Requests a trim of the store's part of the log when its time has come.
+    fn request_trim_if_due(&mut self) {
+        if self.archive.is_some()
+            && self.log.next_seq() > self.trim_at
+            && let Some(instance) = self.instance.upgrade()
+        {
+            self.trim_at = u64::MAX;
+            instance.request_trim();
+        }
+    }
+
+    /// Returns an empty batch for this room.
+    fn new_batch(&self) -> Batch {
+        Batch::new(Arc::clone(&self.room), Arc::clone(&self.id), Arc::clone(self.log.epoch()))
+    }
+
+    /// Announces a user whose first connection has joined.
+    fn user_joined(&mut self, user: &Arc<str>) {
+        if self.presence.as_mut().is_some_and(|presence| presence.user_joined(user)) {
+            self.schedule_presence();
+        }
+    }
+
+    /// Announces a user whose last connection has left, after the room's grace period.
+    fn user_left(&mut self, user: &Arc<str>) {
+        if let Some(grace) = self.presence.as_ref().map(|presence| presence.grace) {
+            self.user_left_after(user, grace);
+        }
+    }
+
+    fn user_left_after(&mut self, user: &Arc<str>, grace: Duration) {
+        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        let departure = presence.user_left(user);
+        let user = Arc::clone(user);
+        instance.enqueue_after(grace, move |state| {
+            if state.presence.as_mut().is_some_and(|presence| presence.grace_ended(&user, departure)) {
+                state.schedule_presence();
+            }
+        });
+    }
+
+    fn schedule_presence(&mut self) {
+        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        if !std::mem::replace(&mut presence.is_scheduled, true) {
+            instance.enqueue_after(presence::GATHER_INTERVAL, RoomCore::send_presence);
+        }
+    }
+
+    fn update_size(&self) {
+        if let Some(instance) = self.instance.upgrade() {
+            instance.update_size(self.members.size(), self.members.remote_size());
+        }
+    }
+}
+
+/// Encodes a page of a room's log as the `history` frame.
+pub(crate) fn history(room_id: &str, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
+    // The records hold JSON that this crate encoded.
+    let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
+    frame::Frame::new(
+        "history",
+        id,
+        frame::History { room_id, events, more: page.next.is_some(), next: page.next },
+    )
+    .encode()
+}
+
+/// Returns the wall-clock time in Unix milliseconds.
+pub(super) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

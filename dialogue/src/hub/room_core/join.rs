@@ -1,0 +1,207 @@
+//! Joins: admission of a connection into a room, the `joined` reply, and the start of its replay.
+//!
+//! A join attaches before it reads the log ("resume" in the protocol): live events are delivered from then on, or,
+//! while it is replayed, read from the log.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{
+    super::{
+        ConnectionHandle, ConnectionId,
+        members::{Recipient, RoomSubscription, UserPresence},
+    },
+    RoomCore,
+    accept::unavailable,
+    now,
+};
+use crate::{
+    Code, Position, Refusal,
+    log::{Resume, StoredId},
+    observe::ResumeOutcome,
+    wire::{EventSet, frame, stream_position},
+};
+
+/// A connection's request to join the room.
+#[derive(Debug, Clone)]
+pub(crate) struct JoinRequest {
+    pub(crate) handle: Arc<ConnectionHandle>,
+    pub(crate) slot: u8,
+    pub(crate) filter: Option<EventSet>,
+    pub(crate) since: Option<Position>,
+    /// The id that the store has for the event at `since`.
+    pub(crate) stored_id: StoredId,
+    /// Set once the room has compared its log with the store's since the request was made.
+    pub(crate) caught_up: bool,
+    /// Set if the member migrates from a superseded instance: it keeps its place, and its user was present there.
+    pub(crate) migrated: bool,
+    /// The `id` of the request, as JSON.
+    pub(crate) id: Option<Box<RawValue>>,
+}
+
+/// The reason that a join failed.
+#[derive(Debug)]
+pub(crate) enum JoinError {
+    Refused(Refusal),
+    /// The instance is closed; there may be a new one.
+    Closed,
+    /// Only the store can say whether the client can resume: its event at the position has to be read first, in the log
+    /// of this epoch.
+    NeedsStoredId(Arc<str>),
+    /// The position is unknown here, but the client may have it from a node that is further on: the log has to be
+    /// compared with the store's first.
+    NeedsCatchUp,
+}
+
+impl RoomCore {
+    /// Adds a member, and sends it `joined` before anything else of the room; returns whether the connection is new in
+    /// the room.
+    pub(crate) fn join(&mut self, join: JoinRequest) -> Result<bool, JoinError> {
+        if self.deleted || self.superseded {
+            return Err(JoinError::Closed);
+        }
+        let connection = join.handle.id();
+        let new = !self.members.has(connection);
+        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
+        // In a cluster, its place was reserved already.
+        if new
+            && !join.migrated
+            && self.cluster.is_none()
+            && let Some(capacity) = capacity
+        {
+            let size = self.size_with_migrating();
+            if size >= usize::try_from(capacity).unwrap_or(usize::MAX) {
+                return Err(JoinError::Refused(self.full_refusal(size)));
+            }
+        }
+        self.log.trim(now());
+        let resume = self.log.resume(join.since.as_ref(), join.stored_id);
+        if resume == Resume::Unknown {
+            return Err(JoinError::NeedsStoredId(Arc::clone(self.log.epoch())));
+        }
+        if resume == Resume::Lost && self.is_clustered() {
+            if !join.caught_up {
+                return Err(JoinError::NeedsCatchUp);
+            }
+            if self.is_uncertain() {
+                return Err(JoinError::Refused(unavailable(&self.id)));
+            }
+        }
+        if join.migrated
+            && !self.instance.upgrade().is_some_and(|instance| join.handle.finish_migration(&instance))
+        {
+            // It was removed during its migration.
+            return Err(JoinError::Closed);
+        }
+        if join.migrated {
+            self.migrating.remove(&connection);
+        }
+        if new {
+            self.enter(&join);
+        }
+        let Some(subscription) = self.members.get_mut(connection) else { return Err(JoinError::Closed) };
+        if let Some(filter) = join.filter {
+            subscription.filter = filter;
+        }
+        let filter = subscription.filter;
+        let (head, _) = self.log.head();
+        let behind = match resume {
+            Resume::Complete { after } if after < head => Some(after),
+            _ => None,
+        };
+        // A repeated join without a position starts no replay: its subscription has had the earlier events.
+        let late = new || join.since.is_some();
+        if late {
+            let before = std::mem::replace(&mut subscription.replaying, behind);
+            if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
+                join.handle.outbox.replay_page_sent(&instance, false);
+            }
+        }
+        if late {
+            self.room.meter.resumed(resume.outcome());
+        }
+        self.send_joined(&join, resume, behind);
+        if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
+            let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
+            let mut page = self.log.before(None, filter, limit);
+            page.records.reverse();
+            join.handle.outbox.send_page("history", &super::history(&self.id, &page, None));
+        }
+        if behind.is_some()
+            && let Some(instance) = self.instance.upgrade()
+        {
+            join.handle.outbox.start_replay(&instance);
+        }
+        Ok(new)
+    }
+
+    /// Returns the number of connections in the room, including migrating ones, which keep their places.
+    fn size_with_migrating(&self) -> usize {
+        let expected = self.migrating.values().filter(|handle| handle.is_migrating(&self.id)).count();
+        self.members.size() + self.members.remote_size() + expected
+    }
+
+    /// Returns the refusal of a join to a full room.
+    pub(crate) fn full_refusal(&self, size: usize) -> Refusal {
+        let message = format!("room `{}` is full: it holds {size} connections", self.id);
+        Refusal::new(Code::RoomFull, message)
+    }
+
+    /// Returns the room's capacity if the connection needs a new place in it; `None` if it is a member already, or the
+    /// capacity is unbounded.
+    pub(crate) fn needs_place(&self, connection: ConnectionId) -> Option<u32> {
+        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
+        capacity.filter(|_| !self.is_closed() && !self.members.has(connection))
+    }
+
+    fn enter(&mut self, join: &JoinRequest) {
+        let user_presence = self.members.add(RoomSubscription {
+            recipient: Recipient::Member(Arc::clone(&join.handle.outbox), Arc::clone(&join.handle)),
+            slot: join.slot,
+            filter: self.room.default_events(),
+            replaying: None,
+        });
+        if let Some(cluster) = &self.cluster {
+            cluster.member_joined(&self.id, &join.handle.user_id);
+        }
+        // No `left` was announced for the user of a migrated member.
+        if user_presence == UserPresence::Changed {
+            self.user_joined(&join.handle.user_id);
+        }
+        self.update_size();
+    }
+
+    /// Sends `joined` to a member, with the position at which its stream starts.
+    fn send_joined(&self, join: &JoinRequest, resume: Resume, behind: Option<u64>) {
+        let (head, event_id) = self.log.head();
+        let instance = self.instance.upgrade();
+        let joined = frame::Joined {
+            room_id: &self.id,
+            name: &instance.map_or_else(|| self.room.name.to_owned(), |instance| instance.name()),
+            epoch: self.log.epoch(),
+            seq: head,
+            event_id,
+            resume: resume.outcome().name(),
+            replay: behind.map_or(0, |after| head - after),
+            members: self.members.users(),
+        };
+        let (seq, event_id) = match (resume, &join.since) {
+            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
+            _ => (head, event_id),
+        };
+        let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
+        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
+        join.handle.outbox.send_at("joined", &json, join.slot, position);
+    }
+}
+
+impl Resume {
+    fn outcome(self) -> ResumeOutcome {
+        match self {
+            Resume::Fresh => ResumeOutcome::Fresh,
+            Resume::Complete { .. } => ResumeOutcome::Complete,
+            Resume::Lost | Resume::Unknown => ResumeOutcome::Lost,
+        }
+    }
+}
