@@ -86,7 +86,7 @@ impl Node {
             directory: Arc::new(Directory::new(1)),
             last_seen: LastSeen::new(Duration::from_secs(1)),
             log: RateLimitedLog::default(),
-            pending: Some(PendingPushes::new(journal(), registry.peers().cloned())),
+            pending: Some(PendingPushes::new(journal(), registry.cluster().cloned())),
             hooks: None,
             retry_budget: RetryBudget::new(8, 8),
             is_draining: AtomicBool::new(false),
@@ -100,7 +100,7 @@ impl Node {
     }
 
     fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(self.engine.registry.peers().unwrap())
+        Arc::clone(self.engine.registry.cluster().unwrap())
     }
 
     /// Returns a scheduler, and the commands that it sends to the worker of the only provider.

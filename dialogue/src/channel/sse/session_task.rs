@@ -224,13 +224,13 @@ mod tests {
             }
             chat.run(|_| ()).await;
             outbox.send_raw(["data: x\n\n".into()]);
-            assert_eq!((chat.size(), outbox.waiting() > 0), (1, true));
+            assert_eq!((chat.size(), outbox.queued_bytes() > 0), (1, true));
             if cut {
                 outbox.close(OutboxCloseReason::TooSlow);
                 sleep(Duration::from_millis(1)).await;
             } else {
                 sleep(2 * STALL_TIMEOUT).await;
-                assert_eq!(outbox.waiting(), 0);
+                assert_eq!(outbox.queued_bytes(), 0);
             }
             assert_eq!(chat.size(), 0);
         }
