@@ -1,12 +1,12 @@
-//! What can go wrong at the client's end.
+//! The error type of the client.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::wire::{Code, Refusal};
 
-/// Why something that was asked of a client did not happen.
+/// The error of a client's operation.
 ///
-/// Cheap to clone: everybody who waited for the same connection gets the same error.
+/// Cheap to clone: all callers that waited for the same connection receive the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -21,35 +21,35 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The url is none that a client can connect to.
+    /// The URL is invalid, or not one that a client can connect to.
     Address,
-    /// No connection came about.
+    /// The connection could not be established, or was lost.
     Connect,
-    /// The server does not accept the token, or wants one.
+    /// The server rejected the token, or requires one.
     Unauthenticated,
-    /// The server removed this client for good (close code 4403).
+    /// The server removed this client permanently (close code 4403).
     Removed,
-    /// The server refused the request: [`Error::refusal`] says why.
+    /// The server refused the request; [`Error::refusal`] has the reason.
     Refused,
-    /// There is no connection at the moment, and an ephemeral event is not kept for later.
+    /// There is no connection at the moment, and an ephemeral event is not queued for later.
     Offline,
-    /// As many requests wait for the server as [`Connect::offline_queue`](super::Connect::offline_queue) allows.
+    /// The number of requests without a response has reached [`Connect::offline_queue`](super::Connect::offline_queue).
     QueueFull,
-    /// The server did not answer in time. What was sent may have been accepted.
+    /// The server did not respond before the deadline. An event that was sent may have been accepted.
     Deadline,
-    /// This client is in that room already.
+    /// This client has already joined the room.
     AlreadyJoined,
-    /// This client is not, or no longer, in that room.
+    /// This client is not, or no longer, a member of the room.
     NotJoined,
     /// The client was closed.
     Closed,
-    /// The event can't be written as JSON.
+    /// The event could not be serialised as JSON.
     Encode,
-    /// What the server sent can't be read as what was declared.
+    /// The server's frame or response could not be read as declared.
     Decode,
 }
 
-/// The text before a refusal's own message.
+/// The prefix of a refusal's own message.
 const REFUSED: &str = "the server refused";
 
 impl Error {
@@ -74,7 +74,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
-    /// The server waits for a token, and the client has none.
+    /// Creates the error of a server that requires a token from a client without one.
     pub(crate) fn token_wanted(refusal: Refusal) -> Self {
         let attempt =
             "the server requires a token: give the client one with `.token(…)` or `.token_from(…)`".into();
@@ -82,22 +82,23 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
-    /// What kind of error it is.
+    /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What the server said, where it refused.
+    /// Returns the server's refusal, if the server refused the request.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.0.refusal.as_ref()
     }
 
-    /// The code of [`refusal`](Error::refusal).
+    /// Returns the code of the [`refusal`](Error::refusal).
     pub fn code(&self) -> Option<Code> {
         self.refusal().map(|refusal| refusal.code)
     }
 
-    /// The application's own word in [`refusal`](Error::refusal), such as `too-many-links`, if the server gave one.
+    /// Returns the application-defined reason in the [`refusal`](Error::refusal), such as `too-many-links`, if the
+    /// server gave one.
     pub fn reason(&self) -> Option<&str> {
         self.refusal().and_then(|refusal| refusal.reason.as_deref())
     }

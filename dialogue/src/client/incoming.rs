@@ -1,4 +1,4 @@
-//! What a room's client is told.
+//! The items that a joined room delivers: events, notices and interruptions.
 
 use std::fmt;
 
@@ -9,19 +9,20 @@ use crate::{
     wire::Position,
 };
 
-/// Something that [`RoomClient::incoming`](super::RoomClient::incoming) yields.
+/// An item that [`RoomClient::incoming`](super::RoomClient::incoming) returns.
 #[non_exhaustive]
 pub enum Incoming<R: Room> {
-    /// An event, as it happened.
+    /// A live event.
     Event(Delivery<R::Event>),
-    /// An event from before the join, where the room is declared with `sync`; oldest first.
+    /// An event from before the join, in rooms declared with `sync`; oldest first.
     History(Delivery<R::Event>),
-    /// The client is back after an interruption, and nothing was lost. Presence changes in between were not seen: ask
-    /// [`members`](super::RoomClient::members) where they matter.
+    /// The client has rejoined after an interruption without losing durable events. Presence changes during the
+    /// interruption are missing: call [`members`](super::RoomClient::members) where they matter.
     Rejoined(Joined),
-    /// Somebody came or went; only in rooms that declare presence.
+    /// A user joined or left; only in rooms that declare presence.
     Presence(Presence),
-    /// So many ephemeral events were dropped, by the server or here, because they were not taken fast enough.
+    /// The number of ephemeral events that were dropped, by the server or by this client, because the reader was too
+    /// slow.
     Skipped(u64),
 }
 
@@ -40,30 +41,30 @@ where
     }
 }
 
-/// Why a room's events don't simply go on: what [`RoomClient::next`](super::RoomClient::next) yields as an error, so that
-/// nobody can overlook it.
+/// A break in a room's sequence of events, returned as an error by [`RoomClient::next`](super::RoomClient::next) so
+/// that it can't be overlooked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Interruption {
-    /// The room no longer holds every event since the last one that this client saw. What the application derived from
-    /// earlier events is stale; the events that follow are those after [`Lost::head`].
+    /// The room no longer retains every event since the last one that this client received. State that the application
+    /// derived from earlier events is stale; the next events are those after [`Lost::head`].
     Lost(Lost),
-    /// An event came that can't be read as what was declared, as from a server of another version; it is left out, and
-    /// the next one follows.
+    /// An event could not be read as declared, as from a server of another version. It is skipped, and the next call
+    /// returns the next event.
     Unreadable {
-        /// Its name.
+        /// The event's name.
         event: String,
-        /// Its number, where it has one.
+        /// The event's `seq`; `None` if it has none.
         seq: Option<u64>,
-        /// What is wrong with it.
+        /// The parse error.
         error: Error,
     },
-    /// The server took this client out of the room; nothing follows.
+    /// The server removed this client from the room. Final: no event follows.
     Left {
-        /// What the server said.
+        /// The server's reason.
         reason: Option<String>,
     },
-    /// The client gave up, or may not join again; nothing follows.
+    /// The client stopped, or was refused a rejoin. Final: no event follows.
     Ended(Error),
 }
 
@@ -80,17 +81,19 @@ impl fmt::Display for Interruption {
         match self {
             Interruption::Lost(lost) => write!(
                 f,
-                "the room no longer holds every event after {}; it is at {} now",
+                "the room no longer retains every event after seq {}; its head is at seq {}",
                 lost.since.seq, lost.head.seq
             ),
             Interruption::Unreadable { event, .. } => {
                 write!(f, "the event `{event}` can't be read as declared")
             }
             Interruption::Left { reason: Some(reason) } => {
-                write!(f, "the server took the client out of the room: {reason}")
+                write!(f, "the server removed this client from the room: {reason}")
             }
-            Interruption::Left { reason: None } => f.write_str("the server took the client out of the room"),
-            Interruption::Ended(_) => f.write_str("the client gave the room up"),
+            Interruption::Left { reason: None } => {
+                f.write_str("the server removed this client from the room")
+            }
+            Interruption::Ended(_) => f.write_str("the client stopped, or was refused a rejoin of the room"),
         }
     }
 }
@@ -108,57 +111,57 @@ impl std::error::Error for Interruption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
-    /// What the client had seen last.
+    /// The position of the last event that the client received.
     pub since: Position,
-    /// Where it goes on. In another [`epoch`](Position::epoch) the room's log itself is another one.
+    /// The position after which events continue. In another [`epoch`](Position::epoch) it belongs to another log.
     pub head: Position,
 }
 
-/// How a join went.
+/// The outcome of a join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Joined {
-    /// The room's name for people.
+    /// The room's display name.
     pub name: String,
-    /// Whether what the client had seen before still holds.
+    /// The outcome of resuming from the client's position.
     pub resume: Resume,
-    /// Where the room's log was.
+    /// The head of the room's log at the join.
     pub head: Position,
-    /// How many users are in it; may lag.
+    /// The number of users in the room; may lag behind.
     pub members: u64,
 }
 
-/// What became of the position that a join went on from.
+/// The outcome of resuming from a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resume {
-    /// There was none.
+    /// The join had no position.
     Fresh,
-    /// Every event after it follows.
+    /// Every event after the position follows.
     Complete {
-        /// How many the log holds after it; subscriptions and conflation leave some of them out.
+        /// The number of events in the log after the position; filters and conflation leave some of them out.
         replay: u64,
     },
-    /// The log no longer holds all of them.
+    /// The log no longer retains every event after the position.
     Lost,
 }
 
-/// Somebody came or went: a user, not one connection of it.
+/// A change of presence: a user joined or left, counted by user, not by connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
-    /// Who.
+    /// The user's id.
     pub user_id: String,
-    /// Which of the two.
+    /// The kind of change.
     pub change: Change,
-    /// How many users are in the room now.
+    /// The number of users in the room after the change.
     pub size: u64,
 }
 
-/// What [`Presence`] says of a user.
+/// The kind of a [`Presence`] change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Came.
+    /// The user's first connection joined.
     Joined,
-    /// Went.
+    /// The user's last connection left.
     Left,
 }
