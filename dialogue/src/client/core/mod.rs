@@ -797,8 +797,8 @@ pub(crate) fn response_error(status: u16, refusal: Option<Refusal>) -> Error {
     let status =
         StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
     let text = format!(
-        "the response is `{status}`, and Dialogue did not write it: check the path in the URL, and the proxies and load \
-         balancers in front of the server"
+        "the response is `{status}`, and Dialogue did not write it: check the path in the URL, and any proxy or load \
+         balancer in front of the server"
     );
     Error::new(kind, text)
 }
