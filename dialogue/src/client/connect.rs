@@ -1,4 +1,5 @@
-//! The builder of a client.
+//! The builder of a client ([`Connect`]): address, credentials, timeouts and bounds. Awaiting it spawns the
+//! [driver](super::driver)'s task.
 
 use std::{
     fmt,
@@ -18,16 +19,16 @@ use super::{
     driver::{Command, Driver},
     endpoint::{Endpoint, Token},
     error::Error,
-    status::{Board, Status},
+    status::{Status, StatusBoard},
     transport::Address,
 };
 
-/// The maximum bytes of the events that a room buffers for its reader.
+/// Default bound, in bytes, of each room's inbox: 4 MiB.
 const BUFFER_BYTES: usize = 4 << 20;
-/// The capacity of the queue of commands to the driver.
-const COMMANDS: usize = 64;
+/// Capacity of the channel from the client's handles to the driver.
+const COMMAND_QUEUE_LEN: usize = 64;
 
-/// The builder of a client, which connects when it is awaited.
+/// Configures and opens a client when awaited.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -55,12 +56,12 @@ pub struct Connect<C> {
 impl<C: From<Client>> Connect<C> {
     pub(crate) fn new(url: String) -> Self {
         let config = Config {
-            pending: 256,
+            max_pending: 256,
             deadline: Duration::from_secs(30),
             backoff: (Duration::from_millis(250), Duration::from_secs(30)),
-            opening: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(15),
             idle: Duration::from_secs(25),
-            patience: Duration::from_secs(10),
+            pong_timeout: Duration::from_secs(10),
             eager: true,
             token: super::core::TokenSource::None,
             seed: fastrand::u64(..),
@@ -69,76 +70,80 @@ impl<C: From<Client>> Connect<C> {
         Connect { url, headers, token: Token::None, config, buffer: 1024, client: PhantomData }
     }
 
-    /// Sends this token with every connection. When the server no longer accepts it, the client stops with
-    /// [`ErrorKind::Unauthenticated`](super::ErrorKind::Unauthenticated); see [`Client::authenticate`].
+    /// Sends this token as the bearer token (RFC 6750) of every connection. When the server no longer accepts it, the
+    /// client stops with [`ErrorKind::Unauthenticated`](super::ErrorKind::Unauthenticated); [`Client::authenticate`]
+    /// replaces it before it expires.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Token::Fixed(Mutex::new(token.into()));
         self
     }
 
-    /// Calls a function for a token before every connection. After a rejected token it is called again, up to three
-    /// times in a row. An error of the function counts as a failed connection.
-    pub fn token_from<F, T, E>(mut self, ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// Calls `request_token` before every connection. After a rejected token it is called again; three rejected tokens
+    /// in a row stop the client with [`ErrorKind::Unauthenticated`](super::ErrorKind::Unauthenticated). An error of
+    /// `request_token` counts as a failed connection attempt.
+    pub fn token_from<F, T, E>(mut self, request_token: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Into<String>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.token = Token::asked(ask);
+        self.token = Token::from_fn(request_token);
         self
     }
 
-    /// Adds a header, such as a cookie, to every handshake and request.
+    /// Adds a header to every handshake and HTTP request, such as a cookie.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// Sets the maximum number of requests without a response, sends above all: 256 by default. Beyond it, a send waits
-    /// while the client is connected, and fails at once while it isn't.
+    /// Bounds the requests without a response, mostly sends: 256 by default, at least 1. A request beyond the bound
+    /// fails at once with [`ErrorKind::QueueFull`](super::ErrorKind::QueueFull) while there is no connection, and waits
+    /// while there is one.
     pub fn offline_queue(mut self, requests: usize) -> Self {
-        self.config.pending = requests.clamp(1, Semaphore::MAX_PERMITS);
+        self.config.max_pending = requests.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Sets the time in which a request must get its response, reconnects and retries included: 30 s by default.
+    /// Bounds the time from a request to its response, including reconnects and retries: 30 s by default. After it, the
+    /// request fails with [`ErrorKind::Deadline`](super::ErrorKind::Deadline).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.config.deadline = deadline;
         self
     }
 
-    /// Sets the first and the maximum delay between attempts to connect: 250 ms and 30 s by default. Each delay is
-    /// twice the last one, and half of it is random (exponential backoff with jitter).
+    /// Sets the first and the longest delay between connection attempts: 250 ms and 30 s by default. The delay doubles
+    /// with every failed attempt; half of it is random (equal jitter).
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.config.backoff = (min, max);
         self
     }
 
-    /// Sets the timeout of an attempt to connect: 15 s by default.
+    /// Bounds the time that one connection attempt takes, up to the server's `connected` frame: 15 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.opening = timeout;
+        self.config.connect_timeout = timeout;
         self
     }
 
-    /// Sets the keep-alive: after `idle` without a frame the client sends a ping, and after another `pong_timeout`
-    /// without a frame it reconnects: 25 s and 10 s by default. While the client doesn't read because a reader is
-    /// behind, it pings at least every 5 s.
+    /// Sets the timeouts that detect a dead connection: after `idle` without a frame the client sends a ping, and when
+    /// nothing arrives for another `pong_timeout` it reconnects. The defaults are 25 s and 10 s. While reading is
+    /// paused because an application reads too slowly, the client sends a ping at least every 5 s.
     pub fn keep_alive(mut self, idle: Duration, pong_timeout: Duration) -> Self {
         self.config.idle = idle;
-        self.config.patience = pong_timeout;
+        self.config.pong_timeout = pong_timeout;
         self
     }
 
-    /// Sets the maximum number of events that each room buffers for its reader: 1,024 by default, and at most 4 MiB.
-    /// Beyond it, the connection isn't read while nothing else needs it (back pressure): see [the
+    /// Bounds the events that each room buffers for its reader: 1,024 by default, and always 4 MiB. A full buffer
+    /// pauses reading from the connection while nothing else needs it, which puts backpressure on the server: see [the
     /// module](crate::client#what-is-bounded).
     pub fn buffer(mut self, events: usize) -> Self {
         self.buffer = events.max(1);
         self
     }
 
-    /// Connects only when a request needs the connection, and retries without end: awaiting the builder doesn't wait
-    /// for the server. A client whose rooms all come over Server-Sent Events never opens a WebSocket then.
+    /// Connects on first use instead of at once, and retries a failed first attempt. Awaiting a lazy client does not
+    /// wait for the server; a lazy client that only joins rooms over Server-Sent Events never opens a WebSocket.
     pub fn lazy(mut self) -> Self {
         self.config.eager = false;
         self
@@ -149,27 +154,27 @@ impl<C: From<Client>> Connect<C> {
         let address = Address::parse(&url)?;
         config.token = token.source();
         let endpoint = Arc::new(Endpoint::new(address, headers, token));
-        let (commands, orders) = mpsc::channel(COMMANDS);
-        let board = Arc::new(Board::new());
+        let (commands, command_receiver) = mpsc::channel(COMMAND_QUEUE_LEN);
+        let board = Arc::new(StatusBoard::new());
         let mut status = board.watch();
         let wake = Arc::new(Notify::new());
-        let driver = Driver::new(config.clone(), endpoint.clone(), orders, wake.clone(), board);
-        // The handles own the task: it ends, within its timeouts, when their last sender is dropped.
+        let driver = Driver::new(config.clone(), endpoint.clone(), command_receiver, wake.clone(), board);
+        // The handles own the task: it ends, in bounded time, when the last command sender is dropped.
         tokio::spawn(driver.run());
         let shared = Shared {
             commands,
             status: status.clone(),
             wake,
-            slots: Arc::new(Semaphore::new(config.pending)),
+            permits: Arc::new(Semaphore::new(config.max_pending)),
             endpoint,
             buffer: (buffer, BUFFER_BYTES),
             config,
         };
         let client = Client { shared: Arc::new(shared) };
         if client.shared.config.eager {
-            client.order(Command::Start).await?;
+            client.submit(Command::Start).await?;
             let settled = |status: &Status| matches!(status, Status::Online(_) | Status::Stopped(_));
-            // The driver sets `Stopped` before it ends.
+            // The driver publishes `Stopped` before its task ends.
             if let Ok(Status::Stopped(error)) = status.wait_for(settled).await.as_deref() {
                 return Err(error.clone());
             }
@@ -182,8 +187,9 @@ impl<C: From<Client> + 'static> IntoFuture for Connect<C> {
     type Output = Result<C, Error>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    /// Connects, and waits for the server's `connected`. If the first attempt fails (a wrong address, an invalid or
-    /// missing token), that is an error at once, unless the client is [`lazy`](Connect::lazy).
+    /// Connects, and waits for the server's `connected` frame. The first attempt is not retried: a wrong address, a
+    /// wrong token, or a missing token that the server requires is returned as an error at once, unless the client is
+    /// [`lazy`](Connect::lazy).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.open())
     }

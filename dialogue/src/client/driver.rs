@@ -1,4 +1,5 @@
-//! The driver of a client: the task that owns the WebSocket and carries out the effects of the sans-I/O core.
+//! The tokio task of a client. It owns the socket and the streams, passes commands, frames and time to the
+//! [core](super::core), and executes the core's actions. It is spawned by [`Connect`](super::Connect).
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,28 +14,28 @@ use super::{
     endpoint::Endpoint,
     error::Error,
     frame::Request,
-    status::{Board, Status},
+    status::{Status, StatusBoard},
     stream::StreamRoom,
-    transport::websocket::{Event, Socket},
+    transport::websocket::{Socket, SocketEvent},
 };
 
-/// The number of frames queued for the socket beyond which frames without a response are dropped.
-const CASTS: usize = 256;
-/// The timeout of ending the event streams together with their client.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Number of queued frames from which on events that are sent without a response are dropped.
+const MAX_QUEUED_CASTS: usize = 256;
+/// Maximum time for the streams' tasks to end after the client stopped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A command of a handle to the driver.
+/// A command from a client's handle to the driver.
 pub(crate) enum Command {
-    /// Opens the connection, even if no request needs it yet.
+    /// Opens the connection before a room or request needs it.
     Start,
     Join(Joining, oneshot::Sender<Result<Reply, Error>>),
     Stream(Box<StreamRoom>),
-    Leave(Arc<str>, Answer),
+    Leave(Arc<str>, ReplySlot),
     Request {
         room: Option<Arc<str>>,
         class: Class,
         request: Request,
-        answer: Answer,
+        reply: ReplySlot,
     },
     Cast {
         room: Arc<str>,
@@ -43,37 +44,37 @@ pub(crate) enum Command {
     Close,
 }
 
-/// A pending request: the channel to its caller, and its permit.
-pub(crate) struct Answer {
-    pub(crate) to: oneshot::Sender<Result<Reply, Error>>,
-    pub(crate) slot: Option<OwnedSemaphorePermit>,
+/// The reply channel of a request, and its permit in the queue of requests.
+pub(crate) struct ReplySlot {
+    pub(crate) sender: oneshot::Sender<Result<Reply, Error>>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) struct Driver {
     core: Core,
-    born: Instant,
+    started: Instant,
     endpoint: Arc<Endpoint>,
     commands: mpsc::Receiver<Command>,
     wake: Arc<Notify>,
-    board: Arc<Board>,
-    waiting: HashMap<Ticket, Answer>,
+    board: Arc<StatusBoard>,
+    reply_slots: HashMap<Ticket, ReplySlot>,
     next_ticket: Ticket,
-    link: Link,
-    /// The tasks of event streams. Each ends when the status is `Stopped` or its reader is dropped.
+    socket: SocketState,
+    /// The streams' tasks. Each ends when the status becomes `Stopped` or its reader is dropped.
     streams: JoinSet<()>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Socket, Loss>> + Send>>;
+type ConnectFuture = Pin<Box<dyn Future<Output = Result<Socket, Loss>> + Send>>;
 
-enum Link {
+enum SocketState {
     None,
-    Opening(Opening),
+    Opening(ConnectFuture),
     Open(Box<Socket>),
 }
 
-enum Happened {
+enum ConnectionProgress {
     Opened(Box<Socket>),
-    Socket(Event),
+    Socket(SocketEvent),
 }
 
 impl Driver {
@@ -82,77 +83,78 @@ impl Driver {
         endpoint: Arc<Endpoint>,
         commands: mpsc::Receiver<Command>,
         wake: Arc<Notify>,
-        board: Arc<Board>,
+        board: Arc<StatusBoard>,
     ) -> Self {
         Driver {
             core: Core::new(config),
-            born: Instant::now(),
+            started: Instant::now(),
             endpoint,
             commands,
             wake,
             board,
-            waiting: HashMap::new(),
+            reply_slots: HashMap::new(),
             next_ticket: 0,
-            link: Link::None,
+            socket: SocketState::None,
             streams: JoinSet::new(),
         }
     }
 
-    /// Runs until the last handle is dropped, the client is closed, or an error is final.
+    /// Runs until the last handle is dropped, the client is closed, or a final error stops it.
     pub(crate) async fn run(mut self) {
-        while self.act().await {
-            let rests = self.core.rests(self.now());
-            let timeout = self.core.timeout().map(|at| self.born + at);
+        while self.run_actions().await {
+            let is_read_paused = self.core.update_read_pause(self.now());
+            let timeout = self.core.timeout().map(|at| self.started + at);
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.execute(command),
                     None => self.core.close(),
                 },
-                () = self.wake.notified() => self.core.sweep(self.now()),
-                happened = self.link.next(rests) => self.happened(happened),
+                () = self.wake.notified() => self.core.check_readers(self.now()),
+                progress = self.socket.next(is_read_paused) => self.on_progress(progress),
                 () = at(timeout) => self.core.tick(self.now()),
                 Some(_) = self.streams.join_next() => {}
             }
         }
-        // Dropping the channels fails the pending requests: the client has stopped.
+        // The dropped reply channels resolve the remaining callers with the client's final error.
         self.commands.close();
-        let farewell = async { while self.streams.join_next().await.is_some() {} };
-        let _ended = timeout(FAREWELL, farewell).await;
+        let streams_ended = async { while self.streams.join_next().await.is_some() {} };
+        let _ended = timeout(SHUTDOWN_TIMEOUT, streams_ended).await;
     }
 
-    /// Carries out the core's effects, and returns `false` once the core has stopped.
-    async fn act(&mut self) -> bool {
+    /// Executes the core's pending actions; returns false once the client has stopped.
+    async fn run_actions(&mut self) -> bool {
         let mut stopped = false;
         while let Some(action) = self.core.poll() {
             match action {
                 Action::Open => {
                     let endpoint = self.endpoint.clone();
                     endpoint.anonymous(self.core.anonymous_token());
-                    self.link = Link::Opening(Box::pin(async move {
+                    self.socket = SocketState::Opening(Box::pin(async move {
                         let headers = endpoint.headers().await.map_err(Loss::Failed)?;
                         Socket::open(&endpoint.address, headers).await
                     }));
                 }
-                Action::Shut => {
-                    if let Link::Open(socket) = std::mem::replace(&mut self.link, Link::None) {
+                Action::Disconnect => {
+                    if let SocketState::Open(socket) = std::mem::replace(&mut self.socket, SocketState::None)
+                    {
                         socket.close().await;
                     }
                 }
                 Action::Transmit(text) => {
-                    if let Link::Open(socket) = &mut self.link {
+                    if let SocketState::Open(socket) = &mut self.socket {
                         socket.queue(text);
                     }
                 }
                 Action::Ping => {
-                    if let Link::Open(socket) = &mut self.link {
+                    if let SocketState::Open(socket) = &mut self.socket {
                         socket.ping();
                     }
                 }
-                Action::Resolve(ticket, answer) => {
-                    if let Some(Answer { to, slot }) = self.waiting.remove(&ticket) {
-                        drop(slot);
-                        // The caller may have dropped its future.
-                        let _heard = to.send(answer);
+                Action::Resolve(ticket, reply) => {
+                    if let Some(ReplySlot { sender, permit }) = self.reply_slots.remove(&ticket) {
+                        drop(permit);
+                        // The caller may have dropped its future; nobody then waits for the reply.
+                        let _sent = sender.send(reply);
                     }
                 }
                 Action::Status(status) => {
@@ -165,27 +167,27 @@ impl Driver {
         !stopped
     }
 
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         let now = self.now();
         match command {
             Command::Start => self.core.start(now),
-            Command::Join(joining, to) => {
-                let ticket = self.ticket(Answer { to, slot: None });
+            Command::Join(joining, sender) => {
+                let ticket = self.ticket(ReplySlot { sender, permit: None });
                 self.core.join(now, joining, ticket);
             }
             Command::Stream(room) => {
                 self.streams.spawn(room.run(self.board.watch(), self.board.stream()));
             }
-            Command::Leave(room, answer) => {
-                let ticket = self.ticket(answer);
+            Command::Leave(room, reply) => {
+                let ticket = self.ticket(reply);
                 self.core.leave(now, &room, Some(ticket));
             }
-            Command::Request { room, class, request, answer } => {
-                let ticket = self.ticket(answer);
+            Command::Request { room, class, request, reply } => {
+                let ticket = self.ticket(reply);
                 self.core.request(now, room, class, request, ticket);
             }
             Command::Cast { room, request } => {
-                if matches!(&self.link, Link::Open(socket) if socket.queued() < CASTS) {
+                if matches!(&self.socket, SocketState::Open(socket) if socket.queued() < MAX_QUEUED_CASTS) {
                     self.core.cast(&room, &request);
                 }
             }
@@ -193,48 +195,48 @@ impl Driver {
         }
     }
 
-    fn happened(&mut self, happened: Happened) {
+    fn on_progress(&mut self, progress: ConnectionProgress) {
         let now = self.now();
-        match happened {
-            Happened::Opened(socket) => {
-                self.link = Link::Open(socket);
+        match progress {
+            ConnectionProgress::Opened(socket) => {
+                self.socket = SocketState::Open(socket);
                 self.core.opened(now);
             }
-            Happened::Socket(Event::Text(text)) => self.core.text(now, &text),
-            Happened::Socket(Event::Alive) => self.core.heard(now),
-            Happened::Socket(Event::Lost(loss)) => {
-                self.link = Link::None;
+            ConnectionProgress::Socket(SocketEvent::Text(text)) => self.core.text(now, &text),
+            ConnectionProgress::Socket(SocketEvent::Control) => self.core.received(now),
+            ConnectionProgress::Socket(SocketEvent::Lost(loss)) => {
+                self.socket = SocketState::None;
                 self.core.lost(now, loss);
             }
         }
     }
 
-    fn ticket(&mut self, answer: Answer) -> Ticket {
+    fn ticket(&mut self, reply: ReplySlot) -> Ticket {
         self.next_ticket = self.next_ticket.wrapping_add(1);
-        self.waiting.insert(self.next_ticket, answer);
+        self.reply_slots.insert(self.next_ticket, reply);
         self.next_ticket
     }
 
     fn now(&self) -> Duration {
-        self.born.elapsed()
+        self.started.elapsed()
     }
 }
 
-impl Link {
-    /// Waits for the next event of the connection. The connection isn't read while the core pauses it.
+impl SocketState {
+    /// Waits for the next event of the connection; while reading is paused, only writes.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: no frame is lost.
-    async fn next(&mut self, rests: bool) -> Happened {
+    /// Cancel safe: no event is lost.
+    async fn next(&mut self, is_read_paused: bool) -> ConnectionProgress {
         match self {
-            Link::None => std::future::pending().await,
-            Link::Opening(opening) => match opening.await {
-                Ok(socket) => Happened::Opened(Box::new(socket)),
-                Err(loss) => Happened::Socket(Event::Lost(loss)),
+            SocketState::None => std::future::pending().await,
+            SocketState::Opening(opening) => match opening.await {
+                Ok(socket) => ConnectionProgress::Opened(Box::new(socket)),
+                Err(loss) => ConnectionProgress::Socket(SocketEvent::Lost(loss)),
             },
-            Link::Open(socket) if rests => Happened::Socket(socket.write().await),
-            Link::Open(socket) => Happened::Socket(socket.next().await),
+            SocketState::Open(socket) if is_read_paused => ConnectionProgress::Socket(socket.write().await),
+            SocketState::Open(socket) => ConnectionProgress::Socket(socket.next().await),
         }
     }
 }

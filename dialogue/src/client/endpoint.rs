@@ -1,4 +1,4 @@
-//! The URL, headers and token with which a client connects.
+//! The server's address and the client's credentials, shared by the WebSocket, the streams and HTTP requests.
 
 use std::{
     fmt,
@@ -19,35 +19,35 @@ use super::{
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Asked = Pin<Box<dyn Future<Output = Result<String, Failure>> + Send>>;
+type TokenFuture = Pin<Box<dyn Future<Output = Result<String, Failure>> + Send>>;
 
-/// The settings that all connections of a client share.
+/// The address, headers and token of every connection.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     headers: HeaderMap,
     token: Token,
-    /// The token that keeps the id of an anonymous user over reconnects.
+    /// The token that the server issued to keep an anonymous user's identity.
     anonymous: Mutex<Option<Arc<str>>>,
 }
 
-/// The source of a client's token.
+/// The origin of a client's token.
 pub(crate) enum Token {
     None,
     Fixed(Mutex<String>),
-    Asked(Box<dyn Fn() -> Asked + Send + Sync>),
+    Renewable(Box<dyn Fn() -> TokenFuture + Send + Sync>),
 }
 
 impl Token {
-    pub(crate) fn asked<F, T, E>(ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    pub(crate) fn from_fn<F, T, E>(request_token: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Into<String>,
         E: Into<Failure>,
     {
-        Token::Asked(Box::new(move || {
-            let asked = ask();
-            Box::pin(async move { asked.await.map(Into::into).map_err(Into::into) })
+        Token::Renewable(Box::new(move || {
+            let token = request_token();
+            Box::pin(async move { token.await.map(Into::into).map_err(Into::into) })
         }))
     }
 
@@ -55,12 +55,12 @@ impl Token {
         match self {
             Token::None => TokenSource::None,
             Token::Fixed(_) => TokenSource::Fixed,
-            Token::Asked(_) => TokenSource::Renewable,
+            Token::Renewable(_) => TokenSource::Renewable,
         }
     }
 }
 
-/// `Debug` doesn't show the token.
+/// Prints the kind of token, never its text.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source().fmt(f)
@@ -76,35 +76,35 @@ impl Endpoint {
         self.token.source()
     }
 
-    /// Returns the headers of the next request. Calls the application's token function, if there is one.
+    /// Returns the headers of the next request; a renewable token is requested first.
     pub(crate) async fn headers(&self) -> Result<HeaderMap, Error> {
         let token =
             match &self.token {
                 Token::None => lock(&self.anonymous).as_deref().map(str::to_owned),
                 Token::Fixed(token) => Some(lock(token).clone()),
-                Token::Asked(ask) => Some(ask().await.map_err(|error| {
+                Token::Renewable(request_token) => Some(request_token().await.map_err(|error| {
                     Error::caused(ErrorKind::Connect, "get a token to connect with", error)
                 })?),
             };
         transport::headers(&self.headers, token.as_deref())
     }
 
-    /// Replaces a fixed token.
+    /// Replaces a fixed token; any other kind is unchanged.
     pub(crate) fn replace(&self, token: &str) {
         if let Token::Fixed(fixed) = &self.token {
             token.clone_into(&mut lock(fixed));
         }
     }
 
-    /// Returns whether requests carry no credentials.
-    pub(crate) fn shows_nobody(&self) -> bool {
+    /// Returns true if requests carry no credentials: no token, `Authorization` header or cookie.
+    pub(crate) fn has_no_credentials(&self) -> bool {
         self.source() == TokenSource::None
             && lock(&self.anonymous).is_none()
             && !self.headers.contains_key(AUTHORIZATION)
             && !self.headers.contains_key(COOKIE)
     }
 
-    /// Removes the anonymous token, and returns whether there was one.
+    /// Drops the anonymous token; returns true if there was one.
     pub(crate) fn forget_anonymous(&self) -> bool {
         lock(&self.anonymous).take().is_some()
     }

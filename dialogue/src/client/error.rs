@@ -1,12 +1,12 @@
-//! The error of the client's operations.
+//! The error type of the client.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use crate::wire::{Code, Refusal};
 
-/// The error of an operation of a client.
+/// The error of a client's operation.
 ///
-/// Cheap to clone: all callers that waited for the same connection get the same error.
+/// Cheap to clone: all callers that waited for the same connection receive the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -21,36 +21,35 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The URL is invalid, or its scheme isn't supported.
+    /// The URL is invalid, or not one that a client can connect to.
     Address,
-    /// The connection failed.
+    /// The connection could not be established, or was lost.
     Connect,
-    /// The server rejects the token, or requires one.
+    /// The server rejected the token, or requires one.
     Unauthenticated,
-    /// The server removed this client for good (close code 4403).
+    /// The server removed this client permanently (close code 4403).
     Removed,
-    /// The server refused the request: [`Error::refusal`] has the cause.
+    /// The server refused the request; [`Error::refusal`] has the reason.
     Refused,
-    /// There is no connection, and an ephemeral event isn't queued.
+    /// There is no connection at the moment, and an ephemeral event is not queued for later.
     Offline,
-    /// The maximum number of requests without a response is reached:
-    /// [`Connect::offline_queue`](super::Connect::offline_queue).
+    /// The number of requests without a response has reached [`Connect::offline_queue`](super::Connect::offline_queue).
     QueueFull,
-    /// The server didn't respond in time. The request may have been carried out.
+    /// The server did not respond before the deadline. An event that was sent may have been accepted.
     Deadline,
-    /// This client has joined that room already.
+    /// This client has already joined the room.
     AlreadyJoined,
-    /// This client isn't in that room, or no longer.
+    /// This client is not, or no longer, a member of the room.
     NotJoined,
     /// The client was closed.
     Closed,
-    /// The event can't be encoded as JSON.
+    /// The event could not be serialised as JSON.
     Encode,
-    /// A frame of the server can't be decoded as declared.
+    /// The server's frame or response could not be read as declared.
     Decode,
 }
 
-/// The text before a refusal's own message.
+/// The prefix of a refusal's own message.
 const REFUSED: &str = "the server refused";
 
 impl Error {
@@ -75,7 +74,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
-    /// The server waits for a token, and the client has none.
+    /// Creates the error of a server that requires a token from a client without one.
     pub(crate) fn token_wanted(refusal: Refusal) -> Self {
         let attempt =
             "the server requires a token: give the client one with `.token(…)` or `.token_from(…)`".into();
@@ -83,7 +82,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, refusal: Some(refusal), source: None }))
     }
 
-    /// Returns the kind of the error.
+    /// Returns the kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -98,8 +97,8 @@ impl Error {
         self.refusal().map(|refusal| refusal.code)
     }
 
-    /// Returns the application's own reason in the [`refusal`](Error::refusal), such as `too-many-links`, if the server
-    /// sent one.
+    /// Returns the application-defined reason in the [`refusal`](Error::refusal), such as `too-many-links`, if the
+    /// server gave one.
     pub fn reason(&self) -> Option<&str> {
         self.refusal().and_then(|refusal| refusal.reason.as_deref())
     }

@@ -1,4 +1,4 @@
-//! The frames as the client writes and reads them.
+//! The client's types of the wire protocol: requests that it serialises, and server frames that it parses.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     wire::{Code, Detail, Position, Refusal},
 };
 
-/// A request of a client. It is kept over reconnects; the id is assigned when it is written.
+/// A request of the client. It is unchanged over reconnects; its id is added when it is serialised.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Request {
@@ -87,7 +87,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// The frame's text; without `id` the server leaves the `ok` out.
+    /// Serialises the frame. Without an `id` the server sends no `ok`.
     pub(crate) fn text(&self, id: Option<u64>) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Frame<'a> {
@@ -100,23 +100,23 @@ impl Request {
     }
 }
 
-/// The common part of all server frames, which is decoded first.
+/// The fields that every server frame shares, parsed first.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Head<'a> {
+pub(crate) struct FrameHeader<'a> {
     #[serde(borrow, rename = "type")]
     pub(crate) kind: Cow<'a, str>,
     #[serde(default)]
     id: Option<serde_json::Value>,
 }
 
-impl Head<'_> {
-    /// The id of the request that it answers; a client of ours only uses numbers.
+impl FrameHeader<'_> {
+    /// Returns the id of the request that this frame answers; this client only uses numbers.
     pub(crate) fn id(&self) -> Option<u64> {
         self.id.as_ref().and_then(serde_json::Value::as_u64)
     }
 }
 
-/// `connected`.
+/// The `connected` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Connected {
@@ -128,7 +128,7 @@ pub(crate) struct Connected {
     pub(crate) anonymous_token: Option<String>,
 }
 
-/// `joined`.
+/// The `joined` frame.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct JoinedFrame {
@@ -144,7 +144,7 @@ pub(crate) struct JoinedFrame {
     pub(crate) members: u64,
 }
 
-/// The three outcomes, as they stand in `joined`.
+/// The outcome of a resume in the `joined` frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ResumeWord {
@@ -153,10 +153,10 @@ pub(crate) enum ResumeWord {
     Lost,
 }
 
-/// `event`, its payload unread: only the room's type knows how.
+/// The `event` frame with its payload unparsed, since only the room's type can parse it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Arrival {
+pub(crate) struct EventFrame {
     pub(crate) room_id: String,
     pub(crate) event: String,
     pub(crate) data: Box<RawValue>,
@@ -167,18 +167,18 @@ pub(crate) struct Arrival {
     pub(crate) seq: Option<u64>,
     #[serde(default)]
     pub(crate) server: bool,
-    /// Unread, so that one that can't be read makes nothing else of its page unreadable.
+    /// Unparsed, so that an unreadable value does not make the rest of its page unreadable.
     #[serde(default)]
     pub(crate) meta: Option<Box<RawValue>>,
 }
 
-impl Arrival {
-    /// Reads an `event` frame; another version's may have what this one can't read.
+impl EventFrame {
+    /// Parses an `event` frame; a frame of another version may be unreadable.
     pub(crate) fn read(frame: &str) -> Result<Self, Box<Unreadable>> {
         serde_json::from_str(frame).map_err(|error| Box::new(Unreadable::of(frame, &error)))
     }
 
-    /// Returns the approximate bytes that the item takes in an inbox.
+    /// Returns the approximate size in an inbox, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.data.get().len()
             + self.meta.as_ref().map_or(0, |meta| meta.get().len())
@@ -188,37 +188,37 @@ impl Arrival {
     }
 }
 
-/// `history`.
+/// The `history` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryFrame {
     pub(crate) room_id: String,
-    /// Each unread, since one that can't be read is an item of its own.
+    /// The events, parsed one by one, so that an unreadable one does not fail the page.
     events: Vec<Box<RawValue>>,
     #[serde(default)]
     more: bool,
-    /// The `before` of the next page; an older server leaves it out.
+    /// The `before` of the next page; older servers omit it.
     #[serde(default)]
     next: Option<u64>,
 }
 
 impl HistoryFrame {
-    /// The events of the page, in its order.
-    pub(crate) fn arrivals(&self) -> impl ExactSizeIterator<Item = Result<Arrival, Box<Unreadable>>> {
-        self.events.iter().map(|event| Arrival::read(event.get()))
+    /// Returns the events of the page, in its order.
+    pub(crate) fn event_frames(&self) -> impl ExactSizeIterator<Item = Result<EventFrame, Box<Unreadable>>> {
+        self.events.iter().map(|event| EventFrame::read(event.get()))
     }
 
-    /// The `before` of the next page, if there is one.
+    /// Returns the `before` of the next page, if there is one.
     pub(crate) fn next(&self) -> Option<u64> {
-        // A server that leaves it out has no empty page before the last.
-        let seq = |arrival: Result<Arrival, Box<Unreadable>>| {
-            arrival.map_or_else(|unreadable| unreadable.seq, |read| read.seq)
+        // A server that omits `next` sends no empty page before the last one.
+        let seq = |event_frame: Result<EventFrame, Box<Unreadable>>| {
+            event_frame.map_or_else(|unreadable| unreadable.seq, |read| read.seq)
         };
-        self.next.or_else(|| self.arrivals().filter_map(seq).min()).filter(|_| self.more)
+        self.next.or_else(|| self.event_frames().filter_map(seq).min()).filter(|_| self.more)
     }
 }
 
-/// `members`.
+/// The `members` frame.
 #[derive(Debug, Deserialize)]
 pub(crate) struct MembersFrame {
     pub(crate) members: Vec<MemberRow>,
@@ -236,7 +236,7 @@ pub(crate) struct MemberRow {
     pub(crate) connections: u64,
 }
 
-/// `presence`.
+/// The `presence` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PresenceFrame {
@@ -254,7 +254,7 @@ pub(crate) enum ChangeWord {
     Left,
 }
 
-/// `skipped`.
+/// The `skipped` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SkippedFrame {
@@ -262,7 +262,7 @@ pub(crate) struct SkippedFrame {
     pub(crate) count: u64,
 }
 
-/// `left`.
+/// The `left` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LeftFrame {
@@ -271,14 +271,14 @@ pub(crate) struct LeftFrame {
     pub(crate) reason: Option<String>,
 }
 
-/// `reconnect`.
+/// The `reconnect` frame.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReconnectFrame {
     pub(crate) after_ms: u64,
 }
 
-/// `error`, over HTTP the body of an answer too.
+/// The `error` frame, also the body of a refused HTTP request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorFrame {
@@ -296,7 +296,7 @@ pub(crate) struct ErrorFrame {
 }
 
 impl ErrorFrame {
-    /// The refusal in the body of an HTTP answer; `None` if Dialogue did not write it.
+    /// Parses the refusal in an HTTP response's body; `None` if the body is not Dialogue's.
     pub(crate) fn in_body(body: &[u8]) -> Option<Refusal> {
         serde_json::from_slice::<ErrorFrame>(body).ok().filter(|frame| frame.kind == "error").map(Into::into)
     }

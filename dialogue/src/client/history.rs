@@ -1,4 +1,4 @@
-//! Pages of a room's history for clients.
+//! Pages of a room's history, read over the WebSocket or over HTTP, depending on the room's channel.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Client,
-    core::{Class, Reply, refused_handshake},
+    core::{Class, Reply, response_error},
     error::{Error, ErrorKind},
     frame::{HistoryFrame, Request},
     room::{Route, read},
@@ -23,7 +23,7 @@ use crate::{
     room::{EventOf, Room},
 };
 
-/// A request for a page of a room's history, newest events first. It is sent when it is awaited.
+/// A request for a page of a room's history, newest event first, sent when awaited.
 ///
 /// ```no_run
 /// # use dialogue::{Room, client::{Error, RoomClient}};
@@ -57,13 +57,13 @@ impl<'a, R: Room> History<'a, R> {
         self
     }
 
-    /// Selects only events before this sequence number.
+    /// Selects only events whose `seq` is less than `seq`.
     pub fn before(mut self, seq: u64) -> Self {
         self.before = Some(seq);
         self
     }
 
-    /// Sets the maximum number of events, 1 to 200: 50 by default.
+    /// Bounds the events of the page, 1 to 200: 50 by default.
     pub fn limit(mut self, events: u32) -> Self {
         self.limit = Some(events);
         self
@@ -76,22 +76,22 @@ impl<'a, R: Room> History<'a, R> {
                 Route::Socket => self.by_socket().await?,
                 Route::Stream => {
                     timeout(self.client.deadline(), self.by_http()).await.unwrap_or_else(|_| {
-                        Err(Error::new(ErrorKind::Deadline, "the server did not answer in time"))
+                        Err(Error::new(ErrorKind::Deadline, "the server did not respond before the deadline"))
                     })?
                 }
             };
-            // The server scans a bounded number of events for a page, and none of them may match.
+            // The server scans a bounded number of events for one page, and may find no match among them.
             match frame.next() {
-                Some(before) if frame.arrivals().len() == 0 && Instant::now() < deadline => {
+                Some(before) if frame.event_frames().len() == 0 && Instant::now() < deadline => {
                     self.before = Some(before);
                 }
                 next => break (frame, next),
             }
         };
-        let (events, unreadable) = (Vec::with_capacity(frame.arrivals().len()), Vec::new());
+        let (events, unreadable) = (Vec::with_capacity(frame.event_frames().len()), Vec::new());
         let mut page = Page { events, more: next.is_some(), unknown: 0, unreadable, next };
-        for arrival in frame.arrivals() {
-            match arrival.and_then(read::<R>) {
+        for event_frame in frame.event_frames() {
+            match event_frame.and_then(read::<R>) {
                 Ok(Some(delivery)) => page.events.push(delivery),
                 Ok(None) => page.unknown += 1,
                 Err(unreadable) => page.unreadable.push(*unreadable),
@@ -109,7 +109,7 @@ impl<'a, R: Room> History<'a, R> {
         };
         match self.client.ask(Some(self.room.clone()), Class::Idempotent, request).await? {
             Reply::History(frame) => Ok(frame),
-            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+            _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }
     }
 
@@ -120,12 +120,12 @@ impl<'a, R: Room> History<'a, R> {
         let event = self.event.map(|event| format!("event={}", encode(event)));
         target.extend([before, limit, event].into_iter().flatten());
         let endpoint = &self.client.shared.endpoint;
-        let answer = get(&endpoint.address, &target, endpoint.headers().await?).await?;
-        if !answer.status.is_success() {
-            let status = answer.status.as_u16();
-            return Err(refused_handshake(status, answer.refusal().await));
+        let response = get(&endpoint.address, &target, endpoint.headers().await?).await?;
+        if !response.status.is_success() {
+            let status = response.status.as_u16();
+            return Err(response_error(status, response.refusal().await));
         }
-        serde_json::from_slice(&answer.body().await?)
+        serde_json::from_slice(&response.body().await?)
             .map_err(|error| Error::caused(ErrorKind::Decode, "read the history", error))
     }
 }
@@ -155,17 +155,17 @@ impl<R> fmt::Debug for History<'_, R> {
 pub struct Page<R: Room> {
     /// The events, newest first.
     pub events: Vec<Delivery<R::Event>>,
-    /// Set if the room's log has older events.
+    /// True if the room retains older events.
     pub more: bool,
-    /// The number of events of the page that were skipped because this program doesn't declare their names.
+    /// The number of events that were left out because this program does not declare their name.
     pub unknown: u64,
-    /// The events of the page that can't be decoded as declared, in the page's order.
+    /// The events of the page that could not be read as declared, in the page's order.
     pub unreadable: Vec<Unreadable>,
     next: Option<u64>,
 }
 
 impl<R: Room> Page<R> {
-    /// Returns the cursor for [`History::before`] that selects the next older page; `None` if there is none.
+    /// Returns the argument of [`History::before`] for the page of older events; `None` on the last page.
     pub fn older(&self) -> Option<u64> {
         self.next
     }

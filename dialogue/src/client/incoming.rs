@@ -1,4 +1,4 @@
-//! The events and notices that a joined room delivers to its reader.
+//! The items that a joined room delivers: events, notices and interruptions.
 
 use std::fmt;
 
@@ -9,19 +9,20 @@ use crate::{
     wire::Position,
 };
 
-/// An event or a notice from [`RoomClient::incoming`](super::RoomClient::incoming).
+/// An item that [`RoomClient::incoming`](super::RoomClient::incoming) returns.
 #[non_exhaustive]
 pub enum Incoming<R: Room> {
     /// A live event.
     Event(Delivery<R::Event>),
-    /// An event from before the join, if the room is declared with `sync`; oldest first.
+    /// An event from before the join, in rooms declared with `sync`; oldest first.
     History(Delivery<R::Event>),
-    /// The client has resumed after a lost connection, and no event was lost. Presence changes in between are not
-    /// reported: call [`members`](super::RoomClient::members) if they matter.
+    /// The client has rejoined after an interruption without losing durable events. Presence changes during the
+    /// interruption are missing: call [`members`](super::RoomClient::members) where they matter.
     Rejoined(Joined),
     /// A user joined or left; only in rooms that declare presence.
     Presence(Presence),
-    /// The number of ephemeral events that the server or the client dropped because they were not read fast enough.
+    /// The number of ephemeral events that were dropped, by the server or by this client, because the reader was too
+    /// slow.
     Skipped(u64),
 }
 
@@ -40,30 +41,30 @@ where
     }
 }
 
-/// An interruption of a room's sequence of events. [`RoomClient::next`](super::RoomClient::next) returns it as an
-/// error, so that it can't be overlooked.
+/// A break in a room's sequence of events, returned as an error by [`RoomClient::next`](super::RoomClient::next) so
+/// that it can't be overlooked.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Interruption {
-    /// The room's log no longer has all events since the last one that this client read. State that the application
-    /// derived from earlier events is stale; the events that follow are those after [`Lost::head`].
+    /// The room no longer retains every event since the last one that this client received. State that the application
+    /// derived from earlier events is stale; the next events are those after [`Lost::head`].
     Lost(Lost),
-    /// An event can't be decoded as declared, for example one of a server of another version. It is skipped, and the
-    /// next one follows.
+    /// An event could not be read as declared, as from a server of another version. It is skipped, and the next call
+    /// returns the next event.
     Unreadable {
         /// The event's name.
         event: String,
-        /// The event's sequence number, if it has one.
+        /// The event's `seq`; `None` if it has none.
         seq: Option<u64>,
-        /// The error of decoding it.
+        /// The parse error.
         error: Error,
     },
-    /// The server removed this client from the room; nothing follows.
+    /// The server removed this client from the room. Final: no event follows.
     Left {
         /// The server's reason.
         reason: Option<String>,
     },
-    /// The client has given up, or may not join again; nothing follows.
+    /// The client stopped, or was refused a rejoin. Final: no event follows.
     Ended(Error),
 }
 
@@ -80,17 +81,19 @@ impl fmt::Display for Interruption {
         match self {
             Interruption::Lost(lost) => write!(
                 f,
-                "the room no longer holds every event after {}; it is at {} now",
+                "the room no longer retains every event after seq {}; its head is at seq {}",
                 lost.since.seq, lost.head.seq
             ),
             Interruption::Unreadable { event, .. } => {
                 write!(f, "the event `{event}` can't be read as declared")
             }
             Interruption::Left { reason: Some(reason) } => {
-                write!(f, "the server took the client out of the room: {reason}")
+                write!(f, "the server removed this client from the room: {reason}")
             }
-            Interruption::Left { reason: None } => f.write_str("the server took the client out of the room"),
-            Interruption::Ended(_) => f.write_str("the client gave the room up"),
+            Interruption::Left { reason: None } => {
+                f.write_str("the server removed this client from the room")
+            }
+            Interruption::Ended(_) => f.write_str("the client stopped, or was refused a rejoin of the room"),
         }
     }
 }
@@ -108,9 +111,9 @@ impl std::error::Error for Interruption {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
-    /// The position of the last event that the client read.
+    /// The position of the last event that the client received.
     pub since: Position,
-    /// The position from which events follow. If its [`epoch`](Position::epoch) differs, the room has a new log.
+    /// The position after which events continue. In another [`epoch`](Position::epoch) it belongs to another log.
     pub head: Position,
 }
 
@@ -120,11 +123,11 @@ pub struct Lost {
 pub struct Joined {
     /// The room's display name.
     pub name: String,
-    /// The outcome of the resume.
+    /// The outcome of resuming from the client's position.
     pub resume: Resume,
     /// The head of the room's log at the join.
     pub head: Position,
-    /// The number of users in the room; it may lag.
+    /// The number of users in the room; may lag behind.
     pub members: u64,
 }
 
@@ -133,32 +136,32 @@ pub struct Joined {
 pub enum Resume {
     /// The join had no position.
     Fresh,
-    /// All events after the position follow.
+    /// Every event after the position follows.
     Complete {
-        /// The number of events in the log after the position; subscriptions and conflation may leave some of them out.
+        /// The number of events in the log after the position; filters and conflation leave some of them out.
         replay: u64,
     },
-    /// The log no longer has all events after the position.
+    /// The log no longer retains every event after the position.
     Lost,
 }
 
-/// A user joined or left a room: with the first or last of the user's connections.
+/// A change of presence: a user joined or left, counted by user, not by connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Presence {
     /// The user's id.
     pub user_id: String,
-    /// The change.
+    /// The kind of change.
     pub change: Change,
-    /// The number of users in the room now.
+    /// The number of users in the room after the change.
     pub size: u64,
 }
 
-/// The change in a [`Presence`].
+/// The kind of a [`Presence`] change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// The user joined.
+    /// The user's first connection joined.
     Joined,
-    /// The user left.
+    /// The user's last connection left.
     Left,
 }

@@ -1,4 +1,4 @@
-//! Joining a room.
+//! The builder of a join, for a room over the WebSocket or over a stream of its own.
 
 use std::{collections::BTreeSet, fmt, marker::PhantomData, sync::Arc};
 
@@ -11,14 +11,14 @@ use super::{
     error::{Error, ErrorKind},
     frame::Request,
     room::{RoomClient, Route},
-    stream::{Opening, StreamRoom},
+    stream::{StreamRoom, StreamSpec},
 };
 use crate::{
     room::{Channel, EventOf, Key, Room},
     wire::Position,
 };
 
-/// A room that a client can join.
+/// A room that a client can join, create or delete.
 #[must_use = "nothing happens until `join` is called"]
 pub struct JoinRoom<R> {
     client: Client,
@@ -42,62 +42,62 @@ impl<R: Room> JoinRoom<R> {
         &self.room
     }
 
-    /// Resumes after `position`, which [`RoomClient::position`] returned before a restart of the application. If the
-    /// room's log no longer has all events after it, the first [`next`](RoomClient::next) returns
+    /// Resumes after `position`, which [`RoomClient::position`] returned before the application restarted. If the room
+    /// no longer retains every later event, the first [`next`](RoomClient::next) returns
     /// [`Interruption::Lost`](super::Interruption::Lost).
     pub fn since(mut self, position: Position) -> Self {
         self.since = Some(position);
         self
     }
 
-    /// Subscribes to event `E` and those of other calls only. Without any call the room's default applies: every event
-    /// unless declared otherwise.
+    /// Subscribes to event `E`, and to those of repeated calls, only. Without a call the room's declared default
+    /// applies, which is every event unless declared otherwise.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.events.get_or_insert_default().insert(E::NAME.to_owned());
         self
     }
 
-    /// Joins the room. It stays joined over lost connections until the [`RoomClient`] is dropped.
+    /// Joins the room, and rejoins it after lost connections until the [`RoomClient`] is dropped.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] with the server's refusal, [`ErrorKind::AlreadyJoined`] while another [`RoomClient`] of
-    /// this client has the room, [`ErrorKind::Deadline`] without a response in time.
+    /// [`ErrorKind::Refused`] with the server's refusal, [`ErrorKind::AlreadyJoined`] if another [`RoomClient`] of this
+    /// client has joined the room, [`ErrorKind::Deadline`] if the server did not respond in time.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the client leaves the room.
+    /// Dropping the future leaves the room again.
     pub async fn join(self) -> Result<RoomClient<R>, Error> {
         let JoinRoom { client, room, events, since, .. } = self;
-        let (events_at_most, bytes) = client.shared.buffer;
-        let inbox = Arc::new(Inbox::new(events_at_most, bytes));
-        let (to, answer) = oneshot::channel();
+        let (max_events, max_bytes) = client.shared.buffer;
+        let inbox = Arc::new(Inbox::new(max_events, max_bytes));
+        let (sender, response) = oneshot::channel();
         let (route, wake, command) = if R::CHANNELS.contains(&Channel::WebSocket) {
             let default = default_events::<R>();
             let joining = Joining { room: room.clone(), events, default, since, inbox: inbox.clone() };
-            (Route::Socket, client.shared.wake.clone(), Command::Join(joining, to))
+            (Route::Socket, client.shared.wake.clone(), Command::Join(joining, sender))
         } else {
             let wake = Arc::new(Notify::new());
             let (endpoint, config) = (client.shared.endpoint.clone(), client.shared.config.clone());
-            let opening =
-                Opening { room: room.clone(), events, since, inbox: inbox.clone(), wake: wake.clone() };
-            let stream = Box::new(StreamRoom::new(opening, endpoint, config, to));
+            let spec =
+                StreamSpec { room: room.clone(), events, since, inbox: inbox.clone(), wake: wake.clone() };
+            let stream = Box::new(StreamRoom::new(spec, endpoint, config, sender));
             (Route::Stream, wake, Command::Stream(stream))
         };
         let reader = Reader { inbox, wake };
-        client.order(command).await?;
-        match answer.await.unwrap_or_else(|_| Err(client.gone()))? {
+        client.submit(command).await?;
+        match response.await.unwrap_or_else(|_| Err(client.stopped_error()))? {
             Reply::Joined(joined) => Ok(RoomClient::new(client, room, route, reader, joined)),
-            _ => Err(Error::new(ErrorKind::Decode, "the server answered the join with something else")),
+            _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type to the join")),
         }
     }
 
-    /// Creates the instance of a keyed room, with this client's user as its creator. A first join also creates one,
-    /// without a creator.
+    /// Creates the instance of a keyed room, with this user as its creator. A first join also creates it, without a
+    /// creator.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] with the server's refusal: [`Code::RoomExists`](crate::Code::RoomExists) if it exists.
+    /// [`ErrorKind::Refused`] with the server's refusal, such as [`Code::RoomExists`](crate::Code::RoomExists).
     pub async fn create(&self) -> Result<(), Error> {
         let request = Request::CreateRoom {
             room_id: self.room.to_string(),
@@ -108,7 +108,7 @@ impl<R: Room> JoinRoom<R> {
         self.client.ask(None, Class::Idempotent, request).await.map(drop)
     }
 
-    /// Deletes the instance of a keyed room; only its creator may.
+    /// Deletes the instance of a keyed room; allowed to its creator only.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl<R> fmt::Debug for JoinRoom<R> {
     }
 }
 
-/// The reading half of a room's inbox. Dropping it leaves the room.
+/// The consumer of an inbox. Dropping it leaves the room.
 pub(crate) struct Reader {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) wake: Arc<Notify>,

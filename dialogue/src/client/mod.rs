@@ -1,6 +1,6 @@
-//! The typed client.
+//! The typed client for tokio applications.
 //!
-//! `rooms!` declares a client beside the server: `AcmeClient` for a program `Acme`, with a method for each room.
+//! `rooms!` generates a client for each program: `AcmeClient` for `Acme`, with one method per room.
 //!
 //! ```no_run
 //! # #[dialogue::event]
@@ -20,28 +20,27 @@
 //!
 //! # Over lost connections
 //!
-//! One task owns the connection. When the connection is lost, the task reconnects with exponential backoff and jitter,
-//! joins every room again from the last event that its reader was given, and sends unanswered requests again with the
-//! same idempotency key, so that no event is published twice. An application notices only a pause, unless events *are*
-//! lost: then [`RoomClient::next`] returns [`Interruption::Lost`] as an error, once, which `?` or a `match` must
-//! handle.
+//! One task owns the connection. After a lost connection it reconnects with exponential backoff and jitter, joins every
+//! room again from the last event that it queued for the room's reader, and sends the requests without a response again,
+//! with the same idempotency keys, so that no event is duplicated. The application observes a delay only, unless events
+//! *were* lost: [`RoomClient::next`] then returns [`Interruption::Lost`] once, as an error.
 //!
-//! An HTTP status that Dialogue didn't send, such as the 404 or 403 of a proxy while the server restarts, counts as a
-//! lost connection after a first successful connection, and is an error before. Refusals by Dialogue itself are final,
-//! except those with a retry.
+//! An HTTP status without a refusal of Dialogue, such as the 404 or 403 of a proxy whose server restarts, is retried like
+//! a lost connection if the client was connected before; otherwise it is returned as an error. Refusals of Dialogue are
+//! final, except for the codes that allow a retry.
 //!
 //! # What is bounded
 //!
 //! | what | bound | beyond it |
 //! |---|---|---|
-//! | requests without an answer | [`Connect::offline_queue`], 256 | while connected, the next waits; else it fails at once with [`ErrorKind::QueueFull`] |
-//! | how long a request may take | [`Connect::deadline`], 30 s | [`ErrorKind::Deadline`] |
-//! | events of a room not taken yet | [`Connect::buffer`], 1,024, and 4 MiB | the connection is not read, so that the server waits with the application; while another room, or somebody who waits for an answer, needs the connection, or the reader has taken nothing for 10 s, ephemeral events are skipped and counted, and the others asked for again when there is room: nothing is lost and no other room waits |
+//! | requests without a response | [`Connect::offline_queue`], 256 | while connected, the next request waits; otherwise it fails at once with [`ErrorKind::QueueFull`] |
+//! | duration of a request | [`Connect::deadline`], 30 s | the request fails with [`ErrorKind::Deadline`] |
+//! | events in a room's buffer | [`Connect::buffer`], 1,024, and 4 MiB | reading from the connection is paused, which puts backpressure on the server. While another room or a request needs the connection, or after the reader has taken nothing for 10 s, reading continues: ephemeral events are skipped and counted, and the others are requested again when the buffer has space. No durable event is lost and no other room is delayed |
 //!
 //! # Which connection
 //!
-//! A room that has `websocket` among its channels is joined over the client's one WebSocket, any other over a stream of
-//! its own (Server-Sent Events).
+//! Rooms that declare the channel `websocket` share the client's one WebSocket. Every other room has a stream of its own
+//! (Server-Sent Events).
 
 mod connect;
 mod core;
@@ -77,15 +76,14 @@ pub use self::{
 };
 use self::{
     core::{Class, Config, Reply},
-    driver::{Answer, Command},
+    driver::{Command, ReplySlot},
     endpoint::Endpoint,
     frame::Request,
 };
 
-/// A client of a server, which reconnects by itself.
+/// A handle of a connection to a server, which it keeps open over reconnects.
 ///
-/// It is a handle: clones share the connection. The connection closes when the last handle, of the client and of its
-/// rooms, is dropped.
+/// Clones share the connection. The connection closes when the last handle, of the client and of its rooms, is dropped.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -94,37 +92,37 @@ pub struct Client {
 struct Shared {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
-    /// Notifies the driver that a reader has taken an event, or was dropped.
+    /// Wakes the driver when a reader has taken an item or was dropped.
     wake: Arc<Notify>,
-    /// One permit for each request that the core may hold.
-    slots: Arc<Semaphore>,
+    /// The permits of requests without a response, as many as the core accepts.
+    permits: Arc<Semaphore>,
     endpoint: Arc<Endpoint>,
     config: Config,
-    /// The maximum events and bytes that a room buffers for its reader.
+    /// The bounds of each room's inbox: events, and bytes.
     buffer: (usize, usize),
 }
 
 impl Client {
-    /// Returns whether the client is connected. When a room over an event stream ends, the status changes before the
-    /// room's reader gets the end.
+    /// Returns the current status. When a room over an event stream ends, the status changes before the room's reader
+    /// receives the end.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
     }
 
-    /// Returns a stream of the current status and its changes.
+    /// Returns a stream of statuses: the current one, then every change.
     pub fn statuses(&self) -> Statuses {
         let mut watch = self.shared.status.clone();
         watch.mark_changed();
         Statuses { watch }
     }
 
-    /// Sends a new token of the same user to the server, before the old one expires, and uses it for reconnects if the
-    /// old one was given to [`Connect::token`]. Without a connection, the token is only stored.
+    /// Sends the server a new token of the same user before the current one expires, and uses it for reconnects if the
+    /// current one was given to [`Connect::token`]. Without a connection the token is only stored.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthenticated`] if the token is invalid, [`ErrorKind::Refused`] if it is of another user. The old
-    /// token stays in use then.
+    /// [`ErrorKind::Unauthenticated`] if the token is invalid, [`ErrorKind::Refused`] if it belongs to another user;
+    /// the current token then stays in use.
     pub async fn authenticate(&self, token: impl Into<String>) -> Result<(), Error> {
         let token = token.into();
         if matches!(self.status(), Status::Online(_)) {
@@ -134,51 +132,52 @@ impl Client {
         Ok(())
     }
 
-    /// Closes the connection. Pending requests fail with [`ErrorKind::Closed`], and the readers of all rooms end.
+    /// Closes the connection. Requests without a response fail with [`ErrorKind::Closed`], and every room's reader ends
+    /// with `None`.
     pub async fn close(&self) {
         if self.shared.commands.send(Command::Close).await.is_ok() {
             self.shared.commands.closed().await;
         }
     }
 
-    /// Sends a request and waits for its response.
+    /// Sends one request and waits for its response.
     async fn ask(&self, room: Option<Arc<str>>, class: Class, request: Request) -> Result<Reply, Error> {
-        let slot = Some(self.slot().await?);
-        let (to, answer) = oneshot::channel();
-        self.order(Command::Request { room, class, request, answer: Answer { to, slot } }).await?;
-        answer.await.unwrap_or_else(|_| Err(self.gone()))
+        let permit = Some(self.permit().await?);
+        let (sender, response) = oneshot::channel();
+        self.submit(Command::Request { room, class, request, reply: ReplySlot { sender, permit } }).await?;
+        response.await.unwrap_or_else(|_| Err(self.stopped_error()))
     }
 
-    /// Returns a permit for a request. Waits for one while connected, as responses free them, and fails otherwise.
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let slots = &self.shared.slots;
-        if let Ok(slot) = slots.clone().try_acquire_owned() {
-            return Ok(slot);
+    /// Acquires a permit of the request queue. Waits only while connected, when responses free permits.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = &self.shared.permits;
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
+            return Ok(permit);
         }
         let mut status = self.shared.status.clone();
         let offline = status.wait_for(|status| !matches!(status, Status::Online(_)));
         let wait = async {
             tokio::select! {
-                slot = slots.clone().acquire_owned() => slot.map_err(|_| self.gone()),
+                permit = permits.clone().acquire_owned() => permit.map_err(|_| self.stopped_error()),
                 _ = offline => Err(core::queue_full()),
             }
         };
         timeout(self.shared.config.deadline, wait).await.unwrap_or_else(|_| Err(core::queue_full()))
     }
 
-    async fn order(&self, command: Command) -> Result<(), Error> {
-        self.shared.commands.send(command).await.map_err(|_| self.gone())
+    async fn submit(&self, command: Command) -> Result<(), Error> {
+        self.shared.commands.send(command).await.map_err(|_| self.stopped_error())
     }
 
-    /// Returns the error for which the driver has stopped.
-    fn gone(&self) -> Error {
+    /// Returns the reason why the driver has stopped.
+    fn stopped_error(&self) -> Error {
         match self.status() {
             Status::Stopped(error) => error,
             _ => Error::new(ErrorKind::Closed, "the client was closed"),
         }
     }
 
-    /// The timeout of a response.
+    /// Returns the maximum time from a request to its response.
     fn deadline(&self) -> Duration {
         self.shared.config.deadline
     }

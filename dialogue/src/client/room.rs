@@ -1,13 +1,13 @@
-//! A joined room.
+//! A joined room: the reader of its events, and the handle that sends into it.
 
 use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc};
 
 use super::{
     Client,
     core::{Class, Item, Reply, offline, queue_full},
-    driver::{Answer, Command},
+    driver::{Command, ReplySlot},
     error::{Error, ErrorKind},
-    frame::{Arrival, Request},
+    frame::{EventFrame, Request},
     history::History,
     incoming::{Incoming, Interruption, Joined},
     join::Reader,
@@ -21,9 +21,10 @@ use crate::{
     wire::Position,
 };
 
-/// A joined room: reads the room's events in order, and sends events.
+/// A joined room: reads the room's events in order, and sends into it.
 ///
-/// Dropping it leaves the room. Until then it resumes after every lost connection.
+/// Dropping it leaves the room. Until then, the client rejoins the room after every lost connection and resumes after
+/// the last event.
 pub struct RoomClient<R: Room> {
     sender: RoomSender<R>,
     route: Route,
@@ -32,7 +33,7 @@ pub struct RoomClient<R: Room> {
     unknown: u64,
 }
 
-/// The transport of a room's events.
+/// The connection that a room's events arrive on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     Socket,
@@ -55,10 +56,10 @@ impl<R: Room> RoomClient<R> {
         &self.joined
     }
 
-    /// Returns the next event, or `None` after [`Client::close`] or an interruption that ends the room.
+    /// Returns the next event; `None` after [`Client::close`], or after an interruption that ends the room.
     ///
-    /// An interruption of the sequence is an error, so that a loop can't overlook it: with `?` a lost resume ends the
-    /// loop; with a `match` the application loads its state again and continues, as `next` may be called again.
+    /// A break in the sequence of events is an error, so that a loop can't overlook it: `?` ends the loop after a lost
+    /// resume, and a `match` lets the application reload its state and call `next` again.
     ///
     /// ```no_run
     /// # use dialogue::{Room, client::{Interruption, RoomClient}};
@@ -67,7 +68,7 @@ impl<R: Room> RoomClient<R> {
     ///     match chat.next().await {
     ///         Ok(Some(delivery)) => { /* … */ }
     ///         Ok(None) => break,
-    ///         Err(Interruption::Lost(_)) => { /* what was drawn from earlier events is stale: load it anew */ }
+    ///         Err(Interruption::Lost(_)) => { /* state derived from earlier events is stale: reload it */ }
     ///         Err(other) => return Err(other),
     ///     }
     /// }
@@ -76,7 +77,7 @@ impl<R: Room> RoomClient<R> {
     ///
     /// # Errors
     ///
-    /// The variants of [`Interruption`] document which of them are final.
+    /// An [`Interruption`]; its variants document which are final.
     ///
     /// # Cancel safety
     ///
@@ -91,7 +92,8 @@ impl<R: Room> RoomClient<R> {
         }
     }
 
-    /// Returns the next event or notice: as [`next`](RoomClient::next), with presence, skipped events and resumes.
+    /// Returns the next event or notice: like [`next`](RoomClient::next), and also presence, skipped events and
+    /// rejoins.
     ///
     /// # Errors
     ///
@@ -99,11 +101,11 @@ impl<R: Room> RoomClient<R> {
     ///
     /// # Cancel safety
     ///
-    /// Safe.
+    /// Cancel safe: an item that was not returned is returned by the next call.
     pub async fn incoming(&mut self) -> Result<Option<Incoming<R>>, Interruption> {
         loop {
             let item = poll_fn(|cx| self.reader.inbox.poll_take(cx)).await?;
-            if self.reader.inbox.wakes() {
+            if self.reader.inbox.needs_wake() {
                 self.reader.wake.notify_one();
             }
             let incoming = match item {
@@ -113,11 +115,11 @@ impl<R: Room> RoomClient<R> {
                 Some(Item::Presence(presence)) => Incoming::Presence(presence),
                 Some(Item::Skipped(count)) => Incoming::Skipped(count),
                 Some(Item::Unreadable(unreadable, _)) => return Err(unreadable.into()),
-                Some(Item::Event(arrival)) => match self.read(arrival)? {
+                Some(Item::Event(event_frame)) => match self.read(event_frame)? {
                     Some(delivery) => Incoming::Event(delivery),
                     None => continue,
                 },
-                Some(Item::History(arrival, _)) => match self.read(arrival)? {
+                Some(Item::History(event_frame, _)) => match self.read(event_frame)? {
                     Some(delivery) => Incoming::History(delivery),
                     None => continue,
                 },
@@ -126,47 +128,49 @@ impl<R: Room> RoomClient<R> {
         }
     }
 
-    /// Returns the position after the last event that was read. Store it together with the state that the application
-    /// derives from the events, and pass it to [`JoinRoom::since`](super::JoinRoom::since) after a restart.
+    /// Returns the position after the last event that was taken. An application that stores it together with the state
+    /// derived from the events can pass it to [`JoinRoom::since`](super::JoinRoom::since) after a restart.
     pub fn position(&self) -> Position {
         self.reader.inbox.position()
     }
 
-    /// Returns the number of skipped events whose names this program doesn't declare, such as those of a newer server.
+    /// Returns the number of events that were left out because this program does not declare their name, as from a
+    /// newer server.
     pub fn unknown(&self) -> u64 {
         self.unknown
     }
 
-    /// Returns a request for a page of the room's history.
+    /// Reads the room's retained history, one page at a time.
     pub fn history(&self) -> History<'_, R> {
         History::new(&self.sender.client, &self.sender.room, self.route)
     }
 
-    /// Returns a handle that sends into the room from other tasks. It doesn't keep the room joined.
+    /// Returns a handle that sends into the room from another task. It does not keep the room joined.
     pub fn sender(&self) -> RoomSender<R> {
         self.sender.clone()
     }
 
-    /// Leaves the room, and waits for the server's response.
+    /// Leaves the room, and waits for the server's confirmation.
     ///
     /// # Errors
     ///
-    /// The client has stopped. The room is left even then.
+    /// The client's final error if it has stopped; the room is left regardless.
     pub async fn leave(self) -> Result<(), Error> {
         if self.route == Route::Stream {
             return Ok(());
         }
-        let (to, answer) = tokio::sync::oneshot::channel();
+        let (sender, response) = tokio::sync::oneshot::channel();
         let client = &self.sender.client;
-        client.order(Command::Leave(self.sender.room.clone(), Answer { to, slot: None })).await?;
-        answer.await.unwrap_or_else(|_| Err(client.gone())).map(drop)
+        client.submit(Command::Leave(self.sender.room.clone(), ReplySlot { sender, permit: None })).await?;
+        response.await.unwrap_or_else(|_| Err(client.stopped_error())).map(drop)
     }
 
-    /// Returns the first `limit` members of the room, at most 1,000, sorted by id, from the one after `after`.
+    /// Returns the first `limit` users in the room, at most 1,000, in the order of their ids, starting after the user
+    /// `after`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Refused`] as the server says.
+    /// [`ErrorKind::Refused`] with the server's refusal.
     pub async fn members(&self, limit: u32, after: Option<&str>) -> Result<Members, Error>
     where
         R: Via<channel::WebSocket>,
@@ -174,11 +178,11 @@ impl<R: Room> RoomClient<R> {
         let after = after.map(str::to_owned);
         match self.ask(Request::Members { room_id: self.room_id(), limit: Some(limit), after }).await? {
             Reply::Members(frame) => Ok(Members::from(frame)),
-            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+            _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }
     }
 
-    /// Subscribes to event `E`, from now on.
+    /// Adds event `E` to the room's subscription, for later rejoins too.
     ///
     /// # Errors
     ///
@@ -191,7 +195,7 @@ impl<R: Room> RoomClient<R> {
         self.ask(Request::Subscribe { room_id: self.room_id(), events }).await.map(drop)
     }
 
-    /// Unsubscribes from event `E`.
+    /// Removes event `E` from the room's subscription, for later rejoins too.
     ///
     /// # Errors
     ///
@@ -236,8 +240,8 @@ impl<R: Room> RoomClient<R> {
         self.sender.room.to_string()
     }
 
-    fn read(&mut self, arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Interruption> {
-        let read = read::<R>(arrival)?;
+    fn read(&mut self, event_frame: EventFrame) -> Result<Option<Delivery<R::Event>>, Interruption> {
+        let read = read::<R>(event_frame)?;
         if read.is_none() {
             self.unknown = self.unknown.saturating_add(1);
         }
@@ -254,7 +258,7 @@ impl<R: Room> fmt::Debug for RoomClient<R> {
     }
 }
 
-/// Sends events into a joined room, from any task.
+/// A handle that sends into a joined room, from any task.
 pub struct RoomSender<R> {
     client: Client,
     room: Arc<str>,
@@ -262,14 +266,15 @@ pub struct RoomSender<R> {
 }
 
 impl<R: Room> RoomSender<R> {
-    /// Sends an event, and waits until it is in the room's log, with the durability of the server's store.
+    /// Sends an event, and waits until it is in the room's log with the durability that the server's application
+    /// configured.
     ///
-    /// It is sent again with the same idempotency key if the connection is lost before the response, or the server
-    /// limits the rate or can't accept it at the moment, until [`Connect::deadline`](super::Connect::deadline). The
-    /// server accepts it once, however often it is sent. Consecutive sends of one task arrive in their order; of
-    /// concurrent ones, a send that the server defers may arrive after a later one.
+    /// The event is sent again, with the same idempotency key, after a lost connection and after a transient refusal
+    /// (rate limited or unavailable), until [`Connect::deadline`](super::Connect::deadline). It is accepted once,
+    /// regardless of the number of attempts. Sends of one task are accepted in their order; of concurrent sends, one
+    /// that the server refuses for now may be accepted after a later one that was already in transit.
     ///
-    /// An [ephemeral](DeliveryClass::Ephemeral) event is sent at most once, and is not queued while offline.
+    /// An [ephemeral](DeliveryClass::Ephemeral) event is sent at most once, and never queued for later.
     ///
     /// # Errors
     ///
@@ -279,7 +284,7 @@ impl<R: Room> RoomSender<R> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the event may still be sent.
+    /// Dropping the future does not withdraw the event: it may still be sent.
     pub fn send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Sending<'_, Error>
     where
         R: TwoWay,
@@ -291,18 +296,18 @@ impl<R: Room> RoomSender<R> {
         Sending::new(async move {
             match self.client.ask(Some(self.room.clone()), class, request?).await? {
                 Reply::Accepted(accepted) => Ok(accepted),
-                _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+                _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
             }
         })
     }
 
-    /// Sends an ephemeral event without waiting for a response, so that a loss goes unnoticed. A durable event doesn't
-    /// compile.
+    /// Sends an ephemeral event without waiting for a response, so its delivery is unknown. A durable event does not
+    /// compile here.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Offline`] while there is no connection; [`ErrorKind::QueueFull`] while too many frames wait to be
-    /// written.
+    /// [`ErrorKind::Offline`] while there is no connection; [`ErrorKind::QueueFull`] if events are sent faster than the
+    /// driver accepts them.
     pub fn try_send<E: EventOf<R> + ClientEvent>(&self, event: E) -> Result<(), Error>
     where
         R: TwoWay,
@@ -322,7 +327,7 @@ impl<R: Room> RoomSender<R> {
         let command = Command::Cast { room: self.room.clone(), request };
         self.client.shared.commands.try_send(command).map_err(|error| match error {
             tokio::sync::mpsc::error::TrySendError::Full(_) => queue_full(),
-            tokio::sync::mpsc::error::TrySendError::Closed(_) => self.client.gone(),
+            tokio::sync::mpsc::error::TrySendError::Closed(_) => self.client.stopped_error(),
         })
     }
 
@@ -346,19 +351,19 @@ impl<R> fmt::Debug for RoomSender<R> {
     }
 }
 
-/// A page of a room's members.
+/// A page of a room's users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Members {
-    /// The members of this page.
+    /// The users of this page.
     pub members: Vec<Member>,
-    /// The number of all members.
+    /// The number of users in the room.
     pub size: u64,
-    /// Set if more members follow this page.
+    /// True if more users follow this page.
     pub more: bool,
 }
 
-/// A member of a room.
+/// A user in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
@@ -380,33 +385,33 @@ impl From<super::frame::MembersFrame> for Members {
     }
 }
 
-/// Decodes an event as the room declares it; `None` for an undeclared one.
-pub(crate) fn read<R: Room>(arrival: Arrival) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
-    let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == arrival.event) else {
+/// Decodes an event as the room declares it; `None` if the room does not declare its name.
+pub(crate) fn read<R: Room>(event_frame: EventFrame) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
+    let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == event_frame.event) else {
         return Ok(None);
     };
-    let meta = arrival.meta.as_deref().map(|meta| serde_json::from_str(meta.get())).transpose();
-    let (event, meta) = match ((carried.decode)(arrival.data.get()), meta) {
+    let meta = event_frame.meta.as_deref().map(|meta| serde_json::from_str(meta.get())).transpose();
+    let (event, meta) = match ((carried.decode)(event_frame.data.get()), meta) {
         (Ok(event), Ok(meta)) => (event, meta),
         (Err(error), _) | (_, Err(error)) => {
-            let Arrival { room_id, event, from, event_id, seq, .. } = arrival;
+            let EventFrame { room_id, event, from, event_id, seq, .. } = event_frame;
             let why = error.to_string();
             return Err(Box::new(Unreadable { room_id, event, from, event_id, seq, why }));
         }
     };
     Ok(Some(Delivery {
         event,
-        room_id: arrival.room_id,
-        from: arrival.from,
-        timestamp: arrival.timestamp,
-        event_id: arrival.event_id,
-        seq: arrival.seq,
-        server: arrival.server,
+        room_id: event_frame.room_id,
+        from: event_frame.from,
+        timestamp: event_frame.timestamp,
+        event_id: event_frame.event_id,
+        seq: event_frame.seq,
+        server: event_frame.server,
         meta,
     }))
 }
 
-/// Returns an idempotency key of 128 random bits, which makes collisions within a room negligible.
+/// Returns an idempotency key of 128 random bits, enough that two sends never share one.
 fn new_key() -> String {
     format!("{:032x}", fastrand::u128(..))
 }

@@ -1,4 +1,5 @@
-//! The connection status of a client, and its identity on the connection.
+//! The status of a client's connection: the types that applications observe, and the board that combines the WebSocket
+//! with the streams.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,68 +7,68 @@ use tokio::sync::watch;
 
 use super::Error;
 
-/// The connection status of a client.
+/// The state of a client's connection.
 ///
-/// It is the status of the WebSocket, once a request has needed one. For a client whose rooms all come over event
-/// streams it is the best status of the streams.
+/// The state of the WebSocket, once one was opened. A client whose rooms all use event streams has the best state of
+/// its streams.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Status {
-    /// No connection is needed: no request has needed one yet, or the last room over an event stream has ended.
+    /// No connection is needed: none was requested yet, or the last room over an event stream ended.
     Idle,
-    /// A connection is being made.
+    /// A connection attempt is in progress.
     Connecting,
-    /// The WebSocket is connected, as this user.
+    /// The WebSocket is connected as this user.
     Online(Identity),
-    /// Rooms come over event streams, and there is no WebSocket.
+    /// Event streams are open, and no WebSocket was requested.
     Streaming,
-    /// There is no connection; the next attempt is scheduled.
+    /// The connection was lost; the client will retry after the backoff.
     Offline,
-    /// There is no connection, and the client has given up.
+    /// The client has stopped with this error and will not reconnect.
     Stopped(Error),
 }
 
 impl Status {
-    /// Returns whether there is a connection: [`Online`](Status::Online) or [`Streaming`](Status::Streaming).
+    /// Returns true while there is a connection: [`Online`](Status::Online) or [`Streaming`](Status::Streaming).
     pub fn is_connected(&self) -> bool {
         matches!(self, Status::Online(_) | Status::Streaming)
     }
 }
 
-/// The stream of a client's status, from [`Client::statuses`](super::Client::statuses).
+/// The stream of statuses that [`Client::statuses`](super::Client::statuses) returns.
 #[derive(Debug, Clone)]
 pub struct Statuses {
     pub(crate) watch: watch::Receiver<Status>,
 }
 
 impl Statuses {
-    /// Returns the current status at the first call, and then each status that differs from the last one returned. A
-    /// status that is replaced between two calls may be skipped. Returns `None` after [`Status::Stopped`].
+    /// Returns the current status at the first call, then each change; intermediate statuses between two calls may be
+    /// skipped. `None` after [`Status::Stopped`].
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe.
+    /// Cancel safe: a status that was not returned is returned, or superseded, by the next call.
     pub async fn next(&mut self) -> Option<Status> {
         self.watch.changed().await.ok()?;
         Some(self.watch.borrow_and_update().clone())
     }
 }
 
-/// The client's identity, as the server sent it in `connected`.
+/// The identity that the server assigned to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
-    /// The id of this connection. It changes with each connection.
+    /// The id of this connection; every reconnect gets a new one.
     pub client_id: String,
-    /// The id of the user.
+    /// The user's id.
     pub user_id: String,
     /// The hash of the rooms and events that the server declares.
     pub schema: Option<String>,
 }
 
-/// The parts of the status: the state of the socket, and those of the streams.
+/// Combines the status of the WebSocket and of the streams, and publishes each change.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct StatusBoard {
     parts: Mutex<Parts>,
     status: watch::Sender<Status>,
 }
@@ -80,10 +81,10 @@ struct Parts {
     waiting: usize,
 }
 
-/// The state of one stream; it counts until it is dropped.
+/// The status of one stream, counted on the board until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Stage {
-    board: Arc<Board>,
+pub(crate) struct StreamStatus {
+    board: Arc<StatusBoard>,
     at: StreamState,
 }
 
@@ -91,34 +92,34 @@ pub(crate) struct Stage {
 pub(crate) enum StreamState {
     Connecting,
     Open,
-    /// For the next attempt.
+    /// Backoff before the next attempt.
     Waiting,
 }
 
-impl Board {
+impl StatusBoard {
     pub(crate) fn new() -> Self {
         let parts = Parts { socket: Status::Idle, connecting: 0, open: 0, waiting: 0 };
-        Board { parts: Mutex::new(parts), status: watch::Sender::new(Status::Idle) }
+        StatusBoard { parts: Mutex::new(parts), status: watch::Sender::new(Status::Idle) }
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// The socket's state is now this.
+    /// Sets the status of the WebSocket.
     pub(crate) fn socket(&self, status: Status) {
         self.change(|parts| parts.socket = status);
     }
 
-    /// A stream begins.
-    pub(crate) fn stream(self: &Arc<Self>) -> Stage {
+    /// Adds a stream, in the state `Connecting`.
+    pub(crate) fn stream(self: &Arc<Self>) -> StreamStatus {
         self.change(|parts| parts.connecting += 1);
-        Stage { board: Arc::clone(self), at: StreamState::Connecting }
+        StreamStatus { board: Arc::clone(self), at: StreamState::Connecting }
     }
 
     fn change(&self, change: impl FnOnce(&mut Parts)) {
-        // A panic while it is held leaves nothing half done. Held while the status is sent, so that the newest is the
-        // last.
+        // A poisoned lock is safe to enter: the change is applied as a whole. Held while the status is published, so
+        // that the last published status is the newest.
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut parts);
         let status = parts.status();
@@ -152,7 +153,7 @@ impl Parts {
     }
 }
 
-impl Stage {
+impl StreamStatus {
     pub(crate) fn enter(&mut self, state: StreamState) {
         let before = std::mem::replace(&mut self.at, state);
         if before != state {
@@ -164,7 +165,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for StreamStatus {
     fn drop(&mut self) {
         self.board.change(|parts| *parts.count(self.at) -= 1);
     }
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_client_without_a_socket_has_the_state_of_its_best_stream() {
-        let board = Arc::new(Board::new());
+        let board = Arc::new(StatusBoard::new());
         let shown = board.watch();
         let (mut one, mut two) = (board.stream(), board.stream());
         assert!(matches!(*shown.borrow(), Status::Connecting));
@@ -192,8 +193,8 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_decides_and_only_changes_are_told() {
-        let board = Arc::new(Board::new());
+    fn the_socket_takes_precedence_and_only_changes_are_published() {
+        let board = Arc::new(StatusBoard::new());
         let mut shown = board.watch();
         let mut stream = board.stream();
         stream.enter(StreamState::Open);

@@ -1,5 +1,6 @@
-//! A room over Server-Sent Events: for rooms that have no other channel. Each has a stream of its own, so that a slow
-//! reader of one holds up no other.
+//! Rooms over Server-Sent Events, for rooms without a WebSocket channel. Each room has a task and a stream of its own,
+//! spawned by the driver, so that a slow reader delays no other room. A stream resumes with `Last-Event-ID`, as the
+//! HTML standard's [EventSource](https://html.spec.whatwg.org/multipage/server-sent-events.html) does.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,28 +15,28 @@ use tokio::{
 };
 
 use super::{
-    core::{Backoff, Config, Inbox, Membership, Reply, TokenSource, Verdict, refused_handshake},
+    core::{Backoff, Config, Inbox, InsertOutcome, Membership, Reply, TokenSource, response_error},
     endpoint::Endpoint,
     error::{Error, ErrorKind},
-    frame::{Arrival, ErrorFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
+    frame::{ErrorFrame, EventFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
     incoming::Interruption,
-    status::{Stage, Status, StreamState},
+    status::{Status, StreamState, StreamStatus},
     transport::{
         encode,
-        http::{Answer, get},
+        http::{Response, get},
         sse::{Message, Parser},
     },
 };
 use crate::wire::{Code, Position, Refusal};
 
-/// Three of the server's comments in a row are missing: the stream is dead.
-const SILENCE: Duration = Duration::from_secs(45);
-/// A server may ask to wait so long at most.
-const LONGEST: Duration = Duration::from_secs(60);
-/// After a rejected token the next one is asked for, so often in a row.
-const TOKENS: u32 = 3;
+/// Time without a byte after which a stream counts as dead: three intervals of the server's comments.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Maximum delay that a server can ask for before the client reconnects.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// Number of rejected tokens in a row after which a renewable token is no longer requested.
+const MAX_TOKEN_ATTEMPTS: u32 = 3;
 
-/// One room's stream, over all its reconnects.
+/// The state of one room's stream, kept over reconnects.
 pub(crate) struct StreamRoom {
     room: Arc<str>,
     events: Option<BTreeSet<String>>,
@@ -47,28 +48,28 @@ pub(crate) struct StreamRoom {
     backoff: Backoff,
     rng: fastrand::Rng,
     first: Option<oneshot::Sender<Result<Reply, Error>>>,
-    born: Instant,
+    started: Instant,
     rejected: u32,
     refused: Option<Instant>,
-    /// Set once this stream has begun with `joined`.
+    /// Set once the current stream has received its `joined` frame.
     joined: bool,
 }
 
-/// The action after the end of a stream.
+/// The action that follows the end of a stream.
 #[derive(Debug)]
 enum Next {
-    /// Another stream, after this long or the backoff, whichever is longer.
-    Again(Duration),
-    /// Another stream at once.
-    AtOnce,
-    /// None.
+    /// Opens another stream after this delay or the backoff's, whichever is longer.
+    RetryAfter(Duration),
+    /// Opens another stream at once.
+    Reopen,
+    /// Ends the room with this interruption.
     End(Interruption),
-    /// None, and nobody to tell.
-    Gone,
+    /// Ends the room without an interruption: the reader was dropped.
+    Abandoned,
 }
 
-/// The parameters of a room's event stream.
-pub(crate) struct Opening {
+/// The parameters of a room's stream.
+pub(crate) struct StreamSpec {
     pub(crate) room: Arc<str>,
     pub(crate) events: Option<BTreeSet<String>>,
     pub(crate) since: Option<Position>,
@@ -78,12 +79,12 @@ pub(crate) struct Opening {
 
 impl StreamRoom {
     pub(crate) fn new(
-        opening: Opening,
+        spec: StreamSpec,
         endpoint: Arc<Endpoint>,
         config: Config,
         first: oneshot::Sender<Result<Reply, Error>>,
     ) -> Self {
-        let Opening { room, events, since, inbox, wake } = opening;
+        let StreamSpec { room, events, since, inbox, wake } = spec;
         StreamRoom {
             room,
             events,
@@ -94,7 +95,7 @@ impl StreamRoom {
             backoff: Backoff::new(config.backoff.0, config.backoff.1),
             rng: fastrand::Rng::with_seed(config.seed),
             first: Some(first),
-            born: Instant::now(),
+            started: Instant::now(),
             config,
             rejected: 0,
             refused: None,
@@ -102,8 +103,12 @@ impl StreamRoom {
         }
     }
 
-    /// Streams until the reader is gone, the client stops, or the server wants it no more.
-    pub(crate) async fn run(mut self: Box<Self>, mut status: watch::Receiver<Status>, mut stage: Stage) {
+    /// Runs until the reader is dropped, the client stops, or the server ends the membership.
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        mut status: watch::Receiver<Status>,
+        mut stream_status: StreamStatus,
+    ) {
         let inbox = self.inbox.clone();
         let stopped = async {
             match status.wait_for(|status| matches!(status, Status::Stopped(_))).await.as_deref() {
@@ -112,16 +117,16 @@ impl StreamRoom {
             }
         };
         let end = tokio::select! {
-            end = self.stream(&mut stage) => end,
+            end = self.stream(&mut stream_status) => end,
             error = stopped => error.map(Interruption::Ended),
         };
-        // A reader that is told of the end finds the client's status without this stream.
-        drop(stage);
+        // Removes this stream from the client's status before the reader receives the end.
+        drop(stream_status);
         match end {
             Some(end) => {
                 if let (Some(first), Interruption::Ended(error)) = (self.first.take(), &end) {
-                    // The joining caller may have dropped its future.
-                    let _heard = first.send(Err(error.clone()));
+                    // The caller of the join may have dropped its future.
+                    let _sent = first.send(Err(error.clone()));
                 }
                 inbox.end(end);
             }
@@ -129,19 +134,19 @@ impl StreamRoom {
         }
     }
 
-    async fn stream(&mut self, stage: &mut Stage) -> Option<Interruption> {
+    async fn stream(&mut self, stream_status: &mut StreamStatus) -> Option<Interruption> {
         loop {
-            let after = match self.once(stage).await {
-                Next::Again(after) => after.min(LONGEST).max(self.backoff.next(&mut self.rng)),
-                Next::AtOnce => continue,
+            let after = match self.run_once(stream_status).await {
+                Next::RetryAfter(after) => after.min(MAX_RETRY_DELAY).max(self.backoff.next(&mut self.rng)),
+                Next::Reopen => continue,
                 Next::End(end) => return Some(end),
-                Next::Gone => return None,
+                Next::Abandoned => return None,
             };
-            stage.enter(StreamState::Waiting);
+            stream_status.enter(StreamState::Waiting);
             if timeout(after, self.abandoned()).await.is_ok() {
                 return None;
             }
-            stage.enter(StreamState::Connecting);
+            stream_status.enter(StreamState::Connecting);
         }
     }
 
@@ -151,50 +156,53 @@ impl StreamRoom {
         }
     }
 
-    /// One stream, to its end.
-    async fn once(&mut self, stage: &mut Stage) -> Next {
+    /// Runs one stream to its end.
+    async fn run_once(&mut self, stream_status: &mut StreamStatus) -> Next {
         self.joined = false;
         let since = self.membership.since().cloned();
-        let opening = Instant::now() + self.config.opening;
-        let opening = self.until().map_or(opening, |until| until.min(opening));
-        let mut answer = match timeout_at(opening, self.open(since.as_ref())).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return self.failed(error),
-            Err(_) if self.until() == Some(opening) => return late(),
-            Err(_) => return self.failed(Error::new(ErrorKind::Connect, "connecting took too long")),
+        let opening = Instant::now() + self.config.connect_timeout;
+        let opening = self.join_deadline().map_or(opening, |until| until.min(opening));
+        let mut response = match timeout_at(opening, self.open(since.as_ref())).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return self.on_connect_error(error),
+            Err(_) if self.join_deadline() == Some(opening) => return join_timed_out(),
+            Err(_) => {
+                return self
+                    .on_connect_error(Error::new(ErrorKind::Connect, "the connection attempt timed out"));
+            }
         };
-        if answer.status != StatusCode::OK || !is_stream(&answer) {
-            return self.answered(answer).await;
+        if response.status != StatusCode::OK || !is_stream(&response) {
+            return self.on_response(response).await;
         }
         let mut parser = Parser::default();
         let mut messages = Vec::new();
         loop {
             let chunk = tokio::select! {
-                chunk = timeout(SILENCE, answer.chunk()) => chunk,
-                () = at(self.until()) => return late(),
+                chunk = timeout(SILENCE_TIMEOUT, response.chunk()) => chunk,
+                () = at(self.join_deadline()) => return join_timed_out(),
                 () = self.wake.notified() => {
                     if self.inbox.is_abandoned() {
-                        return Next::Gone;
+                        return Next::Abandoned;
                     }
                     continue;
                 }
             };
             let bytes = match chunk {
                 Ok(Some(Ok(bytes))) => bytes,
-                // A server that ends a stream without a word may do so as a matter of course.
-                _ => return Next::Again(parser.retry().unwrap_or_default()),
+                // An end without a `reconnect` frame is normal: servers and proxies bound the lifetime of streams.
+                _ => return Next::RetryAfter(parser.retry().unwrap_or_default()),
             };
             if parser.read(&bytes, &mut messages).is_err() {
-                return Next::Again(Duration::ZERO);
+                return Next::RetryAfter(Duration::ZERO);
             }
             for message in messages.drain(..) {
-                if !self.has_room(&message).await {
-                    return Next::Gone;
+                if !self.wait_until_fits(&message).await {
+                    return Next::Abandoned;
                 }
-                match self.message(message, since.as_ref(), stage) {
-                    Some(Next::AtOnce) => {
-                        drop(answer);
-                        return self.wait_for_room().await;
+                match self.message(message, since.as_ref(), stream_status) {
+                    Some(Next::Reopen) => {
+                        drop(response);
+                        return self.wait_for_drain().await;
                     }
                     Some(next) => return next,
                     None => {}
@@ -203,23 +211,23 @@ impl StreamRoom {
         }
     }
 
-    /// The deadline of the join, until it is answered.
-    fn until(&self) -> Option<Instant> {
-        self.first.as_ref().map(|_| self.born + self.config.deadline)
+    /// Returns the deadline of the first join; `None` once the join was answered.
+    fn join_deadline(&self) -> Option<Instant> {
+        self.first.as_ref().map(|_| self.started + self.config.deadline)
     }
 
-    /// Waits until there is room for a message, and reads nothing meanwhile, so that the server waits with the
-    /// application; false if the reader is gone. An ephemeral event is not waited for: it is skipped.
-    async fn has_room(&self, message: &Message) -> bool {
+    /// Waits until the inbox has space for `message`, reading nothing meanwhile, which puts backpressure on the server.
+    /// Returns false if the reader was dropped. Returns at once for an ephemeral event, which may be skipped.
+    async fn wait_until_fits(&self, message: &Message) -> bool {
         let Message { event, data } = message;
-        // 128 bytes cover the fields of an item besides its texts.
+        // An upper bound of the item's size: the frame's overhead besides its texts is smaller than the item's.
         let bytes = data.len().saturating_add(128);
         let is_kept = || match event.as_str() {
             "dialogue:presence" => true,
             event if event.starts_with("dialogue:") => false,
-            _ => {
-                Arrival::read(data).map_or_else(|unreadable| unreadable.seq, |arrival| arrival.seq).is_some()
-            }
+            _ => EventFrame::read(data)
+                .map_or_else(|unreadable| unreadable.seq, |event_frame| event_frame.seq)
+                .is_some(),
         };
         if self.inbox.fits(bytes) || !is_kept() {
             return true;
@@ -233,18 +241,18 @@ impl StreamRoom {
         true
     }
 
-    /// The inbox is full: the stream is closed, and opened again where it stopped once there is room.
-    async fn wait_for_room(&self) -> Next {
-        while self.inbox.overflowed() && !self.inbox.wants_more() {
+    /// Waits, after an overflow closed the stream, until the inbox has space to resume where it stopped.
+    async fn wait_for_drain(&self) -> Next {
+        while self.inbox.overflowed() && !self.inbox.can_resume() {
             if self.inbox.is_abandoned() {
-                return Next::Gone;
+                return Next::Abandoned;
             }
             self.wake.notified().await;
         }
-        Next::AtOnce
+        Next::Reopen
     }
 
-    async fn open(&self, since: Option<&Position>) -> Result<Answer, Error> {
+    async fn open(&self, since: Option<&Position>) -> Result<Response, Error> {
         let mut target = format!("/events?room={}", encode(&self.room));
         for event in self.events.iter().flatten() {
             target.push_str("&event=");
@@ -254,75 +262,81 @@ impl StreamRoom {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(since) = since {
             let id = last_event_id(&self.room, since);
-            let id = HeaderValue::from_str(&id)
-                .map_err(|error| Error::caused(ErrorKind::Decode, "show the position", error))?;
+            let id = HeaderValue::from_str(&id).map_err(|error| {
+                Error::caused(ErrorKind::Decode, "write the position into the `Last-Event-ID` header", error)
+            })?;
             headers.insert("last-event-id", id);
         }
         get(&self.endpoint.address, &target, headers).await
     }
 
-    /// No answer came.
-    fn failed(&mut self, error: Error) -> Next {
-        tracing::debug!(room = %self.room, %error, "no stream");
+    /// Handles a request without a response.
+    fn on_connect_error(&mut self, error: Error) -> Next {
+        tracing::debug!(room = %self.room, %error, "opening the stream failed");
         match error.kind() {
             ErrorKind::Address | ErrorKind::Decode => Next::End(Interruption::Ended(error)),
-            _ => Next::Again(Duration::ZERO),
+            _ => Next::RetryAfter(Duration::ZERO),
         }
     }
 
-    /// An answer came that is no stream.
-    async fn answered(&mut self, answer: Answer) -> Next {
-        let status = answer.status.as_u16();
-        let after = answer.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let refusal = timeout(self.config.opening, answer.refusal()).await.ok().flatten();
+    /// Handles a response that is not an event stream.
+    async fn on_response(&mut self, response: Response) -> Next {
+        let status = response.status.as_u16();
+        let after = response.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let refusal = timeout(self.config.connect_timeout, response.refusal()).await.ok().flatten();
         let after = refusal
             .as_ref()
             .and_then(|refusal| refusal.retry_after)
             .or(after.map(Duration::from_secs))
             .unwrap_or_default();
-        // Not Dialogue answers: a proxy whose server restarts, for one. It is no verdict on who was in the room.
+        // A proxy answered, for example while its server restarts. The room was joined before, so this is retried.
         if refusal.is_none() && self.first.is_none() {
-            return Next::Again(after);
+            return Next::RetryAfter(after);
         }
         self.refused(status, refusal, after)
     }
 
-    /// The server refuses the room, at this status or in a stream that ends with it.
+    /// Handles a refusal of the room, received as an HTTP status or in a stream that ends with it.
     fn refused(&mut self, status: u16, refusal: Option<Refusal>, after: Duration) -> Next {
         if status == 401 {
             return self.unauthenticated(refusal, status);
         }
         let since = *self.refused.get_or_insert_with(Instant::now);
         let busy = matches!(&refusal, Some(Refusal { code: Code::RoomFull | Code::TooMany, .. }));
-        let patient = self.first.is_none() && since.elapsed() < self.config.deadline;
-        if status == 429 || status >= 500 || (busy && patient) {
-            return Next::Again(after);
+        let may_retry = self.first.is_none() && since.elapsed() < self.config.deadline;
+        if status == 429 || status >= 500 || (busy && may_retry) {
+            return Next::RetryAfter(after);
         }
-        Next::End(Interruption::Ended(refused_handshake(status, refusal)))
+        Next::End(Interruption::Ended(response_error(status, refusal)))
     }
 
     fn unauthenticated(&mut self, refusal: Option<Refusal>, status: u16) -> Next {
         self.rejected = self.rejected.saturating_add(1);
         let again = match self.endpoint.source() {
-            // The key that signed an anonymous token may have gone with the server's last process.
+            // The key that signed the anonymous token may have been lost in a restart of the server.
             TokenSource::None => self.endpoint.forget_anonymous(),
             TokenSource::Fixed => false,
-            TokenSource::Renewable => self.rejected < TOKENS,
+            TokenSource::Renewable => self.rejected < MAX_TOKEN_ATTEMPTS,
         };
         if again {
-            return Next::Again(Duration::ZERO);
+            return Next::RetryAfter(Duration::ZERO);
         }
         Next::End(Interruption::Ended(match refusal {
-            Some(refusal) if self.endpoint.shows_nobody() => Error::token_wanted(refusal),
-            refusal => refused_handshake(status, refusal),
+            Some(refusal) if self.endpoint.has_no_credentials() => Error::token_wanted(refusal),
+            refusal => response_error(status, refusal),
         }))
     }
 
-    /// Handles a message of the stream, and returns the next action; `None` if the stream goes on.
-    fn message(&mut self, message: Message, since: Option<&Position>, stage: &mut Stage) -> Option<Next> {
+    /// Handles one message; returns `None` if the stream continues.
+    fn message(
+        &mut self,
+        message: Message,
+        since: Option<&Position>,
+        stream_status: &mut StreamStatus,
+    ) -> Option<Next> {
         let Message { event, data } = message;
         match event.as_str() {
-            "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stage),
+            "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stream_status),
             "dialogue:history" => self.membership.history(read(&data)?),
             "dialogue:presence" => self.membership.presence(read(&data)?),
             "dialogue:skipped" => self.inbox.skip(read::<SkippedFrame>(&data)?.count),
@@ -331,28 +345,28 @@ impl StreamRoom {
             }
             "dialogue:reconnect" => {
                 let after = read::<ReconnectFrame>(&data)?.after_ms;
-                return Some(Next::Again(Duration::from_millis(after)));
+                return Some(Next::RetryAfter(Duration::from_millis(after)));
             }
             "dialogue:error" => return self.error(read::<ErrorFrame>(&data)?.into()),
             event if event.starts_with("dialogue:") => {}
             _ => {
-                let now = self.born.elapsed();
-                return match self.membership.event(now, Arrival::read(&data)) {
-                    Verdict::Taken | Verdict::Duplicate => None,
-                    Verdict::Overflow | Verdict::Doubtful => Some(Next::AtOnce),
+                let now = self.started.elapsed();
+                return match self.membership.event(now, EventFrame::read(&data)) {
+                    InsertOutcome::Inserted | InsertOutcome::Duplicate => None,
+                    InsertOutcome::Overflow | InsertOutcome::Conflict => Some(Next::Reopen),
                 };
             }
         }
-        // Presence that does not fit is asked for again too.
-        self.inbox.overflowed().then_some(Next::AtOnce)
+        // A presence change that did not fit also reopens the stream.
+        self.inbox.overflowed().then_some(Next::Reopen)
     }
 
-    fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stage: &mut Stage) {
+    fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stream_status: &mut StreamStatus) {
         if frame.room_id != *self.room {
             return;
         }
-        stage.enter(StreamState::Open);
-        // One that comes unasked is of another log than the room had: what was read so far is the position then.
+        stream_status.enter(StreamState::Open);
+        // An unsolicited `joined` announces another log; the position then is that of the last event received.
         let since = if self.joined { self.membership.since().cloned() } else { since.cloned() };
         self.joined = true;
         self.backoff.reset();
@@ -361,8 +375,8 @@ impl StreamRoom {
         let first = self.first.take();
         let joined = self.membership.joined(frame, since, first.is_some());
         if let Some(first) = first {
-            // The joining caller may have dropped its future; the inbox is closed then.
-            let _heard = first.send(Ok(Reply::Joined(joined)));
+            // The caller of the join may have dropped its future; the inbox is then marked as abandoned.
+            let _sent = first.send(Ok(Reply::Joined(joined)));
         }
     }
 
@@ -373,10 +387,10 @@ impl StreamRoom {
                 Some(Next::End(Interruption::Ended(Error::refused(refusal))))
             }
             code if self.joined => {
-                tracing::debug!(?code, room = %self.room, "the server says");
+                tracing::debug!(?code, room = %self.room, "the server sent an error");
                 None
             }
-            // A failure that passes comes in a stream, from which browsers come back.
+            // Transient failures arrive in a stream, since browsers only reconnect after one.
             code => {
                 let after = refusal.retry_after.unwrap_or_default();
                 Some(self.refused(code.status(), Some(refusal), after))
@@ -392,22 +406,24 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-fn late() -> Next {
-    let late = Error::new(ErrorKind::Deadline, "the server did not answer in time");
+fn join_timed_out() -> Next {
+    let late = Error::new(ErrorKind::Deadline, "the server did not respond before the deadline");
     Next::End(Interruption::Ended(late))
 }
 
-fn is_stream(answer: &Answer) -> bool {
-    let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// A frame that can't be read is passed over.
+/// Parses a frame; an unreadable one is logged and ignored.
 fn read<T: DeserializeOwned>(data: &str) -> Option<T> {
-    serde_json::from_str(data).inspect_err(|error| tracing::debug!(%error, "a frame that can't be read")).ok()
+    serde_json::from_str(data)
+        .inspect_err(|error| tracing::debug!(%error, "ignored an unreadable frame"))
+        .ok()
 }
 
-/// `chat=k2f9.42.EVENTID`.
+/// Formats a position as the stream's event id: `chat=k2f9.42.EVENTID`.
 fn last_event_id(room: &str, position: &Position) -> String {
     format!("{}={}.{}.{}", encode(room), encode(&position.epoch), position.seq, encode(&position.event_id))
 }

@@ -476,11 +476,11 @@ async fn what_switches_to_something_else_is_no_server() {
         "sec-websocket-protocol: dialogue.v1\r\n",
     );
     for (headers, accept, text) in [
-        ([connection, upgrade, protocol], Some("wrong"), "no WebSocket"),
-        (["", upgrade, protocol], None, "no WebSocket"),
-        (["connection: close\r\n", upgrade, protocol], None, "no WebSocket"),
-        ([connection, "upgrade: h2c\r\n", protocol], None, "no WebSocket"),
-        ([connection, upgrade, ""], None, "does not speak `dialogue.v1`"),
+        ([connection, upgrade, protocol], Some("wrong"), "a protocol other than WebSocket"),
+        (["", upgrade, protocol], None, "a protocol other than WebSocket"),
+        (["connection: close\r\n", upgrade, protocol], None, "a protocol other than WebSocket"),
+        ([connection, "upgrade: h2c\r\n", protocol], None, "a protocol other than WebSocket"),
+        ([connection, upgrade, ""], None, "does not support the subprotocol `dialogue.v1`"),
     ] {
         let fake = Fake::start().await;
         let serve = async {

@@ -1,9 +1,10 @@
-//! The delays between attempts to connect: exponential backoff with jitter.
+//! Delays between retries, used for connections, joins and streams: exponential backoff with equal jitter, described in
+//! "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
 
 use std::time::Duration;
 
-/// Exponential backoff with equal jitter: half of each step is certain, half is chance, so that the clients of a server
-/// that went away don't come back in step.
+/// Exponential backoff with equal jitter: half of each delay is fixed and half is random, so that the clients of a
+/// failed server do not reconnect in synchrony.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     min: Duration,
@@ -21,7 +22,7 @@ impl Backoff {
         self.attempts = 0;
     }
 
-    /// The next delay.
+    /// Returns the next delay and doubles the one after it, up to the maximum.
     pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let factor = 2_u32.saturating_pow(self.attempts.min(20));
         self.attempts = self.attempts.saturating_add(1);
@@ -29,7 +30,7 @@ impl Backoff {
         step / 2 + (step / 2).mul_f64(rng.f64())
     }
 
-    /// Goes on as after `attempts` more failures.
+    /// Advances the backoff by `attempts` failures.
     pub(crate) fn penalise(&mut self, attempts: u32) {
         self.attempts = self.attempts.saturating_add(attempts);
     }

@@ -1,4 +1,5 @@
-//! The inbox of a room: received events that the application has not read yet.
+//! The bounded queue of one room's received items, between the driver (or a stream's task), which pushes, and the
+//! application's reader, which takes.
 
 use std::{
     collections::VecDeque,
@@ -8,55 +9,55 @@ use std::{
 
 use crate::{
     client::{
-        frame::Arrival,
+        frame::EventFrame,
         incoming::{Interruption, Joined, Lost, Presence},
     },
     delivery::Unreadable,
     wire::Position,
 };
 
-/// Events of bounded number and size, between the connection that puts them in and the one reader that takes them.
+/// A bounded single-consumer queue of received items, limited in number and in bytes.
 ///
-/// A connection that nothing else needs is not read while there is no room: the server then waits with the application.
-/// On one that has to be read on, for an answer or for another room, what does not fit is not put in. The membership
-/// remembers that, and asks the server again for what came after the last event in here once the reader has caught up:
-/// a slow reader of one room holds no other room up.
+/// A full inbox puts backpressure on the server: its connection is not read while nothing else needs it. A connection
+/// that has to be read, for a response or for another room, drops the items that do not fit. The inbox records the
+/// overflow, and the client joins the room again from the last queued position once the reader has caught up. A slow
+/// reader therefore delays no other room.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
-    events: usize,
-    bytes: usize,
+    state: Mutex<InboxState>,
+    max_events: usize,
+    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     queue: VecDeque<Item>,
     bytes: usize,
     skipped: u64,
-    /// The bytes of what did not fit first.
+    /// The size, in bytes, of the first item that did not fit; `None` without an overflow.
     overflowed: Option<usize>,
-    /// Set while the connection is not read until there is room.
+    /// Set while reading from the connection is paused because this inbox is full.
     stalled: bool,
-    /// The number of items that the reader has taken.
-    takes: u64,
-    /// Comes after everything in the queue.
+    /// The number of items taken by the reader.
+    taken_count: u64,
+    /// The interruption that the reader receives after the last queued item.
     end: Option<Interruption>,
     ended: bool,
-    /// The reader is gone.
+    /// Set when the reader was dropped.
     abandoned: bool,
-    taken: Position,
+    position: Position,
     waker: Option<Waker>,
 }
 
-/// Bytes that a frame which is on its way finds free when the reading stops.
-const RESERVE: usize = 128 << 10;
+/// Bytes kept free for a frame that is already in transit when reading is paused: 128 KiB.
+const FRAME_RESERVE_BYTES: usize = 128 << 10;
 
 #[derive(Debug)]
 pub(crate) enum Item {
-    Event(Arrival),
-    /// The last of a sync carries the log's head.
-    History(Arrival, Option<Position>),
-    /// An event that can't be read; the last of a sync carries the log's head.
+    Event(EventFrame),
+    /// An event of the sync that precedes live events; the last one carries the log's head.
+    History(EventFrame, Option<Position>),
+    /// An event that could not be parsed; the last one of a sync carries the log's head.
     Unreadable(Box<Unreadable>, Option<Position>),
     Rejoined(Joined),
     Lost(Lost),
@@ -67,7 +68,7 @@ pub(crate) enum Item {
 impl Item {
     fn bytes(&self) -> usize {
         match self {
-            Item::Event(arrival) | Item::History(arrival, _) => arrival.bytes(),
+            Item::Event(event_frame) | Item::History(event_frame, _) => event_frame.bytes(),
             Item::Unreadable(unreadable, _) => unreadable.why.len() + unreadable.from.len() + 256,
             _ => 128,
         }
@@ -75,15 +76,16 @@ impl Item {
 }
 
 impl Inbox {
-    pub(crate) fn new(events: usize, bytes: usize) -> Self {
-        Inbox { state: Mutex::default(), events: events.max(1), bytes }
+    pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
+        Inbox { state: Mutex::default(), max_events: max_events.max(1), max_bytes }
     }
 
-    /// Puts `item` in, if it fits; a single one always fits an empty inbox.
+    /// Appends `item` and returns true if it fits; an empty inbox accepts an item of any size. Otherwise records the
+    /// overflow.
     #[must_use]
     pub(crate) fn push(&self, item: Item) -> bool {
         let mut state = self.lock();
-        if state.overflowed.is_some() || !self.takes(&state, item.bytes()) {
+        if state.overflowed.is_some() || !self.has_space_for(&state, item.bytes()) {
             state.overflowed.get_or_insert(item.bytes());
             return false;
         }
@@ -91,15 +93,16 @@ impl Inbox {
         true
     }
 
-    /// Puts `item` in though there be no room: for what comes once per join.
-    pub(crate) fn push_anyway(&self, item: Item) {
+    /// Appends `item` regardless of the bounds, for items that occur at most once per join.
+    pub(crate) fn push_unbounded(&self, item: Item) {
         self.lock().put(item);
     }
 
-    /// Puts an ephemeral event in, or counts it as skipped.
+    /// Appends an ephemeral event, or counts it as skipped if it does not fit.
     pub(crate) fn push_or_skip(&self, item: Item) {
         let mut state = self.lock();
-        let full = state.queue.len() >= self.events || state.bytes.saturating_add(item.bytes()) > self.bytes;
+        let full =
+            state.queue.len() >= self.max_events || state.bytes.saturating_add(item.bytes()) > self.max_bytes;
         if full || state.overflowed.is_some() {
             state.skip(1);
         } else {
@@ -111,12 +114,12 @@ impl Inbox {
         self.lock().skip(count);
     }
 
-    /// Says where the reader stands before it takes the first item.
-    pub(crate) fn place(&self, position: Position) {
-        self.lock().taken = position;
+    /// Sets the reader's position before the first item is taken.
+    pub(crate) fn set_position(&self, position: Position) {
+        self.lock().position = position;
     }
 
-    /// Nothing more will come. The first end counts.
+    /// Ends the inbox with `end`, delivered after the queued items. Later calls have no effect.
     pub(crate) fn end(&self, end: Interruption) {
         let mut state = self.lock();
         if !state.ended {
@@ -126,14 +129,14 @@ impl Inbox {
         }
     }
 
-    /// Ends it without a word: the application itself left.
+    /// Ends the inbox without an interruption, because the application left the room or closed the client.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.wake();
     }
 
-    /// The reader goes away.
+    /// Marks the reader as dropped.
     pub(crate) fn abandon(&self) {
         self.lock().abandoned = true;
     }
@@ -142,57 +145,63 @@ impl Inbox {
         self.lock().abandoned
     }
 
-    /// Returns whether an item was dropped because the inbox was full.
+    /// Returns true if an item did not fit since the last join.
     pub(crate) fn overflowed(&self) -> bool {
         self.lock().overflowed.is_some()
     }
 
-    /// Returns whether items were dropped and there is capacity again.
-    pub(crate) fn wants_more(&self) -> bool {
+    /// Returns true if an item did not fit, and the inbox has drained enough to request it again: a quarter of the
+    /// bounds is in use, or less.
+    pub(crate) fn can_resume(&self) -> bool {
         let state = self.lock();
         let missed = state.overflowed.filter(|_| !state.ended);
-        missed.is_some_and(|bytes| self.is_down_to(&state, 4) && self.takes(&state, bytes))
+        missed.is_some_and(|bytes| self.is_drained_to(&state, 4) && self.has_space_for(&state, bytes))
     }
 
-    /// Returns whether there is room for so many bytes. If not, [`wakes`](Inbox::wakes) tells when to ask again.
+    /// Returns true if an item of `bytes` fits. Otherwise [`needs_wake`](Inbox::needs_wake) returns true when the
+    /// caller should check again.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let mut state = self.lock();
-        let fits = self.takes(&state, bytes);
+        let fits = self.has_space_for(&state, bytes);
         state.stalled = !fits;
         fits
     }
 
-    /// Returns whether there is no room for a frame of usual size; once there was none, until half of the items are
-    /// taken.
+    /// Returns true if a frame of usual size does not fit. Hysteresis: once full, it stays full until half of the
+    /// bounds is free.
     pub(crate) fn is_full(&self) -> bool {
         let mut state = self.lock();
-        let full = state.overflowed.is_some() || !self.takes(&state, RESERVE.min(self.bytes / 4));
-        state.stalled = !state.queue.is_empty() && (full || (state.stalled && !self.is_down_to(&state, 2)));
+        let full = state.overflowed.is_some()
+            || !self.has_space_for(&state, FRAME_RESERVE_BYTES.min(self.max_bytes / 4));
+        state.stalled =
+            !state.queue.is_empty() && (full || (state.stalled && !self.is_drained_to(&state, 2)));
         state.stalled
     }
 
     /// Returns the number of items that the reader has taken.
-    pub(crate) fn taken(&self) -> u64 {
-        self.lock().takes
+    pub(crate) fn taken_count(&self) -> u64 {
+        self.lock().taken_count
     }
 
-    /// Returns whether the connection's task is to look at this inbox again, after the reader took something.
-    pub(crate) fn wakes(&self) -> bool {
-        let is_down = |state: &State| state.stalled && (state.queue.is_empty() || self.is_down_to(state, 2));
-        self.wants_more() || is_down(&self.lock())
+    /// Returns true if the reader, after it took an item, has to wake the connection's task, which waits for space
+    /// here.
+    pub(crate) fn needs_wake(&self) -> bool {
+        let is_down =
+            |state: &InboxState| state.stalled && (state.queue.is_empty() || self.is_drained_to(state, 2));
+        self.can_resume() || is_down(&self.lock())
     }
 
-    /// Notes that the dropped items were requested again.
-    pub(crate) fn refill(&self) {
+    /// Clears the overflow after the missing items were requested again.
+    pub(crate) fn clear_overflow(&self) {
         self.lock().overflowed = None;
     }
 
-    /// The position after the last item that was taken.
+    /// Returns the position after the last item that was taken.
     pub(crate) fn position(&self) -> Position {
-        self.lock().taken.clone()
+        self.lock().position.clone()
     }
 
-    /// The next item; `None` after the end.
+    /// Takes the next item. Resolves to an error once at an interruption, and to `None` after the end.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Item>, Interruption>> {
         let mut state = self.lock();
         if state.skipped > 0 {
@@ -200,7 +209,7 @@ impl Inbox {
         }
         if let Some(item) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(item.bytes());
-            state.takes = state.takes.wrapping_add(1);
+            state.taken_count = state.taken_count.wrapping_add(1);
             state.advance(&item);
             return Poll::Ready(Ok(Some(item)));
         }
@@ -214,25 +223,25 @@ impl Inbox {
         }
     }
 
-    /// Returns whether an item of so many bytes fits; a single one always fits an empty inbox.
-    fn takes(&self, state: &State, bytes: usize) -> bool {
-        let fits = state.queue.len() < self.events && state.bytes.saturating_add(bytes) <= self.bytes;
+    /// Returns true if an item of `bytes` fits; an empty inbox accepts an item of any size.
+    fn has_space_for(&self, state: &InboxState, bytes: usize) -> bool {
+        let fits = state.queue.len() < self.max_events && state.bytes.saturating_add(bytes) <= self.max_bytes;
         fits || state.queue.is_empty()
     }
 
-    /// Returns whether one part in `parts` of what it may hold is left, or less.
-    fn is_down_to(&self, state: &State, parts: usize) -> bool {
-        state.queue.len().saturating_mul(parts) <= self.events
-            && state.bytes.saturating_mul(parts) <= self.bytes
+    /// Returns true if at most one part in `parts` of the bounds is in use.
+    fn is_drained_to(&self, state: &InboxState, parts: usize) -> bool {
+        state.queue.len().saturating_mul(parts) <= self.max_events
+            && state.bytes.saturating_mul(parts) <= self.max_bytes
     }
 
-    /// A panic while it is held leaves nothing half done: every method is a few moves.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Locks the state. A poisoned lock is safe to enter: no method panics between two related changes.
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl InboxState {
     fn put(&mut self, item: Item) {
         self.bytes = self.bytes.saturating_add(item.bytes());
         self.queue.push_back(item);
@@ -252,21 +261,21 @@ impl State {
 
     fn advance(&mut self, item: &Item) {
         match item {
-            Item::Event(arrival) | Item::History(arrival, None) => {
-                if let Some(seq) = arrival.seq {
-                    self.taken.seq = seq;
-                    self.taken.event_id.clone_from(&arrival.event_id);
+            Item::Event(event_frame) | Item::History(event_frame, None) => {
+                if let Some(seq) = event_frame.seq {
+                    self.position.seq = seq;
+                    self.position.event_id.clone_from(&event_frame.event_id);
                 }
             }
             Item::Unreadable(unreadable, None) => {
                 if let Some(seq) = unreadable.seq {
-                    self.taken.seq = seq;
-                    self.taken.event_id.clone_from(&unreadable.event_id);
+                    self.position.seq = seq;
+                    self.position.event_id.clone_from(&unreadable.event_id);
                 }
             }
             Item::History(_, Some(head))
             | Item::Unreadable(_, Some(head))
-            | Item::Lost(Lost { head, .. }) => self.taken = head.clone(),
+            | Item::Lost(Lost { head, .. }) => self.position = head.clone(),
             Item::Rejoined(_) | Item::Presence(_) | Item::Skipped(_) => {}
         }
     }

@@ -1,47 +1,49 @@
-//! One room as the client sees it: where it stands, and what it has passed on.
+//! The client's replay state of one room: position, duplicate detection, and the translation of frames into inbox
+//! items. Shared by the WebSocket core and the Server-Sent Events streams.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::inbox::{Inbox, Item};
 use crate::{
     client::{
-        frame::{Arrival, ChangeWord, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
+        frame::{ChangeWord, EventFrame, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
         incoming::{Change, Joined, Lost, Presence, Resume},
     },
     delivery::Unreadable,
     wire::Position,
 };
 
-/// The number of recent event ids that are kept, to distinguish a repeated event from a rewritten log.
-const RECENT: usize = 32;
-/// A log that seems rewritten is asked about at most so often.
-const DOUBT: Duration = Duration::from_secs(5);
+/// Number of recent event ids kept, to tell a repeated event from an event of a rewritten log.
+const RECENT_EVENT_IDS: usize = 32;
+/// Minimum interval between two rejoins that check whether the log was rewritten.
+const CONFLICT_REJOIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where a room stands: the same over a socket and over a stream.
+/// The position of one room and the inbox that its events go to.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) inbox: Arc<Inbox>,
-    /// After the last event that is in the inbox; what the next join shows as `since`.
+    /// The position after the last event in the inbox; sent as `since` by the next join.
     position: Option<Position>,
     recent: VecDeque<(u64, String)>,
-    doubted: Option<Duration>,
+    conflict_at: Option<Duration>,
 }
 
-/// The action after an event.
+/// The outcome of inserting an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Taken,
-    /// It was here before.
+pub(crate) enum InsertOutcome {
+    Inserted,
+    /// An event that was inserted before.
     Duplicate,
-    /// It does not fit; the inbox asks again when there is room.
+    /// An event that does not fit; it is requested again when the inbox has space.
     Overflow,
-    /// The number was another event's: only a join with `since` can tell whether the log is still the same.
-    Doubtful,
+    /// An event whose `seq` was already used by another event id. Only a join with `since` can tell if the log is still
+    /// the same one.
+    Conflict,
 }
 
 impl Membership {
     pub(crate) fn new(inbox: Arc<Inbox>, since: Option<Position>) -> Self {
-        Membership { inbox, position: since, recent: VecDeque::new(), doubted: None }
+        Membership { inbox, position: since, recent: VecDeque::new(), conflict_at: None }
     }
 
     /// Returns the position to send as `since`.
@@ -49,8 +51,8 @@ impl Membership {
         self.position.as_ref()
     }
 
-    /// The answer to a join that showed `since`. A server that answers a position with `fresh`, or with `complete` in
-    /// another epoch, has lost it too.
+    /// Applies the `joined` frame that answers a join with `since`. A response of `fresh` to a position, or of
+    /// `complete` in another epoch, counts as lost.
     pub(crate) fn joined(&mut self, frame: JoinedFrame, since: Option<Position>, first: bool) -> Joined {
         let JoinedFrame { room_id, name, head, resume, replay, members } = frame;
         let resume = match (&since, resume) {
@@ -59,56 +61,61 @@ impl Membership {
             (Some(_), _) => Resume::Lost,
         };
         let joined = Joined { name: name.unwrap_or(room_id), resume, head: head.clone(), members };
-        self.inbox.refill();
+        self.inbox.clear_overflow();
         match (resume, since) {
             (Resume::Complete { .. }, Some(since)) => {
                 if first {
-                    self.inbox.place(since);
+                    self.inbox.set_position(since);
                 } else {
-                    self.inbox.push_anyway(Item::Rejoined(joined.clone()));
+                    self.inbox.push_unbounded(Item::Rejoined(joined.clone()));
                 }
                 return joined;
             }
             (Resume::Lost, Some(since)) => {
                 if first {
-                    self.inbox.place(since.clone());
+                    self.inbox.set_position(since.clone());
                 }
-                self.inbox.push_anyway(Item::Lost(Lost { since, head: head.clone() }));
+                self.inbox.push_unbounded(Item::Lost(Lost { since, head: head.clone() }));
             }
-            _ => self.inbox.place(head.clone()),
+            _ => self.inbox.set_position(head.clone()),
         }
         self.recent.clear();
         self.position = Some(head);
         joined
     }
 
-    pub(crate) fn event(&mut self, now: Duration, arrival: Result<Arrival, Box<Unreadable>>) -> Verdict {
-        let (seq, id, item) = match arrival {
-            Ok(arrival) => (arrival.seq, arrival.event_id.clone(), Item::Event(arrival)),
+    pub(crate) fn event(
+        &mut self,
+        now: Duration,
+        event_frame: Result<EventFrame, Box<Unreadable>>,
+    ) -> InsertOutcome {
+        let (seq, id, item) = match event_frame {
+            Ok(event_frame) => (event_frame.seq, event_frame.event_id.clone(), Item::Event(event_frame)),
             Err(unreadable) => {
                 (unreadable.seq, unreadable.event_id.clone(), Item::Unreadable(unreadable, None))
             }
         };
         let Some(seq) = seq else {
             self.inbox.push_or_skip(item);
-            return Verdict::Taken;
+            return InsertOutcome::Inserted;
         };
         if let Some(position) = &self.position
             && seq <= position.seq
         {
             let known = (seq, &id) == (position.seq, &position.event_id)
                 || self.recent.iter().any(|(s, i)| (*s, i) == (seq, &id));
-            let asked = self.doubted.is_some_and(|at| now.saturating_sub(at) < DOUBT);
-            if known || asked {
-                return Verdict::Duplicate;
+            let recently_checked =
+                self.conflict_at.is_some_and(|at| now.saturating_sub(at) < CONFLICT_REJOIN_INTERVAL);
+            if known || recently_checked {
+                return InsertOutcome::Duplicate;
             }
-            self.doubted = Some(now);
-            return Verdict::Doubtful;
+            self.conflict_at = Some(now);
+            return InsertOutcome::Conflict;
         }
         if !self.inbox.push(item) {
-            return Verdict::Overflow;
+            return InsertOutcome::Overflow;
         }
-        if self.recent.len() >= RECENT {
+        if self.recent.len() >= RECENT_EVENT_IDS {
             self.recent.pop_front();
         }
         self.recent.push_back((seq, id.clone()));
@@ -116,17 +123,17 @@ impl Membership {
             position.seq = seq;
             position.event_id = id;
         }
-        Verdict::Taken
+        InsertOutcome::Inserted
     }
 
-    /// The sync after a fresh or a lost join: oldest first, up to the head.
+    /// Queues the sync that follows a fresh or a lost join: oldest event first, up to the head.
     pub(crate) fn history(&mut self, frame: HistoryFrame) {
-        let arrivals = frame.arrivals();
-        let count = arrivals.len();
-        for (index, arrival) in arrivals.enumerate() {
+        let event_frames = frame.event_frames();
+        let count = event_frames.len();
+        for (index, event_frame) in event_frames.enumerate() {
             let head = if index + 1 == count { self.position.clone() } else { None };
-            self.inbox.push_anyway(match arrival {
-                Ok(arrival) => Item::History(arrival, head),
+            self.inbox.push_unbounded(match event_frame {
+                Ok(event_frame) => Item::History(event_frame, head),
                 Err(unreadable) => Item::Unreadable(unreadable, head),
             });
         }
@@ -138,7 +145,8 @@ impl Membership {
             ChangeWord::Left => Change::Left,
         };
         let presence = Presence { user_id: frame.user_id, change, size: frame.size };
-        // One that doesn't fit makes the room ask again like an event; `Rejoined` then says that presence has a gap.
+        // A change that does not fit causes a rejoin, as an event does; the `Rejoined` item then marks the gap in
+        // presence.
         let _fits = self.inbox.push(Item::Presence(presence));
     }
 }

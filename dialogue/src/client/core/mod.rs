@@ -1,9 +1,9 @@
-//! The protocol without a socket: frames in, frames out, time as a value.
+//! The client's protocol as a sans-I/O state machine: frames and time in, actions out.
 //!
-//! [`Core`] knows nothing of tasks, sockets or clocks. Whoever drives it tells it what happened and when
-//! ([`text`](Core::text), [`lost`](Core::lost), [`tick`](Core::tick)), does what
-//! [`poll`](Core::poll) says, and calls `tick` at [`timeout`](Core::timeout). So a whole life of reconnects runs in a
-//! unit test, and a browser's WebSocket can drive it as well as tokio's.
+//! [`Core`] owns no task, socket or clock. Its driver passes in received frames ([`text`](Core::text)), lost
+//! connections ([`lost`](Core::lost)) and the passage of time ([`tick`](Core::tick)), executes the actions of
+//! [`poll`](Core::poll), and calls `tick` at [`timeout`](Core::timeout). Unit tests can thereby run many reconnects in
+//! virtual time, and a browser's WebSocket can drive the core as well as tokio's.
 
 mod backoff;
 mod inbox;
@@ -24,9 +24,9 @@ use std::{
 pub(crate) use backoff::Backoff;
 use http::StatusCode;
 pub(crate) use inbox::{Inbox, Item};
-pub(crate) use membership::{Membership, Verdict};
+pub(crate) use membership::{InsertOutcome, Membership};
 pub(crate) use outbox::{Class, Ticket};
-use outbox::{Outbox, Pending, State};
+use outbox::{Outbox, Pending, RequestState};
 
 use super::{
     error::{Error, ErrorKind},
@@ -36,68 +36,68 @@ use super::{
 };
 use crate::wire::{Accepted, Code, Position, Refusal};
 
-/// A connection that held so long starts the backoff over.
-const STABLE: Duration = Duration::from_secs(5);
-/// After a rejected token the next one is asked for, so often in a row.
-const TOKENS: u32 = 3;
-/// The reader of a full room is taken to be at work for so long after it took something.
-const AT_WORK: Duration = Duration::from_secs(10);
-/// A connection that isn't read is pinged after so long at most: neither the server's pings are answered then, nor does
-/// anything else tell the server, and proxies in between, that the client lives.
-const PING_UNREAD: Duration = Duration::from_secs(5);
-/// A server that knows who a client is says `connected` as soon as the socket is open. One that says nothing for this
-/// long is asked whether it waits for a token.
-const SILENT: Duration = Duration::from_millis(100);
+/// Lifetime after which a connection counts as stable, so that its loss starts the backoff from the minimum.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// Number of rejected tokens in a row after which a renewable token is no longer requested.
+const MAX_TOKEN_ATTEMPTS: u32 = 3;
+/// Time without a take after which the reader of a full room no longer pauses reading.
+const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum interval between pings while reading is paused: the server's pings are not answered then, and nothing else
+/// shows the server, and proxies on the way, that the client is alive.
+const UNREAD_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time after the socket opened after which the client probes the server. A server that has authenticated the client
+/// sends `connected` as soon as the socket is open; one that is silent may be waiting for a token.
+const PROBE_DELAY: Duration = Duration::from_millis(100);
 
 /// The configuration of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// At most so many requests wait for their answer.
-    pub(crate) pending: usize,
-    /// The timeout of a request, reconnects and retries included.
+    /// Maximum number of requests without a response.
+    pub(crate) max_pending: usize,
+    /// Maximum time from a request to its response.
     pub(crate) deadline: Duration,
     pub(crate) backoff: (Duration, Duration),
-    /// A connection, from the first packet to `connected`, may take so long.
-    pub(crate) opening: Duration,
-    /// After so long without a frame, a ping.
+    /// Maximum time of a connection attempt, from the first packet to `connected`.
+    pub(crate) connect_timeout: Duration,
+    /// Time without a received frame after which a ping is sent.
     pub(crate) idle: Duration,
-    /// After a ping without an answer for so long, the connection is dead.
-    pub(crate) patience: Duration,
-    /// Set if a failure of the first attempt to connect is final.
+    /// Time after a ping without any received frame after which the connection is dropped.
+    pub(crate) pong_timeout: Duration,
+    /// True if a failure of the first attempt stops the client instead of being retried.
     pub(crate) eager: bool,
     pub(crate) token: TokenSource,
     pub(crate) seed: u64,
 }
 
-/// Where tokens come from.
+/// The origin of the client's token, which decides if a rejected token can be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenSource {
-    /// Nowhere: an anonymous client.
+    /// No token: an anonymous client.
     None,
-    /// It is always the same.
+    /// A token that never changes.
     Fixed,
-    /// It can be asked for again.
+    /// A token that can be requested again.
     Renewable,
 }
 
-/// The effects that the driver carries out.
+/// An action that the driver executes.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Open a connection.
+    /// Opens a connection.
     Open,
-    /// Drop the connection that is open or being opened.
-    Shut,
-    /// Send a text frame.
+    /// Drops the connection that is open or being opened.
+    Disconnect,
+    /// Sends a text frame.
     Transmit(String),
-    /// Send a ping.
+    /// Sends a ping frame.
     Ping,
-    /// Answer the caller.
+    /// Resolves the caller's request.
     Resolve(Ticket, Result<Reply, Error>),
-    /// Tell whoever watches.
+    /// Publishes the status of the connection.
     Status(Status),
 }
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
@@ -107,25 +107,25 @@ pub(crate) enum Reply {
     Members(super::frame::MembersFrame),
 }
 
-/// The end of a connection, or the failure to connect.
+/// The reason why a connection ended or could not be opened.
 #[derive(Debug)]
 pub(crate) enum Loss {
-    /// A close frame, or the end of the stream.
+    /// A close frame with its code, or the end of the stream.
     Closed(Option<u16>),
-    /// The handshake got an HTTP status instead; without a refusal it is not Dialogue that answered.
-    Answered { status: u16, refusal: Option<Refusal> },
-    /// The socket is open, and the server waits for a token.
-    Unidentified(Refusal),
-    /// Anything else.
+    /// An HTTP status other than 101 in the handshake. Without a refusal, a proxy or another server wrote the response.
+    Rejected { status: u16, refusal: Option<Refusal> },
+    /// An open socket whose server waits for a token.
+    TokenRequired(Refusal),
+    /// Any other failure.
     Failed(Error),
 }
 
-/// A room to join.
+/// The parameters of a join.
 #[derive(Debug)]
 pub(crate) struct Joining {
     pub(crate) room: Arc<str>,
     pub(crate) events: Option<BTreeSet<String>>,
-    /// The events of the room by default, if `events` is not sent.
+    /// The events that the server sends when `events` is `None`.
     pub(crate) default: BTreeSet<String>,
     pub(crate) since: Option<Position>,
     pub(crate) inbox: Arc<Inbox>,
@@ -137,48 +137,48 @@ pub(crate) struct Core {
     config: Config,
     rng: fastrand::Rng,
     backoff: Backoff,
-    link: Link,
+    connection: ConnectionPhase,
     rooms: BTreeMap<Arc<str>, Entry>,
     outbox: Outbox,
     next_id: u64,
     anonymous: Option<Arc<str>>,
     rejected: u32,
     was_online: bool,
-    /// Set while the connection is not read.
-    rests: bool,
+    /// Set while the driver does not read from the connection.
+    is_read_paused: bool,
     actions: VecDeque<Action>,
 }
 
 #[derive(Debug)]
-enum Link {
-    /// Nothing has asked for a connection yet.
+enum ConnectionPhase {
+    /// No connection was requested yet.
     Idle,
-    /// Until the next attempt.
+    /// Backoff until the time of the next attempt.
     Waiting(Duration),
-    /// Until it takes too long.
+    /// An attempt in progress, dropped at `until`.
     Opening {
         until: Duration,
         probe: Probe,
     },
     Online {
         since: Duration,
-        heard: Duration,
-        pinged: Option<Duration>,
-        /// The server asked to go elsewhere then.
-        move_at: Option<Duration>,
+        last_received: Duration,
+        pinged_at: Option<Duration>,
+        /// The time at which the server, which is draining, asked the client to reconnect.
+        reconnect_at: Option<Duration>,
     },
     Stopped(Error),
 }
 
-/// Set once the server was asked if it waits for a token.
+/// The progress of the probe that detects a server waiting for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probe {
     /// The socket is not open yet.
     None,
-    /// It is asked then, unless it says `connected` first.
-    At(Duration),
-    /// It was asked under this id.
-    Asked(u64),
+    /// The probe is sent at this time, unless `connected` arrives first.
+    DueAt(Duration),
+    /// The probe was sent with this request id.
+    Sent(u64),
 }
 
 #[derive(Debug)]
@@ -188,26 +188,26 @@ struct Entry {
     default: BTreeSet<String>,
     /// The caller that waits for the first join, and its deadline.
     first: Option<(Ticket, Duration)>,
-    /// Set once this connection has joined the room, and may send there.
+    /// True while this connection is a member of the room, and may send into it.
     member: bool,
-    step: Step,
-    /// While its inbox is full: how many items were taken when this was seen last, and since when it has been as many.
-    full: Option<(u64, Duration)>,
+    join_state: JoinState,
+    /// While the inbox is full: the number of items taken at the last check, and the time since when it is unchanged.
+    full_since: Option<(u64, Duration)>,
     retries: Backoff,
-    /// Since when re-joining has been refused in a way that may pass.
+    /// The time of the first of the transient refusals of a rejoin.
     refused: Option<Duration>,
 }
 
 #[derive(Debug)]
-enum Step {
-    /// Join as soon as there is a connection.
-    Out,
-    /// Asked with this id and position; answered by then, or the connection is not worth keeping.
-    Asked { id: u64, since: Option<Position>, until: Duration },
-    /// The server asked to come again then.
-    Held(Duration),
-    /// Events flow.
-    In,
+enum JoinState {
+    /// The join is sent as soon as there is a connection.
+    NotJoined,
+    /// The join was sent with this id and position. Without a response at `until` the connection is dropped.
+    Requested { id: u64, since: Option<Position>, until: Duration },
+    /// The join was refused for now and is sent again at this time.
+    RetryAt(Duration),
+    /// The room is joined and its events are accepted.
+    Joined,
 }
 
 impl Core {
@@ -216,44 +216,45 @@ impl Core {
             rng: fastrand::Rng::with_seed(config.seed),
             backoff: Backoff::new(config.backoff.0, config.backoff.1),
             config,
-            link: Link::Idle,
+            connection: ConnectionPhase::Idle,
             rooms: BTreeMap::new(),
             outbox: Outbox::default(),
             next_id: 1,
             anonymous: None,
             rejected: 0,
             was_online: false,
-            rests: false,
+            is_read_paused: false,
             actions: VecDeque::new(),
         }
     }
 
-    /// Returns the next effect. The driver calls it until it returns `None`.
+    /// Returns the next action; the driver calls it until it returns `None`.
     pub(crate) fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// The token that keeps an anonymous user the same user.
+    /// Returns the token that the server issued to keep an anonymous user's identity over reconnects.
     pub(crate) fn anonymous_token(&self) -> Option<Arc<str>> {
         self.anonymous.clone()
     }
 
-    /// Opens the connection, if nothing has yet.
+    /// Opens the first connection if none was requested yet.
     pub(crate) fn start(&mut self, now: Duration) {
-        if matches!(self.link, Link::Idle) {
+        if matches!(self.connection, ConnectionPhase::Idle) {
             self.open(now);
         }
     }
 
-    /// Joins a room and keeps joining it until it is left.
+    /// Joins a room, and joins it again after every reconnect until it is left.
     pub(crate) fn join(&mut self, now: Duration, joining: Joining, ticket: Ticket) {
         if let Some(error) = self.stopped() {
             return self.resolve(ticket, Err(error));
         }
-        // A reader that was dropped a moment ago has left, though nobody has looked yet.
-        self.sweep(now);
+        // Leaves the rooms of dropped readers first, since one of them may hold the room that is joined here.
+        self.check_readers(now);
         if self.rooms.contains_key(&joining.room) {
-            let error = Error::new(ErrorKind::AlreadyJoined, format!("already in room `{}`", joining.room));
+            let error =
+                Error::new(ErrorKind::AlreadyJoined, format!("already joined the room `{}`", joining.room));
             return self.resolve(ticket, Err(error));
         }
         let entry = Entry {
@@ -262,8 +263,8 @@ impl Core {
             default: joining.default,
             first: Some((ticket, now.saturating_add(self.config.deadline))),
             member: false,
-            step: Step::Out,
-            full: None,
+            join_state: JoinState::NotJoined,
+            full_since: None,
             retries: Backoff::new(self.config.backoff.0, self.config.backoff.1),
             refused: None,
         };
@@ -272,19 +273,22 @@ impl Core {
         self.flush(now);
     }
 
-    /// Leaves a room; what still waits in it fails. Whoever wants to know when the server has let go gives a ticket.
+    /// Leaves a room and fails its outstanding requests. The `ticket`, if any, is resolved when the server has
+    /// confirmed.
     pub(crate) fn leave(&mut self, now: Duration, room: &str, ticket: Option<Ticket>) {
-        let entry = self.forget(room, "left the room");
+        let entry = self.forget(room, "this client left the room");
         if let Some(entry) = &entry {
             entry.membership.inbox.close();
         }
-        let there = entry.is_some_and(|entry| entry.member || matches!(entry.step, Step::Asked { .. }));
+        let is_known_to_server = entry
+            .is_some_and(|entry| entry.member || matches!(entry.join_state, JoinState::Requested { .. }));
         let request = Request::Leave { room_id: room.to_owned() };
         match ticket {
-            Some(ticket) if there => self.request(now, None, Class::Connection, request, ticket),
+            Some(ticket) if is_known_to_server => self.request(now, None, Class::Connection, request, ticket),
             Some(ticket) => self.resolve(ticket, Ok(Reply::Done)),
-            None if there => {
-                // With an id, so that the `left` that answers it can't be taken for another one.
+            None if is_known_to_server => {
+                // Sent with an id, so that the client does not take the `left` that answers it for a removal from a
+                // later join.
                 let id = self.take_id();
                 self.transmit(&request, Some(id));
             }
@@ -292,7 +296,7 @@ impl Core {
         }
     }
 
-    /// Asks the server for something. It gets one answer, under `ticket`.
+    /// Sends a request to the server and resolves `ticket` exactly once.
     pub(crate) fn request(
         &mut self,
         now: Duration,
@@ -313,129 +317,142 @@ impl Core {
             }
         };
         let deadline = now.saturating_add(self.config.deadline);
-        let state = State::Waiting;
+        let state = RequestState::Waiting;
         self.outbox.push(Pending { ticket, room, request, text, id, class, deadline, state });
         self.start(now);
         self.flush(now);
     }
 
-    /// Sends an ephemeral event that nobody waits for; without a connection it is dropped.
+    /// Sends an ephemeral event without a response; it is dropped if the client is not a member of the room.
     pub(crate) fn cast(&mut self, room: &str, request: &Request) {
         if self.rooms.get(room).is_some_and(|entry| entry.member) {
             self.transmit(request, None);
         }
     }
 
-    /// Looks after the readers: those that are gone, and those that have room again.
-    pub(crate) fn sweep(&mut self, now: Duration) {
-        let gone = self.rooms.iter().filter(|(_, entry)| entry.membership.inbox.is_abandoned());
-        for room in gone.map(|(room, _)| room.clone()).collect::<Vec<_>>() {
+    /// Leaves the rooms of dropped readers, and joins again the rooms whose inboxes overflowed and have space.
+    pub(crate) fn check_readers(&mut self, now: Duration) {
+        let abandoned = self.rooms.iter().filter(|(_, entry)| entry.membership.inbox.is_abandoned());
+        for room in abandoned.map(|(room, _)| room.clone()).collect::<Vec<_>>() {
             self.leave(now, &room, None);
         }
         for entry in self.rooms.values_mut() {
-            if matches!(entry.step, Step::In) && entry.membership.inbox.wants_more() {
-                entry.step = Step::Out;
+            if matches!(entry.join_state, JoinState::Joined) && entry.membership.inbox.can_resume() {
+                entry.join_state = JoinState::NotJoined;
             }
         }
         self.flush(now);
     }
 
-    /// Returns whether the connection is better not read at the moment, so that the server waits with the application:
-    /// no request waits for an answer, and every room is full of events that its reader is about to take. A reader that
-    /// takes nothing for a while holds nothing up: its room's events are dropped then, and asked for again.
-    pub(crate) fn rests(&mut self, now: Duration) -> bool {
+    /// Decides if the driver pauses reading, which puts backpressure on the server: no request waits for a response,
+    /// and every joined room's inbox is full while its reader is active. The inbox of a reader that takes nothing for
+    /// [`SLOW_READER_TIMEOUT`] does not pause reading: its events are dropped and requested again.
+    pub(crate) fn update_read_pause(&mut self, now: Duration) -> bool {
         let (mut rooms, mut any) = (self.rooms.values_mut(), false);
-        let rests = matches!(self.link, Link::Online { .. })
+        let is_read_paused = matches!(self.connection, ConnectionPhase::Online { .. })
             && self.outbox.len() == 0
-            && rooms.all(|entry| match entry.step {
-                Step::In => {
-                    any = entry.is_about_to_take(now);
+            && rooms.all(|entry| match entry.join_state {
+                JoinState::Joined => {
+                    any = entry.has_active_reader(now);
                     any
                 }
-                Step::Out | Step::Asked { .. } => false,
-                Step::Held(_) => true,
+                JoinState::NotJoined | JoinState::Requested { .. } => false,
+                JoinState::RetryAt(_) => true,
             })
             && any;
-        if self.rests
-            && !rests
-            && let Link::Online { heard, pinged, .. } = &mut self.link
+        if self.is_read_paused
+            && !is_read_paused
+            && let ConnectionPhase::Online { last_received, pinged_at, .. } = &mut self.connection
         {
-            // Frames that came during the rest are still to be read, answers to pings among them.
-            *heard = now;
-            *pinged = pinged.map(|_| now);
+            // Frames that arrived during the pause are still unread, pongs among them, so the timeouts start over.
+            *last_received = now;
+            *pinged_at = pinged_at.map(|_| now);
         }
-        self.rests = rests;
-        rests
+        self.is_read_paused = is_read_paused;
+        is_read_paused
     }
 
-    /// Ends everything, at the application's wish.
+    /// Stops the client on the application's request.
     pub(crate) fn close(&mut self) {
         self.stop(Error::new(ErrorKind::Closed, "the client was closed"));
     }
 
-    /// When to call [`tick`](Core::tick) at the latest.
+    /// Returns the latest time of the next call of [`tick`](Core::tick).
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        let link = match &self.link {
-            Link::Idle | Link::Stopped(_) => None,
-            Link::Waiting(at) => Some(*at),
-            Link::Opening { until, probe: Probe::At(at) } => Some(*at.min(until)),
-            Link::Opening { until, .. } => Some(*until),
-            Link::Online { heard, pinged, move_at, .. } => {
-                let alive = match pinged {
-                    _ if self.rests => self.ping_unread_at(*heard, *pinged),
-                    Some(at) => at.saturating_add(self.config.patience),
-                    None => heard.saturating_add(self.config.idle),
+        let connection = match &self.connection {
+            ConnectionPhase::Idle | ConnectionPhase::Stopped(_) => None,
+            ConnectionPhase::Waiting(at) => Some(*at),
+            ConnectionPhase::Opening { until, probe: Probe::DueAt(at) } => Some(*at.min(until)),
+            ConnectionPhase::Opening { until, .. } => Some(*until),
+            ConnectionPhase::Online { last_received, pinged_at, reconnect_at, .. } => {
+                let alive = match pinged_at {
+                    _ if self.is_read_paused => self.ping_unread_at(*last_received, *pinged_at),
+                    Some(at) => at.saturating_add(self.config.pong_timeout),
+                    None => last_received.saturating_add(self.config.idle),
                 };
-                Some(move_at.map_or(alive, |at| at.min(alive)))
+                Some(reconnect_at.map_or(alive, |at| at.min(alive)))
             }
         };
-        let online = matches!(self.link, Link::Online { .. });
+        let online = matches!(self.connection, ConnectionPhase::Online { .. });
         let pending = self.outbox.iter().flat_map(|pending| {
             let held = match pending.state {
-                State::NotBefore(at) if online => Some(at),
+                RequestState::NotBefore(at) if online => Some(at),
                 _ => None,
             };
             [Some(pending.deadline), held]
         });
         let rooms = self.rooms.values().flat_map(|entry| {
-            let step = match &entry.step {
-                Step::Asked { until, .. } => Some(*until),
-                Step::Held(at) if online => Some(*at),
+            let join_state = match &entry.join_state {
+                JoinState::Requested { until, .. } => Some(*until),
+                JoinState::RetryAt(at) if online => Some(*at),
                 _ => None,
             };
-            [entry.first.map(|(_, until)| until), step]
+            [entry.first.map(|(_, until)| until), join_state]
         });
-        let full = self.rooms.values().filter_map(|entry| entry.full.filter(|_| self.rests));
-        let full = full.map(|(_, since)| since.saturating_add(AT_WORK));
-        link.into_iter().chain(pending.flatten()).chain(rooms.flatten()).chain(full).min()
+        let full = self.rooms.values().filter_map(|entry| entry.full_since.filter(|_| self.is_read_paused));
+        let full = full.map(|(_, since)| since.saturating_add(SLOW_READER_TIMEOUT));
+        connection.into_iter().chain(pending.flatten()).chain(rooms.flatten()).chain(full).min()
     }
 
-    /// Time has passed.
+    /// Handles the timeouts that are due at `now`.
     pub(crate) fn tick(&mut self, now: Duration) {
         self.expire(now);
-        match &mut self.link {
-            Link::Waiting(at) if *at <= now => self.open(now),
-            Link::Opening { until, .. } if *until <= now => {
-                self.actions.push_back(Action::Shut);
-                self.lost(now, Loss::Failed(Error::new(ErrorKind::Connect, "connecting took too long")));
+        match &mut self.connection {
+            ConnectionPhase::Waiting(at) if *at <= now => self.open(now),
+            ConnectionPhase::Opening { until, .. } if *until <= now => {
+                self.actions.push_back(Action::Disconnect);
+                self.lost(
+                    now,
+                    Loss::Failed(Error::new(ErrorKind::Connect, "the connection attempt timed out")),
+                );
             }
-            Link::Opening { probe: Probe::At(at), .. } if *at <= now => self.probe(),
-            Link::Online { move_at: Some(at), .. } if *at <= now => {
-                self.actions.push_back(Action::Shut);
-                self.forget_connection(now);
+            ConnectionPhase::Opening { probe: Probe::DueAt(at), .. } if *at <= now => self.probe(),
+            ConnectionPhase::Online { reconnect_at: Some(at), .. } if *at <= now => {
+                self.actions.push_back(Action::Disconnect);
+                self.reset_connection_state(now);
                 self.open(now);
             }
-            Link::Online { heard, pinged, .. } if self.rests => {
-                let (heard, last) = (*heard, *pinged);
-                if self.ping_unread_at(heard, last) <= now {
+            ConnectionPhase::Online { last_received, pinged_at, .. } if self.is_read_paused => {
+                let (last_received, last) = (*last_received, *pinged_at);
+                if self.ping_unread_at(last_received, last) <= now {
                     self.ping(now);
                 }
             }
-            Link::Online { pinged: Some(at), .. } if at.saturating_add(self.config.patience) <= now => {
-                self.actions.push_back(Action::Shut);
-                self.lost(now, Loss::Failed(Error::new(ErrorKind::Connect, "the server fell silent")));
+            ConnectionPhase::Online { pinged_at: Some(at), .. }
+                if at.saturating_add(self.config.pong_timeout) <= now =>
+            {
+                self.actions.push_back(Action::Disconnect);
+                self.lost(
+                    now,
+                    Loss::Failed(Error::new(
+                        ErrorKind::Connect,
+                        "no frame was received within the keep-alive timeouts",
+                    )),
+                );
             }
-            Link::Online { heard, pinged: None, .. } if heard.saturating_add(self.config.idle) <= now => {
+            ConnectionPhase::Online { last_received, pinged_at: None, .. }
+                if last_received.saturating_add(self.config.idle) <= now =>
+            {
                 self.ping(now);
             }
             _ => {}
@@ -444,167 +461,171 @@ impl Core {
     }
 
     fn ping(&mut self, now: Duration) {
-        if let Link::Online { pinged, .. } = &mut self.link {
-            *pinged = Some(now);
+        if let ConnectionPhase::Online { pinged_at, .. } = &mut self.connection {
+            *pinged_at = Some(now);
             self.actions.push_back(Action::Ping);
         }
     }
 
-    /// The time of the next ping on a connection that isn't read, where the answers to those before are not read
-    /// either.
-    fn ping_unread_at(&self, heard: Duration, pinged: Option<Duration>) -> Duration {
-        let last = pinged.map_or(heard, |pinged| pinged.max(heard));
-        last.saturating_add(self.config.idle.min(PING_UNREAD))
+    /// Returns the time of the next ping while reading is paused, when pongs are not read either.
+    fn ping_unread_at(&self, last_received: Duration, pinged_at: Option<Duration>) -> Duration {
+        let last = pinged_at.map_or(last_received, |pinged_at| pinged_at.max(last_received));
+        last.saturating_add(self.config.idle.min(UNREAD_PING_INTERVAL))
     }
 
-    /// The socket is open; the server has not said who the client is.
+    /// Records that the socket is open; the `connected` frame is still outstanding.
     pub(crate) fn opened(&mut self, now: Duration) {
-        if let Link::Opening { probe, .. } = &mut self.link {
-            *probe = Probe::At(now.saturating_add(SILENT));
+        if let ConnectionPhase::Opening { probe, .. } = &mut self.connection {
+            *probe = Probe::DueAt(now.saturating_add(PROBE_DELAY));
         }
     }
 
-    /// Sends a request that changes nothing: it is answered `UNAUTHENTICATED` by a server that waits for a token,
-    /// instead of the close that follows much later.
+    /// Sends a request without effect. A server that waits for a token answers it with `UNAUTHENTICATED`, long before
+    /// it closes the connection.
     fn probe(&mut self) {
         let id = self.take_id();
-        if let Link::Opening { probe, .. } = &mut self.link {
-            *probe = Probe::Asked(id);
-            // No room has this id. A `ping` would not do: servers may answer it before they know who asks.
+        if let ConnectionPhase::Opening { probe, .. } = &mut self.connection {
+            *probe = Probe::Sent(id);
+            // No room has the empty id. A `ping` frame would not do: servers may answer it before authentication.
             if let Ok(text) = (Request::Leave { room_id: String::new() }).text(Some(id)) {
                 self.actions.push_back(Action::Transmit(text));
             }
         }
     }
 
-    /// Something came, if only a pong.
-    pub(crate) fn heard(&mut self, now: Duration) {
-        if let Link::Online { heard, pinged, .. } = &mut self.link {
-            *heard = now;
-            *pinged = None;
+    /// Records that a frame was received, control frames included.
+    pub(crate) fn received(&mut self, now: Duration) {
+        if let ConnectionPhase::Online { last_received, pinged_at, .. } = &mut self.connection {
+            *last_received = now;
+            *pinged_at = None;
         }
     }
 
-    /// The connection is gone, or didn't come about.
+    /// Handles a lost connection or a failed attempt: stops the client or starts the backoff.
     pub(crate) fn lost(&mut self, now: Duration, loss: Loss) {
-        if matches!(self.link, Link::Stopped(_) | Link::Idle | Link::Waiting(_)) {
+        if matches!(
+            self.connection,
+            ConnectionPhase::Stopped(_) | ConnectionPhase::Idle | ConnectionPhase::Waiting(_)
+        ) {
             return;
         }
-        let move_at = match self.link {
-            Link::Online { move_at, .. } => move_at,
+        let reconnect_at = match self.connection {
+            ConnectionPhase::Online { reconnect_at, .. } => reconnect_at,
             _ => None,
         };
         if matches!(loss, Loss::Closed(Some(1009))) {
             self.fail_largest();
         }
-        self.forget_connection(now);
-        if let Some(error) = self.verdict(&loss) {
+        self.reset_connection_state(now);
+        if let Some(error) = self.final_error(&loss) {
             return self.stop(error);
         }
         if matches!(loss, Loss::Closed(Some(4429))) {
             self.backoff.penalise(4);
         }
         let delay = self.backoff.next(&mut self.rng);
-        let until = move_at.map_or(now.saturating_add(delay), |at| at.max(now));
+        let until = reconnect_at.map_or(now.saturating_add(delay), |at| at.max(now));
         tracing::debug!(?loss, wait = ?until.saturating_sub(now), "connection lost");
-        self.link = Link::Waiting(until);
+        self.connection = ConnectionPhase::Waiting(until);
         self.actions.push_back(Action::Status(Status::Offline));
     }
 
-    /// Why there is no use in trying again; `None` where there is.
-    fn verdict(&mut self, loss: &Loss) -> Option<Error> {
+    /// Returns the error that stops the client, or `None` if the client retries.
+    fn final_error(&mut self, loss: &Loss) -> Option<Error> {
         let error = match loss {
             Loss::Closed(Some(4403)) => return Some(Error::new(ErrorKind::Removed, "removed by the server")),
-            Loss::Closed(Some(4401)) | Loss::Answered { status: 401, .. } | Loss::Unidentified(_) => {
+            Loss::Closed(Some(4401)) | Loss::Rejected { status: 401, .. } | Loss::TokenRequired(_) => {
                 let error = self.unauthenticated(loss)?;
-                return (!self.is_passing(loss)).then_some(error);
+                return (!self.is_foreign_response(loss)).then_some(error);
             }
-            Loss::Answered { status, refusal } => {
-                let error = refused_handshake(*status, refusal.clone());
-                if matches!(status, 400 | 403) && !self.is_passing(loss) {
+            Loss::Rejected { status, refusal } => {
+                let error = response_error(*status, refusal.clone());
+                if matches!(status, 400 | 403) && !self.is_foreign_response(loss) {
                     return Some(error);
                 }
                 error
             }
             Loss::Failed(error) => error.clone(),
             Loss::Closed(code) => {
-                let code = code.map_or_else(|| "without a word".to_owned(), |code| format!("with {code}"));
+                let code = code
+                    .map_or_else(|| "without a close code".to_owned(), |code| format!("with code {code}"));
                 Error::new(ErrorKind::Connect, format!("the server closed the connection {code}"))
             }
         };
         (self.config.eager && !self.was_online).then_some(error)
     }
 
-    /// True if what answered the handshake isn't Dialogue, though the address is right: a proxy whose server restarts,
-    /// for one. Its statuses are no verdict on the client.
-    fn is_passing(&self, loss: &Loss) -> bool {
-        self.was_online && matches!(loss, Loss::Answered { refusal: None, .. })
+    /// Returns true if a response without a refusal arrives at an address that worked before: a proxy whose server
+    /// restarts, for example. Such a status does not stop the client.
+    fn is_foreign_response(&self, loss: &Loss) -> bool {
+        self.was_online && matches!(loss, Loss::Rejected { refusal: None, .. })
     }
 
     fn unauthenticated(&mut self, loss: &Loss) -> Option<Error> {
-        if !self.is_passing(loss) {
+        if !self.is_foreign_response(loss) {
             self.rejected = self.rejected.saturating_add(1);
         }
-        // The key that signed an anonymous token may have gone with the server's last process.
+        // The key that signed the anonymous token may have been lost in a restart of the server.
         let again = match self.config.token {
             TokenSource::None => self.anonymous.take().is_some(),
             TokenSource::Fixed => false,
-            TokenSource::Renewable => self.rejected < TOKENS,
+            TokenSource::Renewable => self.rejected < MAX_TOKEN_ATTEMPTS,
         };
         if again {
             return None;
         }
         Some(match loss {
-            Loss::Answered { status, refusal } => refused_handshake(*status, refusal.clone()),
-            Loss::Unidentified(refusal) if self.config.token == TokenSource::None => {
+            Loss::Rejected { status, refusal } => response_error(*status, refusal.clone()),
+            Loss::TokenRequired(refusal) if self.config.token == TokenSource::None => {
                 Error::token_wanted(refusal.clone())
             }
-            Loss::Unidentified(refusal) => Error::refused(refusal.clone()),
+            Loss::TokenRequired(refusal) => Error::refused(refusal.clone()),
             _ => Error::refused(Refusal::new(Code::Unauthenticated, "no valid token")),
         })
     }
 
-    /// A frame over the server's limit closes the connection, and would do so again: the largest on its way is it.
+    /// Fails the largest unanswered request after close code 1009: it exceeded the server's limit and would do so
+    /// again.
     fn fail_largest(&mut self) {
-        let sent = self.outbox.iter().filter(|pending| pending.state == State::Sent);
+        let sent = self.outbox.iter().filter(|pending| pending.state == RequestState::Sent);
         let Some(id) = sent.max_by_key(|pending| pending.text.len()).map(|pending| pending.id) else {
             return;
         };
         if let Some(pending) = self.outbox.take(id) {
-            let refusal = Refusal::new(Code::TooLarge, "the frame is over the server's limit");
+            let refusal = Refusal::new(Code::TooLarge, "the frame exceeds the server's size limit");
             self.resolve(pending.ticket, Err(Error::refused(refusal)));
         }
     }
 
-    /// Everything that held for the connection alone.
-    fn forget_connection(&mut self, now: Duration) {
-        if let Link::Online { since, .. } = self.link
-            && now.saturating_sub(since) >= STABLE
+    /// Resets the state that belongs to the lost connection.
+    fn reset_connection_state(&mut self, now: Duration) {
+        if let ConnectionPhase::Online { since, .. } = self.connection
+            && now.saturating_sub(since) >= STABLE_AFTER
         {
             self.backoff.reset();
         }
         for entry in self.rooms.values_mut() {
             entry.member = false;
-            entry.step = Step::Out;
+            entry.join_state = JoinState::NotJoined;
             entry.retries.reset();
         }
-        let late = |pending: &Pending| {
+        let is_late = |pending: &Pending| {
             pending.class == Class::Connection
-                || (pending.class == Class::Ephemeral && pending.state == State::Sent)
+                || (pending.class == Class::Ephemeral && pending.state == RequestState::Sent)
         };
-        for pending in self.outbox.take_if(late) {
-            let answer = if pending.class == Class::Connection { Ok(Reply::Done) } else { Err(offline()) };
-            self.resolve(pending.ticket, answer);
+        for pending in self.outbox.take_if(is_late) {
+            let response = if pending.class == Class::Connection { Ok(Reply::Done) } else { Err(offline()) };
+            self.resolve(pending.ticket, response);
         }
-        self.outbox.unsend();
+        self.outbox.requeue_sent();
     }
 
     fn stop(&mut self, error: Error) {
-        if matches!(self.link, Link::Stopped(_)) {
+        if matches!(self.connection, ConnectionPhase::Stopped(_)) {
             return;
         }
-        self.link = Link::Stopped(error.clone());
-        self.actions.push_back(Action::Shut);
+        self.connection = ConnectionPhase::Stopped(error.clone());
+        self.actions.push_back(Action::Disconnect);
         for pending in self.outbox.take_if(|_| true) {
             self.resolve(pending.ticket, Err(error.clone()));
         }
@@ -621,29 +642,33 @@ impl Core {
     }
 
     fn open(&mut self, now: Duration) {
-        self.link = Link::Opening { until: now.saturating_add(self.config.opening), probe: Probe::None };
+        self.connection = ConnectionPhase::Opening {
+            until: now.saturating_add(self.config.connect_timeout),
+            probe: Probe::None,
+        };
         self.actions.push_back(Action::Status(Status::Connecting));
         self.actions.push_back(Action::Open);
     }
 
     fn online(&mut self, now: Duration, identity: Identity) {
-        self.link = Link::Online { since: now, heard: now, pinged: None, move_at: None };
+        self.connection =
+            ConnectionPhase::Online { since: now, last_received: now, pinged_at: None, reconnect_at: None };
         self.was_online = true;
         self.rejected = 0;
         self.actions.push_back(Action::Status(Status::Online(identity)));
         self.flush(now);
     }
 
-    /// Sends whatever may go: joins first, then requests in their order.
+    /// Sends the frames that are due: joins first, then requests in their order.
     fn flush(&mut self, now: Duration) {
-        if !matches!(self.link, Link::Online { .. }) {
+        if !matches!(self.connection, ConnectionPhase::Online { .. }) {
             return;
         }
         let until = now.saturating_add(self.config.deadline);
         for (room, entry) in &mut self.rooms {
-            let due = match entry.step {
-                Step::Out => true,
-                Step::Held(at) => at <= now,
+            let due = match entry.join_state {
+                JoinState::NotJoined => true,
+                JoinState::RetryAt(at) => at <= now,
                 _ => false,
             };
             if !due {
@@ -656,35 +681,39 @@ impl Core {
             let join = Request::Join { room_id: room.to_string(), events, since: since.clone() };
             if let Ok(text) = join.text(Some(id)) {
                 self.actions.push_back(Action::Transmit(text));
-                entry.step = Step::Asked { id, since, until };
+                entry.join_state = JoinState::Requested { id, since, until };
             }
         }
         let rooms = &self.rooms;
-        let may = |room: &Option<Arc<str>>| {
+        let is_sendable = |room: &Option<Arc<str>>| {
             room.as_ref().is_none_or(|room| rooms.get(room).is_some_and(|entry| entry.member))
         };
-        for text in self.outbox.ready(now, may) {
+        for text in self.outbox.ready(now, is_sendable) {
             self.actions.push_back(Action::Transmit(text.to_owned()));
         }
     }
 
     fn expire(&mut self, now: Duration) {
         for pending in self.outbox.take_if(|pending| pending.deadline <= now) {
-            self.resolve(pending.ticket, Err(too_late()));
+            self.resolve(pending.ticket, Err(deadline_exceeded()));
         }
-        let late = |entry: &Entry| entry.first.is_some_and(|(_, until)| until <= now);
-        let rooms = self.rooms.iter().filter(|(_, entry)| late(entry)).map(|(room, _)| room.clone());
+        let is_late = |entry: &Entry| entry.first.is_some_and(|(_, until)| until <= now);
+        let rooms = self.rooms.iter().filter(|(_, entry)| is_late(entry)).map(|(room, _)| room.clone());
         for room in rooms.collect::<Vec<_>>() {
             let ticket = self.rooms.get_mut(&room).and_then(|entry| entry.first.take());
             self.leave(now, &room, None);
             if let Some((ticket, _)) = ticket {
-                self.resolve(ticket, Err(too_late()));
+                self.resolve(ticket, Err(deadline_exceeded()));
             }
         }
-        let silent = |entry: &Entry| matches!(entry.step, Step::Asked { until, .. } if until <= now);
+        let silent =
+            |entry: &Entry| matches!(entry.join_state, JoinState::Requested { until, .. } if until <= now);
         if self.rooms.values().any(silent) {
-            self.actions.push_back(Action::Shut);
-            self.lost(now, Loss::Failed(Error::new(ErrorKind::Connect, "the server did not answer a join")));
+            self.actions.push_back(Action::Disconnect);
+            self.lost(
+                now,
+                Loss::Failed(Error::new(ErrorKind::Connect, "the server did not respond to a join")),
+            );
         }
     }
 
@@ -693,20 +722,22 @@ impl Core {
             return Err(error);
         }
         let member = match room {
-            Some(room) => self.rooms.get(room).ok_or_else(|| not_joined("not in the room"))?.member,
-            None => matches!(self.link, Link::Online { .. }),
+            Some(room) => {
+                self.rooms.get(room).ok_or_else(|| not_joined("this client has not joined the room"))?.member
+            }
+            None => matches!(self.connection, ConnectionPhase::Online { .. }),
         };
         if class == Class::Ephemeral && !member {
             return Err(offline());
         }
-        // The requests of class `Connection`, such as a leave, are exempt: a leave frees capacity.
-        if class != Class::Connection && self.outbox.len() >= self.config.pending {
+        // The class `Connection` is exempt from the bound: a leave frees the places of its room's requests.
+        if class != Class::Connection && self.outbox.len() >= self.config.max_pending {
             return Err(queue_full());
         }
         Ok(())
     }
 
-    /// Drops a room, and fails what still waits in it.
+    /// Removes a room and fails its outstanding requests with `why`.
     fn forget(&mut self, room: &str, why: &'static str) -> Option<Entry> {
         let mut entry = self.rooms.remove(room)?;
         for pending in self.outbox.take_if(|pending| pending.room.as_deref() == Some(room)) {
@@ -719,18 +750,18 @@ impl Core {
     }
 
     fn transmit(&mut self, request: &Request, id: Option<u64>) {
-        if let (Link::Online { .. }, Ok(text)) = (&self.link, request.text(id)) {
+        if let (ConnectionPhase::Online { .. }, Ok(text)) = (&self.connection, request.text(id)) {
             self.actions.push_back(Action::Transmit(text));
         }
     }
 
-    fn resolve(&mut self, ticket: Ticket, answer: Result<Reply, Error>) {
-        self.actions.push_back(Action::Resolve(ticket, answer));
+    fn resolve(&mut self, ticket: Ticket, response: Result<Reply, Error>) {
+        self.actions.push_back(Action::Resolve(ticket, response));
     }
 
     fn stopped(&self) -> Option<Error> {
-        match &self.link {
-            Link::Stopped(error) => Some(error.clone()),
+        match &self.connection {
+            ConnectionPhase::Stopped(error) => Some(error.clone()),
             _ => None,
         }
     }
@@ -743,22 +774,22 @@ impl Core {
 }
 
 impl Entry {
-    /// Returns whether its inbox is full, and its reader took something in the last while.
-    fn is_about_to_take(&mut self, now: Duration) -> bool {
+    /// Returns true if the inbox is full and its reader took an item within [`SLOW_READER_TIMEOUT`].
+    fn has_active_reader(&mut self, now: Duration) -> bool {
         let inbox = &self.membership.inbox;
         if !inbox.is_full() {
-            self.full = None;
+            self.full_since = None;
             return false;
         }
-        let taken = inbox.taken();
-        let since = self.full.filter(|(before, _)| *before == taken).map_or(now, |(_, since)| since);
-        self.full = Some((taken, since));
-        now.saturating_sub(since) < AT_WORK
+        let taken = inbox.taken_count();
+        let since = self.full_since.filter(|(before, _)| *before == taken).map_or(now, |(_, since)| since);
+        self.full_since = Some((taken, since));
+        now.saturating_sub(since) < SLOW_READER_TIMEOUT
     }
 }
 
-/// The meaning of an HTTP answer to a request for a socket, a stream or a page of history.
-pub(crate) fn refused_handshake(status: u16, refusal: Option<Refusal>) -> Error {
+/// Maps the HTTP status and body of a failed handshake, stream or history request to an error.
+pub(crate) fn response_error(status: u16, refusal: Option<Refusal>) -> Error {
     if let Some(refusal) = refusal {
         return Error::refused(refusal);
     }
@@ -766,22 +797,25 @@ pub(crate) fn refused_handshake(status: u16, refusal: Option<Refusal>) -> Error 
     let status =
         StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string());
     let text = format!(
-        "the answer is `{status}`, and Dialogue did not write it: check the path in the url, and what stands in between \
-         (a proxy, a load balancer)"
+        "the response is `{status}`, and Dialogue did not write it: check the path in the URL, and any proxy or load \
+         balancer in front of the server"
     );
     Error::new(kind, text)
 }
 
 pub(crate) fn queue_full() -> Error {
-    Error::new(ErrorKind::QueueFull, "as many requests wait for the server as the offline queue holds")
+    Error::new(
+        ErrorKind::QueueFull,
+        "the queue of requests without a response is full: raise `Connect::offline_queue` or send more slowly",
+    )
 }
 
 pub(crate) fn offline() -> Error {
-    Error::new(ErrorKind::Offline, "there is no connection, and an ephemeral event is not kept for later")
+    Error::new(ErrorKind::Offline, "there is no connection, and an ephemeral event is not queued for later")
 }
 
-fn too_late() -> Error {
-    Error::new(ErrorKind::Deadline, "the server did not answer in time")
+fn deadline_exceeded() -> Error {
+    Error::new(ErrorKind::Deadline, "the server did not respond before the deadline")
 }
 
 pub(crate) fn not_joined(why: &'static str) -> Error {

@@ -1,5 +1,5 @@
-//! A server in ten lines and a network that loses, repeats and delays: whatever happens, the reader is given the log,
-//! and every send is accepted and answered once.
+//! A model test: a minimal server and a network that loses, repeats and delays frames. In every interleaving, the
+//! reader receives the log exactly, and every send is accepted and resolved once.
 
 use std::collections::HashMap;
 
@@ -10,29 +10,29 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The possible next events of the model.
+/// One step of the model.
 #[derive(Debug, Clone, Copy)]
-enum Happens {
+enum NetworkStep {
     Send,
-    SomebodySends,
+    OtherUserSends,
     /// The server reads a frame.
     Up,
-    /// It reads one, and can't accept it now.
+    /// The server reads a frame and refuses it as temporarily unavailable.
     Refuse,
     /// The client reads a frame.
     Down,
-    /// The next frame to the client comes twice.
+    /// The next frame to the client is duplicated.
     Twice,
-    /// The connection goes, with all that is on its way.
+    /// The connection is lost, with all frames in transit.
     Cut,
     Pass,
     Take,
 }
 
-fn happens() -> impl Strategy<Value = Happens> {
-    use Happens::*;
+fn network_step() -> impl Strategy<Value = NetworkStep> {
+    use NetworkStep::*;
     prop_oneof![
-        3 => Just(Send), 2 => Just(SomebodySends), 5 => Just(Up), 1 => Just(Refuse), 6 => Just(Down),
+        3 => Just(Send), 2 => Just(OtherUserSends), 5 => Just(Up), 1 => Just(Refuse), 6 => Just(Down),
         1 => Just(Twice), 1 => Just(Cut), 2 => Just(Pass), 2 => Just(Take),
     ]
 }
@@ -45,7 +45,7 @@ struct World {
     down: VecDeque<Value>,
     connected: bool,
     member: bool,
-    /// The room: the text of each event, its number being its place.
+    /// The room's log: the text of each event, in the order of `seq`.
     log: Vec<String>,
     keys: HashMap<String, usize>,
     sent: u64,
@@ -57,12 +57,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let config = Config {
-            pending: 1000,
+            max_pending: 1000,
             deadline: 100_000 * SECOND,
             backoff: (SECOND, SECOND),
-            opening: 10 * SECOND,
+            connect_timeout: 10 * SECOND,
             idle: 100_000 * SECOND,
-            patience: SECOND,
+            pong_timeout: SECOND,
             eager: false,
             token: TokenSource::None,
             seed: 3,
@@ -89,32 +89,32 @@ impl World {
         world
     }
 
-    fn step(&mut self, what: Happens) {
+    fn step(&mut self, what: NetworkStep) {
         match what {
-            Happens::Send => self.send(),
-            Happens::SomebodySends => self.append(format!("other {}", self.log.len())),
-            Happens::Up => self.serve(true),
-            Happens::Refuse => self.serve(false),
-            Happens::Down => {
+            NetworkStep::Send => self.send(),
+            NetworkStep::OtherUserSends => self.append(format!("other {}", self.log.len())),
+            NetworkStep::Up => self.serve(true),
+            NetworkStep::Refuse => self.serve(false),
+            NetworkStep::Down => {
                 if let Some(frame) = self.down.pop_front() {
                     self.core.text(self.now, &frame.to_string());
                 }
             }
-            Happens::Twice => {
+            NetworkStep::Twice => {
                 if let Some(frame) = self.down.front().filter(|frame| frame["type"] != "joined").cloned() {
                     self.down.push_front(frame);
                 }
             }
-            Happens::Cut if self.connected => {
+            NetworkStep::Cut if self.connected => {
                 self.disconnect();
                 self.core.lost(self.now, Loss::Closed(Some(1006)));
             }
-            Happens::Cut => {}
-            Happens::Pass => {
+            NetworkStep::Cut => {}
+            NetworkStep::Pass => {
                 self.now += SECOND;
                 self.core.tick(self.now);
             }
-            Happens::Take => self.take(),
+            NetworkStep::Take => self.take(),
         }
         self.act();
     }
@@ -140,7 +140,7 @@ impl World {
                     self.connected = true;
                     self.down.push_back(json!({"type":"connected","clientId":"c","userId":"u","protocol":1}));
                 }
-                Action::Shut => self.disconnect(),
+                Action::Disconnect => self.disconnect(),
                 Action::Transmit(text) => self.up.push_back(serde_json::from_str(&text).unwrap()),
                 Action::Resolve(ticket, answer) => {
                     answer.unwrap();
@@ -157,7 +157,7 @@ impl World {
         self.down.clear();
     }
 
-    /// The server reads a frame.
+    /// Lets the server read a frame.
     fn serve(&mut self, accepts: bool) {
         let Some(frame) = self.up.pop_front() else { return };
         let id = frame["id"].clone();
@@ -201,21 +201,28 @@ impl World {
         use std::task::{Context, Poll, Waker};
         let taken = self.inbox.poll_take(&mut Context::from_waker(Waker::noop()));
         match taken {
-            Poll::Ready(Ok(Some(Item::Event(arrival)))) => {
-                self.taken.push((arrival.seq.unwrap(), serde_json::from_str(arrival.data.get()).unwrap()));
+            Poll::Ready(Ok(Some(Item::Event(event_frame)))) => {
+                self.taken
+                    .push((event_frame.seq.unwrap(), serde_json::from_str(event_frame.data.get()).unwrap()));
             }
             Poll::Ready(Ok(Some(Item::Rejoined(_)))) | Poll::Pending => {}
             other => panic!("{other:?}"),
         }
-        self.core.sweep(self.now);
+        self.core.check_readers(self.now);
     }
 
-    /// Nothing goes wrong any more.
+    /// Restores a reliable network and runs until nothing is outstanding.
     fn heal(&mut self) {
         for _ in 0..20 {
-            self.step(Happens::Pass);
+            self.step(NetworkStep::Pass);
             for _ in 0..self.log.len() + self.sent as usize + 10 {
-                for what in [Happens::Up, Happens::Down, Happens::Down, Happens::Take, Happens::Take] {
+                for what in [
+                    NetworkStep::Up,
+                    NetworkStep::Down,
+                    NetworkStep::Down,
+                    NetworkStep::Take,
+                    NetworkStep::Take,
+                ] {
                     self.step(what);
                 }
             }
@@ -237,7 +244,7 @@ proptest! {
 
     #[test]
     fn the_reader_gets_the_log_and_every_send_is_accepted_once(
-        life in proptest::collection::vec(happens(), 0..150)
+        life in proptest::collection::vec(network_step(), 0..150)
     ) {
         let mut world = World::new();
         for what in life {

@@ -1,50 +1,50 @@
-//! The requests that wait for the server's response.
+//! The queue of requests without a response, owned by the core. Requests survive reconnects and are sent again.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::client::frame::Request;
 
-/// Names a caller that waits; the driver knows whom.
+/// Identifies the caller of a request; the driver maps it to a reply channel.
 pub(crate) type Ticket = u64;
 
-/// A request from the moment it is asked to the one answer it gets.
+/// A request from its submission to its response.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) ticket: Ticket,
     pub(crate) room: Option<Arc<str>>,
     pub(crate) request: Request,
-    /// The frame, the same in every attempt.
+    /// The frame's text, identical in every attempt, so that a repeated key is recognised by the server.
     pub(crate) text: String,
     pub(crate) id: u64,
     pub(crate) class: Class,
     pub(crate) deadline: Duration,
-    pub(crate) state: State,
+    pub(crate) state: RequestState,
 }
 
 /// The effect of a lost connection on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Has a key, so that another attempt is harmless.
+    /// Retried: its idempotency key makes a repeated attempt harmless.
     Durable,
-    /// Worth nothing later.
+    /// Failed: an ephemeral event is not sent late.
     Ephemeral,
-    /// Asks and changes nothing that a second time would change.
+    /// Retried: a repetition has no further effect.
     Idempotent,
-    /// Means something on this connection alone: without it, it is done.
+    /// Resolved as done: it concerns this connection only.
     Connection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// To be sent as soon as the room is joined.
+pub(crate) enum RequestState {
+    /// Sent as soon as the room is joined.
     Waiting,
-    /// Sent on the connection that is open now.
+    /// Sent on the current connection.
     Sent,
-    /// The server asked to come again then.
+    /// Refused for now, and sent again at this time.
     NotBefore(Duration),
 }
 
-/// All of them, in the order of asking.
+/// The requests without a response, in the order of submission.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pending: VecDeque<Pending>,
@@ -63,17 +63,19 @@ impl Outbox {
         self.pending.iter()
     }
 
-    /// Takes out what `id` answers. A second answer finds nothing.
+    /// Removes and returns the sent request `id`; `None` for a duplicate response.
     pub(crate) fn take(&mut self, id: u64) -> Option<Pending> {
-        let index =
-            self.pending.iter().position(|pending| pending.id == id && pending.state == State::Sent)?;
+        let index = self
+            .pending
+            .iter()
+            .position(|pending| pending.id == id && pending.state == RequestState::Sent)?;
         self.pending.remove(index)
     }
 
-    /// Holds `id` back until `at`.
+    /// Delays the request `id` until `at`.
     pub(crate) fn hold(&mut self, id: u64, at: Duration) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.id == id) {
-            pending.state = State::NotBefore(at);
+            pending.state = RequestState::NotBefore(at);
         }
     }
 
@@ -81,45 +83,45 @@ impl Outbox {
         self.pending.iter().find(|pending| pending.id == id)
     }
 
-    /// Takes out all that `which` picks, in order.
-    pub(crate) fn take_if(&mut self, which: impl Fn(&Pending) -> bool) -> Vec<Pending> {
-        let (taken, kept) = std::mem::take(&mut self.pending).into_iter().partition(|p| which(p));
+    /// Removes and returns the requests that match, in order.
+    pub(crate) fn take_if(&mut self, predicate: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let (taken, kept) = std::mem::take(&mut self.pending).into_iter().partition(|p| predicate(p));
         self.pending = kept;
         Vec::from_iter::<VecDeque<_>>(taken)
     }
 
-    /// The connection is gone: whatever was sent is to be sent again.
-    pub(crate) fn unsend(&mut self) {
+    /// Marks every sent request as unsent, after the connection was lost.
+    pub(crate) fn requeue_sent(&mut self) {
         for pending in &mut self.pending {
-            if pending.state == State::Sent {
-                pending.state = State::Waiting;
+            if pending.state == RequestState::Sent {
+                pending.state = RequestState::Waiting;
             }
         }
     }
 
-    /// The frames that may go now, in order. A trigger that is held back holds those after it in its room: a room's
-    /// events keep the order in which they were asked for.
+    /// Returns the frames that can be sent now, in order, and marks them as sent. A delayed trigger delays the later
+    /// ones of its room, so that a room's events keep the order of submission.
     pub(crate) fn ready(
         &mut self,
         now: Duration,
-        may: impl Fn(&Option<Arc<str>>) -> bool,
+        is_sendable: impl Fn(&Option<Arc<str>>) -> bool,
     ) -> impl Iterator<Item = &str> {
         let mut held: Vec<Arc<str>> = Vec::new();
         self.pending.iter_mut().filter_map(move |pending| {
             let trigger = matches!(pending.class, Class::Durable | Class::Ephemeral);
             match pending.state {
-                State::Sent => return None,
-                State::NotBefore(at) if now < at => {
+                RequestState::Sent => return None,
+                RequestState::NotBefore(at) if now < at => {
                     held.extend(pending.room.clone().filter(|_| trigger));
                     return None;
                 }
                 _ => {}
             }
             let blocked = trigger && pending.room.as_ref().is_some_and(|room| held.contains(room));
-            if blocked || !may(&pending.room) {
+            if blocked || !is_sendable(&pending.room) {
                 return None;
             }
-            pending.state = State::Sent;
+            pending.state = RequestState::Sent;
             Some(pending.text.as_str())
         })
     }

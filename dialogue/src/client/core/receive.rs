@@ -1,17 +1,17 @@
-//! The handling of the server's frames by the core.
+//! The core's handling of received frames.
 
 use std::time::Duration;
 
 use super::{
-    Action, Core, Entry, Link, Loss, Probe, Reply, Step, Verdict,
+    Action, ConnectionPhase, Core, Entry, InsertOutcome, JoinState, Loss, Probe, Reply,
     outbox::{Class, Pending},
 };
 use crate::{
     client::{
         error::{Error, ErrorKind},
         frame::{
-            Arrival, Connected, ErrorFrame, Head, HistoryFrame, JoinedFrame, LeftFrame, MembersFrame,
-            PresenceFrame, ReconnectFrame, Request, SkippedFrame,
+            Connected, ErrorFrame, EventFrame, FrameHeader, HistoryFrame, JoinedFrame, LeftFrame,
+            MembersFrame, PresenceFrame, ReconnectFrame, Request, SkippedFrame,
         },
         incoming::Interruption,
         status::Identity,
@@ -20,65 +20,66 @@ use crate::{
     wire::{Accepted, Code, Refusal},
 };
 
-/// A draining server may ask to wait so long at most.
-const LONGEST_MOVE: Duration = Duration::from_secs(60);
+/// Maximum delay that a draining server can ask for before the client reconnects.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(60);
 
 impl Core {
-    /// A text frame came. What can't be read is passed over: a newer server may say more than we understand.
+    /// Handles a text frame. An unreadable or unknown frame is ignored, since a newer server may send it.
     pub(crate) fn text(&mut self, now: Duration, text: &str) {
-        self.heard(now);
+        self.received(now);
         let read = self.read(now, text);
         if let Err(error) = read {
-            tracing::debug!(%error, "a frame that can't be read");
+            tracing::debug!(%error, "ignored an unreadable frame");
         }
         self.flush(now);
     }
 
     fn read(&mut self, now: Duration, text: &str) -> serde_json::Result<()> {
-        let head: Head<'_> = serde_json::from_str(text)?;
+        let head: FrameHeader<'_> = serde_json::from_str(text)?;
         let id = head.id();
         match head.kind.as_ref() {
-            "event" => self.event(now, Arrival::read(text)),
-            "ok" => self.answered(id, text, ok),
+            "event" => self.event(now, EventFrame::read(text)),
+            "ok" => self.on_response(id, text, ok),
             "connected" => self.connected(now, serde_json::from_str(text)?),
             "joined" => self.joined(id, serde_json::from_str(text)?),
             "history" if id.is_some() => {
-                self.answered(id, text, |_, text| serde_json::from_str(text).map(Reply::History));
+                self.on_response(id, text, |_, text| serde_json::from_str(text).map(Reply::History));
             }
             "history" => {
                 let frame: HistoryFrame = serde_json::from_str(text)?;
-                if let Some(entry) = self.flowing(&frame.room_id) {
+                if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.history(frame);
                 }
             }
-            "members" => self
-                .answered(id, text, |_, text| serde_json::from_str::<MembersFrame>(text).map(Reply::Members)),
+            "members" => self.on_response(id, text, |_, text| {
+                serde_json::from_str::<MembersFrame>(text).map(Reply::Members)
+            }),
             "presence" => {
                 let frame: PresenceFrame = serde_json::from_str(text)?;
-                if let Some(entry) = self.flowing(&frame.room_id) {
+                if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.presence(frame);
                 }
             }
             "skipped" => {
                 let frame: SkippedFrame = serde_json::from_str(text)?;
-                if let Some(entry) = self.flowing(&frame.room_id) {
+                if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.inbox.skip(frame.count);
                 }
             }
-            "left" if id.is_some() => self.answered(id, text, ok),
+            "left" if id.is_some() => self.on_response(id, text, ok),
             "left" => self.left(serde_json::from_str(text)?),
             "reconnect" => {
                 let ReconnectFrame { after_ms } = serde_json::from_str(text)?;
-                if let Link::Online { move_at, .. } = &mut self.link {
-                    let after = Duration::from_millis(after_ms).min(LONGEST_MOVE);
-                    *move_at = Some(now.saturating_add(after));
+                if let ConnectionPhase::Online { reconnect_at, .. } = &mut self.connection {
+                    let after = Duration::from_millis(after_ms).min(MAX_RECONNECT_DELAY);
+                    *reconnect_at = Some(now.saturating_add(after));
                 }
             }
             "error" => {
                 let frame: ErrorFrame = serde_json::from_str(text)?;
                 match id {
                     Some(id) => self.refused(now, id, frame.into()),
-                    None => tracing::debug!(code = ?frame.code, "the server says"),
+                    None => tracing::debug!(code = ?frame.code, "the server sent an error"),
                 }
             }
             _ => {}
@@ -87,7 +88,7 @@ impl Core {
     }
 
     fn connected(&mut self, now: Duration, frame: Connected) {
-        if !matches!(self.link, Link::Opening { .. }) {
+        if !matches!(self.connection, ConnectionPhase::Opening { .. }) {
             return;
         }
         let Connected { client_id, user_id, schema, anonymous_token } = frame;
@@ -100,15 +101,15 @@ impl Core {
     fn joined(&mut self, id: Option<u64>, frame: JoinedFrame) {
         let Some((room, entry)) = self.rooms.get_key_value(frame.room_id.as_str()) else { return };
         let room = room.clone();
-        let since = match &entry.step {
-            Step::Asked { id: asked, since, .. } if id == Some(*asked) => since.clone(),
-            // The server made us join anew, as after the log became another one.
-            Step::In if id.is_none() => entry.membership.since().cloned(),
+        let since = match &entry.join_state {
+            JoinState::Requested { id: sent_id, since, .. } if id == Some(*sent_id) => since.clone(),
+            // An unsolicited `joined`: the server joined the client anew, for example after the log's epoch changed.
+            JoinState::Joined if id.is_none() => entry.membership.since().cloned(),
             _ => return,
         };
         let Some(entry) = self.rooms.get_mut(&room) else { return };
         let first = entry.first.take();
-        entry.step = Step::In;
+        entry.join_state = JoinState::Joined;
         entry.member = true;
         entry.refused = None;
         entry.retries.reset();
@@ -118,52 +119,52 @@ impl Core {
         }
     }
 
-    fn event(&mut self, now: Duration, arrival: Result<Arrival, Box<Unreadable>>) {
-        let room_id = match &arrival {
-            Ok(arrival) => &arrival.room_id,
+    fn event(&mut self, now: Duration, event_frame: Result<EventFrame, Box<Unreadable>>) {
+        let room_id = match &event_frame {
+            Ok(event_frame) => &event_frame.room_id,
             Err(unreadable) => &unreadable.room_id,
         };
-        let Some(entry) = self.flowing(room_id) else {
-            if let Err(unreadable) = arrival {
-                tracing::debug!(%unreadable, "an event of no room that the client is in");
+        let Some(entry) = self.joined_room(room_id) else {
+            if let Err(unreadable) = event_frame {
+                tracing::debug!(%unreadable, "ignored an unreadable event of a room that is not joined");
             }
             return;
         };
-        if entry.membership.event(now, arrival) == Verdict::Doubtful {
-            entry.step = Step::Out;
+        if entry.membership.event(now, event_frame) == InsertOutcome::Conflict {
+            entry.join_state = JoinState::NotJoined;
         }
     }
 
     fn left(&mut self, frame: LeftFrame) {
-        // Between our own join and its answer, an old membership's end is none of the new one's.
-        if let Some(Entry { step: Step::In, .. }) = self.rooms.get(frame.room_id.as_str())
-            && let Some(entry) = self.forget(&frame.room_id, "the server took the client out of the room")
+        // A `left` that arrives between a join and its response belongs to the previous membership.
+        if let Some(Entry { join_state: JoinState::Joined, .. }) = self.rooms.get(frame.room_id.as_str())
+            && let Some(entry) = self.forget(&frame.room_id, "the server removed this client from the room")
         {
             entry.membership.inbox.end(Interruption::Left { reason: frame.reason });
         }
     }
 
-    /// The room, if its events flow: between a join and its answer those of before are not for us.
-    fn flowing(&mut self, room: &str) -> Option<&mut Entry> {
-        self.rooms.get_mut(room).filter(|entry| matches!(entry.step, Step::In))
+    /// Returns the room if it is joined. Events between a join and its response belong to the previous membership.
+    fn joined_room(&mut self, room: &str) -> Option<&mut Entry> {
+        self.rooms.get_mut(room).filter(|entry| matches!(entry.join_state, JoinState::Joined))
     }
 
-    fn answered(
+    fn on_response(
         &mut self,
         id: Option<u64>,
         text: &str,
         read: impl FnOnce(&Pending, &str) -> serde_json::Result<Reply>,
     ) {
         let Some(pending) = id.and_then(|id| self.outbox.take(id)) else { return };
-        let answer = read(&pending, text)
-            .map_err(|error| Error::caused(ErrorKind::Decode, "read the server's answer", error));
-        if answer.is_ok() {
+        let response = read(&pending, text)
+            .map_err(|error| Error::caused(ErrorKind::Decode, "read the server's response", error));
+        if response.is_ok() {
             self.resubscribe(&pending);
         }
-        self.resolve(pending.ticket, answer);
+        self.resolve(pending.ticket, response);
     }
 
-    /// A later join asks for the same events.
+    /// Keeps the changed filter for later joins.
     fn resubscribe(&mut self, pending: &Pending) {
         let (events, more) = match &pending.request {
             Request::Subscribe { events, .. } => (events, true),
@@ -184,16 +185,17 @@ impl Core {
     }
 
     fn refused(&mut self, now: Duration, id: u64, refusal: Refusal) {
-        if matches!(self.link, Link::Opening { probe: Probe::Asked(asked), .. } if asked == id) {
+        if matches!(self.connection, ConnectionPhase::Opening { probe: Probe::Sent(sent_id), .. } if sent_id == id)
+        {
             if refusal.code == Code::Unauthenticated {
-                self.actions.push_back(Action::Shut);
-                self.lost(now, Loss::Unidentified(refusal));
+                self.actions.push_back(Action::Disconnect);
+                self.lost(now, Loss::TokenRequired(refusal));
             }
             return;
         }
         if let Some(pending) = self.outbox.find(id) {
-            let again = pending.class != Class::Ephemeral && passes(refusal.code);
-            let at = now.saturating_add(self.pause(&refusal));
+            let again = pending.class != Class::Ephemeral && is_transient(refusal.code);
+            let at = now.saturating_add(self.retry_delay(&refusal));
             if again && at < self.outbox.find(id).map_or(at, |pending| pending.deadline) {
                 self.outbox.hold(id, at);
             } else if let Some(pending) = self.outbox.take(id) {
@@ -201,8 +203,10 @@ impl Core {
             }
             return;
         }
-        let asked = |entry: &Entry| matches!(entry.step, Step::Asked { id: asked, .. } if asked == id);
-        let room = self.rooms.iter().find(|(_, entry)| asked(entry)).map(|(room, _)| room.clone());
+        let has_id =
+            |state: &JoinState| matches!(state, JoinState::Requested { id: sent_id, .. } if *sent_id == id);
+        let room =
+            self.rooms.iter().find(|(_, entry)| has_id(&entry.join_state)).map(|(room, _)| room.clone());
         if let Some(room) = room {
             self.join_refused(now, &room, refusal);
         }
@@ -212,8 +216,9 @@ impl Core {
         let Some(entry) = self.rooms.get_mut(room) else { return };
         let since = *entry.refused.get_or_insert(now);
         let returning = entry.first.is_none();
-        // The connection that was lost may count until the server notices, and what is refused in a restart may pass.
-        let again = passes(refusal.code)
+        // The server may count the lost connection until it notices the loss, and a refusal during a restart may be
+        // transient.
+        let again = is_transient(refusal.code)
             || (returning
                 && matches!(refusal.code, Code::RoomFull | Code::TooMany | Code::Internal)
                 && now.saturating_sub(since) < self.config.deadline);
@@ -222,7 +227,7 @@ impl Core {
             let at = now.saturating_add(refusal.retry_after.unwrap_or_default().max(pause));
             let in_time = entry.first.is_none_or(|(_, until)| at < until);
             if in_time {
-                entry.step = Step::Held(at);
+                entry.join_state = JoinState::RetryAt(at);
                 return;
             }
         }
@@ -230,21 +235,22 @@ impl Core {
         if let Some((ticket, _)) = entry.first.take() {
             self.resolve(ticket, Err(error.clone()));
         }
-        if let Some(entry) = self.forget(room, "the server refused to let the client in again") {
+        if let Some(entry) = self.forget(room, "the server refused the rejoin") {
             entry.membership.inbox.end(Interruption::Ended(error));
         }
     }
 
-    /// Returns the delay before the retry of a temporarily refused request.
-    fn pause(&mut self, refusal: &Refusal) -> Duration {
+    /// Returns the delay before a retry after a transient refusal: the server's `retryAfterMs`, or the minimum backoff,
+    /// with jitter.
+    fn retry_delay(&mut self, refusal: &Refusal) -> Duration {
         let least = self.config.backoff.0.max(Duration::from_millis(1));
         let jitter = least.mul_f64(self.rng.f64());
         refusal.retry_after.unwrap_or(least).saturating_add(jitter)
     }
 }
 
-/// Returns whether a refusal is temporary, so that the same request may be accepted later.
-fn passes(code: Code) -> bool {
+/// Returns true if the same request may be accepted later.
+fn is_transient(code: Code) -> bool {
     matches!(code, Code::RateLimited | Code::Unavailable)
 }
 

@@ -11,26 +11,26 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn config() -> Config {
     Config {
-        pending: 4,
+        max_pending: 4,
         deadline: 30 * SECOND,
         backoff: (SECOND, 8 * SECOND),
-        opening: 15 * SECOND,
+        connect_timeout: 15 * SECOND,
         idle: 25 * SECOND,
-        patience: 10 * SECOND,
+        pong_timeout: 10 * SECOND,
         eager: false,
         token: TokenSource::None,
         seed: 1,
     }
 }
 
-/// A core with a hand-moved clock, and what it has said.
+/// A core with a virtual clock, and a record of its actions.
 struct Bench {
     core: Core,
     now: Duration,
     sent: Vec<Value>,
     answers: BTreeMap<Ticket, Result<Reply, Error>>,
     opened: usize,
-    shut: usize,
+    disconnects: usize,
     status: Option<Status>,
 }
 
@@ -42,7 +42,7 @@ impl Bench {
             sent: vec![],
             answers: BTreeMap::new(),
             opened: 0,
-            shut: 0,
+            disconnects: 0,
             status: None,
         }
     }
@@ -54,7 +54,7 @@ impl Bench {
         bench
     }
 
-    /// In `chat` at 5, with an inbox of `events`.
+    /// A core that has joined `chat` at seq 5, with an inbox of `events`.
     fn joined(events: usize) -> (Self, Arc<Inbox>) {
         Bench::joined_with(config(), events)
     }
@@ -94,7 +94,7 @@ impl Bench {
         while let Some(action) = self.core.poll() {
             match action {
                 Action::Open => self.opened += 1,
-                Action::Shut => self.shut += 1,
+                Action::Disconnect => self.disconnects += 1,
                 Action::Transmit(text) => self.sent.push(serde_json::from_str(&text).unwrap()),
                 Action::Ping => self.sent.push(json!("ping")),
                 Action::Resolve(ticket, answer) => assert!(self.answers.insert(ticket, answer).is_none()),
@@ -108,7 +108,7 @@ impl Bench {
         self.act();
     }
 
-    /// Answers what was sent last.
+    /// Answers the last sent frame.
     fn reply(&mut self, mut frame: Value) {
         frame["id"] = self.sent.last().unwrap()["id"].clone();
         self.frame(frame);
@@ -132,7 +132,7 @@ impl Bench {
         self.act();
     }
 
-    /// To the next attempt, and into it.
+    /// Advances the clock to the next attempt, and connects.
     fn reconnect(&mut self) {
         self.pass(9 * SECOND);
         self.welcome();
@@ -168,7 +168,7 @@ fn take(inbox: &Inbox) -> Option<Result<Option<Item>, Interruption>> {
 
 fn seqs(inbox: &Inbox) -> Vec<u64> {
     std::iter::from_fn(|| match take(inbox)? {
-        Ok(Some(Item::Event(arrival))) => arrival.seq,
+        Ok(Some(Item::Event(event_frame))) => event_frame.seq,
         _ => None,
     })
     .collect()
@@ -218,7 +218,7 @@ fn complete_in_another_epoch_is_a_loss() {
 }
 
 #[test]
-fn a_number_that_was_another_events_makes_the_room_ask() {
+fn a_reused_seq_triggers_a_rejoin() {
     let (mut bench, inbox) = Bench::joined(10);
     bench.event(6);
     bench.event(6);
@@ -230,15 +230,15 @@ fn a_number_that_was_another_events_makes_the_room_ask() {
 }
 
 #[test]
-fn a_full_inbox_asks_again_when_there_is_room() {
+fn a_full_inbox_rejoins_when_it_has_space() {
     let (mut bench, inbox) = Bench::joined(2);
     for seq in 6..10 {
         bench.event(seq);
     }
-    bench.core.sweep(bench.now);
+    bench.core.check_readers(bench.now);
     assert_eq!(bench.kinds(), ["join"]);
     assert_eq!(seqs(&inbox), [6, 7]);
-    bench.core.sweep(bench.now);
+    bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.sent[1]["since"]["seq"], 7);
     bench.event(10);
@@ -251,122 +251,122 @@ fn a_full_inbox_asks_again_when_there_is_room() {
 }
 
 #[test]
-fn a_connection_is_left_unread_while_its_reader_is_behind() {
+fn reading_pauses_while_the_reader_is_behind() {
     let (mut bench, inbox) = Bench::joined(2);
     bench.event(6);
-    assert!(!bench.core.rests(bench.now));
+    assert!(!bench.core.update_read_pause(bench.now));
     bench.event(7);
-    assert!(bench.core.rests(bench.now) && !inbox.wakes());
+    assert!(bench.core.update_read_pause(bench.now) && !inbox.needs_wake());
     assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
-    assert!(inbox.wakes());
-    bench.core.sweep(bench.now);
-    assert!(!bench.core.rests(bench.now));
+    assert!(inbox.needs_wake());
+    bench.core.check_readers(bench.now);
+    assert!(!bench.core.update_read_pause(bench.now));
     bench.event(8);
-    assert!(bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
     assert_eq!((seqs(&inbox), bench.kinds()), (vec![7, 8], vec!["join"]));
 }
 
 #[test]
-fn a_full_room_keeps_no_answer_and_no_other_room_waiting() {
+fn a_full_room_delays_no_response_and_no_other_room() {
     let (mut bench, _chat) = Bench::joined(1);
     bench.event(6);
     bench.trigger(Class::Durable, "k", 2);
-    assert!(!bench.core.rests(bench.now));
+    assert!(!bench.core.update_read_pause(bench.now));
     bench.reply(json!({"type":"ok","seq":7,"eventId":"id7","timestamp":1}));
-    assert!(bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
     let _project = bench.join("project:1", 1, None, 3);
-    assert!(!bench.core.rests(bench.now), "the join is not answered");
+    assert!(!bench.core.update_read_pause(bench.now), "the join is not answered");
     bench.reply(
         json!({"type":"joined","roomId":"project:1","epoch":"e","seq":0,"eventId":"","resume":"fresh"}),
     );
-    assert!(!bench.core.rests(bench.now), "there may be events for the other room");
+    assert!(!bench.core.update_read_pause(bench.now), "there may be events for the other room");
     let mut other = event(1, "id1");
     other["roomId"] = json!("project:1");
     bench.frame(other);
-    assert!(bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
 }
 
 #[test]
-fn a_reader_that_takes_nothing_holds_the_connection_for_a_while() {
+fn an_inactive_reader_pauses_reading_for_a_bounded_time() {
     let (mut bench, inbox) = Bench::joined(2);
     bench.event(6);
     bench.event(7);
-    assert!(bench.core.rests(bench.now));
-    bench.pass(PING_UNREAD);
-    assert!(bench.core.rests(bench.now));
-    assert_eq!(bench.core.timeout(), Some(bench.now + AT_WORK - PING_UNREAD));
-    bench.pass(AT_WORK - PING_UNREAD);
-    assert!(!bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
+    bench.pass(UNREAD_PING_INTERVAL);
+    assert!(bench.core.update_read_pause(bench.now));
+    assert_eq!(bench.core.timeout(), Some(bench.now + SLOW_READER_TIMEOUT - UNREAD_PING_INTERVAL));
+    bench.pass(SLOW_READER_TIMEOUT - UNREAD_PING_INTERVAL);
+    assert!(!bench.core.update_read_pause(bench.now));
     bench.event(8);
-    assert!(!bench.core.rests(bench.now) && inbox.overflowed());
+    assert!(!bench.core.update_read_pause(bench.now) && inbox.overflowed());
     assert_eq!(seqs(&inbox), [6, 7]);
-    bench.core.sweep(bench.now);
+    bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.sent.last().unwrap()["since"]["seq"], 7);
 }
 
 #[test]
-fn a_connection_that_is_left_unread_lives() {
+fn a_paused_connection_is_kept_alive() {
     let mut config = config();
-    // The server ends a connection that it hears nothing from for less.
+    // The server's idle timeout is shorter than this.
     config.idle = 300 * SECOND;
     let (mut bench, inbox) = Bench::joined_with(config, 10);
     (6..16).for_each(|seq| bench.event(seq));
     for _ in 0..4 {
-        assert!(bench.core.rests(bench.now));
-        assert_eq!(bench.core.timeout(), Some(bench.now + PING_UNREAD));
-        bench.pass(PING_UNREAD);
+        assert!(bench.core.update_read_pause(bench.now));
+        assert_eq!(bench.core.timeout(), Some(bench.now + UNREAD_PING_INTERVAL));
+        bench.pass(UNREAD_PING_INTERVAL);
         assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
     }
-    assert_eq!((bench.kinds(), bench.shut), (vec!["join", "ping", "ping", "ping", "ping"], 0));
+    assert_eq!((bench.kinds(), bench.disconnects), (vec!["join", "ping", "ping", "ping", "ping"], 0));
     seqs(&inbox);
-    assert!(!bench.core.rests(bench.now));
-    bench.core.heard(bench.now);
+    assert!(!bench.core.update_read_pause(bench.now));
+    bench.core.received(bench.now);
     bench.pass(299 * SECOND);
-    assert_eq!((bench.sent.len(), bench.shut), (5, 0), "it has all its time to be heard");
+    assert_eq!((bench.sent.len(), bench.disconnects), (5, 0), "the pong timeout starts over");
 }
 
 #[test]
-fn a_connection_that_died_unread_is_lost_soon_after() {
+fn a_connection_that_died_while_paused_is_lost_after_reading_resumes() {
     let (mut bench, inbox) = Bench::joined(10);
     (6..16).for_each(|seq| bench.event(seq));
-    assert!(bench.core.rests(bench.now));
-    bench.pass(PING_UNREAD);
+    assert!(bench.core.update_read_pause(bench.now));
+    bench.pass(UNREAD_PING_INTERVAL);
     seqs(&inbox);
-    assert!(!bench.core.rests(bench.now));
-    // The answer to the ping is to be read by now.
+    assert!(!bench.core.update_read_pause(bench.now));
+    // The pong would have been read by now.
     assert_eq!(bench.core.timeout(), Some(bench.now + 10 * SECOND));
     bench.pass(10 * SECOND);
-    assert_eq!(bench.shut, 1);
+    assert_eq!(bench.disconnects, 1);
 }
 
 #[test]
-fn a_short_keep_alive_holds_for_a_connection_that_is_left_unread_too() {
+fn a_short_keep_alive_applies_to_a_paused_connection() {
     let mut config = config();
     config.idle = 2 * SECOND;
     let (mut bench, _inbox) = Bench::joined_with(config, 1);
     bench.event(6);
-    assert!(bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
     assert_eq!(bench.core.timeout(), Some(bench.now + 2 * SECOND));
     bench.pass(2 * SECOND);
     assert_eq!(bench.kinds(), ["join", "ping"]);
 }
 
 #[test]
-fn a_ping_without_an_answer_is_no_reason_to_drop_a_connection_that_is_left_unread() {
+fn an_unanswered_ping_does_not_drop_a_paused_connection() {
     let (mut bench, _inbox) = Bench::joined(1);
     bench.pass(25 * SECOND);
     assert_eq!(bench.kinds(), ["join", "ping"]);
-    // The answer is behind an event that fills the room.
+    // The pong is queued behind an event that fills the inbox.
     bench.event(6);
-    assert!(bench.core.rests(bench.now));
+    assert!(bench.core.update_read_pause(bench.now));
     bench.pass(9 * SECOND);
     bench.pass(9 * SECOND);
-    assert_eq!((bench.kinds(), bench.shut), (vec!["join", "ping", "ping", "ping"], 0));
+    assert_eq!((bench.kinds(), bench.disconnects), (vec!["join", "ping", "ping", "ping"], 0));
 }
 
 #[test]
-fn what_did_not_fit_is_asked_for_when_there_are_bytes_for_it() {
+fn an_overflowed_event_is_requested_when_its_bytes_fit() {
     let mut bench = Bench::online(config());
     let inbox = Arc::new(Inbox::new(1_000, 10_000));
     let joining = Joining {
@@ -384,17 +384,17 @@ fn what_did_not_fit_is_asked_for_when_there_are_bytes_for_it() {
         let mut large = event(seq, &format!("id{seq}"));
         large["data"] = json!("x".repeat(600));
         bench.frame(large);
-        bench.core.sweep(bench.now);
+        bench.core.check_readers(bench.now);
     }
     assert!(inbox.overflowed());
     assert_eq!(bench.kinds(), ["join"]);
     let mut left = 100;
-    while !inbox.wants_more() {
-        left = 100 - 1 - inbox.taken();
+    while !inbox.can_resume() {
+        left = 100 - 1 - inbox.taken_count();
         take(&inbox);
     }
     assert!(left > 80, "it held no more than 10,000 bytes");
-    bench.core.sweep(bench.now);
+    bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.kinds(), ["join", "join"]);
 }
@@ -411,7 +411,7 @@ fn ephemeral_events_that_do_not_fit_are_counted() {
 }
 
 #[test]
-fn a_send_without_an_answer_is_sent_again_with_its_key_and_answered_once() {
+fn an_unanswered_send_is_retried_with_its_key_and_resolved_once() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.trigger(Class::Durable, "k", 2);
     let first = bench.sent.last().unwrap().clone();
@@ -454,7 +454,7 @@ fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
 }
 
 #[test]
-fn a_limited_send_waits_and_holds_those_behind_it() {
+fn a_rate_limited_send_delays_later_sends_of_its_room() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.trigger(Class::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"RATE_LIMITED","message":"slow down","retryAfterMs":500}));
@@ -466,7 +466,7 @@ fn a_limited_send_waits_and_holds_those_behind_it() {
 }
 
 #[test]
-fn a_refusal_is_the_answer() {
+fn a_refusal_resolves_the_request() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.trigger(Class::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"BLOCKED","message":"no spam"}));
@@ -486,7 +486,7 @@ fn a_frame_over_the_limit_is_not_sent_again() {
 }
 
 #[test]
-fn a_draining_server_is_left_when_it_says() {
+fn the_client_reconnects_when_a_draining_server_asks() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.frame(json!({"type":"reconnect","afterMs":700}));
     bench.lost(1012);
@@ -494,11 +494,11 @@ fn a_draining_server_is_left_when_it_says() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.frame(json!({"type":"reconnect","afterMs":700}));
     bench.pass(Duration::from_millis(700));
-    assert_eq!((bench.shut, bench.opened), (1, 2));
+    assert_eq!((bench.disconnects, bench.opened), (1, 2));
 }
 
 #[test]
-fn a_removed_client_stops_and_says_so_everywhere() {
+fn a_removed_client_stops_with_the_same_error_everywhere() {
     let (mut bench, inbox) = Bench::joined(10);
     bench.trigger(Class::Durable, "a", 2);
     bench.lost(4403);
@@ -510,7 +510,7 @@ fn a_removed_client_stops_and_says_so_everywhere() {
 }
 
 #[test]
-fn tokens_are_asked_for_again_a_few_times() {
+fn a_rejected_token_is_renewed_a_few_times() {
     let mut bench = Bench::online(Config { token: TokenSource::Renewable, ..config() });
     for _ in 0..2 {
         bench.lost(4401);
@@ -524,18 +524,18 @@ fn tokens_are_asked_for_again_a_few_times() {
 }
 
 #[test]
-fn an_anonymous_token_that_is_no_longer_good_is_dropped() {
+fn a_rejected_anonymous_token_is_dropped() {
     let mut bench = Bench::online(config());
     assert_eq!(bench.core.anonymous_token().as_deref(), Some("anon"));
     bench.lost(1006);
     bench.pass(60 * SECOND);
-    bench.core.lost(bench.now, Loss::Answered { status: 401, refusal: None });
+    bench.core.lost(bench.now, Loss::Rejected { status: 401, refusal: None });
     bench.act();
     assert!(bench.core.anonymous_token().is_none());
     assert!(matches!(bench.status, Some(Status::Offline)));
 }
 
-/// An eager client whose socket is open, and whose server says nothing.
+/// An eager client with an open socket and a silent server.
 fn unwelcomed(token: TokenSource) -> Bench {
     let mut bench = Bench::new(Config { eager: true, token, ..config() });
     bench.core.start(bench.now);
@@ -549,21 +549,21 @@ fn wants_token() -> Value {
 }
 
 #[test]
-fn a_server_that_waits_for_a_token_is_found_out() {
+fn a_server_that_waits_for_a_token_is_detected() {
     let mut bench = unwelcomed(TokenSource::None);
-    assert_eq!(bench.core.timeout(), Some(SILENT));
-    bench.pass(SILENT);
+    assert_eq!(bench.core.timeout(), Some(PROBE_DELAY));
+    bench.pass(PROBE_DELAY);
     assert_eq!(bench.kinds(), ["leave"]);
     assert_eq!(bench.core.timeout(), Some(15 * SECOND));
     bench.reply(wants_token());
     let Some(Status::Stopped(error)) = &bench.status else { panic!("not stopped") };
     assert_eq!((error.kind(), error.code()), (ErrorKind::Unauthenticated, Some(Code::Unauthenticated)));
     assert!(error.to_string().contains("`.token(…)`"), "{error}");
-    assert!(bench.shut > 0);
+    assert!(bench.disconnects > 0);
 }
 
 #[test]
-fn a_server_that_welcomes_is_asked_nothing() {
+fn a_server_that_sends_connected_is_not_probed() {
     let mut bench = unwelcomed(TokenSource::None);
     bench.welcome();
     bench.pass(SECOND);
@@ -571,7 +571,7 @@ fn a_server_that_welcomes_is_asked_nothing() {
 }
 
 #[test]
-fn a_late_welcome_is_as_good() {
+fn a_late_connected_frame_is_accepted() {
     for answer in [
         json!({"type":"error","code":"ROOM_NOT_FOUND","message":"no room"}),
         json!({"type":"error","code":"RATE_LIMITED","message":"slower"}),
@@ -579,7 +579,7 @@ fn a_late_welcome_is_as_good() {
     ] {
         for welcome_first in [true, false] {
             let mut bench = unwelcomed(TokenSource::None);
-            bench.pass(SILENT);
+            bench.pass(PROBE_DELAY);
             if welcome_first {
                 bench.welcome();
             }
@@ -588,18 +588,18 @@ fn a_late_welcome_is_as_good() {
                 bench.welcome();
             }
             assert!(matches!(bench.status, Some(Status::Online(_))), "{answer}");
-            assert_eq!((bench.kinds().len(), bench.shut), (1, 0));
+            assert_eq!((bench.kinds().len(), bench.disconnects), (1, 0));
         }
     }
 }
 
 #[test]
-fn a_token_that_the_server_does_not_see_is_asked_for_again() {
+fn a_token_that_the_server_does_not_receive_is_renewed() {
     let mut bench = unwelcomed(TokenSource::Renewable);
     for attempt in 1.. {
-        bench.pass(SILENT);
+        bench.pass(PROBE_DELAY);
         bench.reply(wants_token());
-        if attempt == TOKENS {
+        if attempt == MAX_TOKEN_ATTEMPTS {
             break;
         }
         assert!(matches!(bench.status, Some(Status::Offline)), "{attempt}");
@@ -613,12 +613,12 @@ fn a_token_that_the_server_does_not_see_is_asked_for_again() {
 
 fn answered(bench: &mut Bench, status: u16, code: Option<Code>) {
     let refusal = code.map(|code| Refusal::new(code, "no"));
-    bench.core.lost(bench.now, Loss::Answered { status, refusal });
+    bench.core.lost(bench.now, Loss::Rejected { status, refusal });
     bench.act();
 }
 
 #[test]
-fn what_a_proxy_answers_passes_once_there_was_a_connection() {
+fn a_proxy_response_is_retried_after_a_first_connection() {
     for token in [TokenSource::None, TokenSource::Fixed, TokenSource::Renewable] {
         let mut bench = Bench::online(Config { token, eager: true, ..config() });
         bench.lost(1006);
@@ -634,10 +634,10 @@ fn what_a_proxy_answers_passes_once_there_was_a_connection() {
 }
 
 #[test]
-fn what_a_proxy_answers_uses_up_no_token() {
+fn a_proxy_response_does_not_count_as_a_rejected_token() {
     let mut bench = Bench::online(Config { token: TokenSource::Renewable, ..config() });
     bench.lost(1006);
-    for code in [None; TOKENS as usize].into_iter().chain([Some(Code::Unauthenticated)]) {
+    for code in [None; MAX_TOKEN_ATTEMPTS as usize].into_iter().chain([Some(Code::Unauthenticated)]) {
         bench.pass(60 * SECOND);
         answered(&mut bench, 401, code);
         assert!(matches!(bench.status, Some(Status::Offline)), "{code:?}");
@@ -645,7 +645,7 @@ fn what_a_proxy_answers_uses_up_no_token() {
 }
 
 #[test]
-fn what_dialogue_answers_is_final() {
+fn a_response_of_dialogue_is_final() {
     for (status, code) in
         [(400, Code::InvalidRequest), (401, Code::Unauthenticated), (403, Code::PermissionDenied)]
     {
@@ -661,7 +661,7 @@ fn what_dialogue_answers_is_final() {
 }
 
 #[test]
-fn before_there_was_a_connection_it_is_told() {
+fn a_proxy_response_before_the_first_connection_is_an_error() {
     for (status, kind, text) in [
         (404, ErrorKind::Connect, "`404 Not Found`"),
         (403, ErrorKind::Connect, "`403 Forbidden`"),
@@ -682,10 +682,10 @@ fn a_silent_server_is_pinged_then_left() {
     let mut bench = Bench::online(config());
     bench.pass(25 * SECOND);
     assert_eq!(bench.sent, [json!("ping")]);
-    bench.core.heard(bench.now);
+    bench.core.received(bench.now);
     bench.pass(25 * SECOND);
     bench.pass(10 * SECOND);
-    assert_eq!((bench.sent.len(), bench.shut), (2, 1));
+    assert_eq!((bench.sent.len(), bench.disconnects), (2, 1));
 }
 
 #[test]
@@ -697,7 +697,7 @@ fn only_the_first_attempt_of_an_eager_client_decides() {
 }
 
 #[test]
-fn a_full_room_is_tried_again_by_who_was_in_it() {
+fn a_member_retries_a_full_room() {
     let (mut bench, inbox) = Bench::joined(10);
     bench.lost(1006);
     bench.reconnect();
@@ -706,7 +706,7 @@ fn a_full_room_is_tried_again_by_who_was_in_it() {
     bench.pass(9 * SECOND);
     assert_eq!(bench.kinds(), ["join", "join", "join"]);
     bench.pass(25 * SECOND);
-    bench.core.heard(bench.now);
+    bench.core.received(bench.now);
     let join = bench.sent.iter().rfind(|frame| frame["type"] == "join").unwrap()["id"].clone();
     let mut full = full;
     full["id"] = join;
@@ -718,7 +718,7 @@ fn a_full_room_is_tried_again_by_who_was_in_it() {
 fn a_dropped_reader_leaves() {
     let (mut bench, inbox) = Bench::joined(10);
     inbox.abandon();
-    bench.core.sweep(bench.now);
+    bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.kinds(), ["join", "leave"]);
     bench.join("chat", 1, None, 9);
@@ -751,7 +751,7 @@ fn a_sync_comes_before_live_events_and_ends_at_the_head() {
 }
 
 #[test]
-fn what_cannot_be_read_is_passed_over() {
+fn an_unreadable_frame_is_ignored() {
     let (mut bench, inbox) = Bench::joined(10);
     for text in
         ["", "[]", "{}", r#"{"type":"event"}"#, r#"{"type":"ok","id":"x"}"#, r#"{"type":"new","id":9}"#]

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 request on a connection of its own.
+//! HTTP/1.1 requests (RFC 9112), each on a connection of its own.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -22,25 +22,25 @@ use crate::{
     wire::Refusal,
 };
 
-/// An answer that isn't a stream may have so many bytes.
-const LARGEST: usize = 16 << 20;
+/// Maximum size of a body that is read as a whole: 16 MiB.
+const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// An answer whose body is still to be read.
-pub(crate) struct Answer {
+/// A response whose body is not read yet.
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     body: Incoming,
     upgrade: OnUpgrade,
-    /// Drives the connection; dropping it closes it.
+    /// The task that drives the connection; dropping it closes the connection.
     _connection: JoinSet<()>,
 }
 
-/// Sends a GET.
+/// Sends a GET request.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future, or the answer, drops the connection.
-pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> Result<Answer, Error> {
+/// Dropping the future, or the response, closes the connection.
+pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> Result<Response, Error> {
     let failed = |error| Error::caused(ErrorKind::Connect, format!("get {}", address.authority), error);
     let io: Io = address.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(failed)?;
@@ -64,15 +64,15 @@ pub(crate) async fn get(address: &Address, target: &str, headers: HeaderMap) -> 
     let mut response = sender.send_request(request).await.map_err(failed)?;
     let upgrade = hyper::upgrade::on(&mut response);
     let (parts, body) = response.into_parts();
-    Ok(Answer { status: parts.status, headers: parts.headers, body, upgrade, _connection: running })
+    Ok(Response { status: parts.status, headers: parts.headers, body, upgrade, _connection: running })
 }
 
-impl Answer {
-    /// The next bytes; `None` at the end.
+impl Response {
+    /// Returns the next bytes of the body; `None` at the end.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost.
+    /// Cancel safe: no bytes are lost.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
             let frame = poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
@@ -82,31 +82,31 @@ impl Answer {
                         return Some(Ok(data));
                     }
                 }
-                Err(error) => return Some(Err(Error::caused(ErrorKind::Connect, "read the answer", error))),
+                Err(error) => {
+                    return Some(Err(Error::caused(ErrorKind::Connect, "read the response", error)));
+                }
             }
         }
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     pub(crate) async fn body(mut self) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk().await {
             body.extend_from_slice(&chunk?);
-            if body.len() > LARGEST {
-                return Err(Error::new(ErrorKind::Decode, "the server's answer is too long"));
+            if body.len() > MAX_BODY_BYTES {
+                return Err(Error::new(ErrorKind::Decode, "the server's response body exceeds 16 MiB"));
             }
         }
         Ok(body)
     }
 
-    /// The connection itself, after a 101.
+    /// Returns the raw connection after a `101 Switching Protocols`.
     pub(crate) async fn upgrade(self) -> Result<Upgraded, Error> {
-        self.upgrade
-            .await
-            .map_err(|error| Error::caused(ErrorKind::Connect, "take the connection over", error))
+        self.upgrade.await.map_err(|error| Error::caused(ErrorKind::Connect, "upgrade the connection", error))
     }
 
-    /// The body's reason; `None` if Dialogue did not write it.
+    /// Reads the refusal in the body; `None` if the body is not Dialogue's.
     pub(crate) async fn refusal(self) -> Option<Refusal> {
         ErrorFrame::in_body(&self.body().await.ok()?)
     }

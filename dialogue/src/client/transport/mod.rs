@@ -1,4 +1,4 @@
-//! Bytes to and from a server, with tokio.
+//! The client's transports over tokio: TCP and TLS connections, HTTP/1.1, WebSocket and Server-Sent Events.
 
 pub(crate) mod http;
 pub(crate) mod sse;
@@ -14,14 +14,14 @@ use tokio::{
 
 use super::error::{Error, ErrorKind};
 
-/// A connection, encrypted or not.
+/// A TCP connection, with or without TLS.
 pub(crate) type Io = Box<dyn Stream>;
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Where a server is: `ws://host:port/base`.
+/// A server's address, parsed from a URL such as `ws://host:port/base`.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     #[cfg(feature = "client-tls")]
@@ -29,7 +29,7 @@ pub(crate) struct Address {
     host: String,
     port: u16,
     authority: String,
-    /// Without a slash at its end.
+    /// The path prefix, without a trailing slash.
     base: String,
 }
 
@@ -45,14 +45,14 @@ impl Address {
             _ => return Err(wrong("does not begin with ws, wss, http or https")),
         };
         if secure && !cfg!(feature = "client-tls") {
-            return Err(wrong("wants TLS, which is behind the feature `client-tls`"));
+            return Err(wrong("requires TLS: enable the feature `client-tls`"));
         }
-        let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
+        let authority = uri.authority().ok_or_else(|| wrong("has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(wrong("holds a user; tokens go into `Connect::token`"));
+            return Err(wrong("contains user information: pass tokens to `Connect::token`"));
         }
         if uri.query().is_some() {
-            return Err(wrong("has a query"));
+            return Err(wrong("contains a query: remove it"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -72,9 +72,9 @@ impl Address {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| Error::caused(ErrorKind::Connect, attempt(), error))?;
-        // Small frames that somebody waits for.
+        // Frames are small and latency matters, so Nagle's algorithm is off.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
+            tracing::debug!(%error, "setting TCP_NODELAY failed");
         }
         #[cfg(feature = "client-tls")]
         if self.secure {
@@ -86,19 +86,24 @@ impl Address {
     }
 }
 
-/// The headers of a request: the application's, and the token.
+/// Returns the headers of a request: the application's, and the bearer token.
 pub(crate) fn headers(given: &HeaderMap, token: Option<&str>) -> Result<HeaderMap, Error> {
     let mut headers = given.clone();
     if let Some(token) = token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| Error::new(ErrorKind::Unauthenticated, "the token holds what no header may hold"))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                "the token contains characters that an HTTP header can't contain",
+            )
+        })?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
 }
 
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
+/// Percent-encodes every byte except the unreserved characters of RFC 3986, section 2.3. The dot, although unreserved,
+/// is encoded too, since it separates the parts of a position.
 pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -124,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_work_says_why() {
+    fn an_invalid_url_is_an_address_error() {
         for url in ["localhost:3000", "ftp://h", "ws://a@h", "ws://h/?token=x", "/path"] {
             assert_eq!(Address::parse(url).unwrap_err().kind(), ErrorKind::Address, "{url}");
         }
     }
 
     #[test]
-    fn what_separates_is_encoded() {
+    fn separators_are_encoded() {
         assert_eq!(encode("project:a=b;c.d é"), "project%3Aa%3Db%3Bc%2Ed%20%C3%A9");
     }
 }

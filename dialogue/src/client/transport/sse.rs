@@ -1,15 +1,16 @@
-//! Server-Sent Events, as the HTML standard reads them (§ 9.2.6, "Interpreting an event stream").
+//! An incremental parser of Server-Sent Events, as specified in the HTML standard, section 9.2.6 ([Interpreting an
+//! event stream](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation)).
 
 use std::time::Duration;
 
-/// An event may have so many bytes.
-const LARGEST: usize = 16 << 20;
+/// Maximum size of one event: 16 MiB.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// Turns bytes, cut anywhere, into events.
+/// Parses chunks of any size into events.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     line: Vec<u8>,
-    /// The last byte was a carriage return: a line feed now ends no other line.
+    /// Set after a carriage return: an immediately following line feed belongs to the same line end.
     cr: bool,
     begun: bool,
     event: String,
@@ -18,19 +19,19 @@ pub(crate) struct Parser {
     retry: Option<Duration>,
 }
 
-/// One event of a stream. Its id is not kept: positions are made of what the data says.
+/// One event of a stream, without its id: positions are derived from the data.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) event: String,
     pub(crate) data: String,
 }
 
-/// An event that is longer than anybody sends.
+/// The error of an event larger than [`MAX_EVENT_BYTES`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLong;
 
 impl Parser {
-    /// Reads `bytes`, and appends the events that end in them.
+    /// Parses `bytes`, and appends the events that they complete.
     pub(crate) fn read(&mut self, bytes: &[u8], out: &mut Vec<Message>) -> Result<(), TooLong> {
         for &byte in bytes {
             match byte {
@@ -42,14 +43,14 @@ impl Parser {
                 _ => self.line.push(byte),
             }
             self.cr = byte == b'\r';
-            if self.line.len().saturating_add(self.data.len()) > LARGEST {
+            if self.line.len().saturating_add(self.data.len()) > MAX_EVENT_BYTES {
                 return Err(TooLong);
             }
         }
         Ok(())
     }
 
-    /// Returns the reconnection delay that the server has sent (`retry`).
+    /// Returns the reconnection time that the server asked for.
     pub(crate) fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn an_endless_event_is_an_error() {
         let mut parser = Parser::default();
-        assert_eq!(parser.read(&vec![b'x'; LARGEST + 1], &mut Vec::new()), Err(TooLong));
+        assert_eq!(parser.read(&vec![b'x'; MAX_EVENT_BYTES + 1], &mut Vec::new()), Err(TooLong));
     }
 
     proptest! {

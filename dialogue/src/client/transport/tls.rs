@@ -1,4 +1,4 @@
-//! TLS by rustls and ring, trusting what the system trusts.
+//! TLS connections with rustls and ring, verified with the operating system's root certificates.
 
 use std::{io, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::Io;
 
 pub(crate) async fn wrap(host: &str, stream: TcpStream) -> io::Result<Io> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    // Read at every connection: they are rare, and a certificate may have been installed since.
+    // Loaded at every connection: connections are rare, and certificates may have been installed since the last one.
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
