@@ -137,7 +137,7 @@ impl Node {
     /// Waits until this node knows of `count` nodes, itself included.
     async fn knows_nodes(&self, count: usize) {
         let counted = async {
-            while self.cluster().there().len() != count {
+            while self.cluster().nodes().len() != count {
                 sleep(Duration::from_millis(10)).await;
             }
         };

@@ -174,7 +174,7 @@ mod tests {
         while let Poll::Ready(Ok(())) =
             outbox.poll_take(&mut Context::from_waker(Waker::noop()), 1 << 20, &mut taken)
         {
-            outbox.written();
+            outbox.note_written();
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
         let (outbox, task) = stream(&engine).await;
         read_all(&outbox);
         // A keep-alive comment that is taken from the body and not written.
-        outbox.hand();
+        outbox.note_handed();
         // Offset from the times of the checks.
         sleep(Duration::from_secs(5)).await;
         for seconds in (5..120).step_by(15) {
