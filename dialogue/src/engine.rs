@@ -32,17 +32,17 @@ pub(crate) use underway::Underway;
 
 use crate::{
     Channel, Code, Refusal,
-    directory::Directory,
-    gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
-    hooks::{Actor, AnyHooks, RoomRef},
+    gate::{AnyRoom, ConnectionLimiter, ConnectionPermit, Flow, Limiter, Trigger},
+    hooks::{AnyHooks, RoomRef, UntypedCaller},
     hub::{
         Audience, ConnectionId, DELETED, Instance, InstanceInfo, Link, Listed, Maker, Registry, RoomDecl,
         not_found,
     },
-    identity::{Identity, User},
+    identity::{Authentication, User},
     observe::{Measures, Probed, Source, Traces},
     origins::Origins,
     push::Dispatch,
+    user_connections::UserConnections,
     wire::frame,
 };
 
@@ -50,19 +50,19 @@ use crate::{
 pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authentication,
     pub(crate) bounds: ServerBounds,
     /// Long responses that wait for their clients.
     pub(crate) responses: Arc<Responses>,
     pub(crate) origins: Origins,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) directory: Arc<UserConnections>,
     /// Who tells those that are away.
     pub(crate) push: Option<Arc<Dispatch>>,
     /// What is measured, if anybody looks.
     pub(crate) measures: Option<Arc<Measures>>,
     pub(crate) traces: Traces,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) doors: Arc<Doors>,
+    pub(crate) doors: Arc<ConnectionLimiter>,
     /// The application's own, if it has some: without, an event costs nothing for them.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
@@ -93,7 +93,7 @@ pub(crate) struct Drain {
 pub(crate) struct Counted {
     engine: Arc<Engine>,
     /// Its place at its address.
-    _visit: Option<Visit>,
+    _visit: Option<ConnectionPermit>,
 }
 
 /// Counts one who may put events into rooms.
@@ -106,13 +106,13 @@ const SPREAD_MS: u64 = 3_000;
 
 /// What an application decides of an [`Engine`].
 pub(crate) struct Rules {
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authentication,
     pub(crate) bounds: ServerBounds,
     pub(crate) limiter: Limiter,
-    pub(crate) doors: Arc<Doors>,
+    pub(crate) doors: Arc<ConnectionLimiter>,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) directory: Arc<UserConnections>,
     pub(crate) push: Option<Arc<Dispatch>>,
     pub(crate) measures: Option<Arc<Measures>>,
     pub(crate) traces: Traces,
@@ -179,7 +179,7 @@ impl Engine {
     }
 
     /// Counts a connection; refuses it while the instance drains.
-    pub(crate) fn admit(self: &Arc<Self>, visit: Visit) -> Result<Counted, Refusal> {
+    pub(crate) fn admit(self: &Arc<Self>, visit: ConnectionPermit) -> Result<Counted, Refusal> {
         let mut counted = self.count();
         counted._visit = Some(visit);
         if self.drain.is_on() {
@@ -205,7 +205,12 @@ impl Engine {
     }
 
     /// Whether somebody may be in a room.
-    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomDecl, room_id: &str) -> Result<(), Refusal> {
+    pub(crate) async fn may_join(
+        &self,
+        who: &UntypedCaller,
+        room: &RoomDecl,
+        room_id: &str,
+    ) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
         match &self.hooks {
             Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
@@ -216,7 +221,7 @@ impl Engine {
     /// Whether somebody may make an instance of a keyed room.
     pub(crate) async fn may_create(
         &self,
-        who: &Actor,
+        who: &UntypedCaller,
         room: &RoomDecl,
         room_id: &str,
     ) -> Result<(), Refusal> {
@@ -228,7 +233,7 @@ impl Engine {
     }
 
     /// Whether somebody is told of an instance.
-    pub(crate) fn sees(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
+    pub(crate) fn sees(&self, who: &UntypedCaller, room: RoomRef<'_>, declared: &RoomDecl) -> bool {
         is_allowed(&who.user, declared).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
@@ -241,13 +246,13 @@ impl Engine {
     /// `INVALID_REQUEST` if `after` is where to go on, but of no page of ours; `UNAVAILABLE` while the store can't be read.
     pub(crate) async fn list(
         &self,
-        who: Option<&Actor>,
+        who: Option<&UntypedCaller>,
         after: Option<&str>,
         limit: usize,
     ) -> Result<frame::Rooms, Refusal> {
         let unsealed;
         let after = match after {
-            Some(sealed) if Identity::is_sealed(sealed) => {
+            Some(sealed) if Authentication::is_sealed(sealed) => {
                 let foreign = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
                 unsealed = self.identity.unseal(sealed).ok_or_else(foreign)?;
                 Some(unsealed.as_str())
@@ -341,19 +346,19 @@ impl Engine {
     /// Takes a user's event through the application's hooks and the room's gate into its log.
     pub(crate) fn trigger(
         self: &Arc<Self>,
-        who: Actor,
+        who: UntypedCaller,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        mut post: Box<Post>,
+        mut post: Box<Trigger>,
     ) -> Underway {
         let Some(hooks) = self.hooks.clone() else { return self.admit_event(gate, data, post) };
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
+        self.underway(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
             let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
             let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
             hooks.before_trigger(&who, room_ref, event).await?;
             let recipients = Arc::new(AtomicUsize::new(0));
-            post.recipients = Some(Arc::clone(&recipients));
+            post.recipient_count = Some(Arc::clone(&recipients));
             let accepted = admit(&gate, &data, post).await?;
             hooks.after_trigger(&who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
             Ok(accepted)
@@ -365,10 +370,10 @@ impl Engine {
         self: &Arc<Self>,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        post: Box<Post>,
+        post: Box<Trigger>,
     ) -> Underway {
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.underway(post.room.options.wait, Arc::clone(&post.at_log), async move {
+        self.underway(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
             admit(&gate, &data, post).await
         })
     }
@@ -430,7 +435,7 @@ impl Engine {
     pub(crate) fn probed(&self) -> Probed {
         let pushes = self.push.as_ref().map(|push| push.outcomes()).unwrap_or_default();
         Probed {
-            waiting: self.directory.waiting(),
+            waiting: self.directory.queued_bytes(),
             draining: self.drain.is_on(),
             store: self.registry.store_probed(),
             peers: self.registry.peers().map(|peers| peers.instances()),
@@ -494,7 +499,7 @@ impl Engine {
 
     /// The client for whom an instance is made.
     pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Maker {
-        Maker { user: Arc::clone(user), address: self.doors.counted(address) }
+        Maker { user: Arc::clone(user), address: self.doors.counted_address(address) }
     }
 }
 
@@ -513,10 +518,10 @@ impl Audience for Engine {
     }
 }
 
-async fn admit(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
-    match gate.open(post.event, data) {
-        Some(prepared) => post.put(prepared?).await,
-        None => gate.admit(data, post).await,
+async fn admit(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Trigger>) -> Flow {
+    match gate.encode_without_middleware(post.event, data) {
+        Some(prepared) => post.publish(prepared?).await,
+        None => gate.ingest_json(data, post).await,
     }
 }
 
@@ -525,7 +530,7 @@ fn is_allowed(user: &User, room: &RoomDecl) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
     }
-    room.asked.of_user(user, room.name).map(drop)
+    room.asked.identity_of(user, room.name).map(drop)
 }
 
 impl Drain {

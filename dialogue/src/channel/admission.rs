@@ -21,10 +21,10 @@ use super::newcomer;
 use crate::{
     Code, Refusal,
     engine::{Engine, draining},
-    gate::{Subject, Visit},
-    identity::{Caller, Credentials, User},
+    gate::{ConnectionPermit, RateLimitKey},
+    identity::{Credentials, Principal, User},
     origins::{Origins, is_hidden},
-    tcp::Scarce,
+    tcp::ScarceDescriptors,
     wire::frame::{Error, Frame},
 };
 
@@ -35,7 +35,7 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> R
     let Some(origin) = shown.next() else { return Ok(()) };
     let origin = origin.to_str().ok().filter(|_| shown.next().is_none());
     let hosts = hosts(headers, uri, engine.bounds.proxies);
-    if origin.is_some_and(|origin| engine.origins.allow(origin, &hosts)) {
+    if origin.is_some_and(|origin| engine.origins.allows(origin, &hosts)) {
         return Ok(());
     }
     report(engine, origin, &hosts, headers, uri);
@@ -89,11 +89,11 @@ fn report(engine: &Engine, origin: Option<&str>, hosts: &[Cow<'_, str>], headers
     let origin = origin.unwrap_or("several, or no text");
     let shown = |text: &str| text.chars().take(SHOWN).collect::<String>();
     let (origin, host) = (shown(origin), shown(hosts.first().map_or("", |host| host)));
-    if !engine.origins.is_news(&origin, &host) {
+    if !engine.origins.is_first_refusal(&origin, &host) {
         return;
     }
     let own_by_proxy =
-        || engine.bounds.proxies == 0 && Origins::default().allow(&origin, &self::hosts(headers, uri, 1));
+        || engine.bounds.proxies == 0 && Origins::default().allows(&origin, &self::hosts(headers, uri, 1));
     let remedy = if is_hidden(&origin) {
         "`allow_hidden_origin()` lets in clients that hide their origin".to_owned()
     } else if own_by_proxy() {
@@ -108,9 +108,9 @@ fn report(engine: &Engine, origin: Option<&str>, hosts: &[Cow<'_, str>], headers
 }
 
 /// Who sends an HTTP request.
-async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
-    let caller = engine.identity.caller(credentials(parts, None)?).await?;
-    if let Caller::User(user) = &caller {
+async fn caller(engine: &Engine, parts: &Parts) -> Result<Principal, Refusal> {
+    let caller = engine.identity.authenticate_request(credentials(parts, None)?).await?;
+    if let Principal::User(user) = &caller {
         newcomer::note(&parts.extensions, user);
     }
     Ok(caller)
@@ -119,16 +119,19 @@ async fn caller(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
 /// Who sends an HTTP request, which counts as one, and whom limits count; they don't apply to the application's backend.
 ///
 /// While the instance drains, requests are refused, reading ones too: the client goes on with another instance sooner.
-pub(super) async fn counted(engine: &Engine, parts: &Parts) -> Result<(Caller, Option<Subject>), Refusal> {
+pub(super) async fn counted(
+    engine: &Engine,
+    parts: &Parts,
+) -> Result<(Principal, Option<RateLimitKey>), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
     let caller = caller(engine, parts).await;
     let subject = match &caller {
-        Ok(Caller::User(user)) => Some(Subject::of(user, address(engine, parts))),
-        Ok(Caller::Backend) => None,
+        Ok(Principal::User(user)) => Some(RateLimitKey::of_user(user, address(engine, parts))),
+        Ok(Principal::Backend) => None,
         // Whoever tries tokens is counted, too.
-        Err(_) => address(engine, parts).map(Subject::at),
+        Err(_) => address(engine, parts).map(RateLimitKey::of_address),
     };
     if let Some(subject) = &subject {
         engine.limiter.http(subject).await?;
@@ -139,7 +142,7 @@ pub(super) async fn counted(engine: &Engine, parts: &Parts) -> Result<(Caller, O
 /// Counts an HTTP request of which it doesn't matter who sends it.
 #[cfg(feature = "push")]
 pub(super) async fn counted_visit(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
-    match address(engine, parts).map(Subject::at) {
+    match address(engine, parts).map(RateLimitKey::of_address) {
         Some(subject) => engine.limiter.http(&subject).await,
         None => Ok(()),
     }
@@ -151,8 +154,8 @@ pub(crate) async fn visitor(engine: &Engine, parts: &Parts) -> Result<User, Refu
         check_origin(engine, &parts.headers, &parts.uri)?;
     }
     match caller(engine, parts).await? {
-        Caller::User(user) => Ok(user),
-        Caller::Backend => Err(unauthenticated()),
+        Principal::User(user) => Ok(user),
+        Principal::Backend => Err(unauthenticated()),
     }
 }
 
@@ -162,7 +165,7 @@ pub(super) async fn user(
     parts: &Parts,
     offered: Option<&str>,
 ) -> Result<Option<User>, Refusal> {
-    let user = engine.identity.user(credentials(parts, offered)?).await?;
+    let user = engine.identity.authenticate(credentials(parts, offered)?).await?;
     if let Some(user) = &user {
         newcomer::note(&parts.extensions, user);
     }
@@ -170,15 +173,15 @@ pub(super) async fn user(
 }
 
 /// Lets a socket or a stream in that a request asks for, with where it comes from.
-pub(super) fn enter(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, Visit), Refusal> {
+pub(super) fn enter(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, ConnectionPermit), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
-    if parts.extensions.get::<Scarce>().is_some() {
+    if parts.extensions.get::<ScarceDescriptors>().is_some() {
         return Err(Refusal::new(Code::Unavailable, "too many connections are open; try again in a moment"));
     }
     let address = address(engine, parts);
-    Ok((address, engine.doors.enter(address)?))
+    Ok((address, engine.doors.acquire(address)?))
 }
 
 /// Where a request comes from, as far as that is known: the other end of the socket, or whom the last of the proxies in
@@ -189,7 +192,7 @@ pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
         Some(last) => spoken_for(&parts.headers, last).or(peer),
         None => {
             if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {
-                engine.doors.warn_of_proxy();
+                engine.doors.warn_about_proxy();
             }
             peer
         }

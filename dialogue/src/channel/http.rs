@@ -30,12 +30,15 @@ use super::{
 use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, Health, draining},
-    gate::{AnyRoom, Post, Subject},
-    hooks::Actor,
+    gate::{AnyRoom, RateLimitKey, Trigger},
+    hooks::UntypedCaller,
     hub::{RoomDecl, history as room_history, not_found},
-    identity::Caller,
+    identity::Principal,
     observe::{Origin, Source, TraceParent, refused, spans},
-    session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
+    session::{
+        CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_limit, delete_room,
+        invalid,
+    },
     store::KeyScope,
     wire::{
         EventSet,
@@ -101,18 +104,18 @@ async fn trigger_in(
     engine: &Arc<Engine>,
     (room, gate): (&Arc<RoomDecl>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
-    (caller, subject, address): (Caller, Option<Subject>, Option<IpAddr>),
+    (caller, subject, address): (Principal, Option<RateLimitKey>, Option<IpAddr>),
     (headers, body): (&HeaderMap, &mut Body),
     span: Span,
 ) -> Result<Accepted, Refusal> {
     let event = room.event_name(index);
-    let server = matches!(caller, Caller::Backend);
+    let server = matches!(caller, Principal::Backend);
     if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
         let message = format!("`{event}` is sent by the server only");
         return Err(Refusal::new(Code::EventNotAllowed, message));
     }
-    if let Caller::User(user) = &caller {
-        engine.may_join(&Actor { user: user.clone(), client_id: None }, room, room_id).await?;
+    if let Principal::User(user) = &caller {
+        engine.may_join(&UntypedCaller { user: user.clone(), client_id: None }, room, room_id).await?;
     }
     let key = key(headers)?;
     let body = self::body(body, engine.bounds.max_frame_bytes).await?;
@@ -133,36 +136,36 @@ async fn trigger_in(
     if let Some(subject) = &subject {
         engine.limiter.event(subject, room.index).await?;
     }
-    let mut post = Box::new(Post {
+    let mut post = Box::new(Trigger {
         registry: Arc::clone(&engine.registry),
         room: Arc::clone(room),
         room_id: room_id.into(),
         event: index,
         from: "system".into(),
         user: None,
-        subject,
+        rate_limit_key: subject,
         limiter: Arc::clone(&engine.limiter),
-        server,
+        is_server: server,
         maker: None,
         meta: engine.traces.carry(&origin.span, None),
-        key,
+        idempotency_key: key,
         key_scope: KeyScope::Server,
         origin,
-        to: None,
-        recipients: None,
+        recipient: None,
+        recipient_count: None,
         push: engine.push.clone(),
-        link: None,
-        at_log: Arc::default(),
+        connection: None,
+        is_submitted: Arc::default(),
     });
     match caller {
-        Caller::User(user) => {
+        Principal::User(user) => {
             post.from = Arc::clone(&user.id);
             post.maker = Some(engine.maker(&user.id, address));
             post.user = Some(user.clone());
-            post.key_scope = if user.newcomer { KeyScope::Newcomer } else { KeyScope::User };
-            engine.trigger(Actor { user, client_id: None }, gate, data, post).await
+            post.key_scope = if user.is_new { KeyScope::Newcomer } else { KeyScope::User };
+            engine.trigger(UntypedCaller { user, client_id: None }, gate, data, post).await
         }
-        Caller::Backend => {
+        Principal::Backend => {
             post.from = sender(headers)?;
             engine.admit_event(gate, data, post).await
         }
@@ -184,8 +187,8 @@ async fn create_by(engine: &Arc<Engine>, parts: &Parts, sent: &mut Body) -> Resu
     }
     let sent = body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation = Creation::parse(text, &engine.bounds)?;
-    as_requester(engine, caller, parts, async |by| creation.carry_out(engine, by).await).await
+    let creation = CreateRoom::parse(text, &engine.bounds)?;
+    as_requester(engine, caller, parts, async |by| creation.execute(engine, by).await).await
 }
 
 async fn end(
@@ -207,13 +210,13 @@ async fn end_by(
     check_origin(engine, &parts.headers, &parts.uri)?;
     let (caller, _) = counted(engine, parts).await?;
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
-    as_requester(engine, caller, parts, async |by| delete_instance(engine, &room_id, by).await).await
+    as_requester(engine, caller, parts, async |by| delete_room(engine, &room_id, by).await).await
 }
 
 /// Makes or ends an instance in the name of the caller.
 async fn as_requester(
     engine: &Engine,
-    caller: Caller,
+    caller: Principal,
     parts: &Parts,
     change: impl AsyncFnOnce(Requester<'_>) -> Result<(), Refusal>,
 ) -> Result<Response, Refused> {
@@ -221,10 +224,10 @@ async fn as_requester(
         return Err(draining().into());
     }
     match caller {
-        Caller::User(user) => {
-            change(Requester::User(&Actor { user, client_id: None }, address(engine, parts))).await?
+        Principal::User(user) => {
+            change(Requester::User(&UntypedCaller { user, client_id: None }, address(engine, parts))).await?
         }
-        Caller::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
+        Principal::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
     }
     Ok(answer("ok", Empty {}))
 }
@@ -242,7 +245,7 @@ async fn rooms(
 ) -> Result<Response, Refused> {
     let actor = actor(counted(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
-    let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
+    let limit = check_limit(query.limit.unwrap_or(ROOM_LIST_LIMITS.0), ROOM_LIST_LIMITS.1)?;
     Ok(answer("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
@@ -270,8 +273,8 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit =
-        bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
+    let limit = check_limit(query.limit.unwrap_or(HISTORY_LIMITS.0), HISTORY_LIMITS.1)?
+        .min(engine.bounds.max_history_events);
     let page = loop {
         // Whoever only reads makes no room.
         let instance = match engine.registry.look_up(&room_id).await? {
@@ -301,10 +304,10 @@ impl IntoResponse for Health {
 }
 
 /// The user that a request is of; the application's own backend is none, and may do everything.
-fn actor(caller: Caller) -> Option<Actor> {
+fn actor(caller: Principal) -> Option<UntypedCaller> {
     match caller {
-        Caller::User(user) => Some(Actor { user, client_id: None }),
-        Caller::Backend => None,
+        Principal::User(user) => Some(UntypedCaller { user, client_id: None }),
+        Principal::Backend => None,
     }
 }
 

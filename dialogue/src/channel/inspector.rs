@@ -23,7 +23,7 @@ use http::{
 };
 
 use super::admission::{check_origin, counted, unauthenticated};
-use crate::{Refusal, engine::Engine, identity::Caller};
+use crate::{Refusal, engine::Engine, identity::Principal};
 
 /// Where the page is.
 const PATH: &str = "/dialogue";
@@ -64,7 +64,7 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 async fn admit(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     match counted(engine, parts).await? {
-        (Caller::Backend, _) => Ok(()),
-        (Caller::User(_), _) => Err(unauthenticated()),
+        (Principal::Backend, _) => Ok(()),
+        (Principal::User(_), _) => Err(unauthenticated()),
     }
 }

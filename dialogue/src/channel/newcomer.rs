@@ -26,8 +26,7 @@ pub(crate) fn named(routes: Router<Arc<Engine>>) -> Router<Arc<Engine>> {
 
 /// Notes that a request is of `user`.
 pub(super) fn note(extensions: &Extensions, user: &User) {
-    if let (true, Some(token), Some(given)) =
-        (user.newcomer, &user.anonymous_token, extensions.get::<Given>())
+    if let (true, Some(token), Some(given)) = (user.is_new, &user.anonymous_token, extensions.get::<Given>())
     {
         given.0.get_or_init(|| Arc::clone(token));
     }

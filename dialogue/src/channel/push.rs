@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    hooks::Actor,
-    identity::Caller,
+    hooks::UntypedCaller,
+    identity::Principal,
     session::{Change, Wanted, change_push, invalid},
     wire::frame::Empty,
 };
@@ -73,7 +73,7 @@ async fn change_by(
 ) -> Result<Response, Refused> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // The application's own backend has no device.
-    let (Caller::User(user), subject) = counted(engine, parts).await? else {
+    let (Principal::User(user), subject) = counted(engine, parts).await? else {
         return Err(unauthenticated().into());
     };
     if change == Change::Register && !is_json(&parts.headers) {
@@ -81,7 +81,7 @@ async fn change_by(
     }
     let sent = body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let (actor, wanted) = (Actor { user, client_id: None }, Wanted::parse(text, &engine.bounds)?);
+    let (actor, wanted) = (UntypedCaller { user, client_id: None }, Wanted::parse(text, &engine.bounds)?);
     change_push(engine, (&actor, subject.as_ref()), change, wanted).await?;
     Ok(answer("ok", Empty {}))
 }

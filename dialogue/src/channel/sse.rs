@@ -25,12 +25,12 @@ use super::admission::{Refused, address, check_origin, enter, unauthenticated, u
 use crate::{
     Channel, Refusal,
     engine::{Engine, draining},
-    gate::Subject,
-    hooks::Actor,
+    gate::RateLimitKey,
+    hooks::UntypedCaller,
     hub::{DELETED, Outbox, not_found},
     identity::{Expiry, expired},
     observe::{Source, TraceParent},
-    session::{Entrance, Entry, Joined, Session},
+    session::{JoinOutcome, JoinRequest, NewConnection, Session},
     wire::{Encoding, stream_position},
 };
 use passing::passing;
@@ -61,9 +61,9 @@ async fn probe(
     }
     let address = address(&engine, &parts);
     let user = user(&engine, &parts, None).await?.ok_or_else(unauthenticated)?;
-    engine.limiter.http(&Subject::of(&user, address)).await?;
+    engine.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
     let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
-    let actor = Actor { user, client_id: None };
+    let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
     for room_id in &query.rooms {
         let (room, _) = engine.room(room_id)?;
@@ -92,7 +92,7 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
     let query = Query::parse(query, &parts.headers)?;
     let (address, visit) = enter(engine, parts)?;
     let user = user(engine, parts, None).await?.ok_or_else(unauthenticated)?;
-    engine.limiter.request(&Subject::of(&user, address)).await?;
+    engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
     let counted = engine.admit(visit)?;
     let wanted = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
     let wanted =
@@ -110,7 +110,7 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
     let mut session = Session::new(
         Arc::clone(engine),
         Arc::clone(&outbox),
-        Entrance { source: Source::Sse, address, parent: TraceParent::of(&parts.headers) },
+        NewConnection { source: Source::Sse, address, parent: TraceParent::of(&parts.headers) },
     );
     let span = session.span();
     let entering = async {
@@ -118,10 +118,10 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
         let mut deleted = Vec::new();
         for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
             let since = query.since(room_id).cloned();
-            let entry = Entry { wanted, since, slot, id: None };
+            let entry = JoinRequest { filter: wanted, since, slot, id: None };
             match session.join_unless_deleted(room_id, Channel::Sse, entry).await? {
-                Joined::In => {}
-                Joined::Deleted => deleted.push(room_id),
+                JoinOutcome::Joined => {}
+                JoinOutcome::RoomDeleted => deleted.push(room_id),
             }
         }
         match deleted.first() {
@@ -129,13 +129,13 @@ async fn stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Resp
             Some(first) if deleted.len() == query.rooms.len() => {
                 return Err(Refusal { message: DELETED.into(), ..not_found(first) });
             }
-            _ => deleted.iter().for_each(|room_id| session.tell_deleted(room_id)),
+            _ => deleted.iter().for_each(|room_id| session.send_room_deleted(room_id)),
         }
         Ok::<_, Refusal>(())
     };
     entering.instrument(span).await?;
     // Hooks may have taken long.
-    if session.expires().is_some_and(Expiry::is_over) {
+    if session.expires().is_some_and(Expiry::has_passed) {
         return Err(expired());
     }
     session.open();

@@ -262,7 +262,7 @@ mod tests {
 
     fn link(engine: &Engine, most: usize) -> Arc<Link> {
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, most, None, Vec::new());
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+        let user = User { id: "somebody".into(), authenticated: None, anonymous_token: None, is_new: false };
         Link::new(outbox, user)
     }
 

@@ -37,7 +37,7 @@ impl Engine {
 
     /// Whether a user is in a room, at any instance.
     pub(crate) async fn is_in(&self, user: &Arc<str>, room_id: &str) -> Result<bool, Refusal> {
-        if self.directory.is_in(user, room_id) {
+        if self.directory.is_in_room(user, room_id) {
             return Ok(true);
         }
         if self.registry.peers().is_none() {
@@ -63,7 +63,7 @@ impl Engine {
                 connections(self.put_user_out(&user, room_id.as_deref(), &reason).await)
             }
             Question::Disconnect { user, client_id, reason } => {
-                let links = self.directory.links(&user);
+                let links = self.directory.connections_of(&user);
                 let wanted = links
                     .iter()
                     .filter(|link| client_id.as_deref().is_none_or(|id| link.client_id.as_str() == id));
@@ -72,7 +72,7 @@ impl Engine {
             }
             Question::Free { user, room_id } => connections(self.free_here(&room_id, &user, None).await),
             Question::Connections { user } => {
-                let links = self.directory.links(&user);
+                let links = self.directory.connections_of(&user);
                 Answer {
                     count: links.len(),
                     connections: links.iter().map(|link| connection(link)).collect(),
@@ -84,7 +84,7 @@ impl Engine {
     /// Puts a user's connections to this instance out of a room, or of all; yields out of how many.
     async fn put_user_out(&self, user: &str, room_id: Option<&str>, reason: &str) -> usize {
         let mut out = 0;
-        for link in self.directory.links(user) {
+        for link in self.directory.connections_of(user) {
             let rooms = match room_id {
                 Some(room_id) => link.room(room_id).into_iter().collect(),
                 None => link.rooms(),
@@ -107,7 +107,7 @@ impl Engine {
         let (Some(event), Some(event_id)) = (instance.room.event(&event), Id::parse(&event_id)) else {
             return 0;
         };
-        let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
+        let to = self.directory.connections_of(&user).iter().map(|link| link.id()).collect();
         let whisper = Whisper { event_id, timestamp, to };
         let from = (*from).into();
         let publish = Publish {

@@ -34,7 +34,7 @@ impl Engine {
 
     /// The same for the connections to this instance, but for one; returns how many places it freed.
     pub(super) async fn free_here(&self, room_id: &str, user: &str, except: Option<ConnectionId>) -> usize {
-        let mut others = self.directory.links(user);
+        let mut others = self.directory.connections_of(user);
         others.retain(|link| Some(link.id()) != except && link.room(room_id).is_some());
         // At once, so that together they take no longer than one.
         let freed = join_all(others.iter().map(|link| self.free_if_dead(link, room_id))).await;

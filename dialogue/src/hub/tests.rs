@@ -15,7 +15,8 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{registry::LIST_LOOKS, *};
 use crate::{
-    Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, RoomRef, Sender,
+    Accepted, Channel, DeliveryClass, IdentityRequirement, Position, Refusal, Retention, RoomOptions,
+    RoomRef, Sender,
     identity::User,
     observe::{Meter, Origin, Source, Traces},
     room::EventKind,
@@ -41,7 +42,7 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
         name,
         keyed,
         options,
-        asked: Asked::NOTHING,
+        asked: IdentityRequirement::NONE,
         channels: &[Channel::WebSocket, Channel::Sse],
         events: vec![
             kind("message", DeliveryClass::Durable),
@@ -112,9 +113,9 @@ impl Client {
         tokio::spawn(write(Arc::clone(&outbox)));
         let user = User {
             id: format!("user{}", id % 5).into(),
-            known: None,
+            authenticated: None,
             anonymous_token: None,
-            newcomer: false,
+            is_new: false,
         };
         Client { link: Link::new(Arc::clone(&outbox), user), outbox, socket }
     }
@@ -397,7 +398,10 @@ async fn who_finds_a_room_full_goes_on_when_there_is_space() {
 /// A connection that takes nothing.
 fn stalled(id: u64) -> Arc<Link> {
     let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, None, Vec::new());
-    Link::new(outbox, User { id: "stalled".into(), known: None, anonymous_token: None, newcomer: false })
+    Link::new(
+        outbox,
+        User { id: "stalled".into(), authenticated: None, anonymous_token: None, is_new: false },
+    )
 }
 
 #[tokio::test]

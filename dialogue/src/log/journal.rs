@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     backplane::{AnyBackplane, Publication, Published},
-    caught::caught,
+    catch_panic::catch_panic,
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
@@ -250,7 +250,7 @@ pub(super) async fn within<T>(
     what: &'static str,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match timeout(WITHIN, caught("store", call)).await {
+    match timeout(WITHIN, catch_panic("store", call)).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Err(StoreError::new(format!("the store panicked when it was asked to {what}"))),
         Err(_) => Err(too_slow(what)),

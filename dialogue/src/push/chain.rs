@@ -176,7 +176,7 @@ impl Chain {
     async fn is_seen(&self, shared: &Shared) -> bool {
         let (user, round) = (&self.entry.user, &self.round);
         let was_here = || {
-            shared.directory.is_in(user, &round.room_id)
+            shared.directory.is_in_room(user, &round.room_id)
                 || shared.departures.since(user, &round.room_id, round.began)
         };
         if !round.is_for_absent() {

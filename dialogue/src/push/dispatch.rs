@@ -36,11 +36,11 @@ use super::{
 };
 use crate::{
     Accepted, DeliveryClass, Refusal,
-    directory::Directory,
     hooks::AnyHooks,
     hub::{Registry, RoomDecl},
     log::Journal,
     store::Memory,
+    user_connections::UserConnections,
     wire::Id,
 };
 
@@ -102,7 +102,7 @@ impl Dispatch {
     pub(crate) fn start(
         opened: Opened,
         registry: &Arc<Registry>,
-        directory: &Arc<Directory>,
+        directory: &Arc<UserConnections>,
         hooks: Option<Arc<dyn AnyHooks>>,
         longest_after: Duration,
     ) -> Result<Arc<Self>, PushError> {

@@ -28,12 +28,12 @@ use super::{
     slots::Slots,
     waiting::Waiting,
 };
-use crate::{directory::Directory, hooks::AnyHooks, store::StoreError};
+use crate::{hooks::AnyHooks, store::StoreError, user_connections::UserConnections};
 
 /// What all lanes need.
 pub(super) struct Shared {
     pub(super) devices: Devices,
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Arc<UserConnections>,
     pub(super) departures: Departures,
     pub(super) complaints: Complaints,
     /// Where the store outlives the process.

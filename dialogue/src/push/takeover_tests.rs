@@ -31,7 +31,8 @@ use super::{
     waiting::{MOST_RESUMED, Waiting},
 };
 use crate::{
-    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Peers, log::Journal, store::Memory,
+    Accepted, backplane::Local, engine::Engine, hub::Peers, log::Journal, store::Memory,
+    user_connections::UserConnections,
 };
 
 #[dialogue::event(
@@ -75,7 +76,7 @@ impl Instance {
         let of_devices = Journal::new(Arc::new(Memory::new()), &Handle::current());
         let shared = Arc::new(Shared {
             devices: Devices::new(of_devices, bounds),
-            directory: Arc::new(Directory::new(1)),
+            directory: Arc::new(UserConnections::new(1)),
             departures: Departures::new(Duration::from_secs(1)),
             complaints: Complaints::default(),
             pending: Some(Pending::new(journal(), registry.peers().cloned())),

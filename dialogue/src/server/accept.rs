@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     engine::{Engine, Responses, ServerBounds},
-    gate::Visit,
-    tcp::{Due, Patience, Scarce, Tcp, Traffic},
+    gate::ConnectionPermit,
+    tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
 };
 
 /// How long to wait where the system has nothing left to accept with, and the reserve is in use.
@@ -46,7 +46,7 @@ struct Server {
     app: TowerToHyperService<Router>,
     bounds: Arc<ServerBounds>,
     responses: Arc<Responses>,
-    patience: Patience,
+    patience: ConnectionTimeouts,
     phase: watch::Receiver<Phase>,
 }
 
@@ -68,10 +68,10 @@ pub(super) async fn serve(
 ) {
     let bounds = Arc::new(engine.bounds.clone());
     let (phases, phase) = watch::channel(Phase { closing: false, shortages: 0 });
-    let patience = Patience {
+    let patience = ConnectionTimeouts {
         head: bounds.header_read_timeout,
         idle: bounds.idle_timeout,
-        answer: bounds.response_stall_timeout,
+        response: bounds.response_stall_timeout,
         stream: bounds.stall_timeout().max(bounds.response_stall_timeout),
     };
     let server = Server {
@@ -93,7 +93,7 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     // A refused connection is closed without an answer: browsers come back from that, even for event
                     // streams.
-                    let Ok(place) = engine.doors.accept(peer.ip()) else { continue };
+                    let Ok(place) = engine.doors.acquire_tcp(peer.ip()) else { continue };
                     let server = server.clone();
                     match reserve.fill() {
                         true => connections.spawn(server.connection(stream, peer, place)),
@@ -143,9 +143,9 @@ fn builder(bounds: &ServerBounds, streams: Streams) -> Builder<Streams> {
 
 impl Server {
     /// Serves a connection that stays as long as it likes, within its deadlines.
-    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+    async fn connection(mut self, stream: TcpStream, peer: SocketAddr, place: ConnectionPermit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
+            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
         let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
         let service = self.service(&traffic, peer, false);
         let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
@@ -159,21 +159,21 @@ impl Server {
                 biased;
                 // What goes wrong is the client's to know.
                 _ = serving.as_mut() => return,
-                () = &mut watch => match traffic.due(&self.hurried(), Instant::now()) {
-                    Due::Late => return,
+                () = &mut watch => match traffic.check_deadlines(&self.hurried(), Instant::now()) {
+                    DeadlineStatus::Elapsed => return,
                     // A connection of HTTP/1 ends at once by that; one of HTTP/2 may have bytes that are still on their
                     // way.
-                    Due::Idle => match closes_by {
+                    DeadlineStatus::Idle => match closes_by {
                         Some(by) if by <= Instant::now() => return,
                         Some(by) => watch.as_mut().reset(by),
                         None => {
-                            let by = Instant::now() + self.patience.answer;
+                            let by = Instant::now() + self.patience.response;
                             closes_by = Some(by);
                             watch.as_mut().reset(by);
                             serving.as_mut().graceful_shutdown();
                         }
                     },
-                    Due::Later(then) => watch.as_mut().reset(then),
+                    DeadlineStatus::Pending(then) => watch.as_mut().reset(then),
                 },
                 Ok(()) = self.phase.changed() => {
                     let phase = *self.phase.borrow_and_update();
@@ -189,15 +189,15 @@ impl Server {
 
     /// Serves one request, and quickly: the connection has a descriptor that the next one needs. That is for health
     /// checks, and for clients that are sent away.
-    async fn scarce(self, stream: TcpStream, peer: SocketAddr, place: Visit) {
+    async fn scarce(self, stream: TcpStream, peer: SocketAddr, place: ConnectionPermit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
+            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.patience.stream, Some(place));
         let http = builder(&self.bounds, Streams::new(&traffic, self.patience, &self.responses));
         let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
         let (whole, head) = SCARCE;
         let silent = async {
             sleep(head).await;
-            if traffic.was_asked() {
+            if traffic.has_had_request() {
                 std::future::pending().await
             }
         };
@@ -212,9 +212,9 @@ impl Server {
     }
 
     /// The patience that there is now.
-    fn hurried(&self) -> Patience {
+    fn hurried(&self) -> ConnectionTimeouts {
         match self.responses.are_many() {
-            true => Patience { answer: self.patience.answer.min(HASTE), ..self.patience },
+            true => ConnectionTimeouts { response: self.patience.response.min(HASTE), ..self.patience },
             false => self.patience,
         }
     }
@@ -222,7 +222,7 @@ impl Server {
     /// Answers the requests of one connection.
     fn service(
         &self,
-        traffic: &Arc<Traffic>,
+        traffic: &Arc<ConnectionActivity>,
         peer: SocketAddr,
         scarce: bool,
     ) -> impl Service<
@@ -237,11 +237,11 @@ impl Server {
             let is_http1 = request.version() < http::Version::HTTP_2;
             request.extensions_mut().insert(ConnectInfo(peer));
             if scarce {
-                request.extensions_mut().insert(Scarce);
+                request.extensions_mut().insert(ScarceDescriptors);
             }
             // A socket over HTTP/2 is a stream (RFC 8441), whose reader has a stream's time.
             if request.method() == http::Method::CONNECT {
-                traffic.streams();
+                traffic.set_streaming();
             }
             let (answering, traffic) = (app.call(request), Arc::clone(&traffic));
             async move {
@@ -251,7 +251,7 @@ impl Server {
                 }
                 let streams = response.headers().get(CONTENT_TYPE).is_some_and(is_event_stream);
                 if streams {
-                    traffic.streams();
+                    traffic.set_streaming();
                 }
                 Ok(response.map(|body| Answer::new(body, active, streams)))
             }

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     engine::Responses,
-    tcp::{Active, Patience, Traffic},
+    tcp::{ActiveRequest, ConnectionActivity, ConnectionTimeouts},
 };
 
 /// Bytes that are handed to HTTP at once, and so at most held by it for a client that takes nothing.
@@ -38,20 +38,24 @@ tokio::task_local! {
 /// Runs the streams of a connection of HTTP/2, and resets those whose clients take nothing.
 #[derive(Clone)]
 pub(super) struct Streams {
-    traffic: Arc<Traffic>,
-    patience: Patience,
+    traffic: Arc<ConnectionActivity>,
+    patience: ConnectionTimeouts,
     responses: Arc<Responses>,
 }
 
 impl Streams {
-    pub(super) fn new(traffic: &Arc<Traffic>, patience: Patience, responses: &Arc<Responses>) -> Self {
+    pub(super) fn new(
+        traffic: &Arc<ConnectionActivity>,
+        patience: ConnectionTimeouts,
+        responses: &Arc<Responses>,
+    ) -> Self {
         Streams { traffic: Arc::clone(traffic), patience, responses: Arc::clone(responses) }
     }
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        let (active, taken) = (self.traffic.hold(), Arc::new(Taken::default()));
+        let (active, taken) = (self.traffic.keep_active(), Arc::new(Taken::default()));
         let (patience, responses) = (self.patience, Arc::clone(&self.responses));
         tokio::spawn(TAKEN.scope(Arc::clone(&taken), async move {
             // A stream that is dropped is reset.
@@ -82,22 +86,22 @@ struct Waiting {
 
 impl Taken {
     /// Returns once the client has taken nothing for as long as it may.
-    async fn stalled(&self, patience: Patience, responses: &Responses) {
+    async fn stalled(&self, patience: ConnectionTimeouts, responses: &Responses) {
         loop {
             let now = Instant::now();
             let due = {
                 let waiting = self.waiting.lock();
                 waiting.since.map(|since| match waiting.streams {
                     true => since + patience.stream,
-                    false if responses.are_many() => since + patience.answer.min(HASTE),
-                    false => since + patience.answer,
+                    false if responses.are_many() => since + patience.response.min(HASTE),
+                    false => since + patience.response,
                 })
             };
             match due {
                 Some(due) if due <= now => return,
                 Some(due) => sleep_until(due.min(now + HASTE)).await,
                 // A wait that begins meanwhile is not late before then.
-                None => drop(timeout(patience.answer.max(HASTE), self.answered.notified()).await),
+                None => drop(timeout(patience.response.max(HASTE), self.answered.notified()).await),
             }
         }
     }
@@ -121,12 +125,12 @@ pub(super) struct Answer {
     streams: bool,
     /// The stream of HTTP/2 that it goes to.
     taken: Option<Arc<Taken>>,
-    _active: Active,
+    _active: ActiveRequest,
 }
 
 impl Answer {
     /// To be made where the request is answered; `streams` of a stream of events.
-    pub(super) fn new(body: Body, active: Active, streams: bool) -> Self {
+    pub(super) fn new(body: Body, active: ActiveRequest, streams: bool) -> Self {
         let taken = TAKEN.try_with(Arc::clone).ok();
         if let Some(taken) = &taken {
             taken.begin(streams);

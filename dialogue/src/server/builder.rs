@@ -15,18 +15,18 @@ use super::{Admits, Application, Declared, Error, Server, Serves, declared::sche
 #[cfg(feature = "push")]
 use crate::push::{Dispatch, Push};
 use crate::{
-    Around, Asked, Channel, Quota, Rate,
+    Channel, IdentityRequirement, Layered, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
-    directory::Directory,
     engine::{Engine, Rules, ServerBounds},
-    gate::{Doors, Limiter, Rates, Shared},
-    hooks::{AnyHooks, Hooks, Typed},
+    gate::{ConnectionLimiter, Limiter, RateLimits, SharedQuota},
+    hooks::{AnyHooks, Hooks, TypedHooks},
     hub::{Archive, NewBounds, Peers, Registry, RoomDecl},
-    identity::{Authenticator, Identity, ServerKeys},
+    identity::{Authentication, Authenticator, ServerKeys},
     observe::{Measures, Metrics, Readings, Timed, TimedBackplane, TraceContext, Traces},
     origins::Origins,
-    session::HISTORY,
+    session::HISTORY_LIMITS,
     store::{AnyStore, Store},
+    user_connections::UserConnections,
 };
 
 /// The configuration of a [`Server`]. With no method called, the server keeps its logs in memory and every user is
@@ -62,9 +62,9 @@ use crate::{
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     paths: Paths,
     bounds: ServerBounds,
-    rates: Rates,
+    rates: RateLimits,
     origins: Origins,
-    identity: Identity,
+    identity: Authentication,
     server_keys: Vec<String>,
     hooks: Option<Arc<dyn AnyHooks>>,
     #[cfg(feature = "push")]
@@ -97,9 +97,9 @@ impl<A: Application> ServerBuilder<A> {
                 inspector: false,
             },
             bounds: ServerBounds::default(),
-            rates: Rates::default(),
+            rates: RateLimits::default(),
             origins: Origins::default(),
-            identity: Identity::default(),
+            identity: Authentication::default(),
             server_keys: Vec::new(),
             hooks: None,
             #[cfg(feature = "push")]
@@ -154,8 +154,8 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Around<L, M>> {
-        self.turn(|state, around| (state, Around(around, middleware)))
+    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Layered<L, M>> {
+        self.turn(|state, around| (state, Layered(around, middleware)))
     }
 
     /// Returns the same settings under other type parameters.
@@ -209,7 +209,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Sets the [hooks](Hooks), by which the application decides who connects, joins, triggers and leaves.
     pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
-        self.hooks = Some(Arc::new(Typed::new(hooks)));
+        self.hooks = Some(Arc::new(TypedHooks::new(hooks)));
         self
     }
 
@@ -385,7 +385,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Counts rate limits over all nodes by `quota`. Without it each node counts what it sees.
     pub fn quota(mut self, quota: impl Quota) -> Self {
-        self.rates.shared = Shared::new(quota);
+        self.rates.shared = SharedQuota::new(quota);
         self
     }
 
@@ -460,14 +460,14 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// The text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host, and the port unless it is the
     /// scheme's default, in lower case and without a trailing `/`. [`build`](Self::build) fails for any other text.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.origins.list(origin.into());
+        self.origins.allow_origin(origin.into());
         self
     }
 
     /// Lets pages of every origin connect, except of a hidden one (`Origin: null`). With cookies or in a private
     /// network, any page can then act as its visitor.
     pub fn allow_any_origin(mut self) -> Self {
-        self.origins.list_all();
+        self.origins.allow_any();
         self
     }
 
@@ -475,7 +475,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// and native shells that load them so. A page in a sandboxed frame hides its origin too; with cookies or in a
     /// private network, it can then act as its visitor.
     pub fn allow_hidden_origin(mut self) -> Self {
-        self.origins.list_hidden();
+        self.origins.allow_hidden();
         self
     }
 
@@ -524,7 +524,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Sets the maximum of events on a page of history: 200 by default, which is also the most. A client that asks for
     /// more gets this number.
     pub fn max_history_events(mut self, events: usize) -> Self {
-        self.bounds.max_history_events = events.clamp(1, HISTORY.1);
+        self.bounds.max_history_events = events.clamp(1, HISTORY_LIMITS.1);
         self
     }
 
@@ -661,13 +661,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     async fn finish(
         self,
-        asked: &'static [Asked],
+        asked: &'static [IdentityRequirement],
         declared: &'static [&'static [Declared<S, L>]],
     ) -> Result<A::Server, Error>
     where
         L: Send + Sync + 'static,
     {
-        let asked = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
+        let asked = asked.iter().copied().chain(std::iter::repeat(IdentityRequirement::NONE));
         let rooms = declared.iter().copied().flatten().zip(asked).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
         let measures = (!self.metrics.is_empty() || self.paths.inspector).then(|| measured(&mut rooms));
@@ -692,7 +692,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         }
         let endpoints: Vec<_> = self.metrics.iter().filter_map(|metrics| metrics.endpoint()).collect();
         self.paths.check(&endpoints)?;
-        if let Some(origin) = self.origins.unheard_of() {
+        if let Some(origin) = self.origins.invalid_entry() {
             return Err(Error::configuration(format!(
                 "`{origin}` is no origin; one is written as in `https://acme.example` or `http://localhost:5173`"
             )));
@@ -704,10 +704,10 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             ));
         }
         for key in &self.server_keys {
-            if key.len() < ServerKeys::SHORTEST {
+            if key.len() < ServerKeys::MIN_BYTES {
                 return Err(Error::configuration(format!(
                     "a server key has at least {} bytes; make one with `openssl rand -base64 32`",
-                    ServerKeys::SHORTEST
+                    ServerKeys::MIN_BYTES
                 )));
             }
             identity.server_keys.add(key);
@@ -743,7 +743,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         };
         match &archive {
-            Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
+            Some(archive) => identity.set_anonymous_key(&archive.secret().await.map_err(Error::store)?),
             None => {
                 if let Some(room) = rooms.iter().find(|room| room.options.retention.forever) {
                     return Err(Error::configuration(format!(
@@ -758,8 +758,12 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
-        let doors = Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
-        let directory = Arc::new(Directory::new(self.bounds.max_connections_per_user));
+        let doors = ConnectionLimiter::new(
+            &self.rates,
+            self.bounds.max_connections_per_address,
+            self.bounds.proxies > 0,
+        );
+        let directory = Arc::new(UserConnections::new(self.bounds.max_connections_per_user));
         #[cfg(feature = "push")]
         let push = opened
             .map(|opened| Dispatch::start(opened, &registry, &directory, self.hooks.clone(), longest_after));

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::Server;
 use crate::{
-    Asked, Served,
-    gate::{AnyRoom, Equipped, Gates, guarded},
+    IdentityRequirement, ServerRoom,
+    gate::{AnyRoom, MiddlewareFromState, RoomIngest, build_room},
     hub::RoomDecl,
     observe::{Meter, Traces},
     room::Key,
@@ -27,22 +27,22 @@ pub trait Serves<S: 'static, L: Send + Sync + 'static>: Application {
 /// each `I` that [`Provides`](crate::Provides) what the rooms require.
 pub trait Admits<I>: Application {
     /// One for each of [`Serves::ROOMS`], in the same order; or none at all, if no room asks for an identity.
-    const ASKED: &'static [Asked] = &[];
+    const ASKED: &'static [IdentityRequirement] = &[];
 }
 
 /// One row of [`Serves::ROOMS`].
 pub struct Declared<S, L> {
-    describe: fn(usize, Asked) -> RoomDecl,
+    describe: fn(usize, IdentityRequirement) -> RoomDecl,
     guard: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
 }
 
 impl<S, L: Send + Sync + 'static> Declared<S, L> {
     /// The row of room `R`.
-    pub const fn of<R: Equipped<S> + Gates<L>>() -> Self {
-        Declared { describe: describe::<R>, guard: guarded::<R, S, L> }
+    pub const fn of<R: MiddlewareFromState<S> + RoomIngest<L>>() -> Self {
+        Declared { describe: describe::<R>, guard: build_room::<R, S, L> }
     }
 
-    pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomDecl {
+    pub(super) fn describe(&self, index: usize, asked: IdentityRequirement) -> RoomDecl {
         (self.describe)(index, asked)
     }
 
@@ -51,7 +51,7 @@ impl<S, L: Send + Sync + 'static> Declared<S, L> {
     }
 }
 
-fn describe<R: Served>(index: usize, asked: Asked) -> RoomDecl {
+fn describe<R: ServerRoom>(index: usize, asked: IdentityRequirement) -> RoomDecl {
     RoomDecl {
         index,
         name: R::NAME,

@@ -4,12 +4,12 @@ use tokio::io::AsyncWrite;
 
 use super::RoomHandle;
 use crate::{
-    Served,
+    ServerRoom,
     audit::{Anchor, Export, ExportError, Summary},
     hub::Said,
 };
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     /// Writes the room's log, as it is now, as JSON Lines that [`verify`](crate::audit::verify) finds changes in. The room
     /// is declared with `audit`.
     ///

@@ -18,9 +18,9 @@ use tracing::Instrument;
 
 use super::Server;
 use crate::{
-    Accepted, Delivery, Event, EventOf, Refusal, Sending, Served,
+    Accepted, Delivery, Event, EventOf, Refusal, Sending, ServerRoom,
     engine::Engine,
-    gate::{Post, Recipient},
+    gate::{DirectRecipient, Trigger},
     hub::{ConnectionId, Heard, Instance, Listener, Registry, RoomDecl, State, Whisper, not_found},
     log::Record,
     observe::{Origin, Source, refused, spans},
@@ -31,7 +31,7 @@ use crate::{
 
 /// The server's own end of one room instance: `server.chat()`, `server.project(ProjectId(7))`.
 #[must_use]
-pub struct RoomHandle<R: Served> {
+pub struct RoomHandle<R: ServerRoom> {
     engine: Arc<Engine>,
     /// `None` for a key that can't stand in a room's id.
     place: Option<Place>,
@@ -44,7 +44,7 @@ pub(super) struct Place {
     pub(super) room_id: Arc<str>,
 }
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     pub(crate) fn new(server: &Server, key: R::Key) -> Self {
         let room_id: Arc<str> = match key.text() {
             Some(text) => format!("{}:{text}", R::NAME).into(),
@@ -92,9 +92,9 @@ impl<R: Served> RoomHandle<R> {
     /// Sends an event to a user's connections, past the log; yields to how many.
     pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
-        let links = self.engine.directory.links(user);
+        let links = self.engine.directory.connections_of(user);
         let whisper = Whisper::new(links.iter().map(|link| link.id()).collect());
-        let to = Recipient { user: Arc::clone(user), whisper };
+        let to = DirectRecipient { user_id: Arc::clone(user), direct_event: whisper };
         self.put(event, Some(to), Some(Arc::clone(&recipients))).await?;
         Ok(recipients.load(Ordering::Relaxed))
     }
@@ -102,7 +102,7 @@ impl<R: Served> RoomHandle<R> {
     async fn put<E: EventOf<R>>(
         &self,
         event: E,
-        to: Option<Recipient>,
+        to: Option<DirectRecipient>,
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (place, index) = self.place_of::<E>()?;
@@ -111,31 +111,32 @@ impl<R: Served> RoomHandle<R> {
         };
         let about = (place.room.name, &*place.room_id, place.room.event_name(index));
         let span = spans::trigger(None, Source::Server, about);
-        let post = Box::new(Post {
+        let post = Box::new(Trigger {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&place.room),
             room_id: Arc::clone(&place.room_id),
             event: index,
             from: "system".into(),
             user: None,
-            subject: None,
+            rate_limit_key: None,
             limiter: Arc::clone(&self.engine.limiter),
-            server: true,
+            is_server: true,
             maker: None,
             meta: self.engine.traces.carry(&span, None),
-            key: None,
+            idempotency_key: None,
             key_scope: KeyScope::Server,
             origin: Origin::now(&place.room.meter, Source::Server, span.clone()),
-            to,
-            recipients,
+            recipient: to,
+            recipient_count: recipients,
             push: self.engine.push.clone(),
-            link: None,
-            at_log: Arc::default(),
+            connection: None,
+            is_submitted: Arc::default(),
         });
-        let (gate, wait, at_log) = (Arc::clone(gate), place.room.options.wait, Arc::clone(&post.at_log));
+        let (gate, wait, at_log) =
+            (Arc::clone(gate), place.room.options.wait, Arc::clone(&post.is_submitted));
         let putting = async move {
             let mut event = Some(event);
-            gate.trigger(&mut event, post).await
+            gate.ingest_event(&mut event, post).await
         };
         let putting = self.engine.underway(wait, at_log, putting.instrument(span.clone()));
         putting.await.inspect_err(|refusal| {
@@ -280,7 +281,7 @@ impl ListenerHandle {
     }
 }
 
-impl<R: Served> Clone for RoomHandle<R> {
+impl<R: ServerRoom> Clone for RoomHandle<R> {
     fn clone(&self) -> Self {
         let place = self.place.as_ref();
         RoomHandle {
@@ -292,7 +293,7 @@ impl<R: Served> Clone for RoomHandle<R> {
     }
 }
 
-impl<R: Served> fmt::Debug for RoomHandle<R> {
+impl<R: ServerRoom> fmt::Debug for RoomHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomHandle").field("id", &self.key).finish_non_exhaustive()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::RoomHandle;
 use crate::{
-    Refusal, Served,
+    Refusal, ServerRoom,
     hub::{InstanceInfo, not_found},
 };
 
@@ -70,7 +70,7 @@ impl NewRoom {
     }
 }
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     /// Makes this instance, and tells those who watch. Without, the first join makes it, unannounced.
     ///
     /// # Errors

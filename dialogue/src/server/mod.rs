@@ -30,10 +30,10 @@ pub use state::{Snapshot, Stateful};
 pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::{
-    Refusal, Visitor,
+    Caller, Refusal,
     channel::{held, visitor},
     engine::{Engine, Health},
-    hooks::{self, Actor},
+    hooks::{self, UntypedCaller},
     observe::{Endpoint, Metrics},
 };
 use paths::Paths;
@@ -164,9 +164,9 @@ impl Server {
     ///
     /// `UNAUTHENTICATED` without a valid token where one is required, `PERMISSION_DENIED` for a page of a foreign origin
     /// (unless it only reads), `UNAVAILABLE` while tokens can't be checked.
-    pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Visitor<I>, Refusal> {
+    pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Caller<I>, Refusal> {
         let user = visitor(&self.engine, request).await?;
-        Ok(hooks::visitor(&Actor { user, client_id: None }))
+        Ok(hooks::typed_caller(&UntypedCaller { user, client_id: None }))
     }
 
     /// How pushes have fared in this process, for each provider.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::Place};
-use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
+use crate::{Code, Refusal, ServerRoom, catch_panic::catch_panic_sync, hub::Saved};
 
 /// A room whose instances have a state of their own: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -13,7 +13,7 @@ use crate::{Code, Refusal, Served, caught::caught_now, hub::Saved};
     label = "declared without one",
     note = "declare its type: `#[room(state = Board)]`"
 )]
-pub trait Stateful: Served {
+pub trait Stateful: ServerRoom {
     /// What an instance holds. A new one holds the default; what was saved by an older version of the type has to be
     /// readable by the newer one (`#[serde(default)]` on what was added).
     type State: Serialize + DeserializeOwned + Default + Send + 'static;
@@ -81,7 +81,7 @@ impl<R: Stateful> RoomHandle<R> {
         let Place { room, room_id } = self.place()?;
         let id = std::sync::Arc::clone(room_id);
         let change = move |saved: &Saved| {
-            let changed = caught_now("update", || {
+            let changed = catch_panic_sync("update", || {
                 let mut state: R::State = decode(saved, &id)?;
                 let changed = change(&mut state);
                 Ok((encode(&state, &id)?, changed))

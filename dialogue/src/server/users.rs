@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{EventOf, Refusal, Served, engine::Engine, hub::Question};
+use crate::{EventOf, Refusal, ServerRoom, engine::Engine, hub::Question};
 
 /// The users that are connected: `server.users()`.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Users {
 
     /// How many users have a connection to this instance.
     pub fn count(&self) -> usize {
-        self.engine.directory.len()
+        self.engine.directory.user_count()
     }
 
     /// The user with this id, connected or not.
@@ -79,7 +79,7 @@ impl UserHandle {
     /// # Errors
     ///
     /// `UNAVAILABLE` while the room can't be looked up.
-    pub async fn is_in<R: Served>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
+    pub async fn is_in<R: ServerRoom>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
         self.engine.is_in(&self.id, room.id()).await
     }
 
@@ -92,7 +92,7 @@ impl UserHandle {
     ///
     /// As [`RoomHandle::trigger`], of the room's middleware too; `UNAVAILABLE` if an instance at which the user is in the
     /// room can't be reached.
-    pub async fn send<R: Served, E: EventOf<R>>(
+    pub async fn send<R: ServerRoom, E: EventOf<R>>(
         &self,
         room: &RoomHandle<R>,
         event: E,
@@ -106,7 +106,11 @@ impl UserHandle {
     /// # Errors
     ///
     /// As [`connections`](Self::connections).
-    pub async fn remove_from<R: Served>(&self, room: &RoomHandle<R>, reason: &str) -> Result<bool, Refusal> {
+    pub async fn remove_from<R: ServerRoom>(
+        &self,
+        room: &RoomHandle<R>,
+        reason: &str,
+    ) -> Result<bool, Refusal> {
         self.put_out(Some(room.id().into()), reason).await.map(|connections| connections > 0)
     }
 

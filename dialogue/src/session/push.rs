@@ -6,8 +6,8 @@ use super::{Request, check_depth, invalid};
 use crate::{
     Channel, Code, Refusal,
     engine::{Engine, ServerBounds},
-    gate::Subject,
-    hooks::Actor,
+    gate::RateLimitKey,
+    hooks::UntypedCaller,
     hub::not_found,
     push::{Subscription, Target},
 };
@@ -64,7 +64,7 @@ impl Wanted {
     }
 }
 
-/// Does what is wanted, for a user whom limits count as `subject`.
+/// Does what is wanted, for a user whom limits count as `rate_limit_key`.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ impl Wanted {
 /// room that isn't pushed, what a join would be refused, and `TOO_MANY`; `UNAVAILABLE` while the store is.
 pub(crate) async fn change(
     engine: &Arc<Engine>,
-    (who, subject): (&Actor, Option<&Subject>),
+    (who, rate_limit_key): (&UntypedCaller, Option<&RateLimitKey>),
     change: Change,
     wanted: Wanted,
 ) -> Result<(), Refusal> {
@@ -83,8 +83,8 @@ pub(crate) async fn change(
         return Err(invalid(format!("`provider`: there is no `{shown}`")));
     }
     let none = || invalid(format!("`provider`: this server has no `{name}`"));
-    if let Some(subject) = subject {
-        engine.limiter.device(subject).await?;
+    if let Some(rate_limit_key) = rate_limit_key {
+        engine.limiter.device(rate_limit_key).await?;
     }
     if change == Change::Unregister {
         let (push, provider) = provider.ok_or_else(none)?;
@@ -106,6 +106,7 @@ pub(crate) async fn change(
     }
     let (push, provider) = provider.ok_or_else(none)?;
     provider.check(&target).map_err(|why| Refusal::new(Code::InvalidRequest, why))?;
-    let address = subject.filter(|subject| subject.is_address()).map(Subject::to_string);
+    let address =
+        rate_limit_key.filter(|rate_limit_key| rate_limit_key.is_address()).map(RateLimitKey::to_string);
     push.register(&who.user.id, address, &**provider, target, language, rooms).await
 }

@@ -1,7 +1,7 @@
 //! Rooms that require an identity, and the middleware that gets it.
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, Served,
+    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, ServerRoom,
     Server,
 };
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ dialogue::rooms! {
 #[derive(Debug, Default)]
 pub(crate) struct Signed;
 
-impl<R: Served<Identity = Player>> Middleware<R, Message> for Signed {
+impl<R: ServerRoom<Identity = Player>> Middleware<R, Message> for Signed {
     async fn handle(&self, cx: &Cx<R>, mut event: Message, next: impl Next<R, Message>) -> Flow {
         event
             .text

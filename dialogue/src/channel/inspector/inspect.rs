@@ -122,7 +122,7 @@ pub(super) async fn inspect(
     let (largest, instances_in_all) = engine.registry.largest(INSTANCES);
     let inspected = Inspected {
         schema: &engine.schema,
-        users: engine.directory.len(),
+        users: engine.directory.user_count(),
         rooms: engine.registry.rooms().iter().map(|room| describe(room)).collect(),
         instances: largest.iter().map(|instance| live(instance)).collect(),
         instances_in_all,

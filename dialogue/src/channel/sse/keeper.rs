@@ -102,7 +102,7 @@ async fn keep(
     let expires = session.expires().cloned();
     let expiry = async {
         match &expires {
-            Some(expires) => expires.passed().await,
+            Some(expires) => expires.wait().await,
             None => pending().await,
         }
     };
@@ -148,7 +148,7 @@ mod tests {
         Channel,
         identity::User,
         observe::Source,
-        session::{Entrance, Entry},
+        session::{JoinRequest, NewConnection},
         wire::Encoding,
     };
 
@@ -181,12 +181,12 @@ mod tests {
         let mut session = Session::new(
             Arc::clone(engine),
             Arc::clone(&outbox),
-            Entrance { source: Source::Sse, address: None, parent: None },
+            NewConnection { source: Source::Sse, address: None, parent: None },
         );
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+        let user = User { id: "somebody".into(), authenticated: None, anonymous_token: None, is_new: false };
         session.identify(user).await.unwrap();
-        session.join("chat", Channel::Sse, Entry::default()).await.unwrap();
-        let counted = engine.admit(engine.doors.enter(None).unwrap()).unwrap();
+        session.join("chat", Channel::Sse, JoinRequest::default()).await.unwrap();
+        let counted = engine.admit(engine.doors.acquire(None).unwrap()).unwrap();
         let keeper = Keeper::new(engine, &outbox, session, counted, PATIENCE);
         (outbox, keeper)
     }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::{
     Position, Refusal,
     hub::RoomDecl,
-    session::{bounded_names, invalid},
+    session::{check_event_count, invalid},
     wire::EventSet,
 };
 
@@ -85,7 +85,7 @@ impl Query {
         rooms: &[&Arc<RoomDecl>],
         most: usize,
     ) -> Result<Vec<Option<EventSet>>, Refusal> {
-        bounded_names(self.events.len(), most)?;
+        check_event_count(self.events.len(), most)?;
         if self.events.is_empty() {
             return Ok(rooms.iter().map(|_| None).collect());
         }

@@ -19,9 +19,9 @@ use super::{
 use crate::{
     engine::{Engine, Speaking, spread_ms},
     hub::{Cut, Outbox},
-    identity::{Expiry, LOOK_AT_CLOCK, User},
+    identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
     observe::Ended,
-    session::{Entrance, Session, Verdict, invalid},
+    session::{FrameOutcome, NewConnection, Session, invalid},
     wire::{Encoding, frame},
 };
 
@@ -130,7 +130,7 @@ impl Connection {
         engine: Arc<Engine>,
         mut socket: Socket,
         user: Option<User>,
-        entrance: Entrance,
+        entrance: NewConnection,
         speaking: Speaking,
     ) -> Self {
         let id = engine.connection_id();
@@ -222,7 +222,7 @@ impl Connection {
             Seen::End(end) => return Err(end),
             Seen::Overdue => return Err(self.hear_out().await),
         }
-        self.session.greet();
+        self.session.send_connected();
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl Connection {
             if self.engine.drain.is_on() {
                 return Box::pin(self.hear_out()).await;
             }
-            let look = left.map(|left| Instant::now() + left.min(LOOK_AT_CLOCK));
+            let look = left.map(|left| Instant::now() + left.min(CLOCK_CHECK_INTERVAL));
             let reads = self.has_room();
             tokio::select! {
                 // A socket that is never silent keeps nothing from its turn: the others are looked at above, too.
@@ -275,12 +275,12 @@ impl Connection {
             }
             // A client that never stops is answered for a while.
             let reads = self.has_room() && Instant::now() < until;
-            let left = self.session.token_left();
+            let left = self.session.token_remaining();
             tokio::select! {
                 // Frames that have arrived are answered first.
                 biased;
                 // The token is looked at again where frames are taken.
-                () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
+                () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
                 change = self.line.watch(&self.engine, &self.outbox, reads, true) => {
                     if let Change::End(end) = change {
                         return end;
@@ -309,7 +309,7 @@ impl Connection {
 
     /// The time that the connection may go on with the token that it has, or has not, shown; `None` without end.
     fn token_left(&self) -> Option<Duration> {
-        match self.session.token_left() {
+        match self.session.token_remaining() {
             Some(left) => Some(left),
             None if self.session.is_identified() => None,
             None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.line.opened.elapsed())),
@@ -332,7 +332,7 @@ impl Connection {
     /// Handles the frames that are there, as long as there is room for what they are answered.
     async fn take_frames(&mut self) -> Option<End> {
         // Time passes only where one of them takes a while: then it is looked at again.
-        if self.session.token_left().is_some_and(|left| left.is_zero()) {
+        if self.session.token_remaining().is_some_and(|left| left.is_zero()) {
             return Some(self.token_end());
         }
         while self.has_room() {
@@ -359,14 +359,14 @@ impl Connection {
             let verdict = match (seen, &incoming) {
                 (Seen::Done(verdict), _) => verdict,
                 (Seen::End(end), _) => return Some(end),
-                (Seen::Overdue, Incoming::Text(text)) => self.session.give_up(text),
-                (Seen::Overdue, _) => Verdict::GoOn,
+                (Seen::Overdue, Incoming::Text(text)) => self.session.abandon_frame(text),
+                (Seen::Overdue, _) => FrameOutcome::Continue,
             };
             match verdict {
-                Verdict::GoOn => {}
-                Verdict::Unauthenticated => return Some(End::Close(4401, Ended::NoToken)),
-                Verdict::TurnedAway => return Some(End::Close(4403, Ended::TurnedAway)),
-                Verdict::Hammers => return Some(End::Close(4429, Ended::Hammers)),
+                FrameOutcome::Continue => {}
+                FrameOutcome::Unauthenticated => return Some(End::Close(4401, Ended::NoToken)),
+                FrameOutcome::Forbidden => return Some(End::Close(4403, Ended::TurnedAway)),
+                FrameOutcome::RateLimitExceeded => return Some(End::Close(4429, Ended::Hammers)),
             }
         }
         if self.line.input.is_empty() {
@@ -377,7 +377,7 @@ impl Connection {
 }
 
 /// Handles what a client sent, but for a close frame.
-async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> Verdict {
+async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> FrameOutcome {
     match incoming {
         Incoming::Text(text) => session.handle(text).await,
         Incoming::Binary(_) => {
@@ -389,12 +389,12 @@ async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> 
                 let mut pong = BytesMut::new();
                 put_pong(&mut pong, payload);
                 outbox.send_raw([pong.freeze()]);
-                Verdict::GoOn
+                FrameOutcome::Continue
             }
             Err(refusal) => session.refuse(None, &refusal),
         },
         // Asked for or not, there is nothing to answer.
-        Incoming::Pong(_) | Incoming::Close(_) => Verdict::GoOn,
+        Incoming::Pong(_) | Incoming::Close(_) => FrameOutcome::Continue,
     }
 }
 
@@ -413,7 +413,7 @@ async fn see_through<T>(
     let mut overdue = pin!(engine.silent());
     let mut gone = false;
     loop {
-        let left = expires.as_ref().map(Expiry::left);
+        let left = expires.as_ref().map(Expiry::remaining);
         if left.is_some_and(|left| left.is_zero()) {
             return Seen::End(End::expired(outbox));
         }
@@ -428,7 +428,7 @@ async fn see_through<T>(
         tokio::select! {
             // The end of the connection comes before the outcome of the frame.
             biased;
-            () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
+            () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
             change = change => match change {
                 Change::End(End::Gone) => gone = true,
                 Change::End(end) => return Seen::End(end),

@@ -24,7 +24,7 @@ use crate::{
     Code, Refusal,
     engine::Engine,
     observe::{Source, TraceParent},
-    session::Entrance,
+    session::NewConnection,
 };
 use connection::Connection;
 use handshake::{Grant, Subprotocol};
@@ -64,7 +64,8 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let user = user(&engine, &parts, token).await?;
     let speaking = engine.speak();
     let counted = engine.admit(visit)?;
-    let entrance = Entrance { source: Source::WebSocket, address, parent: TraceParent::of(&parts.headers) };
+    let entrance =
+        NewConnection { source: Source::WebSocket, address, parent: TraceParent::of(&parts.headers) };
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
             let connection = Box::new(Connection::new(engine, socket, user, entrance, speaking));

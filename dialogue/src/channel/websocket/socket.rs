@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     hub::{Cut, Direct, Outbox, Progress},
-    tcp::Tcp,
+    tcp::TcpConnection,
 };
 
 /// See the [module](self).
@@ -62,7 +62,7 @@ const TAKE: usize = 64 << 10;
 impl Socket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
         // Ours, or the stream of an application that serves by itself.
-        let upgraded = match downcast::<TokioIo<Tcp>>(upgrade.await?) {
+        let upgraded = match downcast::<TokioIo<TcpConnection>>(upgrade.await?) {
             Ok(Parts { io, read_buf, .. }) => return Ok(Self::tcp(io.into_inner().into_inner(), &read_buf)),
             Err(upgraded) => upgraded,
         };

@@ -35,7 +35,7 @@ pub(super) use roster::{Difference, Roster};
 use super::Registry;
 use crate::{
     backplane::{AnyBackplane, Feed, FeedMessage, Follower, Member},
-    caught::caught,
+    catch_panic::catch_panic,
     store::StoreError,
     wire::Id,
 };
@@ -232,7 +232,7 @@ impl Drop for Followed {
 
 /// A call of the backplane, which ends in time, whatever that does.
 async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    match timeout(WITHIN, caught("backplane", call)).await {
+    match timeout(WITHIN, catch_panic("backplane", call)).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Err(StoreError::new("the backplane panicked")),
         Err(_) => Err(StoreError::new(format!("the backplane took longer than {} s", WITHIN.as_secs()))),

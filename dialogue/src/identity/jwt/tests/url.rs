@@ -1,4 +1,4 @@
-//! Keys from a server on loopback.
+//! Tests of keys from a key server on loopback.
 
 use std::{
     net::SocketAddr,
@@ -18,61 +18,64 @@ use tokio::{
 };
 
 use super::*;
-use crate::identity::jwt::url::{FLOOR, FLOOR_WITHOUT_KEYS};
+use crate::identity::jwt::url::{MIN_FETCH_INTERVAL, MIN_FETCH_INTERVAL_WITHOUT_KEYS};
 
-/// A key server that answers what it is told to.
+/// A key server with configurable responses.
 struct KeyServer {
-    told: Arc<Told>,
+    state: Arc<KeyServerState>,
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-struct Told {
-    /// The whole answer; empty: hangs up.
-    answer: Mutex<String>,
-    asked: AtomicUsize,
-    /// One permit for each answer.
-    may: Semaphore,
+struct KeyServerState {
+    /// The whole response; empty: closes the connection.
+    response: Mutex<String>,
+    requests: AtomicUsize,
+    /// One permit for each response.
+    permits: Semaphore,
 }
 
 impl KeyServer {
-    async fn new(answer: String) -> Self {
-        let told =
-            Told { answer: Mutex::new(answer), asked: AtomicUsize::new(0), may: Semaphore::new(1_000) };
-        let told = Arc::new(told);
+    async fn new(response: String) -> Self {
+        let state = KeyServerState {
+            response: Mutex::new(response),
+            requests: AtomicUsize::new(0),
+            permits: Semaphore::new(1_000),
+        };
+        let state = Arc::new(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn({
-            let told = Arc::clone(&told);
+            let state = Arc::clone(&state);
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    told.answer(stream).await;
+                    state.respond(stream).await;
                 }
             }
         });
-        KeyServer { told, address, task }
+        KeyServer { state, address, task }
     }
 
     fn jwt(&self) -> Jwt {
         Jwt::jwks_url(&format!("http://{}/jwks.json", self.address)).expect("a URL on this machine")
     }
 
-    fn say(&self, answer: String) {
-        *self.told.answer.lock().expect("no panic elsewhere") = answer;
+    fn set_response(&self, response: String) {
+        *self.state.response.lock().expect("no other panic") = response;
     }
 
-    fn asked(&self) -> usize {
-        self.told.asked.load(Ordering::SeqCst)
+    fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::SeqCst)
     }
 
-    async fn until_asked(&self, times: usize) {
-        let asked = async {
-            while self.asked() < times {
+    async fn wait_for_requests(&self, count: usize) {
+        let received = async {
+            while self.requests() < count {
                 tokio::task::yield_now().await;
             }
         };
-        let asked = deadline::within(Duration::from_secs(5), "it is asked", asked).await;
-        asked.unwrap_or_else(|late| panic!("{late}"));
+        let received = deadline::within(Duration::from_secs(5), "a request", received).await;
+        received.unwrap_or_else(|late| panic!("{late}"));
     }
 }
 
@@ -82,19 +85,19 @@ impl Drop for KeyServer {
     }
 }
 
-impl Told {
-    async fn answer(&self, mut stream: TcpStream) {
+impl KeyServerState {
+    async fn respond(&self, mut stream: TcpStream) {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
             if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
                 return;
             }
         }
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.may.acquire().await.expect("never closed").forget();
-        let answer = self.answer.lock().expect("no panic elsewhere").clone();
-        // The client may have had enough of it.
-        let _written = stream.write_all(answer.as_bytes()).await;
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        self.permits.acquire().await.expect("never closed").forget();
+        let response = self.response.lock().expect("no other panic").clone();
+        // The client may have closed the connection.
+        let _written = stream.write_all(response.as_bytes()).await;
     }
 }
 
@@ -106,8 +109,8 @@ fn keys(of: &[&Issuer]) -> String {
     http("200 OK", &set(&of.iter().map(|issuer| issuer.jwk()).collect::<Vec<_>>()))
 }
 
-/// Lets time pass while nothing is under way.
-async fn pass(duration: Duration) {
+/// Advances the time while no request is in progress.
+async fn advance_time(duration: Duration) {
     time::pause();
     advance(duration).await;
     time::resume();
@@ -117,9 +120,9 @@ const ALICE: Result<&str, AuthError> = Ok("alice");
 const REJECTED: Result<&str, AuthError> = Err(AuthError::Rejected);
 const UNAVAILABLE: Result<&str, AuthError> = Err(AuthError::Unavailable);
 
-async fn says(jwt: &Jwt, issuer: &Issuer, expected: Result<&str, AuthError>) {
+async fn assert_user(jwt: &Jwt, issuer: &Issuer, expected: Result<&str, AuthError>) {
     assert_eq!(
-        who(jwt, &issuer.token()).await.as_deref().map_err(|error| *error),
+        user_id_of(jwt, &issuer.token()).await.as_deref().map_err(|error| *error),
         expected,
         "{}",
         issuer.kid
@@ -127,65 +130,65 @@ async fn says(jwt: &Jwt, issuer: &Issuer, expected: Result<&str, AuthError>) {
 }
 
 #[tokio::test]
-async fn an_unknown_kid_fetches_but_forged_ones_make_no_storm() {
+async fn an_unknown_kid_fetches_but_forged_kids_do_not_flood() {
     let (old, new, forged) = (Issuer::new("old"), Issuer::new("new"), Issuer::new("forged"));
     let server = KeyServer::new(keys(&[&old])).await;
     let jwt = server.jwt();
-    says(&jwt, &old, ALICE).await;
-    says(&jwt, &old, ALICE).await;
-    assert_eq!(server.asked(), 1);
+    assert_user(&jwt, &old, ALICE).await;
+    assert_user(&jwt, &old, ALICE).await;
+    assert_eq!(server.requests(), 1);
 
-    server.say(keys(&[&old, &new]));
-    says(&jwt, &new, REJECTED).await;
-    assert_eq!(server.asked(), 1, "within the floor");
-    pass(FLOOR).await;
-    says(&jwt, &new, ALICE).await;
-    assert_eq!(server.asked(), 2);
+    server.set_response(keys(&[&old, &new]));
+    assert_user(&jwt, &new, REJECTED).await;
+    assert_eq!(server.requests(), 1, "within the minimum interval");
+    advance_time(MIN_FETCH_INTERVAL).await;
+    assert_user(&jwt, &new, ALICE).await;
+    assert_eq!(server.requests(), 2);
 
-    pass(FLOOR).await;
+    advance_time(MIN_FETCH_INTERVAL).await;
     let jwt = Arc::new(jwt);
     let mut storm = JoinSet::new();
     for _ in 0..100 {
         let (jwt, token) = (Arc::clone(&jwt), forged.token());
-        storm.spawn(async move { assert_eq!(who(&*jwt, &token).await, Err(AuthError::Rejected)) });
+        storm.spawn(async move { assert_eq!(user_id_of(&*jwt, &token).await, Err(AuthError::Rejected)) });
     }
     storm.join_all().await;
-    assert_eq!(server.asked(), 3);
-    says(&jwt, &old, ALICE).await;
+    assert_eq!(server.requests(), 3);
+    assert_user(&jwt, &old, ALICE).await;
 }
 
 #[tokio::test]
-async fn old_keys_are_fetched_again_behind_the_users_back() {
+async fn old_keys_are_fetched_again_in_the_background() {
     let (old, new) = (Issuer::new("old"), Issuer::new("new"));
     let server = KeyServer::new(keys(&[&old])).await;
     let jwt = server.jwt().refresh(Duration::from_secs(60));
-    says(&jwt, &old, ALICE).await;
+    assert_user(&jwt, &old, ALICE).await;
 
-    pass(Duration::from_secs(59)).await;
-    says(&jwt, &old, ALICE).await;
-    assert_eq!(server.asked(), 1);
+    advance_time(Duration::from_secs(59)).await;
+    assert_user(&jwt, &old, ALICE).await;
+    assert_eq!(server.requests(), 1);
 
-    server.say(keys(&[&new]));
-    server.told.may.forget_permits(1_000);
-    pass(Duration::from_secs(1)).await;
-    // The server doesn't answer yet, and nobody waits for it.
-    says(&jwt, &old, ALICE).await;
-    says(&jwt, &old, ALICE).await;
-    server.until_asked(2).await;
-    server.told.may.add_permits(1);
-    // Nobody knows this key: its user waits for the fetch under way.
-    says(&jwt, &new, ALICE).await;
-    says(&jwt, &old, REJECTED).await;
-    assert_eq!(server.asked(), 2);
+    server.set_response(keys(&[&new]));
+    server.state.permits.forget_permits(1_000);
+    advance_time(Duration::from_secs(1)).await;
+    // The server doesn't respond yet, and no caller waits for it.
+    assert_user(&jwt, &old, ALICE).await;
+    assert_user(&jwt, &old, ALICE).await;
+    server.wait_for_requests(2).await;
+    server.state.permits.add_permits(1);
+    // This key is unknown: its user waits for the fetch in progress.
+    assert_user(&jwt, &new, ALICE).await;
+    assert_user(&jwt, &old, REJECTED).await;
+    assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
-async fn a_key_server_of_no_use_changes_nothing() {
+async fn an_unusable_response_leaves_the_previous_keys() {
     let (old, new) = (Issuer::new("old"), Issuer::new("new"));
     let server = KeyServer::new(keys(&[&old])).await;
     let jwt = server.jwt().refresh(Duration::ZERO);
-    says(&jwt, &old, ALICE).await;
-    let answers = [
+    assert_user(&jwt, &old, ALICE).await;
+    let responses = [
         String::new(),
         http("503 Service Unavailable", &set(&[new.jwk()])),
         http("302 Found\r\nlocation: /elsewhere", ""),
@@ -194,56 +197,56 @@ async fn a_key_server_of_no_use_changes_nothing() {
         http("200 OK", &" ".repeat(2 << 20)),
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_owned(),
     ];
-    for answer in answers {
-        server.say(answer.clone());
-        let asked = server.asked();
-        pass(FLOOR).await;
-        says(&jwt, &new, UNAVAILABLE).await;
-        says(&jwt, &old, ALICE).await;
-        assert!(server.asked() > asked, "{answer:.40}");
+    for response in responses {
+        server.set_response(response.clone());
+        let before = server.requests();
+        advance_time(MIN_FETCH_INTERVAL).await;
+        assert_user(&jwt, &new, UNAVAILABLE).await;
+        assert_user(&jwt, &old, ALICE).await;
+        assert!(server.requests() > before, "{response:.40}");
     }
-    server.say(keys(&[&new]));
-    pass(FLOOR).await;
-    says(&jwt, &new, ALICE).await;
-    says(&jwt, &old, REJECTED).await;
+    server.set_response(keys(&[&new]));
+    advance_time(MIN_FETCH_INTERVAL).await;
+    assert_user(&jwt, &new, ALICE).await;
+    assert_user(&jwt, &old, REJECTED).await;
 }
 
 #[tokio::test]
-async fn without_any_keys_nobody_is_told() {
+async fn without_any_keys_authentication_is_unavailable() {
     let issuer = Issuer::new("a");
     let server = KeyServer::new(String::new()).await;
     let jwt = server.jwt();
-    says(&jwt, &issuer, UNAVAILABLE).await;
-    let asked = server.asked();
-    server.say(keys(&[&issuer]));
-    says(&jwt, &issuer, UNAVAILABLE).await;
-    assert_eq!(server.asked(), asked, "within the floor");
-    pass(FLOOR_WITHOUT_KEYS).await;
-    says(&jwt, &issuer, ALICE).await;
+    assert_user(&jwt, &issuer, UNAVAILABLE).await;
+    let before = server.requests();
+    server.set_response(keys(&[&issuer]));
+    assert_user(&jwt, &issuer, UNAVAILABLE).await;
+    assert_eq!(server.requests(), before, "within the minimum interval");
+    advance_time(MIN_FETCH_INTERVAL_WITHOUT_KEYS).await;
+    assert_user(&jwt, &issuer, ALICE).await;
 
-    // Away altogether: nobody listens.
+    // The server is stopped.
     drop(server);
-    pass(FLOOR).await;
-    says(&jwt, &Issuer::new("b"), UNAVAILABLE).await;
-    says(&jwt, &issuer, ALICE).await;
+    advance_time(MIN_FETCH_INTERVAL).await;
+    assert_user(&jwt, &Issuer::new("b"), UNAVAILABLE).await;
+    assert_user(&jwt, &issuer, ALICE).await;
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_leaves_the_fetch_to_others() {
+async fn a_dropped_caller_leaves_the_fetch_to_others() {
     let issuer = Issuer::new("a");
     let server = KeyServer::new(keys(&[&issuer])).await;
-    server.told.may.forget_permits(1_000);
+    server.state.permits.forget_permits(1_000);
     let jwt = Arc::new(server.jwt());
     let first = tokio::spawn({
         let (jwt, token) = (Arc::clone(&jwt), issuer.token());
-        async move { who(&*jwt, &token).await }
+        async move { user_id_of(&*jwt, &token).await }
     });
-    server.until_asked(1).await;
+    server.wait_for_requests(1).await;
     first.abort();
     assert!(first.await.is_err_and(|error| error.is_cancelled()));
-    server.told.may.add_permits(1);
-    says(&jwt, &issuer, ALICE).await;
-    assert_eq!(server.asked(), 1);
+    server.state.permits.add_permits(1);
+    assert_user(&jwt, &issuer, ALICE).await;
+    assert_eq!(server.requests(), 1);
 }
 
 #[test]
