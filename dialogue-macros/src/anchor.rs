@@ -1,10 +1,11 @@
-//! Where generated code seems to stand.
+//! Spans of generated code: the place in the source to which rustc's errors about it point.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 
-/// The same tokens as if written at `span`, so that rustc, which marks an item from its first token to its last, marks
-/// the user's token. Names stay where they are: an editor asked about that token would otherwise offer every one.
+/// Returns the same tokens with the first and the last as if written at `span`: rustc marks an item from its first
+/// token to its last, and so marks the user's token. Names keep their spans, or an editor asked about that token would
+/// offer each of them.
 pub(crate) fn anchor(span: Span, tokens: impl ToTokens) -> TokenStream {
     const KEYWORDS: &[&str] = &["const", "enum", "fn", "for", "impl", "pub", "struct", "type"];
     let token = |mut token: TokenTree| {
@@ -21,15 +22,15 @@ pub(crate) fn anchor(span: Span, tokens: impl ToTokens) -> TokenStream {
     tokens.into_token_stream().into_iter().map(token).collect()
 }
 
-/// The head of an impl that stands at `span`.
+/// Returns the head of an impl that is placed at `span`.
 pub(crate) fn implement(span: Span, what: TokenStream) -> TokenStream {
     let implement = Ident::new("impl", span);
     let what = anchor(span, what);
-    // An empty `<>` of the macro's own, or rustc offers to make what it can't find a parameter there.
+    // The empty `<>` belongs to the macro: without it rustc suggests adding a parameter there.
     quote!(#[automatically_derived] #implement<> #what)
 }
 
-/// `tokens` between delimiters that stand at `span`.
+/// Returns `tokens` between delimiters that are placed at `span`.
 pub(crate) fn group(delimiter: Delimiter, span: Span, tokens: TokenStream) -> TokenStream {
     let mut group = Group::new(delimiter, tokens);
     group.set_span(span);

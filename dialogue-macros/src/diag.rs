@@ -1,4 +1,4 @@
-//! Errors: collected instead of stopping at the first, and worded with a near miss.
+//! Errors of one expansion: collected instead of stopping at the first, each with a near miss as the suggestion.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ impl Errors {
         self.push(syn::Error::new(span, message));
     }
 
-    /// On the whole of `tokens`.
+    /// Adds an error that covers all of `tokens`.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
@@ -36,7 +36,7 @@ impl Errors {
         }
     }
 
-    /// Keeps the value, or records the error and goes on without it.
+    /// Returns the value, or records the error and returns `None`.
     pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -50,12 +50,12 @@ impl ToTokens for Errors {
     }
 }
 
-/// "unknown channel `x`; did you mean `y`?", or the whole list when nothing is near.
+/// Returns "unknown channel `x`; did you mean `y`?", or the whole list if no known word is near.
 pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     format!("unknown {what} `{given}`; {}", meant(given, known))
 }
 
-/// "did you mean `y`?", or the whole list when nothing is near.
+/// Returns "did you mean `y`?", or the whole list if no known word is near.
 pub(crate) fn meant(given: &str, known: &[&str]) -> String {
     match near(given, known) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -63,7 +63,7 @@ pub(crate) fn meant(given: &str, known: &[&str]) -> String {
     }
 }
 
-/// "expected `a`, `b` or `c`"
+/// Returns "expected `a`, `b` or `c`".
 fn one_of(known: &[&str]) -> String {
     match known {
         [] => "nothing can stand here".to_owned(),
@@ -72,7 +72,7 @@ fn one_of(known: &[&str]) -> String {
     }
 }
 
-/// The one of `known` that `given` may have been meant for.
+/// Returns the known word of the smallest edit distance, if it is near enough to be meant.
 fn near<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = given.to_lowercase();
     let close = |(distance, known): &(usize, &str)| *distance <= known.len().max(3) / 3;
@@ -84,7 +84,8 @@ fn near<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, known)| known)
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`.
+/// Returns the number of edits (insert, delete, replace, swap of neighbours) from `a` to `b`: the restricted
+/// Damerau-Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

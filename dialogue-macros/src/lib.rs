@@ -21,35 +21,35 @@ use proc_macro::TokenStream;
 
 /// Makes a struct or an enum an event that rooms carry.
 ///
-/// It derives serde's traits and [`Validate`](macro@Validate), so that nothing but `dialogue` needs to be depended on, and
-/// implements `Event`: the wire name is the type's name in kebab case.
+/// It derives serde's traits and [`Validate`](macro@Validate), so that a crate needs no dependency but `dialogue`, and
+/// implements `Event`. The wire name is the type's name in kebab case.
 ///
 /// | option | meaning |
 /// |---|---|
-/// | `name = "new-post"` | another name on the wire; over `sse` not `error` or `open`, which browsers take for the connection's own |
-/// | `ephemeral` | never stored or replayed, and the first to go when a reader is slow |
-/// | `latest = field` | numbered and kept, but who is slow or was away gets only the newest for each value of the field |
-/// | `retain(events = 100, age = 1h)` | what is kept of it, where that is less than the room retains |
+/// | `name = "new-post"` | another name on the wire; in a room over `sse` not `error` or `open`, for which browsers fire the connection's own listeners |
+/// | `ephemeral` | never stored or replayed, and dropped first when a reader is slow |
+/// | `latest = field` | numbered and kept, but a reader that is slow or was away receives only the newest event for each value of the field |
+/// | `retain(events = 100, age = 1h)` | the retention of events of this type, where it is less than the room's |
 /// | `from = server` | clients may not send it |
-/// | `#[filter]` on a field | its text is for filters to read; `#[filter(skip)]` says of one that it isn't |
-/// | `push(title = "{field} …", body = "…")` | how it reads as a notification, for rooms that are served over `webpush`: see below |
+/// | `#[filter]` on a field | filters read its text; with `#[filter(skip)]` they don't |
+/// | `push(title = "{field} …", body = "…")` | its form as a notification, for rooms that are served over `webpush`: see below |
 /// | `#[validate(…)]` on a field | a rule that its value must satisfy, from the table of [`Validate`](macro@Validate): `length(min = 1, max = 2000)`, `range(max = 100)`, `email` … |
-/// | `validate` | there is an `impl dialogue::Validate` by hand instead of such rules |
-/// | `crate = path` | where `dialogue` is, when something else re-exports it; a renamed dependency is found without |
+/// | `validate` | the type has an `impl dialogue::Validate` by hand instead of such rules |
+/// | `crate = path` | the path of `dialogue`, if another crate re-exports it; a renamed dependency needs no option |
 ///
-/// In `push(…)`, texts have fields in them as in `format!`; they must be `Display`. Who needs more than that (another text
-/// for each language, say) implements `dialogue::Notification` by hand instead.
+/// Texts in `push(…)` may name fields as `format!` does; these must implement `Display`. An event that needs more (a text for
+/// each language, for example) implements `dialogue::Notification` by hand instead.
 ///
 /// | push option | meaning | without |
 /// |---|---|---|
-/// | `title = "…"`, `body = "…"` | what is shown | needed |
-/// | `icon = "…"`, `url = "…"` | the address of a picture; where a click leads | none |
-/// | `urgency = low`, `normal`, `high` | whether a sleeping device is woken | normal |
-/// | `ttl = 1h` | how long providers may try; at most 28 days | 1 day |
-/// | `collapse = field` | a newer one takes the place of one with the same value that isn't delivered, or is still shown | each by itself |
-/// | `data`, `data = field` | the event, or one field, goes along for the app to read | only where the event stands in the room |
-/// | `after = 5s` | how long who is away has time to come back; at most 1 hour | 5 s |
-/// | `always` | also to who is connected to the room | to who is away |
+/// | `title = "…"`, `body = "…"` | the texts | required |
+/// | `icon = "…"`, `url = "…"` | the address of a picture; the page that a click opens | none |
+/// | `urgency = low`, `normal`, `high` | whether the service may delay it to save the device's battery | normal |
+/// | `ttl = 1h` | the time for which the service keeps trying; at most 28 days | 1 day |
+/// | `collapse = field` | a newer notification replaces one with the same value that isn't delivered yet or is still shown | none is replaced |
+/// | `data`, `data = field` | the notification carries the event, or one field of it, for the app | only the event's position |
+/// | `after = 5s` | the time in which a member without a connection may come back; at most 1 hour | 5 s |
+/// | `always` | also to members with a connection | only to members without |
 #[proc_macro_attribute]
 pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
     event::expand(options.into(), item.into(), &manifest::dialogue()).into()
@@ -57,7 +57,7 @@ pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Implements the trait `dialogue::Validate` from rules on fields of a struct or an enum.
 ///
-/// Rules stand in `#[validate(…)]`, several separated by commas. `#[dialogue::event]` derives the trait for events; write the
+/// Rules are written in `#[validate(…)]`, several separated by commas. `#[dialogue::event]` derives the trait for events; write the
 /// derive on types inside them, and `#[validate(nested)]` on the fields that hold those. Macros that read the same attribute
 /// (the `JsonSchema` of the crate `schemars`) may be derived beside it.
 ///
@@ -71,24 +71,24 @@ pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `url` | is an absolute `http`, `https`, `ws` or `wss` URL with a host (RFC 3986; characters beyond ASCII may stand in it); `javascript:` and others aren't | text |
 /// | `ip`, `ipv4`, `ipv6` | is an IP address; also `ip(v4)`, `ip(v6)` | text |
 /// | `must_match(other = field)` | equals the other field, which may be `None` in both | all that can be compared |
-/// | `required` | is there | `Option` |
-/// | `nested` | satisfies the rules of its own type | whatever implements `Validate`; lists and values of maps of it |
-/// | `custom(function = path)` | is one for which a function `fn(&T) -> Result<(), E>` returns `Ok`, where `E` is `Display` and becomes the message | all |
+/// | `required` | is present | `Option` |
+/// | `nested` | satisfies the rules of its own type | types that implement `Validate`; lists and map values of them |
+/// | `custom(function = path)` | makes a function `fn(&T) -> Result<(), E>` return `Ok`; `E` is `Display`, and becomes the message | all |
 /// | `schema(function = path)` on the struct or enum | the same about the whole, once every field is valid; `skip_on_field_errors = false` calls it in any case | |
 ///
-/// Each but `nested` takes `message = "…"`, which clients are told in place of the rule's own words. Bounds are literals or
+/// Each but `nested` takes `message = "…"`, which replaces the rule's own message. Bounds are literals or
 /// constants: of `usize` in `length`, of the field's type in `range`. Rules see through `Option`, `Box`, `Rc`, `Arc`, `Cow` and
-/// references. `None` satisfies every rule but `required` (and `must_match` as said); the function of `custom` is given what is
-/// in the `Option`, and may take `&str` for a `String`. Text is a `String`, `&str` or `Cow<str>`.
+/// references. `None` satisfies every rule but `required` (and `must_match` as above); the function of `custom` gets the value in
+/// the `Option`, and may take `&str` for a `String`. Text is a `String`, `&str` or `Cow<str>`.
 ///
-/// Paths of what is invalid have the names that serde reads: `rename`, `rename_all`, `flatten` and an enum's `tag` and
+/// Paths of violations have the names that serde reads: `rename`, `rename_all`, `flatten` and an enum's `tag` and
 /// `content` are honoured.
 #[proc_macro_derive(Validate, attributes(validate))]
 pub fn validate(item: TokenStream) -> TokenStream {
     validate::expand(item.into(), &manifest::dialogue()).into()
 }
 
-/// `($crate) body`: what `dialogue::rooms!` forwards to.
+/// Expands `($crate) body`, to which `dialogue::rooms!` forwards.
 #[doc(hidden)]
 #[proc_macro]
 pub fn __rooms(input: TokenStream) -> TokenStream {

@@ -1,7 +1,8 @@
-//! What the caller's Cargo.toml calls `dialogue`.
+//! The name under which the caller's Cargo.toml has the dependency `dialogue`.
 //!
-//! An attribute has no `$crate`, so a renamed dependency (`rt = { package = "dialogue" }`) is looked up. The reader
-//! knows as much TOML as cargo's dependency tables are written in; where it errs, `crate = path` says it.
+//! An attribute has no `$crate`, so that a renamed dependency (`rt = { package = "dialogue" }`) is looked up. The
+//! parser knows the part of TOML in which cargo's dependency tables are written; where it fails, the option `crate =
+//! path` names the crate.
 
 use std::{
     env, fs,
@@ -13,7 +14,7 @@ use syn::{Ident, parse_quote};
 
 const PACKAGE: &str = "dialogue";
 
-/// `::dialogue`, or the name that the caller gave it.
+/// Returns the path of the runtime: `::dialogue`, or the name that the caller gave it.
 pub(crate) fn dialogue() -> syn::Path {
     let name = env::var_os("CARGO_MANIFEST_DIR").and_then(|folder| name(Path::new(&folder)));
     let ident = Ident::new(name.as_deref().unwrap_or(PACKAGE), Span::call_site());
@@ -32,7 +33,7 @@ fn name(folder: &Path) -> Option<String> {
     syn::parse_str::<Ident>(&name).is_ok().then_some(name)
 }
 
-/// The name in the workspace's table of a dependency that the member takes from there.
+/// Returns the name in the workspace's table of a dependency that the member inherits from there.
 fn inherited(folder: &Path, own: &[Dependency]) -> Option<String> {
     let manifest = |folder: &Path| -> PathBuf { folder.join("Cargo.toml") };
     let root = folder
@@ -53,10 +54,10 @@ struct Dependency {
     package: Option<String>,
 }
 
-/// Every dependency that `manifest` names.
+/// Parses every dependency that `manifest` names.
 fn dependencies(manifest: &str) -> Vec<Dependency> {
     let mut found: Vec<Dependency> = Vec::new();
-    // Inside `[dependencies]`, and inside `[dependencies.KEY]`.
+    // True inside `[dependencies]`, and inside `[dependencies.KEY]`.
     let (mut table, mut within) = (false, false);
     for line in manifest.lines().map(str::trim) {
         if let Some(header) = line.strip_prefix('[') {
@@ -79,7 +80,7 @@ fn dependencies(manifest: &str) -> Vec<Dependency> {
     found
 }
 
-/// The name in `{ …, package = "name", … }`.
+/// Returns the name in `{ …, package = "name", … }`.
 fn package(value: &str) -> Option<String> {
     let (_, rest) = value.split_once("package")?;
     let rest = rest.trim_start().strip_prefix('=')?.trim_start();

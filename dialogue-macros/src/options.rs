@@ -1,4 +1,4 @@
-//! The list of options in `#[event(…)]`, `#[room(…)]` and inside them.
+//! The syntax of option lists: in `#[event(…)]`, `#[room(…)]` and inside those.
 
 use proc_macro2::TokenTree;
 use syn::{
@@ -10,7 +10,7 @@ use syn::{
 
 use crate::diag::Errors;
 
-/// Reads `key …, key …`; `read` takes what follows a key. An option that it can't read is skipped.
+/// Parses `key …, key …`; `read` parses the rest of each option. An option that `read` fails to parse is skipped.
 pub(crate) fn read(
     input: ParseStream<'_>,
     errors: &mut Errors,
@@ -34,14 +34,14 @@ pub(crate) fn read(
     }
 }
 
-/// The name of an option.
+/// Parses the name of an option.
 fn key(input: ParseStream<'_>) -> Result<Ident> {
     let at = input.span();
     let form = |_| syn::Error::new(at, "an option begins with its name: `name = \"..\"`");
     input.call(Ident::parse_any).map_err(form)
 }
 
-/// `= value`; `form` is how the option is written.
+/// Parses `= value`; `form` is the correct form of the option, for the error.
 pub(crate) fn value<T: Parse>(key: &Ident, input: ParseStream<'_>, form: &str) -> Result<T> {
     equals(key, input, form)?;
     let at = input.span();
@@ -49,14 +49,14 @@ pub(crate) fn value<T: Parse>(key: &Ident, input: ParseStream<'_>, form: &str) -
     input.parse().map_err(expected)
 }
 
-/// The `=` before a value.
+/// Parses the `=` before a value.
 pub(crate) fn equals(key: &Ident, input: ParseStream<'_>, form: &str) -> Result<()> {
     let error = || syn::Error::new(key.span(), format_args!("`{key}` is written `{form}`"));
     if !input.peek(Token![=]) || input.peek(Token![==]) {
         return Err(error());
     }
     input.parse::<Token![=]>()?;
-    // An error at the end would be one at the macro's call.
+    // At the end of the input, the error would point at the macro's call.
     match input.is_empty() || input.peek(Token![,]) {
         true => Err(error()),
         false => Ok(()),
@@ -71,7 +71,7 @@ pub(crate) fn once<T>(slot: &mut Option<T>, key: &Ident, value: T) -> Result<()>
     }
 }
 
-/// Goes on to the next `stop`, and not past it.
+/// Skips to the next `stop`, and not past it.
 pub(crate) fn skip_until(input: ParseStream<'_>, stop: char) {
     while let Some((tree, _)) = input.cursor().token_tree() {
         if matches!(&tree, TokenTree::Punct(punct) if punct.as_char() == stop) {

@@ -2,7 +2,7 @@
 
 use syn::{Ident, Path, Result, parse::ParseStream};
 
-/// The path of a type.
+/// Parses the path of a type.
 pub(crate) fn of_type(input: ParseStream<'_>) -> Result<Path> {
     let path = of_module(input)?;
     match path.segments.last() {
@@ -11,7 +11,7 @@ pub(crate) fn of_type(input: ParseStream<'_>) -> Result<Path> {
     }
 }
 
-/// The path of a type or a module.
+/// Parses the path of a type or a module.
 pub(crate) fn of_module(input: ParseStream<'_>) -> Result<Path> {
     let path = input.call(Path::parse_mod_style)?;
     match path.segments.iter().find(|segment| !is_plain(&segment.ident) && !leads(&segment.ident)) {

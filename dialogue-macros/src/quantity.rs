@@ -8,14 +8,14 @@ use syn::{LitFloat, LitInt, Result, parse::ParseStream};
 
 use crate::diag;
 
-/// A number and where it stands.
+/// A number, and its place in the source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
     pub(crate) span: Span,
 }
 
-/// `1_000`, at least 1 and at most `most`.
+/// Parses `1_000`, at least 1 and at most `most`.
 pub(crate) fn count(input: ParseStream<'_>, what: &str, most: u64) -> Result<At<u64>> {
     let (number, literal) = number(input, what, "a number such as `1_000`")?;
     match literal.suffix() {
@@ -27,7 +27,7 @@ pub(crate) fn count(input: ParseStream<'_>, what: &str, most: u64) -> Result<At<
     }
 }
 
-/// `65_536`, `64KiB`, `1MiB`.
+/// Parses `65_536`, `64KiB`, `1MiB`.
 pub(crate) fn bytes(input: ParseStream<'_>, what: &str) -> Result<At<u64>> {
     const UNITS: &[&str] = &["KiB", "MiB", "GiB"];
     let (number, literal) = number(input, what, "a number of bytes such as `64KiB`")?;
@@ -41,7 +41,7 @@ pub(crate) fn bytes(input: ParseStream<'_>, what: &str) -> Result<At<u64>> {
     within(number.saturating_mul(1 << shift), &literal, what, 1 << 50)
 }
 
-/// `500ms`, `10s`, `5m`, `1h`, `7d`.
+/// Parses `500ms`, `10s`, `5m`, `1h`, `7d`.
 pub(crate) fn duration(input: ParseStream<'_>, what: &str) -> Result<At<Duration>> {
     const UNITS: &[&str] = &["ms", "s", "m", "h", "d"];
     const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -69,9 +69,9 @@ pub(crate) fn duration(input: ParseStream<'_>, what: &str) -> Result<At<Duration
     Ok(At { value: Duration::from_millis(value), span })
 }
 
-/// A duration, as code.
+/// Returns the code of a duration.
 pub(crate) fn expand(duration: Duration) -> TokenStream {
-    // A hundred years of milliseconds are far from the end of `u64`.
+    // A hundred years, the maximum, are far less milliseconds than a `u64` holds.
     let millis = Literal::u64_unsuffixed(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     quote!(::core::time::Duration::from_millis(#millis))
 }

@@ -1,4 +1,4 @@
-//! `retain(…)`: what is kept of a room's log, or of one kind of event.
+//! `retain(…)`: the retention of a room's log, or of one event type.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     quantity::{self, At},
 };
 
-/// What stands in it.
+/// The bounds in a `retain(…)`.
 #[derive(Default)]
 pub(crate) struct Retain {
     pub(crate) events: Option<At<u64>>,
@@ -21,7 +21,7 @@ pub(crate) struct Retain {
     pub(crate) forever: Option<Ident>,
 }
 
-/// Where it stands: how it is written there, and which bounds there are.
+/// The place of a `retain(…)`, which decides its form and the bounds that it may have.
 #[derive(Clone, Copy)]
 pub(crate) struct Form {
     written: &'static str,
@@ -54,7 +54,7 @@ impl Retain {
         if content.is_empty() {
             return Err(syn::Error::new(
                 key.span(),
-                format_args!("`retain` says nothing; it is written `{written}`"),
+                format_args!("`retain` is empty; it is written `{written}`"),
             ));
         }
         let mut retain = Retain::default();
@@ -89,7 +89,7 @@ impl Retain {
         }
     }
 
-    /// `Retention::new()` and a call for each bound that was given.
+    /// Returns `Retention::new()` and a call for each bound.
     pub(crate) fn expand(&self, krate: &Path) -> TokenStream {
         let events = self.events.iter().map(|at| Literal::u64_unsuffixed(at.value));
         let bytes = self.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));

@@ -1,4 +1,4 @@
-//! What the macros' expansions name. Not public API.
+//! Items that the macros' expansions name. They are no public API.
 
 pub use dialogue_macros::{__rooms as rooms, Validate};
 pub use serde;
@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::{EventOf, Room, Violations, wire::Detail};
 
-/// Panics with `message` if an event before `index` has the same wire name as the one there.
+/// Panics with `message` if an event before `index` has the same wire name as the event at `index`.
 #[track_caller]
 pub const fn assert_unique<R: Room>(index: usize, message: &str) {
     let mut i = 0;
@@ -21,7 +21,7 @@ pub const fn assert_unique<R: Room>(index: usize, message: &str) {
     }
 }
 
-/// Panics with `message` if browsers' `EventSource` has events of its own under the name of the event at `index`.
+/// Panics with `message` if the event at `index` has the name of one of `EventSource`'s own events.
 #[track_caller]
 pub const fn assert_streamable<R: Room>(index: usize, message: &str) {
     let name = R::EVENTS[index].kind.name;
@@ -30,7 +30,7 @@ pub const fn assert_streamable<R: Room>(index: usize, message: &str) {
     }
 }
 
-/// `a == b` for strings, in a constant.
+/// Returns whether two strings are equal, in a constant.
 const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
@@ -46,7 +46,8 @@ const fn same(a: &str, b: &str) -> bool {
     true
 }
 
-/// Returns whether all of an event's fields are of types that read back every value: see [`Event::READS_BACK`](crate::Event::READS_BACK).
+/// Returns whether all fields of an event are of types that survive a round trip through JSON: see
+/// [`Event::READS_BACK`](crate::Event::READS_BACK).
 pub const fn all(fields: &[bool]) -> bool {
     let mut i = 0;
     while i < fields.len() {
@@ -58,7 +59,7 @@ pub const fn all(fields: &[bool]) -> bool {
     true
 }
 
-/// A type of which every value is read back from its own JSON.
+/// A type of which every value survives a round trip through its own JSON.
 pub trait ReadBack {}
 
 macro_rules! read_back {
@@ -71,7 +72,8 @@ impl<T: ReadBack> ReadBack for Option<T> {}
 impl<T: ReadBack> ReadBack for Vec<T> {}
 impl<T: ReadBack> ReadBack for Box<T> {}
 
-/// Asks whether `T` is [`ReadBack`]: its own constant comes before that of [`MayDiffer`], which every type has.
+/// Tells whether `T` is [`ReadBack`]: the inherent constant takes precedence over that of [`MayDiffer`], which every
+/// type has (specialisation by inherent items).
 #[derive(Debug)]
 pub struct Field<T>(std::marker::PhantomData<T>);
 
@@ -79,24 +81,24 @@ impl<T: ReadBack> Field<T> {
     pub const READS_BACK: bool = true;
 }
 
-/// See [`Field`].
+/// The constant of types that aren't [`ReadBack`]: see [`Field`].
 pub trait MayDiffer {
     const READS_BACK: bool = false;
 }
 
 impl<T> MayDiffer for Field<T> {}
 
-/// Runs the rules of an event.
+/// Validates an event by its rules.
 pub fn check<T: crate::Validate>(event: &T) -> Result<(), Vec<Detail>> {
     Violations::of(event).into_result()
 }
 
-/// The text that newer events of a `latest` class replace older ones by.
+/// Returns the key of an event of class `latest`: a newer event of the same key replaces an older one.
 pub fn conflation_key<T: ConflationKey>(field: &T) -> String {
     field.to_string()
 }
 
-/// A field that `latest = field` may name.
+/// A type that the field of `latest = field` may have.
 #[diagnostic::on_unimplemented(
     message = "`latest` can't tell events apart by a `{Self}`",
     label = "has no text",
@@ -107,12 +109,12 @@ pub trait ConflationKey: fmt::Display {}
 #[diagnostic::do_not_recommend]
 impl<T: fmt::Display> ConflationKey for T {}
 
-/// A field in a text of `push(…)`.
+/// Returns a field as it is shown in a text of `push(…)`.
 pub fn text<T: Text>(field: &T) -> Shown<'_> {
     Shown(field)
 }
 
-/// See [`text`]: not generic, so that a field without text is missed once.
+/// A field in a text of `push(…)`. It isn't generic, so that rustc reports a field without a text once.
 pub struct Shown<'a>(&'a dyn fmt::Display);
 
 impl fmt::Display for Shown<'_> {
@@ -127,7 +129,7 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
-/// A field that a text of `push(…)` may have in it.
+/// A type that a field in a text of `push(…)` may have.
 #[diagnostic::on_unimplemented(
     message = "a notification can't show a `{Self}`",
     label = "has no text",
@@ -138,12 +140,12 @@ pub trait Text: fmt::Display {}
 #[diagnostic::do_not_recommend]
 impl<T: fmt::Display> Text for T {}
 
-/// The text by which a newer notification takes the place of an older one.
+/// Returns the collapse key of a notification: a newer one of the same key replaces it.
 pub fn collapse_key<T: Text>(field: &T) -> String {
     field.to_string()
 }
 
-/// An event of a room's enum: its variant, and the event as JSON, which it has whatever else it derives.
+/// Formats an event of a room's enum: its variant, and the event as JSON, since it need not implement `Debug`.
 pub fn debug<R: Room, E: EventOf<R>>(f: &mut fmt::Formatter<'_>, variant: &str, event: &E) -> fmt::Result {
     match serde_json::to_string(event) {
         Ok(json) => f.debug_tuple(variant).field(&format_args!("{json}")).finish(),
@@ -151,15 +153,15 @@ pub fn debug<R: Room, E: EventOf<R>>(f: &mut fmt::Formatter<'_>, variant: &str, 
     }
 }
 
-/// What the words in `via [..]` stand for; lets an editor resolve them.
+/// The words in `via [..]` as constants, by which an editor completes and explains them.
 #[allow(non_upper_case_globals)]
 pub mod via {
     use crate::room::channel;
-    /// Two-way: clients may send and receive.
+    /// A WebSocket: the client sends and receives.
     pub const websocket: channel::WebSocket = channel::WebSocket;
-    /// Server to client only.
+    /// Server-Sent Events: the client only receives.
     pub const sse: channel::Sse = channel::Sse;
-    /// Notifications for people who are not connected.
+    /// Push notifications, for members without a connection.
     pub const webpush: channel::WebPush = channel::WebPush;
 }
 

@@ -1,4 +1,4 @@
-//! An event as it arrives.
+//! Deliveries: events as readers of a room receive them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(any(feature = "server", feature = "client"))]
 use serde_json::value::RawValue;
 
-/// An event that a room delivered, with what the server says of it.
+/// An event as a room delivered it, with the server's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -14,47 +14,47 @@ pub struct Delivery<E> {
     /// The event.
     #[serde(rename = "data")]
     pub event: E,
-    /// The room's id.
+    /// The id of the room instance.
     pub room_id: String,
-    /// The user that sent it; `system` for server code.
+    /// The id of the user that sent the event; `system` for server code.
     pub from: String,
-    /// Unix milliseconds by the server's clock; orders nothing.
+    /// The server's time when it accepted the event, in Unix milliseconds. Clocks may jump: order events by `seq`.
     pub timestamp: u64,
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its number in the room's log; ephemeral events have none.
+    /// The number of the event in the log of the room; `None` for ephemeral events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// Whether the server triggered it.
+    /// True if server code triggered the event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server: bool,
-    /// What the sender put beside it: a JSON value of at most 1 KiB.
+    /// The JSON value that the sender attached, of at most 1 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<serde_json::Value>,
 }
 
-/// An event that can't be read as its type: one from before the type changed, or from a server of another version. It holds
-/// what can be read of it.
+/// An event that can't be decoded as its declared type: it is older than a change of the type, or comes from a server
+/// of another version. The fields hold the parts that can be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unreadable {
-    /// The room's id.
+    /// The id of the room instance.
     pub room_id: String,
     /// The event's name on the wire.
     pub event: String,
-    /// The user that sent it.
+    /// The id of the user that sent the event.
     pub from: String,
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// Its number in the room's log; ephemeral events have none.
+    /// The number of the event in the log of the room; `None` for ephemeral events.
     pub seq: Option<u64>,
-    /// The reason, for people.
+    /// The decoding error, for people.
     pub why: String,
 }
 
 #[cfg(any(feature = "server", feature = "client"))]
 impl Unreadable {
-    /// Reads as much of an `event` frame as can be read; the rest is empty.
+    /// Decodes as many fields of an `event` frame as possible; the others are empty.
     pub(crate) fn of(frame: &str, why: &serde_json::Error) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! Events: what people say to each other in a room.
+//! Events: the trait that `#[dialogue::event]` implements, and the delivery classes.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -13,44 +13,46 @@ use crate::{Retention, wire::Detail};
     note = "annotate `{Self}` with `#[dialogue::event]`"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The name on the wire, such as `new-post`.
+    /// The name of the event on the wire, such as `new-post`.
     const NAME: &'static str;
 
-    /// What is kept of it, and who may miss it.
+    /// The delivery class: which events the log keeps, and which a slow reader may miss.
     const CLASS: DeliveryClass = DeliveryClass::Durable;
 
-    /// Who may send it.
+    /// The senders that may trigger the event.
     const SENDER: Sender = Sender::Anyone;
 
-    /// Whether its payload is a JSON object, as a struct with named fields is.
+    /// True if the payload is a JSON object, as that of a struct with named fields is.
     const IS_OBJECT: bool = false;
 
-    /// The definition as written, which goes into the hash that `connected` tells clients.
+    /// The type's definition as it is written in the source. It is part of the schema hash that `connected` tells
+    /// clients.
     const SHAPE: &'static str = "";
 
-    /// What is kept of it, where that is less than the room retains; [`Retention::bytes`] counts for nothing here.
+    /// The retention of events of this type, where it is less than the room's. [`Retention::bytes`] has no effect here.
     const RETENTION: Option<Retention> = None;
 
-    /// True if the type reads every value of itself back from its own JSON. Where it may not (a float may be `NaN`, which
-    /// JSON lacks), each event is read back before it is accepted.
+    /// True if every value of the type survives a round trip through its own JSON. Where that isn't sure (a float may
+    /// be `NaN`, which JSON lacks), the server decodes each event once more before it accepts it.
     const READS_BACK: bool = false;
 
-    /// What a newer event of a [`DeliveryClass::Latest`] class replaces an older one by.
+    /// Returns the key of an event of class [`DeliveryClass::Latest`]: a newer event of the same key replaces an older
+    /// one.
     fn conflation_key(&self) -> Option<String> {
         None
     }
 
-    /// Checks the rules of [`Validate`](trait@crate::Validate).
+    /// Validates the event by its [`Validate`](trait@crate::Validate) rules.
     ///
     /// # Errors
     ///
-    /// One [`Detail`] for each rule that is broken, at most [`Violations::MAX`](crate::Violations::MAX).
+    /// One [`Detail`] for each broken rule, at most [`Violations::MAX`](crate::Violations::MAX).
     fn check(&self) -> Result<(), Vec<Detail>> {
         Ok(())
     }
 }
 
-/// An [`Event`] that clients may send; those with `from = server` aren't.
+/// An [`Event`] that clients may send: one that isn't declared with `from = server`.
 #[diagnostic::on_unimplemented(
     message = "clients may not send `{Self}`: only the server does",
     label = "declared with `from = server`",
@@ -58,25 +60,25 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
 )]
 pub trait ClientEvent: Event {}
 
-/// What is kept of an event, and who may miss it.
+/// The delivery class of an event: whether the log keeps it, and whether a slow reader may miss it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeliveryClass {
-    /// Numbered, kept as long as the room retains it, and resumed: the default.
+    /// The log numbers the event, keeps it as long as the room's retention says, and replays it on resume. The default.
     Durable,
-    /// Numbered and kept likewise, but who is slow or was away gets only the newest of each key.
+    /// Like `Durable`, but a reader that is slow or was away receives only the newest event of each key (conflation).
     Latest,
-    /// Never stored or replayed, and the first to go when a reader is slow.
+    /// The event has no number, and is neither stored nor replayed. It is dropped first when a reader is slow.
     Ephemeral,
 }
 
-/// Who may send an event.
+/// The senders that may trigger an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Sender {
     /// Every member of the room, and the server.
     Anyone,
-    /// The server alone.
+    /// Only the server.
     Server,
 }
 

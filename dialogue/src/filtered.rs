@@ -1,14 +1,15 @@
-//! The text of an event that filters read.
+//! The text of events that filters read, such as a content filter.
 
 use std::{
     collections::{BTreeMap, HashMap},
     hash::BuildHasher,
 };
 
-/// Something whose text a filter may read and change: an event that marks it, and what its fields are made of.
+/// A value whose text a filter may read and change: an event with marked fields, and the types that its fields consist
+/// of.
 ///
-/// [`#[dialogue::event]`](macro@crate::event) implements it where a field is marked: `#[filter]` for text that is read,
-/// `#[filter(skip)]` for text that isn't. An event that has nothing but numbers and truth values needs no mark.
+/// [`#[dialogue::event]`](macro@crate::event) implements it if a field is marked: `#[filter]` for text that is read, `#[filter(skip)]` for
+/// text that isn't. An event that has only numbers and booleans needs no mark.
 ///
 /// ```
 /// use dialogue::Filtered;
@@ -33,7 +34,7 @@ use std::{
     note = "a field that is marked is a `String`, an event that marks its own, or an `Option`, `Vec`, `Box` or map of them"
 )]
 pub trait Filtered {
-    /// Shows each marked text to `look`, which may change it.
+    /// Calls `look` with each marked text, which it may change.
     fn each_text(&mut self, look: &mut dyn FnMut(&mut String));
 }
 

@@ -50,15 +50,15 @@
 //! | `client-tls` | `wss://` and `https://` for the client |
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; their keys from a URL |
 //! | `disk` | logs in a directory of this machine |
-//! | `redis`, `redis-tls` | logs, nodes and quotas over Redis; over TLS |
-//! | `push` | notifications for users without a connection, by FCM, APNs or a provider of one's own |
-//! | `webpush` | the same by browsers' push services; links OpenSSL |
+//! | `redis`, `redis-tls` | logs, nodes and quotas over Redis; with TLS |
+//! | `push` | notifications for members without a connection, by FCM, APNs or a provider of your own |
+//! | `webpush` | notifications by browsers' push services; links OpenSSL |
 //! | `metrics`, `statsd` | metrics for Prometheus, for StatsD |
-//! | `inspector` | a page that shows what the server does |
-//! | `testing` | for tests: a kit that tries a store of one's own |
+//! | `inspector` | a page that shows the rooms, connections and rates of a node |
+//! | `testing` | for tests: a suite for a store of your own |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// The macros' expansions name `::dialogue`, in our own doctests and unit tests too.
+// The macros' expansions name `::dialogue`, also in this crate's own doctests and unit tests.
 #[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
@@ -165,7 +165,7 @@ pub use server::{
 pub use validate::{Validate, Violations};
 pub use wire::{Accepted, Code, Detail, Position, Refusal};
 
-/// What building and serving a [`Server`] yields.
+/// The result of building and serving a [`Server`].
 #[cfg(feature = "server")]
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -180,40 +180,40 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// entry = type | call | literal | "fn" path | closure ;
 /// ```
 ///
-/// Middleware in a chain is one of these; its order is the server's, the room's, the event's:
+/// An entry of a chain is one of these. The middleware of the server runs first, then the room's, then the event's:
 ///
 /// | entry | meaning |
 /// |---|---|
 /// | `Type` | made from the server's state (`FromState`), or with `Default` |
-/// | `Type::new(..)`, `Type { .. }` | made so; a call of one of the type's own functions or a literal, and methods on it that return the same type |
+/// | `Type::new(..)`, `Type { .. }` | made by this expression: a call of one of the type's own functions or a literal, and methods on it that return the same type |
 /// | `fn name` | a function: `async fn name(cx: &Cx<Chat>, event: Message, next: impl Next<Chat, Message>) -> Flow`, or generic as `Middleware` is |
 /// | <code>async \|cx, event, next\| ..</code> | a closure |
 ///
-/// Names that begin with a small letter are taken for functions, others for types.
+/// A name that begins with a small letter is a function, any other a type.
 ///
 /// | room option | meaning | without |
 /// |---|---|---|
 /// | `name = "Chat"` | the name for people | the declared name |
-/// | `description = "…"`, `description` | what clients are told that the room is for: the text, or the first paragraph of the room's doc comment | none |
-/// | `capacity = 10_000` | connections in an instance | no bound |
-/// | `retain(events = 1_000, bytes = 1MiB, age = 7d)` | what the log keeps; any of them | 1,000 events or 1 MiB |
-/// | `retain(forever)` | the log keeps everything; takes a server with a store | |
+/// | `description = "…"`, `description` | the purpose of the room, which clients read in lists: the text, or the first paragraph of the room's doc comment | none |
+/// | `capacity = 10_000` | the maximum of connections in an instance | no bound |
+/// | `retain(events = 1_000, bytes = 1MiB, age = 7d)` | the retention of the log, by any of these | 1,000 events or 1 MiB |
+/// | `retain(forever)` | the log keeps everything; requires a store | |
 /// | `audit` | each event carries a hash over itself and all before it | no hashes |
 /// | `state = Board` | instances have a state of their own, see `RoomHandle::update` | none |
-/// | `sync = 50` | events that a fresh join is sent as history | none |
-/// | `subscribe = [Message]` | what a join subscribes to that doesn't say | all |
-/// | `presence`, `presence = 5s` | members are told who comes and goes, with that grace | not told; 2 s |
-/// | `role = "member"` | only users with that role may join | everybody |
-/// | `identity = Member` | only users whom the `Authenticator` knows as a `Member` may join; see `Cx::identity` | everybody |
-/// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | events that a client may put into its instances, all together, and how many at once | no limit; as many as in the time |
-/// | `wait = 5s` | how long events wait for a store that can't be written, at most `60s`; see [`RoomOptions::wait`] | they fail at once |
+/// | `sync = 50` | the number of newest events that a join without a position receives as history | none |
+/// | `subscribe = [Message]` | the events that a join without `events` subscribes to | all |
+/// | `presence`, `presence = 5s` | members receive who joins and leaves; a user has left once it has had no connection for this time | no presence; 2 s |
+/// | `role = "member"` | only users with that role may join | every user |
+/// | `identity = Member` | only users for whom the `Authenticator` returns a `Member` may join; see `Cx::identity` | every user |
+/// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | the rate limit of a client's events, over all instances of the room together, and its burst | no limit; the number per time |
+/// | `wait = 5s` | the time that events wait while the store can't be written, at most `60s`; see [`RoomOptions::wait`] | they fail at once |
 ///
 /// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
-/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. Where one of these types has the name
-/// of another, such as that of the room's state or key, `as` gives them another name: `ticket(u64) as TicketRoom: [..]` gives
+/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. If one of these names is taken, by
+/// the type of the room's state or key for example, `as` gives them another: `ticket(u64) as TicketRoom: [..]` gives
 /// `TicketRoom`, `TicketRoomEvent` and `TicketRoomClient`, while the methods and the room's id on the wire (`ticket:7`) stay.
 ///
-/// The room's doc comment documents its type and its methods. Clients aren't told of it without the option `description`.
+/// The room's doc comment documents its type and its methods. Clients read it only with the option `description`.
 ///
 /// ```
 /// # #[dialogue::event] pub struct Message { pub text: String }
@@ -235,7 +235,7 @@ macro_rules! rooms {
     ($($tokens:tt)*) => { $crate::__private::rooms! { ($crate) $($tokens)* } };
 }
 
-/// What most programs with Dialogue name.
+/// The names that most programs with Dialogue use.
 pub mod prelude {
     #[cfg(feature = "filter")]
     pub use crate::ContentFilter;
@@ -249,7 +249,7 @@ pub mod prelude {
     pub use crate::{Code, Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
 }
 
-/// The README's programs compile. They show no hidden lines there, so that all features they name have to be on.
+/// The README's programs compile. They have no hidden lines, so that all features that they use have to be on.
 #[cfg(all(
     doctest,
     feature = "client",

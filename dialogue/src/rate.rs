@@ -1,11 +1,12 @@
-//! How often something may happen.
+//! Rate limits: events per time.
 
 use std::{fmt, time::Duration};
 
-/// So many in a time, and so many at once: `100.per_minute()`, `Rate::new(5, Duration::from_secs(1)).burst(10)`.
+/// A rate limit: a number of events per time, and a burst: `100.per_minute()`, `Rate::new(5,
+/// Duration::from_secs(1)).burst(10)`.
 ///
-/// What is allowed comes back evenly, one at a time (the generic cell rate algorithm, ITU-T I.371): after a burst of 10 at
-/// 5 per second, the next may come after 200 ms.
+/// The allowance is refilled evenly, one event at a time (generic cell rate algorithm, ITU-T I.371): after a burst of
+/// 10 at 5 per second, the next event is allowed after 200 ms.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,37 +23,37 @@ pub struct Rate {
     burst: u32,
 }
 
-/// The longest time of a [`Rate`], and in which its burst comes back.
+/// The maximum of a rate's period, and of the time in which its burst is refilled: ten years.
 #[cfg(feature = "server")]
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const MAX_PERIOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Rate {
-    /// `count` in each `per`, and as many at once. None is taken for 1, no time for a nanosecond, and more than ten years
-    /// for ten years.
+    /// Returns a rate of `count` events in each `per`, with a burst of as many. A count of 0 is taken for 1, a period
+    /// of 0 for a nanosecond, and one of more than ten years for ten years.
     pub const fn new(count: u32, per: Duration) -> Self {
         let count = if count == 0 { 1 } else { count };
         Rate { count, per, burst: count }
     }
 
-    /// At most `count` at once: fewer or more than come back in the time.
+    /// Sets the number of events that are allowed at once; it may be less or more than the number per period.
     #[must_use]
     pub const fn burst(mut self, count: u32) -> Self {
         self.burst = if count == 0 { 1 } else { count };
         self
     }
 
-    /// How many at once.
+    /// Returns the number of events that are allowed at once.
     #[cfg(feature = "server")]
-    pub(crate) fn at_once(&self) -> u32 {
-        // What takes longer to come back than the longest time can't be told from it.
-        let most = LONGEST.as_nanos() / self.interval().as_nanos().max(1);
+    pub(crate) fn max_burst(&self) -> u32 {
+        // A longer refill is cut to the maximum period.
+        let most = MAX_PERIOD.as_nanos() / self.interval().as_nanos().max(1);
         self.burst.min(u32::try_from(most).unwrap_or(u32::MAX)).max(1)
     }
 
-    /// After how long one comes back.
+    /// Returns the time in which the allowance is refilled by one event.
     #[cfg(feature = "server")]
     pub(crate) fn interval(&self) -> Duration {
-        (self.per.min(LONGEST) / self.count).max(Duration::from_nanos(1))
+        (self.per.min(MAX_PERIOD) / self.count).max(Duration::from_nanos(1))
     }
 }
 
@@ -69,13 +70,13 @@ impl fmt::Debug for Rate {
     }
 }
 
-/// A number in a time: `100.per_minute()`.
+/// Rates as methods of numbers: `100.per_minute()`.
 pub trait PerTime {
-    /// So many in each second.
+    /// Returns a rate of this number per second.
     fn per_second(self) -> Rate;
-    /// So many in each minute.
+    /// Returns a rate of this number per minute.
     fn per_minute(self) -> Rate;
-    /// So many in each hour.
+    /// Returns a rate of this number per hour.
     fn per_hour(self) -> Rate;
 }
 

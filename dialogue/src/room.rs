@@ -1,4 +1,4 @@
-//! Rooms: where events happen. `rooms!` makes one type for each.
+//! Rooms: the traits and options of a declaration. `rooms!` makes one type for each room.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::{
     note = "rooms are declared with `dialogue::rooms!`"
 )]
 pub trait Room: Send + Sync + Sized + 'static {
-    /// The declared name, which is the room's id on the wire, or its beginning when the room has a key.
+    /// The declared name. It is the room's id on the wire, or the part of it before `:` if the room has a key.
     const NAME: &'static str;
     /// The options of `#[room(…)]`.
     const OPTIONS: RoomOptions;
-    /// How its events reach people.
+    /// The channels over which the room is served.
     const CHANNELS: &'static [Channel];
-    /// The events it carries, in the order of their declaration.
+    /// The events that the room carries, in the order of their declaration.
     const EVENTS: &'static [Carried<Self>];
-    /// What tells one instance of the room from another; [`Unkeyed`] when there is only one.
+    /// The key that distinguishes the room's instances; [`Unkeyed`] if there is only one instance.
     type Key: Key;
-    /// Any event of the room.
+    /// The enum of the room's events.
     type Event: Send + 'static;
 }
 
@@ -36,10 +36,11 @@ pub trait Room: Send + Sync + Sized + 'static {
     note = "to allow it, add `{Self}` to the room's list in `dialogue::rooms!`"
 )]
 pub trait EventOf<R: Room>: Event {
-    /// The event as the room's own enum.
+    /// Returns the event as a variant of the room's enum.
     fn wrap(self) -> R::Event;
 
-    /// The middleware in front of it, `(&first, (&second, ()))`: the room's own before the event's.
+    /// Returns the middleware of the event as nested pairs, `(&first, (&second, ()))`: the room's own before the
+    /// event's.
     #[cfg(feature = "server")]
     fn middleware_stack(with: &R::Middleware) -> impl crate::MiddlewareStack<R, Self>
     where
@@ -53,7 +54,7 @@ pub trait EventOf<R: Room>: Event {
 )]
 pub trait Via<C>: Room {}
 
-/// A room whose clients may send into it.
+/// A room to which clients may send events.
 #[diagnostic::on_unimplemented(
     message = "clients cannot send into room `{Self}`",
     label = "no channel of `{Self}` runs from client to server",
@@ -61,42 +62,42 @@ pub trait Via<C>: Room {}
 )]
 pub trait TwoWay: Room {}
 
-/// How events reach people.
+/// A channel by which events reach clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Channel {
-    /// Both ways, over one socket.
+    /// A WebSocket: the client sends and receives.
     WebSocket,
-    /// Server-Sent Events: from server to client.
+    /// Server-Sent Events: the client only receives.
     Sse,
-    /// Notifications for people who are not connected.
+    /// Push notifications, for members without a connection.
     WebPush,
 }
 
-/// One row of [`Room::EVENTS`].
+/// An entry of [`Room::EVENTS`]: an event's properties, and the function that decodes it.
 pub struct Carried<R: Room> {
     pub(crate) kind: EventKind,
     #[cfg_attr(
         not(any(feature = "client", feature = "server")),
-        expect(dead_code, reason = "whoever reads events of any kind reads them through it")
+        expect(dead_code, reason = "only servers and clients decode events of any type")
     )]
     pub(crate) decode: fn(&str) -> serde_json::Result<R::Event>,
 }
 
 impl<R: Room> Carried<R> {
-    /// The row of event `E`.
+    /// Returns the entry of event `E`.
     pub const fn of<E: EventOf<R>>() -> Self {
         Carried { kind: EventKind::of::<E>(), decode: |json| serde_json::from_str::<E>(json).map(E::wrap) }
     }
 
-    /// The row of event `E` in a room that is served over `webpush`.
+    /// Returns the entry of event `E` in a room that is served over `webpush`.
     pub const fn pushed<E: EventOf<R> + Notification>() -> Self {
         let mut row = Self::of::<E>();
         row.kind.push = Some(Pushed::of::<E>());
         row
     }
 
-    /// What is known of the event without its type.
+    /// Returns the properties of the event.
     pub const fn kind(&self) -> &EventKind {
         &self.kind
     }
@@ -108,7 +109,7 @@ impl<R: Room> std::fmt::Debug for Carried<R> {
     }
 }
 
-/// What is known of an [`Event`] without its type.
+/// The properties of an [`Event`] type, without the type.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct EventKind {
@@ -126,7 +127,7 @@ pub struct EventKind {
 }
 
 impl EventKind {
-    /// What is known of `E`.
+    /// Returns the properties of `E`.
     pub const fn of<E: Event>() -> Self {
         EventKind {
             name: E::NAME,
@@ -141,18 +142,18 @@ impl EventKind {
 
 /// The key of a keyed room: `ProjectId` in `project(ProjectId): […]`.
 ///
-/// Whatever is [`Display`] and [`FromStr`] is one. The text goes into the room's id, so that the two must agree: a text
-/// that is not what its own value displays (`042` for a number) names no room.
+/// Every type that implements [`Display`] and [`FromStr`] is a key. Its text is part of the room's id, so that the two
+/// implementations must agree: a text that its own value doesn't display (`042` for a number) names no room.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a room",
     label = "not a key",
     note = "a key stands in the room's id as text: implement `std::fmt::Display` and `std::str::FromStr` for `{Self}`"
 )]
 pub trait Key: Sized + Send + Sync + 'static {
-    /// The value that `text` is the canonical text of; `None` where there is none.
+    /// Parses a key from its canonical text. Returns `None` if `text` is not canonical, or is absent for a keyed room.
     fn from_text(text: Option<&str>) -> Option<Self>;
 
-    /// The canonical text; `None` for [`Unkeyed`].
+    /// Returns the canonical text; `None` for [`Unkeyed`].
     fn text(&self) -> Option<String>;
 }
 
@@ -168,7 +169,7 @@ impl<T: Display + FromStr + Send + Sync + 'static> Key for T {
     }
 }
 
-/// The [`Key`] of a room that has none.
+/// The [`Key`] of a room with one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Unkeyed;
 
@@ -182,39 +183,40 @@ impl Key for Unkeyed {
     }
 }
 
-/// What `#[room(…)]` says of a room. The fields hold what was declared; the methods, all `const`, are what the macro
-/// declares it with.
+/// The options of `#[room(…)]`. Its fields hold the declared values; its methods, all `const`, are those by which the
+/// macro sets them.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RoomOptions {
-    /// The name for people.
+    /// The name of the room for people.
     pub title: Option<&'static str>,
-    /// The purpose of the room, which clients are told in lists of rooms.
+    /// The purpose of the room, which clients read in lists of rooms.
     pub description: Option<&'static str>,
-    /// How many connections an instance holds at most.
+    /// The maximum of connections in an instance.
     pub capacity: Option<u32>,
-    /// What the log keeps.
+    /// The retention of the log.
     pub retention: Retention,
-    /// How many of the last events a fresh join is sent as history.
+    /// The number of newest events that a join without a position receives as history.
     pub sync: u32,
-    /// The wire names subscribed by default; `None` is all.
+    /// The names of the events that a join without `events` subscribes to; `None` for all.
     pub subscribe: Option<&'static [&'static str]>,
-    /// Whether members are told of each other, and after which grace somebody is gone.
+    /// The grace period of presence: a user has left once it has had no connection for this time. `None` if the room
+    /// has no presence.
     pub presence: Option<Duration>,
-    /// The role that a user must have to be in.
+    /// The role that a user needs to join.
     pub role: Option<&'static str>,
-    /// Whether its events are chained by their hashes.
+    /// True if the events form a hash chain.
     pub audit: bool,
-    /// How long an event waits while the log can't be written, before it fails; `None`: not at all.
+    /// The time that an event waits while the log can't be written; `None` if it fails at once.
     pub wait: Option<Duration>,
-    /// Whether an instance has a state of its own.
+    /// True if each instance has a state of its own.
     pub state: bool,
-    /// How often a client may put events into its instances, all together.
+    /// The rate limit of a client's events, over all instances of the room together.
     pub limit: Option<Rate>,
 }
 
 impl RoomOptions {
-    /// The defaults.
+    /// Returns the default options.
     #[expect(
         clippy::new_without_default,
         reason = "a constant is made with it, and `default` is no `const fn`"
@@ -236,100 +238,102 @@ impl RoomOptions {
         }
     }
 
-    /// The name for people.
+    /// Sets the name of the room for people.
     pub const fn title(mut self, title: &'static str) -> Self {
         self.title = Some(title);
         self
     }
 
-    /// Sets the description of the room, which clients are told in lists of rooms.
+    /// Sets the purpose of the room, which clients read in lists of rooms.
     pub const fn description(mut self, description: &'static str) -> Self {
         self.description = Some(description);
         self
     }
 
-    /// At most so many connections in an instance.
+    /// Sets the maximum of connections in an instance. A further join is refused with `ROOM_FULL`.
     pub const fn capacity(mut self, connections: u32) -> Self {
         self.capacity = Some(connections);
         self
     }
 
-    /// What the log keeps.
+    /// Sets the retention of the log.
     pub const fn retain(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
-    /// A fresh join is sent so many of the last events as history.
+    /// Sets the number of newest events that a join without a position receives as history.
     pub const fn sync(mut self, events: u32) -> Self {
         self.sync = events;
         self
     }
 
-    /// Members are told who comes and goes; somebody whose last connection went is gone after `grace`.
+    /// Tells members which users join and leave. A user has left once it has had no connection for `grace`.
     pub const fn presence(mut self, grace: Duration) -> Self {
         self.presence = Some(grace);
         self
     }
 
-    /// Only users with this role may be in.
+    /// Lets only users with this role join.
     pub const fn role(mut self, role: &'static str) -> Self {
         self.role = Some(role);
         self
     }
 
-    /// Each event carries a hash over itself and all before it, so that a change of the log is found.
+    /// Gives each event a hash over itself and all events before it (a hash chain), so that a change of the log is
+    /// detected.
     pub const fn audit(mut self) -> Self {
         self.audit = true;
         self
     }
 
-    /// While the log can't be written, events wait so long before they fail: over a failover of the store, nobody is told of
-    /// it. At most 10,000 of an instance wait, or 4 MiB of them; and those that are ephemeral don't. An event that was sent
-    /// without a key may come twice if the store hung instead of failing; Dialogue's clients send one.
+    /// Lets events wait while the log can't be written, so that clients don't notice a failover of the store; after
+    /// this time they fail. At most 10,000 events or 4 MiB of an instance wait; ephemeral events don't. If the store
+    /// hung rather than failed, an event that was sent without a key may be stored twice; Dialogue's clients send a
+    /// key.
     pub const fn wait(mut self, time: Duration) -> Self {
         self.wait = Some(time);
         self
     }
 
-    /// Each instance has a state of its own.
+    /// Gives each instance a state of its own.
     pub const fn state(mut self) -> Self {
         self.state = true;
         self
     }
 
-    /// A client may put events into the room's instances, all together, so often.
+    /// Limits the rate of a client's events, over all instances of the room together.
     pub const fn limit(mut self, rate: Rate) -> Self {
         self.limit = Some(rate);
         self
     }
 
-    /// The events that a join without `events` subscribes to.
+    /// Sets the events that a join without `events` subscribes to.
     pub const fn subscribe(mut self, names: &'static [&'static str]) -> Self {
         self.subscribe = Some(names);
         self
     }
 }
 
-/// What a room's log keeps; whichever bound is reached first trims it.
+/// The retention of a log: bounds by number, size and age, of which the first that is reached trims the log.
 ///
-/// With no bound named, a log keeps 1,000 events or 1 MiB: enough for a client to come back from a tunnel. With only an
-/// age, it keeps 100,000 events or 64 MiB, so that a busy week doesn't take all memory.
+/// Without any bound, a log keeps 1,000 events or 1 MiB, enough for a client to resume after a short disconnection.
+/// With only an age, it keeps at most 100,000 events or 64 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// At most so many events.
+    /// The maximum of events.
     pub events: Option<u64>,
-    /// At most so many bytes of encoded events.
+    /// The maximum of bytes of encoded events.
     pub bytes: Option<u64>,
-    /// Nothing older.
+    /// The maximum age of an event.
     pub age: Option<Duration>,
-    /// Everything, for ever.
+    /// True if the log keeps all events.
     pub forever: bool,
 }
 
 impl Retention {
-    /// No bound named.
+    /// Returns a retention without any bound of its own, for which the defaults apply.
     #[expect(
         clippy::new_without_default,
         reason = "a constant is made with it, and `default` is no `const fn`"
@@ -338,31 +342,31 @@ impl Retention {
         Retention { events: None, bytes: None, age: None, forever: false }
     }
 
-    /// At most so many events.
+    /// Sets the maximum of events.
     pub const fn events(mut self, events: u64) -> Self {
         self.events = Some(events);
         self
     }
 
-    /// At most so many bytes of encoded events.
+    /// Sets the maximum of bytes of encoded events.
     pub const fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = Some(bytes);
         self
     }
 
-    /// Nothing older than `age`.
+    /// Sets the maximum age of an event.
     pub const fn age(mut self, age: Duration) -> Self {
         self.age = Some(age);
         self
     }
 
-    /// Everything, for ever: for a log that is to be audited. It takes a server with a store.
+    /// Keeps all events, for a log that is to be audited. The server then needs a store.
     pub const fn forever(mut self) -> Self {
         self.forever = true;
         self
     }
 
-    /// The bounds in events and bytes that hold.
+    /// Returns the effective bounds in events and bytes.
     #[cfg(feature = "server")]
     pub(crate) fn bounds(&self) -> (u64, u64) {
         match (self.events, self.bytes, self.age) {

@@ -9,10 +9,10 @@ use std::{
 
 use crate::Accepted;
 
-/// What sending an event comes to: await it.
+/// The future of an event that is being sent. It resolves once the room's log has accepted the event.
 ///
-/// It is a box, where an `async fn` would be none, because it doesn't name the event's type: a wrong event is one error
-/// to the compiler then, and not three.
+/// The future is boxed so that its type doesn't name the event's: the compiler then reports a wrong event once instead
+/// of three times.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Sending<'a, X> {
     future: Pin<Box<dyn Future<Output = Result<Accepted, X>> + Send + 'a>>,

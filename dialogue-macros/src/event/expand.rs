@@ -1,4 +1,4 @@
-//! Code for an event that passed the checks.
+//! The code of an event that passed all checks.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -85,7 +85,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
     }
 }
 
-/// Returns what implements `Validate`: a derive, where there are rules; or an impl that finds nothing.
+/// Returns the implementation of `Validate`: a derive if the event has rules, or else an impl without rules.
 fn validate(event: &Event) -> (Option<TokenStream>, Option<TokenStream>) {
     let Event { krate, item: DeriveInput { ident, .. }, .. } = event;
     match event.validation {
@@ -109,7 +109,7 @@ fn validate(event: &Event) -> (Option<TokenStream>, Option<TokenStream>) {
     }
 }
 
-/// Whether serde reads the fields by their names; it would read them from an array too.
+/// Returns whether serde reads the fields by their names. It then accepts an array too, which the server refuses.
 fn is_object(item: &DeriveInput) -> bool {
     let named = matches!(&item.data, Data::Struct(data) if matches!(data.fields, Fields::Named(_)));
     let other = |attr: &Attribute| {
@@ -125,8 +125,8 @@ fn is_object(item: &DeriveInput) -> bool {
     named && !item.attrs.iter().any(other)
 }
 
-/// The constant `READS_BACK`, where the types of the fields decide. An attribute of serde's may make a field differ on its
-/// way, those that only name things excepted; without the constant, each event is tried.
+/// Returns the constant `READS_BACK` if the field types decide it. An attribute of serde other than a rename may change
+/// a field on its round trip; without the constant, the server tries each event.
 fn reads_back(item: &DeriveInput, krate: &Path) -> Option<TokenStream> {
     let (variants, fields): (Vec<_>, Vec<_>) = match &item.data {
         Data::Struct(data) => (Vec::new(), data.fields.iter().collect()),
@@ -154,8 +154,8 @@ fn reads_back(item: &DeriveInput, krate: &Path) -> Option<TokenStream> {
     })
 }
 
-/// Returns whether an attribute of serde's, if it is one, changes no more than names; and what is missing, to the default.
-/// One that is there under a condition may be anything.
+/// Returns whether a serde attribute only renames, or sets a missing field to its default. A conditional attribute
+/// counts as any attribute.
 fn only_names(attr: &Attribute) -> bool {
     const NAMES: [&str; 6] =
         ["rename", "rename_all", "rename_all_fields", "alias", "default", "deny_unknown_fields"];
@@ -189,7 +189,8 @@ fn class(class: &Class, krate: &Path) -> TokenStream {
     }
 }
 
-/// A field that has no text is told of at the option that names it.
+/// Returns the code of the conflation key, placed at the option that names the field: there rustc reports a field
+/// without a text.
 fn key(field: &Member, krate: &Path) -> TokenStream {
     let this = Ident::new("self", Span::call_site().located_at(field.span()));
     let argument = quote_spanned!(field.span()=> &#this.#field);

@@ -1,4 +1,4 @@
-//! `#[filter]`: which text of an event filters read.
+//! `#[filter]`: marks the text of an event that filters read.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -10,11 +10,11 @@ use crate::{
     diag::{self, Errors},
 };
 
-/// What of an event is marked.
+/// The marked fields of an event.
 pub(super) struct Filter {
-    /// Some field is, or none has text.
-    pub(super) said: bool,
-    /// Of a struct one, of an enum one for each variant.
+    /// True if a field is marked, or no field has text.
+    pub(super) is_marked: bool,
+    /// The shape of a struct, or one for each variant of an enum.
     shapes: Vec<Shape>,
 }
 
@@ -23,16 +23,16 @@ struct Shape {
     texts: Vec<(Member, Span)>,
 }
 
-/// Types that have no text, as they are nearly always written.
+/// Types without text, as they are usually written.
 const PLAIN: &[&str] = &[
     "bool", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "f32",
     "f64",
 ];
 
 impl Filter {
-    /// Reads the marks, and takes them out.
+    /// Parses the marks, and removes them from the item.
     pub(super) fn take(subject: &mut Subject, errors: &mut Errors) -> Filter {
-        let mut filter = Filter { said: false, shapes: Vec::new() };
+        let mut filter = Filter { is_marked: false, shapes: Vec::new() };
         let mut plain = true;
         misplaced(&mut subject.item.attrs, errors);
         match &mut subject.item.data {
@@ -46,7 +46,7 @@ impl Filter {
             }
             Data::Union(_) => {}
         }
-        filter.said |= plain;
+        filter.is_marked |= plain;
         filter
     }
 
@@ -63,13 +63,13 @@ impl Filter {
                 Some(false) => {}
                 None => continue,
             }
-            self.said = true;
+            self.is_marked = true;
         }
         self.shapes.push(Shape { variant, texts });
     }
 }
 
-/// Whether a field's text is to be read; `None` if that isn't said.
+/// Returns whether a field is marked as text to read (`true`) or to skip (`false`), or `None` without a mark.
 fn mark(field: &mut Field, errors: &mut Errors) -> Option<bool> {
     let (marks, others): (Vec<_>, Vec<_>) = field.attrs.drain(..).partition(is_mark);
     field.attrs = others;
@@ -117,7 +117,7 @@ pub(super) fn implementation(krate: &Path, item: &DeriveInput, filter: &Filter) 
     let ident = &item.ident;
     let head = anchor(ident.span(), quote!(impl #krate::Filtered for #ident));
     let body = match &item.data {
-        _ if !filter.said => return None,
+        _ if !filter.is_marked => return None,
         Data::Struct(_) => {
             let looks = filter.shapes.iter().flat_map(|shape| &shape.texts).map(|(member, at)| {
                 let at = Span::call_site().located_at(*at);
@@ -158,7 +158,7 @@ fn arm(krate: &Path, shape: &Shape) -> TokenStream {
     quote!(Self::#variant { #(#members: ref mut #names,)* .. } => { #(#looks)* })
 }
 
-/// A field that has no text is told of where it is.
+/// Returns the call for a field, placed at the field's type: there rustc reports a field without text.
 fn look(krate: &Path, text: &TokenStream) -> TokenStream {
     quote!(#krate::Filtered::each_text(#text, __look);)
 }

@@ -1,4 +1,4 @@
-//! `#[event]`: syntax, then model, then code.
+//! `#[event]`: parses, then checks, then expands.
 
 mod expand;
 mod filter;
@@ -13,14 +13,14 @@ use syn::Path;
 
 use crate::diag::Errors;
 
-/// `dialogue` is where the runtime is, unless the options say otherwise.
+/// Expands the attribute. `dialogue` is the path of the runtime, unless the options name another.
 pub(crate) fn expand(options: TokenStream, item: TokenStream, dialogue: &Path) -> TokenStream {
     let mut errors = Errors::default();
     let options = syntax::Options::parse(options, &mut errors);
     let code = match syntax::Subject::parse(item.clone()) {
         Ok(subject) => match model::check(options, subject, dialogue, &mut errors) {
             Ok(event) => expand::items(&event),
-            // No event, but code that names it still resolves.
+            // The item is no event, but code that names it still resolves.
             Err(item) => item,
         },
         Err(error) => {

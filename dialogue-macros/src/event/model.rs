@@ -1,4 +1,4 @@
-//! What an event means, with every rule.
+//! The meaning of an event's options, and all rules about them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -35,11 +35,11 @@ pub(super) struct Event {
 /// The origin of the event's `impl Validate`.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Validation {
-    /// The macro: an impl without rules, as none are given.
+    /// The macro writes an impl without rules.
     None,
-    /// The derive: there is a `#[validate(…)]`.
+    /// The derive writes the impl, from `#[validate(…)]`.
     Derived,
-    /// The user: the option `validate` is there.
+    /// The user writes the impl, and sets the option `validate`.
     ByHand,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Class {
     Ephemeral,
 }
 
-/// `Err` holds an item that can be no event, without attributes that only an event can have.
+/// Checks an event. `Err` holds an item that can't be an event, without the attributes that only an event may have.
 pub(super) fn check(
     options: Options,
     mut subject: Subject,
@@ -122,7 +122,7 @@ fn validation(options: &Options, subject: &mut Subject, errors: &mut Errors) -> 
         (Some(_), Some(rule)) if !subject.item.attrs.iter().any(derives_validate) => {
             errors.on(
                 rule,
-                "the option `validate` says that `dialogue::Validate` is implemented by hand, and rules derive it: \
+                "the option `validate` means that `dialogue::Validate` is implemented by hand, but rules derive it: \
                  drop one or the other",
             );
             Validation::Derived
@@ -137,7 +137,7 @@ fn derives_validate(attribute: &Attribute) -> bool {
     attribute.path().is_ident("derive") && paths.is_ok_and(|paths| paths.iter().any(is_validate))
 }
 
-/// Takes out derives that would be there twice.
+/// Removes derives that the macro adds itself.
 fn derives(item: &mut DeriveInput, validation: Validation, krate: &Path, errors: &mut Errors) {
     for attribute in &mut item.attrs {
         if !attribute.path().is_ident("derive") {
@@ -192,7 +192,7 @@ fn class(options: &Options, data: &Data, errors: &mut Errors) -> Class {
     }
 }
 
-/// Whether the event has that field, for an option that names one.
+/// Checks that the event has the field that an option names.
 pub(super) fn has(data: &Data, field: &Member, option: Span, name: &str, errors: &mut Errors) -> bool {
     let Data::Struct(data) = data else {
         errors.at(
@@ -233,7 +233,7 @@ fn checked(name: LitStr, errors: &mut Errors) -> LitStr {
     LitStr::new("misnamed", name.span())
 }
 
-/// `NewPost` to `new-post`, `HTTPError` to `http-error`.
+/// Converts a name: `NewPost` to `new-post`, `HTTPError` to `http-error`.
 fn kebab(ident: &str) -> String {
     let chars: Vec<char> = ident.chars().collect();
     let mut name = String::with_capacity(ident.len() + 4);

@@ -1,11 +1,11 @@
-//! The definition of an event as text that the same definition always gives.
+//! The definition of an event as canonical text: the same definition always has the same text.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{DeriveInput, Visibility};
 
-/// The tokens of `item`, one space between any two, without what can't change the wire: docs, visibility, derives and
-/// every attribute but serde's and rules.
+/// Returns the tokens of `item`, with one space between any two, without the parts that can't change the wire: docs,
+/// visibility, derives and every attribute but serde's and validation rules.
 pub(super) fn shape(item: &DeriveInput) -> String {
     let mut item = item.clone();
     item.vis = Visibility::Inherited;
@@ -26,7 +26,7 @@ fn strip_fields(item: &mut DeriveInput) {
     }
 }
 
-/// Not `TokenStream::to_string`, whose spacing follows the source and the compiler.
+/// Writes the tokens. `TokenStream::to_string` is no alternative: its spacing follows the source and the compiler.
 fn write(tokens: TokenStream, text: &mut String) {
     for tree in tokens {
         match tree {
@@ -39,7 +39,7 @@ fn write(tokens: TokenStream, text: &mut String) {
                 };
                 text.push_str(open);
                 write(group.stream(), text);
-                // A comma at the end is the formatter's.
+                // The formatter may have added a comma at the end.
                 let end = text.strip_suffix(", ").map_or(text.len(), str::len);
                 text.truncate(end);
                 if !text.ends_with(' ') {

@@ -1,4 +1,4 @@
-//! The options, and what they stand on.
+//! The parsed options of an event, and the item under them.
 
 use proc_macro2::TokenStream;
 use syn::{
@@ -18,18 +18,18 @@ use crate::{
 
 const OPTIONS: &[&str] = &["name", "ephemeral", "latest", "retain", "from", "push", "validate", "crate"];
 
-/// What stands in `#[event(…)]`.
+/// The options in `#[event(…)]`.
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) ephemeral: Option<Ident>,
-    /// The option itself, and the field if one could be read.
+    /// The option's token, and the field if it could be parsed.
     pub(super) latest: Option<(Ident, Option<Member>)>,
-    /// The option itself, and what it says.
+    /// The option's token, and its value.
     pub(super) retain: Option<(Ident, Retain)>,
     pub(super) from: Option<Ident>,
     pub(super) push: Option<Push>,
-    /// `Validate` is implemented by hand.
+    /// Set if `Validate` is implemented by hand.
     pub(super) validate: Option<Ident>,
     pub(super) krate: Option<Path>,
 }
@@ -41,7 +41,7 @@ impl Options {
             options::read(input, errors, |key, input, errors| parsed.option(key, input, errors));
             Ok(())
         };
-        // The parser itself never fails, and it reads to the end.
+        // The parser never fails, and reads to the end.
         let _ = parser.parse2(tokens);
         parsed
     }
@@ -54,7 +54,7 @@ impl Options {
             }
             "ephemeral" => once(&mut self.ephemeral, key, key.clone()),
             "latest" => {
-                // Known to be `latest`, whatever follows: no second error about the class.
+                // The class is `latest` whatever follows, so that no second error is reported about the class.
                 let field = value(key, input, "latest = field").map_err(|_| {
                     syn::Error::new(
                         key.span(),
@@ -125,7 +125,7 @@ impl Subject {
         ))
     }
 
-    /// The attributes of the item, its variants and its fields.
+    /// Returns the attributes of the item, its variants and its fields.
     pub(super) fn attributes_mut(&mut self) -> Vec<&mut Vec<Attribute>> {
         let mut lists = vec![&mut self.item.attrs];
         match &mut self.item.data {

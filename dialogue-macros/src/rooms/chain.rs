@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) span: Span,
 }
 
-/// How it is written.
+/// The form of an entry.
 pub(super) enum Form {
     Type(Type),
     /// A constructor call, and the type that it makes.
@@ -40,7 +40,8 @@ impl Entry {
             return Ok(Entry::function(path, errors));
         }
         let ahead = input.fork();
-        // `Type<Parameter>` is a comparison to the parser of expressions: what is no call is tried as a type.
+        // The parser of expressions reads `Type<Parameter>` as a comparison: an expression that is no call is parsed
+        // again as a type.
         match ahead.parse::<Expr>() {
             Ok(Expr::Closure(_)) => return Entry::closure(input.parse()?),
             Ok(call @ (Expr::Call(_) | Expr::MethodCall(_) | Expr::Struct(_))) => {
@@ -54,7 +55,7 @@ impl Entry {
         Ok(Entry::ty_or_function(ty, errors))
     }
 
-    /// `Type`. Only their spelling tells types from functions here.
+    /// Parses `Type`. Only the spelling distinguishes types from functions here.
     fn ty_or_function(ty: Type, errors: &mut Errors) -> Entry {
         let span = ty.span();
         let form = match ty {
@@ -73,10 +74,10 @@ impl Entry {
         Entry { form, span }
     }
 
-    /// `fn name`
+    /// Parses `fn name`.
     fn function(path: Path, errors: &mut Errors) -> Entry {
         let span = path.span();
-        // With `fn` before it, only a capital says otherwise: not every script has small letters.
+        // After `fn`, only a capital letter is an error: not every script has small letters.
         if !path.segments.last().is_some_and(|last| initial(&last.ident).is_some_and(char::is_uppercase)) {
             return Entry { span, form: Form::Function(path) };
         }
@@ -88,7 +89,7 @@ impl Entry {
         Entry { span, form: Form::Type(Type::Path(syn::TypePath { attrs: Vec::new(), qself: None, path })) }
     }
 
-    /// `async |cx, event, next| ..`
+    /// Parses `async |cx, event, next| ..`.
     fn closure(closure: ExprClosure) -> Result<Entry> {
         let ExprClosure { inputs_begin, inputs, inputs_end, .. } = &closure;
         if inputs.len() != ARGUMENTS {
@@ -100,7 +101,7 @@ impl Entry {
         Ok(Entry { span: closure.span(), form: Form::Closure(closure) })
     }
 
-    /// `Type::new(..)`, `Type(..)`, `Type { .. }`, and methods on it that return the same type.
+    /// Parses `Type::new(..)`, `Type(..)`, `Type { .. }`, and methods on these that return the same type.
     fn constructor(call: Expr) -> Result<Entry> {
         let mut first = &call;
         while let Expr::MethodCall(method) = first {
@@ -126,7 +127,7 @@ impl Entry {
         Ok(Entry { form: Form::Call(ty, call), span })
     }
 
-    /// The type that it is a value of, where that is written.
+    /// Returns the type of the entry, if it is written.
     pub(super) fn ty(&self) -> Option<&Type> {
         match &self.form {
             Form::Type(ty) | Form::Call(ty, _) => Some(ty),
@@ -150,7 +151,8 @@ fn initial(ident: &Ident) -> Option<char> {
     ident.unraw().to_string().trim_start_matches('_').chars().next()
 }
 
-/// The type that is made by `Type::<T>::new(..)`, `Enum::Variant(..)` or `module::Type::<T>(..)`, as a type is written.
+/// Returns the type that `Type::<T>::new(..)`, `Enum::Variant(..)` or `module::Type::<T>(..)` constructs, in the syntax
+/// of types.
 fn made_by(path: &Path) -> Option<Path> {
     let is_type = |segment: &PathSegment| !begins_small(&segment.ident);
     let mut ends = path.segments.iter().rev();
@@ -170,7 +172,7 @@ fn made_by(path: &Path) -> Option<Path> {
     Some(Path { leading_colon: path.leading_colon, segments })
 }
 
-/// The tokens up to the next comma that is not between `<` and `>`.
+/// Returns the tokens up to the next comma that is not between `<` and `>`.
 fn element(input: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     let mut depth = 0_usize;

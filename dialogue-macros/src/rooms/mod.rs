@@ -1,4 +1,4 @@
-//! `rooms!`: syntax, then model, then code.
+//! `rooms!`: parses, then checks, then expands.
 
 mod chain;
 mod expand;
@@ -13,7 +13,7 @@ use syn::parse::{ParseStream, Parser};
 
 use crate::diag::Errors;
 
-/// What code is made for.
+/// The sides for which code is generated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sides {
     pub(crate) server: bool,
@@ -26,7 +26,7 @@ pub(crate) fn expand(input: TokenStream, sides: Sides) -> TokenStream {
     let rooms = match parser.parse2(input) {
         Ok(rooms) => rooms,
         Err(error) => {
-            // The first error of all is the one that says most.
+            // Of all errors, the first is the most telling.
             errors.push(error);
             return quote!(#errors);
         }

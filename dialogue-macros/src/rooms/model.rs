@@ -1,4 +1,4 @@
-//! What the rooms mean, with every rule that one expansion can check.
+//! The meaning of a declaration, and all rules about it that one expansion can check.
 
 use quote::{ToTokens, format_ident, quote};
 use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Type, Visibility, ext::IdentExt};
@@ -18,7 +18,7 @@ use crate::{
     retain::Retain,
 };
 
-/// More than that are two rooms.
+/// The maximum of events in a room: the runtime's sets of events have as many bits.
 const MOST_EVENTS: usize = 128;
 
 pub(super) struct App {
@@ -30,32 +30,32 @@ pub(super) struct App {
 }
 
 pub(super) struct Room {
-    /// `#[cfg(…)]`: goes on everything of the room.
+    /// The `#[cfg(…)]` attributes, which every item of the room gets.
     pub(super) cfgs: Vec<Attribute>,
     pub(super) docs: Vec<Attribute>,
-    /// Other attributes: go on the room's type.
+    /// The other attributes, which the room's type gets.
     pub(super) attrs: Vec<Attribute>,
-    /// As declared: `chat`.
+    /// The declared name: `chat`.
     pub(super) ident: Ident,
-    /// Its type: `Chat`.
+    /// The name of its type: `Chat`.
     pub(super) ty: Ident,
     /// The type's name as declared: `chat as Chat`.
     pub(super) named: Option<Ident>,
-    /// On the wire.
+    /// The name on the wire.
     pub(super) name: String,
     pub(super) options: Options,
-    /// The text that clients are told.
+    /// The description that clients read.
     pub(super) description: Option<String>,
     /// The events to subscribe to by default.
     pub(super) subscribe: Option<Vec<Path>>,
     pub(super) key: Option<Type>,
     pub(super) events: Vec<Event>,
     pub(super) channels: Vec<(Ident, Channel)>,
-    /// Every word in `via [..]`, known or not, for an editor to complete.
+    /// Every word in `via [..]`, known or not, so that an editor completes them.
     pub(super) words: Vec<Ident>,
     pub(super) two_way: bool,
     pub(super) with: Vec<Entry>,
-    /// Where it is listed.
+    /// The place of its `with [..]`.
     pub(super) with_span: Span,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Event {
     pub(super) path: Path,
     pub(super) variant: Ident,
     pub(super) with: Vec<Entry>,
-    /// Where it is listed.
+    /// The place of its `with [..]`.
     pub(super) with_span: Span,
 }
 
@@ -86,7 +86,7 @@ impl Channel {
         })
     }
 
-    /// The variant of `Channel` and the type in `channel`.
+    /// Returns the variant of `Channel`, which is also the type in the module `channel`.
     pub(super) fn ty(self) -> &'static str {
         match self {
             Channel::WebSocket => "WebSocket",
@@ -172,12 +172,12 @@ impl Room {
         !self.cfgs.is_empty()
     }
 
-    /// Whether its events must say how they read as notifications.
+    /// Returns whether the room's events must be renderable as notifications.
     pub(super) fn pushes(&self) -> bool {
         self.channels.iter().any(|(_, channel)| *channel == Channel::WebPush)
     }
 
-    /// What stands in its `#[cfg(…)]`s, as one condition.
+    /// Returns the conditions of all `#[cfg(…)]` attributes as one.
     pub(super) fn conditions(&self) -> TokenStream {
         let conditions = self.cfgs.iter().filter_map(|cfg| match &cfg.meta {
             Meta::List(list) => Some(&list.tokens),
@@ -186,12 +186,12 @@ impl Room {
         quote!(all(#(#conditions),*))
     }
 
-    /// The enum of its events: `ChatEvent`.
+    /// Returns the name of the enum of its events: `ChatEvent`.
     pub(super) fn event(&self) -> Ident {
         format_ident!("{}Event", self.ty)
     }
 
-    /// The alias of its client: `ChatClient`.
+    /// Returns the name of its client: `ChatClient`.
     pub(super) fn client(&self) -> Ident {
         format_ident!("{}Client", self.ty)
     }
@@ -234,7 +234,7 @@ impl Room {
         }
     }
 
-    /// What is subscribed by default is among the events, by path or by the name after `as`.
+    /// Checks that the default subscription names events of the room, by path or by the name after `as`.
     fn subscribed(&mut self, whole: bool, errors: &mut Errors) {
         let Some(paths) = self.options.subscribe.take() else { return };
         let mut subscribed: Vec<Path> = Vec::new();
@@ -268,7 +268,7 @@ impl Room {
     }
 
     fn history(&self, errors: &mut Errors) {
-        // As `Retention` of the runtime has it.
+        // The same rule as in the runtime's `Retention`.
         let retained = match &self.options.retain {
             None => 1_000,
             Some(Retain { events: Some(events), .. }) => events.value,
@@ -312,7 +312,7 @@ impl Room {
                 Some(channel) => self.channels.push((word, channel)),
                 None => {
                     errors.at(word.span(), diag::unknown("channel", &name, Channel::NAMES));
-                    // It may have been the two-way one: no second error about sending.
+                    // The unknown word may have been meant for the two-way channel: no second error about sending.
                     self.two_way = true;
                 }
             }
@@ -322,7 +322,7 @@ impl Room {
     }
 }
 
-/// A path as one would write it.
+/// Returns a path as it is usually written.
 pub(super) fn spell(path: &Path) -> String {
     path.to_token_stream().to_string().replace(' ', "")
 }
@@ -331,12 +331,12 @@ fn chain(with: Option<List<Entry>>) -> (Vec<Entry>, Span) {
     with.map_or_else(|| (Vec::new(), Span::call_site()), |list| (list.items, list.span))
 }
 
-/// The attributes of that name, and the others.
+/// Splits attributes into those of that name and the others.
 fn split(attrs: Vec<Attribute>, name: &str) -> (Vec<Attribute>, Vec<Attribute>) {
     attrs.into_iter().partition(|attr| attr.path().is_ident(name))
 }
 
-/// The text of `description = ".."`, or that of the doc comment for `description`.
+/// Returns the text of `description = ".."`, or that of the doc comment for `description`.
 fn description(room: &Ident, options: &Options, docs: &[Attribute], errors: &mut Errors) -> Option<String> {
     match options.description.as_ref()? {
         Described::As(text) => Some(text.value()),
@@ -355,7 +355,7 @@ fn description(room: &Ident, options: &Options, docs: &[Attribute], errors: &mut
     }
 }
 
-/// The first paragraph of a doc comment, on one line.
+/// Returns the first paragraph of a doc comment, on one line.
 fn paragraph(docs: &[Attribute]) -> Option<String> {
     let text = docs.iter().filter_map(|attr| match &attr.meta {
         Meta::NameValue(meta) => match &meta.value {

@@ -1,4 +1,4 @@
-//! The names of what a declaration makes, and whom they would get in the way of.
+//! The names that a declaration generates, and their clashes.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use syn::{Ident, Type, ext::IdentExt};
 use super::{Sides, model::Room, options::Options};
 use crate::diag::Errors;
 
-/// The application's name where none is declared.
+/// The name of an application that declares none.
 pub(super) const DEFAULT_APP: &str = "Rooms";
 
 /// Methods of `Server`, of `Client` and of traits that their generated companions have: a room's method would hide them.
@@ -55,7 +55,7 @@ const METHODS: &[&str] = &[
     "visitor",
 ];
 
-/// `lobby_chat` to `LobbyChat`, at the same place in the source.
+/// Converts `lobby_chat` to `LobbyChat`, at the same place in the source.
 pub(super) fn pascal(ident: &Ident, errors: &mut Errors) -> Ident {
     let mut name = String::new();
     for word in ident.unraw().to_string().split('_') {
@@ -81,7 +81,7 @@ pub(super) fn pascal(ident: &Ident, errors: &mut Errors) -> Ident {
     }
 }
 
-/// Gives types whose names are taken others, and takes out rooms that are declared twice.
+/// Renames generated types whose names are taken, and removes rooms that are declared twice.
 pub(super) fn check(app: &mut Ident, rooms: &mut Vec<Room>, sides: Sides, errors: &mut Errors) {
     let used = rooms.iter().flat_map(Room::uses).collect();
     let mut names = Names { made: BTreeMap::new(), used };
@@ -89,12 +89,12 @@ pub(super) fn check(app: &mut Ident, rooms: &mut Vec<Room>, sides: Sides, errors
     let mut declared: BTreeMap<Ident, bool> = BTreeMap::new();
     rooms.retain_mut(|room| {
         let twice = declared.insert(room.ident.unraw(), room.conditional());
-        // Where both are conditional, rustc says whether both are there.
+        // If both are conditional, rustc decides whether both exist.
         if twice.is_some_and(|conditional| !conditional || !room.conditional()) {
             errors.at(room.ident.span(), format_args!("room `{}` is declared twice", room.ident));
             return false;
         }
-        // A room without events may be a word too many.
+        // A room without events may be a stray word.
         if !room.events.is_empty() && METHODS.iter().any(|method| room.ident.unraw() == method) {
             errors.at(
                 room.ident.span(),
@@ -109,7 +109,7 @@ pub(super) fn check(app: &mut Ident, rooms: &mut Vec<Room>, sides: Sides, errors
     });
 }
 
-/// The names of types that a declaration makes, and those that it uses.
+/// The names of types that a declaration generates, and those that it uses.
 struct Names {
     made: BTreeMap<Ident, Maker>,
     used: Vec<Used>,
@@ -143,14 +143,14 @@ const STATE: As = As { own: "its state", other: "the state" };
 const IDENTITY: As = As { own: "its identity", other: "the identity" };
 
 impl Names {
-    /// Takes the names of the application's types.
+    /// Reserves the names of the application's types.
     fn take_app(&mut self, app: &mut Ident, sides: Sides, errors: &mut Errors) {
         const SUFFIXES: [&str; 2] = ["Server", "Client"];
         let clash = types(app, sides, SUFFIXES)
             .into_iter()
             .find_map(|ty| self.used.iter().find(|used| used.ty == ty));
         if let Some(Used { ty, r#as: As { other, .. }, room, .. }) = clash {
-            // A name that wasn't written has no place.
+            // The default name has no place in the source.
             let at = if *app == DEFAULT_APP { ty.span() } else { app.span() };
             let free = format_ident!("{app}App", span = app.span());
             errors.at(
@@ -166,7 +166,7 @@ impl Names {
         self.made.extend(types.into_iter().map(|ty| (ty, Maker::App(app.clone()))));
     }
 
-    /// Takes the names of a room's types, which get others where they clash.
+    /// Reserves the names of a room's types, renaming those that clash.
     fn take(&mut self, room: &mut Room, sides: Sides, errors: &mut Errors) {
         let clash = room.types(sides).into_iter().find_map(|ty| Some((self.clash(&ty, room)?, ty)));
         if let Some((clash, ty)) = clash {
@@ -188,9 +188,9 @@ impl Names {
         self.made.extend(room.types(sides).into_iter().map(|ty| (ty, maker.clone())));
     }
 
-    /// Why a type of `room` can't have the name.
+    /// Returns the reason why a type of `room` can't have the name.
     fn clash(&self, ty: &Ident, room: &Room) -> Option<String> {
-        // Where both are conditional, rustc says whether both are there.
+        // If both are conditional, rustc decides whether both exist.
         match self.made.get(ty) {
             Some(Maker::App(app)) => return Some(format!("application `{app}` makes already")),
             Some(Maker::Room { ident, conditional }) if !(*conditional && room.conditional()) => {
@@ -216,7 +216,7 @@ impl Room {
         own
     }
 
-    /// The types that are written without a path, so that they would be taken for a generated one of that name.
+    /// Returns the types that are written without a path: a generated type of the same name would shadow them.
     fn uses(&self) -> Vec<Used> {
         let events = self.events.iter().filter_map(|event| Some((EVENT, event.path.get_ident()?.clone())));
         let with = self.with.iter().chain(self.events.iter().flat_map(|event| &event.with));
@@ -234,7 +234,8 @@ impl Room {
     }
 }
 
-/// The names in `Vec<Ticket>` that don't come after a `::`, nor before a `=` as a trait's own do: `Iterator<Item = u8>`.
+/// Returns the names in a type such as `Vec<Ticket>` that neither follow a `::` nor precede a `=`, as an associated
+/// type does in `Iterator<Item = u8>`.
 fn bare(tokens: TokenStream) -> Vec<Ident> {
     let mut idents = Vec::new();
     let mut after_path = false;
@@ -267,7 +268,7 @@ mod tests {
 
     use super::METHODS;
 
-    /// The public methods of `ty` in `folder` of the runtime.
+    /// Returns the public methods of `ty` in `folder` of the runtime.
     fn methods(folder: &str, ty: &str) -> Vec<String> {
         let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../dialogue/src", folder].iter().collect();
         let entries = fs::read_dir(folder).expect("the runtime beside the macros").flatten();

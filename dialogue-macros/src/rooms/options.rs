@@ -1,4 +1,4 @@
-//! `#[room(…)]`, read into what was written.
+//! The options in `#[room(…)]`.
 
 use std::time::Duration;
 
@@ -34,44 +34,44 @@ const OPTIONS: &[&str] = &[
     "wait",
 ];
 
-/// How long an event may wait at most: its sender has given up by then.
+/// The maximum of `wait`: after it, the sender of an event has given up.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What stands in the `#[room(…)]` of one room.
+/// The options of one room.
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) name: Option<LitStr>,
-    /// The description that clients are told.
+    /// The description that clients read.
     pub(super) description: Option<Described>,
     pub(super) capacity: Option<At<u64>>,
     pub(super) retain: Option<Retain>,
     pub(super) sync: Option<At<u64>>,
     pub(super) subscribe: Option<Vec<Path>>,
-    /// After which grace somebody is gone.
+    /// The grace period of presence.
     pub(super) presence: Option<Duration>,
     pub(super) role: Option<LitStr>,
-    /// What callers have to be known as.
+    /// The identity type that callers need.
     pub(super) identity: Option<Type>,
-    /// What its instances hold of their own.
+    /// The type of an instance's state.
     pub(super) state: Option<Type>,
     pub(super) audit: Option<()>,
-    /// How long events wait for a log that can't be written.
+    /// The time that events wait while the log can't be written.
     pub(super) wait: Option<Duration>,
     pub(super) limit: Option<Limit>,
 }
 
 /// The source of a room's description.
 pub(super) enum Described {
-    /// In its doc comment; the option stands here.
+    /// The doc comment; the span is that of the option.
     ByDocs(Span),
     As(LitStr),
 }
 
-/// So many events of a client in a time.
+/// A rate limit: a number of events per time.
 pub(super) struct Limit {
     pub(super) count: u64,
     pub(super) per: Duration,
-    /// How many at once, where that is said.
+    /// The burst, if it is given.
     pub(super) burst: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ impl Options {
             options::read(input, errors, |key, input, errors| self.option(key, input, errors));
             Ok(())
         };
-        // The parser itself never fails, and it reads to the end.
+        // The parser never fails, and reads to the end.
         let _ = parser.parse2(list.tokens.clone());
     }
 
@@ -132,7 +132,7 @@ impl Options {
             "role" => {
                 let role: LitStr = value(key, input, "role = \"member\"")?;
                 if role.value().is_empty() {
-                    errors.at(role.span(), "the role is empty; without the option everybody may join");
+                    errors.at(role.span(), "the role is empty; without the option every user may join");
                 }
                 once(&mut self.role, key, role)
             }
@@ -149,7 +149,7 @@ impl Options {
                 equals(key, input, "wait = 5s")?;
                 let wait = quantity::duration(input, "`wait`")?;
                 if wait.value > LONGEST_WAIT {
-                    errors.at(wait.span, "nobody waits so long: at most `wait = 60s`");
+                    errors.at(wait.span, "events wait at most 60 s: `wait = 60s`");
                 }
                 once(&mut self.wait, key, wait.value)
             }
@@ -158,7 +158,7 @@ impl Options {
     }
 }
 
-/// `= [Message, v2::Message]`
+/// Parses `= [Message, v2::Message]`.
 fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result<Vec<Path>> {
     const FORM: &str = "subscribe = [Message]";
     equals(key, input, FORM)?;
@@ -182,7 +182,7 @@ fn subscribe(key: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> Result
     Ok(paths)
 }
 
-/// `= 10 per 1s burst 20`
+/// Parses `= 10 per 1s burst 20`.
 fn limit(key: &Ident, input: ParseStream<'_>) -> Result<Limit> {
     equals(key, input, "limit = 10 per 1s")?;
     let count = quantity::count(input, "`limit`", u32::MAX.into())?.value;
@@ -196,7 +196,7 @@ fn limit(key: &Ident, input: ParseStream<'_>) -> Result<Limit> {
     Ok(Limit { count, per, burst })
 }
 
-/// A word between two numbers; one must come after it.
+/// Parses the word between two numbers.
 fn word(key: &Ident, input: ParseStream<'_>, known: &str) -> Result<()> {
     let form = || {
         syn::Error::new(key.span(), "`limit` is written `limit = 10 per 1s` or `limit = 10 per 1s burst 20`")

@@ -31,11 +31,11 @@ mod kw {
 const CLAUSES: &[&str] = &["via", "with"];
 
 pub(super) struct Rooms {
-    /// Where the runtime is.
+    /// The path of the runtime.
     pub(super) krate: Path,
     pub(super) header: Option<Header>,
     pub(super) rooms: Vec<RoomDecl>,
-    /// A room could not even be begun.
+    /// True if a room could not even be begun.
     pub(super) broken: bool,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Header {
     pub(super) attrs: Vec<Attribute>,
     pub(super) vis: Visibility,
     pub(super) ident: Ident,
-    /// Something stood behind the name.
+    /// True if tokens followed the name.
     pub(super) broken: bool,
 }
 
@@ -51,12 +51,12 @@ pub(super) struct RoomDecl {
     pub(super) attrs: Vec<Attribute>,
     pub(super) ident: Ident,
     pub(super) key: Option<Type>,
-    /// The name of its type, where it isn't made from `ident`.
+    /// The name of the room's type, if `as` gives one.
     pub(super) rename: Option<Ident>,
     pub(super) events: Option<List<EventRef>>,
     pub(super) via: Option<List<Ident>>,
     pub(super) with: Option<List<Entry>>,
-    /// Some clause could not be read.
+    /// True if a clause could not be parsed.
     pub(super) broken: bool,
 }
 
@@ -66,16 +66,16 @@ pub(super) struct EventRef {
     pub(super) with: Option<List<Entry>>,
 }
 
-/// The elements of `[..]` that could be read.
+/// The elements of `[..]` that could be parsed.
 pub(super) struct List<T> {
     pub(super) span: Span,
     pub(super) items: Vec<T>,
-    /// Some element could not be read, so the list is not all that was meant.
+    /// True if an element could not be parsed, so that the list is incomplete.
     pub(super) broken: bool,
 }
 
 impl Rooms {
-    /// Fails only before the first room.
+    /// Parses a declaration. Fails only before the first room.
     pub(super) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Result<Rooms> {
         let content;
         parenthesized!(content in input);
@@ -149,7 +149,7 @@ impl Header {
             if input.peek(token::Brace) || input.peek(token::Paren) {
                 let _ = input.parse::<TokenTree>();
                 let _ = input.parse::<Option<Token![;]>>();
-                // The rooms may have been in there.
+                // The rooms may have been in the skipped tokens.
                 broken = true;
             }
         }
@@ -158,12 +158,12 @@ impl Header {
 }
 
 impl RoomDecl {
-    /// Fails only before the room's name is known; after that it returns what it has.
+    /// Parses a room. Fails only before the room's name is known; after that it returns the parts that could be parsed.
     fn parse(input: ParseStream<'_>, errors: &mut Errors, angled: bool) -> Result<RoomDecl> {
         let attrs = input.call(Attribute::parse_outer)?;
         if let Ok(vis @ (Visibility::Public(_) | Visibility::Restricted(_))) = input.parse::<Visibility>() {
             let message =
-                "rooms are as visible as the application; that is said once, first: `pub struct Acme;`";
+                "rooms are as visible as the application; that is declared once, first: `pub struct Acme;`";
             errors.on(vis, message);
         }
         let mut room = RoomDecl {
@@ -215,7 +215,7 @@ impl RoomDecl {
         format!("expected `:` and the room's events: `{name}: [Message] via [websocket]`")
     }
 
-    /// `as TicketRoom`
+    /// Parses `as TicketRoom`.
     fn rename(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> Result<()> {
         let word = input.parse::<Token![as]>()?;
         let form = || format!("the name of the room's type comes after `as`: `{} as ..: [..]`", self.ident);
@@ -230,7 +230,7 @@ impl RoomDecl {
         Ok(())
     }
 
-    /// Whether the room is at its end.
+    /// Parses a clause; returns whether the room is at its end.
     fn clause(&mut self, input: ParseStream<'_>, errors: &mut Errors, angled: bool) -> Result<bool> {
         if input.peek(kw::via) {
             let word = input.parse::<kw::via>()?;
@@ -264,7 +264,7 @@ impl RoomDecl {
                     || input.peek2(Token![as])
                     || input.peek2(token::Paren) && !self.has_clause(input))
         {
-            // The next room already: say what is missing and let it parse.
+            // The next room has begun: the missing `;` is reported, and the room is parsed.
             errors.push(input.error("expected `;` between rooms"));
             return Ok(true);
         } else if let Ok(word) = input.fork().call(Ident::parse_any) {
@@ -276,7 +276,7 @@ impl RoomDecl {
         Ok(false)
     }
 
-    /// Whether what comes is rather a clause in the wrong brackets than a room with a key.
+    /// Returns whether the next tokens are a clause in the wrong brackets rather than a room with a key.
     fn has_clause(&self, input: ParseStream<'_>) -> bool {
         let ahead = input.fork();
         let _ = ahead.call(Ident::parse_any);
@@ -297,7 +297,7 @@ fn word_of(input: ParseStream<'_>, form: &str) -> Result<Ident> {
     input.call(Ident::parse_any).map_err(|_| syn::Error::new(at, form))
 }
 
-/// The name of a room.
+/// Parses the name of a room.
 fn name(input: ParseStream<'_>, errors: &mut Errors) -> Result<Ident> {
     if input.peek(Ident) {
         return input.parse();
@@ -316,7 +316,7 @@ fn name(input: ParseStream<'_>, errors: &mut Errors) -> Result<Ident> {
     }
 }
 
-/// `(ProjectId)`
+/// Parses `(ProjectId)`.
 fn key(input: ParseStream<'_>, errors: &mut Errors) -> Result<Option<Type>> {
     let content;
     let parens = parenthesized!(content in input);
@@ -421,7 +421,7 @@ impl<T> List<T> {
         Ok(list)
     }
 
-    /// A second list is an error, and taken as if it were part of the first.
+    /// Appends a list to an earlier one of the same clause, and reports the repetition.
     fn merge(into: &mut Option<List<T>>, list: List<T>, clause: &str, at: Span, errors: &mut Errors) {
         match into {
             None => *into = Some(list),
@@ -437,7 +437,7 @@ impl<T> List<T> {
     }
 }
 
-/// Goes on after the next `;`, or to the `>` that ends it all.
+/// Skips past the next `;`, or to the `>` that ends the declaration.
 fn skip_past_semi(input: ParseStream<'_>, angled: bool) {
     let last = |input: ParseStream<'_>| {
         let ahead = input.fork();

@@ -1,6 +1,5 @@
-//! No input makes the macros panic, and what they make is Rust.
-//!
-//! Mutates the declarations of `ui-tests` for `DIALOGUE_FUZZ_SECONDS` (5); `DIALOGUE_FUZZ_SEED` repeats a run.
+//! Fuzz tests: no input makes the macros panic, and their output parses as Rust. Mutates the declarations of `ui-tests`
+//! for `DIALOGUE_FUZZ_SECONDS` (5); `DIALOGUE_FUZZ_SEED` repeats a run.
 
 use std::{
     env, fs,
@@ -48,7 +47,7 @@ fn survive(input: &Input, seed: u64) {
 }
 
 impl Input {
-    /// Whether Rust was made.
+    /// Expands the input; returns whether the output is free of errors.
     fn expand(&self) -> bool {
         match self {
             Input::Rooms(tokens) => [BOTH, Sides { server: false, client: false }]
@@ -56,7 +55,7 @@ impl Input {
                 .all(|sides| syn::parse2::<syn::File>(expand_rooms(tokens, sides)).is_ok()),
             Input::Event(options, item) => {
                 let code = expand_event(options.clone(), item.clone());
-                // The compiler hands a derive nothing but these.
+                // The compiler passes only such items to a derive.
                 let rules = syn::parse2::<DeriveInput>(item.clone()).is_err()
                     || syn::parse2::<syn::File>(expand_rules(item.clone())).is_ok();
                 syn::parse2::<Item>(item.clone()).is_err() || syn::parse2::<syn::File>(code).is_ok() && rules
@@ -80,7 +79,7 @@ impl Input {
     }
 }
 
-/// One change at a random place and depth.
+/// Makes one change at a random place and depth.
 fn mutate(tokens: TokenStream, words: &[TokenTree], rng: &mut Rng) -> TokenStream {
     let mut trees: Vec<TokenTree> = tokens.into_iter().collect();
     let word = rng.choice(words).cloned();
@@ -116,7 +115,7 @@ fn mutate(tokens: TokenStream, words: &[TokenTree], rng: &mut Rng) -> TokenStrea
     trees.into_iter().collect()
 }
 
-/// The declarations in the cases of `ui-tests`.
+/// Returns the declarations in the cases of `ui-tests`.
 fn corpus() -> Vec<Input> {
     let cases: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "ui-tests"].iter().collect();
     let mut inputs = Vec::new();
@@ -149,7 +148,7 @@ fn declarations(path: &Path, inputs: &mut Vec<Input>) {
     }
 }
 
-/// Takes `#[dialogue::event]` out, and yields what is in it.
+/// Removes `#[dialogue::event]`, and returns its options.
 fn options(attrs: &mut Vec<Attribute>) -> Option<TokenStream> {
     let is_event =
         |attr: &Attribute| attr.path().segments.last().is_some_and(|segment| segment.ident == "event");
@@ -160,7 +159,7 @@ fn options(attrs: &mut Vec<Attribute>) -> Option<TokenStream> {
     }
 }
 
-/// Every token of the corpus, and some that are not in it.
+/// Returns every token of the corpus, and some that it lacks.
 fn words(corpus: &[Input]) -> Vec<TokenTree> {
     fn collect(tokens: TokenStream, words: &mut Vec<TokenTree>) {
         for tree in tokens {

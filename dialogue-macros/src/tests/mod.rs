@@ -1,4 +1,4 @@
-//! Tests of the whole way, from tokens to tokens.
+//! Tests of whole expansions, from tokens to tokens.
 
 mod fuzz;
 mod recovery;
@@ -24,7 +24,7 @@ fn expand_rules(item: TokenStream) -> TokenStream {
     crate::validate::expand(item, &parse_quote!(::dialogue))
 }
 
-/// The texts of the errors in what was made.
+/// Returns the texts of the errors in generated code.
 fn errors(code: TokenStream) -> Vec<String> {
     let file: File = syn::parse2(code).expect("a file");
     let texts = file.items.into_iter().filter_map(|item| match item {

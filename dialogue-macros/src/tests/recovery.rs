@@ -1,11 +1,11 @@
-//! What is made in spite of an error, and that one fault is told once.
+//! Error recovery: the items that are generated in spite of an error, and one error for each fault.
 
 use quote::{format_ident, quote};
 
 use super::{BOTH, errors, expand_event, expand_rooms, expand_rules};
 
 #[test]
-fn every_fault_is_told_and_every_room_made() {
+fn every_fault_is_reported_and_every_room_made() {
     let rooms = quote! {
         pub struct Acme;
         chat: [Message, , Typing] via [websocket]
@@ -89,7 +89,7 @@ fn an_event_with_a_fault_is_an_event_still() {
     assert_eq!(errors(code), ["unknown event option `nmae`; did you mean `name`?"]);
 }
 
-/// The errors of rules on a field.
+/// Returns the errors of rules on a field.
 fn faults(rules: &str) -> Vec<String> {
     let rules: proc_macro2::TokenStream = rules.parse().expect("tokens");
     errors(expand_rules(quote!(
@@ -102,7 +102,7 @@ fn faults(rules: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_fault_of_a_rule_is_told_once() {
+fn a_fault_of_a_rule_is_reported_once() {
     let cases = [
         (
             "",
@@ -126,7 +126,7 @@ fn a_fault_of_a_rule_is_told_once() {
         ("length(min = 1), length(max = 1)", "rule `length` is given twice"),
         (
             "length(max = 1, code = \"x\")",
-            "a broken rule is told by its path and a message, and has no code; write `message = \"…\"`",
+            "a violation has a path and a message, and no code; write `message = \"…\"`",
         ),
         ("range", "`range` is written `range(min = 1, max = 100)`"),
         ("range(min = \"a\")", "a bound is a number: `min = 1`"),
@@ -300,7 +300,7 @@ fn a_function_may_begin_with_an_underscore_or_a_letter_without_case() {
 }
 
 #[test]
-fn a_path_that_is_none_is_told_once() {
+fn a_path_that_is_none_is_reported_once() {
     for (attribute, message) in [
         (quote!(crate(dialogue)), "`crate` is written `crate = path`"),
         (quote!(crate), "`crate` is written `crate = path`"),

@@ -1,4 +1,4 @@
-//! What is made, as text in `snapshots/`; `UPDATE_SNAPSHOTS=1` writes it anew.
+//! Snapshots of expansions as text in `snapshots/`; `UPDATE_SNAPSHOTS=1` writes them anew.
 
 use std::{env, fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Code for rules that passed the checks: a call for each.
+//! The code of rules that passed all checks: one call for each.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
@@ -80,7 +80,7 @@ fn arm(shape: &Shape, krate: &Path) -> TokenStream {
     quote!(Self::#variant { #(#members: ref #bindings,)* .. } => { #calls })
 }
 
-/// One call for each rule; `value` makes a reference to a field.
+/// Returns one call for each rule; `value` makes a reference to a field.
 fn calls(shape: &Shape, krate: &Path, value: &dyn Fn(&Member, Span) -> TokenStream) -> TokenStream {
     let rules = shape.fields.iter().flat_map(|field| field.rules.iter().map(move |rule| (field, rule)));
     rules.map(|(field, rule)| call(field, rule, krate, value)).collect()
@@ -153,7 +153,7 @@ fn schema(schema: &Schema, krate: &Path) -> TokenStream {
     }
 }
 
-/// A call of a function of the user's, which stands where the function is named.
+/// Returns a call of the user's function, placed where the function is named.
 fn called(function: &Path, argument: &impl ToTokens) -> TokenStream {
     quote_spanned!(located(function)=> #function(#argument))
 }
@@ -178,8 +178,8 @@ fn located(tokens: &impl ToTokens) -> Span {
     Span::call_site().located_at(tokens.span())
 }
 
-/// The types of `nested` fields that have a parameter of the item in them: what they need is a bound of the impl. A type with
-/// the item itself in it needs none, as the impl is what it needs; a bound would refer to itself without end.
+/// Returns the types of `nested` fields that contain a type parameter of the item: the impl needs a bound for each. A
+/// type that contains the item itself needs none, since its bound would refer to the impl without end.
 fn nested_types(validation: &Validation) -> impl Iterator<Item = &syn::Type> {
     let fields = validation.shapes.iter().flat_map(|shape| &shape.fields);
     let is_nested = |field: &&Field| field.rules.iter().any(|rule| matches!(rule.kind, Kind::Nested));

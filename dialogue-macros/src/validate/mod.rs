@@ -1,4 +1,4 @@
-//! `#[derive(Validate)]`: syntax, then model, then code.
+//! `#[derive(Validate)]`: parses, then checks, then expands.
 
 mod expand;
 mod model;
@@ -11,7 +11,7 @@ use syn::{Attribute, DeriveInput, Meta, Path};
 
 use crate::diag::Errors;
 
-/// `dialogue` is where the runtime is, unless `#[validate(crate = path)]` says otherwise.
+/// Expands the derive. `dialogue` is the path of the runtime, unless `#[validate(crate = path)]` names another.
 pub(crate) fn expand(item: TokenStream, dialogue: &Path) -> TokenStream {
     let mut errors = Errors::default();
     let item: Option<DeriveInput> = errors.ok(syn::parse2(item));

@@ -1,4 +1,4 @@
-//! The meaning of rules, and the checks of them.
+//! The meaning of validation rules, and all checks of them.
 
 use std::cmp::Ordering;
 
@@ -18,7 +18,7 @@ pub(super) struct Validation {
     pub(super) krate: Path,
     pub(super) ident: Ident,
     pub(super) generics: Generics,
-    /// One for a struct; one for each variant of an enum.
+    /// The shape of a struct, or one for each variant of an enum.
     pub(super) shapes: Vec<Shape>,
     pub(super) schemas: Vec<Schema>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Shape {
 pub(super) struct Field {
     pub(super) member: Member,
     pub(super) ty: Type,
-    /// A JSON Pointer below the item.
+    /// The JSON Pointer of the field below the item.
     pub(super) path: String,
     pub(super) rules: Vec<Rule>,
 }
@@ -52,14 +52,14 @@ pub(super) enum Kind {
         lower: Bound,
         upper: Bound,
     },
-    /// Text that stands in the field or doesn't.
+    /// A text that the field must contain, or must not.
     Pattern(LitStr),
     /// The other field, and its name on the wire.
     MustMatch(Member, String),
-    /// A function of one's own, and in how many `Option`s the value is.
+    /// The user's function, and the number of `Option`s around the value.
     Custom(Path, usize),
     Nested,
-    /// A rule of the runtime without arguments, by its function there.
+    /// A rule without arguments, by the name of the runtime's function.
     Plain(&'static str),
 }
 
@@ -69,16 +69,16 @@ pub(super) enum Bound {
     Unbounded,
 }
 
-/// A rule about the whole.
+/// A rule about the whole item.
 pub(super) struct Schema {
     pub(super) name: Ident,
     pub(super) function: Path,
     pub(super) message: Option<LitStr>,
-    /// It runs only if every field is valid.
+    /// True if the rule runs only when every field is valid.
     pub(super) skip_on_field_errors: bool,
 }
 
-/// `None` of a union, which has no form on the wire.
+/// Checks the rules. Returns `None` for a union, which has no form on the wire.
 pub(super) fn check(item: DeriveInput, dialogue: &Path, errors: &mut Errors) -> Option<Validation> {
     let (krate, schemas) = of_item(&item, dialogue, errors);
     let attributes = serde::Attributes::of(&item.attrs);
@@ -127,12 +127,12 @@ fn of_item(item: &DeriveInput, dialogue: &Path, errors: &mut Errors) -> (Path, V
     (krate, schemas)
 }
 
-/// The path as if the derive had written it: rustc marks an argument only where the path of the function that is called is of
-/// the same expansion.
+/// Returns the path as if the derive had written it: rustc marks an argument only if the path of the called function is
+/// of the same expansion.
 fn ours(path: Path) -> Path {
     let at = Span::call_site();
     let segment = |mut segment: PathSegment| {
-        // That one resolves by its span.
+        // `$crate` resolves by its span.
         if segment.ident != "$crate" {
             segment.ident.set_span(at);
         }
@@ -196,13 +196,13 @@ fn of_field(
     Some(Rule { name: rule.name, kind, message: rule.message })
 }
 
-/// Takes an argument out: its key, and its value if it has one.
+/// Removes an argument, and returns its key, and its value if it has one.
 fn take(rule: &mut syntax::Rule, key: &str) -> Option<(Ident, Option<Expr>)> {
     let at = rule.arguments.iter().position(|(given, _)| given == key)?;
     Some(rule.arguments.swap_remove(at))
 }
 
-/// Takes an argument that has a value.
+/// Removes an argument that must have a value.
 fn value(rule: &mut syntax::Rule, key: &str, errors: &mut Errors) -> Option<(Ident, Expr)> {
     match take(rule, key)? {
         (key, Some(value)) => Some((key, value)),
@@ -214,7 +214,7 @@ fn value(rule: &mut syntax::Rule, key: &str, errors: &mut Errors) -> Option<(Ide
     }
 }
 
-/// The value of a rule with one argument, which is there.
+/// Returns the value of a rule's only argument.
 fn only(rule: &mut syntax::Rule, errors: &mut Errors) -> Option<Expr> {
     let name = rule.arguments.first().map(|(key, _)| key.to_string());
     let value = rule.value.take().or_else(|| Some(value(rule, &name?, errors)?.1));
@@ -307,7 +307,7 @@ fn missing_bound(rule: &syntax::Rule, errors: &mut Errors) {
     }
 }
 
-/// Bounds between which there is something, as far as literals tell.
+/// Checks that a value can lie between the bounds, as far as literals show.
 fn ordered(min: Option<&Expr>, max: Option<&Expr>, exclusive: bool, errors: &mut Errors) -> Option<()> {
     let order = min.and_then(number).zip(max.and_then(number)).and_then(|(min, max)| min.partial_cmp(&max));
     match order {
@@ -342,7 +342,7 @@ fn must_match(rule: &mut syntax::Rule, names: &[(Member, &str)], errors: &mut Er
     if let Some((_, path)) = names.iter().find(|(member, _)| *member == other) {
         let name = match path.rsplit_once('/') {
             Some((_, name)) => name.replace("~1", "/").replace("~0", "~"),
-            // A flattened field, for one, has no name on the wire.
+            // A flattened field, for example, has no name on the wire.
             None => spelled(&other),
         };
         return Some(Kind::MustMatch(other, name));
@@ -353,7 +353,7 @@ fn must_match(rule: &mut syntax::Rule, names: &[(Member, &str)], errors: &mut Er
     None
 }
 
-/// `ip`, `ip(v4)`, `ip(v4 = true)`
+/// Parses `ip`, `ip(v4)`, `ip(v4 = true)`.
 fn ip(rule: &mut syntax::Rule, errors: &mut Errors) -> Kind {
     let mut wants = |key: &str| match take(rule, key) {
         None => false,
@@ -371,7 +371,7 @@ fn ip(rule: &mut syntax::Rule, errors: &mut Errors) -> Kind {
     })
 }
 
-/// A path, also as text.
+/// Parses a path, also from a string literal.
 fn path(value: &Expr) -> syn::Result<Path> {
     let none = || syn::Error::new_spanned(value, "expected a path, like `crate::rules::one_line`");
     match value {
@@ -409,13 +409,13 @@ impl PartialOrd for Number {
         match (self, other) {
             (Number::Integer(a), Number::Integer(b)) => a.partial_cmp(b),
             (Number::Float(a), Number::Float(b)) => a.partial_cmp(b),
-            // Not of one type, which the compiler tells.
+            // Bounds of different types are left to the compiler.
             _ => None,
         }
     }
 }
 
-/// The value of a number that is written out.
+/// Returns the value of a literal number.
 fn number(value: &Expr) -> Option<Number> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Int(lit), .. }) => lit.base10_parse().ok().map(Number::Integer),
@@ -428,7 +428,7 @@ fn number(value: &Expr) -> Option<Number> {
     }
 }
 
-/// An integer that is written out, though it may be beyond what [`number`] reads.
+/// Returns whether an expression is a literal integer, even one beyond the range of [`number`].
 fn is_integer(value: &Expr) -> bool {
     matches!(value, Expr::Lit(ExprLit { lit: Lit::Int(_), .. }))
 }
@@ -437,7 +437,7 @@ fn is_literal(value: &Expr) -> bool {
     matches!(value, Expr::Lit(_)) || number(value).is_some()
 }
 
-/// In how many `Option`s a type is, as it is nearly always written.
+/// Returns the number of `Option`s around a type, as it is usually written.
 fn options(ty: &Type) -> usize {
     let path = match ty {
         Type::Path(path) => &path.path,

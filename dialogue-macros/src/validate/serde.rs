@@ -1,4 +1,4 @@
-//! Places of fields in JSON, by the names in `#[serde(…)]`.
+//! The places of fields in JSON, by the names in `#[serde(…)]`.
 
 use syn::{
     Attribute, Fields, LitStr, Token, Variant, ext::IdentExt, meta::ParseNestedMeta, parse::ParseStream,
@@ -7,7 +7,8 @@ use syn::{
 
 use crate::options;
 
-/// The `#[serde(…)]` of one item, variant or field. Of names, those for deserialising: data comes in under them.
+/// The `#[serde(…)]` attributes of one item, variant or field. Names are those for deserialising, since incoming data
+/// has them.
 #[derive(Default)]
 pub(super) struct Attributes {
     rename: Option<String>,
@@ -23,16 +24,16 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) fn of(attributes: &[Attribute]) -> Self {
-        let mut said = Attributes::default();
+        let mut parsed = Attributes::default();
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("serde")) {
             // serde's own derive reports malformed attributes.
             let _ = attribute.parse_nested_meta(|meta| {
-                said.option(&meta)?;
+                parsed.option(&meta)?;
                 options::skip_until(meta.input, ',');
                 Ok(())
             });
         }
-        said
+        parsed
     }
 
     fn option(&mut self, meta: &ParseNestedMeta<'_>) -> syn::Result<()> {
@@ -58,7 +59,7 @@ impl Attributes {
         Ok(())
     }
 
-    /// The JSON Pointers from a struct that says this to its fields.
+    /// Returns the JSON Pointers from a struct with these attributes to its fields.
     pub(super) fn pointers(&self, fields: &Fields) -> Vec<String> {
         match self.transparent {
             true => fields.iter().map(|_| String::new()).collect(),
@@ -66,7 +67,7 @@ impl Attributes {
         }
     }
 
-    /// The JSON Pointers from an enum that says this to a variant's fields.
+    /// Returns the JSON Pointers from an enum with these attributes to the fields of a variant.
     pub(super) fn pointers_in(&self, variant: &Variant) -> Vec<String> {
         let own = Attributes::of(&variant.attrs);
         let rule = own.rename_all.as_ref().or(self.rename_all_fields.as_ref());
@@ -89,7 +90,7 @@ impl Attributes {
 }
 
 fn pointers(fields: &Fields, rule: Option<&str>) -> Vec<String> {
-    // serde takes the one field of a tuple for the whole, and counts those that it reads.
+    // serde treats a tuple with one field as that field, and counts the fields that it reads.
     let is_newtype = matches!(fields, Fields::Unnamed(fields) if fields.unnamed.len() == 1);
     let mut index = 0;
     let of_field = |field: &syn::Field| {
@@ -110,12 +111,12 @@ fn pointers(fields: &Fields, rule: Option<&str>) -> Vec<String> {
     fields.iter().map(of_field).collect()
 }
 
-/// `/name`, with the two characters escaped that RFC 6901 names.
+/// Returns `/name`, with the two characters escaped that RFC 6901 names.
 fn pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The text of `name = "…"` or `name(deserialize = "…")`.
+/// Parses the text of `name = "…"` or `name(deserialize = "…")`.
 fn text(meta: &ParseNestedMeta<'_>) -> syn::Result<Option<String>> {
     let literal = |input: ParseStream<'_>| Ok(Some(input.parse::<LitStr>()?.value()));
     if meta.input.peek(Token![=]) {
@@ -134,7 +135,7 @@ fn text(meta: &ParseNestedMeta<'_>) -> syn::Result<Option<String>> {
     Ok(found)
 }
 
-/// serde's rule for the name of a field, which is taken to be in snake case.
+/// Applies serde's rule for the name of a field, which it takes to be in snake case.
 fn apply(rule: &str, field: &str) -> String {
     let pascal = || -> String {
         let capital = |word: &str| {
@@ -157,7 +158,7 @@ fn apply(rule: &str, field: &str) -> String {
     }
 }
 
-/// serde's rule for the name of a variant, which is taken to be in Pascal case.
+/// Applies serde's rule for the name of a variant, which it takes to be in Pascal case.
 fn of_variant(rule: &str, variant: &str) -> String {
     let mut snake = String::new();
     for (index, c) in variant.char_indices() {

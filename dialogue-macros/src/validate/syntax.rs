@@ -1,4 +1,4 @@
-//! The rules as they were written.
+//! The parsed validation rules.
 
 use proc_macro2::TokenTree;
 use syn::{
@@ -14,7 +14,7 @@ use crate::{
     options,
 };
 
-/// A rule's name, the names of its arguments, and how it is written.
+/// The form of a rule: its name and the names of its arguments.
 pub(super) struct Form {
     pub(super) name: &'static str,
     arguments: &'static [&'static str],
@@ -62,15 +62,15 @@ pub(super) enum Place {
 pub(super) struct Rule {
     pub(super) name: Ident,
     pub(super) form: &'static Form,
-    /// The value of `name = value`.
+    /// The value in `name = value`.
     pub(super) value: Option<Expr>,
     pub(super) arguments: Vec<(Ident, Option<Expr>)>,
     pub(super) message: Option<LitStr>,
-    /// An argument couldn't be read: that one is missing needs no second error.
+    /// True if an argument couldn't be parsed: a missing one is then no second error.
     pub(super) is_broken: bool,
 }
 
-/// The rules in the attributes of a field, or of the item.
+/// Parses the rules in the attributes of a field or of the item.
 pub(super) fn rules(attributes: &[Attribute], place: Place, errors: &mut Errors) -> Vec<Rule> {
     let mut rules = Vec::new();
     for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("validate")) {
@@ -83,7 +83,7 @@ pub(super) fn rules(attributes: &[Attribute], place: Place, errors: &mut Errors)
                     });
                     Ok(())
                 };
-                // The parser itself never fails, and it reads to the end.
+                // The parser never fails, and reads to the end.
                 let _ = parser.parse2(list.tokens.clone());
             }
             _ => {
@@ -167,7 +167,7 @@ impl Rule {
             }
             "code" => Err(syn::Error::new(
                 key.span(),
-                "a broken rule is told by its path and a message, and has no code; write `message = \"…\"`",
+                "a violation has a path and a message, and no code; write `message = \"…\"`",
             )),
             "use_context" => {
                 Err(syn::Error::new(key.span(), "the function is given the value alone; there is no context"))
@@ -185,7 +185,7 @@ impl Rule {
     }
 }
 
-/// A value; a fragment that a `macro_rules!` was given (`$text:literal`) comes in a group without delimiters.
+/// Parses a value; a fragment that a `macro_rules!` captured (`$text:literal`) comes in a group without delimiters.
 fn expression(input: ParseStream<'_>) -> Result<Expr> {
     let mut value: Expr = input.parse()?;
     while let Expr::Group(group) = value {
@@ -225,7 +225,7 @@ fn form(name: &Ident, place: Place) -> Result<&'static Form> {
     Err(syn::Error::new(name.span(), message))
 }
 
-/// The error of a rule in a form that it doesn't have.
+/// Returns the error of a rule in a wrong form.
 pub(super) fn written(name: &Ident, form: &Form) -> syn::Error {
     syn::Error::new(name.span(), format_args!("`{}` is written `{}`", form.name, form.form))
 }

@@ -1,4 +1,4 @@
-//! A link of the chain: an event's number, and the digest that stands for all up to it.
+//! Anchors: an event's number, and the digest of the log up to that event.
 
 use std::{error::Error, fmt, str::FromStr};
 
@@ -19,19 +19,20 @@ use sha2::{Digest, Sha256};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Anchor {
-    /// The event's number; 0 stands before the first.
+    /// The event's number; 0 for the beginning of the log.
     pub seq: u64,
-    /// The digest of the log up to and with it.
+    /// The digest of the log up to and including the event.
     pub digest: [u8; 32],
 }
 
-/// The next link of a chain: SHA-256 over the link before (32 zero bytes before the first) and the event's frame.
+/// Returns the next digest of the hash chain: SHA-256 over the previous digest (32 zero bytes before the first event)
+/// and the event's frame.
 pub(crate) fn link(before: Option<&[u8; 32]>, frame: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(before.unwrap_or(&[0; 32])).chain_update(frame).finalize().into()
 }
 
 impl Anchor {
-    /// Where every log begins.
+    /// The beginning of every log.
     pub const BEGINNING: Anchor = Anchor { seq: 0, digest: [0; 32] };
 }
 
@@ -50,7 +51,7 @@ impl FromStr for Anchor {
     }
 }
 
-/// A text that is no [`Anchor`].
+/// The error of a text that is not an [`Anchor`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoAnchor;
 
@@ -64,7 +65,7 @@ impl fmt::Display for NoAnchor {
 
 impl Error for NoAnchor {}
 
-/// Digits in lower case.
+/// Returns the digest in lower-case hexadecimal digits.
 pub(super) fn hex(digest: &[u8; 32]) -> String {
     use fmt::Write;
 
@@ -75,7 +76,7 @@ pub(super) fn hex(digest: &[u8; 32]) -> String {
     })
 }
 
-/// The digest of these digits; there is one way to write it.
+/// Parses a digest in lower-case hexadecimal digits, the only accepted form.
 pub(super) fn from_hex(text: &str) -> Option<[u8; 32]> {
     let digit = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -1,4 +1,4 @@
-//! Writing an export.
+//! The writer of an export.
 
 use std::{error::Error, fmt, io};
 
@@ -16,22 +16,22 @@ pub(crate) struct Export<W> {
     room_id: String,
     epoch: String,
     through: Anchor,
-    /// What the first line says, once it is written.
+    /// The anchor in the first line, once it is written.
     after: Option<Anchor>,
     waiting: Vec<u8>,
 }
 
-/// Bytes that are written at once.
+/// The number of bytes that are written at once.
 const PIECE: usize = 64 << 10;
 
 impl<W: AsyncWrite + Unpin> Export<W> {
-    /// Of a log up to `through`.
+    /// Returns the export of a log up to `through`.
     pub(crate) fn new(writer: W, room_id: &str, epoch: &str, through: Anchor) -> Self {
         let (room_id, epoch) = (room_id.to_owned(), epoch.to_owned());
         Export { writer, room_id, epoch, through, after: None, waiting: Vec::new() }
     }
 
-    /// Whether an event was written.
+    /// Returns whether an event was written.
     pub(crate) fn has_begun(&self) -> bool {
         self.after.is_some()
     }
@@ -47,7 +47,7 @@ impl<W: AsyncWrite + Unpin> Export<W> {
         Ok(())
     }
 
-    /// Writes what is left. `last` is the last event, or the one that there is none after.
+    /// Writes the rest of the buffer. `last` is the last event, or the anchor of an export without events.
     pub(crate) async fn finish(mut self, last: Anchor) -> io::Result<Summary> {
         let after = self.begin(last);
         self.writer.write_all(&self.waiting).await?;
@@ -63,8 +63,8 @@ impl<W: AsyncWrite + Unpin> Export<W> {
     }
 }
 
-/// Why a log could not be exported. What was written until then is no export: [`verify`](super::verify) says that it was
-/// cut off.
+/// The reason why a log could not be exported. The part that was written is no valid export: [`verify`](super::verify)
+/// finds that it was cut off.
 #[derive(Debug)]
 pub struct ExportError {
     kind: Kind,
@@ -85,12 +85,12 @@ impl ExportError {
         Kind::NotAudited(room_id.to_owned()).into()
     }
 
-    /// An event without a digest, between others.
+    /// Returns the error of an event that has no digest, between others that have.
     pub(crate) fn unchained(seq: u64) -> Self {
         Kind::Unchained(seq).into()
     }
 
-    /// An event that isn't there any longer.
+    /// Returns the error of an event that has been trimmed.
     pub(crate) fn trimmed(seq: u64) -> Self {
         Kind::Trimmed(seq).into()
     }

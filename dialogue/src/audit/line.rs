@@ -43,7 +43,7 @@ pub(super) struct Line<'a> {
     pub(super) frame: &'a RawValue,
 }
 
-/// What is read of a frame.
+/// The fields that are read of a frame.
 #[derive(Debug, Deserialize)]
 pub(super) struct Frame<'a> {
     #[serde(rename = "roomId", borrow)]
@@ -57,9 +57,9 @@ impl Header {
         Header { audit: VERSION, room_id: room_id.to_owned(), epoch: epoch.to_owned(), after, through }
     }
 
-    /// The line, with its end.
+    /// Returns the line with its line feed.
     pub(super) fn encode(&self) -> Vec<u8> {
-        // Text and numbers can always be written.
+        // Text and numbers can always be serialised.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         line
@@ -70,7 +70,7 @@ impl Header {
     }
 }
 
-/// Appends the line of an event, with its end.
+/// Appends the line of an event with its line feed.
 pub(super) fn put_line(out: &mut Vec<u8>, digest: &[u8; 32], frame: &[u8]) {
     out.extend_from_slice(br#"{"digest":""#);
     out.extend_from_slice(hex(digest).as_bytes());

@@ -1,66 +1,67 @@
-//! What is wrong with an export.
+//! The ways in which an export can be wrong.
 
 use std::{error::Error, fmt, io};
 
 use super::Anchor;
 
-/// Why a file is not a room's log as it was: the first event that is not what or where it was.
+/// The reason why a file is not the unchanged log of a room: the first event that was altered, removed, moved or added.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Tampered {
-    /// Its first line says not what follows, or is of a newer version.
+    /// The first line doesn't describe an export, or is of a newer version of the format.
     NoExport,
-    /// The line can't be read: the medium failed.
+    /// A line can't be read: the reader failed.
     Unreadable {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// Why.
+        /// The error of the reader.
         source: io::Error,
     },
-    /// The line holds no event of this room.
+    /// A line holds no event of this room.
     Garbled {
-        /// From 1.
+        /// The number of the line, from 1.
         line: u64,
-        /// The event that is due there.
+        /// The number of the event that is expected there.
         due: u64,
     },
-    /// The event doesn't follow from the one before it: it was altered, or else the one before it together with its digest.
+    /// The event doesn't follow from the one before it: it was altered, or the one before it was, together with its
+    /// digest.
     Altered {
-        /// Its number.
+        /// The number of the event.
         seq: u64,
     },
-    /// The event was removed, or moved.
+    /// The event was removed or moved.
     Missing {
-        /// Its number.
+        /// The number of the event.
         seq: u64,
-        /// The event in its place.
+        /// The number of the event in its place.
         found: u64,
     },
-    /// An event was inserted, or moved, or stands twice.
+    /// An event was inserted, moved or repeated.
     Misplaced {
-        /// Its number.
+        /// The number of the event.
         seq: u64,
-        /// The event that is due in its place.
+        /// The number of the event that is expected in its place.
         due: u64,
     },
-    /// The end was cut off.
+    /// The end of the file was cut off.
     Cut {
-        /// The first event that is missing.
+        /// The number of the first missing event.
         seq: u64,
     },
-    /// There is more than the first line says.
+    /// The file holds more events than its first line announces.
     Longer {
-        /// The first event beyond.
+        /// The number of the first event beyond.
         seq: u64,
     },
-    /// The log up to this event is another than the one that the anchor was taken from, or that the first line tells of.
+    /// The log up to this event differs from the log of the anchor, or from the one that the first line announces.
     Unanchored(Anchor),
-    /// The file begins after the event of the anchor, and can't be held against it.
+    /// The file begins after the event of the anchor, so that the two can't be compared.
     BeforeAll(Anchor),
 }
 
 impl Tampered {
-    /// The first event that is not what or where it was, as far as that can be told.
+    /// Returns the number of the first event that is wrong, as far as it can be determined.
     pub fn seq(&self) -> Option<u64> {
         match self {
             Tampered::NoExport | Tampered::Unreadable { .. } | Tampered::BeforeAll(_) => None,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::wire::frame::EventHead;
 
-/// A log's frames from number `after + 1` on, as an export: its first line, and one for each event.
+/// Returns an export of a log's frames from number `after + 1` on: its first line, and one for each event.
 fn lines(after: Anchor, texts: &[String]) -> Vec<Vec<u8>> {
     let (mut last, mut lines) = (after, vec![Vec::new()]);
     for text in texts {
@@ -38,7 +38,8 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
     proptest::collection::vec(".{0,30}", 1..12)
 }
 
-/// A log, and one of its events by its place: the first of a log that was trimmed up to 41 is number 42.
+/// Returns a log, the number of events that were trimmed from it, and the index of one of its events: the first event
+/// of a log that was trimmed up to 41 is number 42.
 fn log() -> impl Strategy<Value = (Vec<Vec<u8>>, u64, usize)> {
     (texts(), prop_oneof![Just(Anchor::BEGINNING), Just(Anchor { seq: 41, digest: [7; 32] })])
         .prop_flat_map(|(texts, after)| (Just(lines(after, &texts)), Just(after.seq), 1..=texts.len()))
@@ -55,7 +56,7 @@ proptest! {
         let end = lines[place].len() - 1;
         let at = at.index(end);
         lines[place][at] ^= by;
-        // Blanks between what JSON is made of are outside of the event.
+        // White space between JSON tokens is not part of the event.
         prop_assume!(!matches!(&lines[place][at], b' ' | b'\t' | b'\r'));
         prop_assert_eq!(found(&lines), Err(Some(after + place as u64)));
     }
@@ -86,7 +87,7 @@ proptest! {
         put_line(&mut line, &digest, &frame(seq, &text));
         prop_assume!(line != lines[place]);
         lines.insert(place, line);
-        // One whose digest fits is found by the event after it, whose number it took.
+        // An altered event whose digest fits is detected at the next event, whose number it took.
         let late = fits && place + 2 < lines.len();
         prop_assert_eq!(found(&lines), Err(Some(if late { seq + 1 } else { seq })));
     }
@@ -176,7 +177,8 @@ fn a_line_is_laid_out_as_the_docs_say() {
     assert!(header.starts_with(&format!(r#"{{"audit":1,"roomId":"ledger","epoch":"k2f9","after":{{"seq":0,"digest":"{zeros}"}},"through":{{"seq":1,"#)));
 }
 
-/// Digests are kept, and frames are made anew when they are checked: how an event is written must never change.
+/// Digests are stored, while frames are encoded anew when they are verified: the encoding of an event must never
+/// change.
 #[test]
 fn an_event_is_written_as_ever() {
     let head = EventHead {

@@ -1,4 +1,4 @@
-//! Reading an export, event by event.
+//! The verifier of an export, which reads it event by event.
 
 use std::{collections::BTreeMap, io::BufRead};
 
@@ -8,17 +8,17 @@ use super::{
     link,
 };
 
-/// What an export holds that was found to be as it was.
+/// The contents of a verified export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Whose log.
+    /// The id of the room instance.
     pub room_id: String,
-    /// The log's incarnation, as the file says: it is not proven.
+    /// The epoch of the log, as the file states it: the digests don't cover it.
     pub epoch: String,
-    /// The event that the file goes on after.
+    /// The event after which the file begins.
     pub after: Anchor,
-    /// The last event: what the next export can be verified by.
+    /// The last event. It is the anchor by which the next export can be verified.
     pub through: Anchor,
 }
 
@@ -42,23 +42,23 @@ pub fn verify(reader: impl BufRead) -> Result<Summary, Tampered> {
     Verify::new().read(reader)
 }
 
-/// [`verify`], by anchors too.
+/// A verifier that compares an export with anchors, too.
 #[derive(Debug, Clone, Default)]
 pub struct Verify {
     anchors: BTreeMap<u64, [u8; 32]>,
 }
 
-/// Bytes of a line: a frame is never as large.
+/// The maximum of bytes of a line; a frame is far smaller.
 const LONGEST: u64 = 64 << 20;
 
 impl Verify {
-    /// By nothing but the file itself, so far.
+    /// Returns a verifier without anchors.
     pub fn new() -> Self {
         Verify::default()
     }
 
-    /// The log has to be the one that this anchor was taken from. Of an event that stands at the end of the file before, it
-    /// shows that the two belong together; of one beyond the end of the file, that this was cut off.
+    /// Adds an anchor: the log must be the one from which it was taken. An anchor at the last event of an earlier file
+    /// shows that the two files belong together; an anchor beyond the end of the file shows that the file was cut off.
     #[must_use]
     pub fn anchor(mut self, anchor: Anchor) -> Self {
         self.anchors.insert(anchor.seq, anchor.digest);
@@ -112,10 +112,10 @@ impl Verify {
     }
 }
 
-/// Reads the event that has to follow `last`.
+/// Parses the event that has to follow `last`.
 fn event(line: &[u8], room_id: &str, last: Anchor) -> Result<Anchor, Tampered> {
     let due = last.seq + 1;
-    // Who asks knows which line it is.
+    // The caller knows the number of the line.
     let garbled = |_| Tampered::Garbled { line: 0, due };
     let Line { digest, frame } = serde_json::from_slice(line).map_err(garbled)?;
     let Frame { room_id: found, seq } = serde_json::from_str(frame.get()).map_err(garbled)?;
@@ -140,11 +140,11 @@ impl Tampered {
     }
 }
 
-/// Lines, one at a time.
+/// The lines of a reader, one at a time.
 struct Lines<R> {
     reader: R,
     line: Vec<u8>,
-    /// Of the last one read, from 1.
+    /// The number of the last line that was read, from 1.
     number: u64,
 }
 

@@ -1,6 +1,7 @@
-//! Kits that try what an application wrote for Dialogue (feature `testing`).
+//! Test suites for parts that an application implements itself (feature `testing`).
 //!
-//! [`store_suite!`](crate::testing::store_suite) tries a [`Store`](crate::store::Store) by every sentence of its contract.
+//! [`store_suite!`](crate::testing::store_suite) tests a [`Store`](crate::store::Store) by every clause of its
+//! contract.
 
 pub(crate) mod store;
 

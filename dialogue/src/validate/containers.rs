@@ -105,7 +105,7 @@ impl<K: Serialize, V: Validate, S> Validate for HashMap<K, V, S> {
     }
 }
 
-/// A map's key as it stands in JSON.
+/// A map's key as it is written in JSON.
 struct Key<'a, K>(&'a K);
 
 impl<K: Serialize> std::fmt::Display for Key<'_, K> {

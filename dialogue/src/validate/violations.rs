@@ -193,7 +193,7 @@ mod tests {
     }
 
     proptest! {
-        /// `serde_json` finds by the path what was named.
+        /// The path leads `serde_json` to the key.
         #[test]
         fn a_pointer_leads_to_its_key(key in ".*") {
             let mut found = Violations::default();

@@ -1,51 +1,51 @@
-//! Why something was refused.
+//! The codes of refusals.
 
 use serde::{Deserialize, Serialize};
 
-/// The code of an `error` frame.
+/// The code of a refusal, in an `error` frame and in HTTP responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum Code {
-    /// Not JSON, not an object, of an unknown type, or with a missing or ill-typed field.
+    /// The request is not JSON, not an object, of an unknown type, or has a missing or ill-typed field.
     InvalidRequest,
-    /// No valid token.
+    /// The request has no valid token.
     Unauthenticated,
-    /// The identity may not do this.
+    /// The user lacks the permission.
     PermissionDenied,
-    /// A role or the application refuses the join.
+    /// The user lacks the role that the room requires, or the application refused the join.
     JoinDenied,
-    /// Nothing in a room is for those who haven't joined it.
+    /// The connection is not a member of the room, which the request requires.
     NotInRoom,
-    /// No such room, or not over this channel.
+    /// There is no such room, or it isn't served over this channel.
     RoomNotFound,
-    /// There is such a room already.
+    /// A room of that id exists already.
     RoomExists,
-    /// The room holds as many connections as it may.
+    /// The room has its maximum of connections.
     RoomFull,
     /// The room doesn't carry that event, or clients may not send it.
     EventNotAllowed,
-    /// The payload breaks a rule; [`Refusal::details`](super::Refusal::details) say which.
+    /// The payload breaks validation rules, which [`Refusal::details`](super::Refusal::details) lists.
     ValidationFailed,
-    /// A middleware stopped the event.
+    /// Middleware refused the event.
     Blocked,
     /// A configured bound is reached.
     TooMany,
-    /// Too often; [`Refusal::retry_after`](super::Refusal::retry_after) says when again.
+    /// A rate limit is exceeded; [`Refusal::retry_after`](super::Refusal::retry_after) holds the time to wait.
     RateLimited,
-    /// Too large.
+    /// The request or a value in it is too large.
     TooLarge,
-    /// The store or the backplane can't accept it now; nothing was stored, and the same key may be tried again.
+    /// The store or the backplane can't accept the event now. Nothing was stored, and a retry with the same key is safe.
     Unavailable,
-    /// A bug.
+    /// The server failed by a bug or a panic, which its log shows.
     Internal,
-    /// A code that this version doesn't know.
+    /// A code that this version of the library doesn't know.
     #[serde(other)]
     Unknown,
 }
 
 impl Code {
-    /// The status of an HTTP answer with this code.
+    /// Returns the status of an HTTP response with this code.
     pub const fn status(self) -> u16 {
         match self {
             Code::InvalidRequest => 400,

@@ -1,18 +1,18 @@
-//! How a frame stands in the bytes of a channel.
+//! The encodings of frames: the bytes of a WebSocket and of an event stream.
 
 use bytes::Bytes;
 
-/// What a reader's bytes look like.
+/// The encoding of a connection's outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// Unmasked text frames (RFC 6455, section 5.2), one a JSON frame.
+    /// Unmasked text frames (RFC 6455, section 5.2), each of which holds one JSON frame.
     WebSocket,
     /// Blocks of an event stream (WHATWG HTML, section 9.2.6).
     Sse,
 }
 
 impl Encoding {
-    /// Appends a frame that is no event: a reply, a notice.
+    /// Appends a frame other than an event: a reply or a notice.
     pub(crate) fn put_frame(self, out: &mut Vec<u8>, kind: &str, json: &[u8]) {
         match self {
             Encoding::WebSocket => {
@@ -26,8 +26,8 @@ impl Encoding {
         }
     }
 
-    /// A probe of whether the client is still there: a ping (RFC 6455, section 5.5.2), or a comment, which means
-    /// nothing.
+    /// Returns the bytes that probe whether the client is alive: a ping (RFC 6455, section 5.5.2), or a comment, which clients
+    /// ignore.
     pub(crate) fn probe(self) -> Bytes {
         Bytes::from_static(match self {
             Encoding::WebSocket => &[0x89, 0],
@@ -35,7 +35,7 @@ impl Encoding {
         })
     }
 
-    /// Appends an event, without the `id:` line that an event stream has before it.
+    /// Appends an event, without the `id:` line that precedes it in an event stream ([`put_id`]).
     pub(crate) fn put_event(self, out: &mut Vec<u8>, name: &str, json: &[u8]) {
         match self {
             Encoding::WebSocket => {
@@ -50,12 +50,12 @@ impl Encoding {
     }
 }
 
-/// Appends the line that a stream is resumed by.
+/// Appends an `id:` line, which a browser sends back as `Last-Event-ID` when it resumes the stream.
 pub(crate) fn put_id(out: &mut Vec<u8>, id: &[u8]) {
     put_field(out, "id: ", id);
 }
 
-/// What a position is called in an event stream: `chat=k2f9.42.EVENTID`. Everything else is percent-encoded.
+/// Returns a position as it is written in an event stream, `chat=k2f9.42.EVENTID`, with other characters percent-encoded.
 pub(crate) fn stream_position(room_id: &str, epoch: &str, seq: u64, event_id: &str) -> String {
     use std::fmt::Write;
 
@@ -77,7 +77,7 @@ fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.push(b'\n');
 }
 
-/// JSON has no raw newline, so that one line holds it.
+/// Appends JSON as one `data:` line, since compact JSON has no raw newline, and the blank line that ends the block.
 fn put_data(out: &mut Vec<u8>, json: &[u8]) {
     put_field(out, "data: ", json);
     out.push(b'\n');

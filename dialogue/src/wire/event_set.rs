@@ -1,6 +1,6 @@
-//! Which of a room's events somebody wants.
+//! Sets of a room's events: the filter of a subscription.
 
-/// A set of a room's events, by their place in its declaration. A room carries at most 128.
+/// A set of a room's events, as bits by their index in its declaration. A room carries at most 128 events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct EventSet(u128);
 
@@ -24,7 +24,7 @@ impl EventSet {
         EventSet(self.0 & !other.0)
     }
 
-    /// Whether it has all that `other` has.
+    /// Returns whether the set contains all of `other`.
     pub(crate) fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }

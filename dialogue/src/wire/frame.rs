@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::wire::{Accepted, Detail, Refusal};
 
-/// What an `event` frame says beside the payload.
+/// The fields of an `event` frame beside the payload.
 #[derive(Debug)]
 pub(crate) struct EventHead<'a> {
     pub(crate) room_id: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct EventHead<'a> {
 }
 
 impl EventHead<'_> {
-    /// The frame around `data`, which is JSON already.
+    /// Encodes the frame around `data`, which is JSON.
     pub(crate) fn encode(&self, data: &str) -> Bytes {
         let mut out = Vec::with_capacity(
             data.len() + self.room_id.len() + self.from.len() + self.meta.map_or(0, str::len) + 160,
@@ -57,7 +57,7 @@ impl EventHead<'_> {
     }
 }
 
-/// The `ok` of a trigger; `id` is the request's, as JSON.
+/// Encodes the `ok` of a trigger; `id` is the request's, as JSON.
 pub(crate) fn accepted(id: &str, accepted: &Accepted) -> Vec<u8> {
     let mut out = Vec::with_capacity(id.len() + 96);
     out.extend_from_slice(br#"{"type":"ok","id":"#);
@@ -77,7 +77,7 @@ pub(crate) fn accepted(id: &str, accepted: &Accepted) -> Vec<u8> {
     out
 }
 
-/// Any other frame: its `type`, then `body`'s fields.
+/// A frame of another type: its `type`, then the fields of `body`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Frame<'a, T> {
     #[serde(rename = "type")]
@@ -94,7 +94,7 @@ impl<'a, T: Serialize> Frame<'a, T> {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Our frames are structs of strings, numbers and raw JSON: nothing in them can fail to be JSON.
+        // Frames are structs of strings, numbers and raw JSON, whose serialisation can't fail.
         serde_json::to_vec(self)
             .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec())
     }
@@ -104,7 +104,7 @@ impl<'a, T: Serialize> Frame<'a, T> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Empty {}
 
-/// Of `connected`.
+/// The fields of `connected`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Connected<'a> {
@@ -116,7 +116,7 @@ pub(crate) struct Connected<'a> {
     pub(crate) anonymous_token: Option<&'a str>,
 }
 
-/// Of `joined`.
+/// The fields of `joined`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Joined<'a> {
@@ -130,7 +130,7 @@ pub(crate) struct Joined<'a> {
     pub(crate) members: usize,
 }
 
-/// Of `left`.
+/// The fields of `left`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Left<'a> {
@@ -139,29 +139,29 @@ pub(crate) struct Left<'a> {
     pub(crate) reason: Option<&'a str>,
 }
 
-/// Of `history`. `roomId` tells a history that comes on a join from its neighbours'.
+/// The fields of `history`. By `roomId` a client tells the history of one join from that of another.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct History<'a> {
     pub(crate) room_id: &'a str,
     pub(crate) events: Vec<&'a RawValue>,
     pub(crate) more: bool,
-    /// If there may be more: what the next page is asked for with.
+    /// The `before` of the next page, if there may be more events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<u64>,
 }
 
-/// Of `rooms`.
+/// The fields of `rooms`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Rooms {
     pub(crate) rooms: Vec<RoomInfo>,
     pub(crate) more: bool,
-    /// The `after` of the next page.
+    /// The `after` of the next page, if there may be more rooms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
 }
 
-/// One room of `rooms`, and the one of `roomCreated`.
+/// A room in `rooms` and in `roomCreated`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomInfo {
@@ -176,7 +176,7 @@ pub(crate) struct RoomInfo {
     pub(crate) created_by: Option<String>,
 }
 
-/// Of `members`.
+/// The fields of `members`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Members<'a> {
@@ -186,7 +186,7 @@ pub(crate) struct Members<'a> {
     pub(crate) more: bool,
 }
 
-/// One user of `members`.
+/// A user in `members`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Member {
@@ -194,7 +194,7 @@ pub(crate) struct Member {
     pub(crate) connections: usize,
 }
 
-/// Of `presence`.
+/// The fields of `presence`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Presence<'a> {
@@ -204,20 +204,20 @@ pub(crate) struct Presence<'a> {
     pub(crate) size: usize,
 }
 
-/// Of `roomCreated`.
+/// The fields of `roomCreated`.
 #[derive(Debug, Serialize)]
 pub(crate) struct RoomCreated {
     pub(crate) room: RoomInfo,
 }
 
-/// Of `roomDeleted`.
+/// The fields of `roomDeleted`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RoomDeleted<'a> {
     pub(crate) room_id: &'a str,
 }
 
-/// Of `skipped`.
+/// The fields of `skipped`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Skipped<'a> {
@@ -225,14 +225,14 @@ pub(crate) struct Skipped<'a> {
     pub(crate) count: u64,
 }
 
-/// Of `reconnect`.
+/// The fields of `reconnect`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Reconnect {
     pub(crate) after_ms: u64,
 }
 
-/// Of `error`.
+/// The fields of `error`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Error<'a> {
@@ -261,7 +261,7 @@ impl<'a> From<&'a Refusal> for Error<'a> {
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {
-    // Ids and names are nearly always plain; serde_json knows how to escape the rest.
+    // Ids and names are nearly always plain; serde_json escapes the others.
     if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());

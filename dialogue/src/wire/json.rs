@@ -1,4 +1,4 @@
-//! JSON text as its readers need it, beyond what its grammar says. Everything here takes text that a parser has accepted.
+//! Checks and edits of JSON text that go beyond the grammar (RFC 8259): every function takes text that a parser has accepted.
 
 use std::{
     borrow::Cow,
@@ -14,24 +14,24 @@ struct Token<'a> {
     text: &'a str,
 }
 
-/// The members of an object that is being read.
+/// The members of an object that is being scanned.
 #[derive(Default)]
 struct Members<'a> {
-    /// Where each begins.
+    /// The offset at which each member begins.
     starts: Vec<usize>,
-    /// The last member of each name.
+    /// The index of the last member of each name.
     by_name: HashMap<Cow<'a, str>, usize>,
-    /// Set between a name and the comma after its value.
+    /// True between a name and the comma after its value.
     in_value: bool,
 }
 
-/// The value without the white space between its tokens: raw newlines are never inside of one.
+/// Returns the value without white space between its tokens. The result has no raw newline.
 pub(crate) fn compact(json: &str) -> String {
     tokens(json).map(|token| token.text).collect()
 }
 
-/// Says why some reader of JSON can't read a value, or reads another one than its neighbour: a lone surrogate, or a
-/// number outside a double's range.
+/// Returns the reason why some JSON parsers refuse a value or read different ones: a lone surrogate, or a number outside a double's
+/// range (RFC 8259, sections 6 and 8.2).
 pub(crate) fn unreadable(json: &str) -> Option<&'static str> {
     for Token { text, .. } in tokens(json) {
         match text.as_bytes().first() {
@@ -50,7 +50,7 @@ pub(crate) fn names_one_twice(json: &str) -> bool {
     !repeated(json).is_empty()
 }
 
-/// The value with only the last member of each name in each object; `None` where that is all of them.
+/// Returns the value with only the last member of each name in each object, or `None` if no name is repeated.
 pub(crate) fn last_of_each(json: &str) -> Option<String> {
     let mut repeated = repeated(json);
     if repeated.is_empty() {
@@ -59,7 +59,7 @@ pub(crate) fn last_of_each(json: &str) -> Option<String> {
     repeated.sort_unstable_by_key(|range| range.start);
     let (mut kept, mut at) = (String::with_capacity(json.len()), 0);
     for Range { start, end } in repeated {
-        // One that is inside of another is gone with it.
+        // A range inside of another is removed with it.
         kept.push_str(json.get(at..start).unwrap_or_default());
         at = at.max(end);
     }
@@ -67,10 +67,10 @@ pub(crate) fn last_of_each(json: &str) -> Option<String> {
     Some(kept)
 }
 
-/// The members that others of the same name follow, each up to the next member.
+/// Returns the ranges of members that another member of the same name follows, each up to the next member.
 fn repeated(json: &str) -> Vec<Range<usize>> {
     let mut repeated = Vec::new();
-    // `None` is an array.
+    // The open objects and arrays; `None` for an array.
     let mut open: Vec<Option<Members<'_>>> = Vec::new();
     for Token { at, text } in tokens(json) {
         match (text.as_bytes().first(), open.last_mut()) {
@@ -98,7 +98,7 @@ fn repeated(json: &str) -> Vec<Range<usize>> {
     repeated
 }
 
-/// The text of a string token; `None` for one with a lone surrogate.
+/// Returns the text of a string token, or `None` if it has a lone surrogate.
 fn string(token: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,50 +1,51 @@
-//! Where a reader stands in a room's log.
+//! Positions of readers in a room's log.
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a room's log: right after the event it names.
+/// A position in a room's log: directly after the event that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
-    /// The log's incarnation; another one has other events.
+    /// The epoch of the log. An epoch names one unbroken history: positions of different epochs can't be compared.
     pub epoch: String,
-    /// The number of the last event seen; 0 before the first.
+    /// The number of the last event before the position; 0 before the first event.
     pub seq: u64,
-    /// Its id; empty where unknown, and then not checked.
+    /// The id of that event; empty if it is unknown, and then not checked.
     #[serde(default)]
     pub event_id: String,
 }
 
-/// Bytes of an epoch and of an event's id.
+/// The maximum of bytes of an epoch and of an event's id in a position.
 #[cfg(feature = "server")]
-const LONGEST: usize = 64;
+const MAX_ID_BYTES: usize = 64;
 
 #[cfg(feature = "server")]
 impl Position {
-    /// Returns whether both texts are such as servers make: 0 to 64 of `[A-Za-z0-9_-]`, so that a position can stand in an `id:`
-    /// line.
+    /// Returns whether both texts consist of 0 to 64 characters of `[A-Za-z0-9_-]`, as those of a server do. Such a position fits
+    /// into an `id:` line.
     pub(crate) fn is_well_formed(&self) -> bool {
         let plain = |text: &str| {
-            text.len() <= LONGEST
+            text.len() <= MAX_ID_BYTES
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         plain(&self.epoch) && plain(&self.event_id)
     }
 }
 
-/// That a room's log took an event, at the durability that the application chose.
+/// The acknowledgement that a room's log has accepted an event, at the durability of the configured store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Accepted {
-    /// Its number; ephemeral events have none.
+    /// The number of the event in the log; `None` for ephemeral events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// Its id.
+    /// The id of the event.
     pub event_id: String,
-    /// When: Unix milliseconds by the server's clock.
+    /// The server's time when it accepted the event, in Unix milliseconds.
     pub timestamp: u64,
-    /// It had been accepted before, under the same key.
+    /// True if the event was accepted before, under the same idempotency key; the other fields are then those of that
+    /// event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
 }

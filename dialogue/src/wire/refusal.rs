@@ -1,4 +1,4 @@
-//! What stands in an `error` frame.
+//! Refusals: the contents of an `error` frame.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -6,62 +6,61 @@ use serde::{Deserialize, Serialize};
 
 use super::Code;
 
-/// Why a request was refused: a value that its sender can act on.
+/// A refusal of a request: a named, expected failure that the client can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The kind.
+    /// The code, for programs.
     pub code: Code,
-    /// For people.
+    /// The message, for people.
     pub message: Cow<'static, str>,
-    /// When to try again.
+    /// The time after which a retry may succeed.
     pub retry_after: Option<Duration>,
-    /// What is wrong with the payload.
+    /// The violations of the payload.
     pub details: Vec<Detail>,
-    /// The application's own word for programs, such as `too-many-links`: the `reason` of the `error` frame, in the body of an
-    /// HTTP answer too. See [`with_reason`](Self::with_reason).
+    /// The application's own reason for programs, such as `too-many-links`: the `reason` of the `error` frame, and in the body of an
+    /// HTTP response. See [`with_reason`](Self::with_reason).
     pub reason: Option<Cow<'static, str>>,
 }
 
-/// Bytes of a `reason`.
-const LONGEST_REASON: usize = 64;
+/// The maximum of bytes of a `reason`.
+const MAX_REASON_BYTES: usize = 64;
 
 impl Refusal {
-    /// A refusal with nothing but a code and a message.
+    /// Returns a refusal with a code and a message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Refusal { code, message: message.into(), retry_after: None, details: Vec::new(), reason: None }
     }
 
-    /// A refusal for an identity that may not do this: [`Code::PermissionDenied`], with a message for people.
+    /// Returns a refusal of a user that lacks the permission: [`Code::PermissionDenied`], with a message for people.
     pub fn denied(message: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::PermissionDenied, message)
     }
 
-    /// A middleware's refusal: [`Code::Blocked`], with its reason.
+    /// Returns a middleware's refusal: [`Code::Blocked`], with a message for people.
     pub fn blocked(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::Blocked, reason)
     }
 
-    /// A refused join: [`Code::JoinDenied`], with its reason.
+    /// Returns the refusal of a join: [`Code::JoinDenied`], with a message for people.
     pub fn join_denied(reason: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::JoinDenied, reason)
     }
 
-    /// Too often: [`Code::RateLimited`], to be tried again `after` that time, of which the client is told whole
-    /// milliseconds.
+    /// Returns the refusal of a rate limit: [`Code::RateLimited`], to be retried after that time, rounded up to milliseconds.
     pub fn rate_limited(after: Duration) -> Self {
         let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1);
         let refusal = Refusal::new(Code::RateLimited, format!("too often; try again in {millis} ms"));
         Refusal { retry_after: Some(Duration::from_millis(millis)), ..refusal }
     }
 
-    /// A payload that breaks a rule of the application's own: [`Code::ValidationFailed`], with a message for people.
-    /// [`with_detail`](Self::with_detail) adds which field.
+    /// Returns the refusal of a payload that breaks a rule of the application's own: [`Code::ValidationFailed`], with a message for
+    /// people. [`with_detail`](Self::with_detail) adds the field.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::ValidationFailed, message)
     }
 
-    /// [`Code::ValidationFailed`] with all that is wrong; the message is the first of `details`.
+    /// Returns a [`Code::ValidationFailed`] with these violations; its message is the first of them.
     pub fn invalid_fields(details: Vec<Detail>) -> Self {
         let message = match details.first() {
             Some(Detail { path, message }) if !path.is_empty() => format!("{path}: {message}").into(),
@@ -71,8 +70,8 @@ impl Refusal {
         Refusal { details, ..Refusal::invalid(message) }
     }
 
-    /// Adds what is wrong at `path`, a JSON Pointer into `data` (RFC 6901) such as `/text`; the empty path is the whole.
-    /// May be called again.
+    /// Adds a violation at `path`, a JSON Pointer into `data` (RFC 6901) such as `/text`; the empty path is the whole payload. Each
+    /// further call adds one.
     ///
     /// ```
     /// use dialogue::Refusal;
@@ -86,8 +85,8 @@ impl Refusal {
         self
     }
 
-    /// Adds the application's own word for programs, so that a client needs not compare messages: the `reason` of the
-    /// `error` frame. The Rust client has it in [`reason`](Self::reason).
+    /// Adds the application's own reason for programs, so that a client needn't compare messages: the `reason` of the `error`
+    /// frame. The Rust client has it in [`reason`](Self::reason).
     ///
     /// ```
     /// use dialogue::Refusal;
@@ -106,7 +105,7 @@ impl Refusal {
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         assert!(
             is_reason(reason),
-            "the reason `{reason}` of a refusal is not 1 to {LONGEST_REASON} of `a` to `z`, `0` to `9` and `-`, as in \
+            "the reason `{reason}` of a refusal is not 1 to {MAX_REASON_BYTES} of `a` to `z`, `0` to `9` and `-`, as in \
              `too-many-links`"
         );
         assert!(
@@ -120,7 +119,7 @@ impl Refusal {
 }
 
 fn is_reason(text: &str) -> bool {
-    (1..=LONGEST_REASON).contains(&text.len())
+    (1..=MAX_REASON_BYTES).contains(&text.len())
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
@@ -132,12 +131,12 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// One thing that is wrong with a payload.
+/// A violation in a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
-    /// Where: a JSON Pointer into `data` (RFC 6901), such as `/text`.
+    /// The place: a JSON Pointer into `data` (RFC 6901), such as `/text`.
     pub path: String,
-    /// What, for people.
+    /// The message, for people.
     pub message: String,
 }
 

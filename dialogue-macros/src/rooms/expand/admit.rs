@@ -1,4 +1,4 @@
-//! Whose identities the rooms of an application can be served to.
+//! The identities that an authenticator has to provide for an application's rooms.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
@@ -21,7 +21,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
     let asking = rooms.iter().filter_map(|room| Some((room, room.options.identity.as_ref()?)));
     let (mut bounds, mut traits) = (Vec::new(), Vec::new());
     for (room, identity) in asking {
-        // An empty `for<>` stands where the bound begins for rustc, which marks it so at the user's type.
+        // An empty `for<>` is the beginning of the bound for rustc, which therefore marks the user's type.
         let bound = anchor(identity.span(), quote!(for<> #krate::Provides<#identity>));
         if room.conditional() {
             let name = format_ident!("__{}", room.ty);
@@ -56,7 +56,7 @@ fn row(krate: &Path, room: &Room) -> TokenStream {
     quote!(#(#cfgs)* #row)
 }
 
-/// A bound can't be conditional. A trait can: one that stands for the bound, or for none.
+/// A bound can't have a `#[cfg]`, but a trait can: this one stands for the bound, or for none.
 fn conditional(room: &Room, name: &Ident, bound: &TokenStream) -> TokenStream {
     let conditions = room.conditions();
     quote! {
@@ -71,7 +71,7 @@ fn conditional(room: &Room, name: &Ident, bound: &TokenStream) -> TokenStream {
     }
 }
 
-/// A type as people are told of it: where it is from is nobody's business.
+/// Returns the text of a type for an error, without its path.
 fn spell(ty: &Type) -> String {
     let last = match ty {
         Type::Path(path) => path.path.segments.last().map(ToTokens::to_token_stream),

@@ -1,4 +1,4 @@
-//! The middleware of a room, and the chain in front of each event.
+//! The middleware of a room, and the middleware stack of each event.
 
 use proc_macro2::{Delimiter, Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
@@ -53,7 +53,7 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
     }
 }
 
-/// The places in a room's `with [..]`, and then those of each event.
+/// Returns the entries of a room's `with [..]`, and then those of each event.
 fn slots(room: &Room) -> Vec<Slot<'_>> {
     let all = room.with.iter().map(|entry| (entry, &*room.events));
     let own = room
@@ -64,11 +64,11 @@ fn slots(room: &Room) -> Vec<Slot<'_>> {
     all.chain(own).enumerate().map(slot).collect()
 }
 
-/// A place in a `with [..]`.
+/// An entry of a `with [..]`.
 struct Slot<'a> {
     index: usize,
     entry: &'a Entry,
-    /// What it stands in front of.
+    /// The events to which it applies.
     events: &'a [Event],
 }
 
@@ -101,10 +101,10 @@ impl Slot<'_> {
         }
     }
 
-    /// The type that stands for a function, as middleware for each event that it is in front of.
+    /// Returns the type that stands for a function, as middleware of each event to which it applies.
     fn function(&self, krate: &Path, room: &Room) -> Option<TokenStream> {
         let (name, room) = (self.name(), &room.ty);
-        // rustc marks the inferred type that doesn't fit.
+        // rustc marks the inferred type if it doesn't fit.
         let at = Ident::new("_", self.entry.span);
         let call = |event: &Path| match &self.entry.form {
             Form::Type(_) | Form::Call(..) => None,
@@ -136,7 +136,7 @@ impl Slot<'_> {
     }
 }
 
-/// How the middleware is made; a type that can't be is told of where it is listed.
+/// Returns the code that makes the middleware. A type that can't be made is reported where it is listed.
 fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     let ty = &room.ty;
     if slots.is_empty() {
@@ -149,7 +149,7 @@ fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     }
     let bounds = slots.iter().filter_map(|slot| match &slot.entry.form {
         Form::Type(ty) => {
-            // An empty `for<>` stands where the bound begins for rustc, which marks it so at the user's type.
+            // An empty `for<>` is the beginning of the bound for rustc, which therefore marks the user's type.
             let bound = anchor(slot.entry.span, quote!(for<> #krate::FromState<__S>));
             Some(quote!(#ty: #bound))
         }
@@ -168,7 +168,7 @@ fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     }
 }
 
-/// A type of its own, with private fields, so that middleware may be less visible than the room.
+/// Returns a type with private fields that holds the middleware, so that middleware may be less visible than the room.
 fn store(vis: &syn::Visibility, slots: &[Slot<'_>]) -> TokenStream {
     let types = slots.iter().map(Slot::ty);
     quote! {
@@ -185,7 +185,7 @@ fn store(vis: &syn::Visibility, slots: &[Slot<'_>]) -> TokenStream {
     }
 }
 
-/// Returns, for each event, the method that makes the chain in front of it.
+/// Returns, for each event, the method that makes its middleware stack.
 pub(super) fn methods(krate: &Path, room: &Room) -> Vec<TokenStream> {
     let mut own = room.with.len();
     let chain = |event: &Event| {
@@ -198,12 +198,13 @@ pub(super) fn methods(krate: &Path, room: &Room) -> Vec<TokenStream> {
 }
 
 fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -> TokenStream {
-    // A chain that does not fit is told of where it is listed: for the room, or else for the event.
+    // A stack that doesn't fit is reported where it is listed: at the room, or else at the event.
     let span = if room.with.is_empty() { event.with_span } else { room.with_span };
     let room = &room.ty;
     let with = quote!(<#room as #krate::ServerRoom>::Middleware);
     match chain.is_empty() {
-        // Its type outright: nearly every event is one of these, and an opaque type for each is dear.
+        // The type is written out: nearly every event has no middleware, and an opaque type for each costs compile
+        // time.
         true => quote! {
             #[allow(refining_impl_trait)]
             fn middleware_stack(_: &#with) {}
@@ -216,7 +217,7 @@ fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -
     }
 }
 
-/// `(&with.0, (&with.1, ()))`
+/// Returns nested pairs: `(&with.0, (&with.1, ()))`.
 fn links(chain: &[(usize, &Entry)]) -> TokenStream {
     chain.iter().rev().fold(quote!(()), |rest, (slot, entry)| {
         let slot = Literal::usize_unsuffixed(*slot);

@@ -1,4 +1,4 @@
-//! A room's events: their enum, and that each is one.
+//! A room's events: their enum, and the impl of `EventOf` for each.
 
 use proc_macro2::{Delimiter, Ident, TokenStream};
 use quote::quote;
@@ -26,7 +26,8 @@ pub(super) fn types(app: &App, room: &Room) -> TokenStream {
     }
 }
 
-/// `chains` has what makes the chain in front of each event, where there is a server.
+/// Returns the impls of `EventOf`. `chains` holds the method that makes the middleware stack of each event, if there is
+/// a server.
 pub(super) fn impls(krate: &Path, room: &Room, chains: &[TokenStream]) -> TokenStream {
     let Room { ty, events, .. } = room;
     let enumeration = room.event();
@@ -49,7 +50,8 @@ pub(super) fn impls(krate: &Path, room: &Room, chains: &[TokenStream]) -> TokenS
     }
 }
 
-/// Sits wholly at the user's path, so that rustc, which lists the impls there are, lists the declared events.
+/// Returns an impl that is placed wholly at the user's path, so that rustc, which lists the existing impls, lists the
+/// declared events.
 fn event_of(
     krate: &Path,
     room: &Ident,
@@ -59,7 +61,7 @@ fn event_of(
 ) -> TokenStream {
     let Event { path, variant, .. } = event;
     let head = implement(variant.span(), quote!(#krate::EventOf<#room> for #path));
-    // The braces too: an item is marked from its first token to its last.
+    // The braces are placed there too: rustc marks an item from its first token to its last.
     let body = group(
         Delimiter::Brace,
         variant.span(),

@@ -42,7 +42,7 @@ pub(super) fn items(app: &App, sides: Sides) -> TokenStream {
             #event
             #alias
 
-            // Apart, so that nothing made here can be named, or name by chance what is around it.
+            // The code is in a module of its own, so that it neither names nor shadows anything around it.
             #(#cfgs)*
             #[allow(unexpected_cfgs, deprecated)]
             const _: () = {
@@ -70,7 +70,7 @@ fn marker(app: &App) -> TokenStream {
     }
 }
 
-/// What was written, or else `default`.
+/// Returns the written doc comment, or else `default`.
 fn docs<'a>(written: impl Iterator<Item = &'a Attribute>, default: &str) -> TokenStream {
     let written: Vec<_> = written.collect();
     match written.is_empty() {
@@ -79,7 +79,7 @@ fn docs<'a>(written: impl Iterator<Item = &'a Attribute>, default: &str) -> Toke
     }
 }
 
-/// What is said of a room wherever it is reached from.
+/// Returns the doc comment of the methods that lead to a room.
 fn room_docs(room: &Room) -> TokenStream {
     docs(room.docs.iter(), &format!("The room `{}`.", room.name))
 }

@@ -1,4 +1,4 @@
-//! The type of a room, and what is declared of it.
+//! The type of a room, and its impl of `Room`.
 
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
@@ -66,7 +66,7 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     }
 }
 
-/// `RoomOptions::new()` and a call for each option that was given.
+/// Returns `RoomOptions::new()` and a call for each option.
 fn options(krate: &Path, room: &Room) -> TokenStream {
     let title = room.options.name.iter();
     let description = room.description.iter();
@@ -104,8 +104,8 @@ fn rate(krate: &Path, limit: &Limit) -> TokenStream {
     quote!(#krate::Rate::new(#count, #per) #(.burst(#burst))*)
 }
 
-/// An event named `error` or `open` would fire the listeners for the connection's own events in browsers. Names are known
-/// with the types: left to rustc, at the event.
+/// Returns a constant assertion: in browsers, an event named `error` or `open` would fire the listeners for the
+/// connection's own events. The names are known only with the types, so that rustc checks it, at the event.
 fn streamable(krate: &Path, room: &Room) -> TokenStream {
     if !room.channels.iter().any(|(_, channel)| *channel == Channel::Sse) {
         return TokenStream::new();
@@ -126,7 +126,8 @@ fn streamable(krate: &Path, room: &Room) -> TokenStream {
     quote!(#(#names)*)
 }
 
-/// Two events of one wire name can only be found once their types are known: left to rustc, at the second one.
+/// Returns a constant assertion that wire names are unique. They are known only with the types, so that rustc checks
+/// it, at the second event.
 fn unique(krate: &Path, room: &Room) -> TokenStream {
     let ty = &room.ty;
     let names = room.events.iter().enumerate().skip(1).map(|(index, event)| {

@@ -1,4 +1,4 @@
-//! What the rooms of an application are made from, and behind which middleware they may stand.
+//! The bounds of an application on the server's state and middleware.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
@@ -11,7 +11,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
     for (index, room) in rooms.iter().enumerate() {
         let ty = &room.ty;
         if room.conditional() {
-            // Rooms that exclude each other may have one name.
+            // Rooms whose `#[cfg]`s exclude each other may have the same name.
             let name = format_ident!("__{ty}{index}");
             traits.push(conditional(app, room, &name));
             bounds.push(quote!(#ident: #name<__S, __L>));
@@ -42,7 +42,7 @@ fn generics() -> TokenStream {
     quote!(__S: 'static, __L: ::core::marker::Send + ::core::marker::Sync + 'static)
 }
 
-/// A bound can't be conditional. A trait can: one that asks for what the room does, or for nothing.
+/// A bound can't have a `#[cfg]`, but a trait can: this one requires what the room requires, or nothing.
 fn conditional(app: &App, room: &Room, name: &Ident) -> TokenStream {
     let App { krate, ident, .. } = app;
     let ty = &room.ty;

@@ -1,4 +1,4 @@
-//! The application, and its server's typed handle.
+//! The application, and the typed handle of its server.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,4 +1,4 @@
-//! The state that instances of a room have of their own.
+//! The state of a room's instances.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,7 @@ use crate::{anchor::anchor, rooms::model::Room};
 pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     let Some(state) = &room.options.state else { return TokenStream::new() };
     let ty = &room.ty;
-    // At the user's type, so that one which can't be saved is told of there.
+    // Placed at the user's type, where rustc reports one that can't be serialised.
     let state = anchor(state.span(), quote!(type State = #state;));
     quote! {
         #[automatically_derived]

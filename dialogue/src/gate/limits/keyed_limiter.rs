@@ -49,7 +49,7 @@ impl KeyedLimiter {
     pub(super) fn charge(&self, key: &RateLimitKey, count: NonZeroU32) {
         let key = self.hasher.hash_one(key);
         // A count beyond the burst is never available at once, and governor's multiplication would overflow on it.
-        let fits_burst = count.get() <= self.rate.at_once();
+        let fits_burst = count.get() <= self.rate.max_burst();
         if fits_burst && matches!(self.clients.check_key_n(&key, count), Ok(Ok(()))) {
             return;
         }
@@ -61,8 +61,8 @@ impl KeyedLimiter {
 /// Converts a rate to governor's type.
 pub(super) fn quota(rate: Rate) -> Quota {
     let one = Quota::per_second(NonZeroU32::MIN);
-    let at_once = NonZeroU32::new(rate.at_once()).unwrap_or(NonZeroU32::MIN);
-    Quota::with_period(rate.interval()).unwrap_or(one).allow_burst(at_once)
+    let max_burst = NonZeroU32::new(rate.max_burst()).unwrap_or(NonZeroU32::MIN);
+    Quota::with_period(rate.interval()).unwrap_or(one).allow_burst(max_burst)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Appending: what is kept, and what is refused.
+//! Tests of appending: the events that are kept, and the appends that are refused.
 
 use std::{
     pin::pin,
@@ -155,8 +155,8 @@ pub(super) async fn a_dropped_append_is_done_or_not(tried: Tried<'_>) {
     }
 }
 
-/// What a server does after a call that it waited for no longer: it asks for the head. The dropped call may be done
-/// later still; then the next one conflicts, and the server asks again.
+/// Appends as a server does after a call that it dropped at a timeout: it asks for the head first. The dropped call may
+/// still be carried out; then the next append conflicts, and the server asks again.
 async fn append_after_a_dropped_call(tried: &Tried<'_>) -> StoredEvent {
     for _ in 0..3 {
         let event = event(next(tried).await);

@@ -1,4 +1,4 @@
-//! The events that stores are tried with.
+//! The events with which stores are tested.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use crate::{
     wire::Id,
 };
 
-/// What logs are called, unless a test is about that.
+/// The epoch of logs, unless a test is about epochs.
 pub(super) const EPOCH: &str = "k2f9";
 
-/// When the first event of a log is from, in Unix milliseconds. Two and two events have one time, 10 ms after the two
-/// before: see [`time`].
+/// The time of the first event of a log, in Unix milliseconds. Events come in pairs of the same time, 10 ms apart: see
+/// [`time`].
 pub(super) const BEGIN: u64 = 1_700_000_000_000;
 
-/// The time of event `seq`.
+/// Returns the time of event `seq`.
 pub(super) fn time(seq: u64) -> u64 {
     BEGIN + seq / 2 * 10
 }
 
-/// The name of event `seq`: of three, two are messages.
+/// Returns the name of event `seq`: two of three are messages.
 pub(super) fn name(seq: u64) -> &'static str {
     if seq.is_multiple_of(3) { "task-moved" } else { "message" }
 }
 
-/// An ordinary event.
+/// Returns an ordinary event.
 pub(super) fn event(seq: u64) -> StoredEvent {
     StoredEvent {
         seq,
@@ -44,17 +44,18 @@ pub(super) fn event(seq: u64) -> StoredEvent {
     }
 }
 
-/// Ordinary events of these numbers.
+/// Returns ordinary events of these numbers.
 pub(super) fn events(numbers: impl IntoIterator<Item = u64>) -> Vec<StoredEvent> {
     numbers.into_iter().map(event).collect()
 }
 
-/// An event with a key.
+/// Returns an event with a key.
 pub(super) fn keyed(seq: u64, from: &str, key: &str) -> StoredEvent {
     StoredEvent { from: from.into(), key: Some(key.into()), ..event(seq) }
 }
 
-/// Events that are hard to keep: each field empty, long, or full of what other formats mean something by.
+/// Returns events that are hard to store: each field empty, long, or full of characters with a meaning in other
+/// formats.
 pub(super) fn odd() -> Vec<StoredEvent> {
     let text = |text: &str| Some(Arc::<str>::from(text));
     vec![
@@ -88,7 +89,7 @@ fn meta_of_1_kib() -> String {
     format!("\"{}\"", "m".repeat(1_022))
 }
 
-/// Events for the log of a room.
+/// Returns an append to the log of a room.
 pub(super) fn append(room_id: &str, events: Vec<StoredEvent>) -> Append {
     Append::new(room_id.into(), EPOCH.into(), events)
 }

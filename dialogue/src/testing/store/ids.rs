@@ -1,4 +1,4 @@
-//! Ids: rooms and records are told apart to the byte, however many there are.
+//! Tests of ids: rooms and records are distinct to the byte, however many there are.
 
 use super::{
     events::{append, events, keyed},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Order, Query};
 
-/// Texts that one or the other database takes for the same, for a pattern, or for its own syntax.
+/// Texts that some database takes for equal, for a pattern, or for its own syntax.
 const ALIKE: [&str; 24] = [
     "project:1",
     "project:10",

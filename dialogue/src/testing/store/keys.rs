@@ -1,4 +1,4 @@
-//! Keys: what makes retries harmless.
+//! Tests of idempotency keys.
 
 use super::{
     events::{BEGIN, append, event, events, keyed, time},
@@ -81,7 +81,7 @@ pub(super) async fn a_key_may_come_again(tried: Tried<'_>) {
     }
 }
 
-/// Asks for keys since a time, and wants those of `due`.
+/// Reads the keys since a time, and expects those of `due`.
 async fn told(tried: &Tried<'_>, room_id: &str, since: u64, due: &[StoredEvent]) {
     let (got, due) = (tried.keys(room_id, since).await, Vec::from_iter(due.iter().filter_map(StoredKey::of)));
     for (got, due) in got.iter().zip(&due) {

@@ -1,4 +1,4 @@
-//! What was acknowledged is there when the store is opened again.
+//! Tests of durability: acknowledged events are there when the store is opened again.
 
 use super::{
     events::{EPOCH, events, keyed, odd},

@@ -1,4 +1,4 @@
-//! The kit for stores: one sentence of the contract each.
+//! The test suite for stores: one test for each clause of the contract.
 
 mod append;
 #[cfg(test)]
@@ -21,18 +21,18 @@ use tried::Tried;
 
 use crate::store::Store;
 
-/// A sentence of the contract, as a test of a store.
+/// A clause of the contract, as a test of a store.
 pub type Sentence = for<'a> fn(Tried<'a>) -> Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// What a test may take, on the slowest of machines.
+/// The time that a test may take, on the slowest of machines.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Tries a store that `open` makes.
+/// Runs a test with a store that `open` makes.
 pub fn try_store<S: Store>(open: impl AsyncFn() -> S, sentence: Sentence) {
     try_store_at(|| (), async |(): &()| open().await, sentence);
 }
 
-/// Tries a store that `open` opens at a place, as often as it likes.
+/// Runs a test with a store that `open` opens at a place, as often as the test needs it.
 pub fn try_store_at<P, S: Store>(place: impl FnOnce() -> P, open: impl AsyncFn(&P) -> S, sentence: Sentence) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -50,7 +50,7 @@ pub fn try_store_at<P, S: Store>(place: impl FnOnce() -> P, open: impl AsyncFn(&
     });
 }
 
-/// All sentences, by the names that [`store_suite!`](crate::testing::store_suite) lists them by.
+/// The tests by the names under which [`store_suite!`](crate::testing::store_suite) lists them.
 pub mod named {
     use super::{Pin, Tried};
 

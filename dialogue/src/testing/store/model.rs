@@ -1,4 +1,4 @@
-//! Any operations in any order: what `Memory` answers is right.
+//! A model test: random operations, whose results must be those of [`Memory`].
 
 use std::fmt::Debug;
 
@@ -22,7 +22,7 @@ pub(super) async fn it_answers_as_memory_does(tried: Tried<'_>) {
     }
 }
 
-/// What a store has to answer, and what both were asked.
+/// The model of a store, and the operations that both were given.
 pub(super) struct Model {
     model: Memory,
     random: Rng,
@@ -30,16 +30,16 @@ pub(super) struct Model {
     asked: Vec<String>,
 }
 
-/// Rooms of one seed.
+/// The number of rooms of one seed.
 const ROOMS: u64 = 4;
 
 impl Model {
-    /// Seeds tell the rooms and the records of several models of one store apart.
+    /// Returns a model. Seeds separate the rooms and records of several models in one store.
     pub(super) fn new(seed: u64) -> Self {
         Model { model: Memory::new(), random: Rng::with_seed(seed), seed, asked: Vec::new() }
     }
 
-    /// Asks both for something.
+    /// Runs a random operation on both.
     pub(super) async fn step(&mut self, store: &dyn AnyStore) {
         match self.random.u8(..10) {
             0..4 => self.append(store).await,
@@ -50,7 +50,7 @@ impl Model {
         }
     }
 
-    /// Compares all that there is.
+    /// Compares everything that the store holds.
     pub(super) async fn agree(&mut self, store: &dyn AnyStore) {
         for room in 0..ROOMS {
             let room_id = format!("{}:{room}", self.seed);
@@ -75,7 +75,7 @@ impl Model {
         for room in rooms {
             let room_id = format!("{}:{room}", self.seed);
             let head = self.model.head(&room_id).await.ok().flatten();
-            // A log may end earlier than the server believes, or later.
+            // The server may believe a log longer than it is, or shorter.
             let wrong = [0, 0, 0, 0, 0, 0, 0, 0, 1, 2][self.random.usize(..10)];
             let next = head.as_ref().map_or(1, |head| head.last.seq + 1);
             let first = if wrong == 1 { next + 1 } else { next.saturating_sub(wrong).max(1) };
@@ -107,10 +107,10 @@ impl Model {
 
     async fn trim(&mut self, store: &dyn AnyStore) {
         let (room_id, first) = (self.room_id(), self.random.u64(..30));
-        // Later than the next event's, too: a clock may have been wrong for a while.
+        // The time may be later than the next event's: a clock may have been wrong for a while.
         let keys_since = super::events::time(self.random.u64(..30));
         let head = self.model.head(&room_id).await.ok().flatten();
-        // Now and then it is about another log.
+        // Now and then, the trim names another epoch.
         let epoch = head.filter(|_| self.random.u8(..8) > 0).map_or_else(|| EPOCH.into(), |head| head.epoch);
         let trim = Trim::new(epoch, first, keys_since);
         let asked = format!("trim {room_id}: {trim:?}");
@@ -155,7 +155,7 @@ impl Model {
         self.pages(store, &room_id, query).await;
     }
 
-    /// All pages of a query, joined: where they are cut is a store's own affair.
+    /// Returns all pages of a query, joined: a store may cut them where it likes.
     async fn pages(&mut self, store: &dyn AnyStore, room_id: &str, query: Query) {
         let got = joined(store, room_id, query.clone()).await;
         let model = joined(&self.model, room_id, query.clone()).await;

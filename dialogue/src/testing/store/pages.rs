@@ -1,4 +1,4 @@
-//! Pages: joined by `next`, they are the log.
+//! Tests of pages: joined by `next`, they are the log.
 
 use super::{
     events::{events, time},
@@ -50,7 +50,7 @@ pub(super) async fn pages_make_the_log_while_it_grows_and_is_trimmed(tried: Trie
     }
 }
 
-/// All pages of a query, joined.
+/// Returns all pages of a query, joined.
 pub(super) async fn log(tried: &Tried<'_>, room_id: &str, mut query: Query) -> Vec<StoredEvent> {
     let mut joined = Vec::new();
     for _ in 0..2_000 {
@@ -76,7 +76,7 @@ pub(super) async fn log(tried: &Tried<'_>, room_id: &str, mut query: Query) -> V
     panic!("`read` gave a `next` 2,000 times over: the pages of a short log never end");
 }
 
-/// What a store has to give for a query, all pages joined.
+/// Returns the events that a store must return for a query, over all pages.
 pub(super) fn admitted(all: &[StoredEvent], query: &Query) -> Vec<StoredEvent> {
     let admitted = all.iter().filter(|event| query.admits(event.seq, event.timestamp, &event.event)).cloned();
     match query.order {
@@ -85,7 +85,7 @@ pub(super) fn admitted(all: &[StoredEvent], query: &Query) -> Vec<StoredEvent> {
     }
 }
 
-/// Fails by the first difference.
+/// Compares events, and fails with the first difference.
 pub(super) fn same(what: &str, got: &[StoredEvent], expected: &[StoredEvent]) {
     for (place, (got, expected)) in got.iter().zip(expected).enumerate() {
         assert_eq!(
@@ -112,7 +112,7 @@ pub(super) fn same(what: &str, got: &[StoredEvent], expected: &[StoredEvent]) {
     }
 }
 
-/// The first field that isn't the same, and both of it.
+/// Returns the first field that differs, with both values.
 fn differing(got: &StoredEvent, expected: &StoredEvent) -> Option<(&'static str, String, String)> {
     let fields = |event: &StoredEvent| {
         [
@@ -134,13 +134,13 @@ fn differing(got: &StoredEvent, expected: &StoredEvent) -> Option<(&'static str,
     Some((got.0, cut(got.1), cut(expected.1)))
 }
 
-/// Enough of it to see what is meant.
+/// Shortens a text for a message.
 fn cut(text: String) -> String {
     let shown: String = text.chars().take(200).collect();
     if shown.len() < text.len() { format!("{shown}… ({} bytes)", text.len()) } else { shown }
 }
 
-/// A query in a few words.
+/// Describes a query in a few words.
 pub(super) fn by(query: &Query) -> String {
     let order = if query.order == Order::OldestFirst { "oldest first" } else { "newest first" };
     let mut words = format!("{order}, limit {}, bytes {}", query.limit, query.bytes);

@@ -1,4 +1,4 @@
-//! Heads and reading: each bound of a query.
+//! Tests of heads and of reading: each bound of a query.
 
 use bytes::Bytes;
 
@@ -132,7 +132,7 @@ pub(super) async fn bounds_may_be_beyond_everything(tried: Tried<'_>) {
     assert!(keys.is_empty(), "`keys` since the end of time gave some");
 }
 
-/// Reads one page, which all of these events have room in.
+/// Reads one page, into which all of these events fit.
 async fn given(tried: &Tried<'_>, all: &[StoredEvent], query: Query) {
     let (due, what) = (admitted(all, &query), format!("`read` ({})", by(&query)));
     same(&what, &log(tried, "chat", query).await, &due);

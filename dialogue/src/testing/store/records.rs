@@ -1,4 +1,4 @@
-//! Records: small values by key.
+//! Tests of records: small values by key.
 
 use super::tried::Tried;
 
@@ -51,7 +51,8 @@ pub(super) async fn a_record_holds_any_bytes(tried: Tried<'_>) {
 }
 
 pub(super) async fn records_are_scanned_in_the_order_of_bytes(tried: Tried<'_>) {
-    // As bytes; other orders: by letters without case, by UTF-16 (where the last two change places), by numbers.
+    // Keys in the order of their bytes. Other orders differ: by letters without case, by UTF-16 (where the last two
+    // change places), by numbers.
     let keys = [
         "s/!",
         "s/10",

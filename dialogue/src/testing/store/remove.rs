@@ -1,4 +1,4 @@
-//! Removing a log.
+//! Tests of the removal of a log.
 
 use super::{
     events::keyed,

@@ -1,4 +1,4 @@
-//! A store under test, whose errors are failures.
+//! A store under test, whose errors fail the test.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -7,17 +7,17 @@ use bytes::Bytes;
 use super::events::{EPOCH, append};
 use crate::store::{AnyStore, Append, Head, Page, Query, StoreError, StoredEvent, StoredKey, Trim};
 
-/// Opens the store once more.
+/// The future that opens the store again.
 pub(super) type Opening<'a> = Pin<Box<dyn Future<Output = Arc<dyn AnyStore>> + 'a>>;
 
-/// A store under test. Public as expansions see it pass by; nobody prints it.
+/// A store under test. It is public since expansions pass it on.
 #[allow(missing_debug_implementations)]
 pub struct Tried<'a> {
     pub(super) store: Arc<dyn AnyStore>,
     open: &'a (dyn Fn() -> Opening<'a> + 'a),
 }
 
-/// What a call may take: a server would have given up long before.
+/// The time that a call may take; a server gives up long before.
 const LIMIT: Duration = Duration::from_secs(60);
 
 impl<'a> Tried<'a> {
@@ -25,7 +25,7 @@ impl<'a> Tried<'a> {
         Tried { store: open().await, open }
     }
 
-    /// Lets go of the store, and opens it again.
+    /// Drops the store, and opens it again.
     pub(super) async fn reopen(self) -> Self {
         let Tried { store, open } = self;
         assert_eq!(Arc::strong_count(&store), 1, "a test kept the store that is to be opened again");

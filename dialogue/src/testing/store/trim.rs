@@ -1,4 +1,4 @@
-//! Trimming: the other end of a log.
+//! Tests of trimming.
 
 use super::{
     events::{events, keyed},
@@ -64,7 +64,7 @@ pub(super) async fn a_log_of_another_epoch_is_not_trimmed(tried: Tried<'_>) {
     assert_eq!(keys.len(), all.len(), "`trim` of another log dropped keys");
 }
 
-/// Wants the log of `chat` to be these, by `head` and in both orders.
+/// Expects these events in the log of `chat`, by `head` and in both orders.
 async fn holds(tried: &Tried<'_>, due: &[StoredEvent]) {
     let head = tried
         .head("chat")

@@ -1,6 +1,6 @@
-//! The rules of `#[validate(…)]`, as functions that the derive calls. A rule takes where its field stands (a JSON Pointer
-//! below the struct), the message that is declared for it, and the field; and adds a violation if the field breaks it. An
-//! absent value (`None`) satisfies every rule but [`required`].
+//! The rules of `#[validate(…)]`, as functions that the derive calls. A rule takes the field's path (a JSON Pointer
+//! below the struct), the declared message, and the field; and adds a violation if the field breaks it. An absent value
+//! (`None`) satisfies every rule but [`required`].
 
 mod custom;
 mod email;

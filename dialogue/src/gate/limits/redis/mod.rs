@@ -18,7 +18,7 @@ impl Quota for Redis {
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let interval = micros(rate.interval());
         let mut take = TAKE.call(&[&key]);
-        take.arg(format!("{interval:.3}")).arg(format!("{:.3}", interval * f64::from(rate.at_once() - 1)));
+        take.arg(format!("{interval:.3}")).arg(format!("{:.3}", interval * f64::from(rate.max_burst() - 1)));
         let answers = self.write(&TAKE, vec![Command::new(key, take)]).await;
         match answers.into_iter().next().and_then(Result::ok).as_ref().and_then(integer) {
             Some(wait) if wait > 0 => Err(Duration::from_micros(wait.unsigned_abs())),

@@ -1,4 +1,4 @@
-//! Stores that are broken on purpose: the kit has to tell.
+//! Stores that are broken on purpose: the suite has to find each fault.
 
 mod store;
 
@@ -11,7 +11,7 @@ use store::Broken;
 
 use super::{Sentence, try_store_at};
 
-/// What is wrong with a store.
+/// The fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     ForgetsMeta,
@@ -74,7 +74,7 @@ enum Fault {
 }
 use Fault::*;
 
-/// Each fault, and a sentence that it breaks.
+/// Each fault, and a clause of the contract that it breaks.
 const BROKEN: [(Fault, &str); 57] = [
     (ForgetsMeta, "every_field_of_an_event_comes_back"),
     (CutsLargeData, "events_are_large_or_empty"),
@@ -166,7 +166,7 @@ fn sentence(name: &str) -> Sentence {
     found.unwrap_or_else(|| panic!("no sentence is named {name}")).1
 }
 
-/// Whether a store with the fault passes.
+/// Returns whether a store with the fault passes.
 fn holds(fault: Option<Fault>, sentence: Sentence) -> bool {
     let open = async |place: &Broken| {
         place.open().await;

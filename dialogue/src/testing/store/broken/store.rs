@@ -30,7 +30,7 @@ impl Broken {
         Broken { fault, kept: Memory::new(), appends: Arc::default(), opened: Arc::default() }
     }
 
-    /// What goes wrong from one process to the next.
+    /// Applies faults that happen when the store is opened again.
     pub(super) async fn open(&self) {
         if self.opened.fetch_add(1, Relaxed) == 0 {
             return;
@@ -53,7 +53,7 @@ impl Broken {
         self.fault == Some(fault)
     }
 
-    /// Writes a log anew, and not at once.
+    /// Rewrites a log, and not atomically.
     async fn rewrite(&self, room_id: &str, change: impl FnOnce(&mut Vec<StoredEvent>)) {
         let Ok(Some(head)) = self.kept.head(room_id).await else { return };
         let all = Query { bytes: usize::MAX, ..Query::new(Order::OldestFirst, usize::MAX) };
@@ -76,7 +76,7 @@ impl Broken {
         if self.is(FoldsCaseOfRecords) { key.to_lowercase() } else { key.to_owned() }
     }
 
-    /// What becomes of an append; `None` if it is forgotten.
+    /// Returns the append as the fault changes it; `None` if the store forgets it.
     async fn changed(&self, place: usize, mut append: Append) -> Option<Append> {
         append.room_id = self.room_id(&append.room_id);
         let head = self.kept.head(&append.room_id).await.ok().flatten();
@@ -96,7 +96,7 @@ impl Broken {
         Some(append)
     }
 
-    /// What becomes of a refusal.
+    /// Returns the error as the fault changes it.
     fn refusal(&self, error: StoreError) -> StoreError {
         match self.fault {
             Some(RefusesHeldNumbersByAnotherError) => StoreError::new("UNIQUE constraint failed"),
@@ -105,8 +105,8 @@ impl Broken {
         }
     }
 
-    /// What it refuses or forgets before it looks.
-    async fn spoiled(&self, appends: &[Append]) -> Option<Result<(), StoreError>> {
+    /// Refuses or forgets appends before the store sees them; `None` if the fault does neither.
+    async fn refused_or_forgotten(&self, appends: &[Append]) -> Option<Result<(), StoreError>> {
         let head = match appends.first() {
             Some(append) => self.kept.head(&append.room_id).await.ok().flatten(),
             None => return self.is(FailsOnNothing).then(|| Err(StoreError::new("empty batch"))),
@@ -138,8 +138,8 @@ impl Broken {
 
 impl Store for Broken {
     async fn append(&self, appends: Vec<Append>) -> Result<(), StoreError> {
-        if let Some(spoiled) = self.spoiled(&appends).await {
-            return spoiled;
+        if let Some(outcome) = self.refused_or_forgotten(&appends).await {
+            return outcome;
         }
         if self.is(AConflictStopsAll) {
             for (place, append) in appends.iter().enumerate() {
