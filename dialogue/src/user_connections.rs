@@ -33,7 +33,7 @@ const QUEUED_BYTES_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// A connection in [`UserConnections`], which is removed when this is dropped.
 #[must_use = "the connection is removed when this is dropped"]
-pub(crate) struct Registration<'a> {
+pub(crate) struct RegisteredConnection<'a> {
     connections: &'a UserConnections,
     connection: &'a Link,
 }
@@ -48,7 +48,10 @@ impl UserConnections {
     /// # Errors
     ///
     /// `TOO_MANY` if the user has the maximum number of connections on this node.
-    pub(crate) fn register<'a>(&'a self, connection: &'a Arc<Link>) -> Result<Registration<'a>, Refusal> {
+    pub(crate) fn register<'a>(
+        &'a self,
+        connection: &'a Arc<Link>,
+    ) -> Result<RegisteredConnection<'a>, Refusal> {
         let mut users = self.users.lock();
         let connections = users.entry(Arc::clone(&connection.user_id)).or_default();
         if connections.len() >= self.max_per_user {
@@ -56,7 +59,7 @@ impl UserConnections {
             return Err(Refusal::new(Code::TooMany, message));
         }
         connections.push(Arc::clone(connection));
-        Ok(Registration { connections: self, connection })
+        Ok(RegisteredConnection { connections: self, connection })
     }
 
     pub(crate) fn unregister(&self, connection: &Link) {
@@ -104,7 +107,7 @@ impl UserConnections {
     }
 }
 
-impl Registration<'_> {
+impl RegisteredConnection<'_> {
     /// Keeps the connection until it is [unregistered](UserConnections::unregister).
     pub(crate) fn keep(self) {
         // Leaks nothing: the fields are borrows.
@@ -112,7 +115,7 @@ impl Registration<'_> {
     }
 }
 
-impl Drop for Registration<'_> {
+impl Drop for RegisteredConnection<'_> {
     fn drop(&mut self) {
         self.connections.unregister(self.connection);
     }

@@ -50,7 +50,7 @@ use crate::{
     wire::{EventSet, frame},
 };
 
-/// The state of one connection. Its connection leaves its rooms when it is dropped.
+/// The state of one connection, which leaves its rooms when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
     engine: Arc<Engine>,
@@ -83,9 +83,9 @@ pub(crate) enum FrameOutcome {
     /// The client showed no valid token: 4401.
     Unauthenticated,
     /// The connection was refused, by a bound or by the application's hook: 4403.
-    Forbidden,
+    Refused,
     /// The client ignores `RATE_LIMITED` refusals: 4429.
-    RateLimitExceeded,
+    RateLimited,
 }
 
 /// The properties of a new connection, from its handshake.
@@ -245,9 +245,9 @@ impl Session {
         match answered {
             Ok(()) => FrameOutcome::Continue,
             Err(refusal) => match (self.refuse(id, &refusal), refusal.code) {
-                (FrameOutcome::RateLimitExceeded, _) => FrameOutcome::RateLimitExceeded,
+                (FrameOutcome::RateLimited, _) => FrameOutcome::RateLimited,
                 _ if self.connection.is_some() => FrameOutcome::Continue,
-                _ if self.is_refused => FrameOutcome::Forbidden,
+                _ if self.is_refused => FrameOutcome::Refused,
                 // A client gets one attempt to authenticate.
                 (_, Code::Unauthenticated) if request.is("auth") => FrameOutcome::Unauthenticated,
                 _ => FrameOutcome::Continue,
@@ -296,7 +296,7 @@ impl Session {
         self.engine.refused(Source::WebSocket, refusal.code);
         self.send("error", id, frame::Error::from(refusal));
         match refusal.code == Code::RateLimited && self.frame_limiter.record_refusal() {
-            true => FrameOutcome::RateLimitExceeded,
+            true => FrameOutcome::RateLimited,
             false => FrameOutcome::Continue,
         }
     }

@@ -13,7 +13,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::post,
 };
-use dialogue::{Code, Hooks, Refusal, RoomRef, Caller};
+use dialogue::{Caller, Code, Hooks, Refusal, RoomRef};
 use serde::{Deserialize, Serialize};
 
 use bans::Bans;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use dialogue::{
-    Accepted, AuthError, Authenticated, Authenticator, Code, Credentials, Hooks, Refusal, RoomRef, Server,
-    ServerBuilder, Caller,
+    Accepted, AuthError, Authenticated, Authenticator, Caller, Code, Credentials, Hooks, Refusal, RoomRef,
+    Server, ServerBuilder,
 };
 use serde_json::Value;
 use tokio::{

@@ -1,8 +1,8 @@
 //! Rooms that require an identity, and the middleware that gets it.
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, ServerRoom,
-    Server,
+    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, Server,
+    ServerRoom,
 };
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Middleware, in both places and in each form.
 use std::marker::PhantomData;
 
-use dialogue::{Cx, MiddlewareFromState, Event, EventOf, Flow, FromState, Middleware, Next, Refusal, Room};
+use dialogue::{Cx, Event, EventOf, Flow, FromState, Middleware, MiddlewareFromState, Next, Refusal, Room};
 
 #[dialogue::event]
 pub struct Message {

@@ -365,8 +365,8 @@ impl Connection {
             match verdict {
                 FrameOutcome::Continue => {}
                 FrameOutcome::Unauthenticated => return Some(End::Close(4401, Ended::NoToken)),
-                FrameOutcome::Forbidden => return Some(End::Close(4403, Ended::TurnedAway)),
-                FrameOutcome::RateLimitExceeded => return Some(End::Close(4429, Ended::Hammers)),
+                FrameOutcome::Refused => return Some(End::Close(4403, Ended::TurnedAway)),
+                FrameOutcome::RateLimited => return Some(End::Close(4429, Ended::Hammers)),
             }
         }
         if self.line.input.is_empty() {
