@@ -138,7 +138,7 @@ async fn quiet(cx: &Cx<Functions>, event: Message, next: impl Next<Functions, Me
 }
 
 fn empty<R: Room, E, C: dialogue::MiddlewareStack<R, E>>(_: &C) -> bool {
-    C::EMPTY
+    C::IS_EMPTY
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn row(krate: &Path, room: &Room) -> TokenStream {
             let name = spell(identity);
             quote!(#krate::IdentityRequirement::of::<__I, #identity>(#name))
         }
-        None => quote!(#krate::IdentityRequirement::NOTHING),
+        None => quote!(#krate::IdentityRequirement::NONE),
     };
     quote!(#(#cfgs)* #row)
 }
