@@ -167,7 +167,7 @@ pub mod via {
 
 #[cfg(feature = "server")]
 mod server {
-    use crate::{Application, RoomHandle, Served, Server, ServerBuilder};
+    use crate::{Application, RoomHandle, Server, ServerBuilder, ServerRoom};
 
     /// `Acme::server()`.
     pub fn server<A: Application>() -> ServerBuilder<A> {
@@ -175,12 +175,12 @@ mod server {
     }
 
     /// `server.chat()`, `server.project(key)`.
-    pub fn handle<R: Served>(server: &Server, key: R::Key) -> RoomHandle<R> {
+    pub fn handle<R: ServerRoom>(server: &Server, key: R::Key) -> RoomHandle<R> {
         RoomHandle::new(server, key)
     }
 }
 #[cfg(feature = "server")]
-pub use crate::gate::{Answer, MiddlewareFn, call_closure, call_function};
+pub use crate::gate::{IntoFlowFuture, MiddlewareFn, call_closure, call_function};
 #[cfg(feature = "server")]
 pub use server::{handle, server};
 

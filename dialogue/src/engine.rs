@@ -35,17 +35,17 @@ use tokio::{
 
 use crate::{
     Channel, Code, Refusal,
-    directory::Directory,
-    gate::{AnyRoom, Doors, Flow, Limiter, Post, Visit},
-    hooks::{Actor, AnyHooks, RoomRef},
+    gate::{AnyRoom, ConnectionLimiter, ConnectionPermit, Flow, Limiter, Trigger},
+    hooks::{AnyHooks, RoomRef, UntypedCaller},
     hub::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
         RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
-    identity::{Identity, User},
+    identity::{Authentication, User},
     observe::{Sample, ServerMetrics, Source, Traces},
     origins::Origins,
     push::PushDispatcher,
+    user_connections::UserConnections,
     wire::frame,
 };
 
@@ -53,19 +53,19 @@ use crate::{
 pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authentication,
     pub(crate) bounds: ServerBounds,
     /// The bound on the bytes of long responses that clients have not read yet.
     pub(crate) response_budget: Arc<ResponseBudget>,
     pub(crate) origins: Origins,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) directory: Arc<UserConnections>,
     /// The queue of pushes to members without a connection; `None` without a push provider.
     pub(crate) push: Option<Arc<PushDispatcher>>,
     /// `None` without a metrics exporter.
     pub(crate) metrics: Option<Arc<ServerMetrics>>,
     pub(crate) traces: Traces,
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) connection_limiter: Arc<Doors>,
+    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
     /// The application's hooks; `None` if it has set none, so that events skip them at no cost.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
@@ -100,7 +100,7 @@ pub(crate) struct Drain {
 pub(crate) struct DrainGuard {
     engine: Arc<Engine>,
     /// The connection's slot under the bound of its address.
-    _slot: Option<Visit>,
+    _slot: Option<ConnectionPermit>,
 }
 
 /// Keeps the first step of a drain waiting until it is dropped: held by sessions and requests that may publish events.
@@ -113,13 +113,13 @@ const RECONNECT_SPREAD_MS: u64 = 3_000;
 
 /// The parts of an [`Engine`] that the builder makes from the application's settings.
 pub(crate) struct EngineConfig {
-    pub(crate) identity: Identity,
+    pub(crate) identity: Authentication,
     pub(crate) bounds: ServerBounds,
     pub(crate) limiter: Limiter,
-    pub(crate) connection_limiter: Arc<Doors>,
+    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
     pub(crate) origins: Origins,
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) directory: Arc<UserConnections>,
     pub(crate) push: Option<Arc<PushDispatcher>>,
     pub(crate) metrics: Option<Arc<ServerMetrics>>,
     pub(crate) traces: Traces,
@@ -203,7 +203,7 @@ impl Engine {
     }
 
     /// Returns the drain guard of a new connection, or a refusal while the node drains.
-    pub(crate) fn admit_connection(self: &Arc<Self>, slot: Visit) -> Result<DrainGuard, Refusal> {
+    pub(crate) fn admit_connection(self: &Arc<Self>, slot: ConnectionPermit) -> Result<DrainGuard, Refusal> {
         let mut guard = self.drain_guard();
         guard._slot = Some(slot);
         // After the guard exists: a drain that starts now waits for it.
@@ -230,7 +230,12 @@ impl Engine {
     }
 
     /// Checks the role and identity that a room requires, and then the application's `before_join` hook.
-    pub(crate) async fn may_join(&self, who: &Actor, room: &RoomSpec, room_id: &str) -> Result<(), Refusal> {
+    pub(crate) async fn may_join(
+        &self,
+        who: &UntypedCaller,
+        room: &RoomSpec,
+        room_id: &str,
+    ) -> Result<(), Refusal> {
         is_allowed(&who.user, room)?;
         match &self.hooks {
             Some(hooks) => hooks.before_join(who, RoomRef { id: room_id, name: room.name }).await,
@@ -242,7 +247,7 @@ impl Engine {
     /// application's `before_create` hook.
     pub(crate) async fn may_create(
         &self,
-        who: &Actor,
+        who: &UntypedCaller,
         room: &RoomSpec,
         room_id: &str,
     ) -> Result<(), Refusal> {
@@ -254,7 +259,7 @@ impl Engine {
     }
 
     /// Returns whether a room instance is shown to a user, in lists and announcements.
-    pub(crate) fn is_visible(&self, who: &Actor, room: RoomRef<'_>, declared: &RoomSpec) -> bool {
+    pub(crate) fn is_visible(&self, who: &UntypedCaller, room: RoomRef<'_>, declared: &RoomSpec) -> bool {
         is_allowed(&who.user, declared).is_ok()
             && self.hooks.as_ref().is_none_or(|hooks| hooks.sees(who, room))
     }
@@ -269,13 +274,13 @@ impl Engine {
     /// can't be read.
     pub(crate) async fn list(
         &self,
-        who: Option<&Actor>,
+        who: Option<&UntypedCaller>,
         after: Option<&str>,
         limit: usize,
     ) -> Result<frame::Rooms, Refusal> {
         let unsealed;
         let after = match after {
-            Some(sealed) if Identity::is_sealed(sealed) => {
+            Some(sealed) if Authentication::is_sealed(sealed) => {
                 let invalid = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
                 unsealed = self.identity.unseal(sealed).ok_or_else(invalid)?;
                 Some(unsealed.as_str())
@@ -376,19 +381,19 @@ impl Engine {
     /// Ingests an event of a user, with the application's `before_trigger` and `after_trigger` hooks around it.
     pub(crate) fn trigger(
         self: &Arc<Self>,
-        who: Actor,
+        who: UntypedCaller,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        mut post: Box<Post>,
+        mut post: Box<Trigger>,
     ) -> IngestFuture {
         let Some(hooks) = self.hooks.clone() else { return self.ingest_event(gate, data, post) };
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.ingest(post.room.options.wait, Arc::clone(&post.at_log), async move {
+        self.ingest(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
             let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
             let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
             hooks.before_trigger(&who, room_ref, event).await?;
             let recipients = Arc::new(AtomicUsize::new(0));
-            post.recipients = Some(Arc::clone(&recipients));
+            post.recipient_count = Some(Arc::clone(&recipients));
             let accepted = decode_and_append(&gate, &data, post).await?;
             hooks.after_trigger(&who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
             Ok(accepted)
@@ -400,10 +405,10 @@ impl Engine {
         self: &Arc<Self>,
         gate: &Arc<dyn AnyRoom>,
         data: &str,
-        post: Box<Post>,
+        post: Box<Trigger>,
     ) -> IngestFuture {
         let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.ingest(post.room.options.wait, Arc::clone(&post.at_log), async move {
+        self.ingest(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
             decode_and_append(&gate, &data, post).await
         })
     }
@@ -472,7 +477,7 @@ impl Engine {
     pub(crate) fn sample(&self) -> Sample {
         let pushes = self.push.as_ref().map(|push| push.outcome_counts()).unwrap_or_default();
         Sample {
-            outbox_bytes: self.directory.waiting(),
+            outbox_bytes: self.directory.queued_bytes(),
             is_draining: self.drain.is_on(),
             store: self.registry.store_probed(),
             nodes: self.registry.cluster().map(|peers| peers.node_count()),
@@ -538,7 +543,7 @@ impl Engine {
 
     /// Returns the identity by which the creator of a room instance is counted.
     pub(crate) fn maker(&self, user: &Arc<str>, address: Option<IpAddr>) -> Opener {
-        Opener { user: Arc::clone(user), address: self.connection_limiter.counted(address) }
+        Opener { user: Arc::clone(user), address: self.connection_limiter.counted_address(address) }
     }
 }
 
@@ -557,10 +562,10 @@ impl RegistryObserver for Engine {
     }
 }
 
-async fn decode_and_append(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Post>) -> Flow {
-    match gate.open(post.event, data) {
-        Some(prepared) => post.put(prepared?).await,
-        None => gate.admit(data, post).await,
+async fn decode_and_append(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Trigger>) -> Flow {
+    match gate.encode_without_middleware(post.event, data) {
+        Some(prepared) => post.publish(prepared?).await,
+        None => gate.ingest_json(data, post).await,
     }
 }
 
@@ -569,7 +574,7 @@ fn is_allowed(user: &User, room: &RoomSpec) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
     }
-    room.asked.of_user(user, room.name).map(drop)
+    room.asked.identity_of(user, room.name).map(drop)
 }
 
 impl Drain {

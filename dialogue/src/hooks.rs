@@ -1,27 +1,31 @@
-//! The application's say on who comes, joins, speaks and leaves.
+//! Hooks: the application's callbacks on connections, joins, events and pushes.
+//!
+//! The engine and the session call them through [`AnyHooks`], which erases the type of the authenticator's identity. A hook
+//! that panics is caught: see [`catch_panic`].
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use crate::{
     Accepted, Code, Refusal,
-    caught::{caught, caught_now},
+    catch_panic::{catch_panic, catch_panic_sync},
     identity::User,
 };
 
-/// What an application wants to know of, and to decide. `I` is its [`Authenticator`](crate::Authenticator)'s identity.
+/// Callbacks by which an application decides on, and is notified of, connections, joins, events and pushes. `I` is the
+/// identity of its [`Authenticator`](crate::Authenticator).
 ///
-/// Every method has a default that does nothing and allows everything. A hook that panics fails the request that it was
-/// called for with `INTERNAL` (where there is one), is logged, and hurts nobody else. Hooks of one connection are
-/// called one after the other; those of several at once.
+/// Every method has a default that does nothing and allows everything. A panic of a hook is logged, and fails with `INTERNAL`
+/// the request that the hook was called for, if there is one; nothing else is affected. The hooks of one connection are
+/// called one at a time, those of several connections concurrently.
 ///
 /// ```
-/// use dialogue::{Hooks, Refusal, RoomRef, Visitor};
+/// use dialogue::{Caller, Hooks, Refusal, RoomRef};
 ///
 /// struct Doorkeeper;
 ///
 /// impl<I: Send + Sync + 'static> Hooks<I> for Doorkeeper {
-///     async fn before_join(&self, who: &Visitor<I>, room: &RoomRef<'_>) -> Result<(), Refusal> {
-///         if room.name() == "vault" && !who.has_role("keeper") {
+///     async fn before_join(&self, caller: &Caller<I>, room: &RoomRef<'_>) -> Result<(), Refusal> {
+///         if room.name() == "vault" && !caller.has_role("keeper") {
 ///             return Err(Refusal::join_denied("only keepers may enter"));
 ///         }
 ///         Ok(())
@@ -29,113 +33,117 @@ use crate::{
 /// }
 /// ```
 pub trait Hooks<I = ()>: Send + Sync + 'static {
-    /// Somebody opens a socket or a stream, and is told of before anything else is said; a refusal turns them away.
+    /// Is called when a WebSocket or SSE connection is identified, before its first frame is sent. A refusal closes it.
     ///
     /// # Errors
     ///
-    /// What they are told.
-    fn connect(&self, who: &Visitor<I>) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = who;
+    /// The refusal that is sent to the client.
+    fn connect(&self, caller: &Caller<I>) -> impl Future<Output = Result<(), Refusal>> + Send {
+        let _ = caller;
         async { Ok(()) }
     }
 
-    /// A connection is gone, for whatever reason, after it left its rooms. Called once for each `connect` that allowed it.
-    fn disconnect(&self, who: &Visitor<I>, reason: &str) -> impl Future<Output = ()> + Send {
-        let _ = (who, reason);
+    /// Is called after a connection has ended and left its rooms: once for each `connect` that allowed it. `reason` is the
+    /// cause, such as `the connection was lost`.
+    fn disconnect(&self, caller: &Caller<I>, reason: &str) -> impl Future<Output = ()> + Send {
+        let _ = (caller, reason);
         async {}
     }
 
-    /// Whether somebody may join a room; also asked for what they do there over HTTP.
+    /// Decides whether a user may join a room. Is also called for each request to the room over HTTP.
     ///
     /// # Errors
     ///
-    /// What they are told, usually [`Refusal::join_denied`].
+    /// The refusal that is sent to the client, usually [`Refusal::join_denied`].
     fn before_join(
         &self,
-        who: &Visitor<I>,
+        caller: &Caller<I>,
         room: &RoomRef<'_>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = (who, room);
+        let _ = (caller, room);
         async { Ok(()) }
     }
 
-    /// Whether somebody who may join an instance of a keyed room may create it; a join makes it too, and is not asked this.
+    /// Decides whether a user who may join a room instance may create it with an explicit request. A join also creates the
+    /// instance, and does not call this.
     ///
     /// # Errors
     ///
-    /// The refusal, usually [`Refusal::denied`].
+    /// The refusal that is sent to the client, usually [`Refusal::denied`].
     fn before_create(
         &self,
-        who: &Visitor<I>,
+        caller: &Caller<I>,
         room: &RoomRef<'_>,
     ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = (who, room);
+        let _ = (caller, room);
         async { Ok(()) }
     }
 
-    /// A connection is in a room that it wasn't in.
-    fn joined(&self, who: &Visitor<I>, room: &RoomRef<'_>) -> impl Future<Output = ()> + Send {
-        let _ = (who, room);
+    /// Is called after a connection has joined a room that it was not in.
+    fn joined(&self, caller: &Caller<I>, room: &RoomRef<'_>) -> impl Future<Output = ()> + Send {
+        let _ = (caller, room);
         async {}
     }
 
-    /// A connection is no longer in a room: it left, it is gone, or the server removed it. Called once for each `joined`.
-    fn left(&self, who: &Visitor<I>, room: &RoomRef<'_>, reason: &str) -> impl Future<Output = ()> + Send {
-        let _ = (who, room, reason);
+    /// Is called after a connection has left a room, has ended, or was removed by the server: once for each `joined`.
+    fn left(&self, caller: &Caller<I>, room: &RoomRef<'_>, reason: &str) -> impl Future<Output = ()> + Send {
+        let _ = (caller, room, reason);
         async {}
     }
 
-    /// An instance of a keyed room was created: by a user, or by server code.
+    /// Is called after an instance of a keyed room was created, by a user or by server code (`by` is `None`).
     fn room_created(&self, room: &RoomRef<'_>, by: Option<&str>) -> impl Future<Output = ()> + Send {
         let _ = (room, by);
         async {}
     }
 
-    /// An instance was deleted, after everybody in it has left.
+    /// Is called after a room instance was deleted and all its members have left.
     fn room_deleted(&self, room: &RoomRef<'_>) -> impl Future<Output = ()> + Send {
         let _ = room;
         async {}
     }
 
-    /// A user's event is about to go through its middleware.
+    /// Is called before a user's event is decoded and passed to its middleware.
     ///
     /// # Errors
     ///
-    /// What the sender is told, usually [`Refusal::blocked`].
+    /// The refusal that is sent to the sender, usually [`Refusal::blocked`].
     fn before_trigger(
         &self,
-        who: &Visitor<I>,
+        caller: &Caller<I>,
         room: &RoomRef<'_>,
         event: &str,
     ) -> impl Future<Output = Result<(), Refusal>> + Send {
-        let _ = (who, room, event);
+        let _ = (caller, room, event);
         async { Ok(()) }
     }
 
-    /// A user's event was accepted, and handed to `recipients` readers of this process.
+    /// Is called after a user's event was accepted. `recipients` is the number of subscriptions on this node that it was handed
+    /// to.
     fn after_trigger(
         &self,
-        who: &Visitor<I>,
+        caller: &Caller<I>,
         room: &RoomRef<'_>,
         event: &str,
         accepted: &Accepted,
         recipients: usize,
     ) -> impl Future<Output = ()> + Send {
-        let _ = (who, room, event, accepted, recipients);
+        let _ = (caller, room, event, accepted, recipients);
         async {}
     }
 
-    /// Whether a user who asked for a room's notifications still gets them: asked before each push to each of their devices,
-    /// while nobody is there who shows a token. So it is the application's to look up who its users are now; `before_join`
-    /// was asked when the device registered.
+    /// Decides whether a user's device still gets a room's notifications. Is called before each push to each device, while the
+    /// user's token is not at hand, so that the application has to look the user up; `before_join` was called when the device
+    /// registered.
     ///
-    /// It is asked often: for a room of many devices, many at once. After a second it counts as failed.
+    /// The calls are frequent: a room with many devices makes many at once. The timeout is 1 s, after which the call counts as
+    /// failed.
     ///
     /// # Errors
     ///
-    /// With [`Code::Unavailable`](crate::Code::Unavailable), it can't be told now, and the push is tried again later. With any
-    /// other, usually of [`Refusal::join_denied`], the device is taken out of the room: it gets no more of the room's
-    /// notifications until it registers for them again, for which `before_join` is asked.
+    /// [`Code::Unavailable`](crate::Code::Unavailable) if it can't be decided now: the push is retried later. Any other refusal,
+    /// usually [`Refusal::join_denied`], removes the device from the room: it gets no more of the room's notifications until
+    /// it registers for them again, which calls `before_join`.
     fn before_push(
         &self,
         user_id: &str,
@@ -145,50 +153,50 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Whether somebody is told that a room is there, in lists and while watching. Not asked of rooms that need a role which
-    /// they lack.
-    fn sees(&self, who: &Visitor<I>, room: &RoomRef<'_>) -> bool {
-        let _ = (who, room);
+    /// Returns whether a room is visible to a user, in room lists and while watching them. Is not called for rooms that need a
+    /// role which the user lacks. A panic counts as `false`.
+    fn sees(&self, caller: &Caller<I>, room: &RoomRef<'_>) -> bool {
+        let _ = (caller, room);
         true
     }
 }
 
-/// Whoever does something: a user on one connection, or over HTTP.
-pub struct Visitor<I> {
+/// The user on whose behalf a hook is called: on a connection, or over HTTP.
+pub struct Caller<I> {
     user: User,
     client_id: Option<Arc<str>>,
     identity: PhantomData<fn() -> I>,
 }
 
-impl<I: Send + Sync + 'static> Visitor<I> {
-    /// The user's public id.
+impl<I: Send + Sync + 'static> Caller<I> {
+    /// Returns the user's public id.
     pub fn user_id(&self) -> &str {
         &self.user.id
     }
 
-    /// The connection's public id; none over HTTP.
+    /// Returns the connection's public id; `None` over HTTP.
     pub fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref()
     }
 
-    /// What the authenticator told; none of an anonymous user.
+    /// Returns the identity that the authenticator returned; `None` for an anonymous user.
     pub fn identity(&self) -> Option<&I> {
-        self.user.known.as_ref().and_then(|known| known.identity.downcast_ref())
+        self.user.authenticated.as_ref().and_then(|authenticated| authenticated.identity.downcast_ref())
     }
 
-    /// Whether the user has the role.
+    /// Returns whether the user has the role.
     pub fn has_role(&self, role: &str) -> bool {
         self.user.has_role(role)
     }
 }
 
-impl<I> fmt::Debug for Visitor<I> {
+impl<I> fmt::Debug for Caller<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Visitor").field("user_id", &self.user.id).finish_non_exhaustive()
+        f.debug_struct("Caller").field("user_id", &self.user.id).finish_non_exhaustive()
     }
 }
 
-/// Which room.
+/// A reference to a room instance.
 #[derive(Debug, Clone, Copy)]
 pub struct RoomRef<'a> {
     pub(crate) id: &'a str,
@@ -196,165 +204,200 @@ pub struct RoomRef<'a> {
 }
 
 impl<'a> RoomRef<'a> {
-    /// The id of the instance, as on the wire: `chat`, `project:42`.
+    /// Returns the id of the room instance, as on the wire: `chat`, `project:42`.
     pub fn id(&self) -> &'a str {
         self.id
     }
 
-    /// The declared name: `project`.
+    /// Returns the declared name: `project`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The text of the key: `42`.
+    /// Returns the text of the key: `42`. `None` for a room without a key.
     pub fn key(&self) -> Option<&'a str> {
         self.id.split_once(':').map(|(_, key)| key)
     }
 }
 
-/// Who does something, before the identity's type is known again.
+/// The caller without the type of the authenticator's identity.
 #[derive(Debug, Clone)]
-pub(crate) struct Actor {
+pub(crate) struct UntypedCaller {
     pub(crate) user: User,
     pub(crate) client_id: Option<Arc<str>>,
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// [`Hooks`] without the identity's type. Each call is a box: hooks are called once a join or an event, and only where an
-/// application has some.
+/// Object-safe [`Hooks`], without the identity's type. Each call allocates a boxed future, which is paid once per join or event,
+/// and only by applications with hooks.
 pub(crate) trait AnyHooks: Send + Sync {
-    fn connect<'a>(&'a self, who: &'a Actor) -> Answer<'a, Result<(), Refusal>>;
-    fn disconnect<'a>(&'a self, who: &'a Actor, reason: &'a str) -> Answer<'a, ()>;
-    fn before_join<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
-    fn before_create<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
-    fn joined<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, ()>;
-    fn left<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>, reason: &'a str) -> Answer<'a, ()>;
-    fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> Answer<'a, ()>;
-    fn room_deleted<'a>(&'a self, room: RoomRef<'a>) -> Answer<'a, ()>;
+    fn connect<'a>(&'a self, caller: &'a UntypedCaller) -> HookFuture<'a, Result<(), Refusal>>;
+    fn disconnect<'a>(&'a self, caller: &'a UntypedCaller, reason: &'a str) -> HookFuture<'a, ()>;
+    fn before_join<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+    ) -> HookFuture<'a, Result<(), Refusal>>;
+    fn before_create<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+    ) -> HookFuture<'a, Result<(), Refusal>>;
+    fn joined<'a>(&'a self, caller: &'a UntypedCaller, room: RoomRef<'a>) -> HookFuture<'a, ()>;
+    fn left<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+        reason: &'a str,
+    ) -> HookFuture<'a, ()>;
+    fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> HookFuture<'a, ()>;
+    fn room_deleted<'a>(&'a self, room: RoomRef<'a>) -> HookFuture<'a, ()>;
     fn before_trigger<'a>(
         &'a self,
-        who: &'a Actor,
+        caller: &'a UntypedCaller,
         room: RoomRef<'a>,
         event: &'a str,
-    ) -> Answer<'a, Result<(), Refusal>>;
+    ) -> HookFuture<'a, Result<(), Refusal>>;
     fn after_trigger<'a>(
         &'a self,
-        who: &'a Actor,
+        caller: &'a UntypedCaller,
         room: RoomRef<'a>,
         event: &'a str,
         accepted: &'a Accepted,
         recipients: usize,
-    ) -> Answer<'a, ()>;
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "nobody is pushed to"))]
-    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>>;
-    fn sees(&self, who: &Actor, room: RoomRef<'_>) -> bool;
+    ) -> HookFuture<'a, ()>;
+    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only pushes call it"))]
+    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> HookFuture<'a, Result<(), Refusal>>;
+    fn sees(&self, caller: &UntypedCaller, room: RoomRef<'_>) -> bool;
 }
 
-/// See [`AnyHooks`].
-pub(crate) struct Typed<H, I> {
+/// Hooks with the identity's type: the implementation of [`AnyHooks`].
+pub(crate) struct TypedHooks<H, I> {
     hooks: H,
     identity: PhantomData<fn() -> I>,
 }
 
-impl<I: Send + Sync + 'static, H: Hooks<I>> Typed<H, I> {
+impl<I: Send + Sync + 'static, H: Hooks<I>> TypedHooks<H, I> {
     pub(crate) fn new(hooks: H) -> Self {
-        Typed { hooks, identity: PhantomData }
+        TypedHooks { hooks, identity: PhantomData }
     }
 }
 
-impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for Typed<H, I> {
-    fn connect<'a>(&'a self, who: &'a Actor) -> Answer<'a, Result<(), Refusal>> {
-        Box::pin(async move { decide("connect", async { self.hooks.connect(&visitor(who)).await }).await })
-    }
-
-    fn disconnect<'a>(&'a self, who: &'a Actor, reason: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move {
-            tell("disconnect", async { self.hooks.disconnect(&visitor(who), reason).await }).await
-        })
-    }
-
-    fn before_join<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
-        Box::pin(async move {
-            decide("before_join", async { self.hooks.before_join(&visitor(who), &room).await }).await
-        })
-    }
-
-    fn before_create<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
-        Box::pin(async move {
-            decide("before_create", async { self.hooks.before_create(&visitor(who), &room).await }).await
-        })
-    }
-
-    fn joined<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { tell("joined", async { self.hooks.joined(&visitor(who), &room).await }).await })
-    }
-
-    fn left<'a>(&'a self, who: &'a Actor, room: RoomRef<'a>, reason: &'a str) -> Answer<'a, ()> {
+impl<I: Send + Sync + 'static, H: Hooks<I>> AnyHooks for TypedHooks<H, I> {
+    fn connect<'a>(&'a self, caller: &'a UntypedCaller) -> HookFuture<'a, Result<(), Refusal>> {
         Box::pin(
-            async move { tell("left", async { self.hooks.left(&visitor(who), &room, reason).await }).await },
+            async move { decide("connect", async { self.hooks.connect(&typed_caller(caller)).await }).await },
         )
     }
 
-    fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> Answer<'a, ()> {
+    fn disconnect<'a>(&'a self, caller: &'a UntypedCaller, reason: &'a str) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            notify("disconnect", async { self.hooks.disconnect(&typed_caller(caller), reason).await }).await
+        })
+    }
+
+    fn before_join<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+    ) -> HookFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            decide("before_join", async { self.hooks.before_join(&typed_caller(caller), &room).await }).await
+        })
+    }
+
+    fn before_create<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+    ) -> HookFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            decide("before_create", async { self.hooks.before_create(&typed_caller(caller), &room).await })
+                .await
+        })
+    }
+
+    fn joined<'a>(&'a self, caller: &'a UntypedCaller, room: RoomRef<'a>) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            notify("joined", async { self.hooks.joined(&typed_caller(caller), &room).await }).await
+        })
+    }
+
+    fn left<'a>(
+        &'a self,
+        caller: &'a UntypedCaller,
+        room: RoomRef<'a>,
+        reason: &'a str,
+    ) -> HookFuture<'a, ()> {
+        Box::pin(async move {
+            notify("left", async { self.hooks.left(&typed_caller(caller), &room, reason).await }).await
+        })
+    }
+
+    fn room_created<'a>(&'a self, room: RoomRef<'a>, by: Option<&'a str>) -> HookFuture<'a, ()> {
         Box::pin(
-            async move { tell("room_created", async { self.hooks.room_created(&room, by).await }).await },
+            async move { notify("room_created", async { self.hooks.room_created(&room, by).await }).await },
         )
     }
 
-    fn room_deleted<'a>(&'a self, room: RoomRef<'a>) -> Answer<'a, ()> {
-        Box::pin(async move { tell("room_deleted", async { self.hooks.room_deleted(&room).await }).await })
+    fn room_deleted<'a>(&'a self, room: RoomRef<'a>) -> HookFuture<'a, ()> {
+        Box::pin(async move { notify("room_deleted", async { self.hooks.room_deleted(&room).await }).await })
     }
 
     fn before_trigger<'a>(
         &'a self,
-        who: &'a Actor,
+        caller: &'a UntypedCaller,
         room: RoomRef<'a>,
         event: &'a str,
-    ) -> Answer<'a, Result<(), Refusal>> {
+    ) -> HookFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            decide("before_trigger", async { self.hooks.before_trigger(&visitor(who), &room, event).await })
-                .await
+            decide("before_trigger", async {
+                self.hooks.before_trigger(&typed_caller(caller), &room, event).await
+            })
+            .await
         })
     }
 
     fn after_trigger<'a>(
         &'a self,
-        who: &'a Actor,
+        caller: &'a UntypedCaller,
         room: RoomRef<'a>,
         event: &'a str,
         accepted: &'a Accepted,
         recipients: usize,
-    ) -> Answer<'a, ()> {
+    ) -> HookFuture<'a, ()> {
         Box::pin(async move {
-            let who = visitor(who);
-            tell("after_trigger", async {
-                self.hooks.after_trigger(&who, &room, event, accepted, recipients).await
+            let caller = typed_caller(caller);
+            notify("after_trigger", async {
+                self.hooks.after_trigger(&caller, &room, event, accepted, recipients).await
             })
             .await;
         })
     }
 
-    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> Answer<'a, Result<(), Refusal>> {
+    fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> HookFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             decide("before_push", async { self.hooks.before_push(user_id, &room).await }).await
         })
     }
 
-    fn sees(&self, who: &Actor, room: RoomRef<'_>) -> bool {
-        caught_now("sees", || self.hooks.sees(&visitor(who), &room)).unwrap_or(false)
+    fn sees(&self, caller: &UntypedCaller, room: RoomRef<'_>) -> bool {
+        catch_panic_sync("sees", || self.hooks.sees(&typed_caller(caller), &room)).unwrap_or(false)
     }
 }
 
-pub(crate) fn visitor<I>(actor: &Actor) -> Visitor<I> {
-    Visitor { user: actor.user.clone(), client_id: actor.client_id.clone(), identity: PhantomData }
+/// Returns the caller with the type of the authenticator's identity.
+pub(crate) fn typed_caller<I>(caller: &UntypedCaller) -> Caller<I> {
+    Caller { user: caller.user.clone(), client_id: caller.client_id.clone(), identity: PhantomData }
 }
 
-/// Asks a hook.
-async fn decide(hook: &str, asked: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
-    caught(hook, asked).await.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
+/// Calls a hook that decides on a request.
+async fn decide(hook: &str, call: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
+    catch_panic(hook, call).await.unwrap_or_else(|| Err(Refusal::new(Code::Internal, "internal error")))
 }
 
-async fn tell(hook: &str, told: impl Future<Output = ()>) {
-    let _ = caught(hook, told).await;
+/// Calls a hook that is notified of something.
+async fn notify(hook: &str, call: impl Future<Output = ()>) {
+    let _ = catch_panic(hook, call).await;
 }

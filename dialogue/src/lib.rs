@@ -67,14 +67,12 @@ pub mod audit;
 #[cfg(feature = "server")]
 pub mod backplane;
 #[cfg(feature = "server")]
-mod caught;
+mod catch_panic;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
 pub mod client;
 mod delivery;
-#[cfg(feature = "server")]
-mod directory;
 #[cfg(feature = "server")]
 mod engine;
 mod event;
@@ -117,6 +115,8 @@ pub mod store;
 mod tcp;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "server")]
+mod user_connections;
 mod validate;
 pub mod wire;
 
@@ -137,15 +137,18 @@ pub use filtered::Filtered;
 pub use gate::ContentFilter;
 #[cfg(feature = "server")]
 pub use gate::{
-    Around, Caller, Chain, Cx, Dedup, Equipped, Flow, FromState, Gate, Gates, Logger, Middleware, Next,
-    Quota, RateLimit, Require, RequireRole, Served, Subject, Timeout,
+    Cx, Dedup, EventIngest, Flow, FromState, IdentityRef, Layered, Logger, Middleware, MiddlewareFromState,
+    MiddlewareStack, Next, Quota, RateLimit, RateLimitKey, Require, RequireRole, RoomIngest, ServerRoom,
+    Timeout,
 };
 #[cfg(feature = "server")]
-pub use hooks::{Hooks, RoomRef, Visitor};
+pub use hooks::{Caller, Hooks, RoomRef};
 #[cfg(feature = "jwt")]
 pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
-pub use identity::{Anybody, Asked, AuthError, Authenticated, Authenticator, Credentials, Provides};
+pub use identity::{
+    AuthError, Authenticated, Authenticator, Credentials, IdentityRequirement, NoIdentity, Provides,
+};
 pub use notification::{Audience, Notification, PushEvent, Recipient, Urgency};
 #[cfg(feature = "push")]
 pub use push::Push;
@@ -238,8 +241,8 @@ pub mod prelude {
     pub use crate::ContentFilter;
     #[cfg(feature = "server")]
     pub use crate::{
-        Authenticator, Cx, Flow, FromState, Hooks, Middleware, NewRoom, Next, RoomHandle, RoomRef, Server,
-        Visitor,
+        Authenticator, Caller, Cx, Flow, FromState, Hooks, Middleware, NewRoom, Next, RoomHandle, RoomRef,
+        Server,
     };
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};

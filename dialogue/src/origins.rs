@@ -1,91 +1,95 @@
-//! From which pages browsers may come.
+//! The check of the `Origin` header: an allow-list of the web pages whose requests and WebSocket handshakes are accepted
+//! (RFC 6454; RFC 6455, section 10.2).
 
 use std::{collections::HashSet, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The allow-list of origins, and which refusals the log has had.
+/// The allow-list of origins, and the refusals that were logged.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    allowed: Allowed,
-    /// Lets in clients that hide their origin.
-    hidden: bool,
-    logged: Mutex<Logged>,
+    allowed: AllowedOrigins,
+    /// Allows clients that hide their origin.
+    allows_hidden: bool,
+    logged: Mutex<LoggedRefusals>,
 }
 
 #[derive(Debug, Default)]
-enum Allowed {
-    /// Those that this server served.
+enum AllowedOrigins {
+    /// Only the server's own origin.
     #[default]
     Same,
-    /// These, such as `https://example.com`, and those that this server served.
-    These(Vec<String>),
-    /// All that have one.
+    /// The listed origins, such as `https://example.com`, and the server's own.
+    Listed(Vec<String>),
+    /// Every origin that is not hidden.
     Any,
 }
 
-/// Pairs of an origin and a host that the log has had. Origins are clients' to choose, so the set is bounded, and it is
-/// forgotten after a while so that inventions can't keep the log from others for ever.
+/// The pairs of an origin and a host whose refusal was logged. Clients choose their origin, so the set is bounded; a full set
+/// is cleared after an interval, so that made-up origins can't suppress the logging of others for ever.
 #[derive(Debug, Default)]
-struct Logged {
+struct LoggedRefusals {
     pairs: HashSet<(String, String)>,
     since: Option<Instant>,
 }
 
-/// Pairs that are remembered at once.
-const MOST_LOGGED: usize = 256;
-/// How long a full set of pairs is kept.
-const LOGGED_FOR: Duration = Duration::from_secs(10 * 60);
+/// The maximum number of remembered pairs.
+const MAX_LOGGED_PAIRS: usize = 256;
+/// The time after which a full set of pairs is cleared.
+const LOG_RESET_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 impl Origins {
-    /// Also lets in pages of `origin`.
-    pub(crate) fn list(&mut self, origin: String) {
+    /// Also allows pages of `origin`.
+    pub(crate) fn allow_origin(&mut self, origin: String) {
         match &mut self.allowed {
-            Allowed::These(listed) => listed.push(origin),
-            allowed => *allowed = Allowed::These(vec![origin]),
+            AllowedOrigins::Listed(listed) => listed.push(origin),
+            allowed => *allowed = AllowedOrigins::Listed(vec![origin]),
         }
     }
 
-    /// Lets in all pages that say where they are from.
-    pub(crate) fn list_all(&mut self) {
-        self.allowed = Allowed::Any;
+    /// Allows all pages that don't hide their origin.
+    pub(crate) fn allow_any(&mut self) {
+        self.allowed = AllowedOrigins::Any;
     }
 
-    /// Also lets in clients that hide where they are from.
-    pub(crate) fn list_hidden(&mut self) {
-        self.hidden = true;
+    /// Also allows clients that hide their origin.
+    pub(crate) fn allow_hidden(&mut self) {
+        self.allows_hidden = true;
     }
 
-    /// Returns whether a page of `origin` may talk to a server that it calls by one of `hosts`.
-    pub(crate) fn allow<H: AsRef<str>>(&self, origin: &str, hosts: &[H]) -> bool {
-        // `null` is every page that hides where it is from (RFC 6454, section 7.3): it can't be told from a stranger's.
+    /// Returns whether requests from a page of `origin` are allowed; `hosts` are the names by which the request addresses the
+    /// server.
+    pub(crate) fn allows<H: AsRef<str>>(&self, origin: &str, hosts: &[H]) -> bool {
+        // `null` is sent by every page that hides its origin (RFC 6454, section 7.3), own and foreign ones alike.
         if is_hidden(origin) {
-            return self.hidden;
+            return self.allows_hidden;
         }
-        let Some(own) = Host::of(origin) else { return false };
+        let Some(own) = OriginHost::of(origin) else { return false };
         let is_own = || hosts.iter().any(|host| own.is(host.as_ref()));
         match &self.allowed {
-            Allowed::Same => is_own(),
-            Allowed::These(listed) => is_own() || listed.iter().any(|listed| Host::of(listed) == Some(own)),
-            Allowed::Any => true,
+            AllowedOrigins::Same => is_own(),
+            AllowedOrigins::Listed(listed) => {
+                is_own() || listed.iter().any(|listed| OriginHost::of(listed) == Some(own))
+            }
+            AllowedOrigins::Any => true,
         }
     }
 
-    /// Returns whether the refusal of `origin` at `host` is to be logged: the first time only.
-    pub(crate) fn is_news(&self, origin: &str, host: &str) -> bool {
+    /// Returns whether this is the first refusal of `origin` at `host`, which is to be logged.
+    pub(crate) fn is_first_refusal(&self, origin: &str, host: &str) -> bool {
         let mut logged = self.logged.lock();
         let since = *logged.since.get_or_insert_with(Instant::now);
-        if logged.pairs.len() >= MOST_LOGGED && since.elapsed() > LOGGED_FOR {
-            *logged = Logged { pairs: HashSet::new(), since: Some(Instant::now()) };
+        if logged.pairs.len() >= MAX_LOGGED_PAIRS && since.elapsed() > LOG_RESET_INTERVAL {
+            *logged = LoggedRefusals { pairs: HashSet::new(), since: Some(Instant::now()) };
         }
-        logged.pairs.len() < MOST_LOGGED && logged.pairs.insert((origin.to_owned(), host.to_owned()))
+        logged.pairs.len() < MAX_LOGGED_PAIRS && logged.pairs.insert((origin.to_owned(), host.to_owned()))
     }
 
-    /// The first of those listed that no browser ever sends.
-    pub(crate) fn unheard_of(&self) -> Option<&str> {
-        let Allowed::These(listed) = &self.allowed else { return None };
-        listed.iter().map(String::as_str).find(|origin| Host::of(origin).is_none())
+    /// Returns the first listed origin that is malformed, which no browser would ever send.
+    pub(crate) fn invalid_entry(&self) -> Option<&str> {
+        let AllowedOrigins::Listed(listed) = &self.allowed else { return None };
+        listed.iter().map(String::as_str).find(|origin| OriginHost::of(origin).is_none())
     }
 }
 
@@ -94,35 +98,35 @@ pub(crate) fn is_hidden(origin: &str) -> bool {
     matches!(origin, "null" | "file://")
 }
 
-/// Scheme and host of an origin, with the port where it isn't the scheme's own.
+/// The scheme and host of an origin, with the port unless it is the scheme's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Host<'a> {
+struct OriginHost<'a> {
     scheme: &'a str,
     host: &'a str,
 }
 
-impl<'a> Host<'a> {
-    /// Reads `scheme://host:port` as browsers write it: in lower case, and with nothing after.
+impl<'a> OriginHost<'a> {
+    /// Parses `scheme://host:port` as browsers serialise it: in lower case, without a path.
     fn of(origin: &'a str) -> Option<Self> {
         let (scheme, host) = origin.split_once("://")?;
-        let lower = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase();
-        let in_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-        let good = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-            && scheme.chars().all(in_scheme)
+        let is_lower = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase();
+        let is_in_scheme = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+        let is_valid = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+            && scheme.chars().all(is_in_scheme)
             && !host.is_empty()
-            && host.chars().all(|c| lower(c) && !"/?#@\\,*".contains(c));
-        good.then(|| Host { scheme, host: portless(scheme, host) })
+            && host.chars().all(|c| is_lower(c) && !"/?#@\\,*".contains(c));
+        is_valid.then(|| OriginHost { scheme, host: without_default_port(scheme, host) })
     }
 
-    /// Returns whether `host`, as a `Host` header names it, is this one.
+    /// Returns whether `host`, the value of a `Host` header, is this host.
     fn is(&self, host: &str) -> bool {
-        self.host.eq_ignore_ascii_case(portless(self.scheme, host))
+        self.host.eq_ignore_ascii_case(without_default_port(self.scheme, host))
     }
 }
 
-/// `host` without the port that `scheme` has by default: RFC 6454 (section 4) and RFC 9110 (section 4.2.3) take it for
-/// the same as none.
-fn portless<'a>(scheme: &str, host: &'a str) -> &'a str {
+/// Removes the default port of `scheme` from `host`. RFC 6454 (section 4) and RFC 9110 (section 4.2.3) treat it as equal to
+/// none.
+fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
     let port = match scheme {
         "http" | "ws" => ":80",
         "https" | "wss" => ":443",
@@ -137,39 +141,39 @@ mod tests {
 
     const HOST: [&str; 1] = ["acme.example:8080"];
 
-    fn listing(listed: &[&str]) -> Origins {
+    fn allowing(listed: &[&str]) -> Origins {
         let mut origins = Origins::default();
-        listed.iter().for_each(|origin| origins.list((*origin).to_owned()));
+        listed.iter().for_each(|origin| origins.allow_origin((*origin).to_owned()));
         origins
     }
 
     fn any() -> Origins {
         let mut origins = Origins::default();
-        origins.list_all();
+        origins.allow_any();
         origins
     }
 
     #[test]
-    fn a_page_of_the_server_may_whatever_is_listed() {
-        for origins in [Origins::default(), listing(&["https://a.example"]), any()] {
-            assert!(origins.allow("http://acme.example:8080", &HOST));
+    fn the_servers_own_origin_is_always_allowed() {
+        for origins in [Origins::default(), allowing(&["https://a.example"]), any()] {
+            assert!(origins.allows("http://acme.example:8080", &HOST));
         }
     }
 
     #[test]
-    fn a_foreign_page_may_if_it_is_listed_to_the_letter() {
-        let origins = listing(&["https://a.example"]);
-        assert!(origins.allow("https://a.example", &HOST));
+    fn a_foreign_origin_is_allowed_if_it_is_listed_exactly() {
+        let origins = allowing(&["https://a.example"]);
+        assert!(origins.allows("https://a.example", &HOST));
         for foreign in
             ["http://a.example", "https://a.example:8443", "https://b.example", "https://a.example.b"]
         {
-            assert!(!origins.allow(foreign, &HOST), "{foreign}");
-            assert!(any().allow(foreign, &HOST), "{foreign}");
+            assert!(!origins.allows(foreign, &HOST), "{foreign}");
+            assert!(any().allows(foreign, &HOST), "{foreign}");
         }
     }
 
     #[test]
-    fn the_port_of_a_scheme_is_as_good_as_none() {
+    fn a_default_port_equals_no_port() {
         let same = Origins::default();
         for (origin, host) in [
             ("https://acme.example", "acme.example:443"),
@@ -178,8 +182,8 @@ mod tests {
             ("http://acme.example", "acme.example:80"),
             ("http://[::1]", "[::1]:80"),
         ] {
-            assert!(same.allow(origin, &[host]), "{origin} at {host}");
-            assert!(listing(&[origin]).allow(origin, &HOST), "{origin}");
+            assert!(same.allows(origin, &[host]), "{origin} at {host}");
+            assert!(allowing(&[origin]).allows(origin, &HOST), "{origin}");
         }
         for (origin, host) in [
             ("https://acme.example", "acme.example:80"),
@@ -189,14 +193,14 @@ mod tests {
             ("app://acme.example", "acme.example:80"),
             ("http://acme.example", ":80"),
         ] {
-            assert!(!same.allow(origin, &[host]), "{origin} at {host}");
+            assert!(!same.allows(origin, &[host]), "{origin} at {host}");
         }
-        assert!(listing(&["https://a.example:443"]).allow("https://a.example", &HOST));
-        assert!(!listing(&["https://a.example:80"]).allow("https://a.example", &HOST));
+        assert!(allowing(&["https://a.example:443"]).allows("https://a.example", &HOST));
+        assert!(!allowing(&["https://a.example:80"]).allows("https://a.example", &HOST));
     }
 
     #[test]
-    fn what_is_no_origin_may_not_even_if_it_is_listed() {
+    fn a_malformed_origin_is_never_allowed() {
         for bad in [
             "",
             "null",
@@ -210,32 +214,35 @@ mod tests {
             "https://A",
             "a b://c",
         ] {
-            let listed = listing(&[bad]);
+            let listed = allowing(&[bad]);
             for origins in [&Origins::default(), &listed, &any()] {
-                assert!(!origins.allow(bad, &[bad]), "{bad:?}");
+                assert!(!origins.allows(bad, &[bad]), "{bad:?}");
             }
-            assert_eq!(listed.unheard_of(), Some(bad));
+            assert_eq!(listed.invalid_entry(), Some(bad));
         }
     }
 
     #[test]
-    fn clients_that_hide_their_origin_may_by_a_setting_of_their_own() {
-        let mut origins = listing(&["https://a.example"]);
-        origins.list_hidden();
+    fn hidden_origins_have_a_setting_of_their_own() {
+        let mut origins = allowing(&["https://a.example"]);
+        origins.allow_hidden();
         for hidden in ["null", "file://"] {
-            assert!(origins.allow(hidden, &HOST) && !any().allow(hidden, &HOST), "{hidden}");
+            assert!(origins.allows(hidden, &HOST) && !any().allows(hidden, &HOST), "{hidden}");
         }
-        assert!(!origins.allow("https://b.example", &HOST) && !origins.allow("nonsense", &HOST));
+        assert!(!origins.allows("https://b.example", &HOST) && !origins.allows("nonsense", &HOST));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pair_is_news_once_and_inventions_do_not_hide_others_for_ever() {
+    async fn a_refusal_is_logged_once_and_made_up_origins_do_not_suppress_others_for_ever() {
         let origins = Origins::default();
-        assert!(origins.is_news("https://a.example", "b") && !origins.is_news("https://a.example", "b"));
-        assert!(origins.is_news("https://a.example", "c"));
-        let news = (0..1_000).filter(|n| origins.is_news(&format!("https://{n}.example"), "b"));
-        assert_eq!(news.count(), MOST_LOGGED - 2);
-        tokio::time::advance(2 * LOGGED_FOR).await;
-        assert!(origins.is_news("https://z.example", "b"));
+        assert!(
+            origins.is_first_refusal("https://a.example", "b")
+                && !origins.is_first_refusal("https://a.example", "b")
+        );
+        assert!(origins.is_first_refusal("https://a.example", "c"));
+        let logged = (0..1_000).filter(|n| origins.is_first_refusal(&format!("https://{n}.example"), "b"));
+        assert_eq!(logged.count(), MAX_LOGGED_PAIRS - 2);
+        tokio::time::advance(2 * LOG_RESET_INTERVAL).await;
+        assert!(origins.is_first_refusal("https://z.example", "b"));
     }
 }

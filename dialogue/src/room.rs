@@ -42,9 +42,9 @@ pub trait EventOf<R: Room>: Event {
     /// Returns the middleware of the event as nested pairs, `(&first, (&second, ()))`: the room's own before the
     /// event's.
     #[cfg(feature = "server")]
-    fn chain(with: &R::With) -> impl crate::Chain<R, Self>
+    fn middleware_stack(with: &R::Middleware) -> impl crate::MiddlewareStack<R, Self>
     where
-        R: crate::Served;
+        R: crate::ServerRoom;
 }
 
 /// A room that is served over channel `C`.

@@ -1,4 +1,7 @@
-//! A TCP connection that HTTP is served on, and what is known of its traffic.
+//! A TCP connection that HTTP is served on, with the timeouts that protect against slow and lost peers.
+//!
+//! `server::accept` wraps each accepted connection in a [`TcpConnection`] and polls the deadlines of its
+//! [`ConnectionActivity`]. A peer that vanished is detected by the kernel: see [`detect_lost_peer`].
 
 use std::{
     io::{self, IoSlice},
@@ -17,95 +20,95 @@ use tokio::{
     time::Instant,
 };
 
-use crate::gate::Visit;
+use crate::gate::ConnectionPermit;
 
-/// See the [module](self).
+/// A TCP stream that reports its reads and writes to a [`ConnectionActivity`].
 #[derive(Debug)]
-pub(crate) struct Tcp {
+pub(crate) struct TcpConnection {
     stream: TcpStream,
-    traffic: Arc<Traffic>,
-    /// Counts the connection until it is closed, or is counted as a socket.
-    _place: Option<Visit>,
+    activity: Arc<ConnectionActivity>,
+    /// Counts the connection for its address until it is closed, or is counted as a session.
+    _permit: Option<ConnectionPermit>,
 }
 
-/// The traffic of a connection, for deadlines that neither HTTP nor the kernel has.
+/// The requests, reads and writes of a connection, for timeouts that neither the HTTP implementation nor the kernel has.
 #[derive(Debug)]
-pub(crate) struct Traffic(Mutex<State>);
+pub(crate) struct ConnectionActivity(Mutex<ActivityState>);
 
 #[derive(Debug)]
-struct State {
+struct ActivityState {
     opened: Instant,
-    /// Of the first request.
+    /// The HTTP version of the first request.
     version: Option<Version>,
-    /// Requests that are being answered, and streams of HTTP/2 that became something else.
+    /// The number of requests that are being answered, and of HTTP/2 streams that were upgraded.
     active: usize,
-    /// The end of the last of them, or the time at which bytes of its answer were last taken.
+    /// The end of the last request, or the time at which the peer last accepted bytes of its response.
     idle_since: Instant,
-    /// The arrival of the first byte of a request whose head isn't whole; HTTP/1 only.
+    /// The arrival of the first byte of a request whose head is incomplete; HTTP/1 only.
     head_since: Option<Instant>,
-    /// The first write since which the peer has taken nothing.
+    /// The first write since which the peer has accepted nothing.
     blocked_since: Option<Instant>,
-    /// An event stream was answered.
-    streams: bool,
+    /// Set once a response is an event stream.
+    is_streaming: bool,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-#[must_use = "the request is over when this is dropped"]
-pub(crate) struct Active(Arc<Traffic>);
+#[must_use = "the request ends when this is dropped"]
+pub(crate) struct ActiveRequest(Arc<ConnectionActivity>);
 
-/// A request's extension where its connection took one of the last descriptors: it is answered and over, and opens
-/// nothing that stays.
+/// A request extension: the connection took one of the last file descriptors. The request is answered and the connection
+/// closed; it can't become a long-lived one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Scarce;
+pub(crate) struct ScarceDescriptors;
 
-/// The deadlines of a connection.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// The time of a request's head.
+pub(crate) struct ConnectionTimeouts {
+    /// The maximum time in which a request's head arrives.
     pub(crate) head: Duration,
-    /// The time between two requests.
+    /// The maximum time between two requests.
     pub(crate) idle: Duration,
-    /// The time in which the peer takes nothing of an answer.
-    pub(crate) answer: Duration,
-    /// The time in which the peer takes nothing of an event stream.
+    /// The maximum time for which the peer accepts no bytes of a response.
+    pub(crate) response: Duration,
+    /// The maximum time for which the peer accepts no bytes of an event stream.
     pub(crate) stream: Duration,
 }
 
-/// The outcome of a connection's deadlines.
+/// The state of a connection's timeouts at a time.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// Nothing until then.
-    Later(Instant),
-    /// The connection has had no request for long.
+pub(crate) enum DeadlineStatus {
+    /// None has elapsed, nor will any before this time.
+    Pending(Instant),
+    /// The connection has had no request for the idle timeout.
     Idle,
-    /// The peer is late with a request, or with what it is to take.
-    Late,
+    /// The peer is late with a request's head, or in accepting a response.
+    Elapsed,
 }
 
-impl Tcp {
-    /// Takes over an accepted connection, whose peer is known to be gone if nothing is heard of it for `unreachable`; one
-    /// that is there, and takes nothing of what is sent, has at least `patience`.
+impl TcpConnection {
+    /// Wraps an accepted connection. The kernel closes it if nothing is received from the peer for `unreachable_timeout`; a
+    /// reachable peer that accepts no bytes has at least `stream_timeout`.
     pub(crate) fn new(
         stream: TcpStream,
-        unreachable: Duration,
-        patience: Duration,
-        place: Option<Visit>,
-    ) -> (Self, Arc<Traffic>) {
-        // A socket that refuses an option works without.
+        unreachable_timeout: Duration,
+        stream_timeout: Duration,
+        permit: Option<ConnectionPermit>,
+    ) -> (Self, Arc<ConnectionActivity>) {
+        // The options are optional: a socket that refuses one works without.
         let _ = stream.set_nodelay(true);
-        let _ = notice_loss(&stream, unreachable, patience);
+        let _ = detect_lost_peer(&stream, unreachable_timeout, stream_timeout);
         let now = Instant::now();
-        let traffic = Arc::new(Traffic(Mutex::new(State {
+        let activity = Arc::new(ConnectionActivity(Mutex::new(ActivityState {
             opened: now,
             version: None,
             active: 0,
             idle_since: now,
             head_since: None,
             blocked_since: None,
-            streams: false,
+            is_streaming: false,
         })));
-        (Tcp { stream, traffic: Arc::clone(&traffic), _place: place }, traffic)
+        (TcpConnection { stream, activity: Arc::clone(&activity), _permit: permit }, activity)
     }
 
     pub(crate) fn into_inner(self) -> TcpStream {
@@ -113,19 +116,23 @@ impl Tcp {
     }
 }
 
-/// Has the kernel end a connection whose peer answers nothing for about `within`: while nothing is sent, by keep-alive
-/// probes (RFC 9293, section 3.8.4), and else by the user timeout (RFC 5482).
+/// Makes the kernel close a connection whose peer acknowledges nothing for about `unreachable_timeout`: by keep-alive probes
+/// while nothing is sent (RFC 9293, section 3.8.4), otherwise by the user timeout (RFC 5482).
 ///
-/// The user timeout also ends a peer that answers, but whose window stays closed (Linux 5.11 and later). It is longer than
-/// `patience`, so that such a peer is closed by its own rules, with a reason.
-fn notice_loss(stream: &TcpStream, within: Duration, patience: Duration) -> io::Result<()> {
-    const LATER: Duration = Duration::from_secs(10);
+/// The user timeout also applies to a peer that acknowledges but keeps its window closed (Linux 5.11 and later). It is 10 s
+/// longer than `stream_timeout`, so that the server closes such a connection first, with a reason.
+fn detect_lost_peer(
+    stream: &TcpStream,
+    unreachable_timeout: Duration,
+    stream_timeout: Duration,
+) -> io::Result<()> {
+    const MARGIN: Duration = Duration::from_secs(10);
     const PROBES: u32 = 3;
-    // Half of the time in silence, and the other half for the probes. Whole seconds, as the kernel counts.
+    // Half of the time before the first probe, the other half for the probes. The kernel counts whole seconds.
     let second = Duration::from_secs(1);
-    let probes = TcpKeepalive::new().with_time((within / 2).max(second));
+    let probes = TcpKeepalive::new().with_time((unreachable_timeout / 2).max(second));
     #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "redox", target_os = "solaris")))]
-    let probes = probes.with_interval((within / (2 * PROBES)).max(second));
+    let probes = probes.with_interval((unreachable_timeout / (2 * PROBES)).max(second));
     #[cfg(not(any(
         target_os = "openbsd",
         target_os = "haiku",
@@ -137,35 +144,35 @@ fn notice_loss(stream: &TcpStream, within: Duration, patience: Duration) -> io::
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    socket.set_tcp_user_timeout(Some(within.max(patience.saturating_add(LATER))))?;
+    socket.set_tcp_user_timeout(Some(unreachable_timeout.max(stream_timeout.saturating_add(MARGIN))))?;
     #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    let _ = (patience, LATER);
+    let _ = (stream_timeout, MARGIN);
     Ok(())
 }
 
-impl Traffic {
-    /// A request begins.
-    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> Active {
+impl ConnectionActivity {
+    /// Records the beginning of a request, which ends when the returned value is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> ActiveRequest {
         {
             let mut state = self.0.lock();
             state.version.get_or_insert(version);
             state.head_since = None;
         }
-        self.hold()
+        self.keep_active()
     }
 
-    /// Keeps the connection from being idle.
-    pub(crate) fn hold(self: &Arc<Self>) -> Active {
+    /// Keeps the connection active, so that the idle timeout does not apply, until the value is dropped.
+    pub(crate) fn keep_active(self: &Arc<Self>) -> ActiveRequest {
         self.0.lock().active += 1;
-        Active(Arc::clone(self))
+        ActiveRequest(Arc::clone(self))
     }
 
-    /// An event stream is the answer: its reader has more time.
-    pub(crate) fn streams(&self) {
-        self.0.lock().streams = true;
+    /// Records that a response is an event stream, to which the longer of the two write timeouts applies.
+    pub(crate) fn set_streaming(&self) {
+        self.0.lock().is_streaming = true;
     }
 
-    /// Returns whether no request is being answered, nor has begun, after the first.
+    /// Returns whether the connection has had a request, and none is being received or answered.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.0.lock();
         state.version.is_some()
@@ -174,50 +181,51 @@ impl Traffic {
             && state.blocked_since.is_none()
     }
 
-    /// Returns whether there was a request.
-    pub(crate) fn was_asked(&self) -> bool {
+    /// Returns whether the connection has had a request.
+    pub(crate) fn has_had_request(&self) -> bool {
         self.0.lock().version.is_some()
     }
 
-    /// Returns the outcome of the deadlines at `now`; it is to be asked again at the time that it names, as deadlines
-    /// may have begun meanwhile.
-    pub(crate) fn due(&self, patience: &Patience, now: Instant) -> Due {
+    /// Checks the timeouts at `now`. The caller checks again at the time of [`DeadlineStatus::Pending`], which is not later
+    /// than any deadline that starts in the meantime.
+    pub(crate) fn check_deadlines(&self, timeouts: &ConnectionTimeouts, now: Instant) -> DeadlineStatus {
         let state = self.0.lock();
-        let taking = if state.streams { patience.answer.max(patience.stream) } else { patience.answer };
-        let blocked = state.blocked_since.map(|since| since + taking);
+        let write_timeout =
+            if state.is_streaming { timeouts.response.max(timeouts.stream) } else { timeouts.response };
+        let blocked = state.blocked_since.map(|since| since + write_timeout);
         let head = match (state.version, state.active, state.head_since) {
-            (None, _, _) => Some(state.opened + patience.head),
-            (Some(_), 0, Some(since)) => Some(since + patience.head),
+            (None, _, _) => Some(state.opened + timeouts.head),
+            (Some(_), 0, Some(since)) => Some(since + timeouts.head),
             _ => None,
         };
-        let idle = (state.version.is_some() && state.active == 0).then(|| state.idle_since + patience.idle);
-        let past = |deadline: &Instant| *deadline <= now;
-        if blocked.as_ref().is_some_and(past) || head.as_ref().is_some_and(past) {
-            return Due::Late;
+        let idle = (state.version.is_some() && state.active == 0).then(|| state.idle_since + timeouts.idle);
+        let has_elapsed = |deadline: &Instant| *deadline <= now;
+        if blocked.as_ref().is_some_and(has_elapsed) || head.as_ref().is_some_and(has_elapsed) {
+            return DeadlineStatus::Elapsed;
         }
-        if idle.as_ref().is_some_and(past) {
-            return Due::Idle;
+        if idle.as_ref().is_some_and(has_elapsed) {
+            return DeadlineStatus::Idle;
         }
-        let shortest = patience.head.min(patience.idle).min(patience.answer).max(Duration::from_millis(10));
+        let shortest = timeouts.head.min(timeouts.idle).min(timeouts.response).max(Duration::from_millis(10));
         let next = [blocked, head, idle].into_iter().flatten().min();
-        Due::Later(next.map_or(now + shortest, |next| next.min(now + shortest)))
+        DeadlineStatus::Pending(next.map_or(now + shortest, |next| next.min(now + shortest)))
     }
 
-    fn read(&self, bytes: usize) {
+    fn record_read(&self, bytes: usize) {
         let mut state = self.0.lock();
-        // In HTTP/2 any frame may come while there is no request.
+        // In HTTP/2, frames without a request are allowed.
         if bytes > 0 && state.active == 0 && state.version.is_some_and(|version| version < Version::HTTP_2) {
             state.head_since.get_or_insert_with(Instant::now);
         }
     }
 
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+    fn record_write(&self, written: &Poll<io::Result<usize>>) {
         let mut state = self.0.lock();
         match written {
             Poll::Pending => drop(state.blocked_since.get_or_insert_with(Instant::now)),
             Poll::Ready(_) => {
                 state.blocked_since = None;
-                // The rest of an answer; in HTTP/2 it may be the ping of an idle connection.
+                // The rest of a response; in HTTP/2 it may be a ping of an idle connection.
                 if state.active == 0 && state.version.is_some_and(|version| version < Version::HTTP_2) {
                     state.idle_since = Instant::now();
                 }
@@ -226,7 +234,7 @@ impl Traffic {
     }
 }
 
-impl Drop for Active {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let mut state = self.0.0.lock();
         state.active -= 1;
@@ -236,7 +244,7 @@ impl Drop for Active {
     }
 }
 
-impl AsyncRead for Tcp {
+impl AsyncRead for TcpConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -244,15 +252,15 @@ impl AsyncRead for Tcp {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.traffic.read(buffer.filled().len().saturating_sub(before));
+        self.activity.record_read(buffer.filled().len().saturating_sub(before));
         read
     }
 }
 
-impl AsyncWrite for Tcp {
+impl AsyncWrite for TcpConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.traffic.wrote(&written);
+        self.activity.record_write(&written);
         written
     }
 
@@ -262,7 +270,7 @@ impl AsyncWrite for Tcp {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.traffic.wrote(&written);
+        self.activity.record_write(&written);
         written
     }
 
@@ -290,35 +298,36 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: ConnectionTimeouts = ConnectionTimeouts {
         head: SECOND.saturating_mul(10),
         idle: SECOND.saturating_mul(75),
-        answer: SECOND.saturating_mul(30),
+        response: SECOND.saturating_mul(30),
         stream: SECOND.saturating_mul(60),
     };
 
-    async fn accepted() -> (Tcp, Arc<Traffic>, TcpStream) {
+    async fn accepted() -> (TcpConnection, Arc<ConnectionActivity>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (tcp, traffic) = Tcp::new(listener.accept().await.unwrap().0, SECOND * 60, SECOND * 60, None);
-        (tcp, traffic, client)
+        let (tcp, activity) =
+            TcpConnection::new(listener.accept().await.unwrap().0, SECOND * 60, SECOND * 60, None);
+        (tcp, activity, client)
     }
 
-    /// Returns the outcome after so many seconds.
-    async fn due_after(traffic: &Traffic, seconds: u32) -> Due {
+    /// Checks the deadlines after `seconds`.
+    async fn status_after(activity: &ConnectionActivity, seconds: u32) -> DeadlineStatus {
         advance(SECOND * seconds).await;
-        match traffic.due(&PATIENCE, Instant::now()) {
-            Due::Later(then) => {
+        match activity.check_deadlines(&TIMEOUTS, Instant::now()) {
+            DeadlineStatus::Pending(then) => {
                 assert!(then > Instant::now() && then <= Instant::now() + SECOND * 10);
-                Due::Later(Instant::now())
+                DeadlineStatus::Pending(Instant::now())
             }
-            due => due,
+            status => status,
         }
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn the_kernel_notices_a_peer_that_is_gone() {
+    async fn the_kernel_detects_a_lost_peer() {
         let (tcp, _, _client) = accepted().await;
         let socket = SockRef::from(&tcp.stream);
         assert!(socket.keepalive().unwrap());
@@ -329,54 +338,60 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_request_has_a_heads_time_and_the_next_an_idle_ones() {
-        let (mut tcp, traffic, mut client) = accepted().await;
-        assert!(matches!(due_after(&traffic, 9).await, Due::Later(_)));
-        assert_eq!(due_after(&traffic, 1).await, Due::Late);
-        let request = traffic.begin(Version::HTTP_11);
-        assert!(matches!(due_after(&traffic, 1_000).await, Due::Later(_)) && !traffic.is_idle());
+    async fn the_first_request_has_the_head_timeout_and_the_next_the_idle_timeout() {
+        let (mut tcp, activity, mut client) = accepted().await;
+        assert!(matches!(status_after(&activity, 9).await, DeadlineStatus::Pending(_)));
+        assert_eq!(status_after(&activity, 1).await, DeadlineStatus::Elapsed);
+        let request = activity.begin(Version::HTTP_11);
+        assert!(
+            matches!(status_after(&activity, 1_000).await, DeadlineStatus::Pending(_)) && !activity.is_idle()
+        );
         drop(request);
-        assert!(matches!(due_after(&traffic, 74).await, Due::Later(_)) && traffic.is_idle());
-        assert_eq!(due_after(&traffic, 1).await, Due::Idle);
-        // The next one begins and doesn't go on.
-        drop(traffic.begin(Version::HTTP_11));
+        assert!(
+            matches!(status_after(&activity, 74).await, DeadlineStatus::Pending(_)) && activity.is_idle()
+        );
+        assert_eq!(status_after(&activity, 1).await, DeadlineStatus::Idle);
+        // The head of the next request begins and is never completed.
+        drop(activity.begin(Version::HTTP_11));
         client.write_all(b"G").await.unwrap();
         tcp.read_exact(&mut [0]).await.unwrap();
-        assert!(matches!(due_after(&traffic, 9).await, Due::Later(_)) && !traffic.is_idle());
-        assert_eq!(due_after(&traffic, 1).await, Due::Late);
+        assert!(
+            matches!(status_after(&activity, 9).await, DeadlineStatus::Pending(_)) && !activity.is_idle()
+        );
+        assert_eq!(status_after(&activity, 1).await, DeadlineStatus::Elapsed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn frames_between_two_requests_of_http2_are_no_request() {
-        let (mut tcp, traffic, mut client) = accepted().await;
-        drop(traffic.begin(Version::HTTP_2));
+    async fn http2_frames_between_two_requests_do_not_count_as_requests() {
+        let (mut tcp, activity, mut client) = accepted().await;
+        drop(activity.begin(Version::HTTP_2));
         advance(SECOND * 70).await;
         client.write_all(b"ping").await.unwrap();
         tcp.read_exact(&mut [0; 4]).await.unwrap();
         tcp.write_all(b"pong").await.unwrap();
-        assert_eq!(due_after(&traffic, 5).await, Due::Idle);
-        let socket = traffic.hold();
-        assert!(matches!(due_after(&traffic, 1_000).await, Due::Later(_)));
+        assert_eq!(status_after(&activity, 5).await, DeadlineStatus::Idle);
+        let socket = activity.keep_active();
+        assert!(matches!(status_after(&activity, 1_000).await, DeadlineStatus::Pending(_)));
         drop(socket);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_written_is_taken_in_time() {
-        let (mut tcp, traffic, mut client) = accepted().await;
-        let _request = traffic.begin(Version::HTTP_11);
+    async fn a_peer_that_accepts_no_bytes_is_late() {
+        let (mut tcp, activity, mut client) = accepted().await;
+        let _request = activity.begin(Version::HTTP_11);
         let block = vec![0; 1 << 20];
         while tokio::time::timeout(SECOND, tcp.write(&block)).await.is_ok() {}
-        assert!(matches!(due_after(&traffic, 28).await, Due::Later(_)));
-        traffic.streams();
-        assert!(matches!(due_after(&traffic, 30).await, Due::Later(_)));
-        assert_eq!(due_after(&traffic, 1).await, Due::Late);
-        // The time begins anew with each byte that is taken.
+        assert!(matches!(status_after(&activity, 28).await, DeadlineStatus::Pending(_)));
+        activity.set_streaming();
+        assert!(matches!(status_after(&activity, 30).await, DeadlineStatus::Pending(_)));
+        assert_eq!(status_after(&activity, 1).await, DeadlineStatus::Elapsed);
+        // The timeout starts anew with each byte that is accepted.
         let mut taken = vec![0; 1 << 20];
         while tokio::time::timeout(SECOND, tcp.write(&block)).await.is_err() {
             assert!(client.read(&mut taken).await.unwrap() > 0);
         }
         while tokio::time::timeout(SECOND, tcp.write(&block)).await.is_ok() {}
-        assert!(matches!(due_after(&traffic, 58).await, Due::Later(_)));
-        assert_eq!(due_after(&traffic, 1).await, Due::Late);
+        assert!(matches!(status_after(&activity, 58).await, DeadlineStatus::Pending(_)));
+        assert_eq!(status_after(&activity, 1).await, DeadlineStatus::Elapsed);
     }
 }

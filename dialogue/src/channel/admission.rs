@@ -22,10 +22,10 @@ use super::anonymous_token;
 use crate::{
     Code, Refusal,
     engine::{Engine, draining},
-    gate::{Subject, Visit},
-    identity::{Caller, Credentials, User},
+    gate::{ConnectionPermit, RateLimitKey},
+    identity::{Credentials, Principal, User},
     origins::{Origins, is_hidden},
-    tcp::Scarce,
+    tcp::ScarceDescriptors,
     wire::frame::{Error, Frame},
 };
 
@@ -36,7 +36,7 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> R
     let Some(origin) = values.next() else { return Ok(()) };
     let origin = origin.to_str().ok().filter(|_| values.next().is_none());
     let hosts = hosts(headers, uri, engine.bounds.proxies);
-    if origin.is_some_and(|origin| engine.origins.allow(origin, &hosts)) {
+    if origin.is_some_and(|origin| engine.origins.allows(origin, &hosts)) {
         return Ok(());
     }
     log_foreign_origin(engine, origin, &hosts, headers, uri);
@@ -101,11 +101,11 @@ fn log_foreign_origin(
     let origin = origin.unwrap_or("several, or no text");
     let truncate = |text: &str| text.chars().take(MAX_LOGGED_CHARS).collect::<String>();
     let (origin, host) = (truncate(origin), truncate(hosts.first().map_or("", |host| host)));
-    if !engine.origins.is_news(&origin, &host) {
+    if !engine.origins.is_first_refusal(&origin, &host) {
         return;
     }
     let is_own_behind_proxy =
-        || engine.bounds.proxies == 0 && Origins::default().allow(&origin, &self::hosts(headers, uri, 1));
+        || engine.bounds.proxies == 0 && Origins::default().allows(&origin, &self::hosts(headers, uri, 1));
     let remedy = if is_hidden(&origin) {
         "`allow_hidden_origin()` lets in clients that hide their origin".to_owned()
     } else if is_own_behind_proxy() {
@@ -120,9 +120,9 @@ fn log_foreign_origin(
 }
 
 /// Authenticates an HTTP request.
-async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal> {
-    let caller = engine.identity.caller(credentials(parts, None)?).await?;
-    if let Caller::User(user) = &caller {
+async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Principal, Refusal> {
+    let caller = engine.identity.authenticate_request(credentials(parts, None)?).await?;
+    if let Principal::User(user) = &caller {
         anonymous_token::record(&parts.extensions, user);
     }
     Ok(caller)
@@ -135,16 +135,16 @@ async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Caller, Refusal>
 pub(super) async fn admit_request(
     engine: &Engine,
     parts: &Parts,
-) -> Result<(Caller, Option<Subject>), Refusal> {
+) -> Result<(Principal, Option<RateLimitKey>), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
     let caller = authenticate(engine, parts).await;
     let subject = match &caller {
-        Ok(Caller::User(user)) => Some(Subject::of(user, address(engine, parts))),
-        Ok(Caller::Backend) => None,
+        Ok(Principal::User(user)) => Some(RateLimitKey::of_user(user, address(engine, parts))),
+        Ok(Principal::Backend) => None,
         // Failed attempts count by address, against guessing of tokens.
-        Err(_) => address(engine, parts).map(Subject::at),
+        Err(_) => address(engine, parts).map(RateLimitKey::of_address),
     };
     if let Some(subject) = &subject {
         engine.limiter.http(subject).await?;
@@ -155,7 +155,7 @@ pub(super) async fn admit_request(
 /// Counts an HTTP request that needs no authentication against the rate limit of its address.
 #[cfg(feature = "push")]
 pub(super) async fn admit_unauthenticated(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
-    match address(engine, parts).map(Subject::at) {
+    match address(engine, parts).map(RateLimitKey::of_address) {
         Some(subject) => engine.limiter.http(&subject).await,
         None => Ok(()),
     }
@@ -167,8 +167,8 @@ pub(crate) async fn visitor(engine: &Engine, parts: &Parts) -> Result<User, Refu
         check_origin(engine, &parts.headers, &parts.uri)?;
     }
     match authenticate(engine, parts).await? {
-        Caller::User(user) => Ok(user),
-        Caller::Backend => Err(token_required()),
+        Principal::User(user) => Ok(user),
+        Principal::Backend => Err(token_required()),
     }
 }
 
@@ -179,7 +179,7 @@ pub(super) async fn authenticate_user(
     parts: &Parts,
     offered: Option<&str>,
 ) -> Result<Option<User>, Refusal> {
-    let user = engine.identity.user(credentials(parts, offered)?).await?;
+    let user = engine.identity.authenticate(credentials(parts, offered)?).await?;
     if let Some(user) = &user {
         anonymous_token::record(&parts.extensions, user);
     }
@@ -188,15 +188,18 @@ pub(super) async fn authenticate_user(
 
 /// Checks the bounds for a new WebSocket or event stream, and returns the client's address and the slot that the
 /// connection takes under the bound of that address.
-pub(super) fn admit_connection(engine: &Engine, parts: &Parts) -> Result<(Option<IpAddr>, Visit), Refusal> {
+pub(super) fn admit_connection(
+    engine: &Engine,
+    parts: &Parts,
+) -> Result<(Option<IpAddr>, ConnectionPermit), Refusal> {
     if engine.drain.is_on() {
         return Err(draining());
     }
-    if parts.extensions.get::<Scarce>().is_some() {
+    if parts.extensions.get::<ScarceDescriptors>().is_some() {
         return Err(Refusal::new(Code::Unavailable, "too many connections are open; try again in a moment"));
     }
     let address = address(engine, parts);
-    Ok((address, engine.connection_limiter.enter(address)?))
+    Ok((address, engine.connection_limiter.acquire(address)?))
 }
 
 /// Returns the address of the client, if it is known: the peer of the TCP connection, or with proxies in front, the
@@ -207,7 +210,7 @@ pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
         Some(inner) => forwarded_for(&parts.headers, inner).or(peer),
         None => {
             if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {
-                engine.connection_limiter.warn_of_proxy();
+                engine.connection_limiter.warn_about_proxy();
             }
             peer
         }

@@ -27,7 +27,7 @@ pub(crate) fn with_anonymous_token(routes: Router<Arc<Engine>>) -> Router<Arc<En
 /// Records the user whom a request was authenticated as.
 pub(super) fn record(extensions: &Extensions, user: &User) {
     if let (true, Some(token), Some(slot)) =
-        (user.newcomer, &user.anonymous_token, extensions.get::<TokenSlot>())
+        (user.is_new, &user.anonymous_token, extensions.get::<TokenSlot>())
     {
         slot.0.get_or_init(|| Arc::clone(token));
     }

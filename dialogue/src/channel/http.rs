@@ -31,12 +31,15 @@ use super::{
 use crate::{
     Accepted, Code, Refusal, Sender,
     engine::{Engine, Health, draining},
-    gate::{AnyRoom, Post, Subject},
-    hooks::Actor,
+    gate::{AnyRoom, RateLimitKey, Trigger},
+    hooks::UntypedCaller,
     hub::{RoomSpec, history as history_page, not_found},
-    identity::Caller,
+    identity::Principal,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
-    session::{Creation, HISTORY, ROOMS, Requester, bounded_limit, check_depth, delete_instance, invalid},
+    session::{
+        CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_limit,
+        delete_room as delete_instance, invalid,
+    },
     store::KeyScope,
     wire::{
         EventSet,
@@ -102,18 +105,18 @@ async fn ingest_trigger(
     engine: &Arc<Engine>,
     (room, gate): (&Arc<RoomSpec>, &Arc<dyn AnyRoom>),
     (room_id, index): (&str, u8),
-    (caller, subject, address): (Caller, Option<Subject>, Option<IpAddr>),
+    (caller, subject, address): (Principal, Option<RateLimitKey>, Option<IpAddr>),
     (headers, body): (&HeaderMap, &mut Body),
     span: Span,
 ) -> Result<Accepted, Refusal> {
     let event = room.event_name(index);
-    let server = matches!(caller, Caller::Backend);
+    let server = matches!(caller, Principal::Backend);
     if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
         let message = format!("`{event}` is sent by the server only");
         return Err(Refusal::new(Code::EventNotAllowed, message));
     }
-    if let Caller::User(user) = &caller {
-        engine.may_join(&Actor { user: user.clone(), client_id: None }, room, room_id).await?;
+    if let Principal::User(user) = &caller {
+        engine.may_join(&UntypedCaller { user: user.clone(), client_id: None }, room, room_id).await?;
     }
     let key = key(headers)?;
     let body = self::body(body, engine.bounds.max_frame_bytes).await?;
@@ -134,36 +137,36 @@ async fn ingest_trigger(
     if let Some(subject) = &subject {
         engine.limiter.event(subject, room.index).await?;
     }
-    let mut post = Box::new(Post {
+    let mut post = Box::new(Trigger {
         registry: Arc::clone(&engine.registry),
         room: Arc::clone(room),
         room_id: room_id.into(),
         event: index,
         from: "system".into(),
         user: None,
-        subject,
+        rate_limit_key: subject,
         limiter: Arc::clone(&engine.limiter),
-        server,
+        is_server: server,
         maker: None,
         meta: engine.traces.inject(&origin.span, None),
-        key,
+        idempotency_key: key,
         key_scope: KeyScope::Server,
         origin,
-        to: None,
-        recipients: None,
+        recipient: None,
+        recipient_count: None,
         push: engine.push.clone(),
-        link: None,
-        at_log: Arc::default(),
+        connection: None,
+        is_submitted: Arc::default(),
     });
     match caller {
-        Caller::User(user) => {
+        Principal::User(user) => {
             post.from = Arc::clone(&user.id);
             post.maker = Some(engine.maker(&user.id, address));
             post.user = Some(user.clone());
-            post.key_scope = if user.newcomer { KeyScope::Unauthenticated } else { KeyScope::User };
-            engine.trigger(Actor { user, client_id: None }, gate, data, post).await
+            post.key_scope = if user.is_new { KeyScope::Unauthenticated } else { KeyScope::User };
+            engine.trigger(UntypedCaller { user, client_id: None }, gate, data, post).await
         }
-        Caller::Backend => {
+        Principal::Backend => {
             post.from = sender(headers)?;
             engine.ingest_event(gate, data, post).await
         }
@@ -189,8 +192,8 @@ async fn admit_create(
     }
     let sent = body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation = Creation::parse(text, &engine.bounds)?;
-    as_requester(engine, caller, parts, async |by| creation.carry_out(engine, by).await).await
+    let creation = CreateRoom::parse(text, &engine.bounds)?;
+    as_requester(engine, caller, parts, async |by| creation.execute(engine, by).await).await
 }
 
 async fn delete_room(
@@ -218,7 +221,7 @@ async fn admit_delete(
 /// Creates or deletes a room instance on behalf of the caller.
 async fn as_requester(
     engine: &Engine,
-    caller: Caller,
+    caller: Principal,
     parts: &Parts,
     change: impl AsyncFnOnce(Requester<'_>) -> Result<(), Refusal>,
 ) -> Result<Response, RefusalResponse> {
@@ -226,10 +229,10 @@ async fn as_requester(
         return Err(draining().into());
     }
     match caller {
-        Caller::User(user) => {
-            change(Requester::User(&Actor { user, client_id: None }, address(engine, parts))).await?
+        Principal::User(user) => {
+            change(Requester::User(&UntypedCaller { user, client_id: None }, address(engine, parts))).await?
         }
-        Caller::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
+        Principal::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
     }
     Ok(frame_response("ok", Empty {}))
 }
@@ -247,7 +250,7 @@ async fn rooms(
 ) -> Result<Response, RefusalResponse> {
     let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
-    let limit = bounded_limit(query.limit.unwrap_or(ROOMS.0), ROOMS.1)?;
+    let limit = check_limit(query.limit.unwrap_or(ROOM_LIST_LIMITS.0), ROOM_LIST_LIMITS.1)?;
     Ok(frame_response("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
@@ -275,8 +278,8 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit =
-        bounded_limit(query.limit.unwrap_or(HISTORY.0), HISTORY.1)?.min(engine.bounds.max_history_events);
+    let limit = check_limit(query.limit.unwrap_or(HISTORY_LIMITS.0), HISTORY_LIMITS.1)?
+        .min(engine.bounds.max_history_events);
     let page = loop {
         // A read doesn't create an instance of a keyed room.
         let instance = match engine.registry.look_up(&room_id).await? {
@@ -306,10 +309,10 @@ impl IntoResponse for Health {
 }
 
 /// Returns the user of a request, or `None` for the application's backend, which may read everything.
-fn actor(caller: Caller) -> Option<Actor> {
+fn actor(caller: Principal) -> Option<UntypedCaller> {
     match caller {
-        Caller::User(user) => Some(Actor { user, client_id: None }),
-        Caller::Backend => None,
+        Principal::User(user) => Some(UntypedCaller { user, client_id: None }),
+        Principal::Backend => None,
     }
 }
 

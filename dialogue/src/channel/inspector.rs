@@ -24,7 +24,7 @@ use http::{
 };
 
 use super::admission::{admit_request, check_origin, token_required};
-use crate::{Refusal, engine::Engine, identity::Caller};
+use crate::{Refusal, engine::Engine, identity::Principal};
 
 /// The path of the page.
 const PATH: &str = "/dialogue";
@@ -65,7 +65,7 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 async fn require_server_key(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     match admit_request(engine, parts).await? {
-        (Caller::Backend, _) => Ok(()),
-        (Caller::User(_), _) => Err(token_required()),
+        (Principal::Backend, _) => Ok(()),
+        (Principal::User(_), _) => Err(token_required()),
     }
 }

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    hooks::Actor,
-    identity::Caller,
+    hooks::UntypedCaller,
+    identity::Principal,
     session::{PushChange, PushRequest, apply_push, invalid},
     wire::frame::Empty,
 };
@@ -74,7 +74,7 @@ async fn apply_request(
 ) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // A caller with the server's key is no user, and has no device.
-    let (Caller::User(user), subject) = admit_request(engine, parts).await? else {
+    let (Principal::User(user), subject) = admit_request(engine, parts).await? else {
         return Err(token_required().into());
     };
     if change == PushChange::Register && !is_json(&parts.headers) {
@@ -83,7 +83,7 @@ async fn apply_request(
     let bytes = body(request_body, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
     let request = PushRequest::parse(text, &engine.bounds)?;
-    let actor = Actor { user, client_id: None };
+    let actor = UntypedCaller { user, client_id: None };
     apply_push(engine, (&actor, subject.as_ref()), change, request).await?;
     Ok(frame_response("ok", Empty {}))
 }

@@ -29,12 +29,12 @@ use super::admission::{
 use crate::{
     Channel, Refusal,
     engine::{Engine, draining},
-    gate::Subject,
-    hooks::Actor,
+    gate::RateLimitKey,
+    hooks::UntypedCaller,
     hub::{DELETED_REASON, Outbox, not_found},
     identity::{Expiry, expired},
     observe::{Source, TraceParent},
-    session::{Entrance, Entry, Joined, Session},
+    session::{JoinOptions, JoinOutcome, NewConnection, Session},
     wire::{Encoding, stream_position},
 };
 use query::Query;
@@ -65,9 +65,9 @@ async fn probe(
     }
     let address = address(&engine, &parts);
     let user = authenticate_user(&engine, &parts, None).await?.ok_or_else(token_required)?;
-    engine.limiter.http(&Subject::of(&user, address)).await?;
+    engine.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
     let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
-    let actor = Actor { user, client_id: None };
+    let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
     for room_id in &query.rooms {
         let (room, _) = engine.room(room_id)?;
@@ -97,7 +97,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let query = Query::parse(query, &parts.headers)?;
     let (address, slot) = admit_connection(engine, parts)?;
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
-    engine.limiter.request(&Subject::of(&user, address)).await?;
+    engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
     let guard = engine.admit_connection(slot)?;
     let rooms = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
     let wanted =
@@ -115,7 +115,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let mut session = Session::new(
         Arc::clone(engine),
         Arc::clone(&outbox),
-        Entrance { source: Source::Sse, address, parent: TraceParent::from_headers(&parts.headers) },
+        NewConnection { source: Source::Sse, address, parent: TraceParent::from_headers(&parts.headers) },
     );
     let span = session.span();
     let entering = async {
@@ -123,10 +123,10 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
         let mut deleted = Vec::new();
         for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
             let since = query.since(room_id).cloned();
-            let entry = Entry { wanted, since, slot, id: None };
+            let entry = JoinOptions { filter: wanted, since, slot, id: None };
             match session.join_unless_deleted(room_id, Channel::Sse, entry).await? {
-                Joined::In => {}
-                Joined::Deleted => deleted.push(room_id),
+                JoinOutcome::Joined => {}
+                JoinOutcome::RoomDeleted => deleted.push(room_id),
             }
         }
         match deleted.first() {
@@ -135,13 +135,13 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
             Some(first) if deleted.len() == query.rooms.len() => {
                 return Err(Refusal { message: DELETED_REASON.into(), ..not_found(first) });
             }
-            _ => deleted.iter().for_each(|room_id| session.tell_deleted(room_id)),
+            _ => deleted.iter().for_each(|room_id| session.send_room_deleted(room_id)),
         }
         Ok::<_, Refusal>(())
     };
     entering.instrument(span).await?;
     // The token may have expired while hooks ran.
-    if session.expires().is_some_and(Expiry::is_over) {
+    if session.expires().is_some_and(Expiry::has_passed) {
         return Err(expired());
     }
     session.open();

@@ -46,7 +46,7 @@ impl Engine {
         user: &str,
         except: Option<ConnectionId>,
     ) -> usize {
-        let mut others = self.directory.links(user);
+        let mut others = self.directory.connections_of(user);
         others.retain(|link| Some(link.id()) != except && link.room(room_id).is_some());
         // Concurrently: they share one timeout.
         let removed = join_all(others.iter().map(|link| self.remove_if_dead(link, room_id))).await;

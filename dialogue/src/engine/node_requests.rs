@@ -44,7 +44,7 @@ impl Engine {
 
     /// Returns whether a user has a connection in a room, at any node.
     pub(crate) async fn is_in(&self, user: &Arc<str>, room_id: &str) -> Result<bool, Refusal> {
-        if self.directory.is_in(user, room_id) {
+        if self.directory.is_in_room(user, room_id) {
             return Ok(true);
         }
         if self.registry.cluster().is_none() {
@@ -70,7 +70,7 @@ impl Engine {
                 connections(self.remove_user(&user, room_id.as_deref(), &reason).await)
             }
             NodeRequest::Disconnect { user, client_id, reason } => {
-                let links = self.directory.links(&user);
+                let links = self.directory.connections_of(&user);
                 let wanted = links
                     .iter()
                     .filter(|link| client_id.as_deref().is_none_or(|id| link.client_id.as_str() == id));
@@ -82,7 +82,7 @@ impl Engine {
                 connections(self.remove_dead_connections(&room_id, &user, None).await)
             }
             NodeRequest::ListConnections { user } => {
-                let links = self.directory.links(&user);
+                let links = self.directory.connections_of(&user);
                 NodeResponse {
                     count: links.len(),
                     connections: links.iter().map(|link| connection(link)).collect(),
@@ -95,7 +95,7 @@ impl Engine {
     /// ended.
     async fn remove_user(&self, user: &str, room_id: Option<&str>, reason: &str) -> usize {
         let mut removed = 0;
-        for link in self.directory.links(user) {
+        for link in self.directory.connections_of(user) {
             let rooms = match room_id {
                 Some(room_id) => link.room(room_id).into_iter().collect(),
                 None => link.rooms(),
@@ -118,7 +118,7 @@ impl Engine {
         let (Some(event), Some(event_id)) = (instance.room.event(&event), Id::parse(&event_id)) else {
             return 0;
         };
-        let to = self.directory.links(&user).iter().map(|link| link.id()).collect();
+        let to = self.directory.connections_of(&user).iter().map(|link| link.id()).collect();
         let targeted = TargetedEvent { event_id, timestamp, to };
         let from = (*from).into();
         let publish = PublishRequest {

@@ -1,4 +1,4 @@
-//! Against saying the same thing twice.
+//! Middleware that blocks repeated events.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Event, Refusal, Room};
 
-/// Blocks an event that the same user sent to the same room just now, word for word: a double click, or spam.
+/// Blocks an event that the same user has just sent to the same room with the same payload: a double click, or spam.
 ///
-/// No retry is taken for one: what comes with the idempotency key that it came with before, passes, and the log says that
-/// it was there. Server code and server keys pass. It remembers the newest 100,000 events, 48 bytes each: a client that
-/// sends more in the time may repeat itself, and so may others then.
+/// A retry is not blocked: an event with the idempotency key of the earlier one passes, and the room recognises it. Events of
+/// server code and of server keys pass. The newest 100,000 events are remembered, at 48 bytes each; if more arrive within
+/// the time, the oldest are forgotten early, and may then be repeated.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,98 +33,108 @@ use crate::{Event, Refusal, Room};
 /// ```
 #[derive(Debug)]
 pub struct Dedup {
-    within: Duration,
+    window: Duration,
     hasher: RandomState,
-    said: Mutex<Said>,
+    recent: Mutex<RecentEvents>,
 }
 
+/// The events of the window, by their hash.
 #[derive(Debug, Default)]
-struct Said {
-    /// When, and with which idempotency key.
-    events: HashMap<u64, (Instant, Option<u64>)>,
+struct RecentEvents {
+    events: HashMap<u64, RecentEvent>,
+    /// The hashes by time, oldest first.
     order: VecDeque<(u64, Instant)>,
 }
 
-/// How many events are remembered.
-const MOST: usize = 100_000;
+#[derive(Debug)]
+struct RecentEvent {
+    sent: Instant,
+    /// The hash of the sender and the idempotency key.
+    key: Option<u64>,
+}
+
+const MAX_REMEMBERED_EVENTS: usize = 100_000;
 
 impl Dedup {
-    /// For so long after it was said.
-    pub fn within(time: Duration) -> Self {
-        Dedup { within: time, hasher: RandomState::new(), said: Mutex::default() }
+    /// Blocks repetitions of an event for this time after it was sent.
+    pub fn within(window: Duration) -> Self {
+        Dedup { window, hasher: RandomState::new(), recent: Mutex::default() }
     }
 }
 
 impl<R: Room, E: Event> Middleware<R, E> for Dedup {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        let (Some(_), Ok(json)) = (&cx.subject, serde_json::to_string(&event)) else {
+        let (Some(_), Ok(json)) = (&cx.rate_limit_key, serde_json::to_string(&event)) else {
             return next.run(cx, event).await;
         };
-        // By the user, whom the log knows the key of: others may come from the same address, and say the same.
-        let said = self.hasher.hash_one((cx.from(), cx.room_id(), E::NAME, json));
+        // By user, as idempotency keys are, and not by address: other users of an address may send the same.
+        let hash = self.hasher.hash_one((cx.from(), cx.room_id(), E::NAME, json));
         let key = cx.idempotency_key().map(|key| self.hasher.hash_one((cx.from(), key)));
-        let noted = match self.said.lock().note(said, key, self.within) {
-            Note::New(when) => Some(Noted { dedup: self, event: said, when }),
-            Note::Retry => None,
-            Note::Again => return Err(Refusal::blocked("you just said that")),
+        let provisional = match self.recent.lock().check(hash, key, self.window) {
+            Check::New(sent) => Some(Provisional { dedup: self, event: hash, sent }),
+            Check::Retry => None,
+            Check::Duplicate => {
+                return Err(Refusal::blocked("this repeats an event that you have just sent"));
+            }
         };
         let flow = next.run(cx, event).await;
-        if let (Some(noted), Ok(_)) = (noted, &flow) {
-            noted.keep();
+        if let (Some(provisional), Ok(_)) = (provisional, &flow) {
+            provisional.keep();
         }
         flow
     }
 }
 
-/// What was noted, until it is sure that it is said: also if nobody waits for that any more.
-struct Noted<'a> {
+/// An entry that is removed again unless the event is accepted. It is also removed if the future is dropped.
+struct Provisional<'a> {
     dedup: &'a Dedup,
     event: u64,
-    when: Instant,
+    sent: Instant,
 }
 
-impl Noted<'_> {
+impl Provisional<'_> {
     fn keep(self) {
-        // It holds nothing but a borrow.
+        // Leaks nothing: the fields are a borrow and two numbers.
         std::mem::forget(self);
     }
 }
 
-impl Drop for Noted<'_> {
+impl Drop for Provisional<'_> {
     fn drop(&mut self) {
-        let mut said = self.dedup.said.lock();
-        if said.events.get(&self.event).is_some_and(|(when, _)| *when == self.when) {
-            said.events.remove(&self.event);
+        let mut recent = self.dedup.recent.lock();
+        if recent.events.get(&self.event).is_some_and(|event| event.sent == self.sent) {
+            recent.events.remove(&self.event);
         }
     }
 }
 
-/// What there is to say of an event that is said.
 #[derive(Debug, PartialEq)]
-enum Note {
+enum Check {
+    /// The event was recorded with this time.
     New(Instant),
+    /// The event is remembered with the same idempotency key.
     Retry,
-    Again,
+    Duplicate,
 }
 
-impl Said {
-    /// Notes what is said.
-    fn note(&mut self, event: u64, key: Option<u64>, within: Duration) -> Note {
+impl RecentEvents {
+    /// Records an event unless it is remembered, and forgets those that are older than `window`.
+    fn check(&mut self, event: u64, key: Option<u64>, window: Duration) -> Check {
         let now = Instant::now();
-        while let Some((oldest, when)) = self.order.front()
-            && (self.order.len() >= MOST || now.duration_since(*when) >= within)
+        while let Some((oldest, sent)) = self.order.front()
+            && (self.order.len() >= MAX_REMEMBERED_EVENTS || now.duration_since(*sent) >= window)
         {
-            if self.events.get(oldest).is_some_and(|(noted, _)| noted == when) {
+            if self.events.get(oldest).is_some_and(|event| event.sent == *sent) {
                 self.events.remove(oldest);
             }
             self.order.pop_front();
         }
-        if let Some((_, before)) = self.events.get(&event) {
-            return if key.is_some() && *before == key { Note::Retry } else { Note::Again };
+        if let Some(before) = self.events.get(&event) {
+            return if key.is_some() && before.key == key { Check::Retry } else { Check::Duplicate };
         }
-        self.events.insert(event, (now, key));
+        self.events.insert(event, RecentEvent { sent: now, key });
         self.order.push_back((event, now));
-        Note::New(now)
+        Check::New(now)
     }
 }
 
@@ -134,36 +144,36 @@ mod tests {
 
     use super::*;
 
-    const WITHIN: Duration = Duration::from_secs(5);
+    const WINDOW: Duration = Duration::from_secs(5);
 
-    impl Said {
-        fn lets(&mut self, event: u64, key: Option<u64>) -> bool {
-            self.note(event, key, WITHIN) != Note::Again
+    impl RecentEvents {
+        fn passes(&mut self, event: u64, key: Option<u64>) -> bool {
+            self.check(event, key, WINDOW) != Check::Duplicate
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_said_may_be_said_again_later() {
-        let mut said = Said::default();
-        assert!(said.lets(1, None) && said.lets(2, None));
-        advance(WITHIN / 2).await;
-        assert!(!said.lets(1, None));
-        advance(WITHIN / 2).await;
-        assert!(said.lets(1, None));
+    async fn a_repetition_passes_after_the_window() {
+        let mut recent = RecentEvents::default();
+        assert!(recent.passes(1, None) && recent.passes(2, None));
+        advance(WINDOW / 2).await;
+        assert!(!recent.passes(1, None));
+        advance(WINDOW / 2).await;
+        assert!(recent.passes(1, None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retry_is_let_through() {
-        let mut said = Said::default();
-        assert!(said.lets(1, Some(7)) && said.lets(1, Some(7)));
-        assert!(!said.lets(1, Some(8)) && !said.lets(1, None));
+    async fn a_retry_passes() {
+        let mut recent = RecentEvents::default();
+        assert!(recent.passes(1, Some(7)) && recent.passes(1, Some(7)));
+        assert!(!recent.passes(1, Some(8)) && !recent.passes(1, None));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_newest_are_remembered() {
-        let mut said = Said::default();
-        assert!((0..200_000).all(|event| said.lets(event, None)));
-        assert_eq!((said.events.len(), said.order.len()), (MOST, MOST));
-        assert!(said.lets(0, None) && !said.lets(199_999, None));
+    async fn the_newest_events_are_remembered() {
+        let mut recent = RecentEvents::default();
+        assert!((0..200_000).all(|event| recent.passes(event, None)));
+        assert_eq!((recent.events.len(), recent.order.len()), (MAX_REMEMBERED_EVENTS, MAX_REMEMBERED_EVENTS));
+        assert!(recent.passes(0, None) && !recent.passes(199_999, None));
     }
 }

@@ -1,20 +1,21 @@
-//! Middleware that is made when the server is.
+//! Construction of middleware from the application's state, when the server is built.
 
-/// Made from the application's state `S`, once, when the server is built: what a `with [Type]` asks of `Type`.
+/// A type that can be constructed from the application's state `S`. `with [Type]` requires it of `Type`, and constructs one
+/// value per server, when the server is built.
 ///
-/// The state is what [`ServerBuilder::state`](crate::ServerBuilder::state) was given, or `()`. Whatever is [`Default`] is
-/// made so, from any state; a constructor call, `with [Type::new(..)]`, asks for neither.
+/// The state is the argument of [`ServerBuilder::state`](crate::ServerBuilder::state), or `()`. A type with [`Default`] is
+/// constructed by it, from any state; a constructor call, `with [Type::new(..)]`, requires neither.
 ///
 /// ```
 /// use std::{collections::HashSet, sync::Arc};
 ///
 /// use dialogue::{Cx, Event, Flow, FromState, Middleware, Next, Refusal, Room};
 ///
-/// /// What the application's parts share.
+/// /// State that the parts of the application share.
 /// #[derive(Clone)]
 /// pub struct Shared { banned: Arc<HashSet<String>> }
 ///
-/// /// Who is banned says nothing.
+/// /// Refuses the events of banned users.
 /// pub struct NotBanned(Arc<HashSet<String>>);
 ///
 /// impl FromState<Shared> for NotBanned {
@@ -49,10 +50,10 @@
     message = "`{Self}` is not made from the state `{S}`",
     label = "needs another state than `{S}`",
     note = "the state is what the server is given, `.state(..)`, and `()` without",
-    note = "say how it is made: `impl dialogue::FromState<{S}> for {Self}`, `#[derive(Default)]`, or a constructor call: `with [Type::new(..)]`"
+    note = "implement its construction: `impl dialogue::FromState<{S}> for {Self}`, `#[derive(Default)]`, or a constructor call: `with [Type::new(..)]`"
 )]
 pub trait FromState<S> {
-    /// Makes it.
+    /// Constructs the value.
     fn from_state(state: &S) -> Self;
 }
 

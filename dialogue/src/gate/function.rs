@@ -1,11 +1,14 @@
-//! Middleware that is written as a function or a closure.
+//! Middleware written as a function or a closure.
+//!
+//! The expansion of `rooms!` calls [`call_function`] for `with [fn name]` and [`call_closure`] for `with [async |..| ..]`;
+//! the bounds of these two give rustc's error for a function of another signature.
 
 use std::{convert::Infallible, future::Future};
 
 use super::{Cx, Flow, Next};
 use crate::Room;
 
-/// `with [fn name]`: calls the function.
+/// Calls the function of `with [fn name]`.
 pub fn call_function<'a, R, E, N, F, T, M>(function: F, cx: &'a Cx<R>, event: E, next: N) -> T
 where
     R: Room,
@@ -15,18 +18,18 @@ where
     function.call(cx, event, next)
 }
 
-/// `with [async |cx, event, next| ..]`: says what the closure is given, and calls it.
+/// Calls the closure of `with [async |cx, event, next| ..]`, whose argument types are inferred from this signature.
 pub fn call_closure<'a, R, E, N, F, T, U, M>(closure: F, cx: &'a Cx<R>, event: E, next: N) -> U
 where
     R: Room,
     N: Next<R, E>,
     F: FnOnce(&'a Cx<R>, E, N) -> T,
-    T: Answer<U, M>,
+    T: IntoFlowFuture<U, M>,
 {
-    closure(cx, event, next).answer()
+    closure(cx, event, next).into_flow_future()
 }
 
-/// A function that can stand in front of event `E` in room `R`.
+/// A function that can be middleware for event `E` in room `R`.
 ///
 /// `M` distinguishes two blanket implementations, the second of which applies to no type. With one implementation only, rustc
 /// reports a wrong function by the bounds of that implementation instead of this trait's message.
@@ -37,7 +40,7 @@ where
     note = "for other events too: `async fn name<R: Room, E: Event>(cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow`"
 )]
 pub trait MiddlewareFn<'a, R: Room, E, N, T, M> {
-    /// Calls it.
+    /// Calls the function.
     fn call(self, cx: &'a Cx<R>, event: E, next: N) -> T;
 }
 
@@ -65,27 +68,27 @@ impl<'a, R: Room, E, N, F: Never, T> MiddlewareFn<'a, R, E, N, T, Infallible> fo
     label = "returns something else, or is not `async`",
     note = "middleware is written `async |cx, event, next| next.run(cx, event).await`"
 )]
-pub trait Answer<U, M> {
-    /// The future.
-    fn answer(self) -> U;
+pub trait IntoFlowFuture<U, M> {
+    /// Returns the future.
+    fn into_flow_future(self) -> U;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Future<Output = Flow>> Answer<T, ()> for T {
-    fn answer(self) -> T {
+impl<T: Future<Output = Flow>> IntoFlowFuture<T, ()> for T {
+    fn into_flow_future(self) -> T {
         self
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Never, U> Answer<U, Infallible> for T {
-    fn answer(self) -> U {
+impl<T: Never, U> IntoFlowFuture<U, Infallible> for T {
+    fn into_flow_future(self) -> U {
         self.never()
     }
 }
 
-/// Nothing is this.
+/// A trait that no type implements.
 pub trait Never {
-    /// Never called.
+    /// Is never called.
     fn never<T>(self) -> T;
 }

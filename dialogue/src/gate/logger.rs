@@ -1,4 +1,4 @@
-//! What was said, and what became of it, for the application's log.
+//! Middleware that logs events and their outcomes.
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Event, Room};
 
-/// Logs every event with `tracing`, on the level `INFO` and with the target `dialogue::events`: the room, the event, who
-/// sent it, how long it took, and its number or why it was refused.
+/// Logs every event with `tracing`, at level `INFO` with the target `dialogue::events`: the room, the event, the sender, the
+/// time taken, and the event's `seq` or the refusal.
 ///
-/// Nothing of the payload, unless [`payloads`](Self::payloads) is called; then without the fields that
+/// Payloads are logged only after [`payloads`](Self::payloads), without the values of the fields that
 /// [`redact`](Self::redact) names.
 ///
 /// ```
@@ -33,54 +33,54 @@ use crate::{Event, Room};
 pub struct Logger {
     payloads: bool,
     redacted: Vec<String>,
-    anonymously: bool,
+    hides_users: bool,
 }
 
-/// What stands for a field's value.
+/// The text that replaces a redacted value.
 const REDACTED: &str = "[redacted]";
 
 impl Logger {
-    /// Without payloads.
+    /// Creates a logger that logs no payloads.
     pub fn new() -> Self {
         Logger::default()
     }
 
-    /// Logs payloads too, as JSON.
+    /// Also logs payloads, as JSON.
     #[must_use]
     pub fn payloads(self) -> Self {
         Logger { payloads: true, ..self }
     }
 
-    /// Leaves out the values of fields with these names on the wire, however deep they stand.
+    /// Redacts the values of fields with these wire names, at every depth.
     #[must_use]
     pub fn redact<T: Into<String>>(mut self, fields: impl IntoIterator<Item = T>) -> Self {
         self.redacted.extend(fields.into_iter().map(Into::into));
         self
     }
 
-    /// Leaves out who sends an event.
+    /// Redacts the sender.
     #[must_use]
     pub fn without_users(self) -> Self {
-        Logger { anonymously: true, ..self }
+        Logger { hides_users: true, ..self }
     }
 
     fn payload<E: Event>(&self, event: &E) -> Option<String> {
         let mut payload = self.payloads.then(|| serde_json::to_value(event).ok())??;
-        self.blank(&mut payload);
+        self.redact_value(&mut payload);
         Some(payload.to_string())
     }
 
-    fn blank(&self, value: &mut Value) {
+    fn redact_value(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match self.redacted.contains(name) {
                         true => *value = REDACTED.into(),
-                        false => self.blank(value),
+                        false => self.redact_value(value),
                     }
                 }
             }
-            Value::Array(values) => values.iter_mut().for_each(|value| self.blank(value)),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.redact_value(value)),
             _ => {}
         }
     }
@@ -91,10 +91,10 @@ impl<R: Room, E: Event> Middleware<R, E> for Logger {
         if !tracing::enabled!(target: "dialogue::events", tracing::Level::INFO) {
             return next.run(cx, event).await;
         }
-        let (payload, began) = (self.payload(&event), Instant::now());
+        let (payload, started) = (self.payload(&event), Instant::now());
         let flow = next.run(cx, event).await;
-        let from = if self.anonymously { REDACTED } else { cx.from() };
-        let (room_id, event, took) = (cx.room_id(), E::NAME, began.elapsed());
+        let from = if self.hides_users { REDACTED } else { cx.from() };
+        let (room_id, event, took) = (cx.room_id(), E::NAME, started.elapsed());
         match &flow {
             Ok(accepted) => tracing::info!(
                 target: "dialogue::events", room_id, event, from, ?took, seq = accepted.seq, payload, "accepted"
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_redacted_is_nowhere_in_the_payload() {
+    fn redacted_fields_are_nowhere_in_the_payload() {
         let inviter = Inviter { email: "a@example.com".into(), name: "Alice".into() };
         let invited = Invited { email: "b@example.com".into(), by: vec![inviter] };
         let logger = Logger::new().payloads().redact(["email"]);

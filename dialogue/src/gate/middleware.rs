@@ -1,4 +1,8 @@
-//! Middleware: composed by `rooms!` at compile time, without boxes.
+//! Middleware, and its composition to a stack at compile time, without boxes.
+//!
+//! A stack is a nested tuple, `(&first, (&second, ()))`, that `rooms!` builds for each event: the room's middleware, then the
+//! event's. The server's own middleware, [`Layered`], runs before it. The shape is that of tower's `Service` and `Layer`
+//! with one call instead of two.
 
 use std::{
     fmt,
@@ -7,26 +11,26 @@ use std::{
 };
 
 use super::{
-    Served,
-    limits::{Limiter, Subject},
+    ServerRoom,
+    limits::{Limiter, RateLimitKey},
 };
 use crate::{
     Event, Room,
-    identity::{Shared, User},
+    identity::{AnyIdentity, User},
     wire::{Accepted, Refusal},
 };
 
-/// What became of an event: accepted by the room's log, or refused.
+/// The outcome of an event: accepted by the room, or refused.
 pub type Flow = Result<Accepted, Refusal>;
 
-/// Stands in front of event `E` in room `R`.
+/// Code that runs for event `E` of room `R` before the event is appended to the room's log.
 ///
-/// It may look, change the event, answer in its stead with a [`Refusal`], or act once the event was accepted.
+/// It can inspect or change the event, refuse it with a [`Refusal`], or act after the event was accepted.
 ///
 /// ```
 /// use dialogue::{Cx, Event, Flow, Middleware, Next, Refusal, Room};
 ///
-/// /// Nobody shouts.
+/// /// Refuses events that shout.
 /// #[derive(Default)]
 /// pub struct Quiet;
 ///
@@ -46,102 +50,104 @@ pub type Flow = Result<Accepted, Refusal>;
 /// # fn main() {}
 /// ```
 ///
-/// For every event of every room, it is generic over both, as in `impl<R: Room, E: Event> Middleware<R, E> for …`. What it
-/// is made of is said under [`FromState`](crate::FromState); the same may be written as a function or a closure, see
-/// [`rooms!`](crate::rooms).
+/// Middleware for every event of every room is generic over both: `impl<R: Room, E: Event> Middleware<R, E> for …`.
+/// [`FromState`](crate::FromState) describes how a middleware value is constructed; [`rooms!`](crate::rooms) describes
+/// middleware that is a function or a closure.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not middleware for `{E}` in room `{R}`",
     label = "cannot stand in front of `{E}`",
     note = "implement `Middleware<{R}, {E}>` for `{Self}`, or list it after the one event it is for: `{E} with [{Self}]`"
 )]
 pub trait Middleware<R: Room, E: Event>: Send + Sync + 'static {
-    /// Handles one event; `next` is the rest of the way into the log.
+    /// Handles one event; `next` is the rest of the stack, which ends with the publish to the room.
     ///
     /// # Errors
     ///
-    /// The [`Refusal`] that the sender is told; nothing is stored then.
+    /// The [`Refusal`] that is sent to the event's sender; the event is not stored then.
     ///
     /// # Cancel safety
     ///
-    /// Until the event is with the room's log, the future is dropped when its sender gives up (an HTTP request is
-    /// broken off, the future of a trigger in server code is dropped) and when the connection that sent it is cut, by
-    /// the application or as its token expires; nothing is stored then. After that, it belongs to the event: what comes
-    /// behind `next.run()` runs on a task of its own if the sender is gone, for at most a minute.
+    /// Until the event is handed to the room, the future is dropped when the sender cancels the request (an HTTP request is
+    /// aborted, the future of a trigger in server code is dropped) and when the sending connection is closed by the
+    /// application or because its token expired; the event is not stored then. Once the event is handed to the room, the
+    /// future is no longer dropped: the code after `next.run()` continues on a spawned task if the sender is gone, for at
+    /// most one minute.
     fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> impl Future<Output = Flow> + Send;
 }
 
-/// The rest of a chain.
+/// The rest of a middleware stack, followed by the publish to the room.
 pub trait Next<R: Room, E>: Send {
-    /// Runs it.
+    /// Runs the rest of the stack.
     ///
     /// # Errors
     ///
-    /// What a later middleware, or the log, refused it with.
+    /// The refusal of a later middleware, or of the room.
     fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send;
 }
 
-/// Who sends an event, and where to.
+/// The context of an event in middleware: its sender and its room.
 pub struct Cx<R: Room> {
     pub(crate) key: R::Key,
     pub(crate) room_id: Arc<str>,
     pub(crate) from: Arc<str>,
     pub(crate) user: Option<User>,
-    /// What the room asks for.
-    pub(crate) identity: Option<Shared>,
-    pub(crate) server: bool,
-    /// Whom limits count, if anybody.
-    pub(crate) subject: Option<Subject>,
+    /// The identity that the room requires, as [`ServerRoom::Identity`].
+    pub(crate) identity: Option<AnyIdentity>,
+    pub(crate) is_server: bool,
+    /// The key that rate limits count by; `None` if they don't apply.
+    pub(crate) rate_limit_key: Option<RateLimitKey>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) idempotency_key: Option<Box<str>>,
-    /// The event is with the log, so that what becomes of it is no longer for middleware to say.
-    pub(crate) at_log: Arc<AtomicBool>,
+    /// Set once the event is handed to the room, after which middleware can no longer cancel it.
+    pub(crate) is_submitted: Arc<AtomicBool>,
 }
 
 impl<R: Room> Cx<R> {
-    /// The key of the room's instance.
+    /// Returns the key of the room instance.
     pub fn key(&self) -> &R::Key {
         &self.key
     }
 
-    /// The id of the room's instance, as on the wire.
+    /// Returns the id of the room instance, as on the wire: `chat`, `project:42`.
     pub fn room_id(&self) -> &str {
         &self.room_id
     }
 
-    /// The user that sends it.
+    /// Returns the id of the user that sends the event; `system` for server code, and the name that a backend chose.
     pub fn from(&self) -> &str {
         &self.from
     }
 
-    /// What the authenticator told of the user, as `T`; `None` of an anonymous one, of server code, and where `T` is not the
-    /// authenticator's identity.
-    pub fn caller<T: Send + Sync + 'static>(&self) -> Option<Caller<T>> {
-        let identity = Arc::clone(&self.user.as_ref()?.known.as_ref()?.identity);
-        identity.downcast().ok().map(Caller)
+    /// Returns the user's identity as the authenticator returned it, if it is a `T`. `None` for an anonymous user, for
+    /// server code, and if the authenticator's identity is another type.
+    pub fn identity_as<T: Send + Sync + 'static>(&self) -> Option<IdentityRef<T>> {
+        let identity = Arc::clone(&self.user.as_ref()?.authenticated.as_ref()?.identity);
+        identity.downcast().ok().map(IdentityRef)
     }
 
-    /// The identity that the room requires: `#[room(identity = Member)]`. `None` of server code only, for every user in
-    /// such a room has one; in other rooms see [`caller`](Self::caller).
+    /// Returns the identity that the room requires: `#[room(identity = Member)]`. `None` for server code only, since every
+    /// user in such a room has one. In a room that requires none, see [`identity_as`](Self::identity_as).
     pub fn identity(&self) -> Option<&R::Identity>
     where
-        R: Served,
+        R: ServerRoom,
     {
         self.identity.as_ref()?.downcast_ref()
     }
 
-    /// Whether the user has the role.
+    /// Returns whether the user has the role; `false` for server code.
     pub fn has_role(&self, role: &str) -> bool {
         self.user.as_ref().is_some_and(|user| user.has_role(role))
     }
 
-    /// What makes a retry harmless: the trigger's `key`, or its `Idempotency-Key`.
+    /// Returns the idempotency key, by which the room recognises a retry: the trigger's `key`, or the header
+    /// `Idempotency-Key`.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
 
-    /// Whether server code sends it, or the application's own backend with a server key.
+    /// Returns whether the sender is server code, or the application's backend with a server key.
     pub fn is_server(&self) -> bool {
-        self.server
+        self.is_server
     }
 }
 
@@ -151,11 +157,11 @@ impl<R: Room> fmt::Debug for Cx<R> {
     }
 }
 
-/// The typed identity of whoever sends an event.
+/// A shared reference to the typed identity of a user: see [`Cx::identity_as`].
 #[derive(Debug, Clone)]
-pub struct Caller<T>(Arc<T>);
+pub struct IdentityRef<T>(Arc<T>);
 
-impl<T> std::ops::Deref for Caller<T> {
+impl<T> std::ops::Deref for IdentityRef<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -163,19 +169,19 @@ impl<T> std::ops::Deref for Caller<T> {
     }
 }
 
-/// A chain: `()`, or `(&first, rest)`.
-pub trait Chain<R: Room, E>: Send + Sync {
-    /// Nothing stands in front of the log, so that it can be called directly.
-    const EMPTY: bool;
+/// A composed middleware stack: `()`, `(&first, rest)`, or [`Layered`].
+pub trait MiddlewareStack<R: Room, E>: Send + Sync {
+    /// Set for a stack without middleware, whose events are published without a boxed future.
+    const IS_EMPTY: bool;
 
-    /// Runs the chain and then `end`.
+    /// Runs the stack, then `end`.
     fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send
     where
         E: Event;
 }
 
-impl<R: Room, E> Chain<R, E> for () {
-    const EMPTY: bool = true;
+impl<R: Room, E> MiddlewareStack<R, E> for () {
+    const IS_EMPTY: bool = true;
 
     fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send
     where
@@ -185,44 +191,48 @@ impl<R: Room, E> Chain<R, E> for () {
     }
 }
 
-impl<R: Room, E: Event, M: Middleware<R, E>, T: Chain<R, E>> Chain<R, E> for (&M, T) {
-    const EMPTY: bool = false;
+impl<R: Room, E: Event, M: Middleware<R, E>, T: MiddlewareStack<R, E>> MiddlewareStack<R, E> for (&M, T) {
+    const IS_EMPTY: bool = false;
 
     fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send {
-        self.0.handle(cx, event, Then { rest: &self.1, end })
+        self.0.handle(cx, event, RunStack { stack: &self.1, end })
     }
 }
 
-/// Middleware of a server, around what it had before: `()`, or one of these.
+/// The server's middleware: the stack `L` of what was added before, then `M`. The innermost `L` is `()`.
 #[derive(Debug)]
-pub struct Around<L, M>(pub(crate) L, pub(crate) M);
+pub struct Layered<L, M>(pub(crate) L, pub(crate) M);
 
-impl<R: Room, E: Event, L: Chain<R, E>, M: Middleware<R, E>> Chain<R, E> for Around<L, M> {
-    const EMPTY: bool = false;
+impl<R: Room, E: Event, L: MiddlewareStack<R, E>, M: Middleware<R, E>> MiddlewareStack<R, E>
+    for Layered<L, M>
+{
+    const IS_EMPTY: bool = false;
 
     fn run(&self, cx: &Cx<R>, event: E, end: impl Next<R, E>) -> impl Future<Output = Flow> + Send {
-        self.0.run(cx, event, Last { middleware: &self.1, end })
+        self.0.run(cx, event, RunMiddleware { middleware: &self.1, end })
     }
 }
 
-struct Last<'a, M, N> {
+/// A [`Next`] that runs one middleware, then `end`.
+struct RunMiddleware<'a, M, N> {
     middleware: &'a M,
     end: N,
 }
 
-impl<R: Room, E: Event, M: Middleware<R, E>, N: Next<R, E>> Next<R, E> for Last<'_, M, N> {
+impl<R: Room, E: Event, M: Middleware<R, E>, N: Next<R, E>> Next<R, E> for RunMiddleware<'_, M, N> {
     fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send {
         self.middleware.handle(cx, event, self.end)
     }
 }
 
-pub(super) struct Then<'a, T, N> {
-    pub(super) rest: &'a T,
+/// A [`Next`] that runs a stack, then `end`.
+pub(super) struct RunStack<'a, T, N> {
+    pub(super) stack: &'a T,
     pub(super) end: N,
 }
 
-impl<R: Room, E: Event, T: Chain<R, E>, N: Next<R, E>> Next<R, E> for Then<'_, T, N> {
+impl<R: Room, E: Event, T: MiddlewareStack<R, E>, N: Next<R, E>> Next<R, E> for RunStack<'_, T, N> {
     fn run(self, cx: &Cx<R>, event: E) -> impl Future<Output = Flow> + Send {
-        self.rest.run(cx, event, self.end)
+        self.stack.run(cx, event, self.end)
     }
 }

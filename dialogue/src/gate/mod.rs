@@ -1,4 +1,9 @@
-//! What an event passes on its way into a room's log.
+//! Ingest: the path of an event into a room's log.
+//!
+//! An event arrives as a [`Trigger`], from a connection, an HTTP request or server code. Its sender's rate limits
+//! ([`Limiter`]) and the application's hooks have been applied by then (`engine`). Here it is decoded and validated, runs
+//! through the middleware stack that `rooms!` composed for it, and is published to the room instance. [`AnyRoom`] is the
+//! entry point; the shipped middleware is here too.
 
 #[cfg(feature = "filter")]
 mod content_filter;
@@ -8,26 +13,28 @@ mod function;
 mod limits;
 mod logger;
 mod middleware;
-mod post;
 mod rate_limit;
 mod require;
 mod require_role;
-mod row;
+mod room;
 mod timeout;
+mod trigger;
 
 #[cfg(feature = "filter")]
 pub use content_filter::ContentFilter;
 pub use dedup::Dedup;
 pub use from_state::FromState;
-pub use function::{Answer, MiddlewareFn, call_closure, call_function};
-pub(crate) use limits::{Allowance, Doors, Limiter, Rates, Shared, Visit};
-pub use limits::{Quota, Subject};
+pub use function::{IntoFlowFuture, MiddlewareFn, call_closure, call_function};
+pub(crate) use limits::{
+    ConnectionLimiter, ConnectionPermit, FrameLimiter, Limiter, RateLimits, SharedQuota,
+};
+pub use limits::{Quota, RateLimitKey};
 pub use logger::Logger;
-pub use middleware::{Around, Caller, Chain, Cx, Flow, Middleware, Next};
-pub(crate) use post::{Post, Prepared, Recipient};
+pub use middleware::{Cx, Flow, IdentityRef, Layered, Middleware, MiddlewareStack, Next};
 pub use rate_limit::RateLimit;
 pub use require::Require;
 pub use require_role::RequireRole;
-pub(crate) use row::{AnyRoom, guarded};
-pub use row::{Equipped, Gate, Gates, Served};
+pub(crate) use room::{AnyRoom, build_room};
+pub use room::{EventIngest, MiddlewareFromState, RoomIngest, ServerRoom};
 pub use timeout::Timeout;
+pub(crate) use trigger::{DirectRecipient, EncodedEvent, Trigger};

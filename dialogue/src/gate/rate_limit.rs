@@ -1,16 +1,16 @@
-//! A limit where it stands in a chain.
+//! Middleware that limits the rate of events.
 
-use super::{Cx, Flow, Middleware, Next, limits::Limit};
+use super::{Cx, Flow, Middleware, Next, limits::KeyedLimiter};
 use crate::{Event, Rate, Room};
 
-/// Limits how often a client may get past it: per event behind an event, over a room's events in front of a room, over all
-/// rooms in front of the server.
+/// Limits the rate of a client's events: of one event if it is listed with an event, of all events of a room if it is listed
+/// with a room, of all rooms if it is the server's.
 ///
-/// Whom it counts is a user, or an address while anonymous; server code and server keys pass. Memory is bounded: see
-/// [`clients`](Self::clients). A refusal is `RATE_LIMITED`, with the time after which to try again.
+/// A client is a user, or an address for anonymous users; server code and server keys pass. Memory is bounded: see
+/// [`clients`](Self::clients). An event beyond the rate is refused with `RATE_LIMITED` and the time after which to try again.
 ///
-/// What every event of a room is limited to before anything is read of it, `#[room(limit = 10 per 1s)]` says; this counts
-/// only what is valid and got so far.
+/// Only events that are valid and have passed the middleware before are counted. The limit of
+/// `#[room(limit = 10 per 1s)]` counts every event of a room, before it is decoded.
 ///
 /// ```
 /// use dialogue::{RateLimit, prelude::*};
@@ -18,7 +18,7 @@ use crate::{Event, Rate, Room};
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }
 ///
-/// /// Everybody's telephone rings.
+/// /// Rings the telephone of every member.
 /// #[dialogue::event]
 /// pub struct Alarm;
 ///
@@ -29,28 +29,27 @@ use crate::{Event, Rate, Room};
 /// ```
 #[derive(Debug)]
 pub struct RateLimit {
-    limit: Limit,
-    /// What it is called over all instances.
+    limit: KeyedLimiter,
+    /// The name of the limit in the shared quota.
     name: Option<&'static str>,
 }
 
-/// How many clients it counts at once.
-const CLIENTS: usize = 100_000;
+const DEFAULT_MAX_CLIENTS: usize = 100_000;
 
 impl RateLimit {
-    /// So often.
+    /// Limits each client to `rate`.
     pub fn new(rate: Rate) -> Self {
-        RateLimit { limit: Limit::new(rate, CLIENTS), name: None }
+        RateLimit { limit: KeyedLimiter::new(rate, DEFAULT_MAX_CLIENTS), name: None }
     }
 
-    /// Counts about so many clients at once, 100,000 by default; each takes 36 bytes. Beyond, newcomers share what one of
-    /// them may do, until somebody else has everything left again.
+    /// Sets the approximate number of clients that are counted separately, by default 100,000; each takes 36 bytes. Further
+    /// clients share the rate of one, until the entry of another expires because its full rate is available again.
     #[must_use]
     pub fn clients(self, clients: usize) -> Self {
-        RateLimit { limit: Limit::new(self.limit.rate(), clients), ..self }
+        RateLimit { limit: KeyedLimiter::new(self.limit.rate(), clients), ..self }
     }
 
-    /// Counts over all instances, under this name, where the server has a [quota](crate::ServerBuilder::quota) of them.
+    /// Also counts over all nodes, under this name, if the server has a shared [quota](crate::ServerBuilder::quota).
     #[must_use]
     pub fn shared(self, name: &'static str) -> Self {
         RateLimit { name: Some(name), ..self }
@@ -59,11 +58,13 @@ impl RateLimit {
 
 impl<R: Room, E: Event> Middleware<R, E> for RateLimit {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        match (&cx.subject, self.name) {
-            (Some(subject), Some(name)) => {
-                self.limit.take_shared(name, subject, cx.limiter.shared()).await?;
+        match (&cx.rate_limit_key, self.name) {
+            (Some(rate_limit_key), Some(name)) => {
+                self.limit.take_shared(name, rate_limit_key, cx.limiter.shared()).await?;
             }
-            (Some(subject), None) => self.limit.take(subject).map_err(crate::Refusal::rate_limited)?,
+            (Some(rate_limit_key), None) => {
+                self.limit.take(rate_limit_key).map_err(crate::Refusal::rate_limited)?
+            }
             (None, _) => {}
         }
         next.run(cx, event).await

@@ -1,15 +1,15 @@
-//! What somebody must be, to say something.
+//! Middleware that requires a property of the sender's identity.
 
 use std::fmt;
 
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Code, Event, Refusal, Room};
 
-/// Lets past only users of whom the authenticator told something that will do; others get `PERMISSION_DENIED`. Server code
-/// and server keys pass.
+/// Refuses the events of users whose identity doesn't satisfy a predicate, with `PERMISSION_DENIED`. Server code and server
+/// keys pass.
 ///
-/// `T` is the authenticator's [identity](crate::Authenticator::Identity): of somebody who is anonymous, and where the
-/// authenticator tells of another type, there is none, and nobody passes. What is asked of whoever joins stands in the
+/// `T` is the authenticator's [identity](crate::Authenticator::Identity). An anonymous user has none and is refused; if the
+/// authenticator's identity is another type, every user is refused. Requirements for joining a room are part of its
 /// declaration: `#[room(identity = Member)]`.
 ///
 /// ```
@@ -33,7 +33,7 @@ pub struct Require<T> {
 }
 
 impl<T> Require<T> {
-    /// Whom `allows` says yes to; `reason` is what the others are told.
+    /// Lets users pass for whose identity `allows` returns `true`; `reason` is the message of the refusal of others.
     pub const fn new(reason: &'static str, allows: fn(&T) -> bool) -> Self {
         Require { reason, allows }
     }
@@ -41,7 +41,7 @@ impl<T> Require<T> {
 
 impl<T: Send + Sync + 'static, R: Room, E: Event> Middleware<R, E> for Require<T> {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        if !cx.is_server() && !cx.caller::<T>().is_some_and(|caller| (self.allows)(&caller)) {
+        if !cx.is_server() && !cx.identity_as::<T>().is_some_and(|identity| (self.allows)(&identity)) {
             return Err(Refusal::new(Code::PermissionDenied, self.reason));
         }
         next.run(cx, event).await

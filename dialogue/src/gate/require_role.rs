@@ -1,12 +1,12 @@
-//! The role that somebody must have, to say something.
+//! Middleware that requires a role of the sender.
 
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Code, Event, Refusal, Room};
 
-/// Lets past only users with a role; others get `PERMISSION_DENIED`. Server code and server keys pass.
+/// Refuses the events of users without a role, with `PERMISSION_DENIED`. Server code and server keys pass.
 ///
-/// For one event of a room that others may join and read; who may join at all stands in the declaration:
-/// `#[room(role = "member")]`.
+/// Use it for single events of a room that users without the role may join and read. The role that joining a room requires
+/// is part of its declaration: `#[room(role = "member")]`.
 ///
 /// ```
 /// use dialogue::RequireRole;
@@ -26,7 +26,7 @@ use crate::{Code, Event, Refusal, Room};
 pub struct RequireRole(&'static str);
 
 impl RequireRole {
-    /// Who has `role`.
+    /// Requires `role`.
     pub const fn new(role: &'static str) -> Self {
         RequireRole(role)
     }

@@ -1,15 +1,15 @@
-//! How long the rest of a chain may take.
+//! Middleware that limits the time of the middleware after it.
 
 use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Code, Event, Refusal, Room};
 
-/// Gives the middleware behind it a time; beyond, the event is refused with `UNAVAILABLE`, and its sender may try again
-/// with the same key.
+/// Sets a timeout for the middleware after it. When it elapses, the event is refused with `UNAVAILABLE`, and its sender can
+/// retry with the same idempotency key.
 ///
-/// What stands in front of the log is timed, and not the log: once an event is with it, nothing is broken off, so that
-/// nobody is told of an event that it was lost while others see it.
+/// Only the middleware is timed, not the append to the log: once the event is handed to the room, the outcome is awaited, so
+/// that no sender gets a refusal of an event that others receive.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::{Code, Event, Refusal, Room};
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }
 ///
-/// /// Asks somebody else, who may take long.
+/// /// Calls another service, which may be slow.
 /// async fn translated(cx: &Cx<Chat>, event: Message, next: impl Next<Chat, Message>) -> dialogue::Flow {
 ///     next.run(cx, event).await
 /// }
@@ -33,9 +33,9 @@ use crate::{Code, Event, Refusal, Room};
 pub struct Timeout(Duration);
 
 impl Timeout {
-    /// After so long.
-    pub const fn after(time: Duration) -> Self {
-        Timeout(time)
+    /// Sets the timeout.
+    pub const fn after(timeout: Duration) -> Self {
+        Timeout(timeout)
     }
 }
 
@@ -47,7 +47,7 @@ impl<R: Room, E: Event> Middleware<R, E> for Timeout {
             flow = &mut rest => return flow,
             () = tokio::time::sleep(self.0) => {}
         }
-        match cx.at_log.load(Ordering::Relaxed) {
+        match cx.is_submitted.load(Ordering::Relaxed) {
             true => rest.await,
             false => Err(Refusal::new(Code::Unavailable, "this takes too long at the moment; try again")),
         }

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{ConnectionId, LiveRoom, Outbox};
-use crate::{hooks::Actor, identity::User, wire::Id};
+use crate::{hooks::UntypedCaller, identity::User, wire::Id};
 
 /// The handle of a connection.
 ///
@@ -74,8 +74,8 @@ impl ConnectionHandle {
     }
 
     /// Returns the user on this connection, as hooks get it.
-    pub(crate) fn actor(&self) -> Actor {
-        Actor { user: self.user(), client_id: Some(self.client_id.as_str().into()) }
+    pub(crate) fn actor(&self) -> UntypedCaller {
+        UntypedCaller { user: self.user(), client_id: Some(self.client_id.as_str().into()) }
     }
 
     /// Returns whether the user's newest token has expired.

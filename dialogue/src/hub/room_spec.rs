@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Asked, Channel, Code, DeliveryClass, Refusal, Retention, RoomOptions,
+    Channel, Code, DeliveryClass, IdentityRequirement, Refusal, Retention, RoomOptions,
     identity::is_anonymous,
     observe::{Meter, Traces},
     room::EventKind,
@@ -18,7 +18,7 @@ pub(crate) struct RoomSpec {
     pub(crate) name: &'static str,
     pub(crate) keyed: bool,
     pub(crate) options: RoomOptions,
-    pub(crate) asked: Asked,
+    pub(crate) asked: IdentityRequirement,
     pub(crate) channels: &'static [Channel],
     pub(crate) events: Vec<EventKind>,
     /// The metrics of its instances, if any are collected.

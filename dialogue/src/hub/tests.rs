@@ -15,7 +15,8 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{registry::MAX_LISTED_SCANS, *};
 use crate::{
-    Accepted, Asked, Channel, DeliveryClass, Position, Refusal, Retention, RoomOptions, RoomRef, Sender,
+    Accepted, Channel, DeliveryClass, IdentityRequirement, Position, Refusal, Retention, RoomOptions,
+    RoomRef, Sender,
     identity::User,
     log::StoredId,
     observe::{EventOrigin, Meter, Source, Traces},
@@ -42,7 +43,7 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
         name,
         keyed,
         options,
-        asked: Asked::NOTHING,
+        asked: IdentityRequirement::NONE,
         channels: &[Channel::WebSocket, Channel::Sse],
         events: vec![
             kind("message", DeliveryClass::Durable),
@@ -113,9 +114,9 @@ impl Client {
         tokio::spawn(write(Arc::clone(&outbox)));
         let user = User {
             id: format!("user{}", id % 5).into(),
-            known: None,
+            authenticated: None,
             anonymous_token: None,
-            newcomer: false,
+            is_new: false,
         };
         Client { handle: ConnectionHandle::new(Arc::clone(&outbox), user), outbox, socket }
     }

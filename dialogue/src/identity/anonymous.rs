@@ -1,4 +1,4 @@
-//! Users without a name: who shows the token keeps the id.
+//! Anonymous users: their ids, and the signed tokens by which a client keeps an id over connections.
 
 use std::sync::Arc;
 
@@ -8,37 +8,38 @@ use sha2::Sha256;
 
 use super::{User, sealed};
 
-/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104) with a key that lives as long as the process, or
-/// as the store.
+/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104). The key lives as long as the process, or as the store if it
+/// keeps one.
 pub(crate) struct Anonymous {
     key: Hmac<Sha256>,
 }
 
-/// What ids of anonymous users begin with.
+/// The prefix of the ids of anonymous users, which authenticators may not return.
 pub(super) const PREFIX: &str = "anon-";
 
 impl Anonymous {
-    /// Signs with `key`: of 64 bytes, the block size of SHA-256.
-    pub(super) fn signing(key: &[u8; 64]) -> Self {
+    /// Creates a signer with `key`, whose 64 bytes are the block size of SHA-256.
+    pub(super) fn with_key(key: &[u8; 64]) -> Self {
         Anonymous { key: Hmac::new(key.into()) }
     }
 
-    pub(crate) fn newcomer(&self) -> User {
+    /// Creates a user with a random id of 96 bits.
+    pub(crate) fn create_user(&self) -> User {
         let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
-        User { id: id.into(), known: None, anonymous_token: Some(token.into()), newcomer: true }
+        User { id: id.into(), authenticated: None, anonymous_token: Some(token.into()), is_new: true }
     }
 
-    /// The user that `token` was made for, if it was.
-    pub(crate) fn known(&self, token: &str) -> Option<User> {
+    /// Returns the user of a token, if its signature is valid.
+    pub(crate) fn verify(&self, token: &str) -> Option<User> {
         let (id, signature) = token.split_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.mac(id).verify_slice(&signature).ok()?;
         let anonymous_token = Some(Arc::from(token));
-        Some(User { id: id.into(), known: None, anonymous_token, newcomer: false })
+        Some(User { id: id.into(), authenticated: None, anonymous_token, is_new: false })
     }
 
-    /// Whether it looks like one of ours, whatever key signed it.
+    /// Returns whether a token has the form of an anonymous user's, regardless of its signature.
     pub(crate) fn is_token(token: &str) -> bool {
         token.starts_with(PREFIX)
     }
@@ -60,7 +61,7 @@ impl Anonymous {
 
 impl Default for Anonymous {
     fn default() -> Self {
-        Anonymous::signing(&random())
+        Anonymous::with_key(&random())
     }
 }
 
@@ -70,9 +71,11 @@ impl std::fmt::Debug for Anonymous {
     }
 }
 
+/// Returns random bytes of the operating system.
+///
 /// # Panics
 ///
-/// If the operating system has no randomness to give: no identity would be safe then.
+/// If the operating system has none: no id or key would be unpredictable then.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
@@ -84,14 +87,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_keeps_the_id_and_only_its_own() {
+    fn a_token_is_valid_for_its_own_id_only() {
         let anonymous = Anonymous::default();
-        let user = anonymous.newcomer();
+        let user = anonymous.create_user();
         let token = user.anonymous_token.expect("anonymous users have one");
-        assert_eq!(anonymous.known(&token).map(|known| known.id), Some(user.id));
+        assert_eq!(anonymous.verify(&token).map(|user| user.id), Some(user.id));
         let (_, signature) = token.split_once('.').expect("id and signature");
-        assert!(anonymous.known(&format!("anon-AAAAAAAAAAAAAAAA.{signature}")).is_none());
-        assert!(Anonymous::default().known(&token).is_none());
-        assert!(anonymous.known("garbage").is_none());
+        assert!(anonymous.verify(&format!("anon-AAAAAAAAAAAAAAAA.{signature}")).is_none());
+        assert!(Anonymous::default().verify(&token).is_none());
+        assert!(anonymous.verify("garbage").is_none());
     }
 }

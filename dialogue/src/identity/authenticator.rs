@@ -1,4 +1,4 @@
-//! How an application tells its users apart.
+//! The trait by which an application authenticates its users.
 
 use std::{any::Any, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::expiry::Expiry;
 
-/// Tells who shows a token.
+/// Authenticates users by their credentials.
 ///
 /// ```
 /// use dialogue::{AuthError, Authenticated, Authenticator, Credentials};
@@ -29,14 +29,14 @@ use super::expiry::Expiry;
 /// }
 /// ```
 pub trait Authenticator: Send + Sync + 'static {
-    /// What the application knows of a user.
+    /// The application's data about a user, which hooks and middleware get.
     type Identity: Clone + fmt::Debug + Send + Sync + 'static;
 
-    /// Tells who shows `credentials`.
+    /// Authenticates the user with these credentials.
     ///
-    /// Called once for each connection and HTTP request that shows a token (or, see
-    /// [`needs_token`](Authenticator::needs_token), for each), and again for each token that a live connection renews
-    /// itself with. It has 10 s, after which the caller is told to try again.
+    /// Is called once for each connection and HTTP request with a token, and for each token by which an open connection renews
+    /// itself; if [`needs_token`](Authenticator::needs_token) is `false`, also for those without a token. The timeout is 10 s,
+    /// after which the client gets `UNAVAILABLE`.
     ///
     /// # Errors
     ///
@@ -46,14 +46,14 @@ pub trait Authenticator: Send + Sync + 'static {
         credentials: &Credentials<'_>,
     ) -> impl Future<Output = Result<Authenticated<Self::Identity>, AuthError>> + Send;
 
-    /// Whether there is nobody to tell without a token. `false` for one that reads a cookie or a client certificate's
-    /// header: it is asked then though no token was shown.
+    /// Returns whether authentication requires a token; by default `true`. An authenticator that reads other headers, such as
+    /// a cookie or a client certificate's, returns `false`, and is then also called for requests without a token.
     fn needs_token(&self) -> bool {
         true
     }
 }
 
-/// What somebody shows of themselves. `Debug` shows no token.
+/// The credentials of a connection or request. `Debug` does not show the token.
 pub struct Credentials<'a> {
     pub(crate) token: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
@@ -61,18 +61,17 @@ pub struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// The bearer token, from wherever the wire protocol lets it come.
+    /// Returns the bearer token, from any of the places that the wire protocol allows.
     pub fn token(&self) -> Option<&'a str> {
         self.token
     }
 
-    /// The headers of the request or the handshake; none where the token came in an `auth` frame.
+    /// Returns the headers of the request or handshake; empty for a token in an `auth` frame.
     pub fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// The address at the other end of the socket, where the server was told of it; not where the token came in an `auth`
-    /// frame.
+    /// Returns the address of the TCP peer, if the server knows it; `None` for a token in an `auth` frame.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
@@ -84,36 +83,36 @@ impl fmt::Debug for Credentials<'_> {
     }
 }
 
-/// Who somebody is.
+/// An authenticated user.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Authenticated<I> {
-    /// The public id: every member of a room sees it. Never a token; `system` and `anon-…` are reserved.
+    /// The public id, which every member of a room sees: never a token. At most 128 bytes without control characters; `system`
+    /// and `anon-…` are reserved.
     pub user_id: String,
-    /// What the application knows of the user.
+    /// The application's data about the user.
     pub identity: I,
-    /// What the user may do, as names.
+    /// The names of the user's roles.
     pub roles: Vec<String>,
-    /// When the token expires, by this machine's wall clock: its connections end then, unless they show a newer one,
-    /// and from then on it is refused wherever it is shown. A time that has passed already is a token that is not
-    /// valid.
+    /// The expiry of the token, by this machine's wall clock; `None` if it never expires. Connections are closed at this time
+    /// unless they have sent a newer token, and the token is refused from then on.
     pub expires: Option<SystemTime>,
 }
 
 impl<I> Authenticated<I> {
-    /// A user without roles, for ever.
+    /// Creates a user without roles, whose token never expires.
     pub fn new(user_id: impl Into<String>, identity: I) -> Self {
         Authenticated { user_id: user_id.into(), identity, roles: Vec::new(), expires: None }
     }
 
-    /// With one more role.
+    /// Adds a role.
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {
         self.roles.push(role.into());
         self
     }
 
-    /// Until `time`.
+    /// Sets the expiry of the token.
     #[must_use]
     pub fn expires(mut self, time: SystemTime) -> Self {
         self.expires = Some(time);
@@ -121,13 +120,13 @@ impl<I> Authenticated<I> {
     }
 }
 
-/// Why nobody was told.
+/// The failure of an authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// The token is not valid, or no longer: `UNAUTHENTICATED`.
+    /// The token is not valid, or has expired: `UNAUTHENTICATED`.
     Rejected,
-    /// It can't be told now, since a directory or a key server is away: `UNAVAILABLE`.
+    /// The token can't be checked now, since a directory or key server is unavailable: `UNAVAILABLE`.
     Unavailable,
 }
 
@@ -142,16 +141,16 @@ impl fmt::Display for AuthError {
 
 impl std::error::Error for AuthError {}
 
-/// Whoever an authenticator told of, without the identity's type.
+/// An [`Authenticated`] user without the identity's type.
 #[derive(Clone)]
-pub(crate) struct Known {
+pub(crate) struct AuthenticatedUser {
     pub(crate) user_id: Arc<str>,
     pub(crate) identity: Arc<dyn Any + Send + Sync>,
     pub(crate) roles: Arc<[String]>,
     pub(crate) expires: Option<Expiry>,
 }
 
-/// One that the application shares with its own routes.
+/// An authenticator that the application shares with its own routes.
 impl<T: Authenticator> Authenticator for Arc<T> {
     type Identity = T::Identity;
 
@@ -167,12 +166,12 @@ impl<T: Authenticator> Authenticator for Arc<T> {
     }
 }
 
-/// An [`Authenticator`] without its type: the one box that authentication costs, once a connection.
+/// An object-safe [`Authenticator`]. Each call allocates a boxed future, which is paid once per connection or request.
 pub(crate) trait AnyAuthenticator: Send + Sync {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<Known, AuthError>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<AuthenticatedUser, AuthError>> + Send + 'a>>;
 
     fn needs_token(&self) -> bool;
 }
@@ -181,12 +180,17 @@ impl<T: Authenticator> AnyAuthenticator for T {
     fn authenticate<'a>(
         &'a self,
         credentials: &'a Credentials<'a>,
-    ) -> Pin<Box<dyn Future<Output = Result<Known, AuthError>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<AuthenticatedUser, AuthError>> + Send + 'a>> {
         Box::pin(async move {
             let Authenticated { user_id, identity, roles, expires } =
                 Authenticator::authenticate(self, credentials).await?;
             let expires = expires.map(Expiry::new);
-            Ok(Known { user_id: user_id.into(), identity: Arc::new(identity), roles: roles.into(), expires })
+            Ok(AuthenticatedUser {
+                user_id: user_id.into(),
+                identity: Arc::new(identity),
+                roles: roles.into(),
+                expires,
+            })
         })
     }
 
@@ -195,8 +199,8 @@ impl<T: Authenticator> AnyAuthenticator for T {
     }
 }
 
-impl fmt::Debug for Known {
+impl fmt::Debug for AuthenticatedUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").field("user_id", &self.user_id).finish_non_exhaustive()
+        f.debug_struct("AuthenticatedUser").field("user_id", &self.user_id).finish_non_exhaustive()
     }
 }

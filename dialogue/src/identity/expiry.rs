@@ -1,7 +1,7 @@
-//! When a token ends: by the wall clock, read anew each time.
+//! The expiry of a token, by the wall clock.
 //!
-//! A timer counts monotonic time, which stands still while a machine sleeps (`CLOCK_MONOTONIC`): one that was set when
-//! a connection opened would prolong the connection's token by the sleep.
+//! The clock is read again at every check and at an interval while waiting. A timer for the whole lifetime would be wrong: it
+//! counts monotonic time, which stops while a machine sleeps (`CLOCK_MONOTONIC`), and would extend the token by the sleep.
 
 use std::{
     fmt,
@@ -11,49 +11,49 @@ use std::{
 
 use tokio::time::sleep;
 
-/// Interval at which a timer reads the wall clock: the longest time that a token outlives a machine's sleep on a
-/// connection whose client sends nothing.
-pub(crate) const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
+/// The interval at which the wall clock is read while waiting: the maximum time by which a connection outlives its token after
+/// the machine has slept.
+pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The end of a token.
+/// The time at which a token expires.
 #[derive(Clone)]
 pub(crate) struct Expiry {
     at: SystemTime,
     clock: Clock,
 }
 
-/// A wall clock: the system's, unless a test has its own.
+/// A wall clock: the system's, or that of a test.
 #[derive(Clone, Default)]
 pub(crate) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Expiry {
-    /// The end at `at`, by the system's clock.
+    /// Creates an expiry at `at`, by the system's clock.
     pub(super) fn new(at: SystemTime) -> Self {
         Expiry { at, clock: Clock::default() }
     }
 
-    /// The same by another clock.
-    pub(super) fn by(self, clock: &Clock) -> Self {
+    /// Returns the same expiry by another clock.
+    pub(super) fn with_clock(self, clock: &Clock) -> Self {
         Expiry { clock: clock.clone(), ..self }
     }
 
-    /// Returns whether the token has expired; at the moment of `exp` it has.
-    pub(crate) fn is_over(&self) -> bool {
-        self.left().is_zero()
+    /// Returns whether the token has expired, which it has from the expiry time on.
+    pub(crate) fn has_passed(&self) -> bool {
+        self.remaining().is_zero()
     }
 
-    /// Waits until the token is over.
-    pub(crate) async fn passed(&self) {
+    /// Waits until the token expires.
+    pub(crate) async fn wait(&self) {
         loop {
-            match self.left() {
+            match self.remaining() {
                 Duration::ZERO => return,
-                left => sleep(left.min(LOOK_AT_CLOCK)).await,
+                remaining => sleep(remaining.min(CLOCK_CHECK_INTERVAL)).await,
             }
         }
     }
 
-    /// The time that is left of the token.
-    pub(crate) fn left(&self) -> Duration {
+    /// Returns the time until the token expires; zero once it has.
+    pub(crate) fn remaining(&self) -> Duration {
         self.at.duration_since(self.clock.now()).unwrap_or_default()
     }
 }

@@ -1,4 +1,8 @@
-//! Who somebody is.
+//! Authentication: the users of connections and requests.
+//!
+//! [`Authentication`] is called by `channel` for each handshake and HTTP request, and by the session for each token in an `auth`
+//! frame. Users are authenticated by the application's [`Authenticator`], are anonymous, or, over HTTP, are the application's
+//! backend with a server key.
 
 mod anonymous;
 mod authenticator;
@@ -15,75 +19,90 @@ use http::{HeaderMap, header::COOKIE};
 use tokio::time::timeout;
 
 pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
-pub(crate) use provides::Shared;
-pub use provides::{Anybody, Asked, Provides};
+pub(crate) use provides::AnyIdentity;
+pub use provides::{IdentityRequirement, NoIdentity, Provides};
 
-use crate::{Code, Refusal, caught::caught};
+use crate::{Code, Refusal, catch_panic::catch_panic};
 use anonymous::Anonymous;
 pub(crate) use anonymous::random;
-pub(crate) use authenticator::{AnyAuthenticator, Known};
+pub(crate) use authenticator::{AnyAuthenticator, AuthenticatedUser};
 #[cfg(test)]
 pub(crate) use expiry::Clock;
-pub(crate) use expiry::{Expiry, LOOK_AT_CLOCK};
+pub(crate) use expiry::{CLOCK_CHECK_INTERVAL, Expiry};
 pub(crate) use server_key::ServerKeys;
 
-/// Whether a user id is one of those that are made for who shows no token.
+/// Returns whether a user id is that of an anonymous user.
 pub(crate) fn is_anonymous(id: &str) -> bool {
     id.starts_with(anonymous::PREFIX)
 }
 
-/// Whoever sent a request.
+/// The authenticated sender of an HTTP request.
 #[derive(Debug, Clone)]
-pub(crate) enum Caller {
-    /// A user, on a connection or over HTTP.
+pub(crate) enum Principal {
+    /// A user.
     User(User),
-    /// The application's own backend, by a server key.
+    /// The application's backend, by a server key.
     Backend,
 }
 
-/// A user as the rooms know it.
+/// A user, authenticated or anonymous.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) id: Arc<str>,
-    /// What the authenticator told; `None` for an anonymous user.
-    pub(crate) known: Option<Known>,
-    /// What shows next time that this is the same anonymous user.
+    /// The user as the authenticator returned it; `None` for an anonymous user.
+    pub(crate) authenticated: Option<AuthenticatedUser>,
+    /// The token by which an anonymous user keeps the id; `None` for an authenticated user.
     pub(crate) anonymous_token: Option<Arc<str>>,
-    /// The id was made for this request or connection, which showed no token.
-    pub(crate) newcomer: bool,
+    /// Set if the id was created for this request or connection, which had no token.
+    pub(crate) is_new: bool,
 }
 
-/// How callers are told apart.
+/// The configured ways of authentication.
 #[derive(Default)]
-pub(crate) struct Identity {
+pub(crate) struct Authentication {
     pub(crate) authenticator: Option<Box<dyn AnyAuthenticator>>,
-    /// Beside an authenticator: whether who shows no token is let in.
+    /// Admits callers without a token as anonymous users although there is an authenticator.
     pub(crate) allow_anonymous: bool,
-    /// The cookie that holds a token.
+    /// The name of a cookie that may contain the token.
     pub(crate) cookie: Option<String>,
     pub(crate) server_keys: ServerKeys,
-    /// The clock by which tokens expire.
+    /// The wall clock by which tokens expire.
     pub(crate) clock: expiry::Clock,
     anonymous: Anonymous,
 }
 
-/// How long an authenticator may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of a user's id.
-const LONGEST_ID: usize = 128;
+const AUTHENTICATOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum length of a user's id.
+const MAX_USER_ID_BYTES: usize = 128;
 
-impl Identity {
-    /// Who sends an HTTP request.
-    pub(crate) async fn caller(&self, credentials: Credentials<'_>) -> Result<Caller, Refusal> {
-        if credentials.token.is_some_and(|token| self.server_keys.hold(token)) {
-            return Ok(Caller::Backend);
+impl Authentication {
+    /// Authenticates the sender of an HTTP request.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` if a token is required and there is none; the errors of [`authenticate`](Self::authenticate).
+    pub(crate) async fn authenticate_request(
+        &self,
+        credentials: Credentials<'_>,
+    ) -> Result<Principal, Refusal> {
+        if credentials.token.is_some_and(|token| self.server_keys.contain(token)) {
+            return Ok(Principal::Backend);
         }
-        let user = self.user(credentials).await?;
-        user.map(Caller::User).ok_or_else(|| Refusal::new(Code::Unauthenticated, "a token is required"))
+        let user = self.authenticate(credentials).await?;
+        user.map(Principal::User).ok_or_else(|| Refusal::new(Code::Unauthenticated, "a token is required"))
     }
 
-    /// Who opens a connection; `None` if nobody is told yet, and a token has to come.
-    pub(crate) async fn user(&self, mut credentials: Credentials<'_>) -> Result<Option<User>, Refusal> {
+    /// Authenticates the user of a connection. `None` if a token is required and there is none: it has to come in an `auth`
+    /// frame.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` if the token is not valid, `UNAVAILABLE` if it can't be checked now or the authenticator times out,
+    /// `INTERNAL` if the authenticator panics.
+    pub(crate) async fn authenticate(
+        &self,
+        mut credentials: Credentials<'_>,
+    ) -> Result<Option<User>, Refusal> {
         credentials.token = credentials.token.or_else(|| self.cookie(credentials.headers));
         let Some(authenticator) = &self.authenticator else {
             return self.anonymous(credentials.token).map(Some);
@@ -94,11 +113,11 @@ impl Identity {
         if self.allow_anonymous && credentials.token.is_some_and(Anonymous::is_token) {
             return self.anonymous(credentials.token).map(Some);
         }
-        let asked = async { authenticator.authenticate(&credentials).await };
-        let answer = timeout(PATIENCE, caught("authenticate", asked)).await;
-        match answer {
-            Ok(Some(Ok(known))) => self.named(known).map(Some),
-            // An authenticator that asks nobody for a token may find nobody.
+        let call = async { authenticator.authenticate(&credentials).await };
+        let result = timeout(AUTHENTICATOR_TIMEOUT, catch_panic("authenticate", call)).await;
+        match result {
+            Ok(Some(Ok(authenticated))) => self.accept(authenticated).map(Some),
+            // Without a token, a rejection means that the request has no other credentials either.
             Ok(Some(Err(AuthError::Rejected))) if credentials.token.is_none() => {
                 if self.allow_anonymous {
                     self.anonymous(None).map(Some)
@@ -114,38 +133,38 @@ impl Identity {
         }
     }
 
-    /// The user that the authenticator named, unless the token has expired or the id may not be public.
-    fn named(&self, mut known: Known) -> Result<User, Refusal> {
-        known.expires = known.expires.map(|expires| expires.by(&self.clock));
-        let user = named(known)?;
+    /// Returns the user that the authenticator returned, unless the token has expired or the id may not be public.
+    fn accept(&self, mut authenticated: AuthenticatedUser) -> Result<User, Refusal> {
+        authenticated.expires = authenticated.expires.map(|expires| expires.with_clock(&self.clock));
+        let user = checked_user(authenticated)?;
         if user.is_expired() { Err(expired()) } else { Ok(user) }
     }
 
-    /// Signs the tokens of anonymous users with that, from now on.
-    pub(crate) fn keep_anonymous(&mut self, key: &[u8; 64]) {
-        self.anonymous = Anonymous::signing(key);
+    /// Sets the key that signs the tokens of anonymous users: nodes with the same store share it.
+    pub(crate) fn set_anonymous_key(&mut self, key: &[u8; 64]) {
+        self.anonymous = Anonymous::with_key(key);
     }
 
-    /// Returns whether a text was made by [`seal`](Self::seal), by this server or another.
+    /// Returns whether a text has the form of a [sealed](Self::seal) one, of this server or another.
     pub(crate) fn is_sealed(text: &str) -> bool {
         text.starts_with(sealed::PREFIX)
     }
 
-    /// Makes a text that a client hands back and can't read; nodes on one store read each other's.
+    /// Encrypts a text that a client sends back and can't read. Nodes with the same store can unseal each other's.
     pub(crate) fn seal(&self, text: &str) -> String {
         self.anonymous.seal(text)
     }
 
-    /// The text that was sealed.
+    /// Decrypts a sealed text; `None` if it is not one of this deployment.
     pub(crate) fn unseal(&self, sealed: &str) -> Option<String> {
         self.anonymous.unseal(sealed)
     }
 
     fn anonymous(&self, token: Option<&str>) -> Result<User, Refusal> {
         match token {
-            None => Ok(self.anonymous.newcomer()),
-            // Also when its signing key went with a restart: its client shows none next time, and knows that it is new.
-            Some(token) => self.anonymous.known(token).ok_or_else(not_valid),
+            None => Ok(self.anonymous.create_user()),
+            // Also if the key was lost by a restart: the client then connects without a token, and gets a new id.
+            Some(token) => self.anonymous.verify(token).ok_or_else(not_valid),
         }
     }
 
@@ -161,40 +180,41 @@ impl Identity {
 }
 
 impl User {
-    /// When the token by which the user is known expires.
+    /// Returns the expiry of the user's token; `None` if it never expires.
     pub(crate) fn expires(&self) -> Option<&Expiry> {
-        self.known.as_ref()?.expires.as_ref()
+        self.authenticated.as_ref()?.expires.as_ref()
     }
 
     /// Returns whether the user's token has expired.
     pub(crate) fn is_expired(&self) -> bool {
-        self.expires().is_some_and(Expiry::is_over)
+        self.expires().is_some_and(Expiry::has_passed)
     }
 
-    /// Whether the user has the role.
+    /// Returns whether the user has the role.
     pub(crate) fn has_role(&self, role: &str) -> bool {
-        self.known.as_ref().is_some_and(|known| known.roles.iter().any(|own| own == role))
+        self.authenticated.as_ref().is_some_and(|user| user.roles.iter().any(|own| own == role))
     }
 }
 
-/// A user by what the authenticator told, if the id is one that may be public.
-fn named(known: Known) -> Result<User, Refusal> {
-    if !may_be_public(&known.user_id) {
+/// Returns the user, if its id may be public.
+fn checked_user(authenticated: AuthenticatedUser) -> Result<User, Refusal> {
+    if !is_valid_user_id(&authenticated.user_id) {
         tracing::error!(
-            "the authenticator yields a user id that is empty, reserved, too long or has control characters"
+            "the authenticator returned a user id that is empty, reserved, too long or has control characters"
         );
         return Err(not_valid());
     }
-    Ok(User { id: Arc::clone(&known.user_id), known: Some(known), anonymous_token: None, newcomer: false })
+    let id = Arc::clone(&authenticated.user_id);
+    Ok(User { id, authenticated: Some(authenticated), anonymous_token: None, is_new: false })
 }
 
-/// Whether an authenticator may yield the id.
-fn may_be_public(id: &str) -> bool {
+/// Returns whether an authenticator may return the id.
+fn is_valid_user_id(id: &str) -> bool {
     let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
-    !(id.is_empty() || id.len() > LONGEST_ID || id.chars().any(char::is_control) || reserved)
+    !(id.is_empty() || id.len() > MAX_USER_ID_BYTES || id.chars().any(char::is_control) || reserved)
 }
 
-/// The refusal of what a token was shown for that has expired.
+/// Returns the refusal of a request whose token has expired.
 pub(crate) fn expired() -> Refusal {
     Refusal::new(Code::Unauthenticated, "the token expired")
 }
@@ -203,10 +223,10 @@ fn not_valid() -> Refusal {
     Refusal::new(Code::Unauthenticated, AuthError::Rejected.to_string())
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("authenticates", &self.authenticator.is_some())
+        f.debug_struct("Authentication")
+            .field("has_authenticator", &self.authenticator.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -1,23 +1,24 @@
-//! What a room asks of its callers' identities, and which identities have it.
+//! The identity that a room requires of its callers, and its conversion from the authenticator's.
 
 use std::{any::Any, fmt, sync::Arc};
 
 use super::User;
 use crate::Refusal;
 
-/// An identity that a `T` can be had from: itself, or what the application makes of it.
+/// An authenticator's identity that can be converted to the identity `T`. Every identity provides itself; an application
+/// implements other conversions.
 ///
-/// A room that declares `#[room(identity = T)]` lets in only users of whom there is a `T`; a server with such a room can
-/// only be built with an authenticator whose [`Identity`](crate::Authenticator::Identity) provides it.
+/// A room that declares `#[room(identity = T)]` admits only users whose identity provides a `T`. A server with such a room can
+/// only be built with an authenticator whose [`Identity`](crate::Authenticator::Identity) implements this trait.
 ///
 /// ```
 /// use dialogue::{Cx, Flow, Middleware, Next, Provides, Refusal};
 ///
-/// /// What the tokens say.
+/// /// The claims of a token.
 /// #[derive(Debug, Clone)]
 /// pub struct Claims { pub team: Option<String> }
 ///
-/// /// Somebody who is in a team.
+/// /// A user who is in a team.
 /// #[derive(Debug, Clone)]
 /// pub struct Member { pub team: String }
 ///
@@ -35,7 +36,7 @@ use crate::Refusal;
 ///     lounge: [Message] via [websocket] with [Signed];
 /// }
 ///
-/// /// Says for which team somebody speaks.
+/// /// Appends the name of the sender's team to the text.
 /// #[derive(Default)]
 /// pub struct Signed;
 ///
@@ -53,12 +54,12 @@ use crate::Refusal;
     message = "no authenticator provides `{T}`, which a room requires",
     label = "callers of this server are known as `{Self}`",
     note = "name an authenticator whose `Identity` is `{T}`: `.auth(..)`; without one, callers are known as `()`",
-    note = "or say how a `{T}` is had from what the authenticator tells: `impl dialogue::Provides<{T}> for {Self}`"
+    note = "or implement the conversion from the authenticator's identity: `impl dialogue::Provides<{T}> for {Self}`"
 )]
 pub trait Provides<T>: Send + Sync + 'static {
-    /// The `T` of this user; `None` for one who has none, and so isn't let in.
+    /// Returns the user's `T`; `None` for a user who has none, whose join is then refused.
     ///
-    /// Asked when they join, and again for each event that meets middleware, so that it is to be cheap and must not wait.
+    /// Is called for each join, and for each event that passes middleware: it should be cheap, and must not block.
     fn provide(&self) -> Option<T>;
 }
 
@@ -69,52 +70,56 @@ impl<I: Clone + Send + Sync + 'static> Provides<I> for I {
     }
 }
 
-/// The identity of a room that asks for none: there is no value of it.
+/// The identity of a room that requires none. It has no values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anybody {}
+pub enum NoIdentity {}
 
-/// What one room asks of its callers.
+/// The identity that a room requires of its callers, if any, as a function without types.
 #[derive(Clone, Copy)]
-pub struct Asked(Option<Ask>);
+pub struct IdentityRequirement(Option<Requirement>);
 
 #[derive(Clone, Copy)]
-struct Ask {
+struct Requirement {
     name: &'static str,
-    provide: fn(&Shared) -> Option<Shared>,
+    provide: fn(&AnyIdentity) -> Option<AnyIdentity>,
 }
 
 /// An identity without its type.
-pub(crate) type Shared = Arc<dyn Any + Send + Sync>;
+pub(crate) type AnyIdentity = Arc<dyn Any + Send + Sync>;
 
-impl Asked {
-    /// Nothing.
-    pub const NOTHING: Self = Asked(None);
+impl IdentityRequirement {
+    /// No required identity.
+    pub const NONE: Self = IdentityRequirement(None);
 
-    /// A `T`, called `name` where somebody is told that they are none; callers are known as `I`.
+    /// Requires a `T` of callers whose identity is an `I`. `name` is the name of `T` in refusals.
     pub const fn of<I: Provides<T>, T: Send + Sync + 'static>(name: &'static str) -> Self {
-        Asked(Some(Ask { name, provide: provide::<I, T> }))
+        IdentityRequirement(Some(Requirement { name, provide: provide::<I, T> }))
     }
 
-    /// The identity that `room` asks for; `None` where it asks for none.
-    pub(crate) fn of_user(&self, user: &User, room: &str) -> Result<Option<Shared>, Refusal> {
-        let Some(Ask { name, provide }) = self.0 else { return Ok(None) };
-        let identity = user.known.as_ref().and_then(|known| provide(&known.identity));
+    /// Returns the identity that `room` requires of a user; `None` if it requires none.
+    ///
+    /// # Errors
+    ///
+    /// `JOIN_DENIED` if the user doesn't provide it.
+    pub(crate) fn identity_of(&self, user: &User, room: &str) -> Result<Option<AnyIdentity>, Refusal> {
+        let Some(Requirement { name, provide }) = self.0 else { return Ok(None) };
+        let identity = user.authenticated.as_ref().and_then(|user| provide(&user.identity));
         identity
             .map(Some)
             .ok_or_else(|| Refusal::join_denied(format!("room `{room}` is for a `{name}` only")))
     }
 }
 
-fn provide<I: Provides<T>, T: Send + Sync + 'static>(identity: &Shared) -> Option<Shared> {
-    // Of most, it is what the authenticator told: shared then, instead of cloned.
+fn provide<I: Provides<T>, T: Send + Sync + 'static>(identity: &AnyIdentity) -> Option<AnyIdentity> {
+    // Usually `T` is the authenticator's identity itself, which is shared instead of cloned.
     match identity.is::<T>() {
         true => Some(Arc::clone(identity)),
-        false => identity.downcast_ref::<I>()?.provide().map(|made| Arc::new(made) as Shared),
+        false => identity.downcast_ref::<I>()?.provide().map(|made| Arc::new(made) as AnyIdentity),
     }
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for IdentityRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Asked").field(&self.0.map(|ask| ask.name)).finish()
+        f.debug_tuple("IdentityRequirement").field(&self.0.map(|requirement| requirement.name)).finish()
     }
 }

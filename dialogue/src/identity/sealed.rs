@@ -1,7 +1,8 @@
-//! Short texts that a client hands back and can't read.
+//! Authenticated encryption of short texts that a client sends back and can't read, such as a page token.
 //!
-//! Encrypted by a stream of HMAC-SHA-256 in counter mode, then authenticated (encrypt-then-MAC). Each use of the key begins
-//! with a label of its own, which no id of an anonymous user begins with.
+//! A text is encrypted with a key stream of HMAC-SHA-256 in counter mode, then authenticated (encrypt-then-MAC). The key is
+//! shared with [`Anonymous`](super::Anonymous); each use begins with a label of its own (domain separation), with which no id
+//! of an anonymous user begins.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
@@ -9,16 +10,17 @@ use sha2::Sha256;
 
 use super::random;
 
-/// The character that a sealed text begins with. No room's name does.
+/// The first character of a sealed text, which is not allowed in the name of a room.
 pub(super) const PREFIX: char = '~';
 
 type Key = Hmac<Sha256>;
 
-const NONCE: usize = 12;
-const TAG: usize = 16;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
 
+/// Encrypts and authenticates a text.
 pub(super) fn seal(key: &Key, text: &str) -> String {
-    let nonce = random::<NONCE>();
+    let nonce = random::<NONCE_BYTES>();
     let mut sealed = nonce.to_vec();
     sealed.extend(masked(key, &nonce, text.as_bytes()));
     let tag = tag(key, &sealed);
@@ -26,15 +28,16 @@ pub(super) fn seal(key: &Key, text: &str) -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(sealed))
 }
 
+/// Decrypts a sealed text; `None` if it was not sealed with this key.
 pub(super) fn unseal(key: &Key, sealed: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(sealed.strip_prefix(PREFIX)?).ok()?;
-    let (sealed, shown) = bytes.split_at_checked(bytes.len().checked_sub(TAG)?)?;
+    let (sealed, shown) = bytes.split_at_checked(bytes.len().checked_sub(TAG_BYTES)?)?;
     label(key, b"\0seal/tag", sealed).verify_truncated_left(shown).ok()?;
-    let (nonce, text) = sealed.split_at_checked(NONCE)?;
+    let (nonce, text) = sealed.split_at_checked(NONCE_BYTES)?;
     String::from_utf8(masked(key, nonce, text)).ok()
 }
 
-/// The text, combined with the stream of a nonce: the same again gives it back.
+/// Combines a text with the key stream of a nonce by XOR, which both encrypts and decrypts.
 fn masked(key: &Key, nonce: &[u8], text: &[u8]) -> Vec<u8> {
     let blocks = (0_u32..).zip(text.chunks(32)).flat_map(|(number, chunk)| {
         let block = label(key, b"\0seal/stream", &[nonce, &number.to_be_bytes()].concat());
@@ -44,7 +47,7 @@ fn masked(key: &Key, nonce: &[u8], text: &[u8]) -> Vec<u8> {
     blocks.collect()
 }
 
-fn tag(key: &Key, sealed: &[u8]) -> [u8; TAG] {
+fn tag(key: &Key, sealed: &[u8]) -> [u8; TAG_BYTES] {
     let whole = label(key, b"\0seal/tag", sealed).finalize().into_bytes();
     whole.first_chunk().copied().unwrap_or_default()
 }
@@ -65,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_comes_back_and_is_not_read() {
+    fn a_sealed_text_is_unreadable_and_unseals_with_its_key() {
         for text in ["", "project:42", &"é".repeat(100)] {
             let sealed = seal(&key(1), text);
             assert_eq!(unseal(&key(1), &sealed).as_deref(), Some(text));
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_is_none_of_ours() {
+    fn a_changed_text_does_not_unseal() {
         let sealed = seal(&key(1), "project:42");
         for place in 1..sealed.len() - 1 {
             let mut bytes = sealed.clone().into_bytes();

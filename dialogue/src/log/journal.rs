@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     backplane::{AnyBackplane, Publication, Published},
-    caught::caught,
+    catch_panic::catch_panic,
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
@@ -271,7 +271,7 @@ pub(super) async fn with_timeout<T>(
     what: &'static str,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    match timeout(STORE_TIMEOUT, caught("store", call)).await {
+    match timeout(STORE_TIMEOUT, catch_panic("store", call)).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Err(StoreError::new(format!("the store panicked in a call to {what}"))),
         Err(_) => Err(too_slow(what)),

@@ -9,12 +9,12 @@ use super::{
     device_registry::DeviceRegistry, last_seen::LastSeen, pending::PendingPushes,
     rate_limited_log::RateLimitedLog, retry_budget::RetryBudget,
 };
-use crate::{directory::Directory, hooks::AnyHooks};
+use crate::{hooks::AnyHooks, user_connections::UserConnections};
 
 /// The shared state of the push module.
 pub(super) struct PushContext {
     pub(super) devices: DeviceRegistry,
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Arc<UserConnections>,
     pub(super) last_seen: LastSeen,
     pub(super) log: RateLimitedLog,
     /// The records of pushes on their way; `None` without a store that outlives the process.

@@ -38,11 +38,11 @@ use super::{
 };
 use crate::{
     Accepted, DeliveryClass, Refusal,
-    directory::Directory,
     hooks::AnyHooks,
     hub::{Registry, RoomSpec},
     log::Journal,
     store::Memory,
+    user_connections::UserConnections,
     wire::Id,
 };
 
@@ -108,7 +108,7 @@ impl PushDispatcher {
     pub(crate) fn start(
         setup: PushSetup,
         registry: &Arc<Registry>,
-        directory: &Arc<Directory>,
+        directory: &Arc<UserConnections>,
         hooks: Option<Arc<dyn AnyHooks>>,
         max_after: Duration,
     ) -> Result<Arc<Self>, PushError> {

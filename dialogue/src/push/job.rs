@@ -217,7 +217,7 @@ impl PushJob {
     async fn is_seen(&self, context: &PushContext) -> bool {
         let (user_id, fanout) = (&self.registration.user_id, &self.fanout);
         let was_at_this_node = || {
-            context.directory.is_in(user_id, &fanout.room_id)
+            context.directory.is_in_room(user_id, &fanout.room_id)
                 || context.last_seen.is_seen_since(user_id, &fanout.room_id, fanout.accepted_at)
         };
         if !fanout.is_for_disconnected() {

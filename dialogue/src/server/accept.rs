@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     engine::{Engine, ResponseBudget, ServerBounds},
-    gate::Visit,
-    tcp::{Due, Patience, Scarce, Tcp, Traffic},
+    gate::ConnectionPermit,
+    tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
 };
 
 /// The delay before the next try to accept, when the process has no descriptors left and the reserve is in use.
@@ -49,7 +49,7 @@ struct ConnectionServer {
     app: TowerToHyperService<Router>,
     bounds: Arc<ServerBounds>,
     response_budget: Arc<ResponseBudget>,
-    timeouts: Patience,
+    timeouts: ConnectionTimeouts,
     phase: watch::Receiver<ServerPhase>,
 }
 
@@ -71,10 +71,10 @@ pub(super) async fn serve(
 ) {
     let bounds = Arc::new(engine.bounds.clone());
     let (phases, phase) = watch::channel(ServerPhase { is_closing: false, shortages: 0 });
-    let timeouts = Patience {
+    let timeouts = ConnectionTimeouts {
         head: bounds.header_read_timeout,
         idle: bounds.idle_timeout,
-        answer: bounds.response_stall_timeout,
+        response: bounds.response_stall_timeout,
         stream: bounds.stall_timeout().max(bounds.response_stall_timeout),
     };
     let server = ConnectionServer {
@@ -96,7 +96,7 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     // A refused connection is closed without a response: after that, browsers reconnect even event
                     // streams.
-                    let Ok(slot) = engine.connection_limiter.accept(peer.ip()) else { continue };
+                    let Ok(slot) = engine.connection_limiter.acquire_tcp(peer.ip()) else { continue };
                     let server = server.clone();
                     match reserve.fill() {
                         true => connections.spawn(server.serve_connection(stream, peer, slot)),
@@ -146,9 +146,9 @@ fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExec
 
 impl ConnectionServer {
     /// Serves a connection for as long as it meets its timeouts.
-    async fn serve_connection(mut self, stream: TcpStream, peer: SocketAddr, slot: Visit) {
+    async fn serve_connection(mut self, stream: TcpStream, peer: SocketAddr, slot: ConnectionPermit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
         let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let service = self.service(&traffic, peer, false);
         let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
@@ -163,21 +163,21 @@ impl ConnectionServer {
                 biased;
                 // An error concerns this client alone, and isn't logged.
                 _ = serving.as_mut() => return,
-                () = &mut deadline => match traffic.due(&self.current_timeouts(), Instant::now()) {
-                    Due::Late => return,
+                () = &mut deadline => match traffic.check_deadlines(&self.current_timeouts(), Instant::now()) {
+                    DeadlineStatus::Elapsed => return,
                     // `graceful_shutdown` ends an idle HTTP/1 connection at once; on HTTP/2, frames may still be in
                     // flight.
-                    Due::Idle => match closes_by {
+                    DeadlineStatus::Idle => match closes_by {
                         Some(by) if by <= Instant::now() => return,
                         Some(by) => deadline.as_mut().reset(by),
                         None => {
-                            let by = Instant::now() + self.timeouts.answer;
+                            let by = Instant::now() + self.timeouts.response;
                             closes_by = Some(by);
                             deadline.as_mut().reset(by);
                             serving.as_mut().graceful_shutdown();
                         }
                     },
-                    Due::Later(then) => deadline.as_mut().reset(then),
+                    DeadlineStatus::Pending(then) => deadline.as_mut().reset(then),
                 },
                 Ok(()) = self.phase.changed() => {
                     let phase = *self.phase.borrow_and_update();
@@ -194,14 +194,14 @@ impl ConnectionServer {
     /// Serves one request with short timeouts, on a connection with a descriptor of the reserve, which the next one
     /// needs. So health checks are answered, and clients are refused with a response, while the process is out of
     /// descriptors.
-    async fn serve_one_request(self, stream: TcpStream, peer: SocketAddr, slot: Visit) {
+    async fn serve_one_request(self, stream: TcpStream, peer: SocketAddr, slot: ConnectionPermit) {
         let (tcp, traffic) =
-            Tcp::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
         let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
         let head_timeout = async {
             sleep(RESERVE_HEAD_TIMEOUT).await;
-            if traffic.was_asked() {
+            if traffic.has_had_request() {
                 std::future::pending().await
             }
         };
@@ -217,9 +217,12 @@ impl ConnectionServer {
 
     /// Returns the timeouts that apply now: those of unread responses are shorter while the response budget is under
     /// pressure.
-    fn current_timeouts(&self) -> Patience {
+    fn current_timeouts(&self) -> ConnectionTimeouts {
         match self.response_budget.is_under_pressure() {
-            true => Patience { answer: self.timeouts.answer.min(PRESSURED_STALL_TIMEOUT), ..self.timeouts },
+            true => ConnectionTimeouts {
+                response: self.timeouts.response.min(PRESSURED_STALL_TIMEOUT),
+                ..self.timeouts
+            },
             false => self.timeouts,
         }
     }
@@ -228,7 +231,7 @@ impl ConnectionServer {
     /// reserve.
     fn service(
         &self,
-        traffic: &Arc<Traffic>,
+        traffic: &Arc<ConnectionActivity>,
         peer: SocketAddr,
         is_scarce: bool,
     ) -> impl Service<
@@ -243,11 +246,11 @@ impl ConnectionServer {
             let is_http1 = request.version() < http::Version::HTTP_2;
             request.extensions_mut().insert(ConnectInfo(peer));
             if is_scarce {
-                request.extensions_mut().insert(Scarce);
+                request.extensions_mut().insert(ScarceDescriptors);
             }
             // A WebSocket over HTTP/2 is a stream (RFC 8441), and has the stall timeout of a stream.
             if request.method() == http::Method::CONNECT {
-                traffic.streams();
+                traffic.set_streaming();
             }
             let (answering, traffic) = (app.call(request), Arc::clone(&traffic));
             async move {
@@ -257,7 +260,7 @@ impl ConnectionServer {
                 }
                 let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(is_event_stream);
                 if is_stream {
-                    traffic.streams();
+                    traffic.set_streaming();
                 }
                 Ok(response.map(|body| ResponseBody::new(body, active, is_stream)))
             }

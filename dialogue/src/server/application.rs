@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::Server;
 use crate::{
-    Asked, Served,
-    gate::{AnyRoom, Equipped, Gates, guarded},
+    IdentityRequirement, ServerRoom,
+    gate::{AnyRoom, MiddlewareFromState, RoomIngest, build_room},
     hub::RoomSpec,
     observe::{Meter, Traces},
     room::Key,
@@ -28,22 +28,22 @@ pub trait Serves<S: 'static, L: Send + Sync + 'static>: Application {
 /// [`Provides`](crate::Provides) the identities which the rooms require.
 pub trait Admits<I>: Application {
     /// The required identity of each of [`Serves::ROOMS`], in the same order; empty if no room requires one.
-    const ASKED: &'static [Asked] = &[];
+    const ASKED: &'static [IdentityRequirement] = &[];
 }
 
 /// One row of [`Serves::ROOMS`].
 pub struct Declared<S, L> {
-    describe: fn(usize, Asked) -> RoomSpec,
+    describe: fn(usize, IdentityRequirement) -> RoomSpec,
     guard: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
 }
 
 impl<S, L: Send + Sync + 'static> Declared<S, L> {
     /// Returns the row of room `R`.
-    pub const fn of<R: Equipped<S> + Gates<L>>() -> Self {
-        Declared { describe: describe::<R>, guard: guarded::<R, S, L> }
+    pub const fn of<R: MiddlewareFromState<S> + RoomIngest<L>>() -> Self {
+        Declared { describe: describe::<R>, guard: build_room::<R, S, L> }
     }
 
-    pub(super) fn describe(&self, index: usize, asked: Asked) -> RoomSpec {
+    pub(super) fn describe(&self, index: usize, asked: IdentityRequirement) -> RoomSpec {
         (self.describe)(index, asked)
     }
 
@@ -52,7 +52,7 @@ impl<S, L: Send + Sync + 'static> Declared<S, L> {
     }
 }
 
-fn describe<R: Served>(index: usize, asked: Asked) -> RoomSpec {
+fn describe<R: ServerRoom>(index: usize, asked: IdentityRequirement) -> RoomSpec {
     RoomSpec {
         index,
         name: R::NAME,

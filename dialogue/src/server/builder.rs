@@ -15,21 +15,21 @@ use super::{Admits, Application, Declared, Error, Server, Serves, application::s
 #[cfg(feature = "push")]
 use crate::push::{Push, PushDispatcher};
 use crate::{
-    Around, Asked, Channel, Quota, Rate,
+    Channel, IdentityRequirement, Layered, Quota, Rate,
     backplane::{AnyBackplane, Backplane},
-    directory::Directory,
     engine::{Engine, EngineConfig, ServerBounds},
-    gate::{Doors, Limiter, Rates, Shared},
-    hooks::{AnyHooks, Hooks, Typed},
+    gate::{ConnectionLimiter, Limiter, RateLimits, SharedQuota},
+    hooks::{AnyHooks, Hooks, TypedHooks},
     hub::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
-    identity::{Authenticator, Identity, ServerKeys},
+    identity::{Authentication, Authenticator, ServerKeys},
     observe::{
         InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,
         TraceContext, Traces,
     },
     origins::Origins,
-    session::HISTORY,
+    session::HISTORY_LIMITS,
     store::{AnyStore, Store},
+    user_connections::UserConnections,
 };
 
 /// The configuration of a [`Server`]. With no method called, the server keeps its logs in memory and every user is
@@ -65,9 +65,9 @@ use crate::{
 pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     routes: Routes,
     bounds: ServerBounds,
-    rates: Rates,
+    rates: RateLimits,
     origins: Origins,
-    identity: Identity,
+    identity: Authentication,
     server_keys: Vec<String>,
     hooks: Option<Arc<dyn AnyHooks>>,
     #[cfg(feature = "push")]
@@ -100,9 +100,9 @@ impl<A: Application> ServerBuilder<A> {
                 inspector: false,
             },
             bounds: ServerBounds::default(),
-            rates: Rates::default(),
+            rates: RateLimits::default(),
             origins: Origins::default(),
-            identity: Identity::default(),
+            identity: Authentication::default(),
             server_keys: Vec::new(),
             hooks: None,
             #[cfg(feature = "push")]
@@ -157,8 +157,8 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Around<L, M>> {
-        self.turn(|state, around| (state, Around(around, middleware)))
+    pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Layered<L, M>> {
+        self.turn(|state, around| (state, Layered(around, middleware)))
     }
 
     /// Returns the same settings under other type parameters.
@@ -212,7 +212,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Sets the [hooks](Hooks), by which the application decides who connects, joins, triggers and leaves.
     pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
-        self.hooks = Some(Arc::new(Typed::new(hooks)));
+        self.hooks = Some(Arc::new(TypedHooks::new(hooks)));
         self
     }
 
@@ -388,7 +388,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Counts rate limits over all nodes by `quota`. Without it each node counts what it sees.
     pub fn quota(mut self, quota: impl Quota) -> Self {
-        self.rates.shared = Shared::new(quota);
+        self.rates.shared = SharedQuota::new(quota);
         self
     }
 
@@ -463,14 +463,14 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// The text is an origin as browsers send it (RFC 6454, section 6.2): scheme, host, and the port unless it is the
     /// scheme's default, in lower case and without a trailing `/`. [`build`](Self::build) fails for any other text.
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.origins.list(origin.into());
+        self.origins.allow_origin(origin.into());
         self
     }
 
     /// Lets pages of every origin connect, except of a hidden one (`Origin: null`). With cookies or in a private
     /// network, any page can then act as its visitor.
     pub fn allow_any_origin(mut self) -> Self {
-        self.origins.list_all();
+        self.origins.allow_any();
         self
     }
 
@@ -478,7 +478,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// and native shells that load them so. A page in a sandboxed frame hides its origin too; with cookies or in a
     /// private network, it can then act as its visitor.
     pub fn allow_hidden_origin(mut self) -> Self {
-        self.origins.list_hidden();
+        self.origins.allow_hidden();
         self
     }
 
@@ -527,7 +527,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Sets the maximum of events on a page of history: 200 by default, which is also the most. A client that asks for
     /// more gets this number.
     pub fn max_history_events(mut self, events: usize) -> Self {
-        self.bounds.max_history_events = events.clamp(1, HISTORY.1);
+        self.bounds.max_history_events = events.clamp(1, HISTORY_LIMITS.1);
         self
     }
 
@@ -664,13 +664,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     async fn finish(
         self,
-        asked: &'static [Asked],
+        asked: &'static [IdentityRequirement],
         declared: &'static [&'static [Declared<S, L>]],
     ) -> Result<A::Server, Error>
     where
         L: Send + Sync + 'static,
     {
-        let identities = asked.iter().copied().chain(std::iter::repeat(Asked::NOTHING));
+        let identities = asked.iter().copied().chain(std::iter::repeat(IdentityRequirement::NONE));
         let rooms = declared.iter().copied().flatten().zip(identities).enumerate();
         let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
         let metrics = (!self.exporters.is_empty() || self.routes.inspector).then(|| add_meters(&mut rooms));
@@ -695,7 +695,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         }
         let endpoints: Vec<_> = self.exporters.iter().filter_map(|exporter| exporter.endpoint()).collect();
         self.routes.check(&endpoints)?;
-        if let Some(origin) = self.origins.unheard_of() {
+        if let Some(origin) = self.origins.invalid_entry() {
             return Err(Error::configuration(format!(
                 "`{origin}` is not an origin; write one as in `https://acme.example` or `http://localhost:5173`"
             )));
@@ -707,10 +707,10 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             ));
         }
         for key in &self.server_keys {
-            if key.len() < ServerKeys::SHORTEST {
+            if key.len() < ServerKeys::MIN_BYTES {
                 return Err(Error::configuration(format!(
                     "a server key must have at least {} bytes; generate one with `openssl rand -base64 32`",
-                    ServerKeys::SHORTEST
+                    ServerKeys::MIN_BYTES
                 )));
             }
             identity.server_keys.add(key);
@@ -747,7 +747,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         };
         match &archive {
-            Some(archive) => identity.keep_anonymous(&archive.secret().await.map_err(Error::store)?),
+            Some(archive) => identity.set_anonymous_key(&archive.secret().await.map_err(Error::store)?),
             None => {
                 if let Some(room) = rooms.iter().find(|room| room.options.retention.forever) {
                     return Err(Error::configuration(format!(
@@ -762,9 +762,12 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             peers.begin(feed, &registry);
         }
         registry.open().await.map_err(Error::store)?;
-        let connection_limiter =
-            Doors::new(&self.rates, self.bounds.max_connections_per_address, self.bounds.proxies > 0);
-        let directory = Arc::new(Directory::new(self.bounds.max_connections_per_user));
+        let connection_limiter = ConnectionLimiter::new(
+            &self.rates,
+            self.bounds.max_connections_per_address,
+            self.bounds.proxies > 0,
+        );
+        let directory = Arc::new(UserConnections::new(self.bounds.max_connections_per_user));
         #[cfg(feature = "push")]
         let push = opened.map(|opened| {
             PushDispatcher::start(opened, &registry, &directory, self.hooks.clone(), longest_after)

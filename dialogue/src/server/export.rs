@@ -4,12 +4,12 @@ use tokio::io::AsyncWrite;
 
 use super::RoomHandle;
 use crate::{
-    Served,
+    ServerRoom,
     audit::{Anchor, Export, ExportError, Summary},
     hub::AuditedEvent,
 };
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     /// Writes the current log of the room as JSON Lines, in which [`verify`](crate::audit::verify) detects changes. The
     /// room must be declared with `audit`.
     ///

@@ -18,9 +18,9 @@ use tracing::Instrument;
 
 use super::Server;
 use crate::{
-    Accepted, Delivery, Event, EventOf, Refusal, Sending, Served,
+    Accepted, Delivery, Event, EventOf, Refusal, Sending, ServerRoom,
     engine::Engine,
-    gate::{Post, Recipient},
+    gate::{DirectRecipient, Trigger},
     hub::{
         ConnectionId, Listener, ListenerReceiver, LiveRoom, Registry, RoomCore, RoomSpec, TargetedEvent,
         not_found,
@@ -34,7 +34,7 @@ use crate::{
 
 /// A handle of one room instance for server code: `server.chat()`, `server.project(ProjectId(7))`.
 #[must_use]
-pub struct RoomHandle<R: Served> {
+pub struct RoomHandle<R: ServerRoom> {
     engine: Arc<Engine>,
     /// `None` for a key that is invalid in a room id.
     target: Option<RoomTarget>,
@@ -48,7 +48,7 @@ pub(super) struct RoomTarget {
     pub(super) room_id: Arc<str>,
 }
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     pub(crate) fn new(server: &Server, key: R::Key) -> Self {
         let room_id: Arc<str> = match key.text() {
             Some(text) => format!("{}:{text}", R::NAME).into(),
@@ -101,9 +101,9 @@ impl<R: Served> RoomHandle<R> {
     /// Sends an event to a user's connections without the log, and returns to how many.
     pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
         let recipients = Arc::new(AtomicUsize::new(0));
-        let links = self.engine.directory.links(user);
+        let links = self.engine.directory.connections_of(user);
         let whisper = TargetedEvent::new(links.iter().map(|link| link.id()).collect());
-        let to = Recipient { user: Arc::clone(user), whisper };
+        let to = DirectRecipient { user_id: Arc::clone(user), direct_event: whisper };
         self.publish(event, Some(to), Some(Arc::clone(&recipients))).await?;
         Ok(recipients.load(Ordering::Relaxed))
     }
@@ -111,7 +111,7 @@ impl<R: Served> RoomHandle<R> {
     async fn publish<E: EventOf<R>>(
         &self,
         event: E,
-        to: Option<Recipient>,
+        to: Option<DirectRecipient>,
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (target, index) = self.target_of::<E>()?;
@@ -120,31 +120,32 @@ impl<R: Served> RoomHandle<R> {
         };
         let about = (target.room.name, &*target.room_id, target.room.event_name(index));
         let span = spans::trigger(None, Source::Server, about);
-        let post = Box::new(Post {
+        let post = Box::new(Trigger {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&target.room),
             room_id: Arc::clone(&target.room_id),
             event: index,
             from: "system".into(),
             user: None,
-            subject: None,
+            rate_limit_key: None,
             limiter: Arc::clone(&self.engine.limiter),
-            server: true,
+            is_server: true,
             maker: None,
             meta: self.engine.traces.inject(&span, None),
-            key: None,
+            idempotency_key: None,
             key_scope: KeyScope::Server,
             origin: EventOrigin::now(&target.room.meter, Source::Server, span.clone()),
-            to,
-            recipients,
+            recipient: to,
+            recipient_count: recipients,
             push: self.engine.push.clone(),
-            link: None,
-            at_log: Arc::default(),
+            connection: None,
+            is_submitted: Arc::default(),
         });
-        let (gate, wait, at_log) = (Arc::clone(gate), target.room.options.wait, Arc::clone(&post.at_log));
+        let (gate, wait, at_log) =
+            (Arc::clone(gate), target.room.options.wait, Arc::clone(&post.is_submitted));
         let ingest = async move {
             let mut event = Some(event);
-            gate.trigger(&mut event, post).await
+            gate.ingest_event(&mut event, post).await
         };
         let ingest = self.engine.ingest(wait, at_log, ingest.instrument(span.clone()));
         ingest.await.inspect_err(|refusal| {
@@ -291,7 +292,7 @@ impl ListenerHandle {
     }
 }
 
-impl<R: Served> Clone for RoomHandle<R> {
+impl<R: ServerRoom> Clone for RoomHandle<R> {
     fn clone(&self) -> Self {
         let target = self.target.as_ref();
         RoomHandle {
@@ -304,7 +305,7 @@ impl<R: Served> Clone for RoomHandle<R> {
     }
 }
 
-impl<R: Served> fmt::Debug for RoomHandle<R> {
+impl<R: ServerRoom> fmt::Debug for RoomHandle<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoomHandle").field("id", &self.room_id).finish_non_exhaustive()
     }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{RoomHandle, handle::RoomTarget};
 use crate::{
-    Delivery, EventOf, Refusal, Room, Served, Unreadable,
+    Delivery, EventOf, Refusal, Room, ServerRoom, Unreadable,
     hub::LiveRoom,
     log::Record,
     store::{Order, Query},
@@ -41,7 +41,7 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is read until it is awaited"]
-pub struct History<R: Served> {
+pub struct History<R: ServerRoom> {
     room: RoomHandle<R>,
     query: Query,
     only: Option<&'static str>,
@@ -63,7 +63,7 @@ pub struct HistoryPage<R: Room> {
 /// The default number of events of a page.
 const DEFAULT_LIMIT: usize = 50;
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     /// Returns a request for a page of the room's history.
     pub fn history(&self) -> History<R> {
         let query = Query::new(Order::NewestFirst, DEFAULT_LIMIT);
@@ -81,7 +81,7 @@ impl<R: Served> RoomHandle<R> {
     }
 }
 
-impl<R: Served> History<R> {
+impl<R: ServerRoom> History<R> {
     /// Selects only events of type `E`.
     pub fn only<E: EventOf<R>>(mut self) -> Self {
         self.only = Some(E::NAME);
@@ -183,7 +183,7 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl<R: Served> IntoFuture for History<R> {
+impl<R: ServerRoom> IntoFuture for History<R> {
     type Output = Result<HistoryPage<R>, Refusal>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
@@ -192,7 +192,7 @@ impl<R: Served> IntoFuture for History<R> {
     }
 }
 
-impl<R: Served> fmt::Debug for History<R> {
+impl<R: ServerRoom> fmt::Debug for History<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("History")
             .field("room", &self.room)

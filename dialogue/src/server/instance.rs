@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{Refusal, Served, hub::RoomInstanceInfo};
+use crate::{Refusal, ServerRoom, hub::RoomInstanceInfo};
 
 /// The properties of a room instance that server code creates.
 ///
@@ -67,7 +67,7 @@ impl NewRoom {
     }
 }
 
-impl<R: Served> RoomHandle<R> {
+impl<R: ServerRoom> RoomHandle<R> {
     /// Creates this room instance and announces it to watching clients. A room that isn't created opens with its first
     /// join, without an announcement.
     ///

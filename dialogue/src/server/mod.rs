@@ -31,10 +31,10 @@ pub use state::{Snapshot, Stateful};
 pub use users::{ConnectionInfo, UserHandle, Users};
 
 use crate::{
-    Refusal, Visitor,
+    Caller, Refusal,
     channel::{visitor, with_response_budget},
     engine::{Engine, Health},
-    hooks::{self, Actor},
+    hooks::{self, UntypedCaller},
     observe::{MetricsEndpoint, MetricsExporter},
 };
 use routes::Routes;
@@ -168,9 +168,9 @@ impl Server {
     /// `UNAUTHENTICATED` without a valid token where one is required, and for the server key; `PERMISSION_DENIED` for a
     /// page of a foreign origin, unless the method is safe (RFC 9110, section 9.2.1); `UNAVAILABLE` while tokens can't
     /// be checked.
-    pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Visitor<I>, Refusal> {
+    pub async fn visitor<I: Send + Sync + 'static>(&self, request: &Parts) -> Result<Caller<I>, Refusal> {
         let user = visitor(&self.engine, request).await?;
-        Ok(hooks::visitor(&Actor { user, client_id: None }))
+        Ok(hooks::typed_caller(&UntypedCaller { user, client_id: None }))
     }
 
     /// Returns the numbers of pushes of this process by outcome, for each provider.

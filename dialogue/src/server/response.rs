@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     engine::ResponseBudget,
-    tcp::{Active, Patience, Traffic},
+    tcp::{ActiveRequest, ConnectionActivity, ConnectionTimeouts},
 };
 
 /// The maximum bytes that are handed to hyper at once, and so the maximum that it buffers for a client that reads
@@ -41,20 +41,24 @@ tokio::task_local! {
 /// The executor of the streams of an HTTP/2 connection. It resets a stream whose client reads nothing for too long.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
-    traffic: Arc<Traffic>,
-    timeouts: Patience,
+    traffic: Arc<ConnectionActivity>,
+    timeouts: ConnectionTimeouts,
     budget: Arc<ResponseBudget>,
 }
 
 impl StreamExecutor {
-    pub(super) fn new(traffic: &Arc<Traffic>, timeouts: Patience, budget: &Arc<ResponseBudget>) -> Self {
+    pub(super) fn new(
+        traffic: &Arc<ConnectionActivity>,
+        timeouts: ConnectionTimeouts,
+        budget: &Arc<ResponseBudget>,
+    ) -> Self {
         StreamExecutor { traffic: Arc::clone(traffic), timeouts, budget: Arc::clone(budget) }
     }
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
-        let (active, progress) = (self.traffic.hold(), Arc::new(StreamProgress::default()));
+        let (active, progress) = (self.traffic.keep_active(), Arc::new(StreamProgress::default()));
         let (timeouts, budget) = (self.timeouts, Arc::clone(&self.budget));
         tokio::spawn(PROGRESS.scope(Arc::clone(&progress), async move {
             // hyper resets a stream whose future is dropped.
@@ -85,7 +89,7 @@ struct Unread {
 
 impl StreamProgress {
     /// Returns once the client has read nothing for the timeout that applies.
-    async fn stalled(&self, timeouts: Patience, budget: &ResponseBudget) {
+    async fn stalled(&self, timeouts: ConnectionTimeouts, budget: &ResponseBudget) {
         loop {
             let now = Instant::now();
             let deadline = {
@@ -93,9 +97,9 @@ impl StreamProgress {
                 unread.since.map(|since| match unread.is_stream {
                     true => since + timeouts.stream,
                     false if budget.is_under_pressure() => {
-                        since + timeouts.answer.min(PRESSURED_STALL_TIMEOUT)
+                        since + timeouts.response.min(PRESSURED_STALL_TIMEOUT)
                     }
-                    false => since + timeouts.answer,
+                    false => since + timeouts.response,
                 })
             };
             match deadline {
@@ -103,9 +107,9 @@ impl StreamProgress {
                 // At least once per second, as the pressure on the budget may change.
                 Some(deadline) => sleep_until(deadline.min(now + PRESSURED_STALL_TIMEOUT)).await,
                 // No deadline of a response that starts meanwhile is earlier than this.
-                None => {
-                    drop(timeout(timeouts.answer.max(PRESSURED_STALL_TIMEOUT), self.started.notified()).await)
-                }
+                None => drop(
+                    timeout(timeouts.response.max(PRESSURED_STALL_TIMEOUT), self.started.notified()).await,
+                ),
             }
         }
     }
@@ -129,12 +133,12 @@ pub(super) struct ResponseBody {
     is_stream: bool,
     /// The progress of the HTTP/2 stream; `None` on HTTP/1.
     progress: Option<Arc<StreamProgress>>,
-    _active: Active,
+    _active: ActiveRequest,
 }
 
 impl ResponseBody {
     /// Wraps the body of a response, in the task that handles the request.
-    pub(super) fn new(body: Body, active: Active, is_stream: bool) -> Self {
+    pub(super) fn new(body: Body, active: ActiveRequest, is_stream: bool) -> Self {
         let progress = PROGRESS.try_with(Arc::clone).ok();
         if let Some(progress) = &progress {
             progress.start(is_stream);

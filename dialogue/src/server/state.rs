@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::RoomTarget};
-use crate::{Code, Refusal, Served, caught::caught_now, hub::SavedState};
+use crate::{Code, Refusal, ServerRoom, catch_panic::catch_panic_sync, hub::SavedState};
 
 /// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -13,7 +13,7 @@ use crate::{Code, Refusal, Served, caught::caught_now, hub::SavedState};
     label = "declared without one",
     note = "declare its type: `#[room(state = Board)]`"
 )]
-pub trait Stateful: Served {
+pub trait Stateful: ServerRoom {
     /// The type of the state. A new instance has the default. A newer version of the type must be able to decode the
     /// states that older versions have saved (`#[serde(default)]` on added fields).
     type State: Serialize + DeserializeOwned + Default + Send + 'static;
@@ -82,7 +82,7 @@ impl<R: Stateful> RoomHandle<R> {
         let RoomTarget { room, room_id } = self.target()?;
         let id = std::sync::Arc::clone(room_id);
         let change = move |saved: &SavedState| {
-            let changed = caught_now("update", || {
+            let changed = catch_panic_sync("update", || {
                 let mut state: R::State = decode(saved, &id)?;
                 let changed = change(&mut state);
                 Ok((encode(&state, &id)?, changed))

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{EventOf, Refusal, Served, engine::Engine, hub::NodeRequest};
+use crate::{EventOf, Refusal, ServerRoom, engine::Engine, hub::NodeRequest};
 
 /// A handle of the connected users: `server.users()`.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Users {
 
     /// Returns the number of users with a connection to this node.
     pub fn count(&self) -> usize {
-        self.engine.directory.len()
+        self.engine.directory.user_count()
     }
 
     /// Returns a handle of the user with this id, connected or not.
@@ -80,7 +80,7 @@ impl UserHandle {
     /// # Errors
     ///
     /// `UNAVAILABLE` while the room's members can't be read.
-    pub async fn is_in<R: Served>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
+    pub async fn is_in<R: ServerRoom>(&self, room: &RoomHandle<R>) -> Result<bool, Refusal> {
         self.engine.is_in(&self.id, room.id()).await
     }
 
@@ -93,7 +93,7 @@ impl UserHandle {
     ///
     /// Those of [`RoomHandle::trigger`], as the event passes the middleware stack; `UNAVAILABLE` if a node at which the
     /// user is in the room can't be reached.
-    pub async fn send<R: Served, E: EventOf<R>>(
+    pub async fn send<R: ServerRoom, E: EventOf<R>>(
         &self,
         room: &RoomHandle<R>,
         event: E,
@@ -107,7 +107,11 @@ impl UserHandle {
     /// # Errors
     ///
     /// As [`connections`](Self::connections).
-    pub async fn remove_from<R: Served>(&self, room: &RoomHandle<R>, reason: &str) -> Result<bool, Refusal> {
+    pub async fn remove_from<R: ServerRoom>(
+        &self,
+        room: &RoomHandle<R>,
+        reason: &str,
+    ) -> Result<bool, Refusal> {
         self.remove(Some(room.id().into()), reason).await.map(|connections| connections > 0)
     }
 

@@ -1,4 +1,4 @@
-//! No frame makes a session panic, go silent, or answer twice.
+//! Fuzzing of the session: no frame makes it panic, omit a reply, or reply twice.
 //!
 //! Runs for `DIALOGUE_FUZZ_SECONDS` (3); `DIALOGUE_FUZZ_SEED` repeats a run.
 
@@ -34,8 +34,8 @@ dialogue::rooms! {
     project(u64): [Message] via [websocket];
 }
 
-/// Frames that one connection is sent, before a new server begins with nothing in it.
-const FRAMES: usize = 500;
+/// The number of frames that are sent to one connection, before a new, empty server is created.
+const FRAMES_PER_SERVER: usize = 500;
 
 #[tokio::test]
 async fn every_frame_gets_at_most_one_reply_and_one_with_an_id_gets_it() {
@@ -46,15 +46,15 @@ async fn every_frame_gets_at_most_one_reply_and_one_with_an_id_gets_it() {
     let mut rng = Rng::with_seed(seed);
     while Instant::now() < end {
         let mut connection = Connection::open().await;
-        for _ in 0..FRAMES {
+        for _ in 0..FRAMES_PER_SERVER {
             let frame = frame(&mut rng);
-            let replies = connection.say(&frame).await;
+            let replies = connection.send(&frame).await;
             assert!(replies.len() <= 1, "{frame}\n{replies:?}");
             if has_id(&frame) {
                 assert_eq!(replies.len(), 1, "{frame}");
             }
         }
-        connection.goes_on().await;
+        connection.assert_works().await;
     }
 }
 
@@ -66,19 +66,22 @@ impl Connection {
     async fn open() -> Self {
         let engine = Acme::server().max_instances(100).without_frame_limit().build().await.unwrap().engine();
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
-        let mut session =
-            Session::new(engine, outbox, Entrance { source: Source::WebSocket, address: None, parent: None });
+        let user = User { id: "alice".into(), authenticated: None, anonymous_token: None, is_new: false };
+        let mut session = Session::new(
+            engine,
+            outbox,
+            NewConnection { source: Source::WebSocket, address: None, parent: None },
+        );
         session.identify(user).await.unwrap();
         Connection { session }
     }
 
-    /// Sends one frame; yields the replies to it.
-    async fn say(&mut self, frame: &str) -> Vec<Value> {
+    /// Sends one frame, and returns the replies to it.
+    async fn send(&mut self, frame: &str) -> Vec<Value> {
         self.session.handle(frame).await;
         let registry = &self.session.engine.registry;
         for room in registry.list(None, |_, _| true, usize::MAX).await.expect("memory lists").rooms {
-            // What was pushed before is done.
+            // Runs after the commands that were queued before.
             if let Some(instance) = registry.find(&room.room_id) {
                 instance.run(|_| ()).await;
             }
@@ -94,11 +97,11 @@ impl Connection {
         data.map(|json| serde_json::from_str(json).unwrap()).filter(is_reply).collect()
     }
 
-    async fn goes_on(&mut self) {
+    async fn assert_works(&mut self) {
         let join = json!({ "type": "join", "id": "j", "roomId": "chat", "events": ["*"] });
-        assert_eq!(self.say(&join.to_string()).await[0]["type"], "joined");
+        assert_eq!(self.send(&join.to_string()).await[0]["type"], "joined");
         let trigger = json!({ "type": "trigger", "id": "t", "roomId": "chat", "event": "message", "data": { "text": "a" } });
-        assert_eq!(self.say(&trigger.to_string()).await[0]["type"], "ok");
+        assert_eq!(self.send(&trigger.to_string()).await[0]["type"], "ok");
     }
 }
 
@@ -111,7 +114,7 @@ fn is_reply(frame: &Value) -> bool {
     }
 }
 
-/// Whether a frame is a request with an id that a reply can carry.
+/// Returns whether a frame is a request with a valid id.
 fn has_id(frame: &str) -> bool {
     match serde_json::from_str::<Value>(frame).unwrap_or_default().get("id") {
         Some(Value::String(id)) => id.len() <= 64,
@@ -120,7 +123,7 @@ fn has_id(frame: &str) -> bool {
     }
 }
 
-/// Fields with what they may hold: mostly, but not only, what they should.
+/// The values of each field: valid ones first, then invalid ones.
 const FIELDS: [(&str, &[&str]); 17] = [
     ("id", &["1", "\"a\"", "-7", "\"\\u00e9\"", "1.5", "null", "[]", "\"\""]),
     (
@@ -171,7 +174,7 @@ fn frame(rng: &mut Rng) -> String {
     let mut fields = vec![format!("\"type\":\"{}\"", TYPES[rng.usize(..TYPES.len())])];
     for (name, values) in FIELDS {
         if rng.u8(..3) > 0 {
-            // The first ones are good; they come more often.
+            // The minimum of two prefers the first, valid values.
             let at = rng.usize(..values.len()).min(rng.usize(..values.len()));
             fields.push(format!("\"{name}\":{}", values[at]));
         }
@@ -180,21 +183,21 @@ fn frame(rng: &mut Rng) -> String {
     let mut frame = format!("{{{}}}", fields.join(",")).into_bytes();
     if rng.u8(..3) == 0 {
         for _ in 0..rng.usize(1..5) {
-            spoil(&mut frame, rng);
+            mutate(&mut frame, rng);
         }
     }
     String::from_utf8_lossy(&frame).into_owned()
 }
 
-fn spoil(frame: &mut Vec<u8>, rng: &mut Rng) {
-    const SIGNS: &[u8] = b"{}[]\",:0e-\\ \n\0\xff";
+fn mutate(frame: &mut Vec<u8>, rng: &mut Rng) {
+    const BYTES: &[u8] = b"{}[]\",:0e-\\ \n\0\xff";
     if frame.is_empty() {
         return;
     }
     let (at, other) = (rng.usize(..frame.len()), rng.usize(..frame.len()));
     match rng.u8(..5) {
         0 => frame[at] = rng.u8(..),
-        1 => frame.insert(at, SIGNS[rng.usize(..SIGNS.len())]),
+        1 => frame.insert(at, BYTES[rng.usize(..BYTES.len())]),
         2 => drop(frame.remove(at)),
         3 => frame.truncate(at),
         _ => {

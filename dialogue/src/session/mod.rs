@@ -1,15 +1,18 @@
-//! One connection's say: decodes requests, knows who sent them and which rooms it is in.
+//! The session: the protocol state machine of one connection (PROTOCOL.md, "Frames from client to
+//! server").
 //!
-//! Knows no socket: replies go to the connection's [`Outbox`].
+//! A [`Session`] handles the frames of a WebSocket, and the joins of an event stream. It identifies the user, enforces rate
+//! limits, and carries out one request at a time. It does no I/O: `channel` reads the frames, and replies go to the
+//! connection's [`Outbox`].
 
 #[cfg(test)]
 mod fuzz;
-mod instance;
 #[cfg(test)]
-mod moves_tests;
+mod lost_log_tests;
 #[cfg(feature = "push")]
 mod push;
 mod request;
+mod room_lifecycle;
 #[cfg(test)]
 mod tests;
 
@@ -27,16 +30,16 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-pub(crate) use instance::{Creation, Requester, delete as delete_instance};
 #[cfg(feature = "push")]
 pub(crate) use push::{PushChange, PushRequest, apply as apply_push};
 use request::Request;
-pub(crate) use request::{bounded_limit, bounded_names, check_depth, invalid};
+pub(crate) use request::{check_depth, check_event_count, check_limit, invalid};
+pub(crate) use room_lifecycle::{CreateRoom, Requester, delete as delete_room};
 
 use crate::{
     Channel, Code, Position, Refusal, Sender,
     engine::{Engine, draining},
-    gate::{Allowance, Post, Prepared, Subject},
+    gate::{EncodedEvent, FrameLimiter, RateLimitKey, Trigger},
     hub::{
         ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, PublishReply,
         PublishRequest, RoomCommand, RoomSpec, busy, history, not_in_room, unavailable,
@@ -48,129 +51,144 @@ use crate::{
     wire::{EventSet, frame},
 };
 
-/// See the [module](self). Leaves its rooms when it is dropped.
+/// The state of one connection, which leaves its rooms when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Session {
     engine: Arc<Engine>,
     outbox: Arc<Outbox>,
-    /// `None` until somebody is told who this is.
-    link: Option<Arc<ConnectionHandle>>,
-    /// Where it comes from.
+    /// `None` until the user is identified.
+    connection: Option<Arc<ConnectionHandle>>,
+    /// The client's address, if it is known.
     address: Option<IpAddr>,
-    /// As long as it is there.
+    /// The span of the connection.
     span: Span,
-    /// Whom limits count.
-    subject: Option<Subject>,
-    allowance: Allowance,
-    /// Frames that aren't counted among the user's requests yet.
-    uncounted: u32,
-    watches: bool,
-    /// When the user's token expires.
+    /// The key that rate limits count by.
+    rate_limit_key: Option<RateLimitKey>,
+    frame_limiter: FrameLimiter,
+    /// The number of frames that are not charged to the user's HTTP limit yet.
+    uncharged_frames: u32,
+    watches_rooms: bool,
+    /// The expiry of the user's token.
     expires: Option<Expiry>,
-    /// Set, once it is with its log, by the event of the last frame that went through middleware or hooks.
-    at_log: Option<Arc<AtomicBool>>,
-    /// The application wants none of it.
-    turned_away: bool,
+    /// Set once the event of the current frame is handed to its room; present if it passes middleware or hooks.
+    is_submitted: Option<Arc<AtomicBool>>,
+    /// Set if the connection was refused, by a bound or by the application's hook.
+    is_refused: bool,
     connected: ConnectionMeter,
 }
 
-/// Whether the connection goes on after a frame.
+/// The outcome of a frame for the connection: it continues, or is closed with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    GoOn,
-    /// Nobody is told who this is: 4401.
+pub(crate) enum FrameOutcome {
+    Continue,
+    /// The client showed no valid token: 4401.
     Unauthenticated,
-    /// The application wants none of it: 4403.
-    TurnedAway,
-    /// It goes on though it is told to go slower: 4429.
-    Hammers,
+    /// The connection was refused, by a bound or by the application's hook: 4403.
+    Refused,
+    /// The client ignores `RATE_LIMITED` refusals: 4429.
+    RateLimited,
 }
 
-/// How a connection comes in.
+/// The properties of a new connection, from its handshake.
 #[derive(Debug)]
-pub(crate) struct Entrance {
+pub(crate) struct NewConnection {
     pub(crate) source: Source,
-    /// Where it comes from, if that is known.
+    /// The client's address, if it is known.
     pub(crate) address: Option<IpAddr>,
-    /// The trace that its handshake is part of.
+    /// The trace context of the handshake (W3C Trace Context).
     pub(crate) parent: Option<TraceParent>,
 }
 
-/// A wish to join, before its room is known.
+/// The parameters of a join, without the room.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Entry {
-    pub(crate) wanted: Option<EventSet>,
+pub(crate) struct JoinOptions {
+    /// The events to subscribe to; `None` keeps the subscription, or subscribes to the room's default events.
+    pub(crate) filter: Option<EventSet>,
+    /// The position to resume from.
     pub(crate) since: Option<Position>,
+    /// The index of the room among those of an event stream.
     pub(crate) slot: u8,
+    /// The id of the request.
     pub(crate) id: Option<Box<RawValue>>,
 }
 
 /// The outcome of a join that was not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Joined {
-    In,
-    /// It named a position in a room that was deleted, which isn't made again for that.
-    Deleted,
+pub(crate) enum JoinOutcome {
+    Joined,
+    /// The join named a position in a room instance that was deleted. A resume does not create the instance again.
+    RoomDeleted,
 }
 
-/// Bounds of the protocol.
-pub(crate) const HISTORY: (usize, usize) = (50, 200);
-pub(crate) const ROOMS: (usize, usize) = (100, 1_000);
-const MEMBERS: (usize, usize) = (100, 1_000);
-/// How long a member that joins again waits until it has moved to the instance in place of a lost one.
-const MOVE: Duration = Duration::from_secs(5);
-/// Frames that are counted among a user's requests at once: each by itself would cost what its own limit does again.
-const COUNTED_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
+/// The default and the maximum of `limit` in `getHistory`.
+pub(crate) const HISTORY_LIMITS: (usize, usize) = (50, 200);
+/// The default and the maximum of `limit` in `listRooms`.
+pub(crate) const ROOM_LIST_LIMITS: (usize, usize) = (100, 1_000);
+/// The default and the maximum of `limit` in `members`.
+const MEMBER_LIMITS: (usize, usize) = (100, 1_000);
+/// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to the
+/// next.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The number of frames that are charged to the user's HTTP limit at once: charging each one would cost as much as the frame
+/// limit itself.
+const FRAMES_PER_CHARGE: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
 
 impl Session {
-    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: Entrance) -> Self {
-        let Entrance { source, address, parent } = entrance;
+    pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: NewConnection) -> Self {
+        let NewConnection { source, address, parent } = entrance;
         let span = spans::connection(source, parent.as_ref());
         engine.traces.set_parent(&span, parent.as_ref());
         Session {
             span,
-            allowance: engine.limiter.allowance(),
-            uncounted: 0,
+            frame_limiter: engine.limiter.frame_limiter(),
+            uncharged_frames: 0,
             engine,
             outbox,
-            link: None,
+            connection: None,
             address,
-            subject: address.map(Subject::at),
-            watches: false,
+            rate_limit_key: address.map(RateLimitKey::of_address),
+            watches_rooms: false,
             expires: None,
-            at_log: None,
-            turned_away: false,
+            is_submitted: None,
+            is_refused: false,
             connected: ConnectionMeter::new(source),
         }
     }
 
-    /// Whose session this is; the application may turn them away.
+    /// Sets the session's user, registers the connection, and calls the hook `connect`.
+    ///
+    /// # Errors
+    ///
+    /// `TOO_MANY` if the user has too many connections; the refusal of the hook.
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
         let expires = user.expires().cloned();
-        let subject = Subject::of(&user, self.address);
-        let link = ConnectionHandle::new(Arc::clone(&self.outbox), user);
+        let rate_limit_key = RateLimitKey::of_user(&user, self.address);
+        let connection = ConnectionHandle::new(Arc::clone(&self.outbox), user);
         if !self.span.is_disabled() {
-            self.span.record("client_id", link.client_id.as_str()).record("user_id", &*link.user_id);
+            self.span
+                .record("client_id", connection.client_id.as_str())
+                .record("user_id", &*connection.user_id);
         }
-        // Given back too if the client breaks off while the application thinks.
-        let place = self.engine.directory.enter(&link).inspect_err(|_| self.turned_away = true)?;
+        // Dropped, and so undone, if the client disconnects while the hook runs.
+        let registration =
+            self.engine.directory.register(&connection).inspect_err(|_| self.is_refused = true)?;
         if let Some(hooks) = &self.engine.hooks {
-            hooks.connect(&link.actor()).await.inspect_err(|_| self.turned_away = true)?;
+            hooks.connect(&connection.actor()).await.inspect_err(|_| self.is_refused = true)?;
         }
-        place.keep();
-        self.link = Some(link);
-        self.subject = Some(subject);
+        registration.keep();
+        self.connection = Some(connection);
+        self.rate_limit_key = Some(rate_limit_key);
         self.expires = expires;
         Ok(())
     }
 
-    /// Says who the connection is: the first frame of a socket.
-    pub(crate) fn greet(&self) {
-        let Some(link) = &self.link else { return };
-        let user = link.user();
+    /// Sends `connected`, the first frame of a WebSocket, with the ids of the connection and the user.
+    pub(crate) fn send_connected(&self) {
+        let Some(connection) = &self.connection else { return };
+        let user = connection.user();
         let connected = frame::Connected {
-            client_id: link.client_id.as_str(),
-            user_id: &link.user_id,
+            client_id: connection.client_id.as_str(),
+            user_id: &connection.user_id,
             protocol: 1,
             schema: &self.engine.schema,
             anonymous_token: user.anonymous_token.as_deref(),
@@ -178,39 +196,39 @@ impl Session {
         self.send("connected", None, connected);
     }
 
-    /// What all that it does belongs to.
+    /// Returns the span of the connection, the parent of the spans of its requests.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }
 
     pub(crate) fn is_identified(&self) -> bool {
-        self.link.is_some()
+        self.connection.is_some()
     }
 
-    /// The time that is left of the user's token; `None` if it never expires.
-    pub(crate) fn token_left(&self) -> Option<Duration> {
-        self.expires.as_ref().map(Expiry::left)
+    /// Returns the remaining lifetime of the user's token; `None` if it never expires.
+    pub(crate) fn token_remaining(&self) -> Option<Duration> {
+        self.expires.as_ref().map(Expiry::remaining)
     }
 
-    /// When the token expires by which the user is known.
+    /// Returns the expiry of the user's token; `None` if it never expires.
     pub(crate) fn expires(&self) -> Option<&Expiry> {
         self.expires.as_ref()
     }
 
-    /// Its client is told that the connection stands: from now on it counts as one.
+    /// Counts the connection as open, once its client knows that it is established.
     pub(crate) fn open(&mut self) {
         self.connected.open(self.engine.metrics.as_ref());
     }
 
-    /// Why the session is about to end.
+    /// Records the reason for which the session is about to end.
     pub(crate) fn end(&mut self, ended: CloseReason) {
         self.connected.end(ended);
     }
 
-    /// Handles one frame of text. Every request with an `id` gets one reply.
-    pub(crate) async fn handle(&mut self, text: &str) -> Verdict {
-        self.at_log = None;
-        // In a box, so that a connection doesn't hold what it needs for a frame while it waits for one.
+    /// Handles one text frame. Every request with an `id` gets exactly one reply.
+    pub(crate) async fn handle(&mut self, text: &str) -> FrameOutcome {
+        self.is_submitted = None;
+        // Boxed, so that an idle connection holds no memory for parsing a frame.
         let parsed = Request::parse(text, &self.engine.bounds);
         let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
         let (request, id) = match parsed {
@@ -226,117 +244,124 @@ impl Session {
             refused => refused,
         };
         match answered {
-            Ok(()) => Verdict::GoOn,
+            Ok(()) => FrameOutcome::Continue,
             Err(refusal) => match (self.refuse(id, &refusal), refusal.code) {
-                (Verdict::Hammers, _) => Verdict::Hammers,
-                _ if self.link.is_some() => Verdict::GoOn,
-                _ if self.turned_away => Verdict::TurnedAway,
-                // It showed a token, and that was its chance.
-                (_, Code::Unauthenticated) if request.is("auth") => Verdict::Unauthenticated,
-                _ => Verdict::GoOn,
+                (FrameOutcome::RateLimited, _) => FrameOutcome::RateLimited,
+                _ if self.connection.is_some() => FrameOutcome::Continue,
+                _ if self.is_refused => FrameOutcome::Refused,
+                // A client gets one attempt to authenticate.
+                (_, Code::Unauthenticated) if request.is("auth") => FrameOutcome::Unauthenticated,
+                _ => FrameOutcome::Continue,
             },
         }
     }
 
-    /// Answers a frame whose handling was given up in the middle as the instance drains: nothing was stored. It gets no
-    /// answer if that isn't sure, since its event is with the log.
-    pub(crate) fn give_up(&mut self, text: &str) -> Verdict {
-        let stored = self.at_log.take().is_some_and(|at_log| at_log.load(Ordering::Relaxed));
+    /// Refuses a frame whose handling was cancelled because the node drains; nothing was stored. Sends no reply if the event
+    /// may have been stored, because it was already handed to the room.
+    pub(crate) fn abandon_frame(&mut self, text: &str) -> FrameOutcome {
+        let is_submitted = self.is_submitted.take().is_some_and(|set| set.load(Ordering::Relaxed));
         let id = Request::parse(text, &self.engine.bounds).and_then(|request| request.id());
         match id {
-            Ok(id) if !stored => self.refuse(id, &draining()),
-            _ => Verdict::GoOn,
+            Ok(id) if !is_submitted => self.refuse(id, &draining()),
+            _ => FrameOutcome::Continue,
         }
     }
 
-    /// Answers a frame that is no request, which counts as one.
-    pub(crate) async fn reject(&mut self, refusal: Refusal) -> Verdict {
+    /// Refuses a malformed frame, which is counted as a request.
+    pub(crate) async fn reject(&mut self, refusal: Refusal) -> FrameOutcome {
         let refusal = self.count().await.err().unwrap_or(refusal);
         self.refuse(None, &refusal)
     }
 
-    /// Counts a frame.
+    /// Counts a frame and a request.
+    ///
+    /// # Errors
+    ///
+    /// `RATE_LIMITED`.
     pub(crate) async fn count(&mut self) -> Result<(), Refusal> {
-        self.allowance.frame()?;
-        self.uncounted += 1;
-        if self.uncounted >= COUNTED_AT_ONCE.get() {
-            self.uncounted = 0;
-            self.subject.iter().for_each(|subject| self.engine.limiter.frames(subject, COUNTED_AT_ONCE));
+        self.frame_limiter.check_frame()?;
+        self.uncharged_frames += 1;
+        if self.uncharged_frames >= FRAMES_PER_CHARGE.get() {
+            self.uncharged_frames = 0;
+            let keys = self.rate_limit_key.iter();
+            keys.for_each(|key| self.engine.limiter.charge_frames(key, FRAMES_PER_CHARGE));
         }
-        match &self.subject {
-            Some(subject) => self.engine.limiter.request(subject).await,
+        match &self.rate_limit_key {
+            Some(key) => self.engine.limiter.request(key).await,
             None => Ok(()),
         }
     }
 
-    /// Says why a request failed.
-    pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> Verdict {
+    /// Sends the refusal of a request.
+    pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> FrameOutcome {
         self.engine.refused(Source::WebSocket, refusal.code);
         self.send("error", id, frame::Error::from(refusal));
-        match refusal.code == Code::RateLimited && self.allowance.tell() {
-            true => Verdict::Hammers,
-            false => Verdict::GoOn,
+        match refusal.code == Code::RateLimited && self.frame_limiter.record_refusal() {
+            true => FrameOutcome::RateLimited,
+            false => FrameOutcome::Continue,
         }
     }
 
-    /// Lets the connection into a room that is served over `channel`.
+    /// Joins the connection to a room that is served over `channel`.
     ///
     /// # Errors
     ///
-    /// Also `ROOM_NOT_FOUND`, for a position in a room that was deleted.
+    /// The refusal; also `ROOM_NOT_FOUND` for a position in a room instance that was deleted.
     pub(crate) async fn join(
         &mut self,
         room_id: &str,
         channel: Channel,
-        entry: Entry,
+        options: JoinOptions,
     ) -> Result<(), Refusal> {
-        match self.join_unless_deleted(room_id, channel, entry).await? {
-            Joined::In => Ok(()),
-            Joined::Deleted => {
+        match self.join_unless_deleted(room_id, channel, options).await? {
+            JoinOutcome::Joined => Ok(()),
+            JoinOutcome::RoomDeleted => {
                 Err(Refusal { message: DELETED_REASON.into(), ..crate::hub::not_found(room_id) })
             }
         }
     }
 
-    /// Lets the connection into a room, unless it comes back to one that was deleted.
+    /// Joins the connection to a room, unless the request resumes one that was deleted.
     pub(crate) async fn join_unless_deleted(
         &mut self,
         room_id: &str,
         channel: Channel,
-        entry: Entry,
-    ) -> Result<Joined, Refusal> {
+        options: JoinOptions,
+    ) -> Result<JoinOutcome, Refusal> {
         let engine = Arc::clone(&self.engine);
-        let link = Arc::clone(self.link()?);
+        let connection = Arc::clone(self.connection()?);
         let (room, _) = engine.room(room_id)?;
         if !room.channels.contains(&channel) {
             return Err(crate::hub::not_found(room_id));
         }
-        if link.room_count() >= engine.bounds.max_rooms_per_connection && link.room(room_id).is_none() {
+        if connection.room_count() >= engine.bounds.max_rooms_per_connection
+            && connection.room(room_id).is_none()
+        {
             let message =
                 format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
             return Err(Refusal::new(Code::TooMany, message));
         }
-        engine.may_join(&link.actor(), room, room_id).await?;
-        let maker = engine.maker(&link.user_id, self.address);
-        let mut looked_for_places = false;
+        engine.may_join(&connection.actor(), room, room_id).await?;
+        let maker = engine.maker(&connection.user_id, self.address);
+        let mut has_freed_places = false;
         loop {
-            let retired = link.room(room_id).filter(|before| before.is_closed());
-            if link.is_migrating(room_id) {
-                // Its log was lost, and the connection is on its way into the one in its place: it joins that again.
-                let arrived = Box::pin(timeout(MOVE, link.migration_ended(room_id))).await;
+            let retired = connection.room(room_id).filter(|before| before.is_closed());
+            if connection.is_migrating(room_id) {
+                // The instance lost its log, and its members are moving to the next: joins that one once it has moved.
+                let arrived = Box::pin(timeout(MOVE_TIMEOUT, connection.migration_ended(room_id))).await;
                 arrived.map_err(|_| unavailable(room_id))?;
                 continue;
             }
             if let Some(before) = retired {
-                engine.after_leave(&link, &before, DELETED_REASON).await;
+                engine.after_leave(&connection, &before, DELETED_REASON).await;
             }
-            if entry.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
-                return Ok(Joined::Deleted);
+            if options.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
+                return Ok(JoinOutcome::RoomDeleted);
             }
             let instance = engine.registry.find_or_open(room, room_id, Some(&maker))?;
-            let Entry { wanted, since, slot, id } = entry.clone();
+            let JoinOptions { filter: wanted, since, slot, id } = options.clone();
             let mut join = JoinRequest {
-                handle: Arc::clone(&link),
+                handle: Arc::clone(&connection),
                 slot,
                 filter: wanted,
                 since,
@@ -345,8 +370,8 @@ impl Session {
                 migrated: false,
                 id,
             };
-            // Before the wait, so that whatever ends the wait also ends the membership.
-            let Some(new) = link.enter(&instance) else { continue };
+            // Before the first await, so that a session that is dropped during the join leaves the room.
+            let Some(new) = connection.enter(&instance) else { continue };
             let mut joined = instance.join(join.clone()).await;
             if let Some(Err(JoinError::NeedsStoredId(epoch))) = &joined {
                 joined = match instance.stored_id_at(epoch, join.since.as_ref()).await {
@@ -359,39 +384,39 @@ impl Session {
             }
             match joined {
                 Some(Ok(new)) => {
-                    // Only where somebody then says that it was told.
+                    // The connection may leave while `joined` runs: then `told` returns the reason, and `left` is called here.
                     if let Some(hooks) = &engine.hooks
                         && new
-                        && link.begin_joined_hook(&instance)
+                        && connection.begin_joined_hook(&instance)
                     {
-                        hooks.joined(&link.actor(), instance.room_ref()).await;
-                        if let Some(reason) = link.end_joined_hook(&instance) {
-                            hooks.left(&link.actor(), instance.room_ref(), &reason).await;
+                        hooks.joined(&connection.actor(), instance.room_ref()).await;
+                        if let Some(reason) = connection.end_joined_hook(&instance) {
+                            hooks.left(&connection.actor(), instance.room_ref(), &reason).await;
                         }
                     }
-                    return Ok(Joined::In);
+                    return Ok(JoinOutcome::Joined);
                 }
                 Some(Err(JoinError::Refused(refusal))) => {
-                    // In the instance that it was in, nobody is refused.
+                    // A connection that was already in the instance stays a member.
                     if new {
-                        link.exit(&instance, "refused");
+                        connection.exit(&instance, "refused");
                     }
                     let full = refusal.code == Code::RoomFull;
-                    if full && !std::mem::replace(&mut looked_for_places, true) {
-                        // In a box, so that a connection doesn't hold what only this needs.
-                        if Box::pin(engine.reclaim_capacity(&instance, &link)).await {
+                    if full && !std::mem::replace(&mut has_freed_places, true) {
+                        // Boxed, since it is rare and large.
+                        if Box::pin(engine.reclaim_capacity(&instance, &connection)).await {
                             continue;
                         }
                     }
                     return Err(refusal);
                 }
-                // It went just now: the next try makes a new one.
+                // The instance has just ended: the next attempt creates another.
                 Some(Err(JoinError::Closed | JoinError::NeedsStoredId(_) | JoinError::NeedsCatchUp))
                 | None => {
-                    if link.is_migrating(room_id) {
+                    if connection.is_migrating(room_id) {
                         continue;
                     }
-                    engine.after_leave(&link, &instance, DELETED_REASON).await;
+                    engine.after_leave(&connection, &instance, DELETED_REASON).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
                     }
@@ -401,44 +426,44 @@ impl Session {
         }
     }
 
-    /// Waits until what was put into its rooms before is on its way to it.
+    /// Returns a future that waits until the events that were published to the connection's rooms before are in its outbox.
     pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + Send + 'static {
-        let link = self.link.clone();
+        let connection = self.connection.clone();
         async move {
-            for room in link.map(|link| link.rooms()).unwrap_or_default() {
+            for room in connection.map(|connection| connection.rooms()).unwrap_or_default() {
                 room.run(|_| ()).await;
             }
         }
     }
 
-    /// Says to a stream that a room of it was deleted before it came back.
-    pub(crate) fn tell_deleted(&self, room_id: &str) {
+    /// Sends `left` for a room of an event stream that was deleted before the stream resumed.
+    pub(crate) fn send_room_deleted(&self, room_id: &str) {
         self.send("left", None, frame::Left { room_id, reason: Some(DELETED_REASON) });
     }
 
-    /// Waits until the connection is in no room any more.
+    /// Returns a future that waits until the connection is in no room.
     pub(crate) fn left_all(&self) -> impl Future<Output = ()> + Send + 'static {
-        let link = self.link.clone();
+        let connection = self.connection.clone();
         async move {
-            if let Some(link) = link {
-                link.all_rooms_left().await;
+            if let Some(connection) = connection {
+                connection.all_rooms_left().await;
             }
         }
     }
 
     async fn answer(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let kind = request.kind()?;
-        if self.link.is_none() && kind != "auth" {
+        if self.connection.is_none() && kind != "auth" {
             return Err(Refusal::new(Code::Unauthenticated, "show a token first: `auth`"));
         }
         match &*kind {
             "trigger" => self.trigger(request, id).await,
-            // In a box, so that a connection doesn't hold what they need while it waits for its next frame.
-            kind => Box::pin(self.answer_rarely(kind, request, id)).await,
+            // Boxed, so that an idle connection holds no memory for these.
+            kind => Box::pin(self.answer_other(kind, request, id)).await,
         }
     }
 
-    async fn answer_rarely(
+    async fn answer_other(
         &mut self,
         kind: &str,
         request: &Request<'_>,
@@ -448,13 +473,13 @@ impl Session {
             "join" => {
                 let room_id = request.room_id()?;
                 let (room, _) = self.engine.room(&room_id)?;
-                let entry = Entry {
-                    wanted: events(room, request)?,
+                let options = JoinOptions {
+                    filter: events(room, request)?,
                     since: request.since()?,
                     slot: 0,
                     id: id.map(RawValue::to_owned),
                 };
-                return self.join(&room_id, Channel::WebSocket, entry).await;
+                return self.join(&room_id, Channel::WebSocket, options).await;
             }
             "leave" => self.leave(request, id).await?,
             "subscribe" => self.subscribe(request, id, EventSet::union).await?,
@@ -473,9 +498,9 @@ impl Session {
                 } else {
                     push::PushChange::Unregister
                 };
-                let actor = self.link()?.actor();
-                push::apply(&self.engine, (&actor, self.subject.as_ref()), change, wanted).await?;
-                self.done(id);
+                let actor = self.connection()?.actor();
+                push::apply(&self.engine, (&actor, self.rate_limit_key.as_ref()), change, wanted).await?;
+                self.send_ok(id);
             }
             other => {
                 let shown: String = other.chars().take(64).collect();
@@ -485,25 +510,25 @@ impl Session {
         Ok(())
     }
 
-    /// A token, on a live socket: the first, or a newer one of the same user.
+    /// Authenticates the connection by a token, or renews it by a newer token of the same user.
     async fn auth(&mut self, token: &str, id: Option<&RawValue>) -> Result<(), Refusal> {
         let headers = http::HeaderMap::new();
         let credentials = Credentials { token: Some(token), headers: &headers, peer: None };
-        let user = self.engine.identity.user(credentials).await?;
+        let user = self.engine.identity.authenticate(credentials).await?;
         let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
-        match &self.link {
-            Some(link) if link.user_id == user.id => {
+        match &self.connection {
+            Some(connection) if connection.user_id == user.id => {
                 self.expires = user.expires().cloned();
-                link.renew(user);
-                self.engine.leave_forbidden_rooms(link).await;
+                connection.renew(user);
+                self.engine.leave_forbidden_rooms(connection).await;
             }
             Some(_) => return Err(Refusal::new(Code::PermissionDenied, "the token is another user's")),
             None => {
                 self.identify(user).await?;
-                self.greet();
+                self.send_connected();
             }
         }
-        self.done(id);
+        self.send_ok(id);
         Ok(())
     }
 
@@ -512,8 +537,8 @@ impl Session {
         let room = &instance.room;
         let name = request.event()?;
         let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
-        let about = (room.name, &*instance.id, room.event_name(event));
-        let span = spans::trigger(Some(&self.span), Source::WebSocket, about);
+        let labels = (room.name, &*instance.id, room.event_name(event));
+        let span = spans::trigger(Some(&self.span), Source::WebSocket, labels);
         let origin = EventOrigin::now(&room.meter, Source::WebSocket, span.clone());
         let triggered = self.trigger_in(&instance, event, origin, request, id).await;
         triggered.inspect_err(|refusal| {
@@ -530,7 +555,7 @@ impl Session {
         request: &Request<'_>,
         id: Option<&RawValue>,
     ) -> Result<(), Refusal> {
-        let link = Arc::clone(self.link()?);
+        let connection = Arc::clone(self.connection()?);
         let room = &instance.room;
         if room.events.get(usize::from(event)).is_none_or(|kind| kind.sender == Sender::Server) {
             let message = format!("`{}` is sent by the server only", room.event_name(event));
@@ -538,21 +563,21 @@ impl Session {
         }
         let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
         let meta = self.engine.traces.inject(&origin.span, meta);
-        if let Some(subject) = &self.subject {
-            self.engine.limiter.event(subject, room.index).await?;
+        if let Some(key) = &self.rate_limit_key {
+            self.engine.limiter.event(key, room.index).await?;
         }
-        let gate = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
+        let ingest = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none() && !self.engine.pushes(room) {
-            // Before there is anything to be held meanwhile.
-            if instance.wait_for_inbox().await? && link.room(&instance.id).is_none() {
+            // Before the event is encoded, so that nothing is held while this waits.
+            if instance.wait_for_inbox().await? && connection.room(&instance.id).is_none() {
                 return Err(not_in_room());
             }
-            if let Some(prepared) = gate.open(event, data) {
-                // Nothing waits for the log: its `ok` comes by itself, and the next frame may be on its way meanwhile.
-                let Prepared { data, conflated } = prepared?;
+            if let Some(encoded) = ingest.encode_without_middleware(event, data) {
+                // Does not wait for the append: the room sends the `ok`, and the next frame is handled in the meantime.
+                let EncodedEvent { data, conflation_key: conflated } = encoded?;
                 let reply = PublishReply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
-                let from = Arc::clone(&link.user_id);
-                let (server, event_id, by) = (false, None, None);
+                let from = Arc::clone(&connection.user_id);
+                let (server, event_id, sender_outbox) = (false, None, None);
                 let key = key.map(|key| scoped(KeyScope::User, key));
                 let publish = PublishRequest {
                     event,
@@ -564,37 +589,38 @@ impl Session {
                     key,
                     event_id,
                     origin,
-                    sender_outbox: by,
+                    sender_outbox,
                     reply,
                 };
                 return instance.push(RoomCommand::Publish(publish)).map_err(|_| busy(&instance.id));
             }
         }
-        let post = Box::new(Post {
+        let trigger = Box::new(Trigger {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(room),
             room_id: Arc::clone(&instance.id),
             event,
-            from: Arc::clone(&link.user_id),
-            user: Some(link.user()),
-            subject: self.subject.clone(),
+            from: Arc::clone(&connection.user_id),
+            user: Some(connection.user()),
+            rate_limit_key: self.rate_limit_key.clone(),
             limiter: Arc::clone(&self.engine.limiter),
-            server: false,
-            maker: Some(self.engine.maker(&link.user_id, self.address)),
+            is_server: false,
+            maker: Some(self.engine.maker(&connection.user_id, self.address)),
             meta,
-            key,
-            // Also of a socket that showed no token: it goes on under its id, and was given the token of that.
+            idempotency_key: key,
+            // Also for an anonymous user: a WebSocket has received the token of its id, and can keep the id.
             key_scope: KeyScope::User,
             origin,
-            to: None,
-            recipients: None,
+            recipient: None,
+            recipient_count: None,
             push: self.engine.push.clone(),
-            link: Some(Arc::clone(&link)),
-            at_log: Arc::default(),
+            connection: Some(Arc::clone(&connection)),
+            is_submitted: Arc::default(),
         });
-        let span = post.origin.span.clone();
-        self.at_log = Some(Arc::clone(&post.at_log));
-        let accepted = self.engine.trigger(link.actor(), gate, data, post).instrument(span).await?;
+        let span = trigger.origin.span.clone();
+        self.is_submitted = Some(Arc::clone(&trigger.is_submitted));
+        let accepted =
+            self.engine.trigger(connection.actor(), ingest, data, trigger).instrument(span).await?;
         if let Some(id) = id {
             self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
         }
@@ -603,17 +629,17 @@ impl Session {
 
     async fn leave(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let room_id = request.room_id()?;
-        let link = Arc::clone(self.link()?);
+        let connection = Arc::clone(self.connection()?);
         let mut instance = match self.joined(&room_id) {
-            Err(refusal) if refusal.code == Code::Unavailable => link.room(&room_id).ok_or(refusal)?,
+            Err(refusal) if refusal.code == Code::Unavailable => connection.room(&room_id).ok_or(refusal)?,
             joined => joined?,
         };
-        // The reply comes after the last event.
-        if let Some(was_in) = link.remove_from(&instance, None).await {
+        // Awaited, so that the reply comes after the last event.
+        if let Some(was_in) = connection.remove_from(&instance, None).await {
             instance = was_in;
         }
         self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
-        self.engine.after_leave(&link, &instance, "left").await;
+        self.engine.after_leave(&connection, &instance, "left").await;
         Ok(())
     }
 
@@ -625,11 +651,12 @@ impl Session {
     ) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
         let named = events(&instance.room, request)?.ok_or_else(|| invalid("`events` is missing"))?;
-        let connection = self.outbox.id();
-        match instance.run(move |state| state.subscribe(connection, |wanted| change(wanted, named))).await {
-            Some(true) => self.done(id),
-            _ if self.link()?.is_migrating(&instance.id) => return Err(unavailable(&instance.id)),
-            // It was put out just now.
+        let connection_id = self.outbox.id();
+        match instance.run(move |state| state.subscribe(connection_id, |wanted| change(wanted, named))).await
+        {
+            Some(true) => self.send_ok(id),
+            _ if self.connection()?.is_migrating(&instance.id) => return Err(unavailable(&instance.id)),
+            // The member was removed just now.
             _ => return Err(not_in_room()),
         }
         Ok(())
@@ -641,7 +668,7 @@ impl Session {
             Some(event) => instance.room.events_named([&*event])?,
             None => EventSet::ALL,
         };
-        let (before, limit) = (request.before()?, request.limit(HISTORY.0, HISTORY.1)?);
+        let (before, limit) = (request.before()?, request.limit(HISTORY_LIMITS.0, HISTORY_LIMITS.1)?);
         let limit = limit.min(self.engine.bounds.max_history_events);
         let page = instance.history(before, wanted, limit).await?;
         self.outbox.send("history", &history(&instance.id, &page, id));
@@ -651,7 +678,7 @@ impl Session {
     async fn members(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
         let after = request.after()?.map(String::from);
-        let limit = request.limit(MEMBERS.0, MEMBERS.1)?;
+        let limit = request.limit(MEMBER_LIMITS.0, MEMBER_LIMITS.1)?;
         let own_id = id.map(RawValue::to_owned);
         let list =
             instance.run(move |state| state.members_frame(after.as_deref(), limit, own_id.as_deref())).await;
@@ -660,61 +687,69 @@ impl Session {
     }
 
     async fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let (after, limit) = (request.after()?, request.limit(ROOMS.0, ROOMS.1)?);
-        let link = self.link()?;
-        if request.watch()? && !self.watches {
-            self.engine.watch(link);
-            // Before the wait, so that an end of the wait also ends the watch.
-            self.watches = true;
+        let (after, limit) = (request.after()?, request.limit(ROOM_LIST_LIMITS.0, ROOM_LIST_LIMITS.1)?);
+        let connection = self.connection()?;
+        if request.watch()? && !self.watches_rooms {
+            self.engine.watch(connection);
+            // Before the await, so that a session that is dropped meanwhile stops watching.
+            self.watches_rooms = true;
         }
-        let link = self.link()?;
-        let actor = link.actor();
+        let connection = self.connection()?;
+        let actor = connection.actor();
         let rooms = self.engine.list(Some(&actor), after.as_deref(), limit).await?;
         self.send("rooms", id, rooms);
         Ok(())
     }
 
-    /// Notes that the request at hand may be carried out though its frame is given up.
-    fn is_carried_out(&mut self) {
-        self.at_log = Some(Arc::new(AtomicBool::new(true)));
+    /// Marks the current request as submitted: if its frame is abandoned, the request may still be carried out.
+    fn mark_submitted(&mut self) {
+        self.is_submitted = Some(Arc::new(AtomicBool::new(true)));
     }
 
     async fn create_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let actor = self.link()?.actor();
-        self.is_carried_out();
-        Creation::read(request)?.carry_out(&self.engine, Requester::User(&actor, self.address)).await?;
-        self.done(id);
+        let actor = self.connection()?.actor();
+        self.mark_submitted();
+        CreateRoom::read(request)?.execute(&self.engine, Requester::User(&actor, self.address)).await?;
+        self.send_ok(id);
         Ok(())
     }
 
     async fn delete_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let actor = self.link()?.actor();
-        self.is_carried_out();
-        instance::delete(&self.engine, &request.room_id()?, Requester::User(&actor, self.address)).await?;
-        self.done(id);
+        let actor = self.connection()?.actor();
+        self.mark_submitted();
+        room_lifecycle::delete(&self.engine, &request.room_id()?, Requester::User(&actor, self.address))
+            .await?;
+        self.send_ok(id);
         Ok(())
     }
 
-    fn link(&self) -> Result<&Arc<ConnectionHandle>, Refusal> {
-        self.link.as_ref().ok_or_else(|| Refusal::new(Code::Unauthenticated, "show a token first: `auth`"))
+    fn connection(&self) -> Result<&Arc<ConnectionHandle>, Refusal> {
+        self.connection
+            .as_ref()
+            .ok_or_else(|| Refusal::new(Code::Unauthenticated, "show a token first: `auth`"))
     }
 
-    /// A room that the connection is in.
+    /// Returns a room instance that the connection is in.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_IN_ROOM`; `ROOM_NOT_FOUND` for an id of no declared room; `UNAVAILABLE` while the members of an instance that lost
+    /// its log move to the next.
     fn joined(&self, room_id: &str) -> Result<Arc<LiveRoom>, Refusal> {
-        let link = self.link()?;
-        match link.room(room_id) {
+        let connection = self.connection()?;
+        match connection.room(room_id) {
             Some(instance) if !instance.is_closed() => return Ok(instance),
-            // Its log was lost, and the connection is on its way into the one in its place.
+            // The instance lost its log, and its members are moving to the next.
             Some(instance) if !instance.is_deleted() => return Err(unavailable(room_id)),
-            // It was deleted, and everybody is told.
+            // The instance was deleted, and its members are being notified.
             Some(_) => {}
             None => drop(self.engine.room(room_id)?),
         }
         Err(not_in_room())
     }
 
-    /// The `ok` of a request that has nothing more to say.
-    fn done(&self, id: Option<&RawValue>) {
+    /// Sends the `ok` of a request without a result.
+    fn send_ok(&self, id: Option<&RawValue>) {
         if id.is_some() {
             self.send("ok", id, frame::Empty {});
         }
@@ -727,28 +762,28 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(link) = self.link.take() else { return };
-        let connection = link.id();
-        link.close();
-        link.rooms().iter().for_each(|instance| self.engine.note_push_departure(&link, instance));
-        if self.watches {
-            self.engine.unwatch(connection);
+        let Some(connection) = self.connection.take() else { return };
+        let connection_id = connection.id();
+        connection.close();
+        connection.rooms().iter().for_each(|instance| self.engine.note_push_departure(&connection, instance));
+        if self.watches_rooms {
+            self.engine.unwatch(connection_id);
         }
-        self.engine.directory.exit(&link);
+        self.engine.directory.unregister(&connection);
         let Some(hooks) = self.engine.hooks.clone() else {
-            link.rooms().iter().for_each(|instance| instance.release(&link));
+            connection.rooms().iter().for_each(|instance| instance.release(&connection));
             return;
         };
-        // Hooks wait; whoever drops a session doesn't.
+        // Hooks are asynchronous, so they run on a task.
         let reason = self.connected.reason();
-        // A drain waits for them too: the process may end with it.
+        // Counted, so that a drain waits for the hooks: the process may end after it.
         let counted = self.engine.drain_guard();
         self.engine.registry.spawn(async move {
-            let actor = link.actor();
-            for instance in link.rooms() {
-                // Also where the room is no more.
-                link.remove_from(&instance, None).await;
-                if link.exit_closed(&instance) {
+            let actor = connection.actor();
+            for instance in connection.rooms() {
+                // Also if the instance has ended.
+                connection.remove_from(&instance, None).await;
+                if connection.exit_closed(&instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
             }

@@ -7,8 +7,8 @@ use super::{Request, check_depth, invalid};
 use crate::{
     Channel, Code, Refusal,
     engine::{Engine, ServerBounds},
-    gate::Subject,
-    hooks::Actor,
+    gate::RateLimitKey,
+    hooks::UntypedCaller,
     hub::not_found,
     push::{PushSubscription, PushTarget},
 };
@@ -74,7 +74,7 @@ impl PushRequest {
 /// registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
 pub(crate) async fn apply(
     engine: &Arc<Engine>,
-    (actor, subject): (&Actor, Option<&Subject>),
+    (actor, subject): (&UntypedCaller, Option<&RateLimitKey>),
     change: PushChange,
     request: PushRequest,
 ) -> Result<(), Refusal> {
@@ -108,6 +108,6 @@ pub(crate) async fn apply(
     }
     let (push, provider) = provider.ok_or_else(not_configured)?;
     provider.check(&target).map_err(|reason| Refusal::new(Code::InvalidRequest, reason))?;
-    let address = subject.filter(|subject| subject.is_address()).map(Subject::to_string);
+    let address = subject.filter(|subject| subject.is_address()).map(RateLimitKey::to_string);
     push.register(&actor.user.id, address, &**provider, target, language, rooms).await
 }

@@ -1,4 +1,6 @@
-//! The frames that clients send, as far as they can be read without knowing the room.
+//! Parsing of the frames that clients send, as far as it needs no knowledge of the room.
+//!
+//! A [`Request`] keeps the fields of a frame as raw JSON; its methods parse and check one field each.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,8 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::{Code, Position, Refusal, engine::ServerBounds, wire::json};
 
-/// A frame of whatever type. Fields stay raw until its type says that they matter, so that an error names the field and
-/// what isn't asked for can't be wrong. Of a field that is there twice the last counts.
+/// A frame of any type. Fields stay raw JSON until the frame's type needs them, so that an error names the field, and fields
+/// that the type doesn't use are never refused. Of a duplicate field the last one counts.
 #[derive(Debug, Default)]
 pub(super) struct Request<'a> {
     id: Option<&'a RawValue>,
@@ -39,46 +41,46 @@ pub(super) struct Request<'a> {
     rooms: Option<&'a RawValue>,
     #[cfg(feature = "push")]
     language: Option<&'a RawValue>,
-    /// Event names in a list of them.
-    most_names: usize,
+    /// The maximum number of names in `events`.
+    max_event_names: usize,
 }
 
-/// Bytes of an `id` that is a string.
-const LONGEST_ID: usize = 64;
-/// Bytes of a `key`.
-pub(super) const LONGEST_KEY: usize = 128;
-/// Bytes of a `meta`.
-const LARGEST_META: usize = 1_024;
-/// Bytes of a language's tag; BCP 47 recommends that.
+/// The maximum length of an `id`.
+const MAX_ID_BYTES: usize = 64;
+/// The maximum length of a `key`.
+pub(super) const MAX_KEY_BYTES: usize = 128;
+/// The maximum size of `meta` as compact JSON.
+const MAX_META_BYTES: usize = 1_024;
+/// The maximum length of a language tag, as BCP 47 recommends.
 #[cfg(feature = "push")]
-const LONGEST_LANGUAGE: usize = 35;
-/// Bytes of a room's name or description.
-const LONGEST_TEXT: usize = 1_024;
+const MAX_LANGUAGE_BYTES: usize = 35;
+/// The maximum length of a room's name or description.
+const MAX_TEXT_BYTES: usize = 1_024;
 
 impl<'a> Request<'a> {
-    /// Reads a frame; a refusal comes without an `id` then, since there is none to trust. Its depth is still to be checked:
-    /// raw fields are read over without recursion. It is filled in the place where it stays: it is large, and each frame
-    /// has one.
+    /// Parses a frame. The refusal of a malformed frame is sent without an `id`, since its own can't be trusted. The nesting
+    /// depth is not checked yet; raw fields are skipped without recursion. The result is boxed and filled in place, since it is
+    /// large and every frame has one.
     pub(super) fn parse(text: &'a str, bounds: &ServerBounds) -> Result<Box<Self>, Refusal> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }
         let mut request =
-            Box::new(Request { most_names: bounds.max_subscribed_events, ..Request::default() });
+            Box::new(Request { max_event_names: bounds.max_subscribed_events, ..Request::default() });
         let mut reader = serde_json::Deserializer::from_str(text);
         let read = reader.deserialize_map(Members(&mut request)).and_then(|()| reader.end());
         read.map_err(|error| invalid(format!("not a JSON object: {error}")))?;
         Ok(request)
     }
 
-    /// The request's id as JSON, to be sent back as it came.
+    /// Returns the request's id as JSON, to be sent back unchanged.
     pub(super) fn id(&self) -> Result<Option<&'a RawValue>, Refusal> {
         let Some(id) = self.id else { return Ok(None) };
         let json = id.get();
         let fits = if json.starts_with('"') {
-            serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= LONGEST_ID)
+            serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= MAX_ID_BYTES)
         } else {
-            json.len() <= LONGEST_ID
+            json.len() <= MAX_ID_BYTES
                 && !json.is_empty()
                 && json.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
         };
@@ -89,7 +91,7 @@ impl<'a> Request<'a> {
         text("type", self.kind)
     }
 
-    /// Whether it is of this type.
+    /// Returns whether the frame has this type.
     pub(super) fn is(&self, kind: &str) -> bool {
         self.kind().is_ok_and(|own| own == kind)
     }
@@ -117,7 +119,7 @@ impl<'a> Request<'a> {
     pub(super) fn key(&self) -> Result<Option<Box<str>>, Refusal> {
         let Some(raw) = self.key else { return Ok(None) };
         let key = text("key", Some(raw))?;
-        if key.is_empty() || key.len() > LONGEST_KEY {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
             return Err(invalid("`key` is a string of 1 to 128 bytes"));
         }
         Ok(Some(key.into()))
@@ -128,9 +130,9 @@ impl<'a> Request<'a> {
         if !meta.starts_with('{') {
             return Err(invalid("`meta` is an object"));
         }
-        // What goes into a frame has no raw newline; and what takes no room in it doesn't count.
+        // Compact, since a frame contains no raw newline; the size is that of the compact form.
         let meta = json::compact(meta);
-        if meta.len() > LARGEST_META {
+        if meta.len() > MAX_META_BYTES {
             return Err(invalid("`meta` is at most 1024 bytes of JSON"));
         }
         if let Some(why) = json::unreadable(&meta) {
@@ -144,7 +146,7 @@ impl<'a> Request<'a> {
 
     pub(super) fn events(&self) -> Result<Option<Vec<Cow<'a, str>>>, Refusal> {
         let events: Option<Vec<_>> = self.events.map(|raw| read("events", raw.get())).transpose()?;
-        bounded_names(events.as_ref().map_or(0, Vec::len), self.most_names)?;
+        check_event_count(events.as_ref().map_or(0, Vec::len), self.max_event_names)?;
         Ok(events)
     }
 
@@ -163,10 +165,10 @@ impl<'a> Request<'a> {
         self.before.map(|raw| read("before", raw.get())).transpose()
     }
 
-    /// `limit`, from 1 to `most`.
-    pub(super) fn limit(&self, default: usize, most: usize) -> Result<usize, Refusal> {
+    /// Returns `limit`, from 1 to `max`.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Refusal> {
         let Some(raw) = self.limit else { return Ok(default) };
-        bounded_limit(read("limit", raw.get())?, most)
+        check_limit(read("limit", raw.get())?, max)
     }
 
     pub(super) fn after(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
@@ -187,7 +189,7 @@ impl<'a> Request<'a> {
         self.token.is_some()
     }
 
-    /// `subscription`, of whatever type is wanted.
+    /// Returns `subscription` as the provider's type.
     #[cfg(feature = "push")]
     pub(super) fn subscription<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         object("subscription", self.subscription.ok_or_else(|| invalid("`subscription` is missing"))?)
@@ -203,7 +205,7 @@ impl<'a> Request<'a> {
         let Some(raw) = self.language else { return Ok(None) };
         let language = text("language", Some(raw))?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if language.is_empty() || language.len() > LONGEST_LANGUAGE || !language.chars().all(plain) {
+        if language.is_empty() || language.len() > MAX_LANGUAGE_BYTES || !language.chars().all(plain) {
             return Err(invalid("`language` is a tag such as `pt-BR`"));
         }
         Ok(Some(language.into()))
@@ -224,30 +226,30 @@ impl<'a> Request<'a> {
     }
 }
 
-/// `limit`, from 1 to `most`.
-pub(crate) fn bounded_limit(limit: usize, most: usize) -> Result<usize, Refusal> {
-    if (1..=most).contains(&limit) {
+/// Returns `limit` if it is from 1 to `max`; a refusal otherwise.
+pub(crate) fn check_limit(limit: usize, max: usize) -> Result<usize, Refusal> {
+    if (1..=max).contains(&limit) {
         Ok(limit)
     } else {
-        Err(invalid(format!("`limit` is a number from 1 to {most}")))
+        Err(invalid(format!("`limit` is a number from 1 to {max}")))
     }
 }
 
-/// Refuses a list of more than `most` event names.
-pub(crate) fn bounded_names(names: usize, most: usize) -> Result<(), Refusal> {
-    match names > most {
-        true => Err(Refusal::new(Code::TooMany, format!("`events` lists at most {most} names"))),
+/// Refuses a list of more than `max` event names.
+pub(crate) fn check_event_count(names: usize, max: usize) -> Result<(), Refusal> {
+    match names > max {
+        true => Err(Refusal::new(Code::TooMany, format!("`events` lists at most {max} names"))),
         false => Ok(()),
     }
 }
 
-/// Refuses JSON that is nested deeper than `most` levels, before any value is read of it.
-pub(crate) fn check_depth(json: &str, most: usize) -> Result<(), Refusal> {
-    // With so few brackets it can't be; nearly all are out with this. Counted in bytes, of which the compiler takes many at
-    // a time: every frame comes by here.
+/// Refuses JSON that is nested deeper than `max` levels, before any of its values is parsed.
+pub(crate) fn check_depth(json: &str, max: usize) -> Result<(), Refusal> {
+    // Nearly every frame has too few opening brackets to be too deep. They are summed in a `u8`, which the compiler
+    // vectorises, since this runs for every frame.
     let brackets = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(matches!(byte, b'{' | b'['))).sum::<u8>();
-    let all = json.as_bytes().chunks(usize::from(u8::MAX));
-    if all.map(|bytes| usize::from(brackets(bytes))).sum::<usize>() <= most {
+    let chunks = json.as_bytes().chunks(usize::from(u8::MAX));
+    if chunks.map(|bytes| usize::from(brackets(bytes))).sum::<usize>() <= max {
         return Ok(());
     }
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -257,8 +259,8 @@ pub(crate) fn check_depth(json: &str, most: usize) -> Result<(), Refusal> {
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
             _ if quoted => {}
-            b'{' | b'[' if depth == most => {
-                return Err(invalid(format!("JSON is nested at most {most} levels deep")));
+            b'{' | b'[' if depth == max => {
+                return Err(invalid(format!("JSON is nested at most {max} levels deep")));
             }
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
@@ -268,7 +270,7 @@ pub(crate) fn check_depth(json: &str, most: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// [`Code::InvalidRequest`].
+/// Returns a refusal with [`Code::InvalidRequest`].
 pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::InvalidRequest, message)
 }
@@ -284,13 +286,13 @@ fn text<'a>(name: &str, raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refus
 fn short(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Refusal> {
     let Some(raw) = raw else { return Ok(None) };
     let text = text(name, Some(raw))?;
-    if text.len() > LONGEST_TEXT {
-        return Err(invalid(format!("`{name}` is at most {LONGEST_TEXT} bytes")));
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(invalid(format!("`{name}` is at most {MAX_TEXT_BYTES} bytes")));
     }
     Ok(Some(text.into()))
 }
 
-/// Reads a struct's fields by their names, of which the last counts where one is there twice; serde would take an array too.
+/// Parses an object as a struct. Of a duplicate field the last one counts. serde would also accept an array.
 fn object<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, Refusal> {
     let text = raw.get();
     if !text.starts_with('{') {
@@ -315,15 +317,15 @@ fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal>
     })
 }
 
-/// The place of a member's value in a [`Request`].
+/// Returns the field of a [`Request`] that a member of the frame is stored in.
 type Slot = for<'r, 'a> fn(&'r mut Request<'a>) -> &'r mut Option<&'a RawValue>;
 
-/// The meaning of a frame's member by its name.
+/// A member of a frame, by its name.
 enum Field {
-    /// A field that is there though it be `null`.
-    Must(Slot),
-    /// A field that isn't there if it is `null`.
-    May(Slot),
+    /// A field in which `null` is a value.
+    Nullable(Slot),
+    /// A field in which `null` is the same as absence.
+    Optional(Slot),
     Unknown,
 }
 
@@ -341,8 +343,8 @@ impl<'de> Visitor<'de> for Members<'_, 'de> {
         let Members(request) = self;
         while let Some(field) = members.next_key()? {
             match field {
-                Field::Must(slot) => *slot(request) = Some(members.next_value()?),
-                Field::May(slot) => *slot(request) = members.next_value()?,
+                Field::Nullable(slot) => *slot(request) = Some(members.next_value()?),
+                Field::Optional(slot) => *slot(request) = members.next_value()?,
                 Field::Unknown => _ = members.next_value::<IgnoredAny>()?,
             }
         }
@@ -363,37 +365,37 @@ impl<'de> Deserialize<'de> for Field {
 
             fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
                 Ok(match name {
-                    b"id" => Field::Must(|request| &mut request.id),
-                    b"type" => Field::May(|request| &mut request.kind),
-                    b"roomId" => Field::May(|request| &mut request.room_id),
-                    b"event" => Field::May(|request| &mut request.event),
-                    b"data" => Field::Must(|request| &mut request.data),
-                    b"key" => Field::May(|request| &mut request.key),
-                    b"meta" => Field::May(|request| &mut request.meta),
-                    b"events" => Field::May(|request| &mut request.events),
-                    b"since" => Field::May(|request| &mut request.since),
-                    b"before" => Field::May(|request| &mut request.before),
-                    b"limit" => Field::May(|request| &mut request.limit),
-                    b"after" => Field::May(|request| &mut request.after),
-                    b"watch" => Field::May(|request| &mut request.watch),
-                    b"name" => Field::May(|request| &mut request.name),
-                    b"description" => Field::May(|request| &mut request.description),
-                    b"maxSize" => Field::May(|request| &mut request.max_size),
-                    b"token" => Field::May(|request| &mut request.token),
+                    b"id" => Field::Nullable(|request| &mut request.id),
+                    b"type" => Field::Optional(|request| &mut request.kind),
+                    b"roomId" => Field::Optional(|request| &mut request.room_id),
+                    b"event" => Field::Optional(|request| &mut request.event),
+                    b"data" => Field::Nullable(|request| &mut request.data),
+                    b"key" => Field::Optional(|request| &mut request.key),
+                    b"meta" => Field::Optional(|request| &mut request.meta),
+                    b"events" => Field::Optional(|request| &mut request.events),
+                    b"since" => Field::Optional(|request| &mut request.since),
+                    b"before" => Field::Optional(|request| &mut request.before),
+                    b"limit" => Field::Optional(|request| &mut request.limit),
+                    b"after" => Field::Optional(|request| &mut request.after),
+                    b"watch" => Field::Optional(|request| &mut request.watch),
+                    b"name" => Field::Optional(|request| &mut request.name),
+                    b"description" => Field::Optional(|request| &mut request.description),
+                    b"maxSize" => Field::Optional(|request| &mut request.max_size),
+                    b"token" => Field::Optional(|request| &mut request.token),
                     #[cfg(feature = "push")]
-                    b"provider" => Field::May(|request| &mut request.provider),
+                    b"provider" => Field::Optional(|request| &mut request.provider),
                     #[cfg(feature = "push")]
-                    b"subscription" => Field::May(|request| &mut request.subscription),
+                    b"subscription" => Field::Optional(|request| &mut request.subscription),
                     #[cfg(feature = "push")]
-                    b"rooms" => Field::May(|request| &mut request.rooms),
+                    b"rooms" => Field::Optional(|request| &mut request.rooms),
                     #[cfg(feature = "push")]
-                    b"language" => Field::May(|request| &mut request.language),
+                    b"language" => Field::Optional(|request| &mut request.language),
                     _ => Field::Unknown,
                 })
             }
         }
 
-        // As bytes, since a name with a lone surrogate is no text; it is no field of ours either.
+        // As bytes: a name with a lone surrogate is not valid UTF-8, and is an unknown field.
         deserializer.deserialize_bytes(Name)
     }
 }

@@ -16,7 +16,7 @@ dialogue::rooms! {
     chat: [Message] via [websocket];
 }
 
-/// What a session sent since somebody last looked.
+/// Takes the frames that a session sent since the last call.
 fn sent(session: &Session) -> Vec<Value> {
     let mut sent = Vec::new();
     while let Poll::Ready(Ok(())) =
@@ -27,21 +27,21 @@ fn sent(session: &Session) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn who_was_put_out_just_now_subscribes_to_nothing() {
+async fn a_member_that_was_just_removed_can_not_subscribe() {
     let engine = Acme::server().build().await.unwrap().engine();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-    let (connection, mut session) = (
+    let (connection_id, mut session) = (
         outbox.id(),
         Session::new(
             Arc::clone(&engine),
             outbox,
-            Entrance { source: Source::WebSocket, address: None, parent: None },
+            NewConnection { source: Source::WebSocket, address: None, parent: None },
         ),
     );
-    let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+    let user = User { id: "alice".into(), authenticated: None, anonymous_token: None, is_new: false };
     session.identify(user).await.unwrap();
-    session.join("chat", Channel::WebSocket, Entry::default()).await.unwrap();
-    engine.registry.find("chat").unwrap().run(move |state| state.leave(connection)).await;
+    session.join("chat", Channel::WebSocket, JoinOptions::default()).await.unwrap();
+    engine.registry.find("chat").unwrap().run(move |state| state.leave(connection_id)).await;
     sent(&session);
     let subscribe = json!({ "type": "subscribe", "id": 1, "roomId": "chat", "events": ["*"] });
     session.handle(&subscribe.to_string()).await;

@@ -13,7 +13,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::post,
 };
-use dialogue::{Code, Hooks, Refusal, RoomRef, Visitor};
+use dialogue::{Caller, Code, Hooks, Refusal, RoomRef};
 use serde::{Deserialize, Serialize};
 
 use bans::Bans;
@@ -77,16 +77,16 @@ struct Doorkeeper {
 }
 
 impl Hooks<Member> for Doorkeeper {
-    async fn connect(&self, who: &Visitor<Member>) -> Result<(), Refusal> {
+    async fn connect(&self, who: &Caller<Member>) -> Result<(), Refusal> {
         eprintln!("{} came", who.user_id());
         Ok(())
     }
 
-    async fn disconnect(&self, who: &Visitor<Member>, reason: &str) {
+    async fn disconnect(&self, who: &Caller<Member>, reason: &str) {
         eprintln!("{} went: {reason}", who.user_id());
     }
 
-    async fn before_join(&self, who: &Visitor<Member>, room: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_join(&self, who: &Caller<Member>, room: &RoomRef<'_>) -> Result<(), Refusal> {
         match self.bans.left(room.id(), who.user_id()) {
             Some(left) => {
                 let seconds = left.as_secs() + 1;

@@ -14,7 +14,7 @@ use crate::{
 pub struct Access(pub App);
 
 impl Hooks<Claims> for Access {
-    async fn before_join(&self, who: &Visitor<Claims>, room: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_join(&self, who: &Caller<Claims>, room: &RoomRef<'_>) -> Result<(), Refusal> {
         let Some(ticket) = self.ticket(room).await? else { return Ok(()) };
         if may_see(who, &ticket) {
             Ok(())
@@ -26,7 +26,7 @@ impl Hooks<Claims> for Access {
     /// Refuses messages alone: `Closed` itself may be repeated, when its answer was lost on the way.
     async fn before_trigger(
         &self,
-        _: &Visitor<Claims>,
+        _: &Caller<Claims>,
         room: &RoomRef<'_>,
         event: &str,
     ) -> Result<(), Refusal> {
@@ -37,13 +37,13 @@ impl Hooks<Claims> for Access {
     }
 
     /// Decides at once, without the ticket's state; customers find their tickets at `/api/tickets`.
-    fn sees(&self, who: &Visitor<Claims>, _: &RoomRef<'_>) -> bool {
+    fn sees(&self, who: &Caller<Claims>, _: &RoomRef<'_>) -> bool {
         who.has_role("agent")
     }
 }
 
 /// Returns whether the user may read and write in a ticket.
-pub fn may_see(who: &Visitor<Claims>, ticket: &Ticket) -> bool {
+pub fn may_see(who: &Caller<Claims>, ticket: &Ticket) -> bool {
     who.has_role("agent") || who.user_id() == ticket.customer
 }
 

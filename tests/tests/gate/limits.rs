@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dialogue::{PerTime, Quota, Rate, RateLimit, Subject};
+use dialogue::{PerTime, Quota, Rate, RateLimit, RateLimitKey};
 use serde_json::{Value, json};
 
 use crate::{
@@ -220,7 +220,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 struct Pot(Arc<AtomicU32>);
 
 impl Quota for Pot {
-    async fn take(&self, limit: &str, rate: Rate, who: &Subject) -> Result<(), Duration> {
+    async fn take(&self, limit: &str, rate: Rate, who: &RateLimitKey) -> Result<(), Duration> {
         assert_eq!(
             (limit, rate, who.to_string().as_str()),
             ("room slow", Rate::new(40, HOUR), "address 127.0.0.1")

@@ -33,14 +33,14 @@ dialogue::rooms! {
 struct Keeper;
 
 impl Hooks for Keeper {
-    async fn before_join(&self, _: &Visitor<()>, room: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_join(&self, _: &Caller<()>, room: &RoomRef<'_>) -> Result<(), Refusal> {
         match room.name() {
             "vault" | "page" => Err(Refusal::join_denied("for subscribers").with_reason("no-plan")),
             _ => Ok(()),
         }
     }
 
-    async fn before_create(&self, _: &Visitor<()>, _: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_create(&self, _: &Caller<()>, _: &RoomRef<'_>) -> Result<(), Refusal> {
         Err(Refusal::denied("one topic a day").with_reason("daily-quota"))
     }
 }

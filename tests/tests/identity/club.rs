@@ -7,8 +7,8 @@ use std::{
 };
 
 use dialogue::{
-    Accepted, AuthError, Authenticated, Authenticator, Code, Credentials, Hooks, Refusal, RoomRef, Server,
-    ServerBuilder, Visitor,
+    Accepted, AuthError, Authenticated, Authenticator, Caller, Code, Credentials, Hooks, Refusal, RoomRef,
+    Server, ServerBuilder,
 };
 use serde_json::Value;
 use tokio::{
@@ -114,7 +114,7 @@ fn concerning(lines: &[String], user: &str) -> Vec<String> {
     own.map(|line| line.replacen(&format!(" {user}"), "", 1)).collect()
 }
 
-fn name(visitor: &Visitor<Member>) -> &str {
+fn name(visitor: &Caller<Member>) -> &str {
     // The identity is the one that the authenticator told of.
     if let Some(member) = visitor.identity() {
         assert_eq!(member.name, visitor.user_id().to_uppercase());
@@ -123,7 +123,7 @@ fn name(visitor: &Visitor<Member>) -> &str {
 }
 
 impl Hooks<Member> for Diary {
-    async fn connect(&self, who: &Visitor<Member>) -> Result<(), Refusal> {
+    async fn connect(&self, who: &Caller<Member>) -> Result<(), Refusal> {
         self.write("connect", name(who), "");
         if who.user_id() == "patient" {
             std::future::pending::<()>().await;
@@ -131,14 +131,14 @@ impl Hooks<Member> for Diary {
         if who.user_id() == "banned" { Err(Refusal::blocked("not you again")) } else { Ok(()) }
     }
 
-    async fn disconnect(&self, who: &Visitor<Member>, reason: &str) {
+    async fn disconnect(&self, who: &Caller<Member>, reason: &str) {
         if who.user_id() == "slow" {
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
         self.write("disconnect", name(who), reason);
     }
 
-    async fn before_join(&self, who: &Visitor<Member>, room: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_join(&self, who: &Caller<Member>, room: &RoomRef<'_>) -> Result<(), Refusal> {
         self.write("before_join", name(who), room.id());
         match room.name() {
             "vault" if !who.has_role("keeper") => Err(Refusal::join_denied("only keepers may enter")),
@@ -146,14 +146,14 @@ impl Hooks<Member> for Diary {
         }
     }
 
-    async fn before_create(&self, who: &Visitor<Member>, _: &RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_create(&self, who: &Caller<Member>, _: &RoomRef<'_>) -> Result<(), Refusal> {
         match who.user_id() {
             "guest" => Err(Refusal::new(Code::PermissionDenied, "guests open no rooms")),
             _ => Ok(()),
         }
     }
 
-    async fn joined(&self, who: &Visitor<Member>, room: &RoomRef<'_>) {
+    async fn joined(&self, who: &Caller<Member>, room: &RoomRef<'_>) {
         if who.user_id() == "pensive" {
             // Thinks about it until somebody speaks.
             let spoken = |lines: &Vec<String>| lines.iter().any(|line| line.starts_with("before_trigger"));
@@ -162,7 +162,7 @@ impl Hooks<Member> for Diary {
         self.write("joined", name(who), room.id());
     }
 
-    async fn left(&self, who: &Visitor<Member>, room: &RoomRef<'_>, reason: &str) {
+    async fn left(&self, who: &Caller<Member>, room: &RoomRef<'_>, reason: &str) {
         self.write("left", name(who), format_args!("{}: {reason}", room.id()));
     }
 
@@ -176,7 +176,7 @@ impl Hooks<Member> for Diary {
 
     async fn before_trigger(
         &self,
-        who: &Visitor<Member>,
+        who: &Caller<Member>,
         room: &RoomRef<'_>,
         event: &str,
     ) -> Result<(), Refusal> {
@@ -186,7 +186,7 @@ impl Hooks<Member> for Diary {
 
     async fn after_trigger(
         &self,
-        who: &Visitor<Member>,
+        who: &Caller<Member>,
         room: &RoomRef<'_>,
         event: &str,
         accepted: &Accepted,

@@ -96,7 +96,7 @@ async fn a_user_has_so_many_devices_and_a_device_so_many_rooms() -> Result<()> {
 struct Asked(Arc<AtomicUsize>);
 
 impl dialogue::Hooks for Asked {
-    async fn before_join(&self, _: &dialogue::Visitor<()>, _: &dialogue::RoomRef<'_>) -> Result<(), Refusal> {
+    async fn before_join(&self, _: &dialogue::Caller<()>, _: &dialogue::RoomRef<'_>) -> Result<(), Refusal> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Rooms that require an identity, and the middleware that gets it.
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, Served,
-    Server,
+    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, Server,
+    ServerRoom,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ dialogue::rooms! {
 #[derive(Debug, Default)]
 pub(crate) struct Signed;
 
-impl<R: Served<Identity = Player>> Middleware<R, Message> for Signed {
+impl<R: ServerRoom<Identity = Player>> Middleware<R, Message> for Signed {
     async fn handle(&self, cx: &Cx<R>, mut event: Message, next: impl Next<R, Message>) -> Flow {
         event
             .text

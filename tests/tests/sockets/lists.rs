@@ -18,7 +18,7 @@ const ROOMS: u64 = 5_000;
 const SHOWN: &str = "topic:999";
 
 impl Hooks for Keeper {
-    fn sees(&self, _: &Visitor<()>, room: &RoomRef<'_>) -> bool {
+    fn sees(&self, _: &Caller<()>, room: &RoomRef<'_>) -> bool {
         room.id() == SHOWN
     }
 }

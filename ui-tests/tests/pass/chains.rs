@@ -1,7 +1,7 @@
 //! Middleware, in both places and in each form.
 use std::marker::PhantomData;
 
-use dialogue::{Cx, Equipped, Event, EventOf, Flow, FromState, Middleware, Next, Refusal, Room};
+use dialogue::{Cx, Event, EventOf, Flow, FromState, Middleware, MiddlewareFromState, Next, Refusal, Room};
 
 #[dialogue::event]
 pub struct Message {
@@ -137,14 +137,14 @@ async fn quiet(cx: &Cx<Functions>, event: Message, next: impl Next<Functions, Me
     next.run(cx, event).await
 }
 
-fn empty<R: Room, E, C: dialogue::Chain<R, E>>(_: &C) -> bool {
-    C::EMPTY
+fn empty<R: Room, E, C: dialogue::MiddlewareStack<R, E>>(_: &C) -> bool {
+    C::IS_EMPTY
 }
 
 #[test]
 fn a_chain_is_there_where_it_was_listed() {
-    fn has_chain<R: Equipped<()>, E: EventOf<R>>() -> bool {
-        !empty::<R, E, _>(&E::chain(&R::with(&())))
+    fn has_chain<R: MiddlewareFromState<()>, E: EventOf<R>>() -> bool {
+        !empty::<R, E, _>(&E::middleware_stack(&R::middleware_from_state(&())))
     }
     assert!(!has_chain::<Plain, Message>());
     assert!(has_chain::<Types, Poke>());

@@ -38,7 +38,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
 
             #[automatically_derived]
             impl<__I> #krate::Admits<__I> for #ident where #(__I: #bounds),* {
-                const ASKED: &'static [#krate::Asked] = &[#(#rows),*];
+                const ASKED: &'static [#krate::IdentityRequirement] = &[#(#rows),*];
             }
         };
     }
@@ -49,9 +49,9 @@ fn row(krate: &Path, room: &Room) -> TokenStream {
     let row = match &room.options.identity {
         Some(identity) => {
             let name = spell(identity);
-            quote!(#krate::Asked::of::<__I, #identity>(#name))
+            quote!(#krate::IdentityRequirement::of::<__I, #identity>(#name))
         }
-        None => quote!(#krate::Asked::NOTHING),
+        None => quote!(#krate::IdentityRequirement::NONE),
     };
     quote!(#(#cfgs)* #row)
 }

@@ -16,39 +16,39 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
     let App { krate, vis, .. } = app;
     let Room { ty, events, .. } = room;
     let slots = slots(room);
-    let gates = events.iter().map(|event| {
+    let ingests = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::Gate::<Self, __L>::of::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::EventIngest::<Self, __L>::of::<#path>()))
     });
     let passed = events.iter().map(|event| {
         let path = &event.path;
-        quote!(#krate::Chain<#ty, #path>)
+        quote!(#krate::MiddlewareStack<#ty, #path>)
     });
     let identity = match &room.options.identity {
         Some(identity) => anchor(identity.span(), quote!(type Identity = #identity;)),
-        None => quote!(type Identity = #krate::Anybody;),
+        None => quote!(type Identity = #krate::NoIdentity;),
     };
     let (type_with, store) = match slots.is_empty() {
         true => (quote!(()), None),
         false => (quote!(__With), Some(store(vis, &slots))),
     };
     let functions = slots.iter().map(|slot| slot.function(krate, room));
-    let equipped = equipped(krate, room, &slots);
+    let from_state = from_state(krate, room, &slots);
     quote! {
         #store
         #(#functions)*
         #[automatically_derived]
-        impl #krate::Served for #ty {
-            type With = #type_with;
+        impl #krate::ServerRoom for #ty {
+            type Middleware = #type_with;
             #identity
         }
-        #equipped
+        #from_state
         #[automatically_derived]
-        impl<__L: ::core::marker::Send + ::core::marker::Sync + 'static> #krate::Gates<__L> for #ty
+        impl<__L: ::core::marker::Send + ::core::marker::Sync + 'static> #krate::RoomIngest<__L> for #ty
         where
             #(__L: #passed),*
         {
-            const GATES: &'static [#krate::Gate<Self, __L>] = &[#(#gates),*];
+            const EVENT_INGESTS: &'static [#krate::EventIngest<Self, __L>] = &[#(#ingests),*];
         }
     }
 }
@@ -137,13 +137,13 @@ impl Slot<'_> {
 }
 
 /// Returns the code that makes the middleware. A type that can't be made is reported where it is listed.
-fn equipped(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
+fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     let ty = &room.ty;
     if slots.is_empty() {
         return quote! {
             #[automatically_derived]
-            impl<__S> #krate::Equipped<__S> for #ty {
-                fn with(_: &__S) {}
+            impl<__S> #krate::MiddlewareFromState<__S> for #ty {
+                fn middleware_from_state(_: &__S) {}
             }
         };
     }
@@ -158,12 +158,12 @@ fn equipped(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     let values = slots.iter().map(|slot| slot.value(krate));
     quote! {
         #[automatically_derived]
-        impl<__S> #krate::Equipped<__S> for #ty
+        impl<__S> #krate::MiddlewareFromState<__S> for #ty
         where
             #(#bounds),*
         {
             #[allow(unused_variables)]
-            fn with(__state: &__S) -> __With { __With(#(#values),*) }
+            fn middleware_from_state(__state: &__S) -> __With { __With(#(#values),*) }
         }
     }
 }
@@ -201,18 +201,18 @@ fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -
     // A stack that doesn't fit is reported where it is listed: at the room, or else at the event.
     let span = if room.with.is_empty() { event.with_span } else { room.with_span };
     let room = &room.ty;
-    let with = quote!(<#room as #krate::Served>::With);
+    let with = quote!(<#room as #krate::ServerRoom>::Middleware);
     match chain.is_empty() {
         // The type is written out: nearly every event has no middleware, and an opaque type for each costs compile
         // time.
         true => quote! {
             #[allow(refining_impl_trait)]
-            fn chain(_: &#with) {}
+            fn middleware_stack(_: &#with) {}
         },
         false => {
-            let returned = anchor(span, quote!(impl #krate::Chain<#room, Self>));
+            let returned = anchor(span, quote!(impl #krate::MiddlewareStack<#room, Self>));
             let links = links(chain);
-            quote!(fn chain(with: &#with) -> #returned { #links })
+            quote!(fn middleware_stack(with: &#with) -> #returned { #links })
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
             bounds.push(quote!(#ident: #name<__S, __L>));
             rows.push(quote!(<#ident as #name<__S, __L>>::ROWS));
         } else {
-            bounds.push(quote!(#ty: #krate::Equipped<__S> + #krate::Gates<__L>));
+            bounds.push(quote!(#ty: #krate::MiddlewareFromState<__S> + #krate::RoomIngest<__L>));
             rows.push(quote!(&[#krate::Declared::of::<#ty>()]));
         }
     }
@@ -55,7 +55,7 @@ fn conditional(app: &App, room: &Room, name: &Ident) -> TokenStream {
         #[cfg(#conditions)]
         impl<#generics> #name<__S, __L> for #ident
         where
-            #ty: #krate::Equipped<__S> + #krate::Gates<__L>,
+            #ty: #krate::MiddlewareFromState<__S> + #krate::RoomIngest<__L>,
         {
             const ROWS: &'static [#krate::Declared<__S, __L>] = &[#krate::Declared::of::<#ty>()];
         }

@@ -122,7 +122,7 @@ pub(super) async fn inspect(
     let (largest, instances_in_all) = engine.registry.largest(MAX_INSTANCES);
     let inspection = Inspection {
         schema: &engine.schema,
-        users: engine.directory.len(),
+        users: engine.directory.user_count(),
         rooms: engine.registry.rooms().iter().map(|room| room_row(room)).collect(),
         instances: largest.iter().map(|instance| instance_row(instance)).collect(),
         instances_in_all,

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::{
     Position, Refusal,
     hub::RoomSpec,
-    session::{bounded_names, invalid},
+    session::{check_event_count, invalid},
     wire::EventSet,
 };
 
@@ -91,7 +91,7 @@ impl Query {
         rooms: &[&Arc<RoomSpec>],
         max_names: usize,
     ) -> Result<Vec<Option<EventSet>>, Refusal> {
-        bounded_names(self.events.len(), max_names)?;
+        check_event_count(self.events.len(), max_names)?;
         if self.events.is_empty() {
             return Ok(rooms.iter().map(|_| None).collect());
         }

@@ -105,7 +105,7 @@ async fn run(
     let expires = session.expires().cloned();
     let expiry = async {
         match &expires {
-            Some(expires) => expires.passed().await,
+            Some(expires) => expires.wait().await,
             None => pending().await,
         }
     };

@@ -20,9 +20,9 @@ use super::{
 use crate::{
     engine::{Engine, PublishGuard, reconnect_delay_ms},
     hub::{Outbox, OutboxCloseReason},
-    identity::{Expiry, LOOK_AT_CLOCK, User},
+    identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
     observe::CloseReason,
-    session::{Entrance, Session, Verdict, invalid},
+    session::{FrameOutcome, NewConnection, Session, invalid},
     wire::{Encoding, frame},
 };
 
@@ -139,7 +139,7 @@ impl Connection {
         engine: Arc<Engine>,
         mut socket: Socket,
         user: Option<User>,
-        entrance: Entrance,
+        entrance: NewConnection,
         publish_guard: PublishGuard,
     ) -> Self {
         let id = engine.connection_id();
@@ -232,7 +232,7 @@ impl Connection {
             Handled::ConnectionEnd(end) => return Err(end),
             Handled::DrainTimeout => return Err(self.drain().await),
         }
-        self.session.greet();
+        self.session.send_connected();
         Ok(())
     }
 
@@ -251,7 +251,7 @@ impl Connection {
             if self.engine.drain.is_on() {
                 return Box::pin(self.drain()).await;
             }
-            let next_look = left.map(|left| Instant::now() + left.min(LOOK_AT_CLOCK));
+            let next_look = left.map(|left| Instant::now() + left.min(CLOCK_CHECK_INTERVAL));
             let reads = self.may_read();
             tokio::select! {
                 // A socket that is always ready doesn't starve the other branches, as the loop checks their conditions,
@@ -287,12 +287,12 @@ impl Connection {
             }
             // Bounded in time, as a client may send without end.
             let reads = self.may_read() && Instant::now() < reads_until;
-            let left = self.session.token_left();
+            let left = self.session.token_remaining();
             tokio::select! {
                 // Frames that have arrived are answered before the drain goes on.
                 biased;
                 // `handle_frames` checks the token again.
-                () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
+                () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
                 event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => {
                     if let SocketEvent::ConnectionEnd(end) = event {
                         return end;
@@ -322,7 +322,7 @@ impl Connection {
     /// Returns the time until the token expires, or without a token until the authentication timeout; `None` if neither
     /// applies.
     fn token_left(&self) -> Option<Duration> {
-        match self.session.token_left() {
+        match self.session.token_remaining() {
             Some(left) => Some(left),
             None if self.session.is_identified() => None,
             None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.socket.opened_at.elapsed())),
@@ -349,7 +349,7 @@ impl Connection {
     async fn handle_frames(&mut self) -> Option<ConnectionEnd> {
         // Once for all frames that are handled without waiting; `handle_while_monitoring` checks the token while one
         // waits.
-        if self.session.token_left().is_some_and(|left| left.is_zero()) {
+        if self.session.token_remaining().is_some_and(|left| left.is_zero()) {
             return Some(self.token_end());
         }
         while self.may_read() {
@@ -379,14 +379,18 @@ impl Connection {
             let verdict = match (handled, &incoming) {
                 (Handled::Done(verdict), _) => verdict,
                 (Handled::ConnectionEnd(end), _) => return Some(end),
-                (Handled::DrainTimeout, Incoming::Text(text)) => self.session.give_up(text),
-                (Handled::DrainTimeout, _) => Verdict::GoOn,
+                (Handled::DrainTimeout, Incoming::Text(text)) => self.session.abandon_frame(text),
+                (Handled::DrainTimeout, _) => FrameOutcome::Continue,
             };
             match verdict {
-                Verdict::GoOn => {}
-                Verdict::Unauthenticated => return Some(ConnectionEnd::Close(4401, CloseReason::NoToken)),
-                Verdict::TurnedAway => return Some(ConnectionEnd::Close(4403, CloseReason::Refused)),
-                Verdict::Hammers => return Some(ConnectionEnd::Close(4429, CloseReason::RateLimited)),
+                FrameOutcome::Continue => {}
+                FrameOutcome::Unauthenticated => {
+                    return Some(ConnectionEnd::Close(4401, CloseReason::NoToken));
+                }
+                FrameOutcome::Refused => return Some(ConnectionEnd::Close(4403, CloseReason::Refused)),
+                FrameOutcome::RateLimited => {
+                    return Some(ConnectionEnd::Close(4429, CloseReason::RateLimited));
+                }
             }
         }
         if self.socket.input.is_empty() {
@@ -397,7 +401,7 @@ impl Connection {
 }
 
 /// Handles a message or a control frame other than close.
-async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> Verdict {
+async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> FrameOutcome {
     match incoming {
         Incoming::Text(text) => session.handle(text).await,
         Incoming::Binary(_) => {
@@ -409,12 +413,12 @@ async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> 
                 let mut pong = BytesMut::new();
                 put_pong(&mut pong, payload);
                 outbox.send_raw([pong.freeze()]);
-                Verdict::GoOn
+                FrameOutcome::Continue
             }
             Err(refusal) => session.refuse(None, &refusal),
         },
         // A pong needs no response, even if no ping was sent (RFC 6455, section 5.5.3).
-        Incoming::Pong(_) | Incoming::Close(_) => Verdict::GoOn,
+        Incoming::Pong(_) | Incoming::Close(_) => FrameOutcome::Continue,
     }
 }
 
@@ -433,7 +437,7 @@ async fn handle_while_monitoring<T>(
     let mut drain_timeout = pin!(engine.publishers_done());
     let mut is_lost = false;
     loop {
-        let left = expires.as_ref().map(Expiry::left);
+        let left = expires.as_ref().map(Expiry::remaining);
         if left.is_some_and(|left| left.is_zero()) {
             return Handled::ConnectionEnd(ConnectionEnd::expired(outbox));
         }
@@ -448,7 +452,7 @@ async fn handle_while_monitoring<T>(
         tokio::select! {
             // The end of the connection takes precedence over the outcome of the frame.
             biased;
-            () = sleep(left.unwrap_or_default().min(LOOK_AT_CLOCK)), if left.is_some() => {}
+            () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
             event = event => match event {
                 SocketEvent::ConnectionEnd(ConnectionEnd::Lost) => is_lost = true,
                 SocketEvent::ConnectionEnd(end) => return Handled::ConnectionEnd(end),

@@ -24,7 +24,7 @@ use crate::{
     Code, Refusal,
     engine::Engine,
     observe::{Source, TraceParent},
-    session::Entrance,
+    session::NewConnection,
 };
 use connection::Connection;
 use handshake::{Grant, HandshakeError, Subprotocol};
@@ -65,8 +65,11 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let user = authenticate_user(&engine, &parts, token).await?;
     let publish_guard = engine.publish_guard();
     let drain_guard = engine.admit_connection(slot)?;
-    let entrance =
-        Entrance { source: Source::WebSocket, address, parent: TraceParent::from_headers(&parts.headers) };
+    let entrance = NewConnection {
+        source: Source::WebSocket,
+        address,
+        parent: TraceParent::from_headers(&parts.headers),
+    };
     tokio::spawn(async move {
         if let Ok(socket) = Socket::open(upgrade).await {
             let connection = Box::new(Connection::new(engine, socket, user, entrance, publish_guard));

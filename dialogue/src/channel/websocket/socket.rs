@@ -29,7 +29,7 @@ use tokio::{
 
 use crate::{
     hub::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason},
-    tcp::Tcp,
+    tcp::TcpConnection,
 };
 
 /// An upgraded connection, split into reader and writer.
@@ -63,7 +63,7 @@ const MAX_TAKE_BYTES: usize = 64 << 10;
 impl Socket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
         // The stream type of `Server::serve`, or that of an application with a server of its own.
-        let upgraded = match downcast::<TokioIo<Tcp>>(upgrade.await?) {
+        let upgraded = match downcast::<TokioIo<TcpConnection>>(upgrade.await?) {
             Ok(Parts { io, read_buf, .. }) => return Ok(Self::tcp(io.into_inner().into_inner(), &read_buf)),
             Err(upgraded) => upgraded,
         };

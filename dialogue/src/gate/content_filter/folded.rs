@@ -1,54 +1,54 @@
-//! Text without what readers can't tell apart, or don't see.
+//! Text folded for matching: without case, invisible characters and compatibility forms, with a map back to the original.
+//!
+//! The folding is that of Unicode's NFKC_Casefold (Unicode 16, section 3.13).
 
 use std::{borrow::Cow, ops::Range};
 
 use unicode_normalization::char::{canonical_combining_class, compose, decompose_compatible};
 
-/// Text as words are compared by, and where each byte of it comes from.
+/// Folded text, and the position of each of its bytes in the original.
 pub(super) struct Folded<'a> {
     pub(super) text: String,
     original: &'a str,
-    /// Of each byte of `text`, the first byte of the character it comes from; `None` if all are the same.
+    /// For each byte of `text`, the first byte of the original character; `None` if the positions are equal.
     origins: Option<Vec<usize>>,
 }
 
 impl<'a> Folded<'a> {
-    /// Folds text as NFKC_Casefold does (Unicode 16, section 3.13), but leaves it decomposed: without case, without
-    /// compatibility forms such as full-width letters, without what is invisible.
+    /// Folds text as NFKC_Casefold does, but leaves it decomposed.
     pub(super) fn new(original: &'a str) -> Self {
-        if is_plain(original) {
+        if is_visible_ascii(original) {
             return Folded { text: original.to_ascii_lowercase(), original, origins: None };
         }
         let mut parts = Vec::with_capacity(original.len());
         for (at, c) in visible(original) {
             decompose_compatible(c, |part| parts.push((part, at)));
         }
-        order(&mut parts);
+        order_marks(&mut parts);
         let mut folded = Vec::with_capacity(parts.len());
         for (part, at) in parts {
-            // To upper case and back, so that what differs in lower case alone is alike: `ß` and `ss`, `ς` and `σ`. To lower
-            // case first, for `ẞ`, which is its own upper case.
+            // Upper case and back unifies letters that differ in lower case only: `ß` and `ss`, `ς` and `σ`. Lower case
+            // first, for `ẞ`, which is its own upper case.
             for c in part.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase) {
                 decompose_compatible(c, |part| folded.push((part, at)));
             }
         }
-        order(&mut folded);
+        order_marks(&mut folded);
         Folded::of(original, folded)
     }
 
-    /// The same without compatibility forms and without what is invisible, in its own case; `None` if that is the text
-    /// itself.
+    /// Removes invisible characters and compatibility forms, and keeps the case; `None` if that changes nothing.
     #[cfg(feature = "regex")]
-    pub(super) fn plainer(original: &'a str) -> Option<Self> {
+    pub(super) fn plain(original: &'a str) -> Option<Self> {
         use unicode_normalization::UnicodeNormalization;
 
-        if is_plain(original) {
+        if is_visible_ascii(original) {
             return None;
         }
         let parts =
             visible(original).flat_map(|(at, c)| std::iter::once(c).nfkc().map(move |part| (part, at)));
-        let plainer = Folded::of(original, parts.collect());
-        (plainer.text != original).then_some(plainer)
+        let plain = Folded::of(original, parts.collect());
+        (plain.text != original).then_some(plain)
     }
 
     fn of(original: &'a str, parts: Vec<(char, usize)>) -> Self {
@@ -61,7 +61,7 @@ impl<'a> Folded<'a> {
         Folded { text, original, origins: Some(origins) }
     }
 
-    /// Where `start..end` of the folded text stands in the original, which is whole characters.
+    /// Returns the byte range in the original of `start..end` of the folded text, extended to whole characters.
     pub(super) fn origin(&self, start: usize, end: usize) -> Range<usize> {
         let first = self.character(start).unwrap_or(self.original.len());
         let last = self.character(end.saturating_sub(1)).unwrap_or(first);
@@ -69,9 +69,10 @@ impl<'a> Folded<'a> {
         first..last + after
     }
 
-    /// Returns whether `start..end` of the folded text is a whole word, by the characters of the original: `™` is no letter.
+    /// Returns whether `start..end` of the folded text is a whole word, by the characters of the original: `™` is not a
+    /// letter, though it folds to two.
     pub(super) fn is_word(&self, start: usize, end: usize) -> bool {
-        // A part of a character is a part of a word.
+        // A part of one original character is never a whole word.
         let is_cut =
             |at: usize| at > 0 && self.origins.is_some() && self.character(at - 1) == self.character(at);
         if is_cut(start) || is_cut(end) {
@@ -86,7 +87,7 @@ impl<'a> Folded<'a> {
         if !is_boundary(base(before), first) || !is_boundary(base(word), next) {
             return false;
         }
-        // A mark may make another letter of the word's last one.
+        // A following mark may compose with the last letter of the word to another letter.
         let letter = self.text.get(..end).and_then(base);
         while let (Some(letter), Some(mark)) = (letter, next.filter(|c| is_mark(*c))) {
             if compose(letter, mark).is_some() {
@@ -97,7 +98,7 @@ impl<'a> Folded<'a> {
         true
     }
 
-    /// The first byte of the character that a byte comes from.
+    /// Returns the first byte of the original character of a byte of the folded text.
     fn character(&self, at: usize) -> Option<usize> {
         match &self.origins {
             Some(origins) => origins.get(at).copied(),
@@ -106,8 +107,8 @@ impl<'a> Folded<'a> {
     }
 }
 
-/// Returns whether text is of ASCII without what is invisible: all but its case is as it is.
-fn is_plain(text: &str) -> bool {
+/// Returns whether text is ASCII without invisible characters, in which only the case has to be folded.
+fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && !is_invisible(byte.into()))
 }
 
@@ -115,8 +116,8 @@ fn visible(text: &str) -> impl Iterator<Item = (usize, char)> {
     text.char_indices().filter(|(_, c)| !is_invisible(*c))
 }
 
-/// Returns whether a character shows nothing between its neighbours: a control character that is no white space, what Unicode calls
-/// default-ignorable (Unicode 16, DerivedCoreProperties.txt), or an annotation's.
+/// Returns whether a character is invisible: a control character other than white space, a default-ignorable code point
+/// (Unicode 16, DerivedCoreProperties.txt), or an interlinear annotation character.
 fn is_invisible(c: char) -> bool {
     let is_ignorable = matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
@@ -126,39 +127,40 @@ fn is_invisible(c: char) -> bool {
     is_ignorable || (c.is_control() && !c.is_whitespace()) || matches!(c, '\u{FFF9}'..='\u{FFFB}')
 }
 
-/// The canonical order of marks (Unicode 16, section 3.11).
-fn order(chars: &mut [(char, usize)]) {
+/// Sorts marks into their canonical order (Unicode 16, section 3.11).
+fn order_marks(chars: &mut [(char, usize)]) {
     for marks in chars.split_mut(|(c, _)| !is_mark(*c)) {
         marks.sort_by_key(|(c, _)| canonical_combining_class(*c));
     }
 }
 
-/// Returns whether a character goes with the one before it.
+/// Returns whether a character is a combining mark, which belongs to the character before it.
 fn is_mark(c: char) -> bool {
     canonical_combining_class(c) != 0
 }
 
-/// The last character of a text, without its marks.
+/// Returns the last character of a text that is visible and not a mark.
 fn base(text: &str) -> Option<char> {
     text.chars().rev().find(|c| !is_mark(*c) && !is_invisible(*c))
 }
 
-/// A word as it is looked for.
+/// Folds a word of the filter.
 pub(super) fn fold(word: &str) -> Cow<'static, str> {
     Folded::new(word.trim()).text.into()
 }
 
-/// Whether a word may end between two characters.
+/// Returns whether there is a word boundary between two characters.
 fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
-    !(before.is_some_and(joins) && after.is_some_and(joins))
+    !(before.is_some_and(is_word_character) && after.is_some_and(is_word_character))
 }
 
-/// Whether a character is part of a longer word with its neighbour: letters and digits, of scripts with spaces.
-fn joins(c: char) -> bool {
+/// Returns whether a character forms a word with its neighbours: letters and digits of scripts that are written with spaces.
+fn is_word_character(c: char) -> bool {
     c.is_alphanumeric() && !is_of_script_without_spaces(c)
 }
 
-/// Thai, Lao, Burmese, Khmer, kana and Han: the classes SA, and ideographs, of Unicode annexes 14 and 29.
+/// Returns whether a character is Thai, Lao, Burmese, Khmer, kana or Han: class SA of Unicode annex 14, and the ideographs of
+/// annexes 14 and 29.
 fn is_of_script_without_spaces(c: char) -> bool {
     matches!(c,
         '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'

@@ -1,4 +1,4 @@
-//! What isn't said.
+//! Middleware that blocks or masks words and patterns in the text of events.
 
 mod folded;
 mod words;
@@ -12,18 +12,19 @@ use crate::{Event, Filtered, Refusal, Room};
 use folded::Folded;
 use words::Words;
 
-/// Blocks events whose text holds what isn't said, or masks it: many words at the cost of one pass over the text, or regular
-/// expressions.
+/// Blocks events whose text contains a listed word or matches a regular expression, or masks the match. Any number of words is
+/// found in one pass over the text.
 ///
-/// It reads the fields that the event marks with `#[filter]`: see [`Filtered`]. An event that marks none, and has text, does
-/// not compile behind it. A match is refused with `BLOCKED`; or, [`masked`](Self::masked), each of its characters becomes
-/// `*`. Server code's events and those of server keys are read like everybody's.
+/// The filter reads the fields that the event marks with `#[filter]`: see [`Filtered`]. An event that has text but marks no
+/// field does not compile with it. An event with a match is refused with `BLOCKED`; after [`masked`](Self::masked), each
+/// character of the match is replaced by `*` instead. Events of server code and of server keys are filtered too.
 ///
-/// Words are found as whole words, in any case, by Unicode: `spam` is found in `(SPAM)` and not in `spammer`, `straße` in
-/// `STRASSE`. In scripts that are written without spaces, such as Chinese or Thai, a word is found wherever it stands.
-/// Characters that are invisible between others (soft hyphens, zero-width and control characters, all that Unicode calls
-/// default-ignorable) part no word, and compatibility forms such as full-width letters are the letters that they show. Patterns
-/// are tried on the text as it is, and once more without the one and the other. A mask changes nothing but what it masks.
+/// Words match as whole words, without regard to case, by Unicode's rules: `spam` matches in `(SPAM)` and not in `spammer`,
+/// `straße` matches in `STRASSE`. In scripts that are written without spaces, such as Chinese or Thai, a word matches
+/// anywhere. Invisible characters (soft hyphens, zero-width and control characters, all of Unicode's default-ignorable code
+/// points) are skipped, and compatibility forms, such as full-width letters, match as the letters that they show. Patterns
+/// are tried on the original text, and on the text without invisible characters and compatibility forms. Masking leaves the
+/// rest of the text unchanged.
 ///
 /// ```
 /// use dialogue::{ContentFilter, prelude::*};
@@ -44,13 +45,13 @@ use words::Words;
 /// ```
 #[derive(Debug)]
 pub struct ContentFilter {
-    finds: Finds,
+    matcher: Matcher,
     masks: bool,
     reason: &'static str,
 }
 
 #[derive(Debug)]
-enum Finds {
+enum Matcher {
     Words(Words),
     #[cfg(feature = "regex")]
     Patterns {
@@ -60,17 +61,17 @@ enum Finds {
 }
 
 impl ContentFilter {
-    /// Finds words and phrases. Empty ones are left out.
+    /// Creates a filter of words and phrases. Empty ones are ignored.
     ///
     /// # Panics
     ///
-    /// If the words take more memory than there can be: over 2 GiB.
+    /// If the automaton of the words is larger than its library supports, 2 GiB.
     pub fn words<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Self {
-        ContentFilter::new(Finds::Words(Words::new(words)))
+        ContentFilter::new(Matcher::Words(Words::new(words)))
     }
 
-    /// Finds regular expressions, in the syntax of the crate `regex` (feature `regex`). Matching takes time linear in the
-    /// text; `(?i)` makes one ignore case.
+    /// Creates a filter of regular expressions, in the syntax of the crate `regex` (feature `regex`). Matching takes time
+    /// linear in the length of the text. `(?i)` makes an expression ignore case.
     ///
     /// ```
     /// # use dialogue::ContentFilter;
@@ -79,83 +80,83 @@ impl ContentFilter {
     ///
     /// # Panics
     ///
-    /// If one is no regular expression, or too large a one: when the server is built, that is.
+    /// If one is not a valid regular expression, or is too large. For a filter in `rooms!`, this is when the server is built.
     #[cfg(feature = "regex")]
     pub fn patterns<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let sources: Vec<P> = patterns.into_iter().collect();
         let all = RegexSet::new(&sources);
         let each: Result<Vec<Regex>, _> = sources.iter().map(|source| Regex::new(source.as_ref())).collect();
         match (all, each) {
-            (Ok(all), Ok(each)) => ContentFilter::new(Finds::Patterns { all, each }),
+            (Ok(all), Ok(each)) => ContentFilter::new(Matcher::Patterns { all, each }),
             (Err(error), _) | (_, Err(error)) => {
                 panic!("a pattern of a content filter can't be used: {error}")
             }
         }
     }
 
-    fn new(finds: Finds) -> Self {
-        ContentFilter { finds, masks: false, reason: "this isn't said here" }
+    fn new(matcher: Matcher) -> Self {
+        ContentFilter { matcher, masks: false, reason: "the text contains a blocked word or pattern" }
     }
 
-    /// Puts `*` in the place of each character of what it finds, and lets the event pass.
+    /// Replaces each character of a match by `*`, and lets the event pass.
     #[must_use]
     pub fn masked(self) -> Self {
         ContentFilter { masks: true, ..self }
     }
 
-    /// What the sender of a blocked event is told.
+    /// Sets the message of the refusal of a blocked event. By default, `the text contains a blocked word or pattern`.
     #[must_use]
     pub fn reason(self, reason: &'static str) -> Self {
         ContentFilter { reason, ..self }
     }
 
-    fn finds(&self, text: &str) -> bool {
-        match &self.finds {
-            Finds::Words(words) => words.are_in(text),
+    fn matches(&self, text: &str) -> bool {
+        match &self.matcher {
+            Matcher::Words(words) => words.match_in(text),
             #[cfg(feature = "regex")]
-            Finds::Patterns { all, .. } => {
-                all.is_match(text) || Folded::plainer(text).is_some_and(|plainer| all.is_match(&plainer.text))
+            Matcher::Patterns { all, .. } => {
+                all.is_match(text) || Folded::plain(text).is_some_and(|plain| all.is_match(&plain.text))
             }
         }
     }
 
     fn mask(&self, text: &mut String) {
-        match &self.finds {
-            Finds::Words(words) => put_stars(text, words.ranges(text)),
+        match &self.matcher {
+            Matcher::Words(words) => mask_ranges(text, words.ranges(text)),
             #[cfg(feature = "regex")]
-            Finds::Patterns { all, each } => {
-                let mut ranges = found(all, each, text);
-                if let Some(plainer) = Folded::plainer(text) {
-                    let found = found(all, each, &plainer.text);
-                    ranges.extend(found.into_iter().map(|range| plainer.origin(range.start, range.end)));
+            Matcher::Patterns { all, each } => {
+                let mut ranges = pattern_ranges(all, each, text);
+                if let Some(plain) = Folded::plain(text) {
+                    let in_plain = pattern_ranges(all, each, &plain.text);
+                    ranges.extend(in_plain.into_iter().map(|range| plain.origin(range.start, range.end)));
                 }
-                put_stars(text, ranges);
+                mask_ranges(text, ranges);
             }
         }
     }
 }
 
-/// Where patterns match.
+/// Returns the byte ranges of all matches. The set finds the patterns that match at all, in one pass.
 #[cfg(feature = "regex")]
-fn found(all: &RegexSet, each: &[Regex], text: &str) -> Vec<std::ops::Range<usize>> {
+fn pattern_ranges(all: &RegexSet, each: &[Regex], text: &str) -> Vec<std::ops::Range<usize>> {
     let matched = all.matches(text).into_iter().filter_map(|index| each.get(index));
     matched.flat_map(|pattern| pattern.find_iter(text)).map(|found| found.range()).collect()
 }
 
-/// A star for each character of `ranges`, which may overlap.
-fn put_stars(text: &mut String, mut ranges: Vec<std::ops::Range<usize>>) {
+/// Replaces each character within `ranges`, which may overlap, by `*`.
+fn mask_ranges(text: &mut String, mut ranges: Vec<std::ops::Range<usize>>) {
     if ranges.is_empty() {
         return;
     }
     ranges.sort_unstable_by_key(|range| range.start);
-    let (mut ahead, mut until) = (ranges.into_iter().peekable(), 0);
-    let star = |(at, c)| {
-        while let Some(range) = ahead.next_if(|range| range.start <= at) {
-            until = range.end.max(until);
+    let (mut ranges, mut masked_to) = (ranges.into_iter().peekable(), 0);
+    let mask = |(at, c)| {
+        while let Some(range) = ranges.next_if(|range| range.start <= at) {
+            masked_to = range.end.max(masked_to);
         }
-        if at < until { '*' } else { c }
+        if at < masked_to { '*' } else { c }
     };
-    *text = text.char_indices().map(star).collect();
+    *text = text.char_indices().map(mask).collect();
 }
 
 impl<R: Room, E: Event + Filtered> Middleware<R, E> for ContentFilter {
@@ -163,7 +164,7 @@ impl<R: Room, E: Event + Filtered> Middleware<R, E> for ContentFilter {
         let mut found = false;
         event.each_text(&mut |text| match self.masks {
             true => self.mask(text),
-            false => found |= self.finds(text),
+            false => found |= self.matches(text),
         });
         if found {
             return Err(Refusal::blocked(self.reason));
@@ -186,13 +187,13 @@ mod tests {
     #[test]
     fn patterns_are_found_and_masked() {
         let cards = || ContentFilter::patterns([r"\b\d{4}(?: ?\d{4}){3}\b", "(?i)secret"]);
-        assert!(cards().finds("pay 4111 1111 1111 1111 now") && cards().finds("SECRETS"));
-        assert!(!cards().finds("pay 411"));
+        assert!(cards().matches("pay 4111 1111 1111 1111 now") && cards().matches("SECRETS"));
+        assert!(!cards().matches("pay 411"));
         assert_eq!(masked(cards(), "4111111111111111, a Secret!"), "****************, a ******!");
     }
 
     #[test]
-    fn a_mask_is_as_long_as_what_it_masks() {
+    fn a_mask_is_as_long_as_its_match() {
         let filter = ContentFilter::words(["straße", "spam", "spam mail"]);
         assert_eq!(masked(filter, "Spam mail aus der STRASSE, Straße"), "********* aus der *******, ******");
     }
@@ -210,11 +211,11 @@ mod tests {
 
     #[cfg(feature = "regex")]
     #[test]
-    fn patterns_see_through_forms_and_what_is_invisible() {
+    fn patterns_match_compatibility_forms_and_skip_invisible_characters() {
         let links = || ContentFilter::patterns([r"(?i)https?://\S+", "\u{200B}{3}"]);
         for text in ["ht\u{200B}tp://é", "ｈｔｔｐ：／／ｅ", "HTTP\u{1}s://x", "a\u{200B}\u{200B}\u{200B}b"]
         {
-            assert!(links().finds(text), "{text}");
+            assert!(links().matches(text), "{text}");
         }
         assert_eq!(masked(links(), "ＡＢ ｈｔ\u{200B}ｔｐ：／／ｅ Ｃ"), "ＡＢ ********* Ｃ");
     }
@@ -222,7 +223,7 @@ mod tests {
     #[cfg(feature = "regex")]
     #[test]
     #[should_panic(expected = "a pattern of a content filter can't be used")]
-    fn a_bad_pattern_is_told_of_at_once() {
+    fn an_invalid_pattern_panics() {
         ContentFilter::patterns(["("]);
     }
 }

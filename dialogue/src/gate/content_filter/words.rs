@@ -1,4 +1,4 @@
-//! Many words, found in one pass.
+//! Matching of many words in one pass (Aho and Corasick, "Efficient string matching", 1975).
 
 use std::{fmt, ops::Range};
 
@@ -6,9 +6,9 @@ use aho_corasick::{AhoCorasick, Match};
 
 use super::folded::{Folded, fold};
 
-/// See the [module](self).
+/// A set of words, and the automaton that finds them.
 pub(super) struct Words {
-    /// Of words without case (Aho and Corasick, 1975).
+    /// Finds the folded words in folded text.
     automaton: AhoCorasick,
 }
 
@@ -21,18 +21,20 @@ impl Words {
         }
     }
 
-    pub(super) fn are_in(&self, text: &str) -> bool {
+    /// Returns whether `text` contains one of the words.
+    pub(super) fn match_in(&self, text: &str) -> bool {
         let folded = Folded::new(text);
         self.found(&folded).next().is_some()
     }
 
-    /// Where they stand in `text`.
+    /// Returns the byte ranges of the words in `text`.
     pub(super) fn ranges(&self, text: &str) -> Vec<Range<usize>> {
         let folded = Folded::new(text);
         self.found(&folded).map(|found| folded.origin(found.start(), found.end())).collect()
     }
 
-    /// All of them, the longer and the shorter: one may be part of a word where the other is whole.
+    /// Returns all matches, including overlapping ones: a longer word may be cut by a word boundary where a shorter one is
+    /// whole.
     fn found<'a>(&'a self, folded: &'a Folded<'_>) -> impl Iterator<Item = Match> {
         let all = self.automaton.find_overlapping_iter(folded.text.as_str());
         all.filter(move |found| folded.is_word(found.start(), found.end()))
@@ -50,7 +52,7 @@ mod tests {
     use super::*;
 
     fn found(words: &[&str], text: &str) -> bool {
-        Words::new(words).are_in(text)
+        Words::new(words).match_in(text)
     }
 
     #[test]
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_that_of_unicode() {
+    fn case_is_folded_by_unicode() {
         for (word, text) in
             [("straße", "STRASSE"), ("ΌΣΟΣ", "όσος"), ("жук", "ЖУК"), ("kelvin", "\u{212A}elvin")]
         {
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_invisible_parts_no_word() {
+    fn invisible_characters_are_skipped() {
         let ignorable = "\u{AD}\u{34F}\u{61C}\u{115F}\u{17B4}\u{180E}\u{200B}\u{200E}\u{202E}\u{2060}\u{2064}\u{206F}\u{3164}\
             \u{FE0F}\u{FEFF}\u{FFA0}\u{FFF8}\u{FFFA}\u{1BCA0}\u{1D173}\u{E0001}\u{E0041}\u{E01EF}";
         let control = "\0\u{1}\u{7}\u{8}\u{E}\u{1B}\u{1F}\u{7F}\u{80}\u{9F}";
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn compatibility_forms_are_the_letters_that_they_show() {
+    fn compatibility_forms_match_as_the_letters_that_they_show() {
         for (word, text) in [
             ("spam", "ｓｐａｍ"),
             ("spam", "ＳＰＡＭ！"),
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_ends_where_a_sign_begins() {
+    fn a_symbol_is_a_word_boundary() {
         for text in ["spam™", "℠spam", "spam…", "spam\u{335}", "spam\u{20E3}"] {
             assert!(found(&["spam"], text), "{text}");
         }
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn no_words_are_in_nothing() {
+    fn no_words_match_nothing() {
         assert!(!found(&[], "spam") && !found(&["", "  "], "spam and eggs"));
     }
 

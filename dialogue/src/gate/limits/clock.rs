@@ -1,4 +1,4 @@
-//! The time by which is counted: tokio's, which a test can pause.
+//! A clock for `governor` that reads tokio's time, which tests can pause.
 
 use std::{ops::Add, time::Duration};
 
@@ -10,39 +10,40 @@ use governor::{
 };
 use tokio::time::Instant;
 
-/// See the [module](self).
+/// Tokio's clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ticks;
+pub(super) struct TokioClock;
 
+/// An instant of [`TokioClock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Instant);
+pub(super) struct TokioInstant(Instant);
 
-/// Counts by that time.
-pub(super) type Counter<K, S> = RateLimiter<K, S, Ticks, NoOpMiddleware<Moment>>;
+/// A rate limiter (GCRA) on [`TokioClock`].
+pub(super) type GcraLimiter<K, S> = RateLimiter<K, S, TokioClock, NoOpMiddleware<TokioInstant>>;
 
-impl Clock for Ticks {
-    type Instant = Moment;
+impl Clock for TokioClock {
+    type Instant = TokioInstant;
 
-    fn now(&self) -> Moment {
-        Moment(Instant::now())
+    fn now(&self) -> TokioInstant {
+        TokioInstant(Instant::now())
     }
 }
 
-impl Add<Nanos> for Moment {
-    type Output = Moment;
+impl Add<Nanos> for TokioInstant {
+    type Output = TokioInstant;
 
-    fn add(self, time: Nanos) -> Moment {
-        // Limits look ten years ahead at most, which is no end of a clock.
-        Moment(self.0.checked_add(Duration::from(time)).unwrap_or(self.0))
+    fn add(self, time: Nanos) -> TokioInstant {
+        // Rates reach at most ten years into the future, which no clock overflows on.
+        TokioInstant(self.0.checked_add(Duration::from(time)).unwrap_or(self.0))
     }
 }
 
-impl Reference for Moment {
+impl Reference for TokioInstant {
     fn duration_since(&self, earlier: Self) -> Nanos {
         self.0.saturating_duration_since(earlier.0).into()
     }
 
     fn saturating_sub(&self, time: Nanos) -> Self {
-        Moment(self.0.checked_sub(Duration::from(time)).unwrap_or(self.0))
+        TokioInstant(self.0.checked_sub(Duration::from(time)).unwrap_or(self.0))
     }
 }

@@ -1,23 +1,24 @@
-//! How often a client may do what it does.
+//! Rate limits and connection bounds.
 //!
-//! Whoever is counted is a [`Subject`]: a user, or an address while anonymous, so that a reconnect resets nothing. What it
-//! has left stands in a [`Ledger`], which is bounded, and by the application's choice in a [`Quota`] of all instances too.
+//! A rate limit counts by a [`RateLimitKey`]: a user, or an address for anonymous users, so that reconnecting resets nothing.
+//! Rates are enforced with the generic cell rate algorithm (GCRA, ITU-T I.371; the crate `governor`), whose state is kept in
+//! a [bounded store](state_store) on each node and, if the application sets a [`Quota`], also in one store of all nodes.
 
-mod allowance;
 mod clock;
-mod doors;
-mod ledger;
-mod limit;
+mod connection_limiter;
+mod frame_limiter;
+mod key;
+mod keyed_limiter;
 mod limiter;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
-mod subject;
+mod state_store;
 
-pub(crate) use allowance::Allowance;
-pub(crate) use doors::{Doors, Visit};
-pub(super) use limit::Limit;
-pub(crate) use limiter::{Limiter, Rates};
+pub(crate) use connection_limiter::{ConnectionLimiter, ConnectionPermit};
+pub(crate) use frame_limiter::FrameLimiter;
+pub use key::RateLimitKey;
+pub(super) use keyed_limiter::KeyedLimiter;
+pub(crate) use limiter::{Limiter, RateLimits};
 pub use quota::Quota;
-pub(crate) use quota::Shared;
-pub use subject::Subject;
+pub(crate) use quota::SharedQuota;

@@ -1,110 +1,113 @@
-//! What all instances count together.
+//! Rate limits that all nodes of an application enforce together.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::Subject;
+use super::RateLimitKey;
 use crate::Rate;
 
-/// Counts for all instances of an application, which by themselves count each what they see:
-/// [`ServerBuilder::quota`](crate::ServerBuilder::quota).
+/// A counter of rate limits that all nodes of an application share. Without one, each node enforces the limits by itself:
+/// see [`ServerBuilder::quota`](crate::ServerBuilder::quota).
 ///
-/// `Redis` is one (feature `redis`): `.quota(Redis::connect(url).await?)`.
+/// `Redis` implements it (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
-/// Asked only for what this instance's own count let through, so that a flood at one of them is none here.
+/// It is called only for requests that the node's own limit allows, so that a flood at one node is not a flood of calls.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
 ///
-/// use dialogue::{Subject, Quota, Rate};
+/// use dialogue::{Quota, Rate, RateLimitKey};
 ///
-/// /// So many in all, of each client and limit.
+/// /// At most 1,000 requests of each client and limit, ever.
 /// #[derive(Default)]
 /// struct Tally(Mutex<HashMap<String, u32>>);
 ///
 /// impl Quota for Tally {
-///     async fn take(&self, limit: &str, rate: Rate, subject: &Subject) -> Result<(), Duration> {
+///     async fn take(&self, limit: &str, rate: Rate, key: &RateLimitKey) -> Result<(), Duration> {
 ///         let mut tally = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-///         let taken = tally.entry(format!("{limit} {subject}")).or_default();
+///         let taken = tally.entry(format!("{limit} {key}")).or_default();
 ///         *taken += 1;
 ///         if *taken > 1_000 { Err(Duration::from_secs(60)) } else { Ok(()) }
 ///     }
 /// }
 /// ```
 pub trait Quota: Send + Sync + 'static {
-    /// Takes one of what `subject` has left of `rate`. `limit` names what is counted, on all instances alike: `requests`,
-    /// `room chat`, `chat/message`.
+    /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes: `requests`, `http`,
+    /// `room chat`, or the name given to [`RateLimit::shared`](crate::RateLimit::shared).
     ///
-    /// It has 1 s; after that, and while it can't tell, the client is let through, for this instance's own count did.
+    /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is not
+    /// called for 5 s. An implementation that can't reach its store should also return `Ok`.
     ///
     /// # Errors
     ///
-    /// After how long there is one.
+    /// The time after which the next request is allowed.
     fn take(
         &self,
         limit: &str,
         rate: Rate,
-        subject: &Subject,
+        key: &RateLimitKey,
     ) -> impl Future<Output = Result<(), Duration>> + Send;
 }
 
-/// [`Quota`] as the server holds it.
+/// An object-safe [`Quota`].
 pub(crate) trait AnyQuota: Send + Sync {
-    fn take<'a>(&'a self, limit: &'a str, rate: Rate, subject: &'a Subject) -> Taking<'a>;
+    fn take<'a>(&'a self, limit: &'a str, rate: Rate, key: &'a RateLimitKey) -> Taking<'a>;
 }
 
 type Taking<'a> = Pin<Box<dyn Future<Output = Result<(), Duration>> + Send + 'a>>;
 
 impl<Q: Quota> AnyQuota for Q {
-    fn take<'a>(&'a self, limit: &'a str, rate: Rate, subject: &'a Subject) -> Taking<'a> {
-        Box::pin(Quota::take(self, limit, rate, subject))
+    fn take<'a>(&'a self, limit: &'a str, rate: Rate, key: &'a RateLimitKey) -> Taking<'a> {
+        Box::pin(Quota::take(self, limit, rate, key))
     }
 }
 
-/// What the application named, if anything.
+/// The application's quota, if it set one.
 #[derive(Clone, Default)]
-pub(crate) struct Shared {
+pub(crate) struct SharedQuota {
     quota: Option<Arc<dyn AnyQuota>>,
-    /// Until when it isn't asked, since it didn't answer.
-    silent: Arc<Mutex<Option<Instant>>>,
+    /// The end of the backoff after a timeout.
+    suspended_until: Arc<Mutex<Option<Instant>>>,
 }
 
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it isn't asked again when it took longer: everybody would wait as long.
-const SILENCE: Duration = Duration::from_secs(5);
+const QUOTA_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time for which the quota is not called after a timeout: otherwise every request would wait for one.
+const QUOTA_BACKOFF: Duration = Duration::from_secs(5);
 
-impl Shared {
+impl SharedQuota {
     pub(crate) fn new(quota: impl Quota) -> Self {
-        Shared { quota: Some(Arc::new(quota)), silent: Arc::default() }
+        SharedQuota { quota: Some(Arc::new(quota)), suspended_until: Arc::default() }
     }
 
-    /// Whether the application named one.
-    pub(super) fn is_any(&self) -> bool {
+    /// Returns whether the application set a quota.
+    pub(super) fn is_set(&self) -> bool {
         self.quota.is_some()
     }
 
-    /// Takes one there too.
-    pub(super) async fn take(&self, limit: &str, rate: Rate, subject: &Subject) -> Result<(), Duration> {
+    /// Counts one request in the quota.
+    pub(super) async fn take(&self, limit: &str, rate: Rate, key: &RateLimitKey) -> Result<(), Duration> {
         let Some(quota) = &self.quota else { return Ok(()) };
-        if self.silent.lock().is_some_and(|until| Instant::now() < until) {
+        if self.suspended_until.lock().is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        timeout(PATIENCE, quota.take(limit, rate, subject)).await.unwrap_or_else(|_| {
-            let before = self.silent.lock().replace(Instant::now() + SILENCE);
-            // Of many who waited together, one says so.
+        timeout(QUOTA_TIMEOUT, quota.take(limit, rate, key)).await.unwrap_or_else(|_| {
+            let before = self.suspended_until.lock().replace(Instant::now() + QUOTA_BACKOFF);
+            // Of many concurrent timeouts, the first is logged.
             if before.is_none_or(|until| until <= Instant::now()) {
-                tracing::warn!(limit, "the quota of all instances doesn't answer; this one counts alone");
+                tracing::warn!(
+                    limit,
+                    "the shared quota timed out; this node enforces its own rate limits only"
+                );
             }
             Ok(())
         })
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedQuota {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("quota", &self.quota.is_some()).finish_non_exhaustive()
+        f.debug_struct("SharedQuota").field("quota", &self.quota.is_some()).finish_non_exhaustive()
     }
 }

@@ -37,7 +37,7 @@ pub(crate) use requests::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteC
 use super::Registry;
 use crate::{
     backplane::{AnyBackplane, Feed, FeedMessage, Follower, Member},
-    caught::caught,
+    catch_panic::catch_panic,
     store::StoreError,
     wire::Id,
 };
@@ -238,7 +238,7 @@ impl Drop for FollowGuard {
 
 /// Awaits a call of the backplane for at most [`CALL_TIMEOUT`], and turns a panic in it into an error.
 async fn with_timeout<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    match timeout(CALL_TIMEOUT, caught("backplane", call)).await {
+    match timeout(CALL_TIMEOUT, catch_panic("backplane", call)).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) => Err(StoreError::new("the backplane panicked")),
         Err(_) => {

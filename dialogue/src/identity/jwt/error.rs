@@ -1,8 +1,8 @@
-//! Why keys can't be had.
+//! The error of keys that can't be loaded or used.
 
 use std::{error::Error, fmt, io};
 
-/// Why keys can't be used, or not be read.
+/// A key that can't be read, or is not a key for verifying tokens.
 #[derive(Debug)]
 pub struct KeyError {
     message: String,

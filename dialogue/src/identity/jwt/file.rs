@@ -1,4 +1,4 @@
-//! Keys from a file that may change.
+//! Keys from a JWK set in a file, which is read again when it changes.
 
 use std::{
     fs::File,
@@ -13,41 +13,42 @@ use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{
     error::KeyError,
-    keys::{Keys, LONGEST_SET},
+    keys::{Keys, MAX_SET_BYTES},
 };
 
 /// A JWK set in a file.
 pub(super) struct JwksFile {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<FileState>,
 }
 
-struct State {
-    /// What the file held last, of use or not: a fault is warned of once.
+struct FileState {
+    /// The last content of the file, valid or not, so that a fault is logged once; `None` after it could not be read.
     text: Option<Vec<u8>>,
     keys: Arc<Keys>,
-    looked: Instant,
+    last_check: Instant,
 }
 
-/// Between two looks at the file.
-pub(super) const EVERY: Duration = Duration::from_secs(2);
+/// The minimum interval between two reads of the file.
+pub(super) const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 impl JwksFile {
     pub(super) fn open(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::io(format!("can't read the keys in {}", path.display()), source);
         let text = read(path).map_err(failed)?;
         let keys = Arc::new(Keys::set(&text)?);
-        let state = State { text: Some(text), keys, looked: Instant::now() };
+        let state = FileState { text: Some(text), keys, last_check: Instant::now() };
         Ok(JwksFile { path: path.to_owned(), state: Mutex::new(state) })
     }
 
-    /// The keys, from a file that was looked at within [`EVERY`]; or those before, while another caller looks.
+    /// Returns the keys. Reads the file if the last check is [`FILE_CHECK_INTERVAL`] ago; while one caller does, others get
+    /// the previous keys.
     pub(super) async fn keys(&self) -> Arc<Keys> {
         if let Some(keys) = self.fresh() {
             return keys;
         }
         let path = self.path.clone();
-        // The whole text rather than its time of change, which two changes can share.
+        // Compares the content rather than the modification time, which two changes can share.
         let text =
             spawn_blocking(move || read(&path)).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let mut state = self.state.lock();
@@ -80,19 +81,19 @@ impl JwksFile {
 
     fn fresh(&self) -> Option<Arc<Keys>> {
         let mut state = self.state.lock();
-        if state.looked.elapsed() < EVERY {
+        if state.last_check.elapsed() < FILE_CHECK_INTERVAL {
             return Some(Arc::clone(&state.keys));
         }
-        state.looked = Instant::now();
+        state.last_check = Instant::now();
         None
     }
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let limit = u64::try_from(LONGEST_SET).unwrap_or(u64::MAX);
+    let limit = u64::try_from(MAX_SET_BYTES).unwrap_or(u64::MAX);
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut text)?;
-    if text.len() > LONGEST_SET {
+    if text.len() > MAX_SET_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
     }
     Ok(text)

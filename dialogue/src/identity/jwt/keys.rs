@@ -1,4 +1,4 @@
-//! Keys, and the signatures they verify.
+//! Verification keys, and the verification of signatures (RFC 7515, RFC 7517, RFC 7518).
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind,
@@ -16,36 +16,40 @@ use serde_json::Value;
 
 use super::{
     error::KeyError,
-    token::{Refused, Token},
+    token::{Token, TokenError},
 };
 
-/// Keys that may each have signed a token.
+/// A set of keys, each of which may have signed a token.
 pub(super) struct Keys(Vec<Key>);
 
-/// One key, for one algorithm.
+/// A key for one algorithm.
 pub(super) struct Key {
-    /// Which one it is among several; without, it may be any.
+    /// The id of the key; a key without one is tried for every token.
     kid: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-/// Bytes of a JWK set.
-pub(super) const LONGEST_SET: usize = 1024 * 1024;
-/// Keys of a JWK set: each may be tried for a token without `kid`.
-const MOST_KEYS: usize = 100;
+/// The maximum size of a JWK set.
+pub(super) const MAX_SET_BYTES: usize = 1024 * 1024;
+/// The maximum number of keys of a JWK set, since each is tried for a token without `kid`.
+const MAX_KEYS: usize = 100;
 
 impl Keys {
-    /// A JWK set (RFC 7517, section 5), of which keys for something else are passed over.
+    /// Parses a JWK set (RFC 7517, section 5). Keys for other algorithms or purposes are ignored.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a JWK set, has more than 100 keys, or has keys of which none is usable.
     pub(super) fn set(json: &[u8]) -> Result<Self, KeyError> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
-        // The parser's own text may quote the file, which could hold private keys.
-        let set: Set = serde_json::from_slice(json).map_err(|_| KeyError::new("it is no JWK set"))?;
-        if set.keys.len() > MOST_KEYS {
-            return Err(KeyError::new(format!("the JWK set has more than {MOST_KEYS} keys")));
+        // The parser's error is dropped: it may quote the file, which could contain private keys.
+        let set: Set = serde_json::from_slice(json).map_err(|_| KeyError::new("it is not a JWK set"))?;
+        if set.keys.len() > MAX_KEYS {
+            return Err(KeyError::new(format!("the JWK set has more than {MAX_KEYS} keys")));
         }
         let any = !set.keys.is_empty();
         let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::jwk).collect();
@@ -55,22 +59,22 @@ impl Keys {
         Ok(Keys(keys))
     }
 
-    /// Whether one of them may have signed the token.
+    /// Returns whether one of the keys has the `kid` and algorithm of the token.
     #[cfg(feature = "jwks")]
-    pub(super) fn know(&self, token: &Token<'_>) -> bool {
+    pub(super) fn has_key_for(&self, token: &Token<'_>) -> bool {
         self.0.iter().any(|key| key.fits(token))
     }
 
-    /// That one of them has signed the token.
-    pub(super) fn check(&self, token: &Token<'_>) -> Result<(), Refused> {
-        let mut refused = Refused::Key;
+    /// Verifies that one of the keys has signed the token.
+    pub(super) fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
+        let mut error = TokenError::UnknownKey;
         for key in self.0.iter().filter(|key| key.fits(token)) {
-            if key.signed(token) {
+            if key.has_signed(token) {
                 return Ok(());
             }
-            refused = Refused::Signature;
+            error = TokenError::Signature;
         }
-        Err(refused)
+        Err(error)
     }
 }
 
@@ -103,7 +107,7 @@ impl Key {
             .ok_or_else(|| KeyError::new(format!("it is not the public part of {what} in PEM")))
     }
 
-    /// A key of a set, if it is one for signatures that we know.
+    /// Converts a key of a set, if it is for a supported signature algorithm.
     fn jwk(json: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(json).ok()?;
         let algorithm = match &jwk.algorithm {
@@ -122,13 +126,13 @@ impl Key {
         Key::new(common.key_id.clone(), algorithm, DecodingKey::from_jwk(&jwk).ok()?)
     }
 
-    /// A public key, if its size is the algorithm's: ring would refuse it too, but only with each token.
+    /// Checks the size of a public key for its algorithm. ring would refuse it too, but only for each token.
     fn new(kid: Option<String>, algorithm: Algorithm, key: DecodingKey) -> Option<Self> {
         let fits = match (algorithm, key.kind()) {
             (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, .. }) => {
                 (256..=1024).contains(&n.len())
             }
-            // In DER: the modulus with at least 9 bytes of its own and the sequence's, and the exponent.
+            // In DER: the modulus, the exponent, and at least 9 bytes of headers.
             (Algorithm::RS256, DecodingKeyKind::SecretOrDer(der)) => (268..=1060).contains(&der.len()),
             // RFC 5480, section 2.2: an uncompressed point.
             (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
@@ -141,14 +145,14 @@ impl Key {
     }
 
     fn fits(&self, token: &Token<'_>) -> bool {
-        let known = match (&self.kid, &token.kid) {
+        let kid_matches = match (&self.kid, &token.kid) {
             (Some(own), Some(named)) => own == named,
             _ => true,
         };
-        known && self.algorithm == token.algorithm
+        kid_matches && self.algorithm == token.algorithm
     }
 
-    fn signed(&self, token: &Token<'_>) -> bool {
+    fn has_signed(&self, token: &Token<'_>) -> bool {
         let (message, signature) = (token.message.as_bytes(), token.signature.as_slice());
         let algorithm: &'static dyn VerificationAlgorithm = match (self.algorithm, self.key.kind()) {
             (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) => {

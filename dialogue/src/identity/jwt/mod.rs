@@ -1,6 +1,6 @@
-//! Users who show a JSON Web Token (RFC 7519).
+//! Authentication by JSON Web Tokens (RFC 7519).
 //!
-//! [`Jwt`] is the authenticator; its keys come from the program, a file or, with the feature `jwks`, a URL.
+//! [`Jwt`] is the [`Authenticator`]. Its keys come from the program, a file or, with the feature `jwks`, a URL.
 
 mod error;
 mod file;
@@ -23,28 +23,28 @@ use std::{
 use jsonwebtoken::Algorithm;
 use serde::de::DeserializeOwned;
 
-use super::{AuthError, Authenticated, Authenticator, Credentials, may_be_public};
+use super::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
 pub use error::KeyError;
 use file::JwksFile;
 use keys::{Key, Keys};
 pub use payload::Claims;
 use payload::Payload;
-use rules::Rules;
-use token::{Refused, Token};
+use rules::ClaimRules;
+use token::{Token, TokenError};
 #[cfg(feature = "jwks")]
 use url::JwksUrl;
 
-/// Tells users by a JSON Web Token, signed with HS256, RS256, ES256 or EdDSA (Ed25519).
+/// An authenticator of JSON Web Tokens, signed with HS256, RS256, ES256 or EdDSA (Ed25519).
 ///
-/// The claim `sub` is the user's id: a string of at most 128 bytes, without control characters, which other members
-/// see. The claim `roles`, a list of strings, is what the user may do. What the application wants to know beside them
-/// is a type of its own, see [`claims`](Jwt::claims).
+/// The claim `sub` is the user's id: a string of at most 128 bytes without control characters, which other members see. The
+/// claim `roles`, a list of strings, contains the user's roles. Other claims are available as a type of the application, see
+/// [`claims`](Jwt::claims).
 ///
-/// A key decides the algorithm of the tokens it verifies, never the token. `exp` is required and has no leeway, unless
-/// told otherwise; `nbf` holds where there is one. A token with `aud` is refused unless one of them is an
-/// [`audience`](Jwt::audience) of ours (RFC 7519, section 4.1.3).
+/// A key is for one algorithm, and verifies only tokens with it (RFC 8725, section 3.1). By default `exp` is required and has
+/// no leeway; `nbf` is checked if it is present. A token with `aud` is refused unless an [`audience`](Jwt::audience) is set
+/// that it contains (RFC 7519, section 4.1.3).
 ///
-/// Why a token was refused is logged at the level `debug`; the token never is.
+/// The reason for which a token was refused is logged at level `DEBUG`; the token never is.
 ///
 /// ```
 /// use dialogue::Jwt;
@@ -58,13 +58,13 @@ use url::JwksUrl;
 /// # }
 /// ```
 pub struct Jwt<C = Claims> {
-    source: Source,
-    rules: Rules,
-    read: fn(&Payload, &[String]) -> Result<C, Refused>,
+    source: KeySource,
+    rules: ClaimRules,
+    read: fn(&Payload, &[String]) -> Result<C, TokenError>,
 }
 
-/// Where the keys come from.
-enum Source {
+/// The source of the keys.
+enum KeySource {
     Fixed(Keys),
     File(JwksFile),
     #[cfg(feature = "jwks")]
@@ -72,78 +72,79 @@ enum Source {
 }
 
 impl Jwt {
-    /// Tokens signed with a secret that the issuer and this program share.
+    /// Accepts tokens signed with a secret that the issuer and this program share (HS256).
     ///
-    /// RFC 7518, section 3.2, asks for 32 bytes or more; a shorter secret can be guessed from one token, and is warned
-    /// of in the log.
+    /// RFC 7518, section 3.2, requires at least 32 bytes. A shorter secret can be guessed from one token; it is accepted with a
+    /// warning in the log.
     ///
     /// # Panics
     ///
-    /// If the secret is empty: anybody could sign.
+    /// If the secret is empty.
     pub fn hs256(secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
         assert!(!secret.is_empty(), "the secret that signs tokens is empty");
         if secret.len() < 32 {
             tracing::warn!("the secret that signs tokens has fewer than 32 bytes: it can be guessed");
         }
-        Jwt::from(Source::Fixed(Key::secret(secret).into()))
+        Jwt::from(KeySource::Fixed(Key::secret(secret).into()))
     }
 
-    /// Tokens signed with the RSA key (2,048 to 8,192 bits) whose public part is `pem`.
+    /// Accepts tokens signed with the RSA key (2,048 to 8,192 bits) whose public key is `pem` (RS256).
     ///
     /// # Errors
     ///
-    /// If it is no such public key.
+    /// If `pem` is not such a public key.
     pub fn rs256_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Jwt::pem(Algorithm::RS256, pem.as_ref())
     }
 
-    /// Tokens signed with the P-256 key whose public part is `pem`.
+    /// Accepts tokens signed with the P-256 key whose public key is `pem` (ES256).
     ///
     /// # Errors
     ///
-    /// If it is no such public key.
+    /// If `pem` is not such a public key.
     pub fn es256_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Jwt::pem(Algorithm::ES256, pem.as_ref())
     }
 
-    /// Tokens signed with the Ed25519 key whose public part is `pem` (RFC 8037).
+    /// Accepts tokens signed with the Ed25519 key whose public key is `pem` (EdDSA, RFC 8037).
     ///
     /// # Errors
     ///
-    /// If it is no such public key.
+    /// If `pem` is not such a public key.
     pub fn eddsa_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         Jwt::pem(Algorithm::EdDSA, pem.as_ref())
     }
 
-    /// Tokens signed with one of the keys of a file: a JWK set (RFC 7517).
+    /// Accepts tokens signed with one of the keys of a file: a JWK set (RFC 7517).
     ///
-    /// A token's `kid` chooses among the keys of the set that are for its algorithm and for signatures; a token or key
-    /// without `kid` is tried with each. Secrets (`oct`) in the set are passed over, and so is what can't be read.
+    /// A token's `kid` selects among the keys of the set that are for its algorithm and for signatures; a token without `kid` is
+    /// tried with each key, a key without `kid` for each token. Secrets (`oct`) and malformed keys are ignored.
     ///
-    /// The file is read again when a token comes, at most every 2 s, so a change holds from then on. A file that became
-    /// unreadable, or holds no key of use, leaves the keys as they were and is warned of; an empty set refuses all.
+    /// The file is read again when a token is checked, at most every 2 s. A file that can't be read, or that contains no usable
+    /// key, leaves the previous keys in use and is logged as a warning; an empty set refuses all tokens.
     ///
     /// # Errors
     ///
     /// If the file can't be read or is not a JWK set of at most 1 MiB and 100 keys.
     pub fn jwks_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
-        Ok(Jwt::from(Source::File(JwksFile::open(path.as_ref())?)))
+        Ok(Jwt::from(KeySource::File(JwksFile::open(path.as_ref())?)))
     }
 
-    /// Tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
+    /// Accepts tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
     /// [`jwks_file`](Jwt::jwks_file).
     ///
-    /// The set is fetched with the first token, then at most every 10 minutes, behind the back of the token that found
-    /// it old ([`refresh`](Jwt::refresh)). A `kid` that is not in it has it fetched at once, and its token waits, but
-    /// not within 10 s of the fetch before: forged `kid`s make no storm. A fetch has 5 s and follows no redirect.
+    /// The set is fetched with the first token, then again in the background when a token is checked and the set is older than
+    /// 10 minutes ([`refresh`](Jwt::refresh)). A token with an unknown `kid` starts a fetch and waits for it, but there are at
+    /// least 10 s between two fetches, so that forged `kid`s can't flood the key server; 1 s while there are no keys at all. The
+    /// timeout of a fetch is 5 s; redirects are not followed.
     ///
-    /// While the key server is away or sends something else, the keys stay as they were; a token for a key that is not
-    /// among them is answered [`AuthError::Unavailable`].
+    /// While the key server is unavailable or its response is not a JWK set, the previous keys stay in use; a token for another
+    /// key gets [`AuthError::Unavailable`].
     ///
     /// # Errors
     ///
-    /// If it is no URL, or one of plain `http` to another machine.
+    /// If it is not a URL, or is plain `http` to another machine.
     ///
     /// ```
     /// use dialogue::Jwt;
@@ -156,24 +157,25 @@ impl Jwt {
     /// ```
     #[cfg(feature = "jwks")]
     pub fn jwks_url(url: &str) -> Result<Self, KeyError> {
-        Ok(Jwt::from(Source::Url(JwksUrl::new(url)?)))
+        Ok(Jwt::from(KeySource::Url(JwksUrl::new(url)?)))
     }
 
     fn pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        Ok(Jwt::from(Source::Fixed(Key::pem(algorithm, pem)?.into())))
+        Ok(Jwt::from(KeySource::Fixed(Key::pem(algorithm, pem)?.into())))
     }
 }
 
-impl From<Source> for Jwt {
-    fn from(source: Source) -> Self {
-        Jwt { source, rules: Rules::default(), read: |payload, roles| Ok(payload.claims(roles)) }
+impl From<KeySource> for Jwt {
+    fn from(source: KeySource) -> Self {
+        Jwt { source, rules: ClaimRules::default(), read: |payload, roles| Ok(payload.claims(roles)) }
     }
 }
 
 impl<C> Jwt<C> {
-    /// With a type of the application's for what the token says: the identity that hooks and middleware see.
+    /// Sets the type of the identity, which hooks and middleware get.
     ///
-    /// It is read from the whole payload, registered claims included. A token that doesn't have its form is refused.
+    /// It is deserialized from the whole payload, registered claims included. A token that can't be deserialized as it is
+    /// refused.
     ///
     /// ```
     /// use dialogue::Jwt;
@@ -195,21 +197,21 @@ impl<C> Jwt<C> {
         Jwt { source: self.source, rules: self.rules, read: |payload, _| payload.read() }
     }
 
-    /// Only tokens whose `aud` is or holds this; said several times, one of them.
+    /// Accepts only tokens whose `aud` is or contains this. Several calls accept any of their audiences.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.rules.audiences.push(audience.into());
         self
     }
 
-    /// Only tokens whose `iss` is this; said several times, one of them.
+    /// Accepts only tokens whose `iss` is this. Several calls accept any of their issuers.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.rules.issuers.push(issuer.into());
         self
     }
 
-    /// How far the issuer's clock may be from ours: `exp` holds so much longer, and `nbf` so much earlier.
+    /// Sets the tolerated difference of the issuer's clock: `exp` is extended by it, and `nbf` is advanced by it.
     ///
     /// Default: zero.
     #[must_use]
@@ -218,46 +220,47 @@ impl<C> Jwt<C> {
         self
     }
 
-    /// Takes tokens without `exp` too: they hold for ever, so only the loss of a key ends them. An `exp` that is there
-    /// still holds.
+    /// Also accepts tokens without `exp`. They never expire, and can only be revoked by removing their key. An `exp` that is
+    /// present is still checked.
     #[must_use]
     pub fn without_expiry(mut self) -> Self {
         self.rules.expiry_required = false;
         self
     }
 
-    /// The claim that lists the user's roles.
+    /// Sets the name of the claim that lists the user's roles.
     ///
-    /// Default: `roles`. A token without it has none; one where it is no list of strings is refused.
+    /// Default: `roles`. A user whose token lacks the claim has no roles; a token in which it is not a list of strings is
+    /// refused.
     #[must_use]
     pub fn roles_claim(mut self, name: impl Into<String>) -> Self {
         self.rules.roles_claim = name.into();
         self
     }
 
-    /// How old the keys from a URL may get before they are fetched again. Other keys don't heed it.
+    /// Sets the age at which keys from a URL are fetched again. Has no effect on other keys.
     ///
     /// Default: 10 minutes.
     #[cfg(feature = "jwks")]
     #[must_use]
     pub fn refresh(mut self, every: Duration) -> Self {
-        if let Source::Url(url) = &mut self.source {
+        if let KeySource::Url(url) = &mut self.source {
             url.refresh = every;
         }
         self
     }
 
-    /// Who shows `token`, at `now` since the epoch.
-    async fn at(&self, token: &str, now: Duration) -> Result<Authenticated<C>, Refused> {
+    /// Authenticates the user of `token`, at `now` since the Unix epoch.
+    async fn authenticate_at(&self, token: &str, now: Duration) -> Result<Authenticated<C>, TokenError> {
         let token = Token::parse(token)?;
         self.source.check(&token).await?;
         let payload = Payload::parse(token.payload)?;
         let expires = self.rules.check(&payload, now)?;
-        let user_id = payload.text("sub").ok_or(Refused::Subject)?;
-        if !may_be_public(user_id) {
-            return Err(Refused::Reserved);
+        let user_id = payload.text("sub").ok_or(TokenError::NoSubject)?;
+        if !is_valid_user_id(user_id) {
+            return Err(TokenError::InvalidSubject);
         }
-        let roles = payload.list(&self.rules.roles_claim).ok_or(Refused::Roles)?;
+        let roles = payload.list(&self.rules.roles_claim).ok_or(TokenError::Roles)?;
         let identity = (self.read)(&payload, &roles)?;
         Ok(Authenticated { user_id: user_id.to_owned(), identity, roles, expires })
     }
@@ -266,26 +269,28 @@ impl<C> Jwt<C> {
 impl<C: Clone + fmt::Debug + Send + Sync + 'static> Authenticator for Jwt<C> {
     type Identity = C;
 
-    async fn authenticate(&self, shown: &Credentials<'_>) -> Result<Authenticated<C>, AuthError> {
-        let token = shown.token().ok_or(AuthError::Rejected)?;
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Authenticated<C>, AuthError> {
+        let token = credentials.token().ok_or(AuthError::Rejected)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.at(token, now).await.map_err(|refused| {
-            match refused {
-                Refused::Reserved => tracing::debug!("a token of ours was refused: {refused}"),
-                _ => tracing::debug!("a token was refused: {refused}"),
+        self.authenticate_at(token, now).await.map_err(|error| {
+            match error {
+                TokenError::InvalidSubject => {
+                    tracing::debug!("a correctly signed token was refused: {error}")
+                }
+                _ => tracing::debug!("a token was refused: {error}"),
             }
-            refused.into()
+            error.into()
         })
     }
 }
 
-impl Source {
-    async fn check(&self, token: &Token<'_>) -> Result<(), Refused> {
+impl KeySource {
+    async fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
         match self {
-            Source::Fixed(keys) => keys.check(token),
-            Source::File(file) => file.keys().await.check(token),
+            KeySource::Fixed(keys) => keys.check(token),
+            KeySource::File(file) => file.keys().await.check(token),
             #[cfg(feature = "jwks")]
-            Source::Url(url) => url.check(token).await,
+            KeySource::Url(url) => url.check(token).await,
         }
     }
 }
@@ -294,10 +299,10 @@ impl<C> fmt::Debug for Jwt<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Jwt");
         match &self.source {
-            Source::Fixed(_) => &mut debug,
-            Source::File(file) => debug.field("file", &file.path()),
+            KeySource::Fixed(_) => &mut debug,
+            KeySource::File(file) => debug.field("file", &file.path()),
             #[cfg(feature = "jwks")]
-            Source::Url(url) => debug.field("host", &url.host()),
+            KeySource::Url(url) => debug.field("host", &url.host()),
         };
         debug.field("rules", &self.rules).finish_non_exhaustive()
     }

@@ -1,34 +1,34 @@
-//! What a token says.
+//! The payload of a token: its claims.
 
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::token::Refused;
+use super::token::TokenError;
 
-/// The claims of a token: what [`Jwt`](super::Jwt) knows of a user unless told of [another
+/// The claims of a token: the identity that [`Jwt`](super::Jwt) returns, unless the application sets [another
 /// type](super::Jwt::claims).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Claims {
     /// The user's id.
     pub sub: String,
-    /// What the user may do, by the claim that lists it.
+    /// The user's roles, from the [roles claim](super::Jwt::roles_claim).
     pub roles: Vec<String>,
-    /// All claims but `sub`, as they came.
+    /// All claims except `sub`, unchanged.
     pub rest: Map<String, Value>,
 }
 
-/// A payload whose signature was right.
+/// The payload of a token whose signature is verified.
 pub(super) struct Payload {
     bytes: Vec<u8>,
     claims: Map<String, Value>,
 }
 
 impl Payload {
-    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, Refused> {
-        let claims = serde_json::from_slice(&bytes).map_err(|_| Refused::Malformed)?;
+    pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, TokenError> {
+        let claims = serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)?;
         Ok(Payload { bytes, claims })
     }
 
@@ -40,15 +40,15 @@ impl Payload {
         self.get(name).and_then(Value::as_str)
     }
 
-    /// The time that a claim names, since the epoch; an error if it is there and names none.
-    pub(super) fn date(&self, name: &str) -> Result<Option<Duration>, Refused> {
+    /// Returns the time of a claim, since the Unix epoch; `None` without the claim, an error if it is not a number of seconds.
+    pub(super) fn date(&self, name: &str) -> Result<Option<Duration>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = value.as_u64().map(Duration::from_secs);
         let date = whole.or_else(|| Duration::try_from_secs_f64(value.as_f64()?).ok());
-        date.map(Some).ok_or(Refused::Malformed)
+        date.map(Some).ok_or(TokenError::Malformed)
     }
 
-    /// The strings that a claim lists, empty without it; `None` if it is something else.
+    /// Returns the list of strings in a claim; empty without the claim, `None` if it is not such a list.
     pub(super) fn list(&self, name: &str) -> Option<Vec<String>> {
         let Some(value) = self.get(name) else { return Some(Vec::new()) };
         value.as_array()?.iter().map(|entry| entry.as_str().map(str::to_owned)).collect()
@@ -60,15 +60,15 @@ impl Payload {
         Claims { sub: self.text("sub").unwrap_or_default().to_owned(), roles: roles.to_vec(), rest }
     }
 
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, TokenError> {
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&self.bytes)).map_err(
             |error| {
-                // Where, but not what: serde's own text may quote the claim.
+                // Logs the path but not serde's text, which may quote the claim.
                 tracing::debug!(
-                    "the claim `{}` of a token is not what the application asks for",
+                    "the claim `{}` of a token does not have the type that the application requires",
                     error.path()
                 );
-                Refused::Claims
+                TokenError::Claims
             },
         )
     }

@@ -1,47 +1,48 @@
-//! What a token must say to hold, beside its signature.
+//! The checks of a token's registered claims (RFC 7519, section 4.1).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::{payload::Payload, token::Refused};
+use super::{payload::Payload, token::TokenError};
 
+/// The configured requirements on the claims.
 #[derive(Debug)]
-pub(super) struct Rules {
-    /// Any of them; none: tokens without audience.
+pub(super) struct ClaimRules {
+    /// The accepted audiences; empty: only tokens without `aud` are accepted.
     pub(super) audiences: Vec<String>,
-    /// Any of them; none: whoever issued it.
+    /// The accepted issuers; empty: every issuer is accepted.
     pub(super) issuers: Vec<String>,
     pub(super) leeway: Duration,
     pub(super) expiry_required: bool,
     pub(super) roles_claim: String,
 }
 
-impl Rules {
-    /// When it expires, if it holds at `now` since the epoch (RFC 7519, section 4.1).
-    pub(super) fn check(&self, payload: &Payload, now: Duration) -> Result<Option<SystemTime>, Refused> {
+impl ClaimRules {
+    /// Checks the claims at `now` since the Unix epoch. Returns the expiry.
+    pub(super) fn check(&self, payload: &Payload, now: Duration) -> Result<Option<SystemTime>, TokenError> {
         let expires = self.expires(payload)?;
-        // "On or after": with `exp` the moment has come.
+        // RFC 7519, section 4.1.4: a token is expired "on or after" `exp`.
         if expires.is_some_and(|expires| now >= expires) {
-            return Err(Refused::Expired);
+            return Err(TokenError::Expired);
         }
         if payload.date("nbf")?.is_some_and(|begins| now.saturating_add(self.leeway) < begins) {
-            return Err(Refused::Early);
+            return Err(TokenError::NotYetValid);
         }
         if !self.audience(payload.get("aud")) {
-            return Err(Refused::Audience);
+            return Err(TokenError::Audience);
         }
         if !self.issuers.is_empty() && !payload.text("iss").is_some_and(|issuer| holds(&self.issuers, issuer))
         {
-            return Err(Refused::Issuer);
+            return Err(TokenError::Issuer);
         }
-        // A date past what the clock can tell is no end.
+        // A date that the clock can't represent counts as no expiry.
         Ok(expires.and_then(|expires| UNIX_EPOCH.checked_add(expires)))
     }
 
-    fn expires(&self, payload: &Payload) -> Result<Option<Duration>, Refused> {
+    fn expires(&self, payload: &Payload) -> Result<Option<Duration>, TokenError> {
         match payload.date("exp")? {
-            None if self.expiry_required => Err(Refused::NoExpiry),
+            None if self.expiry_required => Err(TokenError::NoExpiry),
             None => Ok(None),
             Some(date) => Ok(Some(date.saturating_add(self.leeway))),
         }
@@ -59,9 +60,9 @@ impl Rules {
     }
 }
 
-impl Default for Rules {
+impl Default for ClaimRules {
     fn default() -> Self {
-        Rules {
+        ClaimRules {
             audiences: Vec::new(),
             issuers: Vec::new(),
             leeway: Duration::ZERO,

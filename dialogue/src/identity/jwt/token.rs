@@ -1,4 +1,4 @@
-//! A token in its parts, and why it is refused.
+//! The parts of a token, and the errors of its verification.
 
 use std::fmt;
 
@@ -7,92 +7,92 @@ use jsonwebtoken::Algorithm;
 
 use crate::AuthError;
 
-/// A token before anything in it is believed (RFC 7515, section 7.1: the compact serialization).
+/// A parsed but unverified token (RFC 7515, section 7.1: the compact serialization).
 pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    /// What was signed.
+    /// The signed part: header and payload.
     pub(super) message: &'a str,
     pub(super) signature: Vec<u8>,
     pub(super) payload: Vec<u8>,
 }
 
-/// Bytes of a token. Those in use have one or two thousand.
-const LONGEST: usize = 16 * 1024;
+/// The maximum length of a token. Usual tokens have one or two thousand bytes.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 impl<'a> Token<'a> {
-    pub(super) fn parse(token: &'a str) -> Result<Self, Refused> {
-        if token.len() > LONGEST {
-            return Err(Refused::Malformed);
+    pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Refused::Malformed)?;
-        // A fourth part has a `.` in the payload, which base64 has not.
-        let (_, payload) = message.split_once('.').ok_or(Refused::Malformed)?;
-        // `none` is no algorithm that it knows.
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        // A fourth part leaves a `.` in the payload, which fails as base64.
+        let (_, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        // Fails for the algorithm `none`, which the library does not know.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.crit.is_some() {
-            return Err(Refused::Critical);
+            return Err(TokenError::CriticalHeader);
         }
         Ok(Token {
             algorithm: header.alg,
             kid: header.kid,
             message,
-            signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refused::Malformed)?,
-            payload: URL_SAFE_NO_PAD.decode(payload).map_err(|_| Refused::Malformed)?,
+            signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?,
+            payload: URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?,
         })
     }
 }
 
-/// Why a token is refused. Never says anything of its content.
+/// The reason for which a token is refused. Its text contains nothing of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum TokenError {
     Malformed,
-    Critical,
-    Key,
+    CriticalHeader,
+    UnknownKey,
     Signature,
     NoExpiry,
     Expired,
-    Early,
+    NotYetValid,
     Audience,
     Issuer,
-    Subject,
-    Reserved,
+    NoSubject,
+    InvalidSubject,
     Roles,
     Claims,
-    /// Not the token's fault.
+    /// The key server can't be reached, so that the token can't be checked.
     #[cfg(feature = "jwks")]
     NoKeys,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refused::Malformed => "it is too long, not a signed JWT, or of an unknown algorithm",
-            Refused::Critical => {
-                "its header has `crit`, of which nothing is understood (RFC 7515, section 4.1.11)"
+            TokenError::Malformed => "it is too long, not a signed JWT, or of an unknown algorithm",
+            TokenError::CriticalHeader => {
+                "its header has `crit`, and no extension is supported (RFC 7515, section 4.1.11)"
             }
-            Refused::Key => "no key is for its `alg` and `kid`",
-            Refused::Signature => "its signature is wrong",
-            Refused::NoExpiry => "it has no `exp`",
-            Refused::Expired => "it has expired",
-            Refused::Early => "its `nbf` is still to come",
-            Refused::Audience => "its `aud` is not ours",
-            Refused::Issuer => "its `iss` is not ours",
-            Refused::Subject => "it has no `sub`",
-            Refused::Reserved => "its `sub` is empty, reserved, too long or has control characters",
-            Refused::Roles => "its claim for roles is no list of strings",
-            Refused::Claims => "its claims don't have the form that the application asks for",
+            TokenError::UnknownKey => "no key has its `alg` and `kid`",
+            TokenError::Signature => "its signature is wrong",
+            TokenError::NoExpiry => "it has no `exp`",
+            TokenError::Expired => "it has expired",
+            TokenError::NotYetValid => "its `nbf` is in the future",
+            TokenError::Audience => "its `aud` is not an accepted audience",
+            TokenError::Issuer => "its `iss` is not an accepted issuer",
+            TokenError::NoSubject => "it has no `sub`",
+            TokenError::InvalidSubject => "its `sub` is empty, reserved, too long or has control characters",
+            TokenError::Roles => "its claim for roles is not a list of strings",
+            TokenError::Claims => "its claims don't have the type that the application requires",
             #[cfg(feature = "jwks")]
-            Refused::NoKeys => "the key server can't be reached",
+            TokenError::NoKeys => "the key server can't be reached",
         })
     }
 }
 
-impl From<Refused> for AuthError {
-    fn from(refused: Refused) -> Self {
-        match refused {
+impl From<TokenError> for AuthError {
+    fn from(error: TokenError) -> Self {
+        match error {
             #[cfg(feature = "jwks")]
-            Refused::NoKeys => AuthError::Unavailable,
+            TokenError::NoKeys => AuthError::Unavailable,
             _ => AuthError::Rejected,
         }
     }

@@ -1,4 +1,4 @@
-//! Keys from a URL.
+//! Keys from a JWK set that a key server serves, fetched again at an interval and for unknown key ids.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::{
     error::KeyError,
-    keys::{Keys, LONGEST_SET},
-    token::{Refused, Token},
+    keys::{Keys, MAX_SET_BYTES},
+    token::{Token, TokenError},
 };
 
 /// A JWK set behind a URL.
@@ -22,69 +22,72 @@ pub(super) struct JwksUrl {
 struct KeyServer {
     url: Url,
     client: Client,
-    state: Mutex<State>,
+    state: Mutex<KeyServerState>,
 }
 
-/// At most one fetch is under way; whoever needs its result watches it, and goes when they like.
+/// The keys and the fetch in progress. There is at most one fetch, on a task of its own; callers that need its result wait for
+/// it, and can be dropped.
 #[derive(Default)]
-struct State {
+struct KeyServerState {
     keys: Option<Arc<Keys>>,
-    /// When the keys came.
-    came: Option<Instant>,
-    /// When the last fetch began.
-    began: Option<Instant>,
-    /// Whether that brought nothing of use.
-    failed: bool,
+    /// The time at which the keys were received.
+    received: Option<Instant>,
+    /// The start of the last fetch.
+    last_fetch: Option<Instant>,
+    /// Set if the last fetch failed.
+    has_failed: bool,
     fetch: Option<Fetch>,
 }
 
 struct Fetch {
-    /// Closes when it ends, however it ends.
+    /// Is closed when the fetch ends, also by a panic or an abort.
     ended: watch::Receiver<()>,
     task: AbortHandle,
 }
 
-/// How old keys may get, unless told otherwise.
-const REFRESH: Duration = Duration::from_secs(600);
-/// From one fetch to the next, whatever tokens say.
-pub(super) const FLOOR: Duration = Duration::from_secs(10);
-/// The same while there are no keys at all, and nobody gets in.
-pub(super) const FLOOR_WITHOUT_KEYS: Duration = Duration::from_secs(1);
-/// What a fetch may take: less than an authenticator may, so that its answer is still of use.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The default age at which keys are fetched again.
+const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(600);
+/// The minimum interval between two fetches, which unknown key ids can't shorten.
+pub(super) const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
+/// The minimum interval while there are no keys, and no token can be verified.
+pub(super) const MIN_FETCH_INTERVAL_WITHOUT_KEYS: Duration = Duration::from_secs(1);
+/// The timeout of a fetch: less than that of the authenticator (10 s), whose caller waits for it.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl JwksUrl {
     pub(super) fn new(url: &str) -> Result<Self, KeyError> {
-        let url = Url::parse(url).map_err(|_| KeyError::new("the keys' URL is none"))?;
+        let url = Url::parse(url).map_err(|_| KeyError::new("the keys' URL is not a URL"))?;
         let local = url.host_str().is_some_and(is_loopback);
         if !(url.scheme() == "https" || url.scheme() == "http" && local) {
             return Err(KeyError::new(
-                "the keys' URL is neither https nor on this machine: anybody could change them",
+                "the keys' URL is neither https nor on this machine: the keys could be changed in transit",
             ));
         }
         let client = client(local)?;
         let server = KeyServer { url, client, state: Mutex::default() };
-        Ok(JwksUrl { refresh: REFRESH, server: Arc::new(server) })
+        Ok(JwksUrl { refresh: DEFAULT_REFRESH_INTERVAL, server: Arc::new(server) })
     }
 
-    /// That one of the keys has signed the token. Waits for a fetch if none of them can have.
+    /// Verifies that one of the keys has signed the token. Waits for a fetch if no key has its `kid` and algorithm.
     ///
-    /// Cancel safe: a fetch goes on for others.
-    pub(super) async fn check(&self, token: &Token<'_>) -> Result<(), Refused> {
-        if let Some(keys) = self.known(token) {
+    /// # Cancel safety
+    ///
+    /// If this is dropped, the fetch continues for other callers.
+    pub(super) async fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
+        if let Some(keys) = self.keys_for(token) {
             return keys.check(token);
         }
         if let Some(mut ended) = self.server.fetch() {
-            // Its sender sends nothing: it is dropped at the end.
+            // Returns an error when the sender is dropped, at the end of the fetch.
             let _closed = ended.changed().await;
         }
-        let (keys, failed) = {
+        let (keys, has_failed) = {
             let state = self.server.state.lock();
-            (state.keys.clone(), state.failed)
+            (state.keys.clone(), state.has_failed)
         };
-        match keys.ok_or(Refused::NoKeys)?.check(token) {
-            // The key may be a new one.
-            Err(Refused::Key) if failed => Err(Refused::NoKeys),
+        match keys.ok_or(TokenError::NoKeys)?.check(token) {
+            // The key may be a new one, which the failed fetch would have returned.
+            Err(TokenError::UnknownKey) if has_failed => Err(TokenError::NoKeys),
             checked => checked,
         }
     }
@@ -93,16 +96,16 @@ impl JwksUrl {
         self.server.url.host_str().unwrap_or_default()
     }
 
-    /// The keys, if one of them may have signed the token; and lets them be fetched again if they are old.
-    fn known(&self, token: &Token<'_>) -> Option<Arc<Keys>> {
-        let (keys, came) = {
+    /// Returns the keys if one has the `kid` and algorithm of the token. Starts a fetch in the background if they are old.
+    fn keys_for(&self, token: &Token<'_>) -> Option<Arc<Keys>> {
+        let (keys, received) = {
             let state = self.server.state.lock();
-            (state.keys.clone()?, state.came)
+            (state.keys.clone()?, state.received)
         };
-        if !keys.know(token) {
+        if !keys.has_key_for(token) {
             return None;
         }
-        if came.is_none_or(|came| came.elapsed() >= self.refresh) {
+        if received.is_none_or(|received| received.elapsed() >= self.refresh) {
             self.server.fetch();
         }
         Some(keys)
@@ -118,7 +121,7 @@ impl Drop for JwksUrl {
 }
 
 impl KeyServer {
-    /// The fetch under way, or a new one unless the last was just now.
+    /// Returns the fetch in progress, or starts one unless the minimum interval since the last has not passed.
     fn fetch(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
         let mut state = self.state.lock();
         if let Some(fetch) = &state.fetch
@@ -126,44 +129,45 @@ impl KeyServer {
         {
             return Some(fetch.ended.clone());
         }
-        let floor = if state.keys.is_some() { FLOOR } else { FLOOR_WITHOUT_KEYS };
-        if state.began.is_some_and(|began| began.elapsed() < floor) {
+        let min_interval =
+            if state.keys.is_some() { MIN_FETCH_INTERVAL } else { MIN_FETCH_INTERVAL_WITHOUT_KEYS };
+        if state.last_fetch.is_some_and(|start| start.elapsed() < min_interval) {
             return None;
         }
-        state.began = Some(Instant::now());
+        state.last_fetch = Some(Instant::now());
         let (ends, ended) = watch::channel(());
         let server = Arc::clone(self);
         let task = tokio::spawn(async move {
             let keys = server.get().await;
-            server.keep(keys);
+            server.store(keys);
             drop(ends);
         });
         state.fetch = Some(Fetch { ended: ended.clone(), task: task.abort_handle() });
         Some(ended)
     }
 
-    async fn get(&self) -> Result<Keys, Failure> {
+    async fn get(&self) -> Result<Keys, FetchError> {
         let mut response = self.client.get(self.url.clone()).send().await?;
         if !response.status().is_success() {
-            return Err(Failure::Status(response.status().as_u16()));
+            return Err(FetchError::Status(response.status().as_u16()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
-            if chunk.len() > LONGEST_SET.saturating_sub(body.len()) {
-                return Err(Failure::TooLong);
+            if chunk.len() > MAX_SET_BYTES.saturating_sub(body.len()) {
+                return Err(FetchError::TooLong);
             }
             body.extend_from_slice(&chunk);
         }
         Ok(Keys::set(&body)?)
     }
 
-    fn keep(&self, fetched: Result<Keys, Failure>) {
+    fn store(&self, fetched: Result<Keys, FetchError>) {
         let mut state = self.state.lock();
-        state.failed = fetched.is_err();
+        state.has_failed = fetched.is_err();
         match fetched {
             Ok(keys) => {
                 state.keys = Some(Arc::new(keys));
-                state.came = Some(Instant::now());
+                state.received = Some(Instant::now());
             }
             Err(failure) => {
                 let kept = if state.keys.is_some() { "stay as they were" } else { "are still unknown" };
@@ -174,18 +178,18 @@ impl KeyServer {
     }
 }
 
-/// Why a fetch brought no keys.
-enum Failure {
+/// The failure of a fetch.
+enum FetchError {
     Http(reqwest::Error),
     Status(u16),
     TooLong,
     Keys(KeyError),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Http(error) => {
+            FetchError::Http(error) => {
                 write!(f, "{error}")?;
                 let mut source = std::error::Error::source(error);
                 while let Some(error) = source {
@@ -194,23 +198,23 @@ impl fmt::Display for Failure {
                 }
                 Ok(())
             }
-            Failure::Status(status) => write!(f, "the answer is HTTP {status}"),
-            Failure::TooLong => f.write_str("the answer has more than 1 MiB"),
-            Failure::Keys(error) => write!(f, "{error}"),
+            FetchError::Status(status) => write!(f, "the response is HTTP {status}"),
+            FetchError::TooLong => f.write_str("the response has more than 1 MiB"),
+            FetchError::Keys(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl From<reqwest::Error> for Failure {
+impl From<reqwest::Error> for FetchError {
     fn from(error: reqwest::Error) -> Self {
-        // The URL may hold a key to the key server.
-        Failure::Http(error.without_url())
+        // The URL may contain a secret of the key server.
+        FetchError::Http(error.without_url())
     }
 }
 
-impl From<KeyError> for Failure {
+impl From<KeyError> for FetchError {
     fn from(error: KeyError) -> Self {
-        Failure::Keys(error)
+        FetchError::Keys(error)
     }
 }
 
@@ -218,15 +222,17 @@ fn client(local: bool) -> Result<Client, KeyError> {
     let failed = |_| KeyError::new("can't set up TLS to fetch keys");
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    // With a provider of our own: the process may have none, or another.
+    // An explicit provider, since the process may have installed none, or another.
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let client =
-        Client::builder().tls_backend_preconfigured(tls).redirect(redirect::Policy::none()).timeout(PATIENCE);
-    // What may be plain because it stays on the machine must stay on it.
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .timeout(FETCH_TIMEOUT);
+    // Plain HTTP is allowed because it stays on this machine, so it must not go through a proxy.
     let client = if local { client.no_proxy() } else { client };
     client.build().map_err(|_| KeyError::new("can't set up HTTP to fetch keys"))
 }

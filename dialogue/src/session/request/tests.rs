@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Reads every field of a frame; yields what the first bad one is refused with.
+/// Parses every field of a frame. Returns the message of the first refusal.
 fn refusal(json: &str) -> Option<String> {
     let read = |json| {
         let request = Request::parse(json, &ServerBounds::default())?;
@@ -28,13 +28,13 @@ fn refusal(json: &str) -> Option<String> {
     Some(refusal.message.into_owned())
 }
 
-/// A frame with one field more than it needs.
+/// Returns a frame with one additional field.
 fn with(field: &str) -> String {
     format!(r#"{{"type":"join","roomId":"chat",{field}}}"#)
 }
 
 #[test]
-fn good_fields_are_taken() {
+fn valid_fields_are_accepted() {
     for field in [
         r#""id":1"#,
         r#""id":-9007199254740993"#,
@@ -50,10 +50,10 @@ fn good_fields_are_taken() {
         r#""watch":false"#,
         r#""maxSize":1"#,
         r#""roomID":5"#,
-        // Of a name twice the last counts.
+        // Of a duplicate field the last one counts.
         r#""limit":"x","limit":5,"since":7,"since":{"epoch":1,"seq":2,"epoch":"k"}"#,
         r#""\ud800":1"#,
-        // An optional field that is null is as if it weren't there.
+        // An optional field that is null is absent.
         r#""since":null,"events":null,"key":null,"limit":null,"before":null,"meta":null,"name":null"#,
     ] {
         assert_eq!(refusal(&with(field)), None, "{field}");
@@ -61,7 +61,7 @@ fn good_fields_are_taken() {
 }
 
 #[test]
-fn bad_fields_are_named() {
+fn the_refusal_names_an_invalid_field() {
     for (field, named) in [
         (r#""id":null"#, "`id`"),
         (r#""id":1.5"#, "`id`"),
@@ -106,15 +106,15 @@ fn bad_fields_are_named() {
 }
 
 #[test]
-fn what_is_too_long_is_refused() {
-    for (field, most, named) in [
+fn a_field_that_is_too_long_is_refused() {
+    for (field, max, named) in [
         ("id", 64, "`id`"),
         ("key", 128, "`key`"),
         ("name", 1_024, "`name`"),
         ("description", 1_024, "`desc"),
     ] {
-        assert_eq!(refusal(&with(&format!(r#""{field}":"{:most$}""#, ""))), None, "{field}");
-        let refused = refusal(&with(&format!(r#""{field}":"{:1$}""#, "", most + 1))).unwrap_or_default();
+        assert_eq!(refusal(&with(&format!(r#""{field}":"{:max$}""#, ""))), None, "{field}");
+        let refused = refusal(&with(&format!(r#""{field}":"{:1$}""#, "", max + 1))).unwrap_or_default();
         assert!(refused.starts_with(named), "{field}: {refused}");
     }
     assert!(refusal(&with(&format!(r#""id":1{}"#, "0".repeat(64)))).is_some());
@@ -122,7 +122,7 @@ fn what_is_too_long_is_refused() {
 }
 
 #[test]
-fn what_is_no_frame_is_refused() {
+fn a_malformed_frame_is_refused() {
     for (bad, named) in [
         ("", "a frame is one JSON object"),
         ("[]", "a frame is one JSON object"),
@@ -142,7 +142,7 @@ fn what_is_no_frame_is_refused() {
 }
 
 #[test]
-fn data_may_be_null_but_must_be_there() {
+fn data_may_be_null_but_not_absent() {
     let data = |json| {
         Request::parse(json, &ServerBounds::default()).and_then(|request| request.data().map(str::to_owned))
     };
@@ -151,7 +151,7 @@ fn data_may_be_null_but_must_be_there() {
 }
 
 #[test]
-fn meta_goes_on_without_white_space_and_otherwise_as_it_came() {
+fn meta_is_compacted_and_otherwise_unchanged() {
     let json = with("\"meta\":{\"c\":\n\"b\\n\",\r\"a\": 1.50}");
     let meta = Request::parse(&json, &ServerBounds::default())
         .and_then(|request| request.meta())
@@ -161,7 +161,7 @@ fn meta_goes_on_without_white_space_and_otherwise_as_it_came() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_or_refused(text: String, field in "[a-zA-Z]{1,11}", value in "\\PC{0,20}") {
+    fn any_text_is_parsed_or_refused(text: String, field in "[a-zA-Z]{1,11}", value in "\\PC{0,20}") {
         refusal(&text);
         refusal(&with(&format!(r#""{field}":{value}"#)));
     }

@@ -1,8 +1,8 @@
-//! What all instances count together, in Redis.
+//! The shared quota in Redis.
 
 use std::{sync::LazyLock, time::Duration};
 
-use super::{Quota, Subject};
+use super::{Quota, RateLimitKey};
 use crate::{
     Rate,
     redis::{KeyedCommand, Redis, Script, reply::integer},
@@ -10,11 +10,11 @@ use crate::{
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
 
-/// What clients have left stands in Redis, under a key for each limit and client that has used some of it, which goes by
-/// itself when all is back. One round trip for each event that the instance's own count lets through.
+/// Keeps the state of each limit and client under one key, which expires when the client's full rate is available again.
+/// Costs one round trip for each request that the node's own limit allows.
 impl Quota for Redis {
-    async fn take(&self, limit: &str, rate: Rate, subject: &Subject) -> Result<(), Duration> {
-        let key = self.keys().limit(limit, subject);
+    async fn take(&self, limit: &str, rate: Rate, key: &RateLimitKey) -> Result<(), Duration> {
+        let key = self.keys().limit(limit, key);
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let interval = micros(rate.interval());
         let mut take = TAKE.call(&[&key]);
@@ -22,7 +22,7 @@ impl Quota for Redis {
         let answers = self.write(&TAKE, vec![KeyedCommand::new(key, take)]).await;
         match answers.into_iter().next().and_then(Result::ok).as_ref().and_then(integer) {
             Some(wait) if wait > 0 => Err(Duration::from_micros(wait.unsigned_abs())),
-            // While it can't tell, the instance's own count has to do.
+            // While Redis is unavailable, only the node's own limit applies.
             _ => Ok(()),
         }
     }

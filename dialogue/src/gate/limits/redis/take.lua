@@ -1,12 +1,12 @@
--- Takes one of what a client has left: the generic cell rate algorithm, by the server's clock.
--- KEYS: 1 when all of it is back, in microseconds
--- ARGV: 1 after how many microseconds one is back, 2 the most that all may be due in, before one is taken
--- Yields 0, or after how many microseconds there is one.
+-- Counts one request by the generic cell rate algorithm (GCRA), with the clock of the Redis server.
+-- KEYS: 1 the theoretical arrival time of the client's next request, in microseconds
+-- ARGV: 1 the interval between two requests, in microseconds; 2 the tolerance that the burst adds, in microseconds
+-- Returns 0, or the time in microseconds after which the next request is allowed.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local due = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
-local wait = due - ARGV[2] - now
+local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local wait = arrival - ARGV[2] - now
 if wait > 0 then return math.ceil(wait) end
-due = due + ARGV[1]
-redis.call('SET', KEYS[1], string.format('%.3f', due), 'PX', math.max(1, math.ceil((due - now) / 1000)))
+arrival = arrival + ARGV[1]
+redis.call('SET', KEYS[1], string.format('%.3f', arrival), 'PX', math.max(1, math.ceil((arrival - now) / 1000)))
 return 0

@@ -1,4 +1,4 @@
-//! Keys from a file that changes.
+//! Tests of keys from a file that changes.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 use tokio::time::advance;
 
 use super::*;
-use crate::identity::jwt::file::EVERY;
+use crate::identity::jwt::file::FILE_CHECK_INTERVAL;
 
-/// A JWK set in a file that goes with it.
+/// A JWK set in a file that is removed on drop.
 pub(super) struct Set(PathBuf);
 
 impl Set {
@@ -50,24 +50,33 @@ async fn keys_rotate() {
     let (old, new) = (Issuer::new("old"), Issuer::new("new"));
     let file = Set::new(&set(&[old.jwk()]));
     let jwt = Jwt::jwks_file(file.path()).expect("a set");
-    assert_eq!((who(&jwt, &old.token()).await, who(&jwt, &new.token()).await), (alice(), UNKNOWN));
+    assert_eq!(
+        (user_id_of(&jwt, &old.token()).await, user_id_of(&jwt, &new.token()).await),
+        (alice(), UNKNOWN)
+    );
 
     file.write(&set(&[old.jwk(), new.jwk()]));
-    assert_eq!(who(&jwt, &new.token()).await, UNKNOWN, "within the time between two looks");
-    advance(EVERY).await;
-    assert_eq!((who(&jwt, &old.token()).await, who(&jwt, &new.token()).await), (alice(), alice()));
+    assert_eq!(user_id_of(&jwt, &new.token()).await, UNKNOWN, "within the check interval");
+    advance(FILE_CHECK_INTERVAL).await;
+    assert_eq!(
+        (user_id_of(&jwt, &old.token()).await, user_id_of(&jwt, &new.token()).await),
+        (alice(), alice())
+    );
 
     file.write(&set(&[new.jwk()]));
-    advance(EVERY).await;
-    assert_eq!((who(&jwt, &old.token()).await, who(&jwt, &new.token()).await), (UNKNOWN, alice()));
+    advance(FILE_CHECK_INTERVAL).await;
+    assert_eq!(
+        (user_id_of(&jwt, &old.token()).await, user_id_of(&jwt, &new.token()).await),
+        (UNKNOWN, alice())
+    );
 
     file.write(&set(&[]));
-    advance(EVERY).await;
-    assert_eq!(who(&jwt, &new.token()).await, UNKNOWN, "an empty set refuses all");
+    advance(FILE_CHECK_INTERVAL).await;
+    assert_eq!(user_id_of(&jwt, &new.token()).await, UNKNOWN, "an empty set refuses all");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_of_no_use_changes_nothing() {
+async fn an_unusable_file_leaves_the_previous_keys() {
     let (old, new) = (Issuer::new("old"), Issuer::new("new"));
     let file = Set::new(&set(&[old.jwk()]));
     let jwt = Jwt::jwks_file(file.path()).expect("a set");
@@ -75,30 +84,37 @@ async fn a_file_of_no_use_changes_nothing() {
         ["", "{", "[]", r#"{"keys":7}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, &" ".repeat(2 << 20)]
     {
         file.write(garbage);
-        advance(EVERY).await;
-        assert_eq!(who(&jwt, &old.token()).await, alice());
+        advance(FILE_CHECK_INTERVAL).await;
+        assert_eq!(user_id_of(&jwt, &old.token()).await, alice());
     }
     fs::remove_file(file.path()).expect("it is there");
-    advance(EVERY).await;
-    assert_eq!(who(&jwt, &old.token()).await, alice());
+    advance(FILE_CHECK_INTERVAL).await;
+    assert_eq!(user_id_of(&jwt, &old.token()).await, alice());
 
     file.write(&set(&[new.jwk()]));
-    advance(EVERY).await;
-    assert_eq!((who(&jwt, &old.token()).await, who(&jwt, &new.token()).await), (UNKNOWN, alice()));
+    advance(FILE_CHECK_INTERVAL).await;
+    assert_eq!(
+        (user_id_of(&jwt, &old.token()).await, user_id_of(&jwt, &new.token()).await),
+        (UNKNOWN, alice())
+    );
 }
 
 #[tokio::test]
-async fn kid_chooses() {
+async fn kid_selects_the_key() {
     let (a, b) = (Issuer::new("a"), Issuer::new("b"));
     let file = Set::new(&set(&[a.jwk(), b.jwk()]));
     let jwt = Jwt::jwks_file(file.path()).expect("a set");
-    assert_eq!(who(&jwt, &b.token_with(&json!({"alg": "EdDSA"}))).await, alice(), "without kid, any");
+    assert_eq!(user_id_of(&jwt, &b.token_with(&json!({"alg": "EdDSA"}))).await, alice(), "without kid, any");
     assert_eq!(
-        who(&jwt, &b.token_with(&json!({"alg": "EdDSA", "kid": "a"}))).await,
+        user_id_of(&jwt, &b.token_with(&json!({"alg": "EdDSA", "kid": "a"}))).await,
         UNKNOWN,
         "another's kid"
     );
-    assert_eq!(who(&jwt, &b.token_with(&json!({"alg": "EdDSA", "kid": "c"}))).await, UNKNOWN, "nobody's kid");
+    assert_eq!(
+        user_id_of(&jwt, &b.token_with(&json!({"alg": "EdDSA", "kid": "c"}))).await,
+        UNKNOWN,
+        "an unknown kid"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the log says of tokens.
+//! Tests that the log contains nothing of a token.
 
 use std::{
     fmt::{self, Write},
@@ -9,13 +9,13 @@ use tracing::{Event, Metadata, Subscriber, field::Visit, span};
 
 use super::*;
 
-/// Keeps what is logged, at every level.
+/// Collects log records of all levels.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<String>>);
+struct LogCollector(Arc<Mutex<String>>);
 
 struct Line<'a>(&'a mut String);
 
-impl Subscriber for Kept {
+impl Subscriber for LogCollector {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("dialogue")
     }
@@ -25,7 +25,7 @@ impl Subscriber for Kept {
     }
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Line(&mut self.0.lock().expect("no panic elsewhere")));
+        event.record(&mut Line(&mut self.0.lock().expect("no other panic")));
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -40,7 +40,7 @@ impl Visit for Line<'_> {
     }
 }
 
-/// What no token of ours is.
+/// An identity that no token of this test can be deserialized as.
 #[derive(Debug, Clone, serde::Deserialize)]
 struct Numbered {
     #[serde(rename = "sub")]
@@ -49,8 +49,8 @@ struct Numbered {
 
 #[tokio::test]
 async fn a_token_is_never_logged() {
-    let kept = Kept::default();
-    let logged = tracing::subscriber::set_default(kept.clone());
+    let collector = LogCollector::default();
+    let logged = tracing::subscriber::set_default(collector.clone());
     let jwt = Jwt::hs256(SECRET).claims::<Numbered>();
     let claims = [
         json!({"sub": "alice", "exp": 1}),
@@ -60,13 +60,13 @@ async fn a_token_is_never_logged() {
     let mut shown: Vec<String> = claims.iter().map(hs256).collect();
     shown.push("garbage-that-may-be-a-password".to_owned());
     for token in &shown {
-        assert_eq!(show(&jwt, token).await.map(drop), Err(AuthError::Rejected));
+        assert_eq!(authenticate(&jwt, token).await.map(drop), Err(AuthError::Rejected));
     }
     drop(logged);
 
-    let log = kept.0.lock().expect("no panic elsewhere").clone() + &format!("{jwt:?}");
+    let log = collector.0.lock().expect("no other panic").clone() + &format!("{jwt:?}");
     assert!(log.contains("it has expired") && log.contains("its `sub` is empty, reserved"), "{log}");
-    assert!(log.contains("the claim `sub` of a token is not what"), "{log}");
+    assert!(log.contains("the claim `sub` of a token does not have the type"), "{log}");
     for part in shown.iter().flat_map(|token| token.split('.')).chain(["alice", "mallory", SECRET]) {
         assert!(!log.contains(part), "{part} in {log}");
     }

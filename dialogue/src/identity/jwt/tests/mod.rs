@@ -1,4 +1,4 @@
-//! Tokens made by others, tokens made by hand, and every way to be refused.
+//! Tokens made by others, tokens made by hand, and every refusal.
 
 mod file;
 mod log;
@@ -23,14 +23,17 @@ const SECRET: &str = "correct horse battery staple, said the pony";
 /// A time far from now, in 2100.
 const LATER: u64 = 4_102_444_800;
 
-/// What the server would ask of it.
-async fn show<A: Authenticator>(jwt: &A, token: &str) -> Result<Authenticated<A::Identity>, AuthError> {
+/// Authenticates a token as the server does.
+async fn authenticate<A: Authenticator>(
+    jwt: &A,
+    token: &str,
+) -> Result<Authenticated<A::Identity>, AuthError> {
     jwt.authenticate(&Credentials { token: Some(token), headers: &HeaderMap::new(), peer: None }).await
 }
 
-/// The user's id, or why there is none.
-async fn who<A: Authenticator>(jwt: &A, token: &str) -> Result<String, AuthError> {
-    show(jwt, token).await.map(|user| user.user_id)
+/// Returns the user's id, or the error.
+async fn user_id_of<A: Authenticator>(jwt: &A, token: &str) -> Result<String, AuthError> {
+    authenticate(jwt, token).await.map(|user| user.user_id)
 }
 
 fn message(header: &Value, payload: &[u8]) -> String {

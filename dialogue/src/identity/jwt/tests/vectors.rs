@@ -1,9 +1,9 @@
-//! Tokens that others made: the authors of the RFCs (7515, appendix A; 8037, appendix A.4), and PyJWT 2 with OpenSSL.
+//! Tests with tokens of other implementations: the authors of the RFCs (7515, appendix A; 8037, appendix A.4), and PyJWT 2 with OpenSSL.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::identity::jwt::{Keys, Refused, Token};
+use crate::identity::jwt::{Keys, Token, TokenError};
 
 fn rfc(name: &str) -> (Value, String) {
     let mut all: Value = serde_json::from_str(include_str!("rfc.json")).expect("JSON");
@@ -33,20 +33,20 @@ fn changed_tokens_of_the_rfcs_are_wrong() {
         let keys = keys(key);
         let mut parsed = Token::parse(&token).expect(name);
         parsed.message = parsed.message.get(1..).expect("more than one");
-        assert_eq!(keys.check(&parsed), Err(Refused::Signature), "{name}: another message");
+        assert_eq!(keys.check(&parsed), Err(TokenError::Signature), "{name}: another message");
 
         let mut parsed = Token::parse(&token).expect(name);
         for at in 0..parsed.signature.len() {
             parsed.signature[at] ^= 1;
             assert_eq!(
                 keys.check(&parsed),
-                Err(Refused::Signature),
+                Err(TokenError::Signature),
                 "{name}: another byte {at} of the signature"
             );
             parsed.signature[at] ^= 1;
         }
         parsed.signature.clear();
-        assert_eq!(keys.check(&parsed), Err(Refused::Signature), "{name}: no signature");
+        assert_eq!(keys.check(&parsed), Err(TokenError::Signature), "{name}: no signature");
     }
 }
 
@@ -56,7 +56,11 @@ fn a_key_verifies_no_other_algorithm() {
         let keys = keys(rfc(own).0);
         for other in RFCS.into_iter().filter(|other| *other != own) {
             let (_, token) = rfc(other);
-            assert_eq!(keys.check(&Token::parse(&token).expect(other)), Err(Refused::Key), "{own}, {other}");
+            assert_eq!(
+                keys.check(&Token::parse(&token).expect(other)),
+                Err(TokenError::UnknownKey),
+                "{own}, {other}"
+            );
         }
     }
 }
@@ -71,15 +75,15 @@ fn pyjwt() -> [(Jwt, &'static str); 4] {
 }
 
 #[tokio::test]
-async fn tokens_of_pyjwt_tell_the_user() {
+async fn tokens_of_pyjwt_authenticate_the_user() {
     for (jwt, token) in pyjwt() {
-        let user = show(&jwt, token.trim()).await.expect("a user");
+        let user = authenticate(&jwt, token.trim()).await.expect("a user");
         assert_eq!(
             (user.user_id.as_str(), user.roles.as_slice()),
             ("alice", ["member".to_owned()].as_slice())
         );
         let expires =
-            user.expires.expect("an end").duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+            user.expires.expect("an expiry").duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         assert_eq!(expires.as_secs(), LATER);
         assert_eq!((user.identity.sub.as_str(), user.identity.roles.len()), ("alice", 1));
         assert_eq!(user.identity.rest["exp"], json!(LATER));
@@ -91,14 +95,14 @@ async fn keys_of_pyjwt_are_a_set() {
     let jwt = Jwt::jwks_file(concat!(env!("CARGO_MANIFEST_DIR"), "/src/identity/jwt/tests/pyjwt/jwks.json"));
     let jwt = jwt.expect("a set");
     for (_, token) in pyjwt().into_iter().skip(1) {
-        assert_eq!(who(&jwt, token.trim()).await.as_deref(), Ok("alice"));
+        assert_eq!(user_id_of(&jwt, token.trim()).await.as_deref(), Ok("alice"));
     }
     // The same set can't be made to verify by its own public bytes.
-    assert_eq!(who(&jwt, include_str!("pyjwt/hs256.jwt").trim()).await, Err(AuthError::Rejected));
+    assert_eq!(user_id_of(&jwt, include_str!("pyjwt/hs256.jwt").trim()).await, Err(AuthError::Rejected));
 }
 
 #[test]
-fn other_keys_than_said_are_refused_at_once() {
+fn keys_of_another_type_are_refused() {
     let p256 = include_str!("pyjwt/es256.pem");
     let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----";
     assert!(Jwt::rs256_pem(include_str!("pyjwt/rsa1024.pem")).is_err());
@@ -112,7 +116,7 @@ fn other_keys_than_said_are_refused_at_once() {
 }
 
 #[test]
-fn keys_for_something_else_are_passed_over() {
+fn keys_for_other_purposes_are_ignored() {
     let key = Issuer::new("a").jwk();
     let with = |name: &str, value: Value| {
         let mut key = key.clone();

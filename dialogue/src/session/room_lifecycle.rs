@@ -1,4 +1,4 @@
-//! Instances of rooms that clients make and end, over a socket or HTTP.
+//! The requests `createRoom` and `deleteRoom`, over a WebSocket or HTTP.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,27 +6,27 @@ use super::Request;
 use crate::{
     Code, Refusal,
     engine::{Engine, ServerBounds},
-    hooks::Actor,
+    hooks::UntypedCaller,
     hub::{RoomInstanceInfo, not_found},
 };
 
-/// The wish of `createRoom`.
-pub(crate) struct Creation {
+/// A parsed `createRoom` request.
+pub(crate) struct CreateRoom {
     room_id: String,
     info: RoomInstanceInfo,
 }
 
-/// The caller that makes or ends an instance.
+/// The caller of a `createRoom` or `deleteRoom` request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Requester<'a> {
-    /// A user at an address, if that is known. The application may refuse them, and what they make is bounded.
-    User(&'a Actor, Option<IpAddr>),
-    /// The application's own backend, in this name.
+    /// A user, with the address if it is known. Subject to the application's hooks and to the bounds on created rooms.
+    User(&'a UntypedCaller, Option<IpAddr>),
+    /// The application's backend with a server key, under this name.
     Backend(&'a Arc<str>),
 }
 
-impl Creation {
-    /// Reads what a frame says.
+impl CreateRoom {
+    /// Reads the fields of a frame.
     pub(super) fn read(request: &Request<'_>) -> Result<Self, Refusal> {
         let info = RoomInstanceInfo {
             name: request.name()?,
@@ -35,21 +35,21 @@ impl Creation {
             created: true,
             ..RoomInstanceInfo::default()
         };
-        Ok(Creation { room_id: request.room_id()?.into_owned(), info })
+        Ok(CreateRoom { room_id: request.room_id()?.into_owned(), info })
     }
 
-    /// Reads the body of an HTTP request: a frame without `type`.
+    /// Parses the body of an HTTP request: a frame without `type`.
     pub(crate) fn parse(text: &str, bounds: &ServerBounds) -> Result<Self, Refusal> {
         Self::read(&*Request::parse(text, bounds)?)
     }
 
-    /// Makes the instance, and tells those who watch.
+    /// Creates the room instance, and notifies the clients that watch the room list.
     ///
     /// # Errors
     ///
-    /// `ROOM_NOT_FOUND` if there can't be one of that id, `ROOM_EXISTS` if there is; what a join would be refused; `TOO_MANY`;
-    /// `UNAVAILABLE` while the store can't take it.
-    pub(crate) async fn carry_out(mut self, engine: &Arc<Engine>, by: Requester<'_>) -> Result<(), Refusal> {
+    /// `ROOM_NOT_FOUND` if the id is of no declared room, `ROOM_EXISTS` if the instance exists; the refusal of a join;
+    /// `TOO_MANY` if the user has created too many; `UNAVAILABLE` while the store can't be written.
+    pub(crate) async fn execute(mut self, engine: &Arc<Engine>, by: Requester<'_>) -> Result<(), Refusal> {
         let (room, _) = engine.room(&self.room_id)?;
         let maker = match by {
             Requester::User(actor, address) => {
@@ -66,12 +66,12 @@ impl Creation {
     }
 }
 
-/// Ends an instance for everybody in it.
+/// Deletes a room instance; its members leave.
 ///
 /// # Errors
 ///
-/// `ROOM_NOT_FOUND` if there is none, `PERMISSION_DENIED` for a room without key and for users who didn't create it,
-/// `UNAVAILABLE` while the store can't do it.
+/// `ROOM_NOT_FOUND` if there is none, `PERMISSION_DENIED` for a room without a key and for users who did not create it,
+/// `UNAVAILABLE` while the store can't be written.
 pub(crate) async fn delete(engine: &Arc<Engine>, room_id: &str, by: Requester<'_>) -> Result<(), Refusal> {
     let denied = |message: &'static str| Refusal::new(Code::PermissionDenied, message);
     let (room, _) = engine.room(room_id)?;
