@@ -270,7 +270,7 @@ mod tests {
 
     fn link(engine: &Engine, max_outbox_bytes: usize) -> Arc<ConnectionHandle> {
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, max_outbox_bytes, None, Vec::new());
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+        let user = User { id: "somebody".into(), authenticated: None, anonymous_token: None, is_new: false };
         ConnectionHandle::new(outbox, user)
     }
 

@@ -407,7 +407,7 @@ fn stalled(id: u64) -> Arc<ConnectionHandle> {
     let outbox = Outbox::new(ConnectionId(id), Encoding::WebSocket, 1 << 20, None, Vec::new());
     ConnectionHandle::new(
         outbox,
-        User { id: "stalled".into(), known: None, anonymous_token: None, newcomer: false },
+        User { id: "stalled".into(), authenticated: None, anonymous_token: None, is_new: false },
     )
 }
 

@@ -35,8 +35,8 @@ use super::{
     worker::WorkerCommand,
 };
 use crate::{
-    Accepted, backplane::Local, directory::Directory, engine::Engine, hub::Cluster, log::Journal,
-    store::Memory,
+    Accepted, backplane::Local, engine::Engine, hub::Cluster, log::Journal, store::Memory,
+    user_connections::UserConnections,
 };
 
 #[dialogue::event(
@@ -83,7 +83,7 @@ impl Node {
         let device_journal = Journal::new(Arc::new(Memory::new()), &Handle::current());
         let context = Arc::new(PushContext {
             devices: DeviceRegistry::new(device_journal, bounds),
-            directory: Arc::new(Directory::new(1)),
+            directory: Arc::new(UserConnections::new(1)),
             last_seen: LastSeen::new(Duration::from_secs(1)),
             log: RateLimitedLog::default(),
             pending: Some(PendingPushes::new(journal(), registry.cluster().cloned())),

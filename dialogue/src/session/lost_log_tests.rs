@@ -110,19 +110,19 @@ impl TestRoom {
         TestRoom { engine, hook_log, room_id, mallory, ann }
     }
 
-    fn instance(&self) -> Arc<Instance> {
+    fn instance(&self) -> Arc<LiveRoom> {
         self.engine.registry.find(self.room_id).expect("it is there")
     }
 
     /// Creates the next instance, which runs no commands until the returned sender is dropped.
-    async fn blocked_successor(&self) -> (Arc<Instance>, oneshot::Sender<()>) {
+    async fn blocked_successor(&self) -> (Arc<LiveRoom>, oneshot::Sender<()>) {
         let (room, _) = self.engine.registry.declared(self.room_id).expect("it is declared");
-        let next = self.engine.registry.enter(room, self.room_id, None).expect("it is made");
+        let next = self.engine.registry.find_or_open(room, self.room_id, None).expect("it is made");
         let (resume, waits) = oneshot::channel::<()>();
         let (begun, begins) = oneshot::channel();
         let waiting = Arc::clone(&next);
         tokio::spawn(async move {
-            let wait = waiting.wait(move |_| {
+            let wait = waiting.run_async(move |_| {
                 Box::pin(async move {
                     begun.send(()).expect("the test waits");
                     drop(waits.await);
@@ -135,7 +135,7 @@ impl TestRoom {
     }
 
     /// Waits until mallory is moving to `next`.
-    async fn mallory_starts_moving_to(&self, next: &Arc<Instance>) {
+    async fn mallory_starts_moving_to(&self, next: &Arc<LiveRoom>) {
         let connection = self.mallory.connection().expect("it is identified");
         let started = async {
             while connection.room(self.room_id).is_none_or(|now| !Arc::ptr_eq(&now, next)) {
@@ -169,7 +169,7 @@ impl TestRoom {
             reason: "enough".into(),
         };
         let engine = Arc::clone(&self.engine);
-        tokio::spawn(async move { engine.everywhere(question).await.expect("it is done here") })
+        tokio::spawn(async move { engine.on_all_nodes(question).await.expect("it is done here") })
     }
 
     /// Asserts that mallory was removed exactly once and is in no instance.
@@ -249,8 +249,8 @@ async fn a_member_whose_renewed_token_loses_access_does_not_join_the_next_instan
     let move_on = instance.lose_log().await;
     // As a review after a renewed token does.
     let connection = Arc::clone(test.mallory.connection().expect("it is identified"));
-    assert!(test.engine.put_out(&connection, &instance, "enough").await);
-    assert!(!test.engine.put_out(&connection, &instance, "enough").await);
+    assert!(test.engine.remove_from_room(&connection, &instance, "enough").await);
+    assert!(!test.engine.remove_from_room(&connection, &instance, "enough").await);
     move_on();
     test.assert_mallory_is_removed().await;
 }
@@ -378,14 +378,15 @@ async fn a_room_that_is_deleted_before_its_members_moved_is_not_created_again() 
         }
         for session in [&test.mallory, &test.ann] {
             let connection = session.connection().expect("it is identified");
-            with_timeout("it is out", connection.left_all()).await;
+            with_timeout("it is out", connection.all_rooms_left()).await;
             settle().await;
             let frames = sent(session);
             let left = frames.iter().rfind(|frame| frame["type"] == "left").expect("it left");
-            assert_eq!(left["reason"], DELETED, "{frames:?}");
+            assert_eq!(left["reason"], DELETED_REASON, "{frames:?}");
             assert_eq!(frames.iter().filter(|frame| frame["type"] == "left").count(), 1, "{frames:?}");
             let user = &connection.user_id;
-            let calls = [format!("{user} joined project:1"), format!("{user} left project:1: {DELETED}")];
+            let calls =
+                [format!("{user} joined project:1"), format!("{user} left project:1: {DELETED_REASON}")];
             assert_eq!(test.hook_log.of(user), calls);
         }
         assert!(test.engine.registry.find("project:1").is_none());
@@ -498,7 +499,7 @@ async fn a_user_that_reconnects_in_its_grace_period_before_the_others_moved_is_n
     let test = TestRoom { engine, hook_log, room_id, mallory: other, ann };
     let move_on = test.instance().lose_log().await;
     let (room, _) = test.engine.registry.declared("chat").expect("it is declared");
-    test.engine.registry.enter(room, "chat", None).expect("it is made");
+    test.engine.registry.find_or_open(room, "chat", None).expect("it is made");
     let _mallory = member(&test.engine, "mallory", "chat").await;
     move_on();
     test.ann_has_moved().await;

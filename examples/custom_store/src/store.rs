@@ -304,7 +304,7 @@ mod tests {
 
     dialogue::testing::store_suite! {
         mod sqlite;
-        index = || TempDir::new().expect("a directory for the test");
-        open = async |index: &TempDir| Sqlite::open(index.path().join("chat.sqlite")).expect("a database");
+        place = || TempDir::new().expect("a directory for the test");
+        open = async |place: &TempDir| Sqlite::open(place.path().join("chat.sqlite")).expect("a database");
     }
 }

@@ -151,7 +151,7 @@ mod tests {
         Channel,
         identity::User,
         observe::Source,
-        session::{Entrance, Entry},
+        session::{JoinOptions, NewConnection},
         wire::Encoding,
     };
 
@@ -184,12 +184,12 @@ mod tests {
         let mut session = Session::new(
             Arc::clone(engine),
             Arc::clone(&outbox),
-            Entrance { source: Source::Sse, address: None, parent: None },
+            NewConnection { source: Source::Sse, address: None, parent: None },
         );
-        let user = User { id: "somebody".into(), known: None, anonymous_token: None, newcomer: false };
+        let user = User { id: "somebody".into(), authenticated: None, anonymous_token: None, is_new: false };
         session.identify(user).await.unwrap();
-        session.join("chat", Channel::Sse, Entry::default()).await.unwrap();
-        let guard = engine.admit_connection(engine.connection_limiter.enter(None).unwrap()).unwrap();
+        session.join("chat", Channel::Sse, JoinOptions::default()).await.unwrap();
+        let guard = engine.admit_connection(engine.connection_limiter.acquire(None).unwrap()).unwrap();
         let task = SessionTask::new(engine, &outbox, session, guard, STALL_TIMEOUT);
         (outbox, task)
     }

@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::identity::jwt::url::{FLOOR, FLOOR_WITHOUT_KEYS};
+use crate::identity::jwt::url::{MIN_FETCH_INTERVAL, MIN_FETCH_INTERVAL_WITHOUT_KEYS};
 
-/// A key server that answers what it is told to.
+/// A key server with configurable responses.
 struct KeyServer {
-    told: Arc<Told>,
+    state: Arc<KeyServerState>,
     address: SocketAddr,
     task: JoinHandle<()>,
     _still: Still,
@@ -42,7 +42,7 @@ impl Still {
     }
 }
 
-struct Told {
+struct KeyServerState {
     /// The whole answer; empty: hangs up.
     answer: Mutex<String>,
     asked: AtomicUsize,
@@ -53,20 +53,23 @@ struct Told {
 impl KeyServer {
     async fn new(answer: String) -> Self {
         let _still = Still::new();
-        let told =
-            Told { answer: Mutex::new(answer), asked: AtomicUsize::new(0), may: Semaphore::new(1_000) };
-        let told = Arc::new(told);
+        let state = KeyServerState {
+            answer: Mutex::new(answer),
+            asked: AtomicUsize::new(0),
+            may: Semaphore::new(1_000),
+        };
+        let state = Arc::new(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn({
-            let told = Arc::clone(&told);
+            let state = Arc::clone(&state);
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    told.answer(stream).await;
+                    state.answer(stream).await;
                 }
             }
         });
-        KeyServer { told, address, task, _still }
+        KeyServer { state, address, task, _still }
     }
 
     fn jwt(&self) -> Jwt {
@@ -74,11 +77,11 @@ impl KeyServer {
     }
 
     fn say(&self, answer: String) {
-        *self.told.answer.lock().expect("no panic elsewhere") = answer;
+        *self.state.answer.lock().expect("no panic elsewhere") = answer;
     }
 
     fn asked(&self) -> usize {
-        self.told.asked.load(Ordering::SeqCst)
+        self.state.asked.load(Ordering::SeqCst)
     }
 
     async fn until_asked(&self, times: usize) {
@@ -96,7 +99,7 @@ impl Drop for KeyServer {
     }
 }
 
-impl Told {
+impl KeyServerState {
     async fn answer(&self, mut stream: TcpStream) {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
@@ -126,7 +129,7 @@ const UNAVAILABLE: Result<&str, AuthError> = Err(AuthError::Unavailable);
 
 async fn says(jwt: &Jwt, issuer: &Issuer, expected: Result<&str, AuthError>) {
     assert_eq!(
-        who(jwt, &issuer.token()).await.as_deref().map_err(|error| *error),
+        user_id_of(jwt, &issuer.token()).await.as_deref().map_err(|error| *error),
         expected,
         "{}",
         issuer.kid
@@ -145,16 +148,16 @@ async fn an_unknown_kid_fetches_but_forged_ones_make_no_storm() {
     server.say(keys(&[&old, &new]));
     says(&jwt, &new, REJECTED).await;
     assert_eq!(server.asked(), 1, "within the floor");
-    advance(FLOOR).await;
+    advance(MIN_FETCH_INTERVAL).await;
     says(&jwt, &new, ALICE).await;
     assert_eq!(server.asked(), 2);
 
-    advance(FLOOR).await;
+    advance(MIN_FETCH_INTERVAL).await;
     let jwt = Arc::new(jwt);
     let mut storm = JoinSet::new();
     for _ in 0..100 {
         let (jwt, token) = (Arc::clone(&jwt), forged.token());
-        storm.spawn(async move { assert_eq!(who(&*jwt, &token).await, Err(AuthError::Rejected)) });
+        storm.spawn(async move { assert_eq!(user_id_of(&*jwt, &token).await, Err(AuthError::Rejected)) });
     }
     storm.join_all().await;
     assert_eq!(server.asked(), 3);
@@ -173,13 +176,13 @@ async fn old_keys_are_fetched_again_behind_the_users_back() {
     assert_eq!(server.asked(), 1);
 
     server.say(keys(&[&new]));
-    server.told.may.forget_permits(1_000);
+    server.state.may.forget_permits(1_000);
     advance(Duration::from_secs(1)).await;
     // The server doesn't answer yet, and nobody waits for it.
     says(&jwt, &old, ALICE).await;
     says(&jwt, &old, ALICE).await;
     server.until_asked(2).await;
-    server.told.may.add_permits(1);
+    server.state.may.add_permits(1);
     // Nobody knows this key: its user waits for the fetch under way.
     says(&jwt, &new, ALICE).await;
     says(&jwt, &old, REJECTED).await;
@@ -204,13 +207,13 @@ async fn a_key_server_of_no_use_changes_nothing() {
     for answer in answers {
         server.say(answer.clone());
         let asked = server.asked();
-        advance(FLOOR).await;
+        advance(MIN_FETCH_INTERVAL).await;
         says(&jwt, &new, UNAVAILABLE).await;
         says(&jwt, &old, ALICE).await;
         assert!(server.asked() > asked, "{answer:.40}");
     }
     server.say(keys(&[&new]));
-    advance(FLOOR).await;
+    advance(MIN_FETCH_INTERVAL).await;
     says(&jwt, &new, ALICE).await;
     says(&jwt, &old, REJECTED).await;
 }
@@ -225,12 +228,12 @@ async fn without_any_keys_nobody_is_told() {
     server.say(keys(&[&issuer]));
     says(&jwt, &issuer, UNAVAILABLE).await;
     assert_eq!(server.asked(), asked, "within the floor");
-    advance(FLOOR_WITHOUT_KEYS).await;
+    advance(MIN_FETCH_INTERVAL_WITHOUT_KEYS).await;
     says(&jwt, &issuer, ALICE).await;
 
     // Away altogether: nobody listens.
     drop(server);
-    advance(FLOOR).await;
+    advance(MIN_FETCH_INTERVAL).await;
     says(&jwt, &Issuer::new("b"), UNAVAILABLE).await;
     says(&jwt, &issuer, ALICE).await;
 }
@@ -239,16 +242,16 @@ async fn without_any_keys_nobody_is_told() {
 async fn a_caller_who_goes_away_leaves_the_fetch_to_others() {
     let issuer = Issuer::new("a");
     let server = KeyServer::new(keys(&[&issuer])).await;
-    server.told.may.forget_permits(1_000);
+    server.state.may.forget_permits(1_000);
     let jwt = Arc::new(server.jwt());
     let first = tokio::spawn({
         let (jwt, token) = (Arc::clone(&jwt), issuer.token());
-        async move { who(&*jwt, &token).await }
+        async move { user_id_of(&*jwt, &token).await }
     });
     server.until_asked(1).await;
     first.abort();
     assert!(first.await.is_err_and(|error| error.is_cancelled()));
-    server.told.may.add_permits(1);
+    server.state.may.add_permits(1);
     says(&jwt, &issuer, ALICE).await;
     assert_eq!(server.asked(), 1);
 }
