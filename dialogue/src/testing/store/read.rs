@@ -103,7 +103,7 @@ pub(super) async fn a_page_ends_with_the_event_that_goes_past_its_bytes(tried: T
     tried.append("chat", all.clone()).await;
     for order in [Order::OldestFirst, Order::NewestFirst] {
         for max_bytes in [1, 10_000, 25_000] {
-            let query = Query { max_bytes: max_bytes, ..Query::new(order, 100) };
+            let query = Query { max_bytes, ..Query::new(order, 100) };
             let page = tried.read("chat", query.clone()).await;
             let due = max_bytes.div_ceil(10_000);
             let got = page.events.len();
