@@ -460,6 +460,7 @@ mod tests {
             () = hooks.started.notified() => {}
         }
         drop(creating);
+        hooks.proceed.notify_one();
         let finished =
             deadline::within(Duration::from_secs(10), "the hook ends", hooks.finished.notified()).await;
         finished.unwrap_or_else(|late| panic!("{late}"));
