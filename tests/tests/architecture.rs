@@ -1,0 +1,218 @@
+//! The invariants of ARCHITECTURE.md that a test can check.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The Rust files below a folder, with their paths from there, without those of tests.
+fn sources(folder: &str) -> Result<Vec<(String, String)>> {
+    let folder = root().join(folder);
+    let (mut folders, mut sources) = (vec![folder.clone()], Vec::new());
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next)? {
+            let path = entry?.path();
+            let name = path.strip_prefix(&folder)?.to_string_lossy().replace('\\', "/");
+            let is_test = name.split('/').any(|part| {
+                part == "tests" || part.ends_with("tests.rs") || part == "fuzz.rs" || part == "model.rs"
+            });
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && !is_test {
+                let text = fs::read_to_string(&path)?;
+                sources.push((name, code_of(&text)));
+            }
+        }
+    }
+    assert!(!sources.is_empty(), "no sources in {}", folder.display());
+    Ok(sources)
+}
+
+/// The text without comments, and without the module of tests at its end.
+fn code_of(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The module at the top of the crate that a file belongs to.
+fn module_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
+}
+
+/// The first names of all paths in `text` that begin with `prefix`: `{a::B, c}` has `a` and `c`.
+fn first_names(text: &str, prefix: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, _) in text.match_indices(prefix) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || "_$:".contains(c)) {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            None => drop(names.insert(word(rest))),
+            Some(list) => {
+                let (mut depth, mut begins) = (0, true);
+                for (at, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => begins = true,
+                        c if begins && !c.is_whitespace() => {
+                            begins = false;
+                            names.insert(word(&list[at..]));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The modules that the names at the root of the crate come from.
+fn root_names(lib: &str) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for statement in lib.split("pub use ").skip(1) {
+        let path = statement.split(';').next().unwrap_or_default().trim_start_matches("self::");
+        let Some((module, rest)) = path.split_once("::") else { continue };
+        for name in rest.trim_matches(['{', '}', ' ', '\n']).split(',') {
+            names.insert(name.trim().to_owned(), module.to_owned());
+        }
+    }
+    names
+}
+
+/// The rows of the table of modules: each module with those that it may import.
+fn declared() -> Result<Vec<(String, BTreeSet<String>)>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let table = text.split("\n## Modules\n").nth(1).ok_or("no table of modules")?;
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').collect();
+        let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let module = names(cells[0]).concat();
+        (module, names(cells[2]).into_iter().collect())
+    });
+    Ok(rows.collect())
+}
+
+#[test]
+fn imports_run_downward_as_the_table_of_modules_says() -> Result {
+    // Each is explained below the table.
+    const UPWARD: [(&str, &str); 2] = [("event", "room"), ("room", "gate")];
+    let declared = declared()?;
+    let order: Vec<_> = declared.iter().map(|(module, _)| module.as_str()).collect();
+    for (place, (module, imports)) in declared.iter().enumerate() {
+        for import in imports {
+            let is_below = order[..place].contains(&import.as_str());
+            assert!(is_below || UPWARD.contains(&(module, import)), "`{module}` lists `{import}` above it");
+        }
+    }
+    let roots = root_names(&fs::read_to_string(root().join("dialogue/src/lib.rs"))?);
+    let imports: BTreeMap<_, _> = declared.into_iter().collect();
+    let (mut seen, mut unlisted) = (BTreeSet::new(), BTreeSet::new());
+    for (name, text) in sources("dialogue/src")? {
+        let module = module_of(&name);
+        if matches!(module, "lib" | "__private" | "guide") {
+            continue;
+        }
+        let allowed = imports.get(module).ok_or_else(|| format!("`{module}` is not in the table"))?;
+        for import in first_names(&text, "crate::") {
+            let import = Some(&import).filter(|name| imports.contains_key(*name)).or(roots.get(&import));
+            let Some(import) = import else { continue };
+            if import != module && imports.contains_key(import) {
+                if !allowed.contains(import) {
+                    unlisted.insert(format!("{name} imports `{import}`"));
+                }
+                seen.insert((module.to_owned(), import.clone()));
+            }
+        }
+    }
+    assert!(unlisted.is_empty(), "not in the table: {unlisted:#?}");
+    for (module, allowed) in &imports {
+        for import in allowed {
+            let is_used = seen.contains(&(module.clone(), import.clone()));
+            assert!(is_used, "the table lists `{import}` for `{module}`, which doesn't import it");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_channel_imports_another() -> Result {
+    const CHANNELS: [&str; 5] = ["websocket", "sse", "http", "push", "inspector"];
+    for (name, text) in sources("dialogue/src/channel")? {
+        let own = module_of(&name);
+        if !CHANNELS.contains(&own) {
+            continue;
+        }
+        for other in CHANNELS.iter().filter(|other| **other != own) {
+            // What HTTP requests have in common is in `http`.
+            let shares = *other == "http" && matches!(own, "push" | "inspector");
+            for path in [format!("super::{other}"), format!("channel::{other}")] {
+                let imports =
+                    first_names(&text, &format!("{}::", path.rsplit_once("::").map_or("", |p| p.0)));
+                assert!(shares || !imports.contains(*other), "{name} imports {path}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_queue_is_unbounded() -> Result {
+    for (name, text) in sources("dialogue/src")? {
+        for unbounded in ["unbounded_channel", "UnboundedSender", "::unbounded(", "mpsc::channel()"] {
+            assert!(!text.contains(unbounded), "{name} has {unbounded}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn proc_macros_tokens_are_at_the_macros_door_only() -> Result {
+    for (name, text) in sources("dialogue-macros/src")? {
+        let is_named = !first_names(&text, "proc_macro::").is_empty();
+        assert!(!is_named || name == "lib.rs", "{name} names proc_macro");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_pure_has_no_async_and_no_clock() -> Result {
+    for (name, text) in sources("dialogue/src")? {
+        let is_driver = ["log/journal.rs", "log/commit_queue.rs", "log/health.rs"].contains(&name.as_str());
+        if matches!(module_of(&name), "wire" | "validate" | "log") && !is_driver {
+            assert!(!text.contains("async ") && !text.contains(".await"), "{name} has async code");
+        }
+        if name == "log/mod.rs" || module_of(&name) == "wire" {
+            assert!(!text.contains("::now()"), "{name} reads a clock");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn axum_is_known_where_http_is_served_only() -> Result {
+    for (name, text) in sources("dialogue/src")? {
+        if !matches!(module_of(&name), "channel" | "server" | "observe" | "engine" | "lib") {
+            assert!(first_names(&text, "axum::").is_empty(), "{name} names axum");
+        }
+    }
+    Ok(())
+}
