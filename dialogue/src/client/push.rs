@@ -115,7 +115,7 @@ impl Client {
     async fn change_push(&self, request: Request) -> Result<(), Error> {
         match self.ask(None, Class::Idempotent, request).await? {
             Reply::Done => Ok(()),
-            _ => Err(Error::new(ErrorKind::Decode, "the server answered with something else")),
+            _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }
     }
 }

@@ -195,7 +195,7 @@ async fn a_room_is_created_once_and_deleted_everywhere() {
 #[tokio::test(start_paused = true)]
 async fn a_store_and_a_backplane_are_one_too_many() {
     let built = Acme::server().store(dialogue::store::Memory::new()).backplane(Local::new()).build().await;
-    assert!(built.is_err_and(|error| error.to_string().contains("drop the `store`")));
+    assert!(built.is_err_and(|error| error.to_string().contains("remove the `store`")));
 }
 
 impl Backplane for Deaf {
