@@ -119,8 +119,8 @@ impl TcpConnection {
 /// Makes the kernel close a connection whose peer acknowledges nothing for about `unreachable_timeout`: by keep-alive probes
 /// while nothing is sent (RFC 9293, section 3.8.4), otherwise by the user timeout (RFC 5482).
 ///
-/// The user timeout also applies to a peer that acknowledges but keeps its window closed (Linux 5.11 and later). It is 10 s
-/// longer than `stream_timeout`, so that the server closes such a connection first, with a reason.
+/// The user timeout also applies to a peer that acknowledges but keeps its window closed (Linux 5.11 and later). It is at
+/// least 10 s longer than `stream_timeout`, so that the server closes such a connection first, with a reason.
 fn detect_lost_peer(
     stream: &TcpStream,
     unreachable_timeout: Duration,

@@ -154,7 +154,7 @@ impl NewRoom {
 }
 
 impl NewRoomQuota {
-    /// Creates the quota of a server with at most `most` rooms.
+    /// Creates the quota of a server with at most `max` rooms.
     pub(super) fn new(bounds: NewRoomBounds, max: usize) -> Self {
         let share = (max / SHARE_DIVISOR).max(SHARE_DIVISOR);
         NewRoomQuota {
@@ -314,7 +314,7 @@ impl QuotaLedger {
         self.subjects.get(subject).map_or(0, |own| own.count)
     }
 
-    /// Removes the entries that are no longer new, and those beyond `most`.
+    /// Removes the entries that are no longer new, and those beyond `max`.
     fn expire(&mut self, max: usize) {
         let now = monotonic_ms();
         // Entries in use are moved to the end, each at most once.

@@ -66,7 +66,7 @@ pub(crate) struct Outbox {
 /// The reason that nothing more is written to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutboxCloseReason {
-    /// The client reads too slowly: more bytes were queued than the bound.
+    /// The client reads too slowly: more bytes were queued than the bound, or the log was trimmed past its replay.
     TooSlow,
     /// The server removed it.
     Removed(Arc<str>),

@@ -283,7 +283,7 @@ impl Registry {
         }
     }
 
-    /// Returns the number of rooms that a user created, up to `most`.
+    /// Returns the number of rooms that a user created, up to `max`.
     async fn created_by(&self, user: &Arc<str>, max: usize) -> Result<usize, Refusal> {
         if let Some(archive) = &self.archive {
             let message = "the number of rooms that you created can't be read now; try again";
@@ -773,7 +773,7 @@ impl RoomSpec {
     }
 }
 
-/// Closes at most `most` of some instances, those that have been empty longest; returns them.
+/// Closes at most `max` of some instances, those that have been empty longest; returns them.
 fn close_longest_empty<'a>(
     instances: impl Iterator<Item = &'a Arc<LiveRoom>>,
     max: usize,

@@ -130,7 +130,7 @@ pub(super) async fn serve(
 
 fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExecutor> {
     let mut http = Builder::new(streams);
-    // `Traffic` has the timeout of a head: hyper's would also count the idle time between two requests.
+    // `ConnectionActivity` has the timeout of a head: hyper's would also count the idle time between two requests.
     http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.max_header_bytes);
     #[cfg(feature = "http2")]
     http.http2()

@@ -1,4 +1,4 @@
-//! BoundServer, serving and graceful shutdown (drain).
+//! Listening, serving and graceful shutdown (drain).
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 

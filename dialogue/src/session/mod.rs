@@ -384,7 +384,7 @@ impl Session {
             }
             match joined {
                 Some(Ok(new)) => {
-                    // The connection may leave while `joined` runs: then `told` returns the reason, and `left` is called here.
+                    // The connection may leave while `joined` runs: then `end_joined_hook` returns the reason, and `left` is called here.
                     if let Some(hooks) = &engine.hooks
                         && new
                         && connection.begin_joined_hook(&instance)

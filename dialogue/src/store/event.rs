@@ -24,7 +24,7 @@ pub struct StoredEvent {
     pub event: Cow<'static, str>,
     /// The id of the user that sent the event.
     pub from: Arc<str>,
-    /// `true` if server code triggered the event, `false` if a client did.
+    /// `true` if server code or the backend with a server key triggered the event, `false` if a client did.
     pub from_server: bool,
     /// The payload, as JSON.
     pub data: Bytes,

@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyScope {
-    /// A user with a token: the key belongs to that user alone.
+    /// A user with a token, or with the id that its connection was given: the key belongs to that user alone.
     User,
     /// Server code, or the application's backend with a server key. The key is not one of the user in whose name the
     /// event is.

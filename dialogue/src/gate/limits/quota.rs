@@ -35,7 +35,7 @@ use crate::Rate;
 /// ```
 pub trait Quota: Send + Sync + 'static {
     /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes: `requests`, `http`,
-    /// `room chat`, or the name given to [`RateLimit::shared`](crate::RateLimit::shared).
+    /// `devices`, `room chat`, or the name given to [`RateLimit::shared`](crate::RateLimit::shared).
     ///
     /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is not
     /// called for 5 s. An implementation that can't reach its store should also return `Ok`.

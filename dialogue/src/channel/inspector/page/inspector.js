@@ -117,7 +117,7 @@ let tailing;
 
 function tiles({ users }) {
   const store = now.all("store_up");
-  const peers = now.all("backplane_peers");
+  const nodes = now.all("backplane_nodes");
   const tiles = [
     ["Connections", count(now.sum("connections_active"))],
     ["Users", count(users)],
@@ -128,7 +128,7 @@ function tiles({ users }) {
     ["Refused", perSecond(rate("refusals_total"))],
     ["Waiting", bytes(now.sum("outboxes_waiting_bytes"))],
     ...(store.length ? [["Store", store[0].value ? "up" : "down", store[0].value ? "" : "bad"]] : []),
-    ...(peers.length ? [["Instances", count(peers[0].value)]] : []),
+    ...(nodes.length ? [["Nodes", count(nodes[0].value)]] : []),
   ];
   const create = ([name]) => make("div", {}, make("dt", { text: name }), make("dd"));
   keep(element("tiles"), tiles, ([name]) => name, create, (tile, [, value, kind = ""]) => {
