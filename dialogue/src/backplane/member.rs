@@ -34,7 +34,7 @@ pub struct MembersUpdate {
     pub room_id: Arc<str>,
     /// The changes, each user at most once.
     pub changes: Vec<MemberChange>,
-    /// Whether the room has any member at this node after the changes. If not, a backplane can forget the pair of node
+    /// True if the room has any member at this node after the changes. If not, a backplane can forget the pair of node
     /// and room.
     pub has_members: bool,
     /// The maximum of the room's connections over all nodes, or `None` without a bound.

@@ -21,7 +21,7 @@ pub struct Publication {
     pub after_id: Option<Id>,
     /// The events in their order; at least one.
     pub drafts: Vec<Draft>,
-    /// Whether the events are appended exactly as they are or not at all. Set for audited rooms, where each event holds
+    /// True if the events are appended exactly as they are or not at all. Set for audited rooms, where each event holds
     /// a digest of all events before it.
     pub exact: bool,
 }

@@ -34,9 +34,13 @@ impl SlotMap {
             let [host, port, ..] = list(primary)? else { return None };
             // An empty or unknown host stands for the host of the node that replies.
             let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or(&from.host);
+            let (first, last) = (u16::try_from(integer(first)?).ok()?, u16::try_from(integer(last)?).ok()?);
+            if last < first {
+                return None;
+            }
             ranges.push(SlotRange {
-                first: u16::try_from(integer(first)?).ok()?,
-                last: u16::try_from(integer(last)?).ok()?,
+                first,
+                last,
                 primary: Address { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? },
             });
         }
@@ -93,5 +97,7 @@ mod tests {
             Some("no node of the Cluster serves 191 of its slots")
         );
         assert!(SlotMap::read(&Value::Int(1), &from).is_none());
+        let reversed = Value::Array(vec![range(16_383, 0, node("b", 2))]);
+        assert!(SlotMap::read(&reversed, &from).is_none());
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Routes {
     pub(super) sse: Option<String>,
     pub(super) health: Option<String>,
     pub(super) echo: Option<String>,
-    /// Whether rooms and devices are served over HTTP.
+    /// True if rooms and devices are served over HTTP.
     pub(super) http: bool,
     pub(super) inspector: bool,
 }

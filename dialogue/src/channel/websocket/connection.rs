@@ -49,9 +49,9 @@ struct MonitoredSocket {
     last_received: Instant,
     /// The time of the next keep-alive check.
     next_check: Instant,
-    /// Whether a ping was sent since the client last sent anything.
+    /// True if a ping was sent since the client last sent anything.
     is_pinged: bool,
-    /// Whether the read direction has ended.
+    /// True once the read direction has ended.
     is_read_closed: bool,
 }
 
