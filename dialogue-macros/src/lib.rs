@@ -38,7 +38,7 @@ use proc_macro::TokenStream;
 /// | `crate = path` | the path of `dialogue`, if another crate re-exports it; a renamed dependency needs no option |
 ///
 /// Texts in `push(…)` may name fields as `format!` does; these must implement `Display`. An event that needs more (a text for
-/// each language, for example) implements `dialogue::PushEvent` by hand instead.
+/// each language, for example) implements `dialogue::notification::PushEvent` by hand instead.
 ///
 /// | push option | meaning | without |
 /// |---|---|---|

@@ -95,6 +95,6 @@ impl Retain {
         let bytes = self.bytes.iter().map(|at| Literal::u64_unsuffixed(at.value));
         let age = self.age.iter().map(|at| quantity::expand(at.value));
         let forever = self.forever.as_ref().map(|_| quote!(.forever()));
-        quote!(#krate::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))* #forever)
+        quote!(#krate::room::Retention::new() #(.events(#events))* #(.bytes(#bytes))* #(.age(#age))* #forever)
     }
 }

@@ -3,11 +3,18 @@
 pub use dialogue_macros::{__rooms as rooms, Validate};
 pub use serde;
 
-pub use crate::validate::rules as validate;
+/// The rules of `#[validate(…)]`.
+pub mod validate {
+    pub use crate::validate::rules::*;
+}
 
 use std::fmt;
 
-use crate::{EventOf, Room, Violations, wire::Detail};
+use crate::{
+    room::{EventOf, Room},
+    validate::Violations,
+    wire::Detail,
+};
 
 /// Panics with `message` if an event before `index` has the same wire name as the event at `index`.
 #[track_caller]
@@ -167,7 +174,10 @@ pub mod via {
 
 #[cfg(feature = "server")]
 mod server {
-    use crate::{Application, RoomHandle, Server, ServerBuilder, ServerRoom};
+    use crate::{
+        room::ServerRoom,
+        server::{RoomHandle, Server, ServerBuilder, application::Application},
+    };
 
     /// `Acme::server()`.
     pub fn server<A: Application>() -> ServerBuilder<A> {
@@ -180,7 +190,12 @@ mod server {
     }
 }
 #[cfg(feature = "server")]
-pub use crate::gate::{IntoFlowFuture, MiddlewareFn, call_closure, call_function};
+pub use crate::{
+    identity::provides::{IdentityRequirement, NoIdentity},
+    ingest::{EventIngest, MiddlewareFromState, RoomIngest},
+    middleware::function::{IntoFlowFuture, MiddlewareFn, call_closure, call_function},
+    server::application::{Admits, Application, Declared, Serves},
+};
 #[cfg(feature = "server")]
 pub use server::{handle, server};
 
@@ -191,7 +206,10 @@ pub use crate::testing::store::{
 
 #[cfg(feature = "client")]
 mod client {
-    use crate::{Client, Connect, JoinRoom, Room};
+    use crate::{
+        client::{Client, Connect, JoinRoom},
+        room::Room,
+    };
 
     /// `AcmeClient::connect(url)`.
     pub fn connect<C: From<Client>>(url: String) -> Connect<C> {

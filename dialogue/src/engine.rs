@@ -34,17 +34,20 @@ use tokio::{
 };
 
 use crate::{
-    Channel, Code, Refusal,
-    gate::{AnyRoom, ConnectionLimiter, ConnectionPermit, Flow, Limiter, Trigger},
+    Code, Refusal,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
     hub::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
         RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
     identity::{Authentication, User},
+    ingest::{AnyRoom, Trigger},
+    limits::{ConnectionLimiter, ConnectionPermit, Limiter},
+    middleware::Flow,
     observe::{Sample, ServerMetrics, Source, Traces},
     origins::Origins,
     push::PushDispatcher,
+    room::Channel,
     user_connections::UserConnections,
     wire::frame,
 };
@@ -52,7 +55,7 @@ use crate::{
 /// The shared state of a server: see the [module](self).
 pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) gates: Vec<Arc<dyn AnyRoom>>,
+    pub(crate) any_rooms: Vec<Arc<dyn AnyRoom>>,
     pub(crate) identity: Authentication,
     pub(crate) bounds: ServerBounds,
     /// The bound on the bytes of long responses that clients have not read yet.
@@ -128,7 +131,7 @@ pub(crate) struct EngineConfig {
 impl Engine {
     pub(crate) fn new(
         registry: Arc<Registry>,
-        gates: Vec<Arc<dyn AnyRoom>>,
+        any_rooms: Vec<Arc<dyn AnyRoom>>,
         config: EngineConfig,
         schema: String,
     ) -> Arc<Self> {
@@ -148,7 +151,7 @@ impl Engine {
             this: Weak::clone(this),
             announcements: Announcements::default(),
             registry,
-            gates,
+            any_rooms,
             identity,
             directory,
             push,
@@ -193,8 +196,9 @@ impl Engine {
         let (room, key) = self.registry.declared(room_id)?;
         let is_invalid =
             key.is_some_and(|key| key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control));
-        let gate = self.gates.get(room.index).filter(|gate| !is_invalid && gate.is_key(key));
-        gate.map(|gate| (room, gate)).ok_or_else(|| not_found(room_id))
+        let any_room =
+            room.index.entry_of(&self.any_rooms).filter(|any_room| !is_invalid && any_room.is_key(key));
+        any_room.map(|any_room| (room, any_room)).ok_or_else(|| not_found(room_id))
     }
 
     /// Returns the id of a new connection.
@@ -382,19 +386,20 @@ impl Engine {
     pub(crate) fn trigger(
         self: &Arc<Self>,
         who: UntypedCaller,
-        gate: &Arc<dyn AnyRoom>,
+        any_room: &Arc<dyn AnyRoom>,
         data: &str,
-        mut post: Box<Trigger>,
+        mut trigger: Box<Trigger>,
     ) -> IngestFuture {
-        let Some(hooks) = self.hooks.clone() else { return self.ingest_event(gate, data, post) };
-        let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.ingest(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
-            let (room_id, room, event) = (Arc::clone(&post.room_id), Arc::clone(&post.room), post.event);
+        let Some(hooks) = self.hooks.clone() else { return self.ingest_event(any_room, data, trigger) };
+        let (any_room, data) = (Arc::clone(any_room), data.to_owned());
+        self.ingest(trigger.room.options.wait, Arc::clone(&trigger.is_submitted), async move {
+            let (room_id, room, event) =
+                (Arc::clone(&trigger.room_id), Arc::clone(&trigger.room), trigger.event);
             let (room_ref, event) = (RoomRef { id: &room_id, name: room.name }, room.event_name(event));
             hooks.before_trigger(&who, room_ref, event).await?;
             let recipients = Arc::new(AtomicUsize::new(0));
-            post.recipient_count = Some(Arc::clone(&recipients));
-            let accepted = decode_and_append(&gate, &data, post).await?;
+            trigger.recipient_count = Some(Arc::clone(&recipients));
+            let accepted = decode_and_append(&any_room, &data, trigger).await?;
             hooks.after_trigger(&who, room_ref, event, &accepted, recipients.load(Ordering::Relaxed)).await;
             Ok(accepted)
         })
@@ -403,13 +408,13 @@ impl Engine {
     /// Ingests an event without the application's hooks: decodes, validates, runs the middleware stack and appends it.
     pub(crate) fn ingest_event(
         self: &Arc<Self>,
-        gate: &Arc<dyn AnyRoom>,
+        any_room: &Arc<dyn AnyRoom>,
         data: &str,
-        post: Box<Trigger>,
+        trigger: Box<Trigger>,
     ) -> IngestFuture {
-        let (gate, data) = (Arc::clone(gate), data.to_owned());
-        self.ingest(post.room.options.wait, Arc::clone(&post.is_submitted), async move {
-            decode_and_append(&gate, &data, post).await
+        let (any_room, data) = (Arc::clone(any_room), data.to_owned());
+        self.ingest(trigger.room.options.wait, Arc::clone(&trigger.is_submitted), async move {
+            decode_and_append(&any_room, &data, trigger).await
         })
     }
 
@@ -562,10 +567,10 @@ impl RegistryObserver for Engine {
     }
 }
 
-async fn decode_and_append(gate: &Arc<dyn AnyRoom>, data: &str, post: Box<Trigger>) -> Flow {
-    match gate.encode_without_middleware(post.event, data) {
-        Some(prepared) => post.publish(prepared?).await,
-        None => gate.ingest_json(data, post).await,
+async fn decode_and_append(any_room: &Arc<dyn AnyRoom>, data: &str, trigger: Box<Trigger>) -> Flow {
+    match any_room.encode_without_middleware(trigger.event, data) {
+        Some(prepared) => trigger.publish(prepared?).await,
+        None => any_room.ingest_json(data, trigger).await,
     }
 }
 
@@ -574,7 +579,7 @@ fn is_allowed(user: &User, room: &RoomSpec) -> Result<(), Refusal> {
     if let Some(role) = room.options.role.filter(|role| !user.has_role(role)) {
         return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", room.name)));
     }
-    room.asked.identity_of(user, room.name).map(drop)
+    room.identity.identity_of(user, room.name).map(drop)
 }
 
 impl Drain {

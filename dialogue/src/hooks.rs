@@ -1,14 +1,15 @@
 //! Hooks: the application's callbacks on connections, joins, events and pushes.
 //!
-//! The engine and the session call them through [`AnyHooks`], which erases the type of the authenticator's identity. A hook
-//! that panics is caught: see [`catch_panic`].
+//! An application implements [`Hooks`] and passes it to [`ServerBuilder::hooks`](crate::server::ServerBuilder::hooks). The engine and
+//! the session call it through `AnyHooks`, which erases the type of the authenticator's identity.
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use crate::{
-    Accepted, Code, Refusal,
+    Code, Refusal,
     catch_panic::{catch_panic, catch_panic_sync},
     identity::User,
+    wire::Accepted,
 };
 
 /// Callbacks by which an application decides on, and is notified of, connections, joins, events and pushes. `I` is the
@@ -141,7 +142,7 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`](crate::Code::Unavailable) if it can't be decided now: the push is retried later. Any other refusal,
+    /// [`Code::Unavailable`] if it can't be decided now: the push is retried later. Any other refusal,
     /// usually [`Refusal::join_denied`], removes the device from the room: it gets no more of the room's notifications until
     /// it registers for them again, which calls `before_join`.
     fn before_push(

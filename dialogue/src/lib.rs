@@ -72,24 +72,26 @@ mod catch_panic;
 mod channel;
 #[cfg(feature = "client")]
 pub mod client;
-mod delivery;
 #[cfg(feature = "server")]
 mod engine;
-mod event;
-mod filtered;
-#[cfg(feature = "server")]
-mod gate;
+pub mod event;
 #[cfg(all(any(doc, doctest), feature = "server"))]
 pub mod guide;
 #[cfg(feature = "server")]
-mod hooks;
+pub mod hooks;
 #[cfg(feature = "server")]
 mod hub;
 #[cfg(feature = "server")]
-mod identity;
+pub mod identity;
+#[cfg(feature = "server")]
+mod ingest;
+#[cfg(feature = "server")]
+pub mod limits;
 #[cfg(feature = "server")]
 mod log;
-mod notification;
+#[cfg(feature = "server")]
+pub mod middleware;
+pub mod notification;
 #[cfg(feature = "server")]
 pub mod observe;
 #[cfg(feature = "server")]
@@ -101,12 +103,10 @@ pub mod push;
 mod push;
 mod rate;
 #[cfg(feature = "redis")]
-mod redis;
+pub mod redis;
 pub mod room;
-#[cfg(any(feature = "server", feature = "client"))]
-mod sending;
 #[cfg(feature = "server")]
-mod server;
+pub mod server;
 #[cfg(feature = "server")]
 mod session;
 #[cfg(feature = "server")]
@@ -117,57 +117,34 @@ mod tcp;
 pub mod testing;
 #[cfg(feature = "server")]
 mod user_connections;
-mod validate;
+pub mod validate;
 pub mod wire;
 
 #[doc(hidden)]
 pub mod __private;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{Redis, RedisConnect, RedisError, RedisErrorKind};
+pub use self::redis::Redis;
 #[cfg(feature = "client")]
-pub use client::{Client, Connect, JoinRoom, RoomClient};
-pub use delivery::{Delivery, Unreadable};
+pub use client::{Client, RoomClient};
 pub use dialogue_macros::{Validate, event};
-#[cfg(feature = "server")]
-pub use engine::Health;
-pub use event::{ClientEvent, DeliveryClass, Event, Sender};
-pub use filtered::Filtered;
-#[cfg(feature = "filter")]
-pub use gate::ContentFilter;
-#[cfg(feature = "server")]
-pub use gate::{
-    Cx, Dedup, EventIngest, Flow, FromState, IdentityRef, Layered, Logger, Middleware, MiddlewareFromState,
-    MiddlewareStack, Next, Quota, RateLimit, RateLimitKey, Require, RequireRole, RoomIngest, ServerRoom,
-    Timeout,
-};
+pub use event::{Delivery, Event};
 #[cfg(feature = "server")]
 pub use hooks::{Caller, Hooks, RoomRef};
-#[cfg(feature = "jwt")]
-pub use identity::jwt::{self, Jwt};
 #[cfg(feature = "server")]
-pub use identity::{
-    AuthError, Authenticated, Authenticator, Credentials, IdentityRequirement, NoIdentity, Provides,
-};
-pub use notification::{Audience, Notification, PushEvent, Recipient, Urgency};
+pub use identity::Authenticator;
+#[cfg(feature = "jwt")]
+pub use identity::jwt::Jwt;
+#[cfg(feature = "server")]
+pub use middleware::{Cx, Flow, Middleware, Next};
 #[cfg(feature = "push")]
 pub use push::Push;
 pub use rate::{PerTime, Rate};
-pub use room::{Carried, Channel, EventOf, Key, Retention, Room, RoomOptions, TwoWay, Unkeyed, Via};
-#[cfg(any(feature = "server", feature = "client"))]
-pub use sending::Sending;
+pub use room::Room;
 #[cfg(feature = "server")]
-pub use server::{
-    Admits, Application, BoundServer, Building, ConnectionInfo, Declared, Error, History, HistoryPage,
-    ListenerHandle, NewRoom, RoomDescription, RoomHandle, Server, ServerBuilder, Serves, Snapshot, Stateful,
-    UserHandle, Users,
-};
-pub use validate::{Validate, Violations};
-pub use wire::{Accepted, Code, Detail, Position, Refusal};
-
-/// The result of building and serving a [`Server`].
-#[cfg(feature = "server")]
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub use server::{Error, Result, RoomHandle, Server};
+pub use validate::Validate;
+pub use wire::{Code, Refusal};
 
 /// Declares the rooms of an application.
 ///
@@ -206,7 +183,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `role = "member"` | only users with that role may join | every user |
 /// | `identity = Member` | only users for whom the `Authenticator` returns a `Member` may join; see `Cx::identity` | every user |
 /// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | the rate limit of a client's events, over all instances of the room together, and its burst | no limit; the number per time |
-/// | `wait = 5s` | the time that events wait while the store can't be written, at most `60s`; see [`RoomOptions::wait`] | they fail at once |
+/// | `wait = 5s` | the time that events wait while the store can't be written, at most `60s`; see [`RoomOptions::wait`](room::RoomOptions::wait) | they fail at once |
 ///
 /// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
 /// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. If one of these names is taken, by
@@ -238,15 +215,15 @@ macro_rules! rooms {
 /// The names that most programs with Dialogue use.
 pub mod prelude {
     #[cfg(feature = "filter")]
-    pub use crate::ContentFilter;
+    pub use crate::middleware::ContentFilter;
     #[cfg(feature = "server")]
     pub use crate::{
-        Authenticator, Caller, Cx, Flow, FromState, Hooks, Middleware, NewRoom, Next, RoomHandle, RoomRef,
-        Server,
+        Authenticator, Caller, Cx, Flow, Hooks, Middleware, Next, RoomHandle, RoomRef, Server,
+        middleware::FromState, server::NewRoom,
     };
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};
-    pub use crate::{Code, Delivery, Event, EventOf, PerTime, Rate, Refusal, Room, event};
+    pub use crate::{Code, Delivery, Event, PerTime, Rate, Refusal, Room, event, room::EventOf};
 }
 
 /// The README's programs compile. They have no hidden lines, so that all features that they use have to be on.

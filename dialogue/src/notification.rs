@@ -14,7 +14,7 @@ use crate::Event;
 /// recipient, on their language for example:
 ///
 /// ```
-/// use dialogue::{Notification, PushEvent, Recipient, Urgency};
+/// use dialogue::notification::{Notification, PushEvent, Recipient, Urgency};
 ///
 /// #[dialogue::event(from = server)]
 /// pub struct Alert { pub service: String }
@@ -35,7 +35,7 @@ use crate::Event;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be pushed as a notification",
     label = "carried by a room that is served over `webpush`",
-    note = "declare its texts on the event: `#[dialogue::event(push(title = \"…\", body = \"…\"))]`; or implement `dialogue::PushEvent` for `{Self}`"
+    note = "declare its texts on the event: `#[dialogue::event(push(title = \"…\", body = \"…\"))]`; or implement `dialogue::notification::PushEvent` for `{Self}`"
 )]
 pub trait PushEvent: Event {
     /// The time between the event and the first attempts to push it: 5 s by default. A user who reloads the page or

@@ -42,9 +42,18 @@ pub trait EventOf<R: Room>: Event {
     /// Returns the middleware of the event as nested pairs, `(&first, (&second, ()))`: the room's own before the
     /// event's.
     #[cfg(feature = "server")]
-    fn middleware_stack(with: &R::Middleware) -> impl crate::MiddlewareStack<R, Self>
+    fn middleware_stack(with: &R::Middleware) -> impl crate::middleware::MiddlewareStack<R, Self>
     where
-        R: crate::ServerRoom;
+        R: crate::room::ServerRoom;
+}
+
+#[cfg(feature = "server")]
+/// A room with its server-side types: its middleware and the identity that it requires. `rooms!` implements it.
+pub trait ServerRoom: Room {
+    /// The middleware values, one for each entry of the room's `with [..]` lists.
+    type Middleware: Send + Sync + 'static;
+    /// The identity that the room requires of its callers; [`NoIdentity`](crate::identity::provides::NoIdentity) if it requires none.
+    type Identity: Send + Sync + 'static;
 }
 
 /// A room that is served over channel `C`.

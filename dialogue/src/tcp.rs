@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::gate::ConnectionPermit;
+use crate::limits::ConnectionPermit;
 
 /// A TCP stream that reports its reads and writes to a [`ConnectionActivity`].
 #[derive(Debug)]

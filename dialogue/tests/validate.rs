@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use dialogue::{Detail, Event, Validate, Violations};
+use dialogue::{Event, Validate, validate::Violations, wire::Detail};
 use serde::{Deserialize, Serialize};
 
 #[dialogue::event]

@@ -6,7 +6,7 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
-use dialogue::{NewRoom, Server};
+use dialogue::{Server, server::NewRoom};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::Instant};

@@ -1,4 +1,4 @@
-use dialogue::{Validate, Violations};
+use dialogue::{validate::Violations, Validate};
 
 #[dialogue::event]
 pub struct Message {

@@ -1,4 +1,4 @@
-use dialogue::ContentFilter;
+use dialogue::middleware::ContentFilter;
 
 #[dialogue::event]
 pub struct Message {

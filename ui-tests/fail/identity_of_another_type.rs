@@ -1,4 +1,4 @@
-use dialogue::{AuthError, Authenticated, Authenticator, Credentials};
+use dialogue::{identity::{AuthError, Authenticated, Credentials}, Authenticator};
 
 #[derive(Debug, Clone)]
 pub struct Member;

@@ -6,7 +6,7 @@ pub struct Message {
 pub struct Pool;
 
 struct Audit;
-impl dialogue::FromState<Pool> for Audit {
+impl dialogue::middleware::FromState<Pool> for Audit {
     fn from_state(_: &Pool) -> Self {
         Audit
     }

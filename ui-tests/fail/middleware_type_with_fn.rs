@@ -1,4 +1,4 @@
-use dialogue::Logger;
+use dialogue::middleware::Logger;
 
 #[dialogue::event]
 pub struct Message {

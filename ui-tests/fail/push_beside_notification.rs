@@ -1,4 +1,4 @@
-use dialogue::{Notification, PushEvent, Recipient};
+use dialogue::notification::{Notification, PushEvent, Recipient};
 
 #[dialogue::event(push(title = "Down", body = "Look!"))]
 pub struct Alert {

@@ -7,6 +7,6 @@ dialogue::rooms! {
     logger: [Message] via [websocket] with [Logger];
 }
 
-use dialogue::Logger;
+use dialogue::middleware::Logger;
 
 fn main() {}

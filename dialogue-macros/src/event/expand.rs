@@ -22,12 +22,12 @@ pub(super) fn items(event: &Event) -> TokenStream {
     let retention = event.retain.as_ref().map(|retain| {
         let retention = retain.expand(krate);
         quote! {
-            const RETENTION: ::core::option::Option<#krate::Retention> =
+            const RETENTION: ::core::option::Option<#krate::room::Retention> =
                 ::core::option::Option::Some(#retention);
         }
     });
     let sender = event.from_server.then(|| {
-        quote! { const SENDER: #krate::Sender = #krate::Sender::Server; }
+        quote! { const SENDER: #krate::event::Sender = #krate::event::Sender::Server; }
     });
     let is_object = is_object(item).then(|| {
         quote!(
@@ -38,7 +38,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
     let check = (event.validation != Validation::None).then(|| {
         let this = Ident::new("self", Span::call_site().located_at(ident.span()));
         quote! {
-            fn check(&self) -> ::core::result::Result<(), ::std::vec::Vec<#krate::Detail>> {
+            fn check(&self) -> ::core::result::Result<(), ::std::vec::Vec<#krate::wire::Detail>> {
                 #krate::__private::check(#this)
             }
         }
@@ -64,7 +64,7 @@ pub(super) fn items(event: &Event) -> TokenStream {
             ident.span(),
             quote! {
                 #[automatically_derived]
-                impl #krate::ClientEvent for #ident {}
+                impl #krate::event::ClientEvent for #ident {}
             },
         )
     });
@@ -100,7 +100,7 @@ fn validate(event: &Event) -> (Option<TokenStream>, Option<TokenStream>) {
             let implementation = quote! {
                 #[automatically_derived]
                 impl #krate::Validate for #ident {
-                    fn validate(&self, _: &mut #krate::Violations) {}
+                    fn validate(&self, _: &mut #krate::validate::Violations) {}
                 }
             };
             (None, Some(anchor(ident.span(), implementation)))
@@ -171,7 +171,7 @@ fn only_names(attr: &Attribute) -> bool {
 fn class(class: &Class, krate: &Path) -> TokenStream {
     let is = |name: &str| {
         let class = Ident::new(name, Span::call_site());
-        quote!(const CLASS: #krate::DeliveryClass = #krate::DeliveryClass::#class;)
+        quote!(const CLASS: #krate::event::DeliveryClass = #krate::event::DeliveryClass::#class;)
     };
     match class {
         Class::Durable => TokenStream::new(),

@@ -115,7 +115,7 @@ fn is_plain(ty: &Type) -> bool {
 
 pub(super) fn implementation(krate: &Path, item: &DeriveInput, filter: &Filter) -> Option<TokenStream> {
     let ident = &item.ident;
-    let head = anchor(ident.span(), quote!(impl #krate::Filtered for #ident));
+    let head = anchor(ident.span(), quote!(impl #krate::event::Filtered for #ident));
     let body = match &item.data {
         _ if !filter.is_marked => return None,
         Data::Struct(_) => {
@@ -160,5 +160,5 @@ fn arm(krate: &Path, shape: &Shape) -> TokenStream {
 
 /// Returns the call for a field, placed at the field's type: there rustc reports a field without text.
 fn look(krate: &Path, text: &TokenStream) -> TokenStream {
-    quote!(#krate::Filtered::each_text(#text, __look);)
+    quote!(#krate::event::Filtered::each_text(#text, __look);)
 }

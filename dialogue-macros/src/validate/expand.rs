@@ -29,7 +29,7 @@ pub(super) fn implementation(validation: &Validation) -> TokenStream {
     let before = schemas
         .iter()
         .any(|schema| schema.skip_on_field_errors)
-        .then(|| quote!(let __before = #krate::Violations::len(__found);));
+        .then(|| quote!(let __before = #krate::validate::Violations::len(__found);));
     let schemas = schemas.iter().map(|schema| self::schema(schema, krate));
     let (generics, arguments, bounds) = validation.generics.split_for_impl();
     let nested = nested_types(validation).map(|ty| quote!(#ty: #krate::Validate,));
@@ -40,7 +40,7 @@ pub(super) fn implementation(validation: &Validation) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl #generics #krate::Validate for #ident #arguments where #predicates #(#nested)* {
-            fn validate(&self, __found: &mut #krate::Violations) {
+            fn validate(&self, __found: &mut #krate::validate::Violations) {
                 #before
                 #fields
                 #(#schemas)*

@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
-    Position,
     store::{AnyStore, StoreError, StoreFuture},
-    wire::Id,
+    wire::{Id, Position},
 };
 
 /// The boxed future of a call without an error of its own.

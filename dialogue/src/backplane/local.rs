@@ -15,9 +15,8 @@ use super::{
     Publication, Published,
 };
 use crate::{
-    Position,
     store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
-    wire::Id,
+    wire::{Id, Position},
 };
 
 /// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that

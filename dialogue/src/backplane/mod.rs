@@ -22,9 +22,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Position,
     store::{Store, StoreError},
-    wire::Id,
+    wire::{Id, Position},
 };
 
 pub(crate) use any::AnyBackplane;

@@ -22,8 +22,8 @@ use super::anonymous_token;
 use crate::{
     Code, Refusal,
     engine::{Engine, draining},
-    gate::{ConnectionPermit, RateLimitKey},
     identity::{Credentials, Principal, User},
+    limits::{ConnectionPermit, RateLimitKey},
     origins::{Origins, is_hidden},
     tcp::ScarceDescriptors,
     wire::frame::{Error, Frame},

@@ -20,7 +20,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{AuthError, Authenticated, Authenticator, Credentials, identity::Clock};
+use crate::{
+    Authenticator,
+    identity::{AuthError, Authenticated, Clock, Credentials},
+};
 
 #[dialogue::event]
 struct Message {

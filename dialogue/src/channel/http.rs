@@ -29,12 +29,14 @@ use super::{
     fallback::fallback,
 };
 use crate::{
-    Accepted, Code, Refusal, Sender,
+    Code, Refusal,
     engine::{Engine, Health, draining},
-    gate::{AnyRoom, RateLimitKey, Trigger},
+    event::Sender,
     hooks::UntypedCaller,
     hub::{RoomSpec, history as history_page, not_found},
     identity::Principal,
+    ingest::{AnyRoom, Trigger},
+    limits::RateLimitKey,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{
         CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_limit,
@@ -42,7 +44,7 @@ use crate::{
     },
     store::KeyScope,
     wire::{
-        EventSet,
+        Accepted, EventIndex, EventSet,
         frame::{Empty, Frame},
     },
 };
@@ -83,17 +85,26 @@ async fn admit_trigger(
 ) -> Result<Response, RefusalResponse> {
     let headers = &parts.headers;
     check_origin(engine, headers, &parts.uri)?;
-    let (caller, subject) = admit_request(engine, parts).await?;
+    let (caller, rate_limit_key) = admit_request(engine, parts).await?;
     let Path((room_id, event)) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let (room, gate) = engine.room(&room_id)?;
+    let (room, any_room) = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
     engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
-    let (by, sent) = ((caller, subject, address(engine, parts)), (headers, body));
-    let triggered = ingest_trigger(engine, (room, gate), (&room_id, event), by, sent, span.clone());
+    let post = EventPost {
+        room,
+        any_room,
+        room_id: &room_id,
+        event,
+        caller,
+        rate_limit_key,
+        address: address(engine, parts),
+        headers,
+    };
+    let triggered = post.ingest(engine, body, span.clone());
     let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
         room.meter.refused(Source::Http, refusal);
         record_refusal(&span, refusal);
@@ -101,74 +112,83 @@ async fn admit_trigger(
     Ok(frame_response::<Accepted>("ok", accepted))
 }
 
-async fn ingest_trigger(
-    engine: &Arc<Engine>,
-    (room, gate): (&Arc<RoomSpec>, &Arc<dyn AnyRoom>),
-    (room_id, index): (&str, u8),
-    (caller, subject, address): (Principal, Option<RateLimitKey>, Option<IpAddr>),
-    (headers, body): (&HeaderMap, &mut Body),
-    span: Span,
-) -> Result<Accepted, Refusal> {
-    let event = room.event_name(index);
-    let server = matches!(caller, Principal::Backend);
-    if !server && room.events.get(usize::from(index)).is_none_or(|kind| kind.sender == Sender::Server) {
-        let message = format!("`{event}` is sent by the server only");
-        return Err(Refusal::new(Code::EventNotAllowed, message));
-    }
-    if let Principal::User(user) = &caller {
-        engine.may_join(&UntypedCaller { user: user.clone(), client_id: None }, room, room_id).await?;
-    }
-    let key = key(headers)?;
-    let body = self::body(body, engine.bounds.max_frame_bytes).await?;
-    let origin = EventOrigin::now(&room.meter, Source::Http, span);
-    // A drain that starts from here on waits for the event.
-    let _publish_guard = engine.publish_guard();
-    if engine.drain.is_on() {
-        return Err(draining());
-    }
-    let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
-    if data.trim().is_empty() {
-        return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
-    }
-    check_depth(data, engine.bounds.max_json_depth)?;
-    if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
-        return Err(invalid("the body is not JSON"));
-    }
-    if let Some(subject) = &subject {
-        engine.limiter.event(subject, room.index).await?;
-    }
-    let mut post = Box::new(Trigger {
-        registry: Arc::clone(&engine.registry),
-        room: Arc::clone(room),
-        room_id: room_id.into(),
-        event: index,
-        from: "system".into(),
-        user: None,
-        rate_limit_key: subject,
-        limiter: Arc::clone(&engine.limiter),
-        is_server: server,
-        maker: None,
-        meta: engine.traces.inject(&origin.span, None),
-        idempotency_key: key,
-        key_scope: KeyScope::Server,
-        origin,
-        recipient: None,
-        recipient_count: None,
-        push: engine.push.clone(),
-        connection: None,
-        is_submitted: Arc::default(),
-    });
-    match caller {
-        Principal::User(user) => {
-            post.from = Arc::clone(&user.id);
-            post.maker = Some(engine.maker(&user.id, address));
-            post.user = Some(user.clone());
-            post.key_scope = if user.is_new { KeyScope::Unauthenticated } else { KeyScope::User };
-            engine.trigger(UntypedCaller { user, client_id: None }, gate, data, post).await
+/// A POST of an event to a room.
+struct EventPost<'a> {
+    room: &'a Arc<RoomSpec>,
+    any_room: &'a Arc<dyn AnyRoom>,
+    room_id: &'a str,
+    event: EventIndex,
+    caller: Principal,
+    /// The key that rate limits count by; `None` for the application's backend.
+    rate_limit_key: Option<RateLimitKey>,
+    address: Option<IpAddr>,
+    headers: &'a HeaderMap,
+}
+
+impl EventPost<'_> {
+    /// Reads the event from `body`, and passes it to ingest.
+    async fn ingest(self, engine: &Arc<Engine>, body: &mut Body, span: Span) -> Result<Accepted, Refusal> {
+        let EventPost { room, any_room, room_id, event, caller, rate_limit_key, address, headers } = self;
+        let server = matches!(caller, Principal::Backend);
+        if !server && room.kind(event).is_none_or(|kind| kind.sender == Sender::Server) {
+            let message = format!("`{}` is sent by the server only", room.event_name(event));
+            return Err(Refusal::new(Code::EventNotAllowed, message));
         }
-        Principal::Backend => {
-            post.from = sender(headers)?;
-            engine.ingest_event(gate, data, post).await
+        if let Principal::User(user) = &caller {
+            engine.may_join(&UntypedCaller { user: user.clone(), client_id: None }, room, room_id).await?;
+        }
+        let key = key(headers)?;
+        let body = read_body(body, engine.bounds.max_frame_bytes).await?;
+        let origin = EventOrigin::now(&room.meter, Source::Http, span);
+        // A drain that starts from here on waits for the event.
+        let _publish_guard = engine.publish_guard();
+        if engine.drain.is_on() {
+            return Err(draining());
+        }
+        let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
+        if data.trim().is_empty() {
+            return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
+        }
+        check_depth(data, engine.bounds.max_json_depth)?;
+        if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
+            return Err(invalid("the body is not JSON"));
+        }
+        if let Some(key) = &rate_limit_key {
+            engine.limiter.event(key, room.index).await?;
+        }
+        let mut trigger = Box::new(Trigger {
+            registry: Arc::clone(&engine.registry),
+            room: Arc::clone(room),
+            room_id: room_id.into(),
+            event,
+            from: "system".into(),
+            user: None,
+            rate_limit_key,
+            limiter: Arc::clone(&engine.limiter),
+            is_server: server,
+            maker: None,
+            meta: engine.traces.inject(&origin.span, None),
+            idempotency_key: key,
+            key_scope: KeyScope::Server,
+            origin,
+            recipient: None,
+            recipient_count: None,
+            push: engine.push.clone(),
+            connection: None,
+            is_submitted: Arc::default(),
+        });
+        match caller {
+            Principal::User(user) => {
+                trigger.from = Arc::clone(&user.id);
+                trigger.maker = Some(engine.maker(&user.id, address));
+                trigger.user = Some(user.clone());
+                trigger.key_scope = if user.is_new { KeyScope::Unauthenticated } else { KeyScope::User };
+                engine.trigger(UntypedCaller { user, client_id: None }, any_room, data, trigger).await
+            }
+            Principal::Backend => {
+                trigger.from = sender(headers)?;
+                engine.ingest_event(any_room, data, trigger).await
+            }
         }
     }
 }
@@ -190,7 +210,7 @@ async fn admit_create(
     if !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let sent = body(sent, engine.bounds.max_frame_bytes).await?;
+    let sent = read_body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
     let creation = CreateRoom::parse(text, &engine.bounds)?;
     as_requester(engine, caller, parts, async |by| creation.execute(engine, by).await).await
@@ -335,7 +355,7 @@ pub(super) async fn read_refused_body<T>(
 }
 
 /// Reads a body of at most `limit` bytes, within [`BODY_TIMEOUT`].
-pub(super) async fn body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn read_body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     timeout(BODY_TIMEOUT, read(body, limit))
         .await
         .map_err(|_| invalid("the body was not received in time"))?
@@ -511,7 +531,7 @@ mod tests {
     async fn a_body_has_one_timeout() {
         let arrived_at = Instant::now();
         let mut sent = Body::new(PendingBody);
-        let late = body(&mut sent, 100).await.map_err(RefusalResponse);
+        let late = read_body(&mut sent, 100).await.map_err(RefusalResponse);
         assert!(read_refused_body(late, sent, arrived_at).await.is_err());
         let waited = arrived_at.elapsed();
         assert!(waited < BODY_TIMEOUT + Duration::from_secs(1), "{waited:?}");

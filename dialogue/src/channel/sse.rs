@@ -27,13 +27,14 @@ use super::admission::{
     RefusalResponse, address, admit_connection, authenticate_user, check_origin, token_required,
 };
 use crate::{
-    Channel, Refusal,
+    Refusal,
     engine::{Engine, draining},
-    gate::RateLimitKey,
     hooks::UntypedCaller,
-    hub::{DELETED_REASON, Outbox, not_found},
+    hub::{DELETED_REASON, Outbox, StreamSlot, not_found},
     identity::{Expiry, expired},
+    limits::RateLimitKey,
     observe::{Source, TraceParent},
+    room::Channel,
     session::{JoinOptions, JoinOutcome, NewConnection, Session},
     wire::{Encoding, stream_position},
 };
@@ -121,7 +122,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let entering = async {
         session.identify(user).await?;
         let mut deleted = Vec::new();
-        for (slot, (room_id, wanted)) in (0..).zip(query.rooms.iter().zip(wanted)) {
+        for (slot, (room_id, wanted)) in StreamSlot::all().zip(query.rooms.iter().zip(wanted)) {
             let since = query.since(room_id).cloned();
             let entry = JoinOptions { filter: wanted, since, slot, id: None };
             match session.join_unless_deleted(room_id, Channel::Sse, entry).await? {

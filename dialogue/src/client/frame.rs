@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::push::Device;
 use crate::{
-    delivery::Unreadable,
+    event::Unreadable,
     wire::{Code, Detail, Position, Refusal},
 };
 

@@ -19,7 +19,7 @@ use super::{
     transport::{encode, http::get},
 };
 use crate::{
-    delivery::{Delivery, Unreadable},
+    event::{Delivery, Unreadable},
     room::{EventOf, Room},
 };
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Error, ErrorKind};
 use crate::{
-    delivery::{Delivery, Unreadable},
+    event::{Delivery, Unreadable},
     room::Room,
     wire::Position,
 };

@@ -14,10 +14,8 @@ use super::{
     status::Status,
 };
 use crate::{
-    delivery::{Delivery, Unreadable},
-    event::{ClientEvent, DeliveryClass},
+    event::{ClientEvent, Delivery, DeliveryClass, Sending, Unreadable},
     room::{EventOf, Room, TwoWay, Via, channel},
-    sending::Sending,
     wire::Position,
 };
 

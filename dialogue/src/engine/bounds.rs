@@ -1,4 +1,4 @@
-//! The bounds of a server: the maximum sizes, counts and times that its [builder](crate::ServerBuilder) sets.
+//! The bounds of a server: the maximum sizes, counts and times that its [builder](crate::server::ServerBuilder) sets.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
 use super::Engine;
-use crate::{Code, Refusal, gate::Flow};
+use crate::{Code, Refusal, middleware::Flow};
 
 /// The ingest of an event: hooks and middleware, the append to its room's log, and the code of hooks and middleware
 /// after it.

@@ -13,7 +13,7 @@ use super::RoomSpec;
 use crate::{
     log::Record,
     observe::Meter,
-    wire::{Encoding, EventSet, put_id, stream_position},
+    wire::{Encoding, EventIndex, EventSet, put_id, stream_position},
 };
 
 /// The events of one commit in a room, in order.
@@ -30,7 +30,7 @@ pub(crate) struct Batch {
     /// The WebSocket bytes for subscriptions to only some of the events: a room has few different ones.
     filtered: RefCell<Vec<(EventSet, Bytes)>>,
     /// The kinds of the events and the times at which they came in, of those that are measured.
-    origins: Vec<(u8, Instant)>,
+    origins: Vec<(EventIndex, Instant)>,
     /// The number of events delivered, summed over all recipients.
     deliveries: Cell<u64>,
 }
@@ -64,7 +64,7 @@ impl Batch {
     }
 
     /// Notes the time at which an event came in, for the latency metric.
-    pub(crate) fn note_origin(&mut self, event: u8, at: Option<Instant>) {
+    pub(crate) fn note_origin(&mut self, event: EventIndex, at: Option<Instant>) {
         self.origins.extend(at.map(|at| (event, at)));
     }
 

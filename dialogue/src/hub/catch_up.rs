@@ -14,6 +14,15 @@ use crate::store::StoreError;
 /// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
+/// The newest event of a log in two words: enough to notice that two logs differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HeadMark {
+    /// The event's `seq`; 0 in a log that never had an event.
+    pub(super) seq: u64,
+    /// The first bytes of the event's id.
+    pub(super) id_prefix: u64,
+}
+
 impl LiveRoom {
     /// Requests a catch-up, unless one is queued.
     pub(crate) fn catch_up(self: &Arc<Self>) {
@@ -22,9 +31,9 @@ impl LiveRoom {
         }
     }
 
-    /// Returns the `seq` of the newest event in the log, and the prefix of its id.
-    pub(super) fn head(&self) -> (u64, u64) {
-        (self.head.load(Ordering::Acquire), self.head_id.load(Ordering::Acquire))
+    /// Returns the newest event in the log, without waiting for the room's state.
+    pub(super) fn head(&self) -> HeadMark {
+        HeadMark { seq: self.head.load(Ordering::Acquire), id_prefix: self.head_id.load(Ordering::Acquire) }
     }
 
     /// Requests a catch-up after a delay: the store can't be read, or too many rooms catch up at once.

@@ -13,10 +13,10 @@ use tokio::{
 
 use super::{JoinError, JoinRequest, LiveRoom, archive::Archive, inbox::RoomCommand, room_core::unavailable};
 use crate::{
-    Position, Refusal,
+    Refusal,
     log::{PAGE_BYTES, Page, Record, StoredId},
     store::{Order, Query, StoreError},
-    wire::EventSet,
+    wire::{EventSet, Position},
 };
 
 /// The time that a request waits for its turn to read, and that server code searches for rare events.

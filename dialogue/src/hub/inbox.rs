@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 
 use super::{Outbox, room_core::RoomCore};
 use crate::{
-    Accepted, Code, Refusal,
+    Code, Refusal,
     backplane::FeedEvents,
     observe::{EventOrigin, Meter, Source},
-    wire::{Id, frame},
+    wire::{Accepted, EventIndex, Id, frame},
 };
 
 /// A command for a room instance; its driver runs one at a time.
@@ -36,7 +36,7 @@ pub(super) type AsyncOperation =
 #[derive(Debug)]
 pub(crate) struct PublishRequest {
     /// The index of the event among those of the room.
-    pub(crate) event: u8,
+    pub(crate) event: EventIndex,
     /// The payload as JSON.
     pub(crate) data: String,
     pub(crate) conflated: Option<String>,

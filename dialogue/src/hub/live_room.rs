@@ -24,7 +24,7 @@ use super::{
     room_core::{ConnectionId, RoomCore},
     room_spec::RoomInstanceInfo,
 };
-use crate::{Refusal, observe::RoomInstanceGuard, store::StoreError};
+use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError};
 
 /// A room instance in memory.
 ///
@@ -230,9 +230,9 @@ impl LiveRoom {
     }
 
     /// Publishes the end of the log for anti-entropy.
-    pub(super) fn set_head(&self, (head, event_id): (u64, &str)) {
-        self.head_id.store(id_prefix(event_id), Ordering::Release);
-        self.head.store(head, Ordering::Release);
+    pub(super) fn set_head(&self, head: LogHead<'_>) {
+        self.head_id.store(id_prefix(head.event_id), Ordering::Release);
+        self.head.store(head.seq, Ordering::Release);
     }
 
     /// Publishes the numbers of connections at this node and at others, for listings and metrics.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{ConnectionHandle, ConnectionId, Listener, Outbox, batch::Batch, outbox::OutboxCloseReason};
-use crate::wire::{EventSet, frame};
+use crate::{
+    hub::StreamSlot,
+    wire::{EventSet, frame},
+};
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.
 #[derive(Debug, Default)]
@@ -40,7 +43,7 @@ struct Connections {
 pub(super) struct RoomSubscription {
     pub(super) recipient: Recipient,
     /// The index of the room among those of an event stream.
-    pub(super) slot: u8,
+    pub(super) slot: StreamSlot,
     pub(super) filter: EventSet,
     /// The `seq` up to which a replay has sent events; while it is set, nothing is delivered live.
     pub(super) replaying: Option<u64>,

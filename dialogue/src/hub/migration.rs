@@ -14,9 +14,9 @@ use tokio::time::sleep;
 
 use super::{ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, room_core::DELETED_REASON};
 use crate::{
-    Position,
+    hub::StreamSlot,
     log::StoredId,
-    wire::{EventSet, frame},
+    wire::{EventSet, Position, frame},
 };
 
 /// The members of a superseded instance.
@@ -29,7 +29,7 @@ pub(super) struct Migration {
 /// A member that migrates from one instance to the next.
 pub(super) struct MigratingMember {
     pub(super) handle: Arc<ConnectionHandle>,
-    pub(super) slot: u8,
+    pub(super) slot: StreamSlot,
     pub(super) filter: EventSet,
     /// The position of the last event delivered to it. The new log decides whether the member lost events.
     pub(super) since: Position,

@@ -45,7 +45,7 @@ pub(crate) use inbox::{PublishReply, PublishRequest, RoomCommand, not_in_room, r
 pub(crate) use listener::{Listener, ListenerReceiver};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};
-pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason};
+pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason, StreamSlot};
 pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
 pub(crate) use room_core::{
     ConnectionId, DELETED_REASON, JoinError, JoinRequest, RoomCore, TargetedEvent, history, unavailable,

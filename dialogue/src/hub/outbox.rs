@@ -21,7 +21,8 @@ use tokio::{
 
 use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
 use crate::wire::{Encoding, EventSet};
-use queue::{Queue, Replay};
+pub(crate) use queue::StreamSlot;
+use queue::{ConflationKey, Queue, Replay, StreamPosition};
 
 mod queue;
 #[cfg(test)]
@@ -180,14 +181,14 @@ impl Outbox {
     }
 
     /// Sends a frame with the position of an event stream in room `slot`, from which the client resumes.
-    pub(crate) fn send_at(&self, kind: &str, json: &[u8], slot: u8, position: String) {
+    pub(crate) fn send_at(&self, kind: &str, json: &[u8], slot: StreamSlot, position: String) {
         if self.encoding == Encoding::WebSocket {
             return self.send(kind, json);
         }
         let mut bytes = Vec::with_capacity(json.len() + 48);
         self.encoding.put_frame(&mut bytes, kind, json);
         let mut queue = self.queue.lock();
-        queue.push_at(bytes.into(), None, Some((slot, position.into())));
+        queue.push_at(bytes.into(), None, Some(StreamPosition { slot, text: position.into() }));
         self.write_out(&mut queue);
     }
 
@@ -202,12 +203,12 @@ impl Outbox {
     }
 
     /// Delivers the events of a batch that are in `filter`.
-    pub(crate) fn deliver(&self, slot: u8, batch: &Batch, filter: EventSet) {
+    pub(crate) fn deliver(&self, slot: StreamSlot, batch: &Batch, filter: EventSet) {
         self.deliver_to(&mut self.queue.lock(), slot, batch, filter);
     }
 
     /// Delivers a page of a replay, which may be larger than the bound.
-    pub(crate) fn deliver_page(&self, slot: u8, batch: &Batch, filter: EventSet) {
+    pub(crate) fn deliver_page(&self, slot: StreamSlot, batch: &Batch, filter: EventSet) {
         let mut queue = self.queue.lock();
         // Pages of other rooms may be queued still.
         let (before, page) = (queue.bytes, queue.page);
@@ -216,7 +217,7 @@ impl Outbox {
         queue.page = page.saturating_add(queue.bytes.saturating_sub(before));
     }
 
-    fn deliver_to(&self, queue: &mut Queue, slot: u8, batch: &Batch, filter: EventSet) {
+    fn deliver_to(&self, queue: &mut Queue, slot: StreamSlot, batch: &Batch, filter: EventSet) {
         if queue.close_reason.is_some() {
             return;
         }
@@ -467,10 +468,12 @@ impl Outbox {
         queue.on_drained(self);
     }
 
-    fn queue_batch(&self, queue: &mut Queue, slot: u8, batch: &Batch, filter: EventSet) {
+    fn queue_batch(&self, queue: &mut Queue, slot: StreamSlot, batch: &Batch, filter: EventSet) {
         for (record, bytes) in batch.each(self.encoding, filter) {
             let at = match self.encoding {
-                Encoding::Sse => batch.stream_position(record).map(|position| (slot, position.into())),
+                Encoding::Sse => batch
+                    .stream_position(record)
+                    .map(|position| StreamPosition { slot, text: position.into() }),
                 Encoding::WebSocket => None,
             };
             self.queue_event(queue, batch, record, bytes, at);
@@ -501,10 +504,13 @@ impl Outbox {
         batch: &Batch,
         record: &crate::log::Record,
         bytes: Bytes,
-        at: Option<(u8, Box<str>)>,
+        at: Option<StreamPosition>,
     ) {
-        let latest =
-            record.conflated.as_ref().map(|key| (Arc::clone(batch.room_id()), record.event, key.clone()));
+        let latest = record.conflated.as_ref().map(|key| ConflationKey {
+            room_id: Arc::clone(batch.room_id()),
+            event: record.event,
+            key: key.clone(),
+        });
         if record.seq.is_none() && queue.bytes > self.max_bytes / LOW_WATER_DIVISOR {
             batch.meter().skipped();
             return queue.skip(batch.room_id());

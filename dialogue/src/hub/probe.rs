@@ -12,7 +12,10 @@ use super::{
     driver::RoomDriver,
     room_core::{DELETED_REASON, RoomCore},
 };
-use crate::store::{Order, Query, StoreError};
+use crate::{
+    log::LogHead,
+    store::{Order, Query, StoreError},
+};
 
 /// Events per page, of those that the store has beyond the log.
 const PAGE_EVENTS: usize = 1_000;
@@ -67,18 +70,18 @@ impl RoomDriver {
         loop {
             let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
             let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
-            query.after = Some(core.log().head().0);
+            query.after = Some(core.log().head().seq);
             let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
                 return core.mark_uncertain();
             };
-            let before = core.log().head().0;
+            let before = core.log().head().seq;
             if page.events.first().is_some_and(|first| first.seq > before + 1) {
                 return self.supersede(
                     "more events were published to a room than it retains, while this node received none",
                 );
             }
             let batch = core.append_stored(&page.events);
-            if core.log().head().0 == before {
+            if core.log().head().seq == before {
                 return core.mark_certain();
             }
             self.deliver(batch).await;
@@ -122,7 +125,7 @@ pub(super) async fn check_log_exists(
 
 async fn end(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoreHead, StoreError> {
     let (log, store_epoch) = (core.log(), core.store_epoch());
-    let (head, event_id) = log.head();
+    let LogHead { seq: head, event_id } = log.head();
     let Some(found) = archive.journal.head(&instance.id).await? else {
         if head == 0 {
             return Ok(StoreHead::Same);

@@ -63,7 +63,7 @@ impl RoomDriver {
         let Some(core) = &mut self.core else { return };
         core.set_epoch_if_empty(&published.epoch);
         let mut batch = core.append_stored(&published.missed);
-        if core.log().head().0 == published.before {
+        if core.log().head().seq == published.before {
             core.commit_published(pending, published.outcomes, &mut batch);
             return self.deliver(batch).await;
         }
@@ -103,7 +103,7 @@ impl RoomDriver {
     }
 
     fn head(&self) -> u64 {
-        self.core.as_ref().map_or(0, |core| core.log().head().0)
+        self.core.as_ref().map_or(0, |core| core.log().head().seq)
     }
 }
 

@@ -21,16 +21,16 @@ use super::{
     room_spec::RoomInstanceInfo,
     scan_backoff::ScanBackoff,
 };
-#[cfg(feature = "push")]
-use crate::log::Journal;
 use crate::{
     Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreSample, store::StoreError, wire::frame,
 };
+#[cfg(feature = "push")]
+use crate::{log::Journal, wire::RoomIndex};
 
 /// Finds and opens room instances.
 pub(crate) struct Registry {
     rooms: Vec<Arc<RoomSpec>>,
-    names: HashMap<&'static str, usize>,
+    names: HashMap<&'static str, RoomIndex>,
     instances: RwLock<LiveRooms>,
     /// The epoch of logs created from now on. An epoch names one unbroken history; empty logs may share one, since an
     /// instance that was evicted without events is the same to a client that comes back. Once a log is lost, new ones
@@ -156,7 +156,7 @@ impl Registry {
             Some((name, key)) => (name, Some(key)),
             None => (room_id, None),
         };
-        let room = self.names.get(name).and_then(|index| self.rooms.get(*index));
+        let room = self.names.get(name).and_then(|index| index.entry_of(&self.rooms));
         room.filter(|room| room.keyed == key.is_some())
             .map(|room| (room, key))
             .ok_or_else(|| not_found(room_id))

@@ -40,10 +40,11 @@ use super::{
     presence::{self, Presence},
 };
 use crate::{
-    Accepted, Position, Refusal,
-    log::{Log, Page, Record},
+    Refusal,
+    hub::StreamSlot,
+    log::{Log, LogHead, Page, Record},
     store::Query,
-    wire::{EventSet, frame},
+    wire::{Accepted, EventIndex, EventSet, Position, frame},
 };
 
 /// The time until every node has published its roster of a room again, after the store was emptied.
@@ -97,7 +98,7 @@ pub(crate) struct RoomCore {
     replied: Vec<Arc<Outbox>>,
     /// Callers that wait for the delivery of the pending batch: the kind of their event, its outcome, and where to send
     /// both.
-    awaiting_delivery: Vec<(u8, Accepted, DeliveryReceipt)>,
+    awaiting_delivery: Vec<(EventIndex, Accepted, DeliveryReceipt)>,
 }
 
 impl RoomCore {
@@ -188,7 +189,7 @@ impl RoomCore {
         }
         self.members.add(RoomSubscription {
             recipient: Recipient::Listener(listener),
-            slot: 0,
+            slot: StreamSlot::default(),
             filter,
             replaying: None,
         });
@@ -438,7 +439,7 @@ impl RoomCore {
 
     /// Returns whether the room existed before this request: it is in the catalog or has events.
     pub(super) fn exists(&self) -> bool {
-        self.in_catalog || self.log.head().0 > 0
+        self.in_catalog || self.log.head().seq > 0
     }
 
     #[cfg(any(test, feature = "push"))]
@@ -474,12 +475,12 @@ impl RoomCore {
             instance.info().created || instance.pending_joins.load(Ordering::Relaxed) > 0
         });
         let kept = in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
-        self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().0 == 0)
+        self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().seq == 0)
     }
 
     /// Returns whether closing the instance loses its log, so that the next instance needs a new epoch.
     pub(super) fn loses_log(&self) -> bool {
-        self.archive.is_none() && (self.deleted || self.log.head().0 > 0)
+        self.archive.is_none() && (self.deleted || self.log.head().seq > 0)
     }
 
     /// Closes the instance because its log is lost or was replaced. Returns the members, who migrate into the instance
@@ -489,7 +490,7 @@ impl RoomCore {
         self.refuse_all_held();
         self.migrating = HashMap::new();
         let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
-        let (head, event_id) = self.log.head();
+        let LogHead { seq: head, event_id } = self.log.head();
         let position = |seq, event_id: &str| Position {
             epoch: self.log.epoch().to_string(),
             seq,
@@ -605,7 +606,7 @@ impl RoomCore {
     /// events that are held, 8 to 1,024.
     pub(super) fn trim_plan(&mut self) -> TrimPlan {
         self.log.trim(now());
-        let head = self.log.head().0;
+        let head = self.log.head().seq;
         self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
         TrimPlan {
             room_id: Arc::clone(&self.id),

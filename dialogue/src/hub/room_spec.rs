@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use crate::{
-    Channel, Code, DeliveryClass, IdentityRequirement, Refusal, Retention, RoomOptions,
-    identity::is_anonymous,
+    Code, Refusal,
+    event::DeliveryClass,
+    identity::{is_anonymous, provides::IdentityRequirement},
     observe::{Meter, Traces},
-    room::EventKind,
-    wire::EventSet,
+    room::{Channel, EventKind, Retention, RoomOptions},
+    wire::{EventIndex, EventSet, RoomIndex},
 };
 
 /// The declaration of a room by `rooms!`, without its type.
 #[derive(Debug)]
 pub(crate) struct RoomSpec {
-    /// Its index among the declared rooms.
-    pub(crate) index: usize,
+    pub(crate) index: RoomIndex,
     pub(crate) name: &'static str,
     pub(crate) keyed: bool,
     pub(crate) options: RoomOptions,
-    pub(crate) asked: IdentityRequirement,
+    pub(crate) identity: IdentityRequirement,
     pub(crate) channels: &'static [Channel],
     pub(crate) events: Vec<EventKind>,
     /// The metrics of its instances, if any are collected.
@@ -48,12 +48,17 @@ impl RoomInstanceInfo {
 }
 
 impl RoomSpec {
-    pub(crate) fn event(&self, name: &str) -> Option<u8> {
-        self.events.iter().position(|kind| kind.name == name).and_then(|index| u8::try_from(index).ok())
+    pub(crate) fn event(&self, name: &str) -> Option<EventIndex> {
+        self.events.iter().position(|kind| kind.name == name).map(EventIndex::at)
     }
 
-    pub(crate) fn event_name(&self, event: u8) -> &'static str {
-        self.events.get(usize::from(event)).map_or("", |kind| kind.name)
+    /// Returns the properties of an event; `None` for one that the room doesn't declare.
+    pub(crate) fn kind(&self, event: EventIndex) -> Option<&EventKind> {
+        event.entry_of(&self.events)
+    }
+
+    pub(crate) fn event_name(&self, event: EventIndex) -> &'static str {
+        self.kind(event).map_or("", |kind| kind.name)
     }
 
     /// Returns the set of the named events; `*` stands for all.
@@ -86,33 +91,26 @@ impl RoomSpec {
     }
 
     /// Returns the kinds of event that declare a bound on their number, with that bound.
-    pub(super) fn counted(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
-        self.events
-            .iter()
-            .enumerate()
-            .filter_map(|(event, kind)| Some((u8::try_from(event).ok()?, kind.retention?.events?)))
+    pub(super) fn counted(&self) -> impl Iterator<Item = (EventIndex, u64)> + '_ {
+        self.indexed().filter_map(|(event, kind)| Some((event, kind.retention?.events?)))
+    }
+
+    /// Returns the events with their indices.
+    fn indexed(&self) -> impl Iterator<Item = (EventIndex, &EventKind)> {
+        self.events.iter().enumerate().map(|(place, kind)| (EventIndex::at(place), kind))
     }
 
     /// Returns the names of a set of events; `None` for all.
     pub(super) fn names_of(&self, filter: EventSet) -> Option<Vec<Arc<str>>> {
-        let named = self
-            .events
-            .iter()
-            .enumerate()
-            .map(|(event, kind)| (u8::try_from(event).unwrap_or(u8::MAX), kind));
-        let names: Vec<_> = named
-            .filter(|(event, _)| filter.contains(*event))
-            .map(|(_, kind)| Arc::from(kind.name))
-            .collect();
+        let named = self.indexed().filter(|(event, _)| filter.contains(*event));
+        let names: Vec<_> = named.map(|(_, kind)| Arc::from(kind.name)).collect();
         (names.len() < self.events.len()).then_some(names)
     }
 
     /// Returns the events that are stored in the log.
     pub(super) fn numbered(&self) -> EventSet {
-        let kinds = self.events.iter().enumerate();
-        let numbered = kinds.filter(|(_, kind)| kind.class != DeliveryClass::Ephemeral);
-        numbered
-            .fold(EventSet::NONE, |set, (event, _)| u8::try_from(event).map_or(set, |event| set.with(event)))
+        let numbered = self.indexed().filter(|(_, kind)| kind.class != DeliveryClass::Ephemeral);
+        numbered.fold(EventSet::NONE, |set, (event, _)| set.with(event))
     }
 
     /// Returns the events that a join without `events` subscribes to.

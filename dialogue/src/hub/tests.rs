@@ -15,18 +15,19 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use super::{registry::MAX_LISTED_SCANS, *};
 use crate::{
-    Accepted, Channel, DeliveryClass, IdentityRequirement, Position, Refusal, Retention, RoomOptions,
-    RoomRef, Sender,
-    identity::User,
+    Refusal, RoomRef,
+    event::{DeliveryClass, Sender},
+    hub::StreamSlot,
+    identity::{User, provides::IdentityRequirement},
     log::StoredId,
     observe::{EventOrigin, Meter, Source, Traces},
-    room::EventKind,
-    wire::Encoding,
+    room::{Channel, EventKind, Retention, RoomOptions},
+    wire::{Accepted, Encoding, EventIndex, Position, RoomIndex},
 };
 
-pub(super) const MESSAGE: u8 = 0;
-pub(super) const TYPING: u8 = 1;
-pub(super) const PRICE: u8 = 2;
+pub(super) const MESSAGE: EventIndex = EventIndex::at(0);
+pub(super) const TYPING: EventIndex = EventIndex::at(1);
+pub(super) const PRICE: EventIndex = EventIndex::at(2);
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomSpec {
@@ -39,11 +40,11 @@ pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> Roo
         push: None,
     };
     RoomSpec {
-        index: 0,
+        index: RoomIndex::at(0),
         name,
         keyed,
         options,
-        asked: IdentityRequirement::NONE,
+        identity: IdentityRequirement::NONE,
         channels: &[Channel::WebSocket, Channel::Sse],
         events: vec![
             kind("message", DeliveryClass::Durable),
@@ -124,7 +125,7 @@ impl Client {
     fn joining(&self, since: Option<Position>) -> JoinRequest {
         JoinRequest {
             handle: Arc::clone(&self.handle),
-            slot: 0,
+            slot: StreamSlot::default(),
             filter: None,
             since,
             stored_id: StoredId::NotRead,
@@ -184,7 +185,7 @@ fn registry(rooms: Vec<RoomSpec>) -> Arc<Registry> {
     )
 }
 
-fn event(event: u8, data: &str) -> (PublishRequest, oneshot::Receiver<Result<Accepted, Refusal>>) {
+fn event(event: EventIndex, data: &str) -> (PublishRequest, oneshot::Receiver<Result<Accepted, Refusal>>) {
     let (reply, answer) = oneshot::channel();
     let (data, reply) = (data.to_owned(), PublishReply::Accepted(reply));
     let publish = PublishRequest {
@@ -203,7 +204,7 @@ fn event(event: u8, data: &str) -> (PublishRequest, oneshot::Receiver<Result<Acc
     (publish, answer)
 }
 
-async fn publish(registry: &Arc<Registry>, room_id: &str, kind: u8, data: &str) -> Accepted {
+async fn publish(registry: &Arc<Registry>, room_id: &str, kind: EventIndex, data: &str) -> Accepted {
     let room = Arc::clone(registry.declared(room_id).expect("a room").0);
     let (publish, answer) = event(kind, data);
     registry.publish(&room, room_id, publish, None).await.expect("there is room");
@@ -454,7 +455,7 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let replays = async |since: Option<Position>| {
         let join = JoinRequest {
             handle: Arc::clone(&handle),
-            slot: 0,
+            slot: StreamSlot::default(),
             filter: None,
             since,
             stored_id: StoredId::NotRead,

@@ -9,7 +9,7 @@ use super::expiry::Expiry;
 /// Authenticates users by their credentials.
 ///
 /// ```
-/// use dialogue::{AuthError, Authenticated, Authenticator, Credentials};
+/// use dialogue::{identity::{AuthError, Authenticated, Credentials}, Authenticator};
 ///
 /// /// Members of a club who all know their own secret.
 /// struct Club;

@@ -1,15 +1,15 @@
 //! Authentication: the users of connections and requests.
 //!
-//! [`Authentication`] is called by `channel` for each handshake and HTTP request, and by the session for each token in an `auth`
-//! frame. Users are authenticated by the application's [`Authenticator`], are anonymous, or, over HTTP, are the application's
-//! backend with a server key.
+//! Users are authenticated by the application's [`Authenticator`] (shipped: `Jwt`, feature `jwt`), are anonymous, or, over
+//! HTTP, are the application's backend with a server key. `Authentication` holds the configured ways; `channel` calls it for each
+//! handshake and HTTP request, and the session for each token in an `auth` frame.
 
 mod anonymous;
 mod authenticator;
 mod expiry;
 #[cfg(feature = "jwt")]
 pub mod jwt;
-mod provides;
+pub(crate) mod provides;
 mod sealed;
 mod server_key;
 
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
 pub(crate) use provides::AnyIdentity;
-pub use provides::{IdentityRequirement, NoIdentity, Provides};
+pub use provides::{IdentityRef, Provides};
 
 use crate::{Code, Refusal, catch_panic::catch_panic};
 use anonymous::Anonymous;

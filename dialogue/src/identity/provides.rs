@@ -12,7 +12,7 @@ use crate::Refusal;
 /// only be built with an authenticator whose [`Identity`](crate::Authenticator::Identity) implements this trait.
 ///
 /// ```
-/// use dialogue::{Cx, Flow, Middleware, Next, Provides, Refusal};
+/// use dialogue::{identity::Provides, Cx, Flow, Middleware, Next, Refusal};
 ///
 /// /// The claims of a token.
 /// #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ use crate::Refusal;
     message = "no authenticator provides `{T}`, which a room requires",
     label = "callers of this server are known as `{Self}`",
     note = "name an authenticator whose `Identity` is `{T}`: `.auth(..)`; without one, callers are known as `()`",
-    note = "or implement the conversion from the authenticator's identity: `impl dialogue::Provides<{T}> for {Self}`"
+    note = "or implement the conversion from the authenticator's identity: `impl dialogue::identity::Provides<{T}> for {Self}`"
 )]
 pub trait Provides<T>: Send + Sync + 'static {
     /// Returns the user's `T`; `None` for a user who has none, whose join is then refused.
@@ -121,5 +121,23 @@ fn provide<I: Provides<T>, T: Send + Sync + 'static>(identity: &AnyIdentity) -> 
 impl fmt::Debug for IdentityRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("IdentityRequirement").field(&self.0.map(|requirement| requirement.name)).finish()
+    }
+}
+
+/// A shared reference to the typed identity of a user: see [`Cx::identity_as`](crate::Cx::identity_as).
+#[derive(Debug, Clone)]
+pub struct IdentityRef<T>(Arc<T>);
+
+impl<T> IdentityRef<T> {
+    pub(crate) fn new(identity: Arc<T>) -> Self {
+        IdentityRef(identity)
+    }
+}
+
+impl<T> std::ops::Deref for IdentityRef<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }

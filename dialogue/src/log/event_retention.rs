@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 
 use super::{Record, millis, to_u64};
-use crate::{Retention, wire::EventSet};
+use crate::{
+    room::Retention,
+    wire::{EventIndex, EventSet},
+};
 
 /// The kinds of event that declare a retention of their own.
 ///
@@ -36,8 +39,8 @@ impl EventRetention {
     }
 
     /// Records a new event.
-    pub(super) fn record(&mut self, event: u8, seq: u64) {
-        let kind = self.kinds.get_mut(usize::from(event)).and_then(Option::as_mut);
+    pub(super) fn record(&mut self, event: EventIndex, seq: u64) {
+        let kind = event.entry_of_mut(&mut self.kinds).and_then(Option::as_mut);
         if let Some(kind) = kind
             && let Some(most) = kind.retention.events
         {
@@ -50,7 +53,7 @@ impl EventRetention {
 
     /// Returns whether a record is still kept.
     pub(super) fn keeps(&self, record: &Record) -> bool {
-        let Some(Some(kind)) = self.kinds.get(usize::from(record.event)) else { return true };
+        let Some(Some(kind)) = record.event.entry_of(&self.kinds) else { return true };
         let young =
             kind.retention.age.is_none_or(|age| record.timestamp.saturating_add(millis(age)) >= self.now);
         let full = kind.retention.events.is_some_and(|most| to_u64(kind.newest.len()) >= most);
@@ -64,14 +67,13 @@ impl EventRetention {
             kind.newest.front().copied().filter(|_| to_u64(kind.newest.len()) >= most)
         };
         let kinds = self.kinds.iter().enumerate();
-        let wanted =
-            kinds.filter(|(event, _)| u8::try_from(*event).is_ok_and(|event| filter.contains(event)));
+        let wanted = kinds.filter(|(place, _)| filter.contains(EventIndex::at(*place)));
         let firsts = wanted.map(|(_, kind)| kind.as_ref().and_then(full)).collect::<Option<Vec<_>>>()?;
         firsts.into_iter().min()
     }
 
-    pub(super) fn restore_seqs(&mut self, event: u8, seqs: VecDeque<u64>) {
-        if let Some(Some(kind)) = self.kinds.get_mut(usize::from(event)) {
+    pub(super) fn restore_seqs(&mut self, event: EventIndex, seqs: VecDeque<u64>) {
+        if let Some(Some(kind)) = event.entry_of_mut(&mut self.kinds) {
             kind.newest = seqs;
         }
     }

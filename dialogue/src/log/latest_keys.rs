@@ -1,5 +1,6 @@
 //! The newest event of each conflation key.
 
+use crate::wire::EventIndex;
 use std::collections::HashMap;
 
 /// The `seq` of the newest event of each conflation key: of the records in memory and, with a store, of older events as
@@ -7,7 +8,7 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(super) struct LatestKeys {
     /// A map per kind of event, so that a key is looked up without a copy.
-    kinds: HashMap<u8, HashMap<Box<str>, u64>>,
+    kinds: HashMap<EventIndex, HashMap<Box<str>, u64>>,
     keys: usize,
     /// Bytes of the keys.
     bytes: usize,
@@ -19,7 +20,7 @@ const MAX_KEY_BYTES: usize = 1 << 20;
 
 impl LatestKeys {
     /// Records a new event with a key.
-    pub(super) fn record(&mut self, event: u8, key: &str, seq: u64) {
+    pub(super) fn record(&mut self, event: EventIndex, key: &str, seq: u64) {
         let keys = self.kinds.entry(event).or_default();
         if let Some(newest) = keys.get_mut(key) {
             *newest = seq;
@@ -31,7 +32,7 @@ impl LatestKeys {
     }
 
     /// Drops the key of an event that is no longer retained.
-    pub(super) fn forget(&mut self, event: u8, key: &str, seq: u64) {
+    pub(super) fn forget(&mut self, event: EventIndex, key: &str, seq: u64) {
         let Some(keys) = self.kinds.get_mut(&event) else { return };
         if keys.get(key) == Some(&seq) {
             keys.remove(key);
@@ -41,7 +42,7 @@ impl LatestKeys {
     }
 
     /// Returns the `seq` of the newest event of a key, as far as it is known.
-    pub(super) fn latest_seq(&self, event: u8, key: &str) -> Option<u64> {
+    pub(super) fn latest_seq(&self, event: EventIndex, key: &str) -> Option<u64> {
         self.kinds.get(&event)?.get(key).copied()
     }
 

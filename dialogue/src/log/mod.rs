@@ -3,6 +3,7 @@
 //!
 //! [`Log`] has no async, no clock and no channel; its owner passes the time. [`Journal`] is the asynchronous part.
 
+use crate::wire::EventIndex;
 mod audit_log;
 mod commit_queue;
 pub(crate) mod epoch;
@@ -24,9 +25,9 @@ use latest_keys::LatestKeys;
 pub(crate) use record::Record;
 
 use crate::{
-    Position, Retention,
+    room::Retention,
     store::{Order, Query},
-    wire::{EventSet, Id},
+    wire::{EventSet, Id, Position},
 };
 
 /// The log of one room instance: all of it in memory, or its newest events where a store has the others.
@@ -45,22 +46,33 @@ pub(crate) struct Log {
     /// The `seq` of the oldest retained event.
     first: u64,
     /// The end of the log, which outlives the newest event's record.
-    head: Head,
+    end: LogEnd,
     latest_keys: LatestKeys,
     pub(crate) keys: IdempotencyKeys,
 }
 
 /// The end of a log.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Head {
-    /// The newest event's `seq` and id; `None` in a log that never had one.
-    pub(crate) newest: Option<(u64, Id)>,
+pub(crate) struct LogEnd {
+    /// The newest event's `seq`; 0 in a log that never had an event.
+    pub(crate) seq: u64,
+    /// The newest event's id; `None` in such a log.
+    pub(crate) event_id: Option<Id>,
     /// The newest event's time, in Unix milliseconds.
     pub(crate) timestamp: u64,
     /// The byte offset of the end: the bytes of all events that the log ever had.
     pub(crate) offset: u64,
     /// The hash chain up to the end, where the room is audited.
     pub(crate) digest: Option<Box<[u8; 32]>>,
+}
+
+/// The newest event of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogHead<'a> {
+    /// Its `seq`; 0 in a log that never had an event.
+    pub(crate) seq: u64,
+    /// Its id; empty in such a log.
+    pub(crate) event_id: &'a str,
 }
 
 /// The result of resuming from a position.
@@ -128,7 +140,7 @@ impl Log {
             bytes: 0,
             backed_by_store: false,
             first: 1,
-            head: Head::default(),
+            end: LogEnd::default(),
             latest_keys: LatestKeys::default(),
             keys: IdempotencyKeys::default(),
         }
@@ -142,8 +154,8 @@ impl Log {
 
     /// Sets the range of a log that is in the store: it begins with `first` and ends at `head`, and `tail` are its
     /// newest events, oldest first.
-    pub(crate) fn restore(&mut self, first: u64, head: Head, tail: Vec<Arc<Record>>) {
-        (self.first, self.head) = (first, head);
+    pub(crate) fn restore(&mut self, first: u64, end: LogEnd, tail: Vec<Arc<Record>>) {
+        (self.first, self.end) = (first, end);
         for record in tail {
             self.push(record);
         }
@@ -158,30 +170,30 @@ impl Log {
         self.epoch = epoch;
     }
 
-    /// Returns the `seq` and the id of the newest event; 0 and empty in an empty log.
-    pub(crate) fn head(&self) -> (u64, &str) {
-        self.head.newest.as_ref().map_or((0, ""), |(seq, id)| (*seq, id.as_str()))
+    /// Returns the newest event.
+    pub(crate) fn head(&self) -> LogHead<'_> {
+        LogHead { seq: self.end.seq, event_id: self.end.event_id.as_ref().map_or("", Id::as_str) }
     }
 
     /// Returns the end of the log.
-    pub(crate) fn end(&self) -> &Head {
-        &self.head
+    pub(crate) fn end(&self) -> &LogEnd {
+        &self.end
     }
 
     /// Returns the `seq` of the next event.
     pub(crate) fn next_seq(&self) -> u64 {
-        self.head().0 + 1
+        self.end.seq + 1
     }
 
     /// Appends the event with [`next_seq`](Self::next_seq), and trims the log to its retention.
     pub(crate) fn append(&mut self, record: Arc<Record>) {
         let Some(seq) = record.seq else { return };
         debug_assert_eq!(seq, self.next_seq());
-        self.head.newest = Some((seq, record.event_id));
-        self.head.offset += record.size();
-        self.head.timestamp = record.timestamp;
+        (self.end.seq, self.end.event_id) = (seq, Some(record.event_id));
+        self.end.offset += record.size();
+        self.end.timestamp = record.timestamp;
         if record.digest.is_some() {
-            self.head.digest.clone_from(&record.digest);
+            self.end.digest.clone_from(&record.digest);
         }
         let now = record.timestamp;
         self.push(record);
@@ -249,7 +261,7 @@ impl Log {
     /// it was read.
     pub(crate) fn resume(&self, since: Option<&Position>, stored_id: StoredId) -> Resume {
         let Some(since) = since else { return Resume::Fresh };
-        let held = since.epoch == *self.epoch && since.seq <= self.head().0 && since.seq + 1 >= self.first;
+        let held = since.epoch == *self.epoch && since.seq <= self.end.seq && since.seq + 1 >= self.first;
         if !held {
             return Resume::Lost;
         }
@@ -339,7 +351,7 @@ impl Log {
     pub(crate) fn select(
         &self,
         query: &Query,
-        name: impl Fn(u8) -> &'static str,
+        name: impl Fn(EventIndex) -> &'static str,
     ) -> (Vec<Arc<Record>>, Option<u64>) {
         let filter = |record: &Arc<Record>| {
             let seq = record.seq.unwrap_or(0);
@@ -375,14 +387,14 @@ impl Log {
     }
 
     /// Restores the numbers of the newest events of a kind with a bound on their number, oldest first.
-    pub(crate) fn restore_seqs(&mut self, event: u8, seqs: VecDeque<u64>) {
+    pub(crate) fn restore_seqs(&mut self, event: EventIndex, seqs: VecDeque<u64>) {
         self.event_retention.restore_seqs(event, seqs);
     }
 
     /// Returns the id of event `seq`, if it is known.
     pub(crate) fn id_at(&self, seq: u64) -> Option<&str> {
-        match &self.head.newest {
-            Some((head, id)) if *head == seq => Some(id.as_str()),
+        match &self.end.event_id {
+            Some(id) if self.end.seq == seq => Some(id.as_str()),
             _ => {
                 Some(self.records.get(to_usize(seq.checked_sub(self.first_in_memory())?))?.event_id.as_str())
             }

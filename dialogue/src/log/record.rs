@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 
-use crate::wire::Id;
+use crate::wire::{EventIndex, Id};
 
 /// An event as the log keeps it and all subscriptions read it.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Its number; `None` for an ephemeral event.
     pub(crate) seq: Option<u64>,
-    /// The index of the event among those of the room; or [`UNDECLARED`](Self::UNDECLARED).
-    pub(crate) event: u8,
+    /// The index of the event among those of the room; or [`EventIndex::UNDECLARED`].
+    pub(crate) event: EventIndex,
     pub(crate) event_id: Id,
     /// Unix milliseconds.
     pub(crate) timestamp: u64,
@@ -24,11 +24,10 @@ pub(crate) struct Record {
 
 impl Record {
     /// The index of an event that this program doesn't declare, of another version: no subscription can want it.
-    pub(crate) const UNDECLARED: u8 = u8::MAX;
 
     /// Returns whether the room declares the event.
     pub(crate) fn is_declared(&self) -> bool {
-        self.event != Self::UNDECLARED
+        self.event != EventIndex::UNDECLARED
     }
 
     /// Returns the bytes that it counts for in a retention by bytes.

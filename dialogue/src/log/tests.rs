@@ -3,18 +3,18 @@ use std::time::Duration;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::Accepted;
+use crate::wire::Accepted;
 
 const EPOCH: &str = "k2f9";
 /// The kinds of event of the tests' room; `PRICE` is conflated.
-const MESSAGE: u8 = 0;
-const PRICE: u8 = 1;
+const MESSAGE: EventIndex = EventIndex::at(0);
+const PRICE: EventIndex = EventIndex::at(1);
 
 fn log(retention: Retention) -> Log {
     Log::new(EPOCH.into(), retention, &[])
 }
 
-fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
+fn record(seq: u64, event: EventIndex, timestamp: u64, size: usize) -> Arc<Record> {
     let conflated = (event == PRICE).then(|| Box::from(if size.is_multiple_of(2) { "even" } else { "odd" }));
     let json = vec![b' '; size].into();
     Arc::new(Record {
@@ -28,7 +28,7 @@ fn record(seq: u64, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
     })
 }
 
-fn append(log: &mut Log, event: u8, timestamp: u64, size: usize) -> Arc<Record> {
+fn append(log: &mut Log, event: EventIndex, timestamp: u64, size: usize) -> Arc<Record> {
     let record = record(log.next_seq(), event, timestamp, size);
     log.append(Arc::clone(&record));
     record
@@ -143,13 +143,13 @@ prop_compose! {
     /// A log and what it should be, after some events and some time without any.
     fn history_of_a_room()(
         retention in retention(),
-        events in vec((0..3_u8, 0..10_u64, 1..100_usize), 0..60),
+        events in vec((0..3_usize, 0..10_u64, 1..100_usize), 0..60),
         silence in 0..40_u64,
     ) -> (Log, Model) {
         let (mut log, mut model) = (log(retention), Model { all: Vec::new(), retention, now: 1_000 });
         for (event, wait, size) in events {
             model.now += wait;
-            model.all.push(append(&mut log, event, model.now, size));
+            model.all.push(append(&mut log, EventIndex::at(event), model.now, size));
         }
         model.now += silence;
         log.trim(model.now);
@@ -158,8 +158,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn some_events()(kinds in vec(0..3_u8, 0..3)) -> EventSet {
-        kinds.into_iter().fold(EventSet::NONE, EventSet::with)
+    fn some_events()(kinds in vec(0..3_usize, 0..3)) -> EventSet {
+        kinds.into_iter().map(EventIndex::at).fold(EventSet::NONE, EventSet::with)
     }
 }
 
@@ -169,7 +169,7 @@ proptest! {
         let held: Vec<_> = log.records.iter().cloned().collect();
         prop_assert_eq!(seqs(&held), seqs(model.held()));
         prop_assert_eq!(log.bytes, held.iter().map(|record| record.size()).sum::<u64>());
-        prop_assert_eq!(log.head().0, model.head());
+        prop_assert_eq!(log.head().seq, model.head());
         prop_assert_eq!(log.next_seq(), model.head() + 1);
         prop_assert!(log.latest_keys.size().0 <= held.len());
     }
@@ -231,7 +231,7 @@ fn the_head_outlives_its_record() {
     let mut log = log(Retention::new().age(Duration::from_secs(1)));
     let last = append(&mut log, MESSAGE, 0, 10);
     log.trim(1_001);
-    assert_eq!((log.first_seq(), log.head()), (2, (1, last.event_id.as_str())));
+    assert_eq!((log.first_seq(), log.head()), (2, LogHead { seq: 1, event_id: last.event_id.as_str() }));
     assert_eq!(
         log.resume(Some(&position(1, last.event_id.as_str())), StoredId::NotRead),
         Resume::Complete { after: 1 }

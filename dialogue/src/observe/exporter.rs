@@ -1,4 +1,4 @@
-//! The trait of metrics exporters. [`ServerBuilder::metrics`](crate::ServerBuilder::metrics) takes implementations:
+//! The trait of metrics exporters. [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics) takes implementations:
 //! those of this module, or an application's own.
 
 use std::fmt;

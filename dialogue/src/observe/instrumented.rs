@@ -16,10 +16,9 @@ use super::{
     spans,
 };
 use crate::{
-    Position,
     backplane::{AnyBackplane, Feed, Member, MembersUpdate, Publication, Published},
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoreFuture, StoredKey, Trim},
-    wire::Id,
+    wire::{Id, Position},
 };
 
 /// A store whose calls run in a span, and whose durations and failures are recorded on a server with metrics.

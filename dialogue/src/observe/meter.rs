@@ -8,7 +8,7 @@ use super::{
     instrument::{Counter, Gauge, Histogram},
     server_metrics::{RefusalCounters, TriggerOutcome},
 };
-use crate::Refusal;
+use crate::{Refusal, wire::EventIndex};
 
 /// Reports to the metrics of a declared room. On a server without metrics each call is one check of an `Option`.
 #[derive(Debug, Clone, Default)]
@@ -89,10 +89,10 @@ impl Meter {
     }
 
     /// Counts an event that is in the log, or is of a class that isn't logged. Events of other nodes are counted there.
-    pub(crate) fn accepted(&self, event: u8, source: Source) {
+    pub(crate) fn accepted(&self, event: EventIndex, source: Source) {
         let Some(room) = self.0.as_ref().filter(|_| source != Source::Node) else { return };
         room.trigger(source, TriggerOutcome::Accepted);
-        if let Some(event) = room.events.get(usize::from(event)) {
+        if let Some(event) = event.entry_of(&room.events) {
             event.accepted.add(1);
         }
     }
@@ -121,7 +121,7 @@ impl Meter {
 
     /// Counts `deliveries`, and records the latency of each event that is now written to all local subscriptions, by
     /// the time at which it was received.
-    pub(crate) fn delivered(&self, origins: &[(u8, Instant)], deliveries: u64) {
+    pub(crate) fn delivered(&self, origins: &[(EventIndex, Instant)], deliveries: u64) {
         let Some(room) = &self.0 else { return };
         room.deliveries.add(deliveries);
         if origins.is_empty() {
@@ -129,7 +129,7 @@ impl Meter {
         }
         let now = Instant::now();
         for (event, received_at) in origins {
-            if let Some(event) = room.events.get(usize::from(*event)) {
+            if let Some(event) = event.entry_of(&room.events) {
                 event.latency.observe(now.saturating_duration_since(*received_at));
             }
         }

@@ -1,7 +1,7 @@
 //! Metrics and traces of a server: exporters for Prometheus and StatsD, the [`MetricsExporter`] trait for others, and
 //! [`TraceContext`] for distributed traces.
 //!
-//! A server records metrics only if [`ServerBuilder::metrics`](crate::ServerBuilder::metrics) was given a
+//! A server records metrics only if [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics) was given a
 //! [`MetricsExporter`]. Each event then costs a few atomic additions to counters of its room, which were looked up when
 //! the server was built, and one for each of its recipients; names and labels are put together when an exporter
 //! [reads](MetricsReader::read).

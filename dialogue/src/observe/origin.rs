@@ -6,7 +6,7 @@ use std::time::Instant;
 use tracing::Span;
 
 use super::{Meter, TriggerOutcome};
-use crate::{Accepted, Refusal};
+use crate::{Refusal, wire::Accepted};
 
 /// The way by which an event, a request or a connection reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::{
     jws::SigningKey,
     payload::fit,
 };
-use crate::{Notification, Urgency};
+use crate::notification::{Notification, Urgency};
 
 /// Pushes to Apple's devices through the Apple Push Notification service, authenticated by a `.p8` key.
 ///

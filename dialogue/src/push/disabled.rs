@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::{Accepted, hub::RoomSpec, wire::Id};
+use crate::{
+    hub::RoomSpec,
+    wire::{Accepted, Id},
+};
 
 #[derive(Debug)]
 pub(crate) enum PushDispatcher {}
@@ -15,7 +18,7 @@ impl PushDispatcher {
         self: Arc<Self>,
         _: &Arc<RoomSpec>,
         _: &str,
-        _: u8,
+        _: EventIndex,
         _: &str,
         _: &str,
     ) -> Option<PushOffer> {

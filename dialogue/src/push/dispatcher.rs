@@ -37,13 +37,14 @@ use super::{
     worker::ProviderWorker,
 };
 use crate::{
-    Accepted, DeliveryClass, Refusal,
+    Refusal,
+    event::DeliveryClass,
     hooks::AnyHooks,
     hub::{Registry, RoomSpec},
     log::Journal,
     store::Memory,
     user_connections::UserConnections,
-    wire::Id,
+    wire::{Accepted, EventIndex, Id},
 };
 
 /// Pushes accepted events to the devices that are registered for their rooms.
@@ -99,7 +100,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const LAST_SEEN_MARGIN: Duration = Duration::from_secs(1);
 
 impl PushDispatcher {
-    /// Starts the push tasks. `max_after` is the longest [`AFTER`](crate::PushEvent::AFTER) of all events. Without a store,
+    /// Starts the push tasks. `max_after` is the longest [`AFTER`](crate::notification::PushEvent::AFTER) of all events. Without a store,
     /// devices are forgotten with the process.
     ///
     /// # Errors
@@ -164,11 +165,11 @@ impl PushDispatcher {
         self: Arc<Self>,
         room: &Arc<RoomSpec>,
         room_id: &str,
-        event: u8,
+        event: EventIndex,
         from: &str,
         data: &str,
     ) -> Option<PushOffer> {
-        let kind = room.events.get(usize::from(event)).filter(|kind| kind.push.is_some())?;
+        let kind = room.kind(event).filter(|kind| kind.push.is_some())?;
         let units = u32::try_from(data.len() / UNIT_BYTES + 1).ok()?;
         let Ok(permit) = Arc::clone(&self.memory).try_acquire_many_owned(units) else {
             let reason = "too much waits to be pushed already";

@@ -20,7 +20,11 @@ use super::{
     remote_users::RemoteUsers,
     retry_budget::{RetryBudget, RetryReservation},
 };
-use crate::{Accepted, Audience, Position, hub::RoomSpec, notification::PushSpec};
+use crate::{
+    hub::RoomSpec,
+    notification::{Audience, PushSpec},
+    wire::{Accepted, Position},
+};
 
 /// One event's fan-out. It is alive as long as an attempt for one of its devices is to come.
 pub(super) struct Fanout {
@@ -83,7 +87,7 @@ impl Fanout {
         accepted: Option<AcceptedBetween>,
     ) -> Option<Self> {
         let index = room.event(&event.event_name)?;
-        let kind = room.events.get(usize::from(index))?;
+        let kind = room.kind(index)?;
         let spec = kind.push?;
         let (now, age) = (Instant::now(), age(&event));
         // The timestamp is rounded down to a millisecond, in which a user may have left before the event.

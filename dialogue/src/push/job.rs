@@ -17,7 +17,7 @@ use super::{
     retry_budget::RetryReservation,
     slots::{SLOW_AFTER, SendSlot, SendSlots},
 };
-use crate::{Code, Recipient, hooks::RoomRef, observe::spans};
+use crate::{Code, hooks::RoomRef, notification::Recipient, observe::spans};
 
 /// One event for one device. There is exactly one job for each pair, whatever its outcome.
 #[derive(Debug, Clone)]

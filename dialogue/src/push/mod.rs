@@ -1,7 +1,7 @@
 //! Push notifications: events for users who aren't connected.
 //!
 //! A room that is served over `webpush` pushes its events to the registered devices of users without a connection in it. An event
-//! is queued once it is accepted. After a delay ([`PushEvent::AFTER`](crate::PushEvent::AFTER), 5 s by default), each device whose
+//! is queued once it is accepted. After a delay ([`PushEvent::AFTER`](crate::notification::PushEvent::AFTER), 5 s by default), each device whose
 //! user is still not connected gets the notification, through the provider with which it registered: browsers' push services
 //! (`Vapid`, feature `webpush`), [`Fcm`], [`Apns`], or an application's own [`Provider`].
 //!
@@ -17,7 +17,7 @@
 //!
 //! There is one job for each event and device, which makes all attempts. A user with a connection in the room, or with one since
 //! the event was accepted, needs no push: at this node, or at any other with a
-//! [backplane](crate::ServerBuilder::backplane). The node that accepted the event pushes it.
+//! [backplane](crate::server::ServerBuilder::backplane). The node that accepted the event pushes it.
 //!
 //! # After a crash
 //!
@@ -41,7 +41,7 @@
 //!
 //! A device registers for rooms that its user may join at that time. No token is presented when an event is pushed, so that roles
 //! and the like aren't known then. The hook [`before_push`](crate::Hooks::before_push) asks the application each time, and
-//! [`forget_devices`](crate::UserHandle::forget_devices) removes a user's devices at once. Without either, a registration is
+//! [`forget_devices`](crate::server::UserHandle::forget_devices) removes a user's devices at once. Without either, a registration is
 //! valid until the device unregisters, its provider reports that it no longer exists, or it
 //! [expires](Push::expire_after). The registration for a deleted room is valid for a new room of the same id.
 //!
@@ -112,7 +112,7 @@ pub use provider::{Provider, PushMessage, PushSubscription, PushTarget, SendOutc
 #[cfg(feature = "webpush")]
 pub use vapid::Vapid;
 
-use crate::Urgency;
+use crate::notification::Urgency;
 
 /// Returns the value by which providers replace an older notification by a newer one: the `Topic` of Web Push, the collapse id
 /// of APNs, the collapse key of FCM. It has 32 characters of base64url, which is the longest topic (RFC 8030, section 5.4).

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::PushMessage;
-use crate::{Notification, Position};
+use crate::{notification::Notification, wire::Position};
 
 impl PushMessage<'_> {
     /// Returns the push as one JSON object of at most `max_bytes` bytes, for a provider whose apps read it as it is:

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Notification, Position};
+use crate::{notification::Notification, wire::Position};
 
 /// A service that sends pushes to devices. The crate has `Vapid` (feature `webpush`), [`Fcm`](super::Fcm) and
 /// [`Apns`](super::Apns); an application adds its own with [`Push::provider`](super::Push::provider).

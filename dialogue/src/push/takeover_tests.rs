@@ -35,8 +35,8 @@ use super::{
     worker::WorkerCommand,
 };
 use crate::{
-    Accepted, backplane::Local, engine::Engine, hub::Cluster, log::Journal, store::Memory,
-    user_connections::UserConnections,
+    backplane::Local, engine::Engine, hub::Cluster, log::Journal, store::Memory,
+    user_connections::UserConnections, wire::Accepted,
 };
 
 #[dialogue::event(

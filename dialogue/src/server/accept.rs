@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, ResponseBudget, ServerBounds},
-    gate::ConnectionPermit,
+    limits::ConnectionPermit,
     tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
 };
 

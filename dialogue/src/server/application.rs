@@ -4,11 +4,12 @@ use std::{fmt, sync::Arc};
 
 use super::Server;
 use crate::{
-    IdentityRequirement, ServerRoom,
-    gate::{AnyRoom, MiddlewareFromState, RoomIngest, build_room},
     hub::RoomSpec,
+    identity::provides::IdentityRequirement,
+    ingest::{AnyRoom, MiddlewareFromState, RoomIngest, build_room},
     observe::{Meter, Traces},
-    room::Key,
+    room::{Key, ServerRoom},
+    wire::RoomIndex,
 };
 
 /// An application: the rooms of one `rooms!`, which implements this.
@@ -25,41 +26,41 @@ pub trait Serves<S: 'static, L: Send + Sync + 'static>: Application {
 }
 
 /// An application whose rooms can be served to users of the identity type `I`. `rooms!` implements it for each `I` that
-/// [`Provides`](crate::Provides) the identities which the rooms require.
+/// [`Provides`](crate::identity::Provides) the identities which the rooms require.
 pub trait Admits<I>: Application {
     /// The required identity of each of [`Serves::ROOMS`], in the same order; empty if no room requires one.
-    const ASKED: &'static [IdentityRequirement] = &[];
+    const REQUIRED_IDENTITIES: &'static [IdentityRequirement] = &[];
 }
 
 /// One row of [`Serves::ROOMS`].
 pub struct Declared<S, L> {
-    describe: fn(usize, IdentityRequirement) -> RoomSpec,
-    guard: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
+    describe: fn(RoomIndex, IdentityRequirement) -> RoomSpec,
+    build: fn(&S, &Arc<L>) -> Arc<dyn AnyRoom>,
 }
 
 impl<S, L: Send + Sync + 'static> Declared<S, L> {
     /// Returns the row of room `R`.
     pub const fn of<R: MiddlewareFromState<S> + RoomIngest<L>>() -> Self {
-        Declared { describe: describe::<R>, guard: build_room::<R, S, L> }
+        Declared { describe: describe::<R>, build: build_room::<R, S, L> }
     }
 
-    pub(super) fn describe(&self, index: usize, asked: IdentityRequirement) -> RoomSpec {
-        (self.describe)(index, asked)
+    pub(super) fn describe(&self, index: RoomIndex, identity: IdentityRequirement) -> RoomSpec {
+        (self.describe)(index, identity)
     }
 
-    pub(super) fn guard(&self, state: &S, around: &Arc<L>) -> Arc<dyn AnyRoom> {
-        (self.guard)(state, around)
+    pub(super) fn build(&self, state: &S, server_middleware: &Arc<L>) -> Arc<dyn AnyRoom> {
+        (self.build)(state, server_middleware)
     }
 }
 
-fn describe<R: ServerRoom>(index: usize, asked: IdentityRequirement) -> RoomSpec {
+fn describe<R: ServerRoom>(index: RoomIndex, identity: IdentityRequirement) -> RoomSpec {
     RoomSpec {
         index,
         name: R::NAME,
         // Only the key type of a room without keys is made from no text.
         keyed: R::Key::from_text(None).is_none(),
         options: R::OPTIONS,
-        asked,
+        identity,
         channels: R::CHANNELS,
         events: R::EVENTS.iter().map(|row| *row.kind()).collect(),
         meter: Meter::default(),

@@ -11,25 +11,34 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{Admits, Application, Declared, Error, Server, Serves, application::schema, routes::Routes};
-#[cfg(feature = "push")]
-use crate::push::{Push, PushDispatcher};
+use super::{
+    Error, Server,
+    application::{Admits, Application, Declared, Serves, schema},
+    routes::Routes,
+};
 use crate::{
-    Channel, IdentityRequirement, Layered, Quota, Rate,
+    Rate,
     backplane::{AnyBackplane, Backplane},
     engine::{Engine, EngineConfig, ServerBounds},
-    gate::{ConnectionLimiter, Limiter, RateLimits, SharedQuota},
     hooks::{AnyHooks, Hooks, TypedHooks},
     hub::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
-    identity::{Authentication, Authenticator, ServerKeys},
+    identity::{Authentication, Authenticator, ServerKeys, provides::IdentityRequirement},
+    limits::{ConnectionLimiter, Limiter, Quota, RateLimits, SharedQuota},
+    middleware::Layered,
     observe::{
         InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,
         TraceContext, Traces,
     },
     origins::Origins,
+    room::Channel,
     session::HISTORY_LIMITS,
     store::{AnyStore, Store},
     user_connections::UserConnections,
+};
+#[cfg(feature = "push")]
+use crate::{
+    push::{Push, PushDispatcher},
+    wire::RoomIndex,
 };
 
 /// The configuration of a [`Server`]. With no method called, the server keeps its logs in memory and every user is
@@ -81,7 +90,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     /// What middleware is made from.
     state: S,
     /// The middleware in front of all rooms.
-    around: L,
+    server_middleware: L,
     application: PhantomData<fn() -> (A, I)>,
 }
 
@@ -114,7 +123,7 @@ impl<A: Application> ServerBuilder<A> {
             max_instances: 100_000,
             new_rooms: NewRoomBounds::default(),
             state: (),
-            around: (),
+            server_middleware: (),
             application: PhantomData,
         }
     }
@@ -128,13 +137,13 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity, S, L> {
         self.identity.authenticator = Some(Box::new(authenticator));
         self.hooks = None;
-        self.turn(|state, around| (state, around))
+        self.turn(|state, server_middleware| (state, server_middleware))
     }
 
-    /// Sets the application's state, from which middleware that implements [`FromState`](crate::FromState) is made. The
+    /// Sets the application's state, from which middleware that implements [`FromState`](crate::middleware::FromState) is made. The
     /// default is `()`.
     pub fn state<T>(self, state: T) -> ServerBuilder<A, I, T, L> {
-        self.turn(|_, around| (state, around))
+        self.turn(|_, server_middleware| (state, server_middleware))
     }
 
     /// Runs `middleware` for every event of every room, before the middleware that the room and the event declare. Each
@@ -143,7 +152,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// [`build`](Self::build) doesn't compile unless it is [`Middleware`](crate::Middleware) for each event.
     ///
     /// ```
-    /// use dialogue::Logger;
+    /// use dialogue::middleware::Logger;
     ///
     /// #[dialogue::event]
     /// pub struct Message { pub text: String }
@@ -158,12 +167,12 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// # }
     /// ```
     pub fn middleware<M>(self, middleware: M) -> ServerBuilder<A, I, S, Layered<L, M>> {
-        self.turn(|state, around| (state, Layered(around, middleware)))
+        self.turn(|state, server_middleware| (state, Layered(server_middleware, middleware)))
     }
 
     /// Returns the same settings under other type parameters.
     fn turn<J, T, M>(self, turn: impl FnOnce(S, L) -> (T, M)) -> ServerBuilder<A, J, T, M> {
-        let (state, around) = turn(self.state, self.around);
+        let (state, server_middleware) = turn(self.state, self.server_middleware);
         ServerBuilder {
             routes: self.routes,
             bounds: self.bounds,
@@ -181,7 +190,7 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
             max_instances: self.max_instances,
             new_rooms: self.new_rooms,
             state,
-            around,
+            server_middleware,
             application: PhantomData,
         }
     }
@@ -314,7 +323,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// A client is a user, or an address while it is anonymous, so that reconnecting resets nothing. Requests beyond
     /// the limit are refused with `RATE_LIMITED`; a socket with more than 100 such refusals in 10 s is closed with
     /// 4429. The limit of a room is part of its declaration, that of an event part of its middleware:
-    /// [`RateLimit`](crate::RateLimit). Server code and server keys have no limit.
+    /// [`RateLimit`](crate::middleware::RateLimit). Server code and server keys have no limit.
     ///
     /// ```
     /// use dialogue::prelude::*;
@@ -650,8 +659,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     ///
     /// # Compile errors
     ///
-    /// It doesn't compile if a room requires an identity that the authenticator doesn't [provide](crate::Provides), if
-    /// middleware of a room can't be [made](crate::FromState) from the server's state, or if the server's middleware
+    /// It doesn't compile if a room requires an identity that the authenticator doesn't [provide](crate::identity::Provides), if
+    /// middleware of a room can't be [made](crate::middleware::FromState) from the server's state, or if the server's middleware
     /// isn't [`Middleware`](crate::Middleware) for each event.
     pub fn build(self) -> Building<A::Server>
     where
@@ -659,20 +668,21 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
         S: Send + 'static,
         L: Send + Sync + 'static,
     {
-        Building(Box::pin(self.finish(A::ASKED, A::ROOMS)))
+        Building(Box::pin(self.finish(A::REQUIRED_IDENTITIES, A::ROOMS)))
     }
 
     async fn finish(
         self,
-        asked: &'static [IdentityRequirement],
+        identities: &'static [IdentityRequirement],
         declared: &'static [&'static [Declared<S, L>]],
     ) -> Result<A::Server, Error>
     where
         L: Send + Sync + 'static,
     {
-        let identities = asked.iter().copied().chain(std::iter::repeat(IdentityRequirement::NONE));
+        let identities = identities.iter().copied().chain(std::iter::repeat(IdentityRequirement::NONE));
         let rooms = declared.iter().copied().flatten().zip(identities).enumerate();
-        let mut rooms: Vec<_> = rooms.map(|(index, (room, asked))| room.describe(index, asked)).collect();
+        let mut rooms: Vec<_> =
+            rooms.map(|(place, (room, identity))| room.describe(RoomIndex::at(place), identity)).collect();
         let metrics = (!self.exporters.is_empty() || self.routes.inspector).then(|| add_meters(&mut rooms));
         rooms.iter_mut().for_each(|room| room.traces = self.traces.clone());
         let rooms: Vec<_> = rooms.into_iter().map(Arc::new).collect();
@@ -722,8 +732,13 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             (self.push.map(Push::open).transpose()?, longest_after)
         };
         let schema = schema(&rooms);
-        let around = Arc::new(self.around);
-        let gates = declared.iter().copied().flatten().map(|room| room.guard(&self.state, &around)).collect();
+        let server_middleware = Arc::new(self.server_middleware);
+        let any_rooms = declared
+            .iter()
+            .copied()
+            .flatten()
+            .map(|room| room.build(&self.state, &server_middleware))
+            .collect();
         let limiter = Limiter::new(&self.rates, rooms.iter().map(|room| (room.name, room.options.limit)));
         let runtime = Handle::current();
         let (archive, feed) = match (self.backplane, self.store) {
@@ -789,7 +804,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             metrics,
             traces,
         };
-        let engine = Engine::new(registry, gates, config, schema);
+        let engine = Engine::new(registry, any_rooms, config, schema);
         if let Some(metrics) = &engine.metrics {
             let engine = Arc::downgrade(&engine);
             metrics.set_sampler(move || engine.upgrade().map(|engine| engine.sample()));

@@ -3,7 +3,7 @@
 use std::{fmt, io};
 
 #[cfg(feature = "jwt")]
-use crate::jwt::KeyError;
+use crate::identity::jwt::KeyError;
 #[cfg(feature = "statsd")]
 use crate::observe::StatsDError;
 #[cfg(feature = "push")]
@@ -11,6 +11,9 @@ use crate::push::PushError;
 #[cfg(feature = "redis")]
 use crate::redis::RedisError;
 use crate::store::StoreError;
+
+/// The result of building and serving a [`Server`](super::Server).
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error of building or serving a server. Its text is the whole cause with the remedy.
 ///

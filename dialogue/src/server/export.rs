@@ -4,9 +4,9 @@ use tokio::io::AsyncWrite;
 
 use super::RoomHandle;
 use crate::{
-    ServerRoom,
     audit::{Anchor, Export, ExportError, Summary},
     hub::AuditedEvent,
+    room::ServerRoom,
 };
 
 impl<R: ServerRoom> RoomHandle<R> {

@@ -18,18 +18,19 @@ use tracing::Instrument;
 
 use super::Server;
 use crate::{
-    Accepted, Delivery, Event, EventOf, Refusal, Sending, ServerRoom,
+    Delivery, Event, Refusal,
     engine::Engine,
-    gate::{DirectRecipient, Trigger},
+    event::Sending,
     hub::{
         ConnectionId, Listener, ListenerReceiver, LiveRoom, Registry, RoomCore, RoomSpec, TargetedEvent,
         not_found,
     },
+    ingest::{DirectRecipient, Trigger},
     log::Record,
     observe::{EventOrigin, Source, record_refusal, spans},
-    room::Key,
+    room::{EventOf, Key, ServerRoom},
     store::KeyScope,
-    wire::EventSet,
+    wire::{Accepted, EventIndex, EventSet},
 };
 
 /// A handle of one room instance for server code: `server.chat()`, `server.project(ProjectId(7))`.
@@ -115,12 +116,12 @@ impl<R: ServerRoom> RoomHandle<R> {
         recipients: Option<Arc<AtomicUsize>>,
     ) -> Result<Accepted, Refusal> {
         let (target, index) = self.target_of::<E>()?;
-        let Some(gate) = self.engine.gates.get(target.room.index) else {
+        let Some(any_room) = target.room.index.entry_of(&self.engine.any_rooms) else {
             return Err(not_found(&target.room_id));
         };
         let about = (target.room.name, &*target.room_id, target.room.event_name(index));
         let span = spans::trigger(None, Source::Server, about);
-        let post = Box::new(Trigger {
+        let trigger = Box::new(Trigger {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&target.room),
             room_id: Arc::clone(&target.room_id),
@@ -141,11 +142,11 @@ impl<R: ServerRoom> RoomHandle<R> {
             connection: None,
             is_submitted: Arc::default(),
         });
-        let (gate, wait, at_log) =
-            (Arc::clone(gate), target.room.options.wait, Arc::clone(&post.is_submitted));
+        let (any_room, wait, at_log) =
+            (Arc::clone(any_room), target.room.options.wait, Arc::clone(&trigger.is_submitted));
         let ingest = async move {
             let mut event = Some(event);
-            gate.ingest_event(&mut event, post).await
+            any_room.ingest_event(&mut event, trigger).await
         };
         let ingest = self.engine.ingest(wait, at_log, ingest.instrument(span.clone()));
         ingest.await.inspect_err(|refusal| {
@@ -230,7 +231,7 @@ impl<R: ServerRoom> RoomHandle<R> {
         ListenerHandle { task, id, room, registry: Arc::downgrade(&self.engine.registry) }
     }
 
-    fn target_of<E: EventOf<R>>(&self) -> Result<(&RoomTarget, u8), Refusal> {
+    fn target_of<E: EventOf<R>>(&self) -> Result<(&RoomTarget, EventIndex), Refusal> {
         let target = self.target()?;
         let index = target.room.event(E::NAME).ok_or_else(|| target.room.not_carried(E::NAME))?;
         Ok((target, index))

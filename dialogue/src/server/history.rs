@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 
 use super::{RoomHandle, handle::RoomTarget};
 use crate::{
-    Delivery, EventOf, Refusal, Room, ServerRoom, Unreadable,
+    Delivery, Refusal, Room,
+    event::Unreadable,
     hub::LiveRoom,
     log::Record,
+    room::{EventOf, ServerRoom},
     store::{Order, Query},
     wire::EventSet,
 };
@@ -164,7 +166,7 @@ struct Frame<'a> {
 /// Decodes an event of the room, or returns `None` if the room doesn't declare it. An event that no longer decodes as
 /// its type is also logged. An unreadable `meta` is left out.
 fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreadable>> {
-    let row = R::EVENTS.get(usize::from(record.event))?;
+    let row = record.event.entry_of(R::EVENTS)?;
     let decoded = serde_json::from_slice::<Frame<'_>>(&record.json).and_then(|frame| {
         let event = (row.decode)(frame.data.get())?;
         let Frame { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{Refusal, ServerRoom, hub::RoomInstanceInfo};
+use crate::{Refusal, hub::RoomInstanceInfo, room::ServerRoom};
 
 /// The properties of a room instance that server code creates.
 ///
 /// ```
-/// use dialogue::NewRoom;
+/// use dialogue::server::NewRoom;
 ///
 /// let room = NewRoom::new().name("Apollo").description("To the moon").max_size(50).created_by("alice");
 /// ```

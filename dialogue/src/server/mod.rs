@@ -2,7 +2,7 @@
 //! serving and draining. This layer assembles the engine and the channels; nothing below it knows it.
 
 mod accept;
-mod application;
+pub(crate) mod application;
 mod builder;
 mod error;
 mod export;
@@ -20,9 +20,9 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, http::request::Parts};
 
-pub use application::{Admits, Application, Declared, Serves};
+pub use crate::engine::Health;
 pub use builder::{Building, ServerBuilder};
-pub use error::Error;
+pub use error::{Error, Result};
 pub use handle::{ListenerHandle, RoomHandle};
 pub use history::{History, HistoryPage};
 pub use instance::{NewRoom, RoomDescription};
@@ -33,7 +33,7 @@ pub use users::{ConnectionInfo, UserHandle, Users};
 use crate::{
     Caller, Refusal,
     channel::{visitor, with_response_budget},
-    engine::{Engine, Health},
+    engine::Engine,
     hooks::{self, UntypedCaller},
     observe::{MetricsEndpoint, MetricsExporter},
 };
@@ -63,13 +63,13 @@ impl Server {
     /// | `/dialogue` and below | the inspector, if the application asks for it | |
     /// | `/metrics` | metrics, if the application adds an exporter with an endpoint | |
     ///
-    /// [`websocket_at`]: crate::ServerBuilder::websocket_at
-    /// [`without_websocket`]: crate::ServerBuilder::without_websocket
-    /// [`sse_at`]: crate::ServerBuilder::sse_at
-    /// [`without_sse`]: crate::ServerBuilder::without_sse
-    /// [`health_at`]: crate::ServerBuilder::health_at
-    /// [`without_health`]: crate::ServerBuilder::without_health
-    /// [`without_http`]: crate::ServerBuilder::without_http
+    /// [`websocket_at`]: crate::server::ServerBuilder::websocket_at
+    /// [`without_websocket`]: crate::server::ServerBuilder::without_websocket
+    /// [`sse_at`]: crate::server::ServerBuilder::sse_at
+    /// [`without_sse`]: crate::server::ServerBuilder::without_sse
+    /// [`health_at`]: crate::server::ServerBuilder::health_at
+    /// [`without_health`]: crate::server::ServerBuilder::without_health
+    /// [`without_http`]: crate::server::ServerBuilder::without_http
     ///
     /// # Beside the application's own routes
     ///

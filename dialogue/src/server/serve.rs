@@ -71,7 +71,7 @@ impl Server {
     /// Serves `app` on `listener` until `stop` completes, and then drains.
     ///
     /// Returns once all connections are closed, and at the latest after the
-    /// [`drain_timeout`](crate::ServerBuilder::drain_timeout).
+    /// [`drain_timeout`](crate::server::ServerBuilder::drain_timeout).
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Server {
     /// they are closed. `/health` answers 503 from the call on. For applications that don't use [`serve`](Self::serve),
     /// which drains by itself.
     ///
-    /// Returns at the latest after the [`drain_timeout`](crate::ServerBuilder::drain_timeout).
+    /// Returns at the latest after the [`drain_timeout`](crate::server::ServerBuilder::drain_timeout).
     pub async fn drain(&self) {
         self.engine.drain.start();
         // Connections that are open after this end with the process.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::RoomTarget};
-use crate::{Code, Refusal, ServerRoom, catch_panic::catch_panic_sync, hub::SavedState};
+use crate::{Code, Refusal, catch_panic::catch_panic_sync, hub::SavedState, room::ServerRoom};
 
 /// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(

@@ -3,7 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use super::RoomHandle;
-use crate::{EventOf, Refusal, ServerRoom, engine::Engine, hub::NodeRequest};
+use crate::{
+    Refusal,
+    engine::Engine,
+    hub::NodeRequest,
+    room::{EventOf, ServerRoom},
+};
 
 /// A handle of the connected users: `server.users()`.
 #[derive(Clone)]

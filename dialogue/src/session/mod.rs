@@ -5,6 +5,7 @@
 //! limits, and carries out one request at a time. It does no I/O: `channel` reads the frames, and replies go to the
 //! connection's [`Outbox`].
 
+use crate::{hub::StreamSlot, wire::EventIndex};
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
@@ -37,18 +38,21 @@ pub(crate) use request::{check_depth, check_event_count, check_limit, invalid};
 pub(crate) use room_lifecycle::{CreateRoom, Requester, delete as delete_room};
 
 use crate::{
-    Channel, Code, Position, Refusal, Sender,
+    Code, Refusal,
     engine::{Engine, draining},
-    gate::{EncodedEvent, FrameLimiter, RateLimitKey, Trigger},
+    event::Sender,
     hub::{
         ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, PublishReply,
         PublishRequest, RoomCommand, RoomSpec, busy, history, not_in_room, unavailable,
     },
     identity::{Credentials, Expiry, User},
+    ingest::{EncodedEvent, Trigger},
+    limits::{FrameLimiter, RateLimitKey},
     log::StoredId,
     observe::{CloseReason, ConnectionMeter, EventOrigin, Source, TraceParent, record_refusal, spans},
+    room::Channel,
     store::{KeyScope, scoped},
-    wire::{EventSet, frame},
+    wire::{EventSet, Position, frame},
 };
 
 /// The state of one connection, which leaves its rooms when this is dropped.
@@ -107,7 +111,7 @@ pub(crate) struct JoinOptions {
     /// The position to resume from.
     pub(crate) since: Option<Position>,
     /// The index of the room among those of an event stream.
-    pub(crate) slot: u8,
+    pub(crate) slot: StreamSlot,
     /// The id of the request.
     pub(crate) id: Option<Box<RawValue>>,
 }
@@ -476,7 +480,7 @@ impl Session {
                 let options = JoinOptions {
                     filter: events(room, request)?,
                     since: request.since()?,
-                    slot: 0,
+                    slot: StreamSlot::default(),
                     id: id.map(RawValue::to_owned),
                 };
                 return self.join(&room_id, Channel::WebSocket, options).await;
@@ -550,14 +554,14 @@ impl Session {
     async fn trigger_in(
         &mut self,
         instance: &Arc<LiveRoom>,
-        event: u8,
+        event: EventIndex,
         origin: EventOrigin,
         request: &Request<'_>,
         id: Option<&RawValue>,
     ) -> Result<(), Refusal> {
         let connection = Arc::clone(self.connection()?);
         let room = &instance.room;
-        if room.events.get(usize::from(event)).is_none_or(|kind| kind.sender == Sender::Server) {
+        if room.kind(event).is_none_or(|kind| kind.sender == Sender::Server) {
             let message = format!("`{}` is sent by the server only", room.event_name(event));
             return Err(Refusal::new(Code::EventNotAllowed, message));
         }
@@ -566,7 +570,8 @@ impl Session {
         if let Some(key) = &self.rate_limit_key {
             self.engine.limiter.event(key, room.index).await?;
         }
-        let ingest = self.engine.gates.get(room.index).ok_or_else(|| crate::hub::not_found(&instance.id))?;
+        let ingest =
+            room.index.entry_of(&self.engine.any_rooms).ok_or_else(|| crate::hub::not_found(&instance.id))?;
         if self.engine.hooks.is_none() && !self.engine.pushes(room) {
             // Before the event is encoded, so that nothing is held while this waits.
             if instance.wait_for_inbox().await? && connection.room(&instance.id).is_none() {

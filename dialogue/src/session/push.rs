@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::{Request, check_depth, invalid};
 use crate::{
-    Channel, Code, Refusal,
+    Code, Refusal,
     engine::{Engine, ServerBounds},
-    gate::RateLimitKey,
     hooks::UntypedCaller,
     hub::not_found,
+    limits::RateLimitKey,
     push::{PushSubscription, PushTarget},
+    room::Channel,
 };
 
 /// The fields of a `registerPush` or `unregisterPush` request, checked as far as that doesn't depend on the server's providers.

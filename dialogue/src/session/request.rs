@@ -10,7 +10,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Code, Position, Refusal, engine::ServerBounds, wire::json};
+use crate::{
+    Code, Refusal,
+    engine::ServerBounds,
+    wire::{Position, json},
+};
 
 /// A frame of any type. Fields stay raw JSON until the frame's type needs them, so that an error names the field, and fields
 /// that the type doesn't use are never refused. Of a duplicate field the last one counts.

@@ -1,7 +1,7 @@
 //! Durable storage of rooms: the trait [`Store`], its types, and the stores that come with the library.
 //!
 //! Without a store, a room's log is in memory and is lost with the process. The server builder takes a store by
-//! [`ServerBuilder::store`](crate::ServerBuilder::store), and the journal calls it:
+//! [`ServerBuilder::store`](crate::server::ServerBuilder::store), and the journal calls it:
 //!
 //! | store | feature | for |
 //! |---|---|---|

@@ -1,7 +1,7 @@
 //! Rules that the payload of an event must satisfy.
 
 mod containers;
-pub mod rules;
+pub(crate) mod rules;
 mod violations;
 
 pub use violations::Violations;
@@ -11,7 +11,7 @@ pub use violations::Violations;
 /// [`#[derive(dialogue::Validate)]`](derive@crate::Validate) implements it from `#[validate(…)]` attributes on fields,
 /// which the derive's page lists; [`#[dialogue::event]`](macro@crate::event) derives it by itself. The server validates an
 /// event after decoding it and before any middleware sees it. A broken rule refuses the event with
-/// [`Code::ValidationFailed`](crate::Code::ValidationFailed) and one [`Detail`](crate::Detail) for each rule that is broken.
+/// [`Code::ValidationFailed`](crate::Code::ValidationFailed) and one [`Detail`](crate::wire::Detail) for each rule that is broken.
 ///
 /// ```
 /// use dialogue::{Event, Validate};
@@ -49,7 +49,7 @@ pub use violations::Violations;
 /// inside an event needs `#[validate(nested)]` on the field that holds it.
 ///
 /// ```
-/// use dialogue::{Event, Validate, Violations};
+/// use dialogue::{validate::Violations, Event, Validate};
 ///
 /// #[dialogue::event(validate)]
 /// pub struct Booking {

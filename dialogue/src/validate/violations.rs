@@ -50,7 +50,7 @@ impl Violations {
     /// or an index. `inner` isn't called when the collection is full.
     ///
     /// ```
-    /// use dialogue::Violations;
+    /// use dialogue::validate::Violations;
     ///
     /// let mut found = Violations::default();
     /// found.at("tags", |found| found.at(3, |found| found.add("", "is empty")));

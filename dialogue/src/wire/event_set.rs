@@ -1,6 +1,8 @@
 //! Sets of a room's events: the filter of a subscription.
 
-/// A set of a room's events, as bits by their index in its declaration. A room carries at most 128 events.
+use super::EventIndex;
+
+/// A set of a room's events, as bits by their indices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct EventSet(u128);
 
@@ -8,11 +10,11 @@ impl EventSet {
     pub(crate) const ALL: EventSet = EventSet(u128::MAX);
     pub(crate) const NONE: EventSet = EventSet(0);
 
-    pub(crate) fn with(self, event: u8) -> Self {
+    pub(crate) fn with(self, event: EventIndex) -> Self {
         EventSet(self.0 | bit(event))
     }
 
-    pub(crate) fn contains(self, event: u8) -> bool {
+    pub(crate) fn contains(self, event: EventIndex) -> bool {
         self.0 & bit(event) != 0
     }
 
@@ -34,6 +36,6 @@ impl EventSet {
     }
 }
 
-fn bit(event: u8) -> u128 {
-    1u128.checked_shl(event.into()).unwrap_or(0)
+fn bit(event: EventIndex) -> u128 {
+    1u128.checked_shl(event.bit()).unwrap_or(0)
 }

@@ -11,6 +11,8 @@ pub(crate) mod frame;
 #[cfg(feature = "server")]
 mod id;
 #[cfg(feature = "server")]
+mod index;
+#[cfg(feature = "server")]
 pub(crate) mod json;
 mod position;
 mod refusal;
@@ -22,5 +24,7 @@ pub(crate) use encoding::{Encoding, put_id, stream_position};
 pub(crate) use event_set::EventSet;
 #[cfg(feature = "server")]
 pub use id::Id;
+#[cfg(feature = "server")]
+pub(crate) use index::{EventIndex, RoomIndex};
 pub use position::{Accepted, Position};
 pub use refusal::{Detail, Refusal};

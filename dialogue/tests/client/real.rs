@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials,
+    Authenticator,
     client::{ErrorKind, Interruption, Lost, Resume, Status},
+    identity::{AuthError, Authenticated, Credentials},
 };
 use tokio::{
     io::copy_bidirectional,

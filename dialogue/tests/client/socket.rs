@@ -29,7 +29,7 @@ async fn chat(fake: &Fake) -> (AcmeClient, ChatClient, Peer) {
 
 async fn chat_with(
     fake: &Fake,
-    how: impl FnOnce(dialogue::Connect<AcmeClient>) -> dialogue::Connect<AcmeClient>,
+    how: impl FnOnce(dialogue::client::Connect<AcmeClient>) -> dialogue::client::Connect<AcmeClient>,
 ) -> (AcmeClient, ChatClient, Peer) {
     let (client, mut peer) = join!(how(connect(fake.url())).into_future(), fake.welcome());
     let client = client.unwrap();

@@ -10,7 +10,7 @@ mod peers;
 mod restarts;
 mod rooms;
 
-use dialogue::{Accepted, Refusal, store::Store};
+use dialogue::{Refusal, store::Store, wire::Accepted};
 
 /// Said by a member.
 #[dialogue::event]

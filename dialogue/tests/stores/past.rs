@@ -80,7 +80,7 @@ async fn the_past_is_read_by_number_time_and_name() {
         let middle = SystemTime::now();
         tokio::time::sleep(Duration::from_millis(5)).await;
         server.chat().trigger(Note { text: "late".into() }).await.unwrap();
-        let seqs = |page: dialogue::HistoryPage<crate::Chat>| {
+        let seqs = |page: dialogue::server::HistoryPage<crate::Chat>| {
             page.events.iter().filter_map(|event| event.seq).collect::<Vec<_>>()
         };
         let history = || server.chat().history();

@@ -10,10 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use dialogue::{
-    Code, Delivery, NewRoom, Position,
+    Code, Delivery,
     backplane::{Backplane, Feed, FeedMessage, Local, Member, MembersUpdate, Publication, Published},
+    server::NewRoom,
     store::{Append, Head, Order, Page, Query, Store, StoreError, StoredKey, Trim},
-    wire::Id,
+    wire::{Id, Position},
 };
 use parking_lot::Mutex;
 use tokio::{

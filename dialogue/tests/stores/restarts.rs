@@ -1,6 +1,6 @@
 //! What a restart changes: nothing.
 
-use dialogue::{NewRoom, store::Memory};
+use dialogue::{server::NewRoom, store::Memory};
 
 use crate::{Board, Message, said, say, serve};
 

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use dialogue::{Code, NewRoom};
+use dialogue::{Code, server::NewRoom};
 
 use crate::{
     Message,

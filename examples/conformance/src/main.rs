@@ -10,7 +10,7 @@ mod store;
 
 use std::env;
 
-use dialogue::{Jwt, ServerBuilder, observe::Prometheus, prelude::*};
+use dialogue::{Jwt, observe::Prometheus, prelude::*, server::ServerBuilder};
 
 /// Said by a member.
 #[dialogue::event]

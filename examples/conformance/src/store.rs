@@ -3,7 +3,7 @@
 
 use std::{env, error::Error};
 
-use dialogue::{Redis, ServerBuilder, store::Disk};
+use dialogue::{Redis, server::ServerBuilder, store::Disk};
 
 use crate::Conformance;
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use dialogue::{Dedup, Flow, RateLimit, RequireRole, Timeout, prelude::*};
+use dialogue::{
+    Flow,
+    middleware::{Dedup, RateLimit, RequireRole, Timeout},
+    prelude::*,
+};
 
 use crate::audit::Audit;
 

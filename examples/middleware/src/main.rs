@@ -7,7 +7,7 @@ use std::env;
 
 use audit::Ledger;
 use board::Board;
-use dialogue::{Logger, prelude::*};
+use dialogue::{middleware::Logger, prelude::*};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,7 +7,10 @@ use std::{
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use dialogue::{AuthError, Authenticated, Authenticator, Credentials};
+use dialogue::{
+    Authenticator,
+    identity::{AuthError, Authenticated, Credentials},
+};
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;

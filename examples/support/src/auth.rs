@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-pub use dialogue::jwt::Claims;
+pub use dialogue::identity::jwt::Claims;
 use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;

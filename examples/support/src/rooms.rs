@@ -1,6 +1,6 @@
 //! The events and the rooms.
 
-use dialogue::RequireRole;
+use dialogue::middleware::RequireRole;
 
 use crate::{
     redact::Redact,

@@ -15,7 +15,8 @@ mod live;
 use std::{fs, net::SocketAddr, time::Duration};
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Push, Server,
+    Authenticator, Push, Server,
+    identity::{AuthError, Authenticated, Credentials},
     push::{Fcm, Provider, PushMessage, PushTarget, SendOutcome},
 };
 use fake::Fake;

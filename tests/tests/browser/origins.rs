@@ -1,6 +1,6 @@
 //! What a browser lets pages of other origins do with a server.
 
-use dialogue::{Server, ServerBuilder};
+use dialogue::{Server, server::ServerBuilder};
 use serde_json::json;
 use tokio::sync::oneshot;
 

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dialogue::{
-    Accepted, Code, Delivery, Position,
+    Code, Delivery,
     client::{Error, ErrorKind, Interruption},
+    wire::{Accepted, Position},
 };
 use dialogue_tests::{Result, soon};
 use fastrand::Rng;

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use dialogue::{AuthError, Authenticated, Authenticator, Credentials, Redis};
+use dialogue::{
+    Authenticator, Redis,
+    identity::{AuthError, Authenticated, Credentials},
+};
 use dialogue_tests::{RedisServer, Result, Socket, until};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dialogue::NewRoom;
+use dialogue::server::NewRoom;
 use dialogue_tests::{Result, Socket, is_refused, until};
 use fastrand::Rng;
 use serde_json::{Value, json};

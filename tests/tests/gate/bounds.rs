@@ -142,7 +142,7 @@ async fn pass_by(socket: &mut Socket, room_id: &str) -> Result<Value> {
 
 #[tokio::test]
 async fn a_user_and_an_address_make_so_many_rooms() -> Result {
-    let bounded = |server: dialogue::ServerBuilder<_>| {
+    let bounded = |server: dialogue::server::ServerBuilder<_>| {
         server.behind_proxies(1).max_new_rooms_per_user(2).max_new_rooms_per_address(3)
     };
     let running = Running::with(bounded).await?;
@@ -179,7 +179,7 @@ async fn rooms_that_the_application_knows_are_not_refused_for_those_that_clients
     server.project(50).trigger(Message { text: "stored".into() }).await?;
     drop(server);
     for store in [None, Some(store)] {
-        let configure = |server: dialogue::ServerBuilder<_>| {
+        let configure = |server: dialogue::server::ServerBuilder<_>| {
             let server = server.max_instances(5).server_key("a key of the backend");
             match store {
                 Some(store) => server.store(store),
@@ -210,7 +210,7 @@ async fn rooms_that_the_application_knows_are_not_refused_for_those_that_clients
 #[tokio::test]
 async fn one_client_does_not_wipe_the_rooms_of_others() -> Result {
     for stored in [false, true] {
-        let configure = |server: dialogue::ServerBuilder<_>| {
+        let configure = |server: dialogue::server::ServerBuilder<_>| {
             let server = server.max_instances(100).without_frame_limit();
             if stored { server.store(dialogue::store::Memory::new()) } else { server }
         };
@@ -248,10 +248,10 @@ async fn a_room_that_comes_and_goes_in_turn_costs_those_who_watch_little() -> Re
     watcher.ask(json!({ "type": "listRooms", "id": 1, "watch": true })).await?;
     let project = running.server.project(1);
     for n in 0..1_000 {
-        project.create(dialogue::NewRoom::new().name(format!("{n}"))).await?;
+        project.create(dialogue::server::NewRoom::new().name(format!("{n}"))).await?;
         project.delete().await?;
     }
-    project.create(dialogue::NewRoom::new().name("last")).await?;
+    project.create(dialogue::server::NewRoom::new().name("last")).await?;
     let mut frames = Vec::new();
     while frames.last().is_none_or(|frame: &Value| frame["room"]["name"] != "last") {
         frames.push(watcher.next().await?);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use dialogue::{Cx, Event, Flow, FromState, Middleware, Next, Refusal, Room};
+use dialogue::{Cx, Event, Flow, Middleware, Next, Refusal, Room, middleware::FromState};
 use serde_json::json;
 
 use crate::{

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use dialogue::{PerTime, Quota, Rate, RateLimit, RateLimitKey};
+use dialogue::{
+    PerTime, Rate,
+    limits::{Quota, RateLimitKey},
+    middleware::RateLimit,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,7 +37,7 @@ dialogue::rooms! {
     hall: [Message, Alarm with [RateLimit::new(3.per_hour())]] via [websocket, sse];
 }
 
-type Builder = dialogue::ServerBuilder<Office>;
+type Builder = dialogue::server::ServerBuilder<Office>;
 
 async fn open(configure: fn(Builder) -> Builder) -> Result<Running<OfficeServer>> {
     let server = configure(Office::server()).build().await?;

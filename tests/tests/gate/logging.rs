@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dialogue::Logger;
+use dialogue::middleware::Logger;
 use dialogue_tests::hear_every_thread;
 use tracing::{Metadata, Subscriber, field::Visit, span};
 

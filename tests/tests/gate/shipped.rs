@@ -2,7 +2,10 @@
 
 use std::{future::pending, time::Duration};
 
-use dialogue::{ContentFilter, Cx, Dedup, Flow, Logger, Next, Require, RequireRole, Room, Timeout};
+use dialogue::{
+    Cx, Flow, Next, Room,
+    middleware::{ContentFilter, Dedup, Logger, Require, RequireRole, Timeout},
+};
 use serde_json::Value;
 
 use crate::{

@@ -1,6 +1,9 @@
 //! Users whose token is their name, with a role for those who have one: `alice`, `alice/member`.
 
-use dialogue::{AuthError, Authenticated, Authenticator, Credentials};
+use dialogue::{
+    Authenticator,
+    identity::{AuthError, Authenticated, Credentials},
+};
 
 /// See the [module](self).
 pub(crate) struct Tokens;

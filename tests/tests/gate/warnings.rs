@@ -128,7 +128,7 @@ async fn a_client_that_makes_too_many_rooms_is_logged_with_the_bound_and_not_eac
     const ADDRESS: &str = "203.0.113.7";
     for stored in [false, true] {
         let (warnings, _kept) = Warnings::keep();
-        let configure = |server: dialogue::ServerBuilder<_>| {
+        let configure = |server: dialogue::server::ServerBuilder<_>| {
             let server = server.behind_proxies(1).max_new_rooms_per_user(1).max_new_rooms_per_address(2);
             if stored { server.store(dialogue::store::Memory::new()) } else { server }
         };

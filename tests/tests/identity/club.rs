@@ -7,8 +7,10 @@ use std::{
 };
 
 use dialogue::{
-    Accepted, AuthError, Authenticated, Authenticator, Caller, Code, Credentials, Hooks, Refusal, RoomRef,
-    Server, ServerBuilder,
+    Authenticator, Caller, Code, Hooks, Refusal, RoomRef, Server,
+    identity::{AuthError, Authenticated, Credentials},
+    server::ServerBuilder,
+    wire::Accepted,
 };
 use serde_json::Value;
 use tokio::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use deadline::took;
-use dialogue::{Cx, Event, Flow, FromState, Middleware, Next, Room, Server, backplane::Local};
+use dialogue::{Cx, Event, Flow, Middleware, Next, Room, Server, backplane::Local, middleware::FromState};
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncWriteExt,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use deadline::took;
-use dialogue::NewRoom;
+use dialogue::server::NewRoom;
 use serde_json::{Value, json};
 
 use crate::{

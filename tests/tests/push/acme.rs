@@ -3,8 +3,10 @@
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Next, Notification, Push, PushEvent,
-    Recipient, Refusal, Server, ServerBuilder,
+    Authenticator, Cx, Flow, Next, Push, Refusal, Server,
+    identity::{AuthError, Authenticated, Credentials},
+    notification::{Notification, PushEvent, Recipient},
+    server::ServerBuilder,
 };
 use futures_util::{StreamExt, future::poll_immediate};
 use http_body_util::{BodyExt, Full};
@@ -134,7 +136,7 @@ impl Running {
         Ok(Running { server, address, _stop: stop })
     }
 
-    pub(crate) async fn alert(&self, service: &str) -> Result<dialogue::Accepted, Refusal> {
+    pub(crate) async fn alert(&self, service: &str) -> Result<dialogue::wire::Accepted, Refusal> {
         let alert = Alert { service: service.to_owned(), detail: "no answer".to_owned() };
         self.server.alerts().trigger(alert).await
     }

@@ -2,7 +2,10 @@
 
 use std::{future::IntoFuture, time::Duration};
 
-use dialogue::{Redis, RedisError, RedisErrorKind};
+use dialogue::{
+    Redis,
+    redis::{RedisError, RedisErrorKind},
+};
 use tokio::net::TcpListener;
 
 use dialogue_tests::{Certificates, RedisCluster, RedisServer, Result, Watched, free_port, soon};

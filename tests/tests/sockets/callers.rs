@@ -1,8 +1,9 @@
 //! Rooms that require an identity, and the middleware that gets it.
 
 use dialogue::{
-    AuthError, Authenticated, Authenticator, Credentials, Cx, Flow, Middleware, Next, Provides, Server,
-    ServerRoom,
+    Authenticator, Cx, Flow, Middleware, Next, Server,
+    identity::{AuthError, Authenticated, Credentials, Provides},
+    room::ServerRoom,
 };
 use serde_json::{Value, json};
 

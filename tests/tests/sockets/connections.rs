@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dialogue::ServerBuilder;
+use dialogue::server::ServerBuilder;
 use futures_util::{SinkExt, StreamExt, future::poll_fn};
 use h2::{RecvStream, SendStream, client::SendRequest, ext::Protocol};
 use http::{Method, Request, Response};

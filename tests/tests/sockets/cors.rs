@@ -1,6 +1,6 @@
 //! What pages of foreign origins may read of the answers over HTTP.
 
-use dialogue::ServerBuilder;
+use dialogue::server::ServerBuilder;
 
 use crate::harness::{Acme, Result, Running, ask};
 

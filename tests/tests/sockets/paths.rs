@@ -9,7 +9,10 @@ use axum::{
     Router,
     routing::{any, get, post as post_to},
 };
-use dialogue::{Health, Server, ServerBuilder};
+use dialogue::{
+    Server,
+    server::{Health, ServerBuilder},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{

@@ -8,31 +8,31 @@ pub struct Message {
 
 mod braces {
     use super::Message;
-    pub(super) const CHANNELS: &[dialogue::Channel] = <Chat as dialogue::Room>::CHANNELS;
+    pub(super) const CHANNELS: &[dialogue::room::Channel] = <Chat as dialogue::Room>::CHANNELS;
     dialogue::rooms! { chat: [Message] via [websocket, sse] }
 }
 
 mod parentheses {
     use super::Message;
-    pub(super) const CHANNELS: &[dialogue::Channel] = <Chat as dialogue::Room>::CHANNELS;
+    pub(super) const CHANNELS: &[dialogue::room::Channel] = <Chat as dialogue::Room>::CHANNELS;
     dialogue::rooms!(chat: [Message] via [websocket, sse]);
 }
 
 mod squares {
     use super::Message;
-    pub(super) const CHANNELS: &[dialogue::Channel] = <Chat as dialogue::Room>::CHANNELS;
+    pub(super) const CHANNELS: &[dialogue::room::Channel] = <Chat as dialogue::Room>::CHANNELS;
     dialogue::rooms![chat: [Message,] via [websocket, sse,];];
 }
 
 mod angles {
     use super::Message;
-    pub(super) const CHANNELS: &[dialogue::Channel] = <Chat as dialogue::Room>::CHANNELS;
+    pub(super) const CHANNELS: &[dialogue::room::Channel] = <Chat as dialogue::Room>::CHANNELS;
     dialogue::rooms!(< chat: [Message] via [websocket, sse] >);
 }
 
 mod angles_with_all {
     use super::Message;
-    pub(super) const CHANNELS: &[dialogue::Channel] = <Chat as dialogue::Room>::CHANNELS;
+    pub(super) const CHANNELS: &[dialogue::room::Channel] = <Chat as dialogue::Room>::CHANNELS;
     dialogue::rooms! { <
         pub(super) struct Acme;
         chat: [Message] via [websocket];

@@ -1,7 +1,10 @@
 //! Middleware, in both places and in each form.
 use std::marker::PhantomData;
 
-use dialogue::{Cx, Event, EventOf, Flow, FromState, Middleware, MiddlewareFromState, Next, Refusal, Room};
+use dialogue::{
+    __private::MiddlewareFromState, Cx, Event, Flow, Middleware, Next, Refusal, Room, middleware::FromState,
+    room::EventOf,
+};
 
 #[dialogue::event]
 pub struct Message {
@@ -137,7 +140,7 @@ async fn quiet(cx: &Cx<Functions>, event: Message, next: impl Next<Functions, Me
     next.run(cx, event).await
 }
 
-fn empty<R: Room, E, C: dialogue::MiddlewareStack<R, E>>(_: &C) -> bool {
+fn empty<R: Room, E, C: dialogue::middleware::MiddlewareStack<R, E>>(_: &C) -> bool {
     C::IS_EMPTY
 }
 

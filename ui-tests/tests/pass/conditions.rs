@@ -22,7 +22,7 @@ dialogue::rooms! {
 
 #[test]
 fn only_what_is_asked_for_is_there() {
-    let rooms = <Acme as dialogue::Serves<(), ()>>::ROOMS;
+    let rooms = <Acme as dialogue::__private::Serves<(), ()>>::ROOMS;
     assert_eq!(rooms.iter().copied().flatten().count(), 2);
     let _: fn(&AcmeServer) -> dialogue::RoomHandle<Chat> = AcmeServer::chat;
 }

@@ -1,5 +1,8 @@
 //! Whatever has a form on the wire is an event.
-use dialogue::{DeliveryClass, Event, Filtered, Sender};
+use dialogue::{
+    Event,
+    event::{DeliveryClass, Filtered, Sender},
+};
 
 #[dialogue::event]
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -3,7 +3,10 @@
 #![deny(warnings, missing_docs, clippy::all, clippy::pedantic)]
 #![allow(dead_code, unreachable_pub)]
 
-use dialogue::{AuthError, Authenticated, Authenticator, Credentials, Provides};
+use dialogue::{
+    Authenticator,
+    identity::{AuthError, Authenticated, Credentials, Provides},
+};
 
 /// What a token says.
 #[derive(Debug, Clone)]
@@ -77,8 +80,8 @@ async fn build() -> dialogue::Result<()> {
 
 #[test]
 fn each_room_asks_for_its_own() {
-    use dialogue::Admits;
+    use dialogue::__private::Admits;
     drop(build());
-    assert_eq!(<Acme as Admits<Claims>>::ASKED.len(), 3);
-    assert!(<Open as Admits<()>>::ASKED.is_empty());
+    assert_eq!(<Acme as Admits<Claims>>::REQUIRED_IDENTITIES.len(), 3);
+    assert!(<Open as Admits<()>>::REQUIRED_IDENTITIES.is_empty());
 }

@@ -1,7 +1,7 @@
 //! Rooms with a key.
 use std::{fmt, str::FromStr};
 
-use dialogue::{Key, Room};
+use dialogue::{Room, room::Key};
 
 #[dialogue::event]
 pub struct Message {
@@ -36,6 +36,6 @@ fn a_key_is_its_text() {
     assert_eq!(<Project as Room>::Key::from_text(Some("7")), Some(ProjectId(7)));
     assert_eq!(<Project as Room>::Key::from_text(Some("07")), None);
     let _: fn(&RoomsServer, ProjectId) -> dialogue::RoomHandle<Project> = RoomsServer::project;
-    let _: fn(&RoomsClient, String) -> dialogue::JoinRoom<User> = RoomsClient::user;
+    let _: fn(&RoomsClient, String) -> dialogue::client::JoinRoom<User> = RoomsClient::user;
     let _: fn(&RoomsServer) -> dialogue::RoomHandle<Lobby> = RoomsServer::lobby;
 }

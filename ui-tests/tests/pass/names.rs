@@ -37,7 +37,7 @@ mod paths {
     }
 }
 
-fn client(client: &DeskClient) -> dialogue::JoinRoom<TicketRoom> {
+fn client(client: &DeskClient) -> dialogue::client::JoinRoom<TicketRoom> {
     client.ticket(7)
 }
 

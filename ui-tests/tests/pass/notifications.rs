@@ -1,7 +1,11 @@
 //! Each way to say how an event reads as a notification.
 use std::time::Duration;
 
-use dialogue::{Audience, Channel, Notification, PushEvent, Recipient, Room};
+use dialogue::{
+    Room,
+    notification::{Audience, Notification, PushEvent, Recipient},
+    room::Channel,
+};
 
 #[dialogue::event(
     from = server,

@@ -1,7 +1,7 @@
 //! The options of `#[room(…)]`.
 use std::time::Duration;
 
-use dialogue::{PerTime, Rate, Retention, Room};
+use dialogue::{PerTime, Rate, Room, room::Retention};
 
 #[dialogue::event]
 pub struct Message {

@@ -19,7 +19,8 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         let (method, text) = (Ident::new(name, Span::call_site()), text(name)?);
         Some(quote!(.#method(#text)))
     });
-    let urgency = parts.urgency.iter().map(|urgency| quote!(.urgency(#krate::Urgency::#urgency)));
+    let urgency =
+        parts.urgency.iter().map(|urgency| quote!(.urgency(#krate::notification::Urgency::#urgency)));
     let ttl = parts.ttl.iter().map(|ttl| {
         let ttl = quantity::expand(ttl.value);
         quote!(.ttl(#ttl))
@@ -40,18 +41,20 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         let after = quantity::expand(after.value);
         quote!(const AFTER: ::core::time::Duration = #after;)
     });
-    let always = parts.always.then(|| quote!(const AUDIENCE: #krate::Audience = #krate::Audience::All;));
+    let always = parts.always.then(
+        || quote!(const AUDIENCE: #krate::notification::Audience = #krate::notification::Audience::All;),
+    );
     anchor(
         push.span,
         quote! {
             #[automatically_derived]
-            impl #krate::PushEvent for #event {
+            impl #krate::notification::PushEvent for #event {
                 #(#after)*
                 #always
                 #(#collapse)*
-                fn notification(&self, _: &#krate::Recipient<'_>) -> ::core::option::Option<#krate::Notification> {
+                fn notification(&self, _: &#krate::notification::Recipient<'_>) -> ::core::option::Option<#krate::notification::Notification> {
                     ::core::option::Option::Some(
-                        #krate::Notification::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
+                        #krate::notification::Notification::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
                     )
                 }
             }

@@ -52,7 +52,7 @@ struct PushParts {
     texts: Vec<(Ident, Template)>,
     /// The names of all options so far.
     seen: Vec<Ident>,
-    /// A variant of `dialogue::Urgency`.
+    /// A variant of `dialogue::notification::Urgency`.
     urgency: Option<Ident>,
     ttl: Option<At<Duration>>,
     after: Option<At<Duration>>,

@@ -14,7 +14,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
     if rooms.iter().all(|room| room.options.identity.is_none()) {
         return quote! {
             #[automatically_derived]
-            impl<__I> #krate::Admits<__I> for #ident {}
+            impl<__I> #krate::__private::Admits<__I> for #ident {}
         };
     }
     let rows = rooms.iter().map(|room| row(krate, room));
@@ -22,7 +22,7 @@ pub(super) fn impls(app: &App) -> TokenStream {
     let (mut bounds, mut traits) = (Vec::new(), Vec::new());
     for (room, identity) in asking {
         // An empty `for<>` is the beginning of the bound for rustc, which therefore marks the user's type.
-        let bound = anchor(identity.span(), quote!(for<> #krate::Provides<#identity>));
+        let bound = anchor(identity.span(), quote!(for<> #krate::identity::Provides<#identity>));
         if room.conditional() {
             let name = format_ident!("__{}", room.ty);
             traits.push(conditional(room, &name, &bound));
@@ -37,8 +37,8 @@ pub(super) fn impls(app: &App) -> TokenStream {
             #(#traits)*
 
             #[automatically_derived]
-            impl<__I> #krate::Admits<__I> for #ident where #(__I: #bounds),* {
-                const ASKED: &'static [#krate::IdentityRequirement] = &[#(#rows),*];
+            impl<__I> #krate::__private::Admits<__I> for #ident where #(__I: #bounds),* {
+                const REQUIRED_IDENTITIES: &'static [#krate::__private::IdentityRequirement] = &[#(#rows),*];
             }
         };
     }
@@ -49,9 +49,9 @@ fn row(krate: &Path, room: &Room) -> TokenStream {
     let row = match &room.options.identity {
         Some(identity) => {
             let name = spell(identity);
-            quote!(#krate::IdentityRequirement::of::<__I, #identity>(#name))
+            quote!(#krate::__private::IdentityRequirement::of::<__I, #identity>(#name))
         }
-        None => quote!(#krate::IdentityRequirement::NONE),
+        None => quote!(#krate::__private::IdentityRequirement::NONE),
     };
     quote!(#(#cfgs)* #row)
 }

@@ -18,15 +18,15 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
     let slots = slots(room);
     let ingests = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::EventIngest::<Self, __L>::of::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::__private::EventIngest::<Self, __L>::of::<#path>()))
     });
     let passed = events.iter().map(|event| {
         let path = &event.path;
-        quote!(#krate::MiddlewareStack<#ty, #path>)
+        quote!(#krate::middleware::MiddlewareStack<#ty, #path>)
     });
     let identity = match &room.options.identity {
         Some(identity) => anchor(identity.span(), quote!(type Identity = #identity;)),
-        None => quote!(type Identity = #krate::NoIdentity;),
+        None => quote!(type Identity = #krate::__private::NoIdentity;),
     };
     let (type_with, store) = match slots.is_empty() {
         true => (quote!(()), None),
@@ -38,17 +38,17 @@ pub(super) fn impls(app: &App, room: &Room) -> TokenStream {
         #store
         #(#functions)*
         #[automatically_derived]
-        impl #krate::ServerRoom for #ty {
+        impl #krate::room::ServerRoom for #ty {
             type Middleware = #type_with;
             #identity
         }
         #from_state
         #[automatically_derived]
-        impl<__L: ::core::marker::Send + ::core::marker::Sync + 'static> #krate::RoomIngest<__L> for #ty
+        impl<__L: ::core::marker::Send + ::core::marker::Sync + 'static> #krate::__private::RoomIngest<__L> for #ty
         where
             #(__L: #passed),*
         {
-            const EVENT_INGESTS: &'static [#krate::EventIngest<Self, __L>] = &[#(#ingests),*];
+            const EVENT_INGESTS: &'static [#krate::__private::EventIngest<Self, __L>] = &[#(#ingests),*];
         }
     }
 }
@@ -91,9 +91,10 @@ impl Slot<'_> {
     fn value(&self, krate: &Path) -> TokenStream {
         match &self.entry.form {
             Form::Call(_, call) => quote!(#call),
-            Form::Type(ty) => {
-                anchor(self.entry.span, quote!(<#ty as #krate::FromState<__S>>::from_state(__state)))
-            }
+            Form::Type(ty) => anchor(
+                self.entry.span,
+                quote!(<#ty as #krate::middleware::FromState<__S>>::from_state(__state)),
+            ),
             Form::Function(_) | Form::Closure(_) => {
                 let name = self.name();
                 quote!(#name)
@@ -142,7 +143,7 @@ fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     if slots.is_empty() {
         return quote! {
             #[automatically_derived]
-            impl<__S> #krate::MiddlewareFromState<__S> for #ty {
+            impl<__S> #krate::__private::MiddlewareFromState<__S> for #ty {
                 fn middleware_from_state(_: &__S) {}
             }
         };
@@ -150,7 +151,7 @@ fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     let bounds = slots.iter().filter_map(|slot| match &slot.entry.form {
         Form::Type(ty) => {
             // An empty `for<>` is the beginning of the bound for rustc, which therefore marks the user's type.
-            let bound = anchor(slot.entry.span, quote!(for<> #krate::FromState<__S>));
+            let bound = anchor(slot.entry.span, quote!(for<> #krate::middleware::FromState<__S>));
             Some(quote!(#ty: #bound))
         }
         _ => None,
@@ -158,7 +159,7 @@ fn from_state(krate: &Path, room: &Room, slots: &[Slot<'_>]) -> TokenStream {
     let values = slots.iter().map(|slot| slot.value(krate));
     quote! {
         #[automatically_derived]
-        impl<__S> #krate::MiddlewareFromState<__S> for #ty
+        impl<__S> #krate::__private::MiddlewareFromState<__S> for #ty
         where
             #(#bounds),*
         {
@@ -201,7 +202,7 @@ fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -
     // A stack that doesn't fit is reported where it is listed: at the room, or else at the event.
     let span = if room.with.is_empty() { event.with_span } else { room.with_span };
     let room = &room.ty;
-    let with = quote!(<#room as #krate::ServerRoom>::Middleware);
+    let with = quote!(<#room as #krate::room::ServerRoom>::Middleware);
     match chain.is_empty() {
         // The type is written out: nearly every event has no middleware, and an opaque type for each costs compile
         // time.
@@ -210,7 +211,7 @@ fn method(krate: &Path, room: &Room, event: &Event, chain: &[(usize, &Entry)]) -
             fn middleware_stack(_: &#with) {}
         },
         false => {
-            let returned = anchor(span, quote!(impl #krate::MiddlewareStack<#room, Self>));
+            let returned = anchor(span, quote!(impl #krate::middleware::MiddlewareStack<#room, Self>));
             let links = links(chain);
             quote!(fn middleware_stack(with: &#with) -> #returned { #links })
         }

@@ -35,7 +35,7 @@ pub(super) fn items(app: &App) -> TokenStream {
         #[allow(dead_code, deprecated, private_interfaces)]
         impl #client {
             /// Connects to the server at `url`, such as `ws://localhost:3000`; await it.
-            #vis fn connect(url: impl ::core::convert::Into<::std::string::String>) -> #krate::Connect<Self> {
+            #vis fn connect(url: impl ::core::convert::Into<::std::string::String>) -> #krate::client::Connect<Self> {
                 #krate::__private::connect(::core::convert::Into::into(url))
             }
 
@@ -52,12 +52,12 @@ fn method(app: &App, room: &Room) -> TokenStream {
     let key = room.key.iter();
     let value = match room.key {
         Some(_) => quote!(key),
-        None => quote!(#krate::Unkeyed),
+        None => quote!(#krate::room::Unkeyed),
     };
     let method = anchor(
         ident.span(),
         quote! {
-            #vis fn #ident(&self #(, key: #key)*) -> #krate::JoinRoom<#ty> {
+            #vis fn #ident(&self #(, key: #key)*) -> #krate::client::JoinRoom<#ty> {
                 #krate::__private::room::<#ty>(&self.0, #value)
             }
         },

@@ -60,7 +60,7 @@ fn event_of(
     chain: Option<&TokenStream>,
 ) -> TokenStream {
     let Event { path, variant, .. } = event;
-    let head = implement(variant.span(), quote!(#krate::EventOf<#room> for #path));
+    let head = implement(variant.span(), quote!(#krate::room::EventOf<#room> for #path));
     // The braces are placed there too: rustc marks an item from its first token to its last.
     let body = group(
         Delimiter::Brace,

@@ -34,30 +34,30 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     let options = options(krate, room);
     let key = match &room.key {
         Some(key) => anchor(key.span(), quote!(type Key = #key;)),
-        None => quote!(type Key = #krate::Unkeyed;),
+        None => quote!(type Key = #krate::room::Unkeyed;),
     };
     let types = room.channels.iter().map(|(word, channel)| Ident::new(channel.ty(), word.span()));
-    let channels = types.clone().map(|channel| quote!(#krate::Channel::#channel));
+    let channels = types.clone().map(|channel| quote!(#krate::room::Channel::#channel));
     let row = Ident::new(if room.pushes() { "pushed" } else { "of" }, Span::call_site());
     let carried = events.iter().map(|event| {
         let path = &event.path;
-        anchor(event.variant.span(), quote!(#krate::Carried::<Self>::#row::<#path>()))
+        anchor(event.variant.span(), quote!(#krate::room::Carried::<Self>::#row::<#path>()))
     });
     let room_impl = implement(ident.span(), quote!(#krate::Room for #ty));
-    let two_way = room.two_way.then(|| quote!(#[automatically_derived] impl #krate::TwoWay for #ty {}));
+    let two_way = room.two_way.then(|| quote!(#[automatically_derived] impl #krate::room::TwoWay for #ty {}));
     let words = &room.words;
     let unique = unique(krate, room);
     let streamable = streamable(krate, room);
     quote! {
         #room_impl {
             const NAME: &'static ::core::primitive::str = #name;
-            const OPTIONS: #krate::RoomOptions = #options;
-            const CHANNELS: &'static [#krate::Channel] = &[#(#channels),*];
-            const EVENTS: &'static [#krate::Carried<Self>] = &[#(#carried),*];
+            const OPTIONS: #krate::room::RoomOptions = #options;
+            const CHANNELS: &'static [#krate::room::Channel] = &[#(#channels),*];
+            const EVENTS: &'static [#krate::room::Carried<Self>] = &[#(#carried),*];
             #key
             type Event = #event;
         }
-        #(#[automatically_derived] impl #krate::Via<#krate::room::channel::#types> for #ty {})*
+        #(#[automatically_derived] impl #krate::room::Via<#krate::room::channel::#types> for #ty {})*
         #two_way
         #[cfg(rust_analyzer)]
         const _: () = { #(let _ = #krate::__private::via::#words;)* };
@@ -81,7 +81,7 @@ fn options(krate: &Path, room: &Room) -> TokenStream {
     let state = room.options.state.as_ref().map(|_| quote!(.state()));
     let limit = room.options.limit.iter().map(|limit| rate(krate, limit));
     quote! {
-        #krate::RoomOptions::new()
+        #krate::room::RoomOptions::new()
             #(.title(#title))*
             #(.description(#description))*
             #(.capacity(#capacity))*

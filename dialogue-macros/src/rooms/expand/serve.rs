@@ -17,8 +17,10 @@ pub(super) fn impls(app: &App) -> TokenStream {
             bounds.push(quote!(#ident: #name<__S, __L>));
             rows.push(quote!(<#ident as #name<__S, __L>>::ROWS));
         } else {
-            bounds.push(quote!(#ty: #krate::MiddlewareFromState<__S> + #krate::RoomIngest<__L>));
-            rows.push(quote!(&[#krate::Declared::of::<#ty>()]));
+            bounds.push(
+                quote!(#ty: #krate::__private::MiddlewareFromState<__S> + #krate::__private::RoomIngest<__L>),
+            );
+            rows.push(quote!(&[#krate::__private::Declared::of::<#ty>()]));
         }
     }
     let generics = generics();
@@ -28,11 +30,11 @@ pub(super) fn impls(app: &App) -> TokenStream {
             #(#traits)*
 
             #[automatically_derived]
-            impl<#generics> #krate::Serves<__S, __L> for #ident
+            impl<#generics> #krate::__private::Serves<__S, __L> for #ident
             where
                 #(#bounds),*
             {
-                const ROOMS: &'static [&'static [#krate::Declared<__S, __L>]] = &[#(#rows),*];
+                const ROOMS: &'static [&'static [#krate::__private::Declared<__S, __L>]] = &[#(#rows),*];
             }
         };
     }
@@ -50,18 +52,18 @@ fn conditional(app: &App, room: &Room, name: &Ident) -> TokenStream {
     let generics = generics();
     quote! {
         trait #name<#generics> {
-            const ROWS: &'static [#krate::Declared<__S, __L>];
+            const ROWS: &'static [#krate::__private::Declared<__S, __L>];
         }
         #[cfg(#conditions)]
         impl<#generics> #name<__S, __L> for #ident
         where
-            #ty: #krate::MiddlewareFromState<__S> + #krate::RoomIngest<__L>,
+            #ty: #krate::__private::MiddlewareFromState<__S> + #krate::__private::RoomIngest<__L>,
         {
-            const ROWS: &'static [#krate::Declared<__S, __L>] = &[#krate::Declared::of::<#ty>()];
+            const ROWS: &'static [#krate::__private::Declared<__S, __L>] = &[#krate::__private::Declared::of::<#ty>()];
         }
         #[cfg(not(#conditions))]
         impl<#generics> #name<__S, __L> for #ident {
-            const ROWS: &'static [#krate::Declared<__S, __L>] = &[];
+            const ROWS: &'static [#krate::__private::Declared<__S, __L>] = &[];
         }
     }
 }

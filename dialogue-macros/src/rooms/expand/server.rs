@@ -21,12 +21,12 @@ pub(super) fn items(app: &App) -> TokenStream {
         impl #ident {
             #[doc = #build]
             #[allow(dead_code)]
-            #vis fn server() -> #krate::ServerBuilder<Self> { #krate::__private::server() }
+            #vis fn server() -> #krate::server::ServerBuilder<Self> { #krate::__private::server() }
         }
 
         #[automatically_derived]
         #[allow(deprecated)]
-        impl #krate::Application for #ident {
+        impl #krate::__private::Application for #ident {
             type Server = #server;
         }
 
@@ -58,7 +58,7 @@ fn method(app: &App, room: &Room) -> TokenStream {
     let key = room.key.iter();
     let value = match room.key {
         Some(_) => quote!(key),
-        None => quote!(#krate::Unkeyed),
+        None => quote!(#krate::room::Unkeyed),
     };
     let method = anchor(
         ident.span(),

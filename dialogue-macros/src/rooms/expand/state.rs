@@ -13,6 +13,6 @@ pub(super) fn impls(krate: &Path, room: &Room) -> TokenStream {
     let state = anchor(state.span(), quote!(type State = #state;));
     quote! {
         #[automatically_derived]
-        impl #krate::Stateful for #ty { #state }
+        impl #krate::server::Stateful for #ty { #state }
     }
 }

@@ -26,7 +26,6 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
 use crate::{
-    Position,
     redis::{
         KeyedCommand, Redis, Subscriber,
         reply::{integer, list, text},
@@ -35,7 +34,7 @@ use crate::{
         StoreError, StoredEvent,
         redis::{StreamEntry, failed, malformed_event, record_group, unexpected_reply},
     },
-    wire::Id,
+    wire::{Id, Position},
 };
 use channels::{ChannelEvent, ChannelNames};
 use scripts::SCRIPTS;

@@ -14,10 +14,11 @@ use tokio::time::timeout;
 
 use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
-    Channel, DeliveryClass, Sender,
     engine::Engine,
+    event::{DeliveryClass, Sender},
     hub::{LiveRoom, RoomSpec},
     observe::{MetricFamily, MetricValue},
+    room::Channel,
     session::invalid,
 };
 

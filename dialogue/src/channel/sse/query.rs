@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::{
-    Position, Refusal,
+    Refusal,
     hub::RoomSpec,
     session::{check_event_count, invalid},
-    wire::EventSet,
+    wire::{EventSet, Position},
 };
 
 /// The rooms, event names and positions of a request for an event stream.

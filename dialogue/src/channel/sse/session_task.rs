@@ -148,9 +148,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        Channel,
         identity::User,
         observe::Source,
+        room::Channel,
         session::{JoinOptions, NewConnection},
         wire::Encoding,
     };

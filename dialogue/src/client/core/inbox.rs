@@ -12,7 +12,7 @@ use crate::{
         frame::EventFrame,
         incoming::{Interruption, Joined, Lost, Presence},
     },
-    delivery::Unreadable,
+    event::Unreadable,
     wire::Position,
 };
 

@@ -9,7 +9,7 @@ use crate::{
         frame::{ChangeWord, EventFrame, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
         incoming::{Change, Joined, Lost, Presence, Resume},
     },
-    delivery::Unreadable,
+    event::Unreadable,
     wire::Position,
 };
 

@@ -16,7 +16,7 @@ use crate::{
         incoming::Interruption,
         status::Identity,
     },
-    delivery::Unreadable,
+    event::Unreadable,
     wire::{Accepted, Code, Refusal},
 };
 

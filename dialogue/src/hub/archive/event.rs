@@ -1,9 +1,14 @@
 //! Conversion of a stored event into the record that subscriptions read.
 
-use crate::{hub::RoomSpec, log::Record, store::StoredEvent, wire::frame::EventHead};
+use crate::{
+    hub::RoomSpec,
+    log::Record,
+    store::StoredEvent,
+    wire::{EventIndex, frame::EventHead},
+};
 
 impl RoomSpec {
-    /// Encodes a stored event. A kind that the room doesn't declare becomes [`Record::UNDECLARED`], to which no
+    /// Encodes a stored event. A kind that the room doesn't declare becomes [`EventIndex::UNDECLARED`], to which no
     /// subscription can be.
     pub(in crate::hub) fn record(&self, room_id: &str, stored: &StoredEvent) -> Record {
         let head = EventHead {
@@ -20,7 +25,7 @@ impl RoomSpec {
         let event = self.event(&stored.event).filter(|_| data.is_ok());
         Record {
             seq: (stored.seq > 0).then_some(stored.seq),
-            event: event.unwrap_or(Record::UNDECLARED),
+            event: event.unwrap_or(EventIndex::UNDECLARED),
             event_id: stored.event_id,
             timestamp: stored.timestamp,
             conflated: stored.conflation_key.as_deref().map(Box::from),

@@ -7,9 +7,9 @@ use super::Archive;
 use crate::{
     backplane::Member,
     hub::{RoomSpec, room_spec::RoomInstanceInfo},
-    log::{self, KEY_RETENTION_MS, Log, TAIL_BYTES, TAIL_EVENTS, epoch},
+    log::{KEY_RETENTION_MS, Log, LogEnd, TAIL_BYTES, TAIL_EVENTS, epoch},
     store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
-    wire::Accepted,
+    wire::{Accepted, EventIndex},
 };
 
 /// The parts of a room in the store.
@@ -42,7 +42,7 @@ pub(crate) struct StoredLog {
     tail: Vec<StoredEvent>,
     keys: Vec<StoredKey>,
     /// For each kind of event with a bound on its number: the numbers of the newest ones, newest first.
-    counted: Vec<(u8, Vec<u64>)>,
+    counted: Vec<(EventIndex, Vec<u64>)>,
 }
 
 impl Archive {
@@ -179,14 +179,15 @@ impl StoredLog {
         let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).backed_by_store();
         let record = |stored: &StoredEvent| Arc::new(room.record(room_id, stored));
         let size = record(&last).size();
-        let head = log::Head {
-            newest: Some((last.seq, last.event_id)),
+        let end = LogEnd {
+            seq: last.seq,
+            event_id: Some(last.event_id),
             timestamp: last.timestamp,
             offset: last.offset + size,
             digest: last.digest.map(Box::new),
         };
         let tail = tail.iter().map(record).collect::<VecDeque<_>>();
-        log.restore(first, head, tail.into_iter().rev().collect());
+        log.restore(first, end, tail.into_iter().rev().collect());
         for (event, seqs) in counted {
             log.restore_seqs(event, seqs.into_iter().rev().collect());
         }

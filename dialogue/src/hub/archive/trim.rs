@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::Archive;
 use crate::{
-    Retention,
     log::KEY_RETENTION_MS,
+    room::Retention,
     store::{Order, Query, StoreError, StoredEvent, Trim},
 };
 

@@ -9,7 +9,10 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{Cluster, with_timeout};
-use crate::hub::{LiveRoom, Registry, live_room::id_prefix};
+use crate::{
+    hub::{LiveRoom, Registry, catch_up::HeadMark, live_room::id_prefix},
+    wire::Position,
+};
 
 /// The interval between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,9 +61,8 @@ async fn compare(cluster: &Cluster, instances: &[Arc<LiveRoom>]) {
     let here: Vec<_> = instances.iter().map(|instance| instance.head()).collect();
     // Heads that can't be read now are compared in the next round.
     let Ok(heads) = with_timeout(cluster.backplane.heads(&room_ids)).await else { return };
-    let heads =
-        heads.into_iter().map(|head| head.map_or((0, 0), |head| (head.seq, id_prefix(&head.event_id))));
-    let heads: Vec<_> = heads.collect();
+    let mark = |head: Position| HeadMark { seq: head.seq, id_prefix: id_prefix(&head.event_id) };
+    let heads: Vec<_> = heads.into_iter().map(|head| head.map_or_else(HeadMark::default, mark)).collect();
     let differ = heads.iter().zip(&here).any(|(head, here)| head != here);
     if !differ {
         return;
@@ -70,7 +72,7 @@ async fn compare(cluster: &Cluster, instances: &[Arc<LiveRoom>]) {
         let now = instance.head();
         // The room was ahead before, or still is behind: it missed events, or the log was set back. Otherwise it has
         // another event at the head, unless it went on meanwhile.
-        if head.0 < before.0 || now.0 < head.0 || (now == before && now != head) {
+        if head.seq < before.seq || now.seq < head.seq || (now == before && now != head) {
             instance.catch_up();
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Outbox, OutboxCloseReason};
 use crate::{
     hub::{LiveRoom, batch::id_line},
-    wire::frame,
+    wire::{EventIndex, frame},
 };
 
 /// Empty items up to which the queue isn't compacted.
@@ -30,7 +30,7 @@ pub(super) struct Queue {
     /// The number of items that ever left the front; an item's number less this is its index.
     pub(super) taken: u64,
     /// The number of the item with the newest event of each conflation key.
-    pub(super) latest: HashMap<(Arc<str>, u8, Box<str>), u64>,
+    pub(super) latest: HashMap<ConflationKey, u64>,
     /// The socket took fewer bytes than offered: the connection's task waits for it.
     pub(super) blocked: bool,
     /// Set while the front item is partly written.
@@ -51,10 +51,39 @@ pub(super) struct Queue {
 
 pub(super) struct Item {
     pub(super) bytes: Bytes,
-    pub(super) latest: Option<(Arc<str>, u8, Box<str>)>,
-    /// In an event stream, the room (by index) and its position after this item. The `id:` line repeats the positions
-    /// of all rooms, and is encoded when the item is taken, so that it doesn't fill the queue.
-    pub(super) at: Option<(u8, Box<str>)>,
+    pub(super) latest: Option<ConflationKey>,
+    /// In an event stream, the position after this item. The `id:` line repeats the positions of all rooms, and is
+    /// encoded when the item is taken, so that it doesn't fill the queue.
+    pub(super) at: Option<StreamPosition>,
+}
+
+/// What a `latest` event is conflated by: a newer event of the same key replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ConflationKey {
+    pub(super) room_id: Arc<str>,
+    pub(super) event: EventIndex,
+    /// The key that the event type declares, as text.
+    pub(super) key: Box<str>,
+}
+
+/// The place of a room among those of an event stream. A WebSocket sends no positions; all of its rooms have the first
+/// place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StreamSlot(u8);
+
+impl StreamSlot {
+    /// Returns the slots of a stream's rooms, in their order.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..=u8::MAX).map(StreamSlot)
+    }
+}
+
+/// A position in one room of an event stream.
+#[derive(Debug)]
+pub(super) struct StreamPosition {
+    pub(super) slot: StreamSlot,
+    /// The position as in the `id:` line.
+    pub(super) text: Box<str>,
 }
 
 /// A replay of a room to this connection, a page each time that the queue is empty.
@@ -64,15 +93,15 @@ pub(super) struct Replay {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, bytes: Bytes, latest: Option<(Arc<str>, u8, Box<str>)>) {
+    pub(super) fn push(&mut self, bytes: Bytes, latest: Option<ConflationKey>) {
         self.push_at(bytes, latest, None);
     }
 
     pub(super) fn push_at(
         &mut self,
         bytes: Bytes,
-        latest: Option<(Arc<str>, u8, Box<str>)>,
-        at: Option<(u8, Box<str>)>,
+        latest: Option<ConflationKey>,
+        at: Option<StreamPosition>,
     ) {
         if self.close_reason.is_some() {
             return;
@@ -132,7 +161,7 @@ impl Queue {
             if !item.bytes.is_empty() {
                 self.bytes -= item.bytes.len();
                 return Some(match item.at {
-                    Some((slot, position)) => [self.move_to(slot, position), item.bytes].concat().into(),
+                    Some(position) => [self.move_to(position), item.bytes].concat().into(),
                     None => item.bytes,
                 });
             }
@@ -196,9 +225,9 @@ impl Queue {
         }
     }
 
-    pub(super) fn move_to(&mut self, slot: u8, position: Box<str>) -> Bytes {
-        if let Some(place) = self.positions.get_mut(usize::from(slot)) {
-            *place = position;
+    pub(super) fn move_to(&mut self, position: StreamPosition) -> Bytes {
+        if let Some(place) = self.positions.get_mut(usize::from(position.slot.0)) {
+            *place = position.text;
         }
         id_line(&self.positions)
     }

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    RoomOptions,
     hub::tests::{MESSAGE, PRICE, TYPING, frames, room},
     log::Record,
+    room::RoomOptions,
 };
 
 const LIMIT: usize = 4_096;
@@ -248,7 +248,9 @@ fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
         // A queued frame goes with the next one that is sent.
         settled = !matches!(step, Step::Queue(_)) && (settled || !matches!(step, Step::Drain(_)));
         match step {
-            Step::Deliver(events) => outbox.deliver(0, &offered.batch(&events), EventSet::ALL),
+            Step::Deliver(events) => {
+                outbox.deliver(StreamSlot::default(), &offered.batch(&events), EventSet::ALL)
+            }
             Step::Send(pad) => outbox.send("reply", &offered.json(Sort::Kept, pad)),
             Step::Queue(pad) => outbox.queue("reply", &offered.json(Sort::Kept, pad)),
             Step::Nudge => outbox.flush_queued(),
@@ -326,7 +328,7 @@ fn nothing_follows_the_rest_of_the_last_frame() {
     *connection.line.room.lock() = 1_000;
     connection.outbox.send("reply", br#"{"n":2}"#);
     connection.outbox.deliver(
-        0,
+        StreamSlot::default(),
         &Offered { sorts: Vec::new(), seq: 0 }.batch(&[(Sort::Kept, 0)]),
         EventSet::ALL,
     );
@@ -354,7 +356,7 @@ fn each_numbered_event_of_a_stream_has_its_id() {
     let mut connection = Connection::new(false, Encoding::Sse, vec!["".into(), "feed=f.7.x".into()]);
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     let events = [(Sort::Kept, 0), (Sort::Latest(1), 0), (Sort::Ephemeral, 0)];
-    connection.outbox.deliver(0, &offered.batch(&events), EventSet::ALL);
+    connection.outbox.deliver(StreamSlot::default(), &offered.batch(&events), EventSet::ALL);
     connection.drain(1 << 20);
     let stream = stream(connection);
     let fields: Vec<_> = stream.split("\n\n").map(|block| block.lines().collect::<Vec<_>>()).collect();
@@ -369,7 +371,9 @@ fn in_a_stalled_stream_a_newer_event_replaces_the_older_with_its_id() {
     let mut connection = Connection::new(false, Encoding::Sse, vec!["".into()]);
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     let price = [(Sort::Latest(1), 0)];
-    (0..3).for_each(|_| connection.outbox.deliver(0, &offered.batch(&price), EventSet::ALL));
+    (0..3).for_each(|_| {
+        connection.outbox.deliver(StreamSlot::default(), &offered.batch(&price), EventSet::ALL)
+    });
     connection.drain(1 << 20);
     let stream = stream(connection);
     assert_eq!(stream.matches("id: chat=e.").count(), 1, "{stream}");
@@ -392,7 +396,11 @@ fn pages_of_several_rooms_and_positions_of_a_stream_dont_count_as_too_slow() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
     for _ in 0..4 {
-        connection.outbox.deliver_page(0, &offered.batch(&[(Sort::Kept, 3_000)]), EventSet::ALL);
+        connection.outbox.deliver_page(
+            StreamSlot::default(),
+            &offered.batch(&[(Sort::Kept, 3_000)]),
+            EventSet::ALL,
+        );
         connection.outbox.send_page("history", &[b' '; 3_000]);
     }
     connection.run();
@@ -401,7 +409,9 @@ fn pages_of_several_rooms_and_positions_of_a_stream_dont_count_as_too_slow() {
     let other_room: Box<str> = format!("{}=e.1.x", "r".repeat(120)).into();
     let mut connection = Connection::new(false, Encoding::Sse, vec![other_room; 16]);
     let mut offered = Offered { sorts: Vec::new(), seq: 0 };
-    (0..10).for_each(|_| connection.outbox.deliver(0, &offered.batch(&[(Sort::Kept, 0)]), EventSet::ALL));
+    (0..10).for_each(|_| {
+        connection.outbox.deliver(StreamSlot::default(), &offered.batch(&[(Sort::Kept, 0)]), EventSet::ALL)
+    });
     connection.drain(1 << 20);
     assert_eq!((connection.cut.clone(), stream(connection).matches("\nevent: ").count()), (None, 10));
 }

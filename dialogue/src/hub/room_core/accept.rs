@@ -15,12 +15,13 @@ use super::{
     now,
 };
 use crate::{
-    Accepted, Code, DeliveryClass, Refusal,
+    Code, Refusal,
+    event::DeliveryClass,
     hub::{ConnectionId, Outbox},
-    log::{Head, Record, owner},
+    log::{LogEnd, Record, owner},
     observe::{EventOrigin, Source},
     store::{Append, StoredEvent},
-    wire::{Id, frame},
+    wire::{Accepted, Id, frame},
 };
 
 /// Events that are accepted and not yet durable: neither their senders nor any subscriber sees them before they are.
@@ -28,7 +29,7 @@ use crate::{
 pub(in super::super) struct PendingAppend {
     pub(super) drafts: Vec<PendingEvent>,
     /// The log's end with these events.
-    pub(super) end: Head,
+    pub(super) end: LogEnd,
     /// The events as the store keeps them, where there is one: the durable ones, and in a cluster also the ephemeral
     /// ones, which are published to the other nodes.
     pub(super) events: Vec<StoredEvent>,
@@ -102,7 +103,7 @@ impl RoomCore {
             self.refuse(publish.origin.source, publish.reply, revoked());
             return self.pending_bytes();
         }
-        let class = self.room.events.get(usize::from(publish.event)).map(|kind| kind.class);
+        let class = self.room.kind(publish.event).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
         let until = until.filter(|_| !ephemeral);
         if let (Some(until), false, true) = (until, self.is_closed(), self.probe_at.is_some()) {
@@ -153,7 +154,7 @@ impl RoomCore {
             pending.batch_duplicates.push(BatchDuplicate { original: *first, source, reply });
             return pending.bytes;
         }
-        let seq = (!ephemeral).then(|| pending.end.newest.map_or(1, |(seq, _)| seq + 1));
+        let seq = (!ephemeral).then(|| pending.end.seq + 1);
         let event_id = event_id.unwrap_or_else(Id::fresh);
         // Times never decrease along the log, so that an event is found by its time with a binary search.
         let timestamp = now().max(pending.end.timestamp);
@@ -173,7 +174,7 @@ impl RoomCore {
         let offset = pending.end.offset;
         pending.bytes += json.len();
         if let Some(seq) = seq {
-            pending.end.newest = Some((seq, event_id));
+            (pending.end.seq, pending.end.event_id) = (seq, Some(event_id));
             pending.end.timestamp = timestamp;
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
@@ -473,7 +474,7 @@ impl PendingAppend {
         (self, rest)
     }
 
-    pub(super) fn after(end: Head) -> Self {
+    pub(super) fn after(end: LogEnd) -> Self {
         PendingAppend {
             drafts: Vec::new(),
             end,

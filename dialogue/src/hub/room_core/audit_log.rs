@@ -10,7 +10,7 @@ impl RoomCore {
     pub(in super::super) fn chain_end(&self) -> (Arc<str>, Anchor) {
         let end = self.log.end();
         let digest = end.digest.as_deref().copied().unwrap_or_default();
-        (Arc::clone(self.log.epoch()), Anchor { seq: end.newest.map_or(0, |(seq, _)| seq), digest })
+        (Arc::clone(self.log.epoch()), Anchor { seq: end.seq, digest })
     }
 
     /// Returns up to `limit` events in memory after `seq`.

@@ -18,12 +18,11 @@ use super::{
     now,
 };
 use crate::{
-    Accepted,
     audit::link,
     backplane::{self, DraftOutcome, Publication},
-    log::Record,
+    log::{LogHead, Record},
     store::{StoredEvent, StoredKey},
-    wire::Id,
+    wire::{Accepted, Id},
 };
 
 impl RoomCore {
@@ -35,14 +34,14 @@ impl RoomCore {
         let drafts = drafts.map(|(event, size)| backplane::Draft::new(event, size.unwrap_or(u32::MAX)));
         let mut share =
             Publication::new(Arc::clone(&self.id), Arc::clone(&self.store_epoch), drafts.collect());
-        let (after, after_id) = self.log.head();
+        let LogHead { seq: after, event_id: after_id } = self.log.head();
         (share.after, share.after_id, share.exact) = (after, Id::parse(after_id), self.room.options.audit);
         share
     }
 
     /// Adopts the epoch of an empty log from the node that appended first.
     pub(in super::super) fn set_epoch_if_empty(&mut self, epoch: &Arc<str>) {
-        if self.log.head().0 == 0 && *epoch != self.store_epoch {
+        if self.log.head().seq == 0 && *epoch != self.store_epoch {
             self.store_epoch = Arc::clone(epoch);
             self.log.set_epoch(Arc::clone(epoch));
         }
@@ -107,13 +106,13 @@ impl RoomCore {
         for (draft, mut event) in std::mem::take(&mut pending.drafts).into_iter().zip(events) {
             let mut record = draft.record;
             if event.seq > 0 {
-                event.seq = end.newest.map_or(1, |(seq, _)| seq + 1);
+                event.seq = end.seq + 1;
                 event.timestamp = event.timestamp.max(end.timestamp);
                 event.offset = end.offset;
                 let plain = self.room.record(&self.id, &event);
                 let digest = Box::new(link(end.digest.as_deref(), &plain.json));
                 event.digest = Some(*digest);
-                end.newest = Some((event.seq, event.event_id));
+                (end.seq, end.event_id) = (event.seq, Some(event.event_id));
                 (end.timestamp, end.digest) = (event.timestamp, Some(digest.clone()));
                 end.offset += plain.size();
                 record = Arc::new(Record { digest: Some(digest), ..plain });
@@ -153,7 +152,7 @@ impl RoomCore {
             let same = |event: &StoredEvent| {
                 self.log.id_at(event.seq).is_none_or(|id| id == event.event_id.as_str())
             };
-            let (head, newest) = self.log.head();
+            let LogHead { seq: head, event_id: newest } = self.log.head();
             // A failover of the store may have lost the newest event and given its number to another.
             if feed.after == head && feed.after_id.is_some_and(|id| id.as_str() != newest) {
                 return None;

@@ -15,7 +15,7 @@ use crate::{
         inbox::{PublishRequest, not_in_room},
     },
     store::StoredEvent,
-    wire::Id,
+    wire::{EventIndex, Id},
 };
 
 /// The held events, in the order of their acceptance.
@@ -100,7 +100,10 @@ impl RoomCore {
 
     /// Acknowledges a held event that turned out to be in the log. Returns its kind and the time at which it came in;
     /// `None` if it was not held here.
-    pub(super) fn take_held(&mut self, stored: &StoredEvent) -> Option<(u8, Option<std::time::Instant>)> {
+    pub(super) fn take_held(
+        &mut self,
+        stored: &StoredEvent,
+    ) -> Option<(EventIndex, Option<std::time::Instant>)> {
         // Events of a failed append come before those that were never tried.
         let mut tried = self.held.events.iter().take_while(|events| events.event_id.is_some());
         let place = tried.position(|events| events.event_id == Some(stored.event_id))?;

@@ -17,17 +17,18 @@ use super::{
     now,
 };
 use crate::{
-    Code, Position, Refusal,
-    log::{Resume, StoredId},
+    Code, Refusal,
+    hub::StreamSlot,
+    log::{LogHead, Resume, StoredId},
     observe::ResumeOutcome,
-    wire::{EventSet, frame, stream_position},
+    wire::{EventSet, Position, frame, stream_position},
 };
 
 /// A connection's request to join the room.
 #[derive(Debug, Clone)]
 pub(crate) struct JoinRequest {
     pub(crate) handle: Arc<ConnectionHandle>,
-    pub(crate) slot: u8,
+    pub(crate) slot: StreamSlot,
     pub(crate) filter: Option<EventSet>,
     pub(crate) since: Option<Position>,
     /// The id that the store has for the event at `since`.
@@ -105,7 +106,7 @@ impl RoomCore {
             subscription.filter = filter;
         }
         let filter = subscription.filter;
-        let (head, _) = self.log.head();
+        let head = self.log.head().seq;
         let behind = match resume {
             Resume::Complete { after } if after < head => Some(after),
             _ => None,
@@ -174,7 +175,7 @@ impl RoomCore {
 
     /// Sends `joined` to a member, with the position at which its stream starts.
     fn send_joined(&self, join: &JoinRequest, resume: Resume, behind: Option<u64>) {
-        let (head, event_id) = self.log.head();
+        let LogHead { seq: head, event_id } = self.log.head();
         let instance = self.instance.upgrade();
         let joined = frame::Joined {
             room_id: &self.id,

@@ -55,7 +55,7 @@ impl RoomCore {
             self.log.trimmed(page.map_or(after + 2, |page| page.first));
             return subscription.fell_behind(&self.id);
         };
-        let (filter, head) = (subscription.filter, self.log.head().0);
+        let (filter, head) = (subscription.filter, self.log.head().seq);
         // Events that the store has beyond this log are delivered once the log has them.
         subscription.replaying = Some(page.through.min(head));
         let records = page.records.iter().filter(|record| {

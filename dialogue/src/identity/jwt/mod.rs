@@ -49,7 +49,7 @@ use url::JwksUrl;
 /// ```
 /// use dialogue::Jwt;
 ///
-/// # fn main() -> Result<(), dialogue::jwt::KeyError> {
+/// # fn main() -> Result<(), dialogue::identity::jwt::KeyError> {
 /// let by_secret = Jwt::hs256("a secret of at least 32 random bytes").audience("chat").issuer("https://id.example");
 ///
 /// # let pem = include_bytes!("tests/pyjwt/es256.pem");
@@ -149,7 +149,7 @@ impl Jwt {
     /// ```
     /// use dialogue::Jwt;
     ///
-    /// # fn main() -> Result<(), dialogue::jwt::KeyError> {
+    /// # fn main() -> Result<(), dialogue::identity::jwt::KeyError> {
     /// let jwt = Jwt::jwks_url("https://id.example/.well-known/jwks.json")?.issuer("https://id.example");
     /// assert!(Jwt::jwks_url("http://id.example/.well-known/jwks.json").is_err());
     /// # Ok(())

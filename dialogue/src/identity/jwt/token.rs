@@ -5,7 +5,7 @@ use std::fmt;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 
-use crate::AuthError;
+use crate::identity::AuthError;
 
 /// A parsed but unverified token (RFC 7515, section 7.1: the compact serialization).
 pub(super) struct Token<'a> {

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Notification, Urgency,
+    notification::{Notification, Urgency},
     push::{PushMessage, collapse_topic, urgency_header},
 };
 

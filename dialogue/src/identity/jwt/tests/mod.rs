@@ -17,7 +17,10 @@ use ring::{
 use serde_json::{Value, json};
 
 use super::Jwt;
-use crate::{AuthError, Authenticated, Authenticator, Credentials};
+use crate::{
+    Authenticator,
+    identity::{AuthError, Authenticated, Credentials},
+};
 
 const SECRET: &str = "correct horse battery staple, said the pony";
 /// A time far from now, in 2100.

@@ -13,7 +13,7 @@ use crate::{Code, Event, Refusal, Room};
 /// declaration: `#[room(identity = Member)]`.
 ///
 /// ```
-/// use dialogue::Require;
+/// use dialogue::middleware::Require;
 ///
 /// #[derive(Debug, Clone)]
 /// pub struct Member { pub verified: bool }

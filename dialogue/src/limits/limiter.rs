@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use super::{FrameLimiter, KeyedLimiter, RateLimitKey, SharedQuota};
-use crate::{Rate, Refusal, observe::RefusalLog};
+use crate::{Rate, Refusal, observe::RefusalLog, wire::RoomIndex};
 
 /// The configured rate limits.
 #[derive(Debug, Clone)]
@@ -130,13 +130,13 @@ impl Limiter {
         }
     }
 
-    /// Counts an event in the room with the index `room`.
+    /// Counts an event in a room.
     ///
     /// # Errors
     ///
     /// `RATE_LIMITED`.
-    pub(crate) async fn event(&self, rate_limit_key: &RateLimitKey, room: usize) -> Result<(), Refusal> {
-        match self.rooms.get(room) {
+    pub(crate) async fn event(&self, rate_limit_key: &RateLimitKey, room: RoomIndex) -> Result<(), Refusal> {
+        match room.entry_of(&self.rooms) {
             Some(Some((name, limit))) => {
                 let taken = limit.take_shared(name, rate_limit_key, &self.shared).await;
                 taken.inspect_err(|_| self.log(rate_limit_key, "it sends too often (a room's `limit`)"))
@@ -158,7 +158,7 @@ impl Limiter {
 
 impl KeyedLimiter {
     /// Counts one request on this node, and then, if it is allowed, in the shared quota under `name`.
-    pub(in crate::gate) async fn take_shared(
+    pub(crate) async fn take_shared(
         &self,
         name: &str,
         rate_limit_key: &RateLimitKey,

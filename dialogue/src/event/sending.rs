@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::Accepted;
+use crate::wire::Accepted;
 
 /// The future of an event that is being sent. It resolves once the room's log has accepted the event.
 ///

@@ -7,7 +7,7 @@ mod words;
 use regex::{Regex, RegexSet};
 
 use super::{Cx, Flow, Middleware, Next};
-use crate::{Event, Filtered, Refusal, Room};
+use crate::{Event, Refusal, Room, event::Filtered};
 #[cfg(feature = "regex")]
 use folded::Folded;
 use words::Words;
@@ -27,7 +27,7 @@ use words::Words;
 /// rest of the text unchanged.
 ///
 /// ```
-/// use dialogue::{ContentFilter, prelude::*};
+/// use dialogue::{middleware::ContentFilter, prelude::*};
 ///
 /// #[dialogue::event]
 /// pub struct Message {
@@ -74,7 +74,7 @@ impl ContentFilter {
     /// linear in the length of the text. `(?i)` makes an expression ignore case.
     ///
     /// ```
-    /// # use dialogue::ContentFilter;
+    /// # use dialogue::middleware::ContentFilter;
     /// let card_numbers = ContentFilter::patterns([r"\b\d{4}(?: ?\d{4}){3}\b"]).masked();
     /// ```
     ///

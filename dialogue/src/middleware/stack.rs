@@ -10,13 +10,11 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use super::{
-    ServerRoom,
-    limits::{Limiter, RateLimitKey},
-};
 use crate::{
     Event, Room,
-    identity::{AnyIdentity, User},
+    identity::{AnyIdentity, IdentityRef, User},
+    limits::{Limiter, RateLimitKey},
+    room::ServerRoom,
     wire::{Accepted, Refusal},
 };
 
@@ -51,7 +49,7 @@ pub type Flow = Result<Accepted, Refusal>;
 /// ```
 ///
 /// Middleware for every event of every room is generic over both: `impl<R: Room, E: Event> Middleware<R, E> for …`.
-/// [`FromState`](crate::FromState) describes how a middleware value is constructed; [`rooms!`](crate::rooms) describes
+/// [`FromState`](crate::middleware::FromState) describes how a middleware value is constructed; [`rooms!`](crate::rooms) describes
 /// middleware that is a function or a closure.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not middleware for `{E}` in room `{R}`",
@@ -122,7 +120,7 @@ impl<R: Room> Cx<R> {
     /// server code, and if the authenticator's identity is another type.
     pub fn identity_as<T: Send + Sync + 'static>(&self) -> Option<IdentityRef<T>> {
         let identity = Arc::clone(&self.user.as_ref()?.authenticated.as_ref()?.identity);
-        identity.downcast().ok().map(IdentityRef)
+        identity.downcast().ok().map(IdentityRef::new)
     }
 
     /// Returns the identity that the room requires: `#[room(identity = Member)]`. `None` for server code only, since every
@@ -154,18 +152,6 @@ impl<R: Room> Cx<R> {
 impl<R: Room> fmt::Debug for Cx<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cx").field("room_id", &self.room_id).field("from", &self.from).finish_non_exhaustive()
-    }
-}
-
-/// A shared reference to the typed identity of a user: see [`Cx::identity_as`].
-#[derive(Debug, Clone)]
-pub struct IdentityRef<T>(Arc<T>);
-
-impl<T> std::ops::Deref for IdentityRef<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
     }
 }
 
@@ -226,9 +212,9 @@ impl<R: Room, E: Event, M: Middleware<R, E>, N: Next<R, E>> Next<R, E> for RunMi
 }
 
 /// A [`Next`] that runs a stack, then `end`.
-pub(super) struct RunStack<'a, T, N> {
-    pub(super) stack: &'a T,
-    pub(super) end: N,
+pub(crate) struct RunStack<'a, T, N> {
+    pub(crate) stack: &'a T,
+    pub(crate) end: N,
 }
 
 impl<R: Room, E: Event, T: MiddlewareStack<R, E>, N: Next<R, E>> Next<R, E> for RunStack<'_, T, N> {

@@ -1,7 +1,7 @@
 //! Middleware that limits the rate of events.
 
-use super::{Cx, Flow, Middleware, Next, limits::KeyedLimiter};
-use crate::{Event, Rate, Room};
+use super::{Cx, Flow, Middleware, Next};
+use crate::{Event, Rate, Room, limits::KeyedLimiter};
 
 /// Limits the rate of a client's events: of one event if it is listed with an event, of all events of a room if it is listed
 /// with a room, of all rooms if it is the server's.
@@ -13,7 +13,7 @@ use crate::{Event, Rate, Room};
 /// `#[room(limit = 10 per 1s)]` counts every event of a room, before it is decoded.
 ///
 /// ```
-/// use dialogue::{RateLimit, prelude::*};
+/// use dialogue::{middleware::RateLimit, prelude::*};
 ///
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }
@@ -49,7 +49,7 @@ impl RateLimit {
         RateLimit { limit: KeyedLimiter::new(self.limit.rate(), clients), ..self }
     }
 
-    /// Also counts over all nodes, under this name, if the server has a shared [quota](crate::ServerBuilder::quota).
+    /// Also counts over all nodes, under this name, if the server has a shared [quota](crate::server::ServerBuilder::quota).
     #[must_use]
     pub fn shared(self, name: &'static str) -> Self {
         RateLimit { name: Some(name), ..self }

@@ -1,8 +1,18 @@
-//! Events: the trait that `#[dialogue::event]` implements, and the delivery classes.
+//! Events: the trait that `#[dialogue::event]` implements, the delivery classes, and events as readers receive them.
+
+mod delivery;
+mod filtered;
+#[cfg(any(feature = "server", feature = "client"))]
+mod sending;
+
+pub use delivery::{Delivery, Unreadable};
+pub use filtered::Filtered;
+#[cfg(any(feature = "server", feature = "client"))]
+pub use sending::Sending;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Retention, wire::Detail};
+use crate::{room::Retention, wire::Detail};
 
 /// Something that happens in a room: a struct or an enum with [`#[dialogue::event]`](macro@crate::event).
 ///
@@ -46,7 +56,7 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// One [`Detail`] for each broken rule, at most [`Violations::MAX`](crate::Violations::MAX).
+    /// One [`Detail`] for each broken rule, at most [`Violations::MAX`](crate::validate::Violations::MAX).
     fn check(&self) -> Result<(), Vec<Detail>> {
         Ok(())
     }

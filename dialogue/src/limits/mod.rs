@@ -2,7 +2,7 @@
 //!
 //! A rate limit counts by a [`RateLimitKey`]: a user, or an address for anonymous users, so that reconnecting resets nothing.
 //! Rates are enforced with the generic cell rate algorithm (GCRA, ITU-T I.371; the crate `governor`), whose state is kept in
-//! a [bounded store](state_store) on each node and, if the application sets a [`Quota`], also in one store of all nodes.
+//! a bounded store on each node and, if the application sets a [`Quota`], also in one store of all nodes.
 
 mod clock;
 mod connection_limiter;
@@ -18,7 +18,9 @@ mod state_store;
 pub(crate) use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use frame_limiter::FrameLimiter;
 pub use key::RateLimitKey;
-pub(super) use keyed_limiter::KeyedLimiter;
+pub(crate) use keyed_limiter::KeyedLimiter;
 pub(crate) use limiter::{Limiter, RateLimits};
 pub use quota::Quota;
 pub(crate) use quota::SharedQuota;
+
+pub use crate::rate::{PerTime, Rate};

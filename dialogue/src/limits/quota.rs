@@ -9,7 +9,7 @@ use super::RateLimitKey;
 use crate::Rate;
 
 /// A counter of rate limits that all nodes of an application share. Without one, each node enforces the limits by itself:
-/// see [`ServerBuilder::quota`](crate::ServerBuilder::quota).
+/// see [`ServerBuilder::quota`](crate::server::ServerBuilder::quota).
 ///
 /// `Redis` implements it (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
@@ -18,7 +18,7 @@ use crate::Rate;
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
 ///
-/// use dialogue::{Quota, Rate, RateLimitKey};
+/// use dialogue::{limits::{Quota, RateLimitKey}, Rate};
 ///
 /// /// At most 1,000 requests of each client and limit, ever.
 /// #[derive(Default)]
@@ -35,7 +35,7 @@ use crate::Rate;
 /// ```
 pub trait Quota: Send + Sync + 'static {
     /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes: `requests`, `http`,
-    /// `devices`, `room chat`, or the name given to [`RateLimit::shared`](crate::RateLimit::shared).
+    /// `devices`, `room chat`, or the name given to [`RateLimit::shared`](crate::middleware::RateLimit::shared).
     ///
     /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is not
     /// called for 5 s. An implementation that can't reach its store should also return `Ok`.

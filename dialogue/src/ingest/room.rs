@@ -7,19 +7,14 @@ use std::{any::Any, borrow::Cow, cell::Cell, fmt, future::Future, io, pin::Pin, 
 
 use serde::de::DeserializeOwned;
 
-use super::{
+use super::trigger::{EncodedEvent, Trigger};
+use crate::{
+    Code, Event, Refusal, Room,
+    catch_panic::catch_panic,
     middleware::{Cx, Flow, MiddlewareStack, Next, RunStack},
-    trigger::{EncodedEvent, Trigger},
+    room::{EventOf, Key, ServerRoom},
+    wire::{Detail, EventIndex, json},
 };
-use crate::{Code, Detail, Event, EventOf, Key, Refusal, Room, catch_panic::catch_panic, wire::json};
-
-/// A room with its server-side types: its middleware and the identity that it requires. `rooms!` implements it.
-pub trait ServerRoom: Room {
-    /// The middleware values, one for each entry of the room's `with [..]` lists.
-    type Middleware: Send + Sync + 'static;
-    /// The identity that the room requires of its callers; [`NoIdentity`](crate::NoIdentity) if it requires none.
-    type Identity: Send + Sync + 'static;
-}
 
 /// A room whose middleware can be constructed from the application's state `S`. `rooms!` implements it.
 pub trait MiddlewareFromState<S>: ServerRoom {
@@ -89,7 +84,7 @@ pub(crate) trait AnyRoom: Send + Sync {
     fn is_key(&self, text: Option<&str>) -> bool;
 
     /// Decodes, validates and encodes an event without boxing; `None` if the event has middleware.
-    fn encode_without_middleware(&self, event: u8, json: &str) -> DirectEncoding;
+    fn encode_without_middleware(&self, event: EventIndex, json: &str) -> DirectEncoding;
 
     /// Decodes and validates an event, runs its middleware stack and publishes it.
     fn ingest_json<'a>(&'a self, json: &'a str, trigger: Box<Trigger>) -> BoxFlow<'a>;
@@ -111,7 +106,7 @@ impl<R: RoomIngest<L>, L: Send + Sync + 'static> RoomWithMiddleware<R, L> {
         ingest: impl FnOnce(&EventIngest<R, L>, Cx<R>, Box<Trigger>) -> BoxFlow<'a>,
     ) -> BoxFlow<'a> {
         let refused = |refusal| -> BoxFlow<'a> { Box::pin(std::future::ready(Err(refusal))) };
-        match (R::EVENT_INGESTS.get(usize::from(trigger.event)), R::Key::from_text(trigger.key_text())) {
+        match (trigger.event.entry_of(R::EVENT_INGESTS), R::Key::from_text(trigger.key_text())) {
             (Some(event), Some(key)) => match trigger.cx(key) {
                 Ok(cx) => ingest(event, cx, trigger),
                 Err(refusal) => refused(refusal),
@@ -126,8 +121,8 @@ impl<R: RoomIngest<L>, L: Send + Sync + 'static> AnyRoom for RoomWithMiddleware<
         R::Key::from_text(text).is_some()
     }
 
-    fn encode_without_middleware(&self, event: u8, json: &str) -> DirectEncoding {
-        R::EVENT_INGESTS.get(usize::from(event)).and_then(|event| (event.encode)(self, json))
+    fn encode_without_middleware(&self, event: EventIndex, json: &str) -> DirectEncoding {
+        event.entry_of(R::EVENT_INGESTS).and_then(|event| (event.encode)(self, json))
     }
 
     fn ingest_json<'a>(&'a self, json: &'a str, trigger: Box<Trigger>) -> BoxFlow<'a> {

@@ -14,7 +14,7 @@ use crate::{Code, Event, Refusal, Room};
 /// ```
 /// use std::time::Duration;
 ///
-/// use dialogue::{Timeout, prelude::*};
+/// use dialogue::{middleware::Timeout, prelude::*};
 ///
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }

@@ -13,7 +13,7 @@ use crate::{Event, Room};
 /// [`redact`](Self::redact) names.
 ///
 /// ```
-/// use dialogue::Logger;
+/// use dialogue::middleware::Logger;
 ///
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }

@@ -15,20 +15,19 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{
-    limits::{Limiter, RateLimitKey},
-    middleware::{Cx, Flow},
-};
 use crate::{
-    Accepted, Code, Refusal, Room,
+    Code, Refusal, Room,
     hub::{
         ConnectionHandle, NodeRequest, Opener, PublishReply, PublishRequest, Registry, RoomCore, RoomSpec,
         TargetedEvent, not_in_room, revoked,
     },
     identity::{User, expired},
+    limits::{Limiter, RateLimitKey},
+    middleware::{Cx, Flow},
     observe::EventOrigin,
     push::{PushDispatcher, PushOffer},
     store::{KeyScope, scoped},
+    wire::{Accepted, EventIndex},
 };
 
 /// An event as it is written to the log.
@@ -56,7 +55,7 @@ pub(crate) struct Trigger {
     pub(crate) room: Arc<RoomSpec>,
     pub(crate) room_id: Arc<str>,
     /// The index of the event in [`Room::EVENTS`].
-    pub(crate) event: u8,
+    pub(crate) event: EventIndex,
     pub(crate) from: Arc<str>,
     /// The sender; `None` for server code and for the application's backend.
     pub(crate) user: Option<User>,
@@ -228,7 +227,7 @@ impl Trigger {
     /// `JOIN_DENIED` for a member whose renewed token no longer provides the identity that the room requires.
     pub(super) fn cx<R: Room>(&self, key: R::Key) -> Result<Cx<R>, Refusal> {
         let identity = match &self.user {
-            Some(user) => self.room.asked.identity_of(user, self.room.name)?,
+            Some(user) => self.room.identity.identity_of(user, self.room.name)?,
             None => None,
         };
         Ok(Cx {

@@ -12,7 +12,7 @@ use std::{
 /// text that isn't. An event that has only numbers and booleans needs no mark.
 ///
 /// ```
-/// use dialogue::Filtered;
+/// use dialogue::event::Filtered;
 ///
 /// #[dialogue::event]
 /// pub struct Post {

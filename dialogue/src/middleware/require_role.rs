@@ -9,7 +9,7 @@ use crate::{Code, Event, Refusal, Room};
 /// is part of its declaration: `#[room(role = "member")]`.
 ///
 /// ```
-/// use dialogue::RequireRole;
+/// use dialogue::middleware::RequireRole;
 ///
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }

@@ -3,13 +3,13 @@
 /// A type that can be constructed from the application's state `S`. `with [Type]` requires it of `Type`, and constructs one
 /// value per server, when the server is built.
 ///
-/// The state is the argument of [`ServerBuilder::state`](crate::ServerBuilder::state), or `()`. A type with [`Default`] is
+/// The state is the argument of [`ServerBuilder::state`](crate::server::ServerBuilder::state), or `()`. A type with [`Default`] is
 /// constructed by it, from any state; a constructor call, `with [Type::new(..)]`, requires neither.
 ///
 /// ```
 /// use std::{collections::HashSet, sync::Arc};
 ///
-/// use dialogue::{Cx, Event, Flow, FromState, Middleware, Next, Refusal, Room};
+/// use dialogue::{middleware::FromState, Cx, Event, Flow, Middleware, Next, Refusal, Room};
 ///
 /// /// State that the parts of the application share.
 /// #[derive(Clone)]
@@ -50,7 +50,7 @@
     message = "`{Self}` is not made from the state `{S}`",
     label = "needs another state than `{S}`",
     note = "the state is what the server is given, `.state(..)`, and `()` without",
-    note = "implement its construction: `impl dialogue::FromState<{S}> for {Self}`, `#[derive(Default)]`, or a constructor call: `with [Type::new(..)]`"
+    note = "implement its construction: `impl dialogue::middleware::FromState<{S}> for {Self}`, `#[derive(Default)]`, or a constructor call: `with [Type::new(..)]`"
 )]
 pub trait FromState<S> {
     /// Constructs the value.

@@ -21,7 +21,7 @@ use crate::{Event, Refusal, Room};
 /// ```
 /// use std::time::Duration;
 ///
-/// use dialogue::Dedup;
+/// use dialogue::middleware::Dedup;
 ///
 /// #[dialogue::event]
 /// pub struct Message { pub text: String }

@@ -17,7 +17,7 @@ use crate::Rate;
 
 /// Limits each client to one rate.
 #[derive(Debug)]
-pub(in crate::gate) struct KeyedLimiter {
+pub(crate) struct KeyedLimiter {
     rate: Rate,
     clients: GcraLimiter<u64, BoundedStateStore>,
     /// Keyed by a secret, so that no client can choose a key that collides with another's.
@@ -26,7 +26,7 @@ pub(in crate::gate) struct KeyedLimiter {
 
 impl KeyedLimiter {
     /// Creates a limiter that counts approximately `clients` separately.
-    pub(in crate::gate) fn new(rate: Rate, clients: usize) -> Self {
+    pub(crate) fn new(rate: Rate, clients: usize) -> Self {
         let states = BoundedStateStore::new(clients);
         KeyedLimiter {
             rate,
@@ -35,12 +35,12 @@ impl KeyedLimiter {
         }
     }
 
-    pub(in crate::gate) fn rate(&self) -> Rate {
+    pub(crate) fn rate(&self) -> Rate {
         self.rate
     }
 
     /// Counts one request of a client. `Err` is the time after which the next one is allowed.
-    pub(in crate::gate) fn take(&self, key: &RateLimitKey) -> Result<(), Duration> {
+    pub(crate) fn take(&self, key: &RateLimitKey) -> Result<(), Duration> {
         let key = self.hasher.hash_one(key);
         self.clients.check_key(&key).map_err(|until| until.wait_time_from(TokioClock.now()))
     }

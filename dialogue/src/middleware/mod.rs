@@ -1,0 +1,28 @@
+//! Middleware: code that runs for each event of a room before the event is appended to the room's log.
+//!
+//! The trait is [`Middleware`]; `rooms!` composes a room's and its events' values of it to a [`MiddlewareStack`], which `ingest`
+//! runs. The middleware that Dialogue ships is here too.
+
+#[cfg(feature = "filter")]
+mod content_filter;
+mod dedup;
+mod from_state;
+pub(crate) mod function;
+mod logger;
+mod rate_limit;
+mod require;
+mod require_role;
+mod stack;
+mod timeout;
+
+#[cfg(feature = "filter")]
+pub use content_filter::ContentFilter;
+pub use dedup::Dedup;
+pub use from_state::FromState;
+pub use logger::Logger;
+pub use rate_limit::RateLimit;
+pub use require::Require;
+pub use require_role::RequireRole;
+pub(crate) use stack::RunStack;
+pub use stack::{Cx, Flow, Layered, Middleware, MiddlewareStack, Next};
+pub use timeout::Timeout;
