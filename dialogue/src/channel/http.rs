@@ -39,8 +39,8 @@ use crate::{
     limits::RateLimitKey,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{
-        CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_limit,
-        delete_room as delete_instance, invalid,
+        CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, delete_room as delete_instance,
+        invalid,
     },
     store::KeyScope,
     wire::{
@@ -92,7 +92,7 @@ async fn admit_trigger(
     }
     let (room, any_room) = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
-    let span = spans::trigger(None, Source::Http, (room.name, &room_id, room.event_name(event)));
+    let span = spans::trigger(None, Source::Http, room.name, &room_id, room.event_name(event));
     engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
     let post = EventPost {
         room,
@@ -270,7 +270,7 @@ async fn rooms(
 ) -> Result<Response, RefusalResponse> {
     let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
-    let limit = check_limit(query.limit.unwrap_or(ROOM_LIST_LIMITS.0), ROOM_LIST_LIMITS.1)?;
+    let limit = ROOM_LIST_LIMITS.check(query.limit)?;
     Ok(frame_response("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
@@ -298,8 +298,7 @@ async fn history(
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit = check_limit(query.limit.unwrap_or(HISTORY_LIMITS.0), HISTORY_LIMITS.1)?
-        .min(engine.bounds.max_history_events);
+    let limit = HISTORY_LIMITS.check(query.limit)?.min(engine.bounds.max_history_events);
     let page = loop {
         // A read doesn't create an instance of a keyed room.
         let instance = match engine.registry.look_up(&room_id).await? {

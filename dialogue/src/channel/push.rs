@@ -84,6 +84,6 @@ async fn apply_request(
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
     let request = PushRequest::parse(text, &engine.bounds)?;
     let actor = UntypedCaller { user, client_id: None };
-    apply_push(engine, (&actor, subject.as_ref()), change, request).await?;
+    apply_push(engine, &actor, subject.as_ref(), change, request).await?;
     Ok(frame_response("ok", Empty {}))
 }

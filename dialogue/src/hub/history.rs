@@ -14,7 +14,7 @@ use tokio::{
 use super::{JoinError, JoinRequest, LiveRoom, archive::Archive, inbox::RoomCommand, room_core::unavailable};
 use crate::{
     Refusal,
-    log::{PAGE_BYTES, Page, Record, StoredId},
+    log::{PAGE_BYTES, Page, RecordPage, StoredId},
     store::{Order, Query, StoreError},
     wire::{EventSet, Position},
 };
@@ -42,9 +42,9 @@ impl LiveRoom {
             query.before = Some(rest);
             query.max_bytes = usize::try_from(PAGE_BYTES).unwrap_or(usize::MAX).saturating_sub(size);
             if query.max_bytes > 0 {
-                let (records, next) = self.read(query, filter).await?;
-                page.records.extend(records);
-                page.next = next;
+                let rest = self.read(query, filter).await?;
+                page.records.extend(rest.records);
+                page.next = rest.next;
             }
         }
         Ok(page)
@@ -56,9 +56,9 @@ impl LiveRoom {
         self: &Arc<Self>,
         mut query: Query,
         filter: EventSet,
-    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+    ) -> Result<RecordPage, Refusal> {
         if !filter.meets(self.room.numbered()) {
-            return Ok((Vec::new(), None));
+            return Ok(RecordPage::default());
         }
         query.events = self.room.names_of(filter);
         let Some(archive) = self.archive() else {
@@ -69,17 +69,18 @@ impl LiveRoom {
         query.after = query.after.max(first.checked_sub(1));
         // A fair semaphore: a slow store isn't read by all requests at once.
         let permit = timeout(READ_TIMEOUT, archive.read_permit()).await.map_err(|_| self.unreadable())?;
-        let (records, next) = self.read_stored(archive, &query).await.map_err(|error| {
+        let mut page = self.read_stored(archive, &query).await.map_err(|error| {
             tracing::debug!(room_id = &*self.id, %error, "the history of a room can't be read");
             self.unreadable()
         })?;
         // Released before the room is awaited, which may be busy.
         drop(permit);
-        if records.is_empty() {
-            return Ok((records, next));
+        if !page.records.is_empty() {
+            let records = page.records;
+            let retained = self.run(move |core| core.filter_retained(records, filter)).await;
+            page.records = retained.ok_or_else(|| self.closed_refusal())?;
         }
-        let retained = self.run(move |core| core.filter_retained(records, filter)).await;
-        Ok((retained.ok_or_else(|| self.closed_refusal())?, next))
+        Ok(page)
     }
 
     /// Reads as [`read`](Self::read) does, for server code: it reads on through empty pages, for 10 s at most.
@@ -87,16 +88,16 @@ impl LiveRoom {
         self: &Arc<Self>,
         mut query: Query,
         filter: EventSet,
-    ) -> Result<(Vec<Arc<Record>>, Option<u64>), Refusal> {
+    ) -> Result<RecordPage, Refusal> {
         let until = Moment::now() + READ_TIMEOUT;
         loop {
-            let (records, next) = self.read(query.clone(), filter).await?;
-            if !records.is_empty() || next.is_none() || Moment::now() >= until {
-                return Ok((records, next));
+            let page = self.read(query.clone(), filter).await?;
+            if !page.records.is_empty() || page.next.is_none() || Moment::now() >= until {
+                return Ok(page);
             }
             match query.order {
-                Order::OldestFirst => query.after = next,
-                Order::NewestFirst => query.before = next,
+                Order::OldestFirst => query.after = page.next,
+                Order::NewestFirst => query.before = page.next,
             }
         }
     }
@@ -168,14 +169,10 @@ impl LiveRoom {
         Ok(page.and_then(|page| page.id_of(since.seq)).map_or(StoredId::Missing, StoredId::Found))
     }
 
-    async fn read_stored(
-        &self,
-        archive: &Archive,
-        query: &Query,
-    ) -> Result<(Vec<Arc<Record>>, Option<u64>), StoreError> {
+    async fn read_stored(&self, archive: &Archive, query: &Query) -> Result<RecordPage, StoreError> {
         let page = archive.journal.read(&self.id, query.clone()).await?;
         let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
-        Ok((records.map(Arc::new).collect(), page.next))
+        Ok(RecordPage { records: records.map(Arc::new).collect(), next: page.next })
     }
 
     /// Returns the refusal of a request to a closed instance.

@@ -79,6 +79,13 @@ impl Connections {
     }
 }
 
+/// A page of the users in a room, in the order of their ids.
+pub(super) struct MemberPage {
+    pub(super) members: Vec<frame::Member>,
+    /// True if users follow after these.
+    pub(super) has_more: bool,
+}
+
 impl Members {
     /// Returns the number of connections at this node.
     pub(super) fn size(&self) -> usize {
@@ -207,8 +214,8 @@ impl Members {
         std::mem::take(&mut self.subscriptions)
     }
 
-    /// Returns up to `limit` users after `after`, and whether there are more.
-    pub(super) fn list(&self, after: Option<&str>, limit: usize) -> (Vec<frame::Member>, bool) {
+    /// Returns up to `limit` users after `after`.
+    pub(super) fn page(&self, after: Option<&str>, limit: usize) -> MemberPage {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut listed = self.users.range::<str, _>((from, Bound::Unbounded));
         let members = listed
@@ -219,7 +226,7 @@ impl Members {
                 connections: connections.local + connections.remote,
             })
             .collect();
-        (members, listed.next().is_some())
+        MemberPage { members, has_more: listed.next().is_some() }
     }
 }
 

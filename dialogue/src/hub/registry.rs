@@ -97,6 +97,15 @@ enum KnownRoom {
     Stored(RoomInstanceInfo),
 }
 
+/// The instances with the most connections.
+#[cfg(feature = "inspector")]
+pub(crate) struct LargestInstances {
+    /// These, the largest first.
+    pub(crate) instances: Vec<Arc<LiveRoom>>,
+    /// The number of all instances.
+    pub(crate) total: usize,
+}
+
 impl Registry {
     /// Creates a registry. `max_rooms` bounds the instances of keyed rooms, `new` those that a client opened recently.
     pub(crate) fn new(
@@ -422,15 +431,15 @@ impl Registry {
         &self.rooms
     }
 
-    /// Returns the instances with the most connections, and the number of all instances.
+    /// Returns up to `max` instances, those with the most connections.
     #[cfg(feature = "inspector")]
-    pub(crate) fn largest(&self, max: usize) -> (Vec<Arc<LiveRoom>>, usize) {
+    pub(crate) fn largest(&self, max: usize) -> LargestInstances {
         let (mut largest, mut total) = (Vec::new(), 0);
         let mut last: Option<Arc<str>> = None;
         loop {
             // In pages: instances that are being opened need the lock, too.
             let page = self.page_after(last.as_deref());
-            let Some(end) = page.last() else { return (largest, total) };
+            let Some(end) = page.last() else { return LargestInstances { instances: largest, total } };
             last = Some(Arc::clone(&end.id));
             total += page.len();
             largest.extend(page);
@@ -553,8 +562,8 @@ impl Registry {
     /// Returns the store's health and the writes that wait for it, if there is a store.
     pub(crate) fn store_probed(&self) -> Option<StoreSample> {
         let journal = &self.archive.as_ref()?.journal;
-        let (bytes, rooms) = journal.queued();
-        Some(StoreSample { is_up: journal.is_up(), queued_bytes: bytes, queued_rooms: rooms })
+        let queued = journal.queued();
+        Some(StoreSample { is_up: journal.is_up(), queued_bytes: queued.bytes, queued_rooms: queued.rooms })
     }
 
     /// Returns the epoch of new logs.
@@ -678,7 +687,7 @@ impl Registry {
     ) -> Result<(Arc<LiveRoom>, bool), Refusal> {
         let mut evicted = Vec::new();
         let inserted =
-            self.insert_into(&mut self.instances.write(), &mut evicted, (room, room_id), info, opener);
+            self.insert_into(&mut self.instances.write(), &mut evicted, room, room_id, info, opener);
         if self.archive.is_none() {
             evicted.iter().for_each(|one: &Arc<LiveRoom>| self.room_evicted(&one.room, &one.id));
         }
@@ -692,7 +701,8 @@ impl Registry {
         self: &Arc<Self>,
         instances: &mut LiveRooms,
         evicted: &mut Vec<Arc<LiveRoom>>,
-        (room, room_id): (&Arc<RoomSpec>, &str),
+        room: &Arc<RoomSpec>,
+        room_id: &str,
         info: RoomInstanceInfo,
         opener: Option<&Opener>,
     ) -> Result<(Arc<LiveRoom>, bool), InsertError> {

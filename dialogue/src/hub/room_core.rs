@@ -42,7 +42,8 @@ use super::{
 use crate::{
     Refusal,
     hub::StreamSlot,
-    log::{Log, LogHead, Page, Record},
+    hub::members::MemberPage,
+    log::{Log, LogHead, Page, Record, RecordPage},
     store::Query,
     wire::{Accepted, EventIndex, EventSet, Position, frame},
 };
@@ -249,8 +250,8 @@ impl RoomCore {
         self.log.before(before, filter, limit)
     }
 
-    /// Returns the records that `query` selects from a log that is held in memory alone, and the `seq` to go on from.
-    pub(super) fn select(&mut self, query: &Query) -> (Vec<Arc<Record>>, Option<u64>) {
+    /// Returns the records that `query` selects from a log that is held in memory alone.
+    pub(super) fn select(&mut self, query: &Query) -> RecordPage {
         self.log.trim(now());
         self.log.select(query, |event| self.room.event_name(event))
     }
@@ -275,14 +276,14 @@ impl RoomCore {
 
     /// Returns the `members` frame: up to `limit` users after `after`, in the order of their ids.
     pub(crate) fn members_frame(&self, after: Option<&str>, limit: usize, id: Option<&RawValue>) -> Vec<u8> {
-        let (members, more) = self.members.list(after, limit);
-        let body = frame::Members { room_id: &self.id, members, size: self.members.users(), more };
+        let MemberPage { members, has_more } = self.members.page(after, limit);
+        let body = frame::Members { room_id: &self.id, members, size: self.members.users(), more: has_more };
         frame::Frame::new("members", id, body).encode()
     }
 
     /// Returns the ids of all users in the room, at any node.
     pub(crate) fn user_ids(&self) -> Vec<String> {
-        self.members.list(None, usize::MAX).0.into_iter().map(|member| member.user_id).collect()
+        self.members.page(None, usize::MAX).members.into_iter().map(|member| member.user_id).collect()
     }
 
     /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was

@@ -43,6 +43,23 @@ struct QueuedWrite<W: GroupWrite> {
     reply: oneshot::Sender<WriteReply<W>>,
 }
 
+/// The size of a queue of writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct QueuedWrites {
+    /// The bytes of their payloads.
+    pub(crate) bytes: usize,
+    /// The number of writes: a room has one at a time.
+    pub(crate) rooms: usize,
+}
+
+/// A group of writes for one call of the store.
+pub(super) struct WriteGroup<W: GroupWrite> {
+    /// The leader's own write, if it is not done yet, and those of others.
+    pub(super) writes: Vec<W>,
+    /// The senders of the others' replies, in their order.
+    pub(super) replies: Vec<oneshot::Sender<WriteReply<W>>>,
+}
+
 /// The reply to a waiting write.
 pub(super) enum WriteReply<W: GroupWrite> {
     /// The outcome of its write.
@@ -117,10 +134,10 @@ impl<W: GroupWrite> CommitQueue<W> {
         Some(Admission::Waits(receiver))
     }
 
-    /// Returns the bytes of payloads that wait, and the number of rooms.
-    pub(super) fn queued(&self) -> (usize, usize) {
+    /// Returns the size of the queue.
+    pub(super) fn queued(&self) -> QueuedWrites {
         let state = self.state.lock();
-        (state.bytes, state.writes.len())
+        QueuedWrites { bytes: state.bytes, rooms: state.writes.len() }
     }
 
     /// Passes the lead, with the size of its last group, to the next waiting write; ends it if there is none.
@@ -171,7 +188,7 @@ impl<W: GroupWrite> GroupLeader<W> {
     }
 
     /// Takes the next group: the leader's own write and those of others, with the senders of their replies.
-    pub(super) fn group(&mut self) -> (Vec<W>, Vec<oneshot::Sender<WriteReply<W>>>) {
+    pub(super) fn group(&mut self) -> WriteGroup<W> {
         let mut writes: Vec<_> = self.own_write.take().into_iter().collect();
         let mut state = self.queue.state.lock();
         let (mut bytes, mut replies) = (0, Vec::new());
@@ -182,7 +199,7 @@ impl<W: GroupWrite> GroupLeader<W> {
             replies.push(queued.reply);
         }
         self.last_group = writes.len();
-        (writes, replies)
+        WriteGroup { writes, replies }
     }
 }
 
@@ -205,7 +222,7 @@ mod tests {
     }
 
     fn rooms(lead: &mut GroupLeader<Append>) -> Vec<String> {
-        lead.group().0.iter().map(|append| append.room_id.to_string()).collect()
+        lead.group().writes.iter().map(|append| append.room_id.to_string()).collect()
     }
 
     fn lead(entered: Admission<Append>) -> GroupLeader<Append> {

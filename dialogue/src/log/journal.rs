@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    commit_queue::{Admission, CommitQueue, GroupLeader, GroupWrite, WriteReply},
+    commit_queue::{Admission, CommitQueue, GroupLeader, GroupWrite, QueuedWrites, WriteGroup, WriteReply},
     health::{Health, PROBE},
 };
 use crate::{
@@ -77,13 +77,11 @@ impl Journal {
         self.health.is_up()
     }
 
-    /// Returns the bytes of payloads that wait to be appended, and the number of rooms.
-    pub(crate) fn queued(&self) -> (usize, usize) {
-        let of = |(bytes, rooms): (usize, usize), more: (usize, usize)| (bytes + more.0, rooms + more.1);
-        of(
-            self.appends.queued(),
-            self.shared.as_ref().map(|shared| shared.publications.queued()).unwrap_or_default(),
-        )
+    /// Returns the writes that wait for the store.
+    pub(crate) fn queued(&self) -> QueuedWrites {
+        let appends = self.appends.queued();
+        let shared = self.shared.as_ref().map(|shared| shared.publications.queued()).unwrap_or_default();
+        QueuedWrites { bytes: appends.bytes + shared.bytes, rooms: appends.rooms + shared.rooms }
     }
 
     /// Appends events to a room's log.
@@ -209,7 +207,7 @@ impl Journal {
 
     /// Appends a group of all waiting rooms; returns the outcome of the leader's own write.
     async fn append_group(&self, mut lead: GroupLeader<Append>) -> Result<(), StoreError> {
-        let (appends, replies) = lead.group();
+        let WriteGroup { writes: appends, replies } = lead.group();
         let outcome = with_timeout("append", self.store.append(appends)).await;
         // The next leader starts before the outcomes are sent.
         drop(lead);
@@ -233,7 +231,7 @@ impl Journal {
         shared: &SharedJournal,
         mut lead: GroupLeader<Publication>,
     ) -> Result<Published, StoreError> {
-        let (publications, replies) = lead.group();
+        let WriteGroup { writes: publications, replies } = lead.group();
         let shared = shared.backplane.publish(shared.node, publications);
         let outcomes = with_timeout("publish", async { Ok(shared.await) }).await;
         // The next leader starts before the outcomes are sent.

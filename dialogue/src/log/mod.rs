@@ -75,6 +75,14 @@ pub(crate) struct LogHead<'a> {
     pub(crate) event_id: &'a str,
 }
 
+/// The records that a [`Query`] selects.
+#[derive(Debug, Default)]
+pub(crate) struct RecordPage {
+    pub(crate) records: Vec<Arc<Record>>,
+    /// The `seq` from which the next page goes on; `None` at the end.
+    pub(crate) next: Option<u64>,
+}
+
 /// The result of resuming from a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resume {
@@ -346,13 +354,9 @@ impl Log {
         page
     }
 
-    /// Returns the events that `query` selects from a log that is held in memory alone, and the `seq` to go on from;
-    /// `name` maps a kind of event to its name.
-    pub(crate) fn select(
-        &self,
-        query: &Query,
-        name: impl Fn(EventIndex) -> &'static str,
-    ) -> (Vec<Arc<Record>>, Option<u64>) {
+    /// Returns the events that `query` selects from a log that is held in memory alone; `name` returns the name of an
+    /// event.
+    pub(crate) fn select(&self, query: &Query, name: impl Fn(EventIndex) -> &'static str) -> RecordPage {
         let filter = |record: &Arc<Record>| {
             let seq = record.seq.unwrap_or(0);
             query.matches(seq, record.timestamp, name(record.event)) && self.event_retention.keeps(record)
@@ -402,27 +406,27 @@ impl Log {
     }
 }
 
-/// Returns the wanted records up to the bounds of `query`, and the `seq` to go on from.
+/// Returns the wanted records up to the bounds of `query`.
 fn collect_matching<'a>(
     records: impl Iterator<Item = &'a Arc<Record>>,
     filter: impl Fn(&Arc<Record>) -> bool,
     query: &Query,
-) -> (Vec<Arc<Record>>, Option<u64>) {
+) -> RecordPage {
     let (mut taken, mut size, mut last) = (Vec::new(), 0, None);
     for (scanned, record) in records.enumerate() {
         if scanned >= MAX_SCANNED_RECORDS {
-            return (taken, last);
+            return RecordPage { records: taken, next: last };
         }
         if filter(record) {
             if taken.len() >= query.limit || (size >= query.max_bytes && size > 0) {
-                return (taken, last);
+                return RecordPage { records: taken, next: last };
             }
             size += record.json.len();
             taken.push(Arc::clone(record));
         }
         last = record.seq;
     }
-    (taken, None)
+    RecordPage { records: taken, next: None }
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

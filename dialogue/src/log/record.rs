@@ -23,8 +23,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The index of an event that this program doesn't declare, of another version: no subscription can want it.
-
     /// Returns whether the room declares the event.
     pub(crate) fn is_declared(&self) -> bool {
         self.event != EventIndex::UNDECLARED

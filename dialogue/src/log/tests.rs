@@ -279,10 +279,10 @@ fn a_page_looks_at_a_bounded_number_of_events_whatever_it_finds() {
         let mut query = Query::new(order, 10);
         query.events = Some(vec!["price".into()]);
         for next in nexts.map(Some).into_iter().chain([None]) {
-            let (found, then) = log.select(&query, |event| if event == PRICE { "price" } else { "message" });
-            assert_eq!((found.len(), then), (0, next));
+            let page = log.select(&query, |event| if event == PRICE { "price" } else { "message" });
+            assert_eq!((page.records.len(), page.next), (0, next));
             let bound = if order == Order::OldestFirst { &mut query.after } else { &mut query.before };
-            *bound = then;
+            *bound = page.next;
         }
     }
 }

@@ -23,7 +23,9 @@ pub(crate) fn connection(source: Source, parent: Option<&TraceParent>) -> Span {
 pub(crate) fn trigger(
     parent: Option<&Span>,
     source: Source,
-    (room, room_id, event): (&'static str, &str, &'static str),
+    room: &'static str,
+    room_id: &str,
+    event: &'static str,
 ) -> Span {
     let channel = source.label();
     match parent {

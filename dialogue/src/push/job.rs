@@ -177,7 +177,7 @@ impl PushJob {
         let sent = send(provider, &device.target, &message, slot).instrument(span.clone()).await;
         let outcome = sent.unwrap_or_else(|| SendOutcome::Unreachable("no answer in time".to_owned()));
         span.record("delivered", matches!(outcome, SendOutcome::Delivered));
-        self.conclude(context, provider.name(), outcome, ttl, (&registration, &device)).await
+        self.conclude(context, provider.name(), outcome, ttl, &registration, &device).await
     }
 
     /// Runs the hook `before_push`; returns the attempt's outcome if the user may not get the push, or not now.
@@ -238,7 +238,8 @@ impl PushJob {
         provider: &'static str,
         outcome: SendOutcome,
         remaining: Duration,
-        (registration, device): (&RegistrationId, &DeviceRecord),
+        registration: &RegistrationId,
+        device: &DeviceRecord,
     ) -> AttemptOutcome {
         let retry = |wait: Duration| self.retry(wait, remaining);
         let warn = |message: &'static str, reason: &str| context.log.warn(provider, message, reason);

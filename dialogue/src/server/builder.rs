@@ -536,7 +536,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Sets the maximum of events on a page of history: 200 by default, which is also the most. A client that asks for
     /// more gets this number.
     pub fn max_history_events(mut self, events: usize) -> Self {
-        self.bounds.max_history_events = events.clamp(1, HISTORY_LIMITS.1);
+        self.bounds.max_history_events = events.clamp(1, HISTORY_LIMITS.max);
         self
     }
 

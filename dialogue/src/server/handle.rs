@@ -119,8 +119,13 @@ impl<R: ServerRoom> RoomHandle<R> {
         let Some(any_room) = target.room.index.entry_of(&self.engine.any_rooms) else {
             return Err(not_found(&target.room_id));
         };
-        let about = (target.room.name, &*target.room_id, target.room.event_name(index));
-        let span = spans::trigger(None, Source::Server, about);
+        let span = spans::trigger(
+            None,
+            Source::Server,
+            target.room.name,
+            &target.room_id,
+            target.room.event_name(index),
+        );
         let trigger = Box::new(Trigger {
             registry: Arc::clone(&self.engine.registry),
             room: Arc::clone(&target.room),

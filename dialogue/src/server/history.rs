@@ -15,7 +15,7 @@ use crate::{
     Delivery, Refusal, Room,
     event::Unreadable,
     hub::LiveRoom,
-    log::Record,
+    log::{Record, RecordPage},
     room::{EventOf, ServerRoom},
     store::{Order, Query},
     wire::EventSet,
@@ -133,7 +133,7 @@ impl<R: ServerRoom> History<R> {
             Some(name) => instance.room.events_named([name])?,
             None => EventSet::ALL,
         };
-        let (records, next) = instance.find(self.query, wanted).await?;
+        let RecordPage { records, next } = instance.find(self.query, wanted).await?;
         let (mut events, mut unreadable) = (Vec::with_capacity(records.len()), Vec::new());
         for record in &records {
             match decode::<R>(record) {

@@ -34,7 +34,7 @@ use tracing::{Instrument, Span};
 #[cfg(feature = "push")]
 pub(crate) use push::{PushChange, PushRequest, apply as apply_push};
 use request::Request;
-pub(crate) use request::{check_depth, check_event_count, check_limit, invalid};
+pub(crate) use request::{PageLimits, check_depth, check_event_count, invalid};
 pub(crate) use room_lifecycle::{CreateRoom, Requester, delete as delete_room};
 
 use crate::{
@@ -124,12 +124,12 @@ pub(crate) enum JoinOutcome {
     RoomDeleted,
 }
 
-/// The default and the maximum of `limit` in `getHistory`.
-pub(crate) const HISTORY_LIMITS: (usize, usize) = (50, 200);
-/// The default and the maximum of `limit` in `listRooms`.
-pub(crate) const ROOM_LIST_LIMITS: (usize, usize) = (100, 1_000);
-/// The default and the maximum of `limit` in `members`.
-const MEMBER_LIMITS: (usize, usize) = (100, 1_000);
+/// `limit` in `getHistory`.
+pub(crate) const HISTORY_LIMITS: PageLimits = PageLimits { default: 50, max: 200 };
+/// `limit` in `listRooms`.
+pub(crate) const ROOM_LIST_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
+/// `limit` in `members`.
+const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
 /// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to the
 /// next.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -503,7 +503,7 @@ impl Session {
                     push::PushChange::Unregister
                 };
                 let actor = self.connection()?.actor();
-                push::apply(&self.engine, (&actor, self.rate_limit_key.as_ref()), change, wanted).await?;
+                push::apply(&self.engine, &actor, self.rate_limit_key.as_ref(), change, wanted).await?;
                 self.send_ok(id);
             }
             other => {
@@ -541,8 +541,8 @@ impl Session {
         let room = &instance.room;
         let name = request.event()?;
         let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
-        let labels = (room.name, &*instance.id, room.event_name(event));
-        let span = spans::trigger(Some(&self.span), Source::WebSocket, labels);
+        let parent = Some(&self.span);
+        let span = spans::trigger(parent, Source::WebSocket, room.name, &instance.id, room.event_name(event));
         let origin = EventOrigin::now(&room.meter, Source::WebSocket, span.clone());
         let triggered = self.trigger_in(&instance, event, origin, request, id).await;
         triggered.inspect_err(|refusal| {
@@ -673,7 +673,7 @@ impl Session {
             Some(event) => instance.room.events_named([&*event])?,
             None => EventSet::ALL,
         };
-        let (before, limit) = (request.before()?, request.limit(HISTORY_LIMITS.0, HISTORY_LIMITS.1)?);
+        let (before, limit) = (request.before()?, request.limit(HISTORY_LIMITS)?);
         let limit = limit.min(self.engine.bounds.max_history_events);
         let page = instance.history(before, wanted, limit).await?;
         self.outbox.send("history", &history(&instance.id, &page, id));
@@ -683,7 +683,7 @@ impl Session {
     async fn members(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = self.joined(&request.room_id()?)?;
         let after = request.after()?.map(String::from);
-        let limit = request.limit(MEMBER_LIMITS.0, MEMBER_LIMITS.1)?;
+        let limit = request.limit(MEMBER_LIMITS)?;
         let own_id = id.map(RawValue::to_owned);
         let list =
             instance.run(move |state| state.members_frame(after.as_deref(), limit, own_id.as_deref())).await;
@@ -692,7 +692,7 @@ impl Session {
     }
 
     async fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let (after, limit) = (request.after()?, request.limit(ROOM_LIST_LIMITS.0, ROOM_LIST_LIMITS.1)?);
+        let (after, limit) = (request.after()?, request.limit(ROOM_LIST_LIMITS)?);
         let connection = self.connection()?;
         if request.watch()? && !self.watches_rooms {
             self.engine.watch(connection);

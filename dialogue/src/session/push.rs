@@ -67,7 +67,7 @@ impl PushRequest {
     }
 }
 
-/// Applies a request of a user, who counts as `subject` for rate limits.
+/// Applies a request of a user, whom rate limits count by `rate_limit_key`.
 ///
 /// # Errors
 ///
@@ -75,7 +75,8 @@ impl PushRequest {
 /// registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
 pub(crate) async fn apply(
     engine: &Arc<Engine>,
-    (actor, subject): (&UntypedCaller, Option<&RateLimitKey>),
+    actor: &UntypedCaller,
+    rate_limit_key: Option<&RateLimitKey>,
     change: PushChange,
     request: PushRequest,
 ) -> Result<(), Refusal> {
@@ -86,8 +87,8 @@ pub(crate) async fn apply(
         return Err(invalid(format!("`provider`: `{shown}` is unknown")));
     }
     let not_configured = || invalid(format!("`provider`: this server has no `{name}`"));
-    if let Some(subject) = subject {
-        engine.limiter.device(subject).await?;
+    if let Some(key) = rate_limit_key {
+        engine.limiter.device(key).await?;
     }
     if change == PushChange::Unregister {
         let (push, provider) = provider.ok_or_else(not_configured)?;
@@ -109,6 +110,6 @@ pub(crate) async fn apply(
     }
     let (push, provider) = provider.ok_or_else(not_configured)?;
     provider.check(&target).map_err(|reason| Refusal::new(Code::InvalidRequest, reason))?;
-    let address = subject.filter(|subject| subject.is_address()).map(RateLimitKey::to_string);
+    let address = rate_limit_key.filter(|key| key.is_address()).map(RateLimitKey::to_string);
     push.register(&actor.user.id, address, &**provider, target, language, rooms).await
 }

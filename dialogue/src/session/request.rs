@@ -169,10 +169,9 @@ impl<'a> Request<'a> {
         self.before.map(|raw| read("before", raw.get())).transpose()
     }
 
-    /// Returns `limit`, from 1 to `max`.
-    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Refusal> {
-        let Some(raw) = self.limit else { return Ok(default) };
-        check_limit(read("limit", raw.get())?, max)
+    /// Returns `limit`, the number of entries that the client wants in a page.
+    pub(super) fn limit(&self, limits: PageLimits) -> Result<usize, Refusal> {
+        limits.check(self.limit.map(|raw| read("limit", raw.get())).transpose()?)
     }
 
     pub(super) fn after(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
@@ -230,12 +229,27 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Returns `limit` if it is from 1 to `max`; a refusal otherwise.
-pub(crate) fn check_limit(limit: usize, max: usize) -> Result<usize, Refusal> {
-    if (1..=max).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(invalid(format!("`limit` is a number from 1 to {max}")))
+/// The bounds on the number of entries in a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageLimits {
+    /// The number if the client names none.
+    pub(crate) default: usize,
+    pub(crate) max: usize,
+}
+
+impl PageLimits {
+    /// Returns the number of entries, which is at least 1.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_REQUEST` if the client wants none or too many.
+    pub(crate) fn check(self, wanted: Option<usize>) -> Result<usize, Refusal> {
+        let limit = wanted.unwrap_or(self.default);
+        if (1..=self.max).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(invalid(format!("`limit` is a number from 1 to {}", self.max)))
+        }
     }
 }
 

@@ -120,13 +120,13 @@ pub(super) async fn inspect(
         Some(instance) => members(&instance).await,
         None => None,
     };
-    let (largest, instances_in_all) = engine.registry.largest(MAX_INSTANCES);
+    let largest = engine.registry.largest(MAX_INSTANCES);
     let inspection = Inspection {
         schema: &engine.schema,
         users: engine.directory.user_count(),
         rooms: engine.registry.rooms().iter().map(|room| room_row(room)).collect(),
-        instances: largest.iter().map(|instance| instance_row(instance)).collect(),
-        instances_in_all,
+        instances: largest.instances.iter().map(|instance| instance_row(instance)).collect(),
+        instances_in_all: largest.total,
         members,
         families: engine.metrics.iter().flat_map(|metrics| metrics.read()).map(family).collect(),
     };

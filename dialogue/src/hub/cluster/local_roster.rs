@@ -17,6 +17,14 @@ pub(super) struct LocalRosters {
     rooms: Mutex<HashMap<Arc<str>, LocalRoster>>,
 }
 
+/// The changes in a room that aren't published.
+#[derive(Default)]
+struct RosterChanges {
+    changes: Vec<MemberChange>,
+    /// True if the room has any member at this node.
+    has_members: bool,
+}
+
 #[derive(Default)]
 struct LocalRoster {
     users: HashMap<Arc<str>, UserConnections>,
@@ -131,7 +139,7 @@ impl Cluster {
         max_connections: Option<u32>,
     ) -> Result<bool, StoreError> {
         loop {
-            let (changes, has_members) = self.local_rosters.changes(room_id);
+            let RosterChanges { changes, has_members } = self.local_rosters.changes(room_id);
             if changes.is_empty() {
                 return Ok(true);
             }
@@ -193,15 +201,18 @@ impl LocalRosters {
             .current += 1;
     }
 
-    /// Returns some of the changes, and whether the room has any member here.
-    fn changes(&self, room_id: &str) -> (Vec<MemberChange>, bool) {
+    /// Returns the changes in a room that aren't published, up to [`MAX_CHANGES_PER_CALL`].
+    fn changes(&self, room_id: &str) -> RosterChanges {
         let rooms = self.rooms.lock();
-        let Some(roster) = rooms.get(room_id) else { return (Vec::new(), false) };
+        let Some(roster) = rooms.get(room_id) else { return RosterChanges::default() };
         let changed = roster.users.iter().filter(|(_, count)| count.published != Some(count.current));
         let changes = changed
             .take(MAX_CHANGES_PER_CALL)
             .map(|(user, count)| MemberChange::new(Arc::clone(user), count.current));
-        (changes.collect(), roster.users.values().any(|count| count.current > 0))
+        RosterChanges {
+            changes: changes.collect(),
+            has_members: roster.users.values().any(|count| count.current > 0),
+        }
     }
 
     /// Notes that the changes are published.

@@ -15,7 +15,7 @@ fn refusal(json: &str) -> Option<String> {
         request.events()?;
         request.since()?;
         request.before()?;
-        request.limit(50, 200)?;
+        request.limit(PageLimits { default: 50, max: 200 })?;
         request.after()?;
         request.watch()?;
         request.name()?;
