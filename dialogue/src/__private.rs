@@ -117,7 +117,7 @@ pub trait ConflationKey: fmt::Display {}
 impl<T: fmt::Display> ConflationKey for T {}
 
 /// Returns a field as it is shown in a text of `push(…)`.
-pub fn text<T: Text>(field: &T) -> Shown<'_> {
+pub fn text<T: NotificationText>(field: &T) -> Shown<'_> {
     Shown(field)
 }
 
@@ -142,13 +142,13 @@ impl fmt::Debug for Shown<'_> {
     label = "has no text",
     note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::PushEvent` by hand"
 )]
-pub trait Text: fmt::Display {}
+pub trait NotificationText: fmt::Display {}
 
 #[diagnostic::do_not_recommend]
-impl<T: fmt::Display> Text for T {}
+impl<T: fmt::Display> NotificationText for T {}
 
 /// Returns the collapse key of a notification: a newer one of the same key replaces it.
-pub fn collapse_key<T: Text>(field: &T) -> String {
+pub fn collapse_key<T: NotificationText>(field: &T) -> String {
     field.to_string()
 }
 

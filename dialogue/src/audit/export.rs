@@ -67,11 +67,11 @@ impl<W: AsyncWrite + Unpin> Export<W> {
 /// finds that it was cut off.
 #[derive(Debug)]
 pub struct ExportError {
-    kind: Kind,
+    kind: ExportErrorKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ExportErrorKind {
     NotAudited(String),
     Unchained(u64),
     Trimmed(u64),
@@ -82,63 +82,63 @@ enum Kind {
 
 impl ExportError {
     pub(crate) fn not_audited(room_id: &str) -> Self {
-        Kind::NotAudited(room_id.to_owned()).into()
+        ExportErrorKind::NotAudited(room_id.to_owned()).into()
     }
 
     /// Returns the error of an event that has no digest, between others that have.
     pub(crate) fn unchained(seq: u64) -> Self {
-        Kind::Unchained(seq).into()
+        ExportErrorKind::Unchained(seq).into()
     }
 
     /// Returns the error of an event that has been trimmed.
     pub(crate) fn trimmed(seq: u64) -> Self {
-        Kind::Trimmed(seq).into()
+        ExportErrorKind::Trimmed(seq).into()
     }
 
     pub(crate) fn other_log(anchor: Anchor) -> Self {
-        Kind::OtherLog(anchor).into()
+        ExportErrorKind::OtherLog(anchor).into()
     }
 }
 
-impl From<Kind> for ExportError {
-    fn from(kind: Kind) -> Self {
+impl From<ExportErrorKind> for ExportError {
+    fn from(kind: ExportErrorKind) -> Self {
         ExportError { kind }
     }
 }
 
 impl From<Refusal> for ExportError {
     fn from(refusal: Refusal) -> Self {
-        Kind::Refused(refusal).into()
+        ExportErrorKind::Refused(refusal).into()
     }
 }
 
 impl From<io::Error> for ExportError {
     fn from(error: io::Error) -> Self {
-        Kind::Write(error).into()
+        ExportErrorKind::Write(error).into()
     }
 }
 
 impl fmt::Display for ExportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::NotAudited(room_id) => {
+            ExportErrorKind::NotAudited(room_id) => {
                 write!(f, "the events of `{room_id}` carry no digests: declare the room with `audit`")
             }
-            Kind::Unchained(seq) => {
+            ExportErrorKind::Unchained(seq) => {
                 let anchor = Anchor { seq: *seq, ..Anchor::BEGINNING };
                 write!(
                     f,
                     "event {seq} carries no digest, since the room was not audited then: export what is after `{anchor}`"
                 )
             }
-            Kind::Trimmed(seq) => {
+            ExportErrorKind::Trimmed(seq) => {
                 write!(f, "the log no longer holds event {seq}: export it again, or keep it for longer")
             }
-            Kind::OtherLog(Anchor { seq, .. }) => {
+            ExportErrorKind::OtherLog(Anchor { seq, .. }) => {
                 write!(f, "the log has another event {seq} than the anchor is of, or none")
             }
-            Kind::Refused(refusal) => write!(f, "the log can't be read: {}", refusal.message),
-            Kind::Write(error) => write!(f, "the export can't be written: {error}"),
+            ExportErrorKind::Refused(refusal) => write!(f, "the log can't be read: {}", refusal.message),
+            ExportErrorKind::Write(error) => write!(f, "the export can't be written: {error}"),
         }
     }
 }
@@ -146,8 +146,8 @@ impl fmt::Display for ExportError {
 impl Error for ExportError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
-            Kind::Write(error) => Some(error),
-            Kind::Refused(refusal) => Some(refusal),
+            ExportErrorKind::Write(error) => Some(error),
+            ExportErrorKind::Refused(refusal) => Some(refusal),
             _ => None,
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Line<'a> {
 
 /// The fields that are read of a frame.
 #[derive(Debug, Deserialize)]
-pub(super) struct Frame<'a> {
+pub(super) struct AuditedFrame<'a> {
     #[serde(rename = "roomId", borrow)]
     pub(super) room_id: Cow<'a, str>,
     pub(super) seq: u64,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::BufRead};
 
 use super::{
     Anchor, Tampered,
-    line::{Frame, Header, Line},
+    line::{AuditedFrame, Header, Line},
     link,
 };
 
@@ -118,7 +118,7 @@ fn event(line: &[u8], room_id: &str, last: Anchor) -> Result<Anchor, Tampered> {
     // The caller knows the number of the line.
     let garbled = |_| Tampered::Garbled { line: 0, due };
     let Line { digest, frame } = serde_json::from_slice(line).map_err(garbled)?;
-    let Frame { room_id: found, seq } = serde_json::from_str(frame.get()).map_err(garbled)?;
+    let AuditedFrame { room_id: found, seq } = serde_json::from_str(frame.get()).map_err(garbled)?;
     if seq > due {
         return Err(Tampered::Missing { seq: due, found: seq });
     }

@@ -38,7 +38,7 @@ use crate::{
     session::{JoinOptions, JoinOutcome, NewConnection, Session},
     wire::{Encoding, stream_position},
 };
-use query::Query;
+use query::StreamQuery;
 use retry_response::retry_response;
 use stream::SseBody;
 
@@ -67,7 +67,7 @@ async fn probe(
     let address = address(&engine, &parts);
     let user = authenticate_user(&engine, &parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
-    let query = Query::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
+    let query = StreamQuery::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
     for room_id in &query.rooms {
@@ -95,7 +95,7 @@ async fn open(
 async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result<Response, Refusal> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // Before admission: an invalid request doesn't count against the connection rate of its address.
-    let query = Query::parse(query, &parts.headers)?;
+    let query = StreamQuery::parse(query, &parts.headers)?;
     let (address, slot) = admit_connection(engine, parts)?;
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;

@@ -23,7 +23,7 @@ use super::{
     transport::Address,
 };
 
-/// Default bound, in bytes, of each room's inbox: 4 MiB.
+/// Default bound, in bytes, of each room's buffer: 4 MiB.
 const BUFFER_BYTES: usize = 4 << 20;
 /// Capacity of the channel from the client's handles to the driver.
 const COMMAND_QUEUE_LEN: usize = 64;

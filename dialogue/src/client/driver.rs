@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    core::{Action, Class, Config, Core, Joining, Loss, Reply, Ticket},
+    core::{Action, Config, Core, Joining, Loss, Reply, RetryClass, Ticket},
     endpoint::Endpoint,
     error::Error,
     frame::Request,
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Leave(Arc<str>, ReplySlot),
     Request {
         room: Option<Arc<str>>,
-        class: Class,
+        class: RetryClass,
         request: Request,
         reply: ReplySlot,
     },

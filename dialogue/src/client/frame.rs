@@ -178,7 +178,7 @@ impl EventFrame {
         serde_json::from_str(frame).map_err(|error| Box::new(Unreadable::of(frame, &error)))
     }
 
-    /// Returns the approximate size in an inbox, in bytes.
+    /// Returns the approximate size in a buffer, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.data.get().len()
             + self.meta.as_ref().map_or(0, |meta| meta.get().len())

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Client,
-    core::{Class, Reply, response_error},
+    core::{Reply, RetryClass, response_error},
     error::{Error, ErrorKind},
     frame::{HistoryFrame, Request},
     room::{Route, read},
@@ -107,7 +107,7 @@ impl<'a, R: Room> History<'a, R> {
             before: self.before,
             limit: self.limit,
         };
-        match self.client.ask(Some(self.room.clone()), Class::Idempotent, request).await? {
+        match self.client.ask(Some(self.room.clone()), RetryClass::Idempotent, request).await? {
             Reply::History(frame) => Ok(frame),
             _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }

@@ -6,7 +6,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     Client,
-    core::{Class, Inbox, Joining, Reply},
+    core::{Joining, Reply, RetryClass, RoomBuffer},
     driver::Command,
     error::{Error, ErrorKind},
     frame::Request,
@@ -70,21 +70,21 @@ impl<R: Room> JoinRoom<R> {
     pub async fn join(self) -> Result<RoomClient<R>, Error> {
         let JoinRoom { client, room, events, since, .. } = self;
         let (max_events, max_bytes) = client.shared.buffer;
-        let inbox = Arc::new(Inbox::new(max_events, max_bytes));
+        let buffer = Arc::new(RoomBuffer::new(max_events, max_bytes));
         let (sender, response) = oneshot::channel();
         let (route, wake, command) = if R::CHANNELS.contains(&Channel::WebSocket) {
             let default = default_events::<R>();
-            let joining = Joining { room: room.clone(), events, default, since, inbox: inbox.clone() };
+            let joining = Joining { room: room.clone(), events, default, since, buffer: buffer.clone() };
             (Route::Socket, client.shared.wake.clone(), Command::Join(joining, sender))
         } else {
             let wake = Arc::new(Notify::new());
             let (endpoint, config) = (client.shared.endpoint.clone(), client.shared.config.clone());
             let spec =
-                StreamSpec { room: room.clone(), events, since, inbox: inbox.clone(), wake: wake.clone() };
+                StreamSpec { room: room.clone(), events, since, buffer: buffer.clone(), wake: wake.clone() };
             let stream = Box::new(StreamRoom::new(spec, endpoint, config, sender));
             (Route::Stream, wake, Command::Stream(stream))
         };
-        let reader = Reader { inbox, wake };
+        let reader = Reader { buffer, wake };
         client.submit(command).await?;
         match response.await.unwrap_or_else(|_| Err(client.stopped_error()))? {
             Reply::Joined(joined) => Ok(RoomClient::new(client, room, route, reader, joined)),
@@ -105,7 +105,7 @@ impl<R: Room> JoinRoom<R> {
             description: None,
             max_size: None,
         };
-        self.client.ask(None, Class::Idempotent, request).await.map(drop)
+        self.client.ask(None, RetryClass::Idempotent, request).await.map(drop)
     }
 
     /// Deletes the instance of a keyed room; allowed to its creator only.
@@ -115,7 +115,7 @@ impl<R: Room> JoinRoom<R> {
     /// [`ErrorKind::Refused`] with the server's refusal.
     pub async fn delete(&self) -> Result<(), Error> {
         let request = Request::DeleteRoom { room_id: self.room.to_string() };
-        self.client.ask(None, Class::Idempotent, request).await.map(drop)
+        self.client.ask(None, RetryClass::Idempotent, request).await.map(drop)
     }
 }
 
@@ -128,15 +128,15 @@ impl<R> fmt::Debug for JoinRoom<R> {
     }
 }
 
-/// The consumer of an inbox. Dropping it leaves the room.
+/// The consumer of a buffer. Dropping it leaves the room.
 pub(crate) struct Reader {
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) buffer: Arc<RoomBuffer>,
     pub(crate) wake: Arc<Notify>,
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.inbox.abandon();
+        self.buffer.abandon();
         self.wake.notify_one();
     }
 }

@@ -75,7 +75,7 @@ pub use self::{
     status::{Identity, Status, Statuses},
 };
 use self::{
-    core::{Class, Config, Reply},
+    core::{Config, Reply, RetryClass},
     driver::{Command, ReplySlot},
     endpoint::Endpoint,
     frame::Request,
@@ -98,7 +98,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     endpoint: Arc<Endpoint>,
     config: Config,
-    /// The bounds of each room's inbox: events, and bytes.
+    /// The bounds of each room's buffer: events, and bytes.
     buffer: (usize, usize),
 }
 
@@ -126,7 +126,7 @@ impl Client {
     pub async fn authenticate(&self, token: impl Into<String>) -> Result<(), Error> {
         let token = token.into();
         if matches!(self.status(), Status::Online(_)) {
-            self.ask(None, Class::Connection, Request::Auth { token: token.clone() }).await?;
+            self.ask(None, RetryClass::Connection, Request::Auth { token: token.clone() }).await?;
         }
         self.shared.endpoint.replace(&token);
         Ok(())
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// Sends one request and waits for its response.
-    async fn ask(&self, room: Option<Arc<str>>, class: Class, request: Request) -> Result<Reply, Error> {
+    async fn ask(&self, room: Option<Arc<str>>, class: RetryClass, request: Request) -> Result<Reply, Error> {
         let permit = Some(self.permit().await?);
         let (sender, response) = oneshot::channel();
         self.submit(Command::Request { room, class, request, reply: ReplySlot { sender, permit } }).await?;

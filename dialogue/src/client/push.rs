@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Client,
-    core::{Class, Reply},
+    core::{Reply, RetryClass},
     error::{Error, ErrorKind},
     frame::Request,
 };
@@ -113,7 +113,7 @@ impl Client {
     }
 
     async fn change_push(&self, request: Request) -> Result<(), Error> {
-        match self.ask(None, Class::Idempotent, request).await? {
+        match self.ask(None, RetryClass::Idempotent, request).await? {
             Reply::Done => Ok(()),
             _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }

@@ -4,7 +4,7 @@ use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc};
 
 use super::{
     Client,
-    core::{Class, Item, Reply, offline, queue_full},
+    core::{BufferedItem, Reply, RetryClass, offline, queue_full},
     driver::{Command, ReplySlot},
     error::{Error, ErrorKind},
     frame::{EventFrame, Request},
@@ -102,22 +102,22 @@ impl<R: Room> RoomClient<R> {
     /// Cancel safe: an item that was not returned is returned by the next call.
     pub async fn incoming(&mut self) -> Result<Option<Incoming<R>>, Interruption> {
         loop {
-            let item = poll_fn(|cx| self.reader.inbox.poll_take(cx)).await?;
-            if self.reader.inbox.needs_wake() {
+            let item = poll_fn(|cx| self.reader.buffer.poll_take(cx)).await?;
+            if self.reader.buffer.needs_wake() {
                 self.reader.wake.notify_one();
             }
             let incoming = match item {
                 None => return Ok(None),
-                Some(Item::Lost(lost)) => return Err(Interruption::Lost(lost)),
-                Some(Item::Rejoined(joined)) => Incoming::Rejoined(joined),
-                Some(Item::Presence(presence)) => Incoming::Presence(presence),
-                Some(Item::Skipped(count)) => Incoming::Skipped(count),
-                Some(Item::Unreadable(unreadable, _)) => return Err(unreadable.into()),
-                Some(Item::Event(event_frame)) => match self.read(event_frame)? {
+                Some(BufferedItem::Lost(lost)) => return Err(Interruption::Lost(lost)),
+                Some(BufferedItem::Rejoined(joined)) => Incoming::Rejoined(joined),
+                Some(BufferedItem::Presence(presence)) => Incoming::Presence(presence),
+                Some(BufferedItem::Skipped(count)) => Incoming::Skipped(count),
+                Some(BufferedItem::Unreadable(unreadable, _)) => return Err(unreadable.into()),
+                Some(BufferedItem::Event(event_frame)) => match self.read(event_frame)? {
                     Some(delivery) => Incoming::Event(delivery),
                     None => continue,
                 },
-                Some(Item::History(event_frame, _)) => match self.read(event_frame)? {
+                Some(BufferedItem::History(event_frame, _)) => match self.read(event_frame)? {
                     Some(delivery) => Incoming::History(delivery),
                     None => continue,
                 },
@@ -129,7 +129,7 @@ impl<R: Room> RoomClient<R> {
     /// Returns the position after the last event that was taken. An application that stores it together with the state
     /// derived from the events can pass it to [`JoinRoom::since`](super::JoinRoom::since) after a restart.
     pub fn position(&self) -> Position {
-        self.reader.inbox.position()
+        self.reader.buffer.position()
     }
 
     /// Returns the number of events that were left out because this program does not declare their name, as from a
@@ -231,7 +231,7 @@ impl<R: Room> RoomClient<R> {
     }
 
     async fn ask(&self, request: Request) -> Result<Reply, Error> {
-        self.sender.client.ask(Some(self.sender.room.clone()), Class::Idempotent, request).await
+        self.sender.client.ask(Some(self.sender.room.clone()), RetryClass::Idempotent, request).await
     }
 
     fn room_id(&self) -> String {
@@ -289,7 +289,7 @@ impl<R: Room> RoomSender<R> {
     {
         let ephemeral = matches!(E::CLASS, DeliveryClass::Ephemeral);
         let (class, key) =
-            if ephemeral { (Class::Ephemeral, None) } else { (Class::Durable, Some(new_key())) };
+            if ephemeral { (RetryClass::Ephemeral, None) } else { (RetryClass::Durable, Some(new_key())) };
         let request = self.trigger(&event, key);
         Sending::new(async move {
             match self.client.ask(Some(self.room.clone()), class, request?).await? {

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    core::{Backoff, Config, Inbox, InsertOutcome, Membership, Reply, TokenSource, response_error},
+    core::{Backoff, Config, InsertOutcome, Membership, Reply, RoomBuffer, TokenSource, response_error},
     endpoint::Endpoint,
     error::{Error, ErrorKind},
     frame::{ErrorFrame, EventFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
@@ -43,7 +43,7 @@ pub(crate) struct StreamRoom {
     endpoint: Arc<Endpoint>,
     config: Config,
     membership: Membership,
-    inbox: Arc<Inbox>,
+    buffer: Arc<RoomBuffer>,
     wake: Arc<Notify>,
     backoff: Backoff,
     rng: fastrand::Rng,
@@ -73,7 +73,7 @@ pub(crate) struct StreamSpec {
     pub(crate) room: Arc<str>,
     pub(crate) events: Option<BTreeSet<String>>,
     pub(crate) since: Option<Position>,
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) buffer: Arc<RoomBuffer>,
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -84,13 +84,13 @@ impl StreamRoom {
         config: Config,
         first: oneshot::Sender<Result<Reply, Error>>,
     ) -> Self {
-        let StreamSpec { room, events, since, inbox, wake } = spec;
+        let StreamSpec { room, events, since, buffer, wake } = spec;
         StreamRoom {
             room,
             events,
             endpoint,
-            membership: Membership::new(inbox.clone(), since),
-            inbox,
+            membership: Membership::new(buffer.clone(), since),
+            buffer,
             wake,
             backoff: Backoff::new(config.backoff.0, config.backoff.1),
             rng: fastrand::Rng::with_seed(config.seed),
@@ -109,7 +109,7 @@ impl StreamRoom {
         mut status: watch::Receiver<Status>,
         mut stream_status: StreamStatus,
     ) {
-        let inbox = self.inbox.clone();
+        let buffer = self.buffer.clone();
         let stopped = async {
             match status.wait_for(|status| matches!(status, Status::Stopped(_))).await.as_deref() {
                 Ok(Status::Stopped(error)) if error.kind() != ErrorKind::Closed => Some(error.clone()),
@@ -128,9 +128,9 @@ impl StreamRoom {
                     // The caller of the join may have dropped its future.
                     let _sent = first.send(Err(error.clone()));
                 }
-                inbox.end(end);
+                buffer.end(end);
             }
-            None => inbox.close(),
+            None => buffer.close(),
         }
     }
 
@@ -151,7 +151,7 @@ impl StreamRoom {
     }
 
     async fn abandoned(&self) {
-        while !self.inbox.is_abandoned() {
+        while !self.buffer.is_abandoned() {
             self.wake.notified().await;
         }
     }
@@ -181,7 +181,7 @@ impl StreamRoom {
                 chunk = timeout(SILENCE_TIMEOUT, response.chunk()) => chunk,
                 () = at(self.join_deadline()) => return join_timed_out(),
                 () = self.wake.notified() => {
-                    if self.inbox.is_abandoned() {
+                    if self.buffer.is_abandoned() {
                         return Next::Abandoned;
                     }
                     continue;
@@ -216,7 +216,7 @@ impl StreamRoom {
         self.first.as_ref().map(|_| self.started + self.config.deadline)
     }
 
-    /// Waits until the inbox has space for `message`, reading nothing meanwhile, which puts backpressure on the server.
+    /// Waits until the buffer has space for `message`, reading nothing meanwhile, which puts backpressure on the server.
     /// Returns false if the reader was dropped. Returns at once for an ephemeral event, which may be skipped.
     async fn wait_until_fits(&self, message: &Message) -> bool {
         let Message { event, data } = message;
@@ -229,11 +229,11 @@ impl StreamRoom {
                 .map_or_else(|unreadable| unreadable.seq, |event_frame| event_frame.seq)
                 .is_some(),
         };
-        if self.inbox.fits(bytes) || !is_kept() {
+        if self.buffer.fits(bytes) || !is_kept() {
             return true;
         }
-        while !self.inbox.fits(bytes) {
-            if self.inbox.is_abandoned() {
+        while !self.buffer.fits(bytes) {
+            if self.buffer.is_abandoned() {
                 return false;
             }
             self.wake.notified().await;
@@ -241,10 +241,10 @@ impl StreamRoom {
         true
     }
 
-    /// Waits, after an overflow closed the stream, until the inbox has space to resume where it stopped.
+    /// Waits, after an overflow closed the stream, until the buffer has space to resume where it stopped.
     async fn wait_for_drain(&self) -> Next {
-        while self.inbox.overflowed() && !self.inbox.can_resume() {
-            if self.inbox.is_abandoned() {
+        while self.buffer.overflowed() && !self.buffer.can_resume() {
+            if self.buffer.is_abandoned() {
                 return Next::Abandoned;
             }
             self.wake.notified().await;
@@ -339,7 +339,7 @@ impl StreamRoom {
             "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stream_status),
             "dialogue:history" => self.membership.history(read(&data)?),
             "dialogue:presence" => self.membership.presence(read(&data)?),
-            "dialogue:skipped" => self.inbox.skip(read::<SkippedFrame>(&data)?.count),
+            "dialogue:skipped" => self.buffer.skip(read::<SkippedFrame>(&data)?.count),
             "dialogue:left" => {
                 return Some(Next::End(Interruption::Left { reason: read::<LeftFrame>(&data)?.reason }));
             }
@@ -358,7 +358,7 @@ impl StreamRoom {
             }
         }
         // A presence change that did not fit also reopens the stream.
-        self.inbox.overflowed().then_some(Next::Reopen)
+        self.buffer.overflowed().then_some(Next::Reopen)
     }
 
     fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stream_status: &mut StreamStatus) {
@@ -375,7 +375,7 @@ impl StreamRoom {
         let first = self.first.take();
         let joined = self.membership.joined(frame, since, first.is_some());
         if let Some(first) = first {
-            // The caller of the join may have dropped its future; the inbox is then marked as abandoned.
+            // The caller of the join may have dropped its future; the buffer is then marked as abandoned.
             let _sent = first.send(Ok(Reply::Joined(joined)));
         }
     }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{JoinError, JoinRequest, LiveRoom, archive::Archive, inbox::RoomCommand, room_core::unavailable};
 use crate::{
     Refusal,
-    log::{PAGE_BYTES, Page, RecordPage, StoredId},
+    log::{LogPage, PAGE_BYTES, RecordPage, StoredId},
     store::{Order, Query, StoreError},
     wire::{EventSet, Position},
 };
@@ -30,9 +30,9 @@ impl LiveRoom {
         before: Option<u64>,
         filter: EventSet,
         limit: usize,
-    ) -> Result<Page, Refusal> {
+    ) -> Result<LogPage, Refusal> {
         if !filter.meets(self.room.numbered()) {
-            return Ok(Page::default());
+            return Ok(LogPage::default());
         }
         let page = self.run(move |core| core.history_page(before, filter, limit)).await;
         let mut page = page.ok_or_else(|| self.closed_refusal())?;

@@ -20,7 +20,7 @@ use super::{
     driver::RoomDriver,
     inbox::{Inbox, RoomCommand},
     maintenance::{monotonic_ms, monotonic_us},
-    new_rooms::NewRoom,
+    new_rooms::RecentRoom,
     room_core::{ConnectionId, RoomCore},
     room_spec::RoomInstanceInfo,
 };
@@ -42,7 +42,7 @@ pub(crate) struct LiveRoom {
     /// Set once the application has used an instance that a client opened: it then doesn't count against the client.
     pub(super) used_by_application: AtomicBool,
     /// Its entry in the quota of new rooms, if it was new when it was opened.
-    pub(super) quota_entry: OnceLock<Arc<NewRoom>>,
+    pub(super) quota_entry: OnceLock<Arc<RecentRoom>>,
     archive: Option<Arc<Archive>>,
     /// Keeps the backplane's feed of the room subscribed.
     _follow_guard: Option<FollowGuard>,
@@ -146,7 +146,7 @@ impl LiveRoom {
     }
 
     /// Sets the instance's entry in the quota of new rooms.
-    pub(super) fn set_quota_entry(self: &Arc<Self>, new_room: Arc<NewRoom>) {
+    pub(super) fn set_quota_entry(self: &Arc<Self>, new_room: Arc<RecentRoom>) {
         new_room.set_instance(self);
         let _ = self.quota_entry.set(new_room);
     }

@@ -17,7 +17,7 @@ use crate::{
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct RoomMembers {
     /// In no meaningful order: a removal moves the last one into the gap.
     subscriptions: Vec<RoomSubscription>,
     indices: HashMap<ConnectionId, usize>,
@@ -41,7 +41,7 @@ struct Connections {
 /// One recipient's read of the room.
 #[derive(Debug)]
 pub(super) struct RoomSubscription {
-    pub(super) recipient: Recipient,
+    pub(super) sink: EventSink,
     /// The index of the room among those of an event stream.
     pub(super) slot: StreamSlot,
     pub(super) filter: EventSet,
@@ -49,9 +49,9 @@ pub(super) struct RoomSubscription {
     pub(super) replaying: Option<u64>,
 }
 
-/// The recipient of a subscription's events.
+/// The receiver of a subscription's events.
 #[derive(Debug, Clone)]
-pub(super) enum Recipient {
+pub(super) enum EventSink {
     /// A connection. Its outbox is the handle's own, kept here since every delivery uses it.
     Member(Arc<Outbox>, Arc<ConnectionHandle>),
     Listener(Arc<Listener>),
@@ -86,7 +86,7 @@ pub(super) struct MemberPage {
     pub(super) has_more: bool,
 }
 
-impl Members {
+impl RoomMembers {
     /// Returns the number of connections at this node.
     pub(super) fn size(&self) -> usize {
         self.subscriptions.len() - self.listeners
@@ -166,20 +166,20 @@ impl Members {
     }
 
     pub(super) fn add(&mut self, subscription: RoomSubscription) -> UserPresence {
-        let user_presence = match &subscription.recipient {
-            Recipient::Member(_, handle) => {
+        let user_presence = match &subscription.sink {
+            EventSink::Member(_, handle) => {
                 let connections = self.users.entry(Arc::clone(&handle.user_id)).or_default();
                 let user_presence =
                     if connections.are_any() { UserPresence::Unchanged } else { UserPresence::Changed };
                 connections.local += 1;
                 user_presence
             }
-            Recipient::Listener(_) => {
+            EventSink::Listener(_) => {
                 self.listeners += 1;
                 UserPresence::Unchanged
             }
         };
-        self.indices.insert(subscription.recipient.id(), self.subscriptions.len());
+        self.indices.insert(subscription.sink.id(), self.subscriptions.len());
         self.subscriptions.push(subscription);
         user_presence
     }
@@ -188,9 +188,9 @@ impl Members {
         let index = self.indices.remove(&connection)?;
         let removed = self.subscriptions.swap_remove(index);
         if let Some(moved) = self.subscriptions.get(index) {
-            self.indices.insert(moved.recipient.id(), index);
+            self.indices.insert(moved.sink.id(), index);
         }
-        let Recipient::Member(_, handle) = &removed.recipient else {
+        let EventSink::Member(_, handle) = &removed.sink else {
             self.listeners -= 1;
             return Some((removed, UserPresence::Unchanged));
         };
@@ -232,9 +232,9 @@ impl Members {
 
 impl RoomSubscription {
     pub(super) fn deliver(&mut self, batch: &Batch) {
-        match &self.recipient {
-            Recipient::Member(outbox, _) => outbox.deliver(self.slot, batch, self.filter),
-            Recipient::Listener(listener) => {
+        match &self.sink {
+            EventSink::Member(outbox, _) => outbox.deliver(self.slot, batch, self.filter),
+            EventSink::Listener(listener) => {
                 if let Some(behind) = listener.deliver(batch, self.filter) {
                     self.replaying = Some(behind);
                 }
@@ -244,18 +244,18 @@ impl RoomSubscription {
 
     /// Delivers a page of a replay, which doesn't count towards the outbox's bound.
     pub(super) fn deliver_page(&mut self, batch: &Batch) {
-        match &self.recipient {
-            Recipient::Member(outbox, _) => outbox.deliver_page(self.slot, batch, self.filter),
-            Recipient::Listener(_) => self.deliver(batch),
+        match &self.sink {
+            EventSink::Member(outbox, _) => outbox.deliver_page(self.slot, batch, self.filter),
+            EventSink::Listener(_) => self.deliver(batch),
         }
     }
 
     /// Handles a subscription that the log was trimmed past: a connection is closed as too slow, reconnects and is
     /// answered with `lost`; for a listener, the loss is logged.
     pub(super) fn fell_behind(&mut self, room_id: &str) {
-        match &self.recipient {
-            Recipient::Member(outbox, _) => outbox.close(OutboxCloseReason::TooSlow),
-            Recipient::Listener(_) => {
+        match &self.sink {
+            EventSink::Member(outbox, _) => outbox.close(OutboxCloseReason::TooSlow),
+            EventSink::Listener(_) => {
                 tracing::warn!(room_id, "a handler was slower than the room's retention and missed events");
                 self.replaying = None;
             }
@@ -263,11 +263,11 @@ impl RoomSubscription {
     }
 }
 
-impl Recipient {
+impl EventSink {
     pub(super) fn id(&self) -> ConnectionId {
         match self {
-            Recipient::Member(outbox, _) => outbox.id(),
-            Recipient::Listener(listener) => listener.id(),
+            EventSink::Member(outbox, _) => outbox.id(),
+            EventSink::Listener(listener) => listener.id(),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) enum QuotaSubject {
 
 /// A room that a client opened.
 #[derive(Debug)]
-pub(super) struct NewRoom {
+pub(super) struct RecentRoom {
     /// Its position in the order of opening, from 1.
     number: u64,
     room_id: Arc<str>,
@@ -69,10 +69,10 @@ pub(super) struct NewRoomQuota {
 #[derive(Debug, Default)]
 struct QuotaLedger {
     /// All entries, in the order in which they are checked again.
-    entries: VecDeque<Arc<NewRoom>>,
+    entries: VecDeque<Arc<RecentRoom>>,
     subjects: HashMap<QuotaSubject, SubjectRooms>,
     /// The entry of each room that may be evicted for its opener.
-    rooms: HashMap<Arc<str>, Arc<NewRoom>>,
+    rooms: HashMap<Arc<str>, Arc<RecentRoom>>,
     /// The number of rooms ever counted.
     number: u64,
     /// The number of entries that no longer count.
@@ -84,7 +84,7 @@ struct QuotaLedger {
 struct SubjectRooms {
     count: usize,
     /// Those that may be evicted for others of the subject, in the order of their numbers.
-    rooms: VecDeque<Arc<NewRoom>>,
+    rooms: VecDeque<Arc<RecentRoom>>,
     /// The number after which the next scan begins; a scan that found none moves it on.
     after: u64,
     /// The time at which the store may be queried again for those that may be evicted, in milliseconds of
@@ -138,7 +138,7 @@ impl Opener {
     }
 }
 
-impl NewRoom {
+impl RecentRoom {
     pub(super) fn counts_for(&self, subject: &QuotaSubject) -> bool {
         self.opener.is(subject)
     }
@@ -172,7 +172,11 @@ impl NewRoomQuota {
     /// # Errors
     ///
     /// Its opener has as many new rooms as the bound allows.
-    pub(super) fn admit(&self, opener: &Opener, room_id: &Arc<str>) -> Result<Arc<NewRoom>, QuotaExceeded> {
+    pub(super) fn admit(
+        &self,
+        opener: &Opener,
+        room_id: &Arc<str>,
+    ) -> Result<Arc<RecentRoom>, QuotaExceeded> {
         let mut ledger = self.ledger.lock();
         ledger.expire(self.max_entries);
         for subject in opener.subjects() {
@@ -187,7 +191,7 @@ impl NewRoomQuota {
             }
         }
         ledger.number += 1;
-        let new_room = Arc::new(NewRoom {
+        let new_room = Arc::new(RecentRoom {
             number: ledger.number,
             room_id: Arc::clone(room_id),
             opener: opener.clone(),
@@ -234,7 +238,7 @@ impl NewRoomQuota {
     }
 
     /// Ends the count of a room that was not opened, or left no trace.
-    pub(super) fn release(&self, new_room: &NewRoom) {
+    pub(super) fn release(&self, new_room: &RecentRoom) {
         let mut ledger = self.ledger.lock();
         if ledger.end(new_room) {
             ledger.stale += 1;
@@ -292,7 +296,7 @@ impl NewRoomQuota {
     }
 
     /// Excludes an entry from eviction for its opener: the room is removed.
-    pub(super) fn remove(&self, new_room: &NewRoom) {
+    pub(super) fn remove(&self, new_room: &RecentRoom) {
         self.ledger.lock().remove(new_room);
     }
 
@@ -338,7 +342,7 @@ impl QuotaLedger {
     }
 
     /// Ends the count of a room; returns whether it still counted.
-    fn end(&mut self, new_room: &NewRoom) -> bool {
+    fn end(&mut self, new_room: &RecentRoom) -> bool {
         if new_room.ended.swap(true, Ordering::Relaxed) {
             return false;
         }
@@ -355,7 +359,7 @@ impl QuotaLedger {
     }
 
     /// Removes a room's entry from the eviction candidates, unless another room has taken its id.
-    fn remove(&mut self, new_room: &NewRoom) {
+    fn remove(&mut self, new_room: &RecentRoom) {
         if self.rooms.get(&new_room.room_id).is_some_and(|other| other.number == new_room.number) {
             self.rooms.remove(&new_room.room_id);
         }
@@ -363,7 +367,7 @@ impl QuotaLedger {
     }
 
     /// Excludes an entry from eviction for its opener.
-    fn withdraw(&mut self, new_room: &NewRoom) {
+    fn withdraw(&mut self, new_room: &RecentRoom) {
         for subject in new_room.opener.subjects() {
             if let Some(own) = self.subjects.get_mut(&subject)
                 && let Ok(place) =
@@ -395,7 +399,7 @@ mod tests {
         NewRoomQuota::new(NewRoomBounds { user: 3, address: 5 }, 1_000)
     }
 
-    fn admit(new_room_quota: &NewRoomQuota, user: &str, address: &str) -> Result<Arc<NewRoom>, Code> {
+    fn admit(new_room_quota: &NewRoomQuota, user: &str, address: &str) -> Result<Arc<RecentRoom>, Code> {
         let new_room = new_room_quota.admit(&opener(user, address), &"project:1".into());
         new_room.map_err(|exceeded| new_room_quota.refuse(exceeded).code)
     }

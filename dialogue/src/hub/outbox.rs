@@ -22,7 +22,7 @@ use tokio::{
 use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
 use crate::wire::{Encoding, EventSet};
 pub(crate) use queue::StreamSlot;
-use queue::{ConflationKey, Queue, Replay, StreamPosition};
+use queue::{LatestKey, Queue, Replay, StreamPosition};
 
 mod queue;
 #[cfg(test)]
@@ -506,7 +506,7 @@ impl Outbox {
         bytes: Bytes,
         at: Option<StreamPosition>,
     ) {
-        let latest = record.conflated.as_ref().map(|key| ConflationKey {
+        let latest = record.conflated.as_ref().map(|key| LatestKey {
             room_id: Arc::clone(batch.room_id()),
             event: record.event,
             key: key.clone(),

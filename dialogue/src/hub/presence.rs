@@ -1,4 +1,4 @@
-//! Presence events: which users came and went, gathered and sent to the members.
+//! PresenceTracker events: which users came and went, gathered and sent to the members.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::members::{Members, Recipient};
+use super::members::{EventSink, RoomMembers};
 use crate::wire::{Encoding, frame};
 
 /// The presence changes of a room that declares presence.
@@ -17,7 +17,7 @@ use crate::wire::{Encoding, frame};
 /// nothing. Changes are gathered for [`GATHER_INTERVAL`] and sent together; a user who came and went within it is not
 /// announced. A crowd that joins a crowd thus costs each member a frame for each newcomer, but one write.
 #[derive(Debug)]
-pub(super) struct Presence {
+pub(super) struct PresenceTracker {
     pub(super) grace: Duration,
     /// Users whose last connection left, and the number of that departure.
     leaving: HashMap<Arc<str>, u64>,
@@ -38,9 +38,9 @@ const MIGRATING: u64 = 0;
 const JOINED: &str = "joined";
 const LEFT: &str = "left";
 
-impl Presence {
+impl PresenceTracker {
     pub(super) fn new(grace: Duration) -> Self {
-        Presence {
+        PresenceTracker {
             grace,
             leaving: HashMap::new(),
             departures: 0,
@@ -72,7 +72,7 @@ impl Presence {
     }
 
     /// Returns the users whom the room's members take for present, by the events that they were sent.
-    pub(super) fn shown(&self, members: &Members) -> BTreeSet<Arc<str>> {
+    pub(super) fn shown(&self, members: &RoomMembers) -> BTreeSet<Arc<str>> {
         let mut shown: BTreeSet<_> = members.user_ids().chain(self.leaving.keys().cloned()).collect();
         for (user, change) in &self.unsent {
             match *change {
@@ -111,7 +111,7 @@ impl Presence {
     }
 
     /// Sends the gathered changes to all members; a member doesn't get its own user's.
-    pub(super) fn send(&mut self, room_id: &str, members: &Members) {
+    pub(super) fn send(&mut self, room_id: &str, members: &RoomMembers) {
         self.is_scheduled = false;
         let size = members.users() + self.leaving.len();
         let unsent: Vec<_> = std::mem::take(&mut self.unsent).into_iter().collect();
@@ -127,7 +127,7 @@ impl Presence {
         };
         let (websocket, sse) = (encode(Encoding::WebSocket), encode(Encoding::Sse));
         for subscription in members.iter() {
-            let Recipient::Member(outbox, handle) = &subscription.recipient else { continue };
+            let EventSink::Member(outbox, handle) = &subscription.sink else { continue };
             let (all, ends) = match outbox.encoding() {
                 Encoding::WebSocket => &websocket,
                 Encoding::Sse => &sse,

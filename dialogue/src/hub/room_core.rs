@@ -34,16 +34,16 @@ use super::{
     batch::Batch,
     cluster::{Cluster, NodeMessage, RemoteRoster},
     inbox::DeliveryReceipt,
-    members::{Members, Recipient, RoomSubscription, UserPresence},
+    members::{EventSink, RoomMembers, RoomSubscription, UserPresence},
     migration::{MigratingMember, Migration, send_left},
     outbox::OutboxCloseReason,
-    presence::{self, Presence},
+    presence::{self, PresenceTracker},
 };
 use crate::{
     Refusal,
     hub::StreamSlot,
     hub::members::MemberPage,
-    log::{Log, LogHead, Page, Record, RecordPage},
+    log::{Log, LogHead, LogPage, Record, RecordPage},
     store::Query,
     wire::{Accepted, EventIndex, EventSet, Position, frame},
 };
@@ -84,13 +84,13 @@ pub(crate) struct RoomCore {
     store_epoch: Arc<str>,
     /// The `seq` from which the store's part of the log is trimmed again.
     trim_at: u64,
-    members: Members,
+    members: RoomMembers,
     /// Set once the server has removed a connection: events that the connection sent before may still arrive.
     has_removed: bool,
     /// Members of a superseded instance of the room that are migrating into this one.
     migrating: HashMap<ConnectionId, Arc<ConnectionHandle>>,
     /// `None` in a room that doesn't declare presence.
-    presence: Option<Presence>,
+    presence: Option<PresenceTracker>,
     /// The saved state that the application declares for the room.
     saved_state: SavedState,
     pending: Option<PendingAppend>,
@@ -113,7 +113,7 @@ impl RoomCore {
         epoch: Arc<str>,
         found: StoredRoom,
     ) -> Self {
-        let presence = room.options.presence.map(Presence::new);
+        let presence = room.options.presence.map(PresenceTracker::new);
         let StoredRoom { info, log, state: saved, members } = found;
         let store_epoch = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.store_epoch));
         let log = log.map(|log| log.restore(&room, &id));
@@ -137,7 +137,7 @@ impl RoomCore {
             room,
             id,
             archive,
-            members: Members::default(),
+            members: RoomMembers::default(),
             has_removed: false,
             migrating: HashMap::new(),
             presence,
@@ -189,7 +189,7 @@ impl RoomCore {
             return;
         }
         self.members.add(RoomSubscription {
-            recipient: Recipient::Listener(listener),
+            sink: EventSink::Listener(listener),
             slot: StreamSlot::default(),
             filter,
             replaying: None,
@@ -199,7 +199,7 @@ impl RoomCore {
     /// Removes a connection's subscription; returns whether it had one.
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
         let Some((removed, user_presence)) = self.members.remove(connection) else { return false };
-        if let Recipient::Member(outbox, handle) = &removed.recipient {
+        if let EventSink::Member(outbox, handle) = &removed.sink {
             if let Some(cluster) = &self.cluster {
                 cluster.member_left(&self.id, &handle.user_id);
             }
@@ -245,7 +245,7 @@ impl RoomCore {
 
     /// Returns a page of the log before `before`, newest first. Its older part may be in the store only
     /// ([`Page::rest`]).
-    pub(crate) fn history_page(&mut self, before: Option<u64>, filter: EventSet, limit: usize) -> Page {
+    pub(crate) fn history_page(&mut self, before: Option<u64>, filter: EventSet, limit: usize) -> LogPage {
         self.log.trim(now());
         self.log.before(before, filter, limit)
     }
@@ -338,7 +338,7 @@ impl RoomCore {
         let mut removed = Vec::new();
         for subscription in self.members.drain() {
             // Dropping the subscription closes the listener's queue.
-            if let Recipient::Member(outbox, handle) = subscription.recipient {
+            if let EventSink::Member(outbox, handle) = subscription.sink {
                 if let Some(cluster) = &self.cluster {
                     cluster.member_left(&self.id, &handle.user_id);
                 }
@@ -465,7 +465,7 @@ impl RoomCore {
             && self.migrating.is_empty()
             && self.pending.is_none()
             && self.probe_at.is_none()
-            && self.presence.as_ref().is_none_or(Presence::is_quiet)
+            && self.presence.as_ref().is_none_or(PresenceTracker::is_quiet)
     }
 
     /// Returns whether the instance is to be closed: it was deleted or superseded, or it is a keyed room with no
@@ -502,7 +502,7 @@ impl RoomCore {
         for subscription in self.members.drain() {
             // Dropping the subscription closes the listener's queue, upon which its task subscribes to the next
             // instance.
-            let Recipient::Member(outbox, handle) = subscription.recipient else { continue };
+            let EventSink::Member(outbox, handle) = subscription.sink else { continue };
             if let (Some(_), Some(instance)) = (subscription.replaying, self.instance.upgrade()) {
                 outbox.replay_page_sent(&instance, false);
             }
@@ -581,7 +581,7 @@ impl RoomCore {
         self.refuse_all_held();
         self.migrating = HashMap::new();
         for subscription in self.members.drain() {
-            if let Recipient::Member(outbox, handle) = subscription.recipient {
+            if let EventSink::Member(outbox, handle) = subscription.sink {
                 if let Some(cluster) = &self.cluster {
                     cluster.member_left(&self.id, &handle.user_id);
                 }
@@ -686,7 +686,7 @@ impl RoomCore {
 }
 
 /// Encodes a page of a room's log as the `history` frame.
-pub(crate) fn history(room_id: &str, page: &Page, id: Option<&RawValue>) -> Vec<u8> {
+pub(crate) fn history(room_id: &str, page: &LogPage, id: Option<&RawValue>) -> Vec<u8> {
     // The records hold JSON that this crate encoded.
     let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
     frame::Frame::new(

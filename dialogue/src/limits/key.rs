@@ -11,10 +11,10 @@ use crate::identity::{User, is_anonymous};
 /// The key that rate limits count by: a user, or the address of an anonymous user. Its `Display` text distinguishes the two
 /// and is the same on all nodes: `user alice`, `address 203.0.113.7`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RateLimitKey(Kind);
+pub struct RateLimitKey(KeyKind);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Kind {
+enum KeyKind {
     User(Arc<str>),
     Address(IpAddr),
 }
@@ -25,26 +25,26 @@ impl RateLimitKey {
     pub(crate) fn of_user(user: &User, address: Option<IpAddr>) -> Self {
         match address {
             Some(address) if is_anonymous(&user.id) => RateLimitKey::of_address(address),
-            _ => RateLimitKey(Kind::User(Arc::clone(&user.id))),
+            _ => RateLimitKey(KeyKind::User(Arc::clone(&user.id))),
         }
     }
 
     /// Returns whether the key is an address, which all anonymous users there share.
     pub(crate) fn is_address(&self) -> bool {
-        matches!(self.0, Kind::Address(_))
+        matches!(self.0, KeyKind::Address(_))
     }
 
     /// Returns the key of an address. Of an IPv6 address only the first 64 bits count: the rest is chosen by the customer that
     /// the prefix is assigned to (RFC 6177).
     pub(crate) fn of_address(address: IpAddr) -> Self {
-        RateLimitKey(Kind::Address(network_prefix(address)))
+        RateLimitKey(KeyKind::Address(network_prefix(address)))
     }
 
     /// Returns the address, unless the key is a user.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self.0 {
-            Kind::Address(address) => Some(address),
-            Kind::User(_) => None,
+            KeyKind::Address(address) => Some(address),
+            KeyKind::User(_) => None,
         }
     }
 }
@@ -60,8 +60,8 @@ pub(super) fn network_prefix(address: IpAddr) -> IpAddr {
 impl fmt::Display for RateLimitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::User(id) => write!(f, "user {id}"),
-            Kind::Address(address) => write!(f, "address {address}"),
+            KeyKind::User(id) => write!(f, "user {id}"),
+            KeyKind::Address(address) => write!(f, "address {address}"),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{AnyStore, StoreError};
 
 /// The health of the store. It goes down when the store fails, and up again when a probe succeeds; while it is down,
 /// calls fail at once instead of waiting for a timeout.
-pub(crate) struct Health {
+pub(crate) struct StoreHealth {
     store: Arc<dyn AnyStore>,
     down: AtomicBool,
     /// Set when the store failed for some rooms, and may fail for all.
@@ -27,7 +27,7 @@ pub(crate) struct Health {
     /// The time of the last log line about a failure of some rooms.
     last_logged: Mutex<Option<Instant>>,
     runtime: Handle,
-    this: Weak<Health>,
+    this: Weak<StoreHealth>,
 }
 
 /// The record that a probe writes.
@@ -37,9 +37,9 @@ const MAX_PROBE_DELAY: Duration = Duration::from_millis(500);
 /// The least interval between two log lines about failures of some rooms.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-impl Health {
+impl StoreHealth {
     pub(super) fn new(store: Arc<dyn AnyStore>, runtime: Handle) -> Arc<Self> {
-        Arc::new_cyclic(|this| Health {
+        Arc::new_cyclic(|this| StoreHealth {
             store,
             down: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
@@ -98,7 +98,7 @@ impl Health {
 }
 
 /// Probes the store with backoff until it accepts a write, or is dropped.
-async fn probe(health: Weak<Health>) {
+async fn probe(health: Weak<StoreHealth>) {
     let mut pause = FIRST_PROBE_DELAY;
     loop {
         // Jittered, so that many servers don't probe at once.

@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     commit_queue::{Admission, CommitQueue, GroupLeader, GroupWrite, QueuedWrites, WriteGroup, WriteReply},
-    health::{Health, PROBE},
+    health::{PROBE, StoreHealth},
 };
 use crate::{
     backplane::{AnyBackplane, Publication, Published},
@@ -26,7 +26,7 @@ pub(crate) struct Journal {
     appends: Arc<CommitQueue<Append>>,
     /// The backplane, where other nodes write to the same logs.
     shared: Option<SharedJournal>,
-    health: Arc<Health>,
+    health: Arc<StoreHealth>,
 }
 
 /// The journal's connection to a backplane.
@@ -51,7 +51,7 @@ pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Journal {
     pub(crate) fn new(store: Arc<dyn AnyStore>, runtime: &Handle) -> Arc<Self> {
-        let health = Health::new(Arc::clone(&store), runtime.clone());
+        let health = StoreHealth::new(Arc::clone(&store), runtime.clone());
         let appends = CommitQueue::new(store.max_concurrent_appends());
         Arc::new(Journal { store, appends, shared: None, health })
     }
@@ -59,7 +59,7 @@ impl Journal {
     /// Creates a journal over logs that other nodes write to as well.
     pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, node: Id, runtime: &Handle) -> Arc<Self> {
         let store = Arc::clone(&backplane) as Arc<dyn AnyStore>;
-        let health = Health::new(Arc::clone(&store), runtime.clone());
+        let health = StoreHealth::new(Arc::clone(&store), runtime.clone());
         let (appends, publications) = (
             CommitQueue::new(store.max_concurrent_appends()),
             CommitQueue::new(store.max_concurrent_appends()),

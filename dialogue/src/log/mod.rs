@@ -85,7 +85,7 @@ pub(crate) struct RecordPage {
 
 /// The result of resuming from a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resume {
+pub(crate) enum ResumeDecision {
     /// The client gave no position.
     Fresh,
     /// All events after the position are retained.
@@ -110,7 +110,7 @@ pub(crate) enum StoredId {
 #[derive(Debug)]
 pub(crate) enum LogSlice {
     /// Events in memory, and the `seq` to go on after.
-    InMemory(Page, u64),
+    InMemory(LogPage, u64),
     /// The next events are in the store only.
     Stored,
     /// Some of the events are no longer retained.
@@ -119,7 +119,7 @@ pub(crate) enum LogSlice {
 
 /// A page of a log.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
+pub(crate) struct LogPage {
     pub(crate) records: Vec<Arc<Record>>,
     /// If there may be more in the direction of reading: the `seq` to go on after, or before.
     pub(crate) next: Option<u64>,
@@ -267,11 +267,11 @@ impl Log {
 
     /// Returns how a client that last received `since` can resume; `stored_id` is the store's id of the event there, if
     /// it was read.
-    pub(crate) fn resume(&self, since: Option<&Position>, stored_id: StoredId) -> Resume {
-        let Some(since) = since else { return Resume::Fresh };
+    pub(crate) fn resume(&self, since: Option<&Position>, stored_id: StoredId) -> ResumeDecision {
+        let Some(since) = since else { return ResumeDecision::Fresh };
         let held = since.epoch == *self.epoch && since.seq <= self.end.seq && since.seq + 1 >= self.first;
         if !held {
-            return Resume::Lost;
+            return ResumeDecision::Lost;
         }
         let here = self.id_at(since.seq).map(|id| id == since.event_id);
         let same = match (here, stored_id) {
@@ -282,12 +282,12 @@ impl Log {
             (None, StoredId::NotRead)
                 if self.backed_by_store && since.seq >= self.first && since.seq < self.first_in_memory() =>
             {
-                return Resume::Unknown;
+                return ResumeDecision::Unknown;
             }
             // Nothing is known of an event before the first retained one.
             (None, StoredId::NotRead) => true,
         };
-        if same { Resume::Complete { after: since.seq } } else { Resume::Lost }
+        if same { ResumeDecision::Complete { after: since.seq } } else { ResumeDecision::Lost }
     }
 
     /// Returns the `seq` of the oldest retained event, or of the next event in an empty log.
@@ -312,7 +312,7 @@ impl Log {
             return LogSlice::Trimmed;
         }
         let Some(skip) = (seq + 1).checked_sub(self.first_in_memory()) else { return LogSlice::Stored };
-        let mut page = Page::default();
+        let mut page = LogPage::default();
         let (mut cursor, mut size) = (seq, 0);
         for (scanned, record) in self.records.range(to_usize(skip).min(self.records.len())..).enumerate() {
             if size >= bytes || scanned >= MAX_SCANNED_RECORDS {
@@ -330,10 +330,10 @@ impl Log {
 
     /// Returns up to `limit` events before `before`, newest first; fewer where they are large, or rare among the
     /// others.
-    pub(crate) fn before(&self, before: Option<u64>, filter: EventSet, limit: usize) -> Page {
+    pub(crate) fn before(&self, before: Option<u64>, filter: EventSet, limit: usize) -> LogPage {
         let (tail, next) = (self.first_in_memory(), self.next_seq());
         let end = before.map_or(next, |before| before.clamp(tail, next));
-        let (mut page, mut size) = (Page::default(), 0);
+        let (mut page, mut size) = (LogPage::default(), 0);
         let held = self.records.iter().take(to_usize(end - tail));
         for (scanned, record) in held.rev().enumerate() {
             let wants = self.matches(record, filter);

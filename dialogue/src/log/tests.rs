@@ -100,14 +100,14 @@ impl Model {
         known.map(|record| record.event_id.as_str())
     }
 
-    fn resume(&self, since: &Position) -> Resume {
+    fn resume(&self, since: &Position) -> ResumeDecision {
         let all_held = since.seq <= self.head() && since.seq + to_u64(self.held().len()) >= self.head();
         let same =
             since.event_id.is_empty() || self.known_id(since.seq).is_none_or(|id| id == since.event_id);
         if since.epoch == EPOCH && all_held && same {
-            Resume::Complete { after: since.seq }
+            ResumeDecision::Complete { after: since.seq }
         } else {
-            Resume::Lost
+            ResumeDecision::Lost
         }
     }
 
@@ -218,12 +218,15 @@ proptest! {
 
 #[test]
 fn only_a_client_without_a_position_is_fresh() {
-    assert_eq!(log(Retention::new()).resume(None, StoredId::NotRead), Resume::Fresh);
+    assert_eq!(log(Retention::new()).resume(None, StoredId::NotRead), ResumeDecision::Fresh);
     assert_eq!(
         log(Retention::new()).resume(Some(&position(0, "")), StoredId::NotRead),
-        Resume::Complete { after: 0 }
+        ResumeDecision::Complete { after: 0 }
     );
-    assert_eq!(log(Retention::new()).resume(Some(&position(u64::MAX, "")), StoredId::NotRead), Resume::Lost);
+    assert_eq!(
+        log(Retention::new()).resume(Some(&position(u64::MAX, "")), StoredId::NotRead),
+        ResumeDecision::Lost
+    );
 }
 
 #[test]
@@ -234,10 +237,10 @@ fn the_head_outlives_its_record() {
     assert_eq!((log.first_seq(), log.head()), (2, LogHead { seq: 1, event_id: last.event_id.as_str() }));
     assert_eq!(
         log.resume(Some(&position(1, last.event_id.as_str())), StoredId::NotRead),
-        Resume::Complete { after: 1 }
+        ResumeDecision::Complete { after: 1 }
     );
-    assert_eq!(log.resume(Some(&position(1, "another")), StoredId::NotRead), Resume::Lost);
-    assert_eq!(log.resume(Some(&position(0, "")), StoredId::NotRead), Resume::Lost);
+    assert_eq!(log.resume(Some(&position(1, "another")), StoredId::NotRead), ResumeDecision::Lost);
+    assert_eq!(log.resume(Some(&position(0, "")), StoredId::NotRead), ResumeDecision::Lost);
     assert!(log.latest_keys.size() == (0, 0) && log.records.is_empty() && log.bytes == 0);
 }
 

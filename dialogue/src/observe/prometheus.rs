@@ -94,7 +94,7 @@ impl MetricsExporter for Prometheus {
         let path = self.path.clone()?;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ServerCollector(Arc::clone(&self.reader))));
-        let page = Arc::new(Page { registry, last: Mutex::default() });
+        let page = Arc::new(MetricsPage { registry, last: Mutex::default() });
         let handler = get(move || {
             let page = Arc::clone(&page);
             async move { respond(page.read().await) }
@@ -105,7 +105,7 @@ impl MetricsExporter for Prometheus {
 
 /// The response of the endpoint. Requests are unauthenticated and unlimited, so they are coalesced: those that arrive
 /// while the page is being encoded share the next one, and pages are encoded at most every [`MIN_INTERVAL`].
-struct Page {
+struct MetricsPage {
     registry: Registry,
     last: Mutex<Option<EncodedPage>>,
 }
@@ -119,7 +119,7 @@ struct EncodedPage {
 /// The minimum time from the encoding of one page to that of the next.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
-impl Page {
+impl MetricsPage {
     /// Returns a page whose encoding starts after this call.
     async fn read(&self) -> Option<Bytes> {
         let arrived_at = Instant::now();
@@ -214,7 +214,7 @@ mod tests {
         let arrived_at = Arc::new(AtomicUsize::new(0));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(CountingCollector(Arc::clone(&arrived_at))));
-        let page = Page { registry, last: Mutex::default() };
+        let page = MetricsPage { registry, last: Mutex::default() };
         page.read().await;
         let scrapes = join_all((0..1_000).map(|_| page.read()));
         assert!(scrapes.await.iter().all(Option::is_some));

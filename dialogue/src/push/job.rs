@@ -67,7 +67,7 @@ pub(super) enum AttemptOutcome {
 
 /// An exponential backoff with jitter: the first wait, and the longest.
 #[derive(Debug, Clone, Copy)]
-struct Backoff {
+struct BackoffBounds {
     first: Duration,
     longest: Duration,
 }
@@ -79,13 +79,14 @@ const HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of attempts after which a push is given up.
 const MAX_ATTEMPTS: u32 = 12;
 /// After an attempt that failed.
-const RETRY_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
+const RETRY_BACKOFF: BackoffBounds =
+    BackoffBounds { first: Duration::from_secs(1), longest: Duration::from_secs(300) };
 /// While the device's service has no free send slot.
-const DEFERRAL_BACKOFF: Backoff =
-    Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(300) };
+const DEFERRAL_BACKOFF: BackoffBounds =
+    BackoffBounds { first: Duration::from_millis(500), longest: Duration::from_secs(300) };
 /// After an attempt that failed because of the provider's settings or keys, which an operator has to correct.
-const MISCONFIGURED_BACKOFF: Backoff =
-    Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(600) };
+const MISCONFIGURED_BACKOFF: BackoffBounds =
+    BackoffBounds { first: Duration::from_secs(30), longest: Duration::from_secs(600) };
 /// The age at which a push with a TTL of 0 (now or never) is given up while it waits for a send slot.
 const MAX_DEFERRED_AGE: Duration = Duration::from_secs(30);
 /// With less time than this left, a job doesn't wait for a send slot.
@@ -314,7 +315,7 @@ impl PushJob {
     }
 }
 
-impl Backoff {
+impl BackoffBounds {
     /// Returns the wait after failure number `failures`, from 1. It doubles each time, and is spread over its upper half at
     /// random, so that what failed together isn't tried again together.
     fn after(self, failures: u32) -> Duration {

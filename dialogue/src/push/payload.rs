@@ -17,7 +17,7 @@ impl PushMessage<'_> {
     pub fn json(&self, max_bytes: usize) -> Option<Vec<u8>> {
         fit(self.notification, max_bytes, |notification| {
             let data = notification.data.as_deref().and_then(|data| serde_json::from_str(data).ok());
-            let payload = Payload {
+            let payload = NotificationPayload {
                 title: &notification.title,
                 body: &notification.body,
                 icon: notification.icon.as_deref(),
@@ -37,7 +37,7 @@ impl PushMessage<'_> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Payload<'a> {
+struct NotificationPayload<'a> {
     title: &'a str,
     body: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,14 +6,14 @@ use std::time::Duration;
 /// An endless sequence of delays that doubles from [`MIN_DELAY`] to [`MAX_DELAY`]. Half of each delay is random, so
 /// that nodes that lost a server together don't reconnect at the same moment.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(super) struct ReconnectBackoff(Duration);
 
 const MIN_DELAY: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_secs(1);
 
-impl Backoff {
+impl ReconnectBackoff {
     pub(super) fn new() -> Self {
-        Backoff(MIN_DELAY)
+        ReconnectBackoff(MIN_DELAY)
     }
 
     /// Returns the delay before the next attempt.
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn delays_grow_to_a_bound_and_differ() {
-        let mut backoff = Backoff::new();
+        let mut backoff = ReconnectBackoff::new();
         let delays: Vec<_> = (0..20).map(|_| backoff.next_delay()).collect();
         assert!(delays[0] <= MIN_DELAY && delays[0] >= MIN_DELAY / 2);
         assert!(delays[10..].iter().all(|delay| *delay <= MAX_DELAY && *delay >= MAX_DELAY / 2));

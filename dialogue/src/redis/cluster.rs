@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     CommandError, KeyedCommand, RedisError, RedisErrorKind, connector::Connector, pipeline::update_health,
-    reconnecting::ReconnectingConnection, slot_map::SlotMap, target::ServerTarget, url::Address,
+    reconnecting::ReconnectingConnection, slot_map::SlotMap, target::ServerTarget, url::ServerAddress,
 };
 
 /// A Cluster: the slot map as far as it is known, and a connection to each primary.
@@ -33,7 +33,7 @@ pub(super) struct RedisCluster {
 
 struct ClusterShared {
     /// The configured nodes, which are asked for the slots when no other node replies.
-    seeds: Vec<Address>,
+    seeds: Vec<ServerAddress>,
     connector: Arc<Connector>,
     nodes: RwLock<ClusterNodes>,
     /// Notified when a reply suggests that the slot map is out of date.
@@ -44,7 +44,7 @@ struct ClusterShared {
 
 struct ClusterNodes {
     slots: SlotMap,
-    connections: HashMap<Address, Arc<ReconnectingConnection>>,
+    connections: HashMap<ServerAddress, Arc<ReconnectingConnection>>,
 }
 
 /// The maximum number of redirections of a command.
@@ -69,7 +69,7 @@ enum Destination {
     SlotPrimary,
     /// The node that a redirection names.
     Redirected {
-        address: Address,
+        address: ServerAddress,
         /// `true` if the node is importing the slot, and serves it only after `ASKING`.
         asking: bool,
     },
@@ -77,14 +77,17 @@ enum Destination {
 
 /// The reply of a node to a command.
 struct NodeReply {
-    address: Address,
+    address: ServerAddress,
     command: RoutedCommand,
     reply: Result<Value, CommandError>,
 }
 
 impl RedisCluster {
     /// Asks the seeds for the slots, and connects to all primaries.
-    pub(super) async fn open(seeds: Vec<Address>, connector: Arc<Connector>) -> Result<Self, RedisError> {
+    pub(super) async fn open(
+        seeds: Vec<ServerAddress>,
+        connector: Arc<Connector>,
+    ) -> Result<Self, RedisError> {
         let mut slots = Err(RedisError::configuration("no node of the Cluster is named"));
         for seed in &seeds {
             slots = fetch_slots_from(&connector, seed).await;
@@ -155,7 +158,7 @@ impl RedisCluster {
     }
 
     /// Returns the primary of a slot, if it is known.
-    pub(super) fn primary(&self, slot: u16) -> Option<Address> {
+    pub(super) fn primary(&self, slot: u16) -> Option<ServerAddress> {
         self.shared.nodes.read().slots.primary(slot).cloned()
     }
 
@@ -181,7 +184,7 @@ impl RedisCluster {
         writes: bool,
         replies: &mut [Option<Result<Value, CommandError>>],
     ) -> Vec<RoutedCommand> {
-        let mut by_node = HashMap::<Address, Vec<RoutedCommand>>::new();
+        let mut by_node = HashMap::<ServerAddress, Vec<RoutedCommand>>::new();
         for command in routed {
             match self.shared.address(&command, commands) {
                 Some(address) => by_node.entry(address).or_default().push(command),
@@ -211,7 +214,7 @@ impl RedisCluster {
     async fn send_to_node(
         &self,
         commands: &[KeyedCommand],
-        address: Address,
+        address: ServerAddress,
         routed: Vec<RoutedCommand>,
         writes: bool,
     ) -> Vec<NodeReply> {
@@ -265,14 +268,14 @@ impl Destination {
 }
 
 impl ClusterShared {
-    fn address(&self, command: &RoutedCommand, commands: &[KeyedCommand]) -> Option<Address> {
+    fn address(&self, command: &RoutedCommand, commands: &[KeyedCommand]) -> Option<ServerAddress> {
         if let Destination::Redirected { address, .. } = &command.destination {
             return Some(address.clone());
         }
         self.nodes.read().slots.primary(commands.get(command.index)?.slot()).cloned()
     }
 
-    fn connection(&self, address: &Address) -> Arc<ReconnectingConnection> {
+    fn connection(&self, address: &ServerAddress) -> Arc<ReconnectingConnection> {
         if let Some(connection) = self.nodes.read().connections.get(address) {
             return Arc::clone(connection);
         }
@@ -287,7 +290,11 @@ impl ClusterShared {
     }
 
     /// Returns the destination at which a command has to be retried after this reply, or `None` if the reply is final.
-    fn retry_destination(&self, from: &Address, reply: &Result<Value, CommandError>) -> Option<Destination> {
+    fn retry_destination(
+        &self,
+        from: &ServerAddress,
+        reply: &Result<Value, CommandError>,
+    ) -> Option<Destination> {
         let Err(CommandError::ServerError { code, text }) = reply else { return None };
         let asking = match code.as_str() {
             "MOVED" => false,
@@ -371,7 +378,7 @@ impl ClusterShared {
     }
 }
 
-async fn fetch_slots_from(connector: &Connector, seed: &Address) -> Result<SlotMap, RedisError> {
+async fn fetch_slots_from(connector: &Connector, seed: &ServerAddress) -> Result<SlotMap, RedisError> {
     let mut connection = ServerTarget::ClusterNode(seed.clone()).connect(connector, None).await?;
     let mut query = redis::cmd("CLUSTER");
     query.arg("SLOTS");
@@ -397,11 +404,11 @@ fn with_announce_hint(error: RedisError) -> RedisError {
 
 /// Returns the address in `MOVED SLOT HOST:PORT` or `ASK SLOT HOST:PORT`; an empty host stands for that of the replying
 /// node.
-fn parse_redirect(text: &str, from: &Address) -> Option<Address> {
+fn parse_redirect(text: &str, from: &ServerAddress) -> Option<ServerAddress> {
     let (host, port) = text.rsplit(' ').next()?.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = if host.is_empty() || host == "?" { from.host.as_str() } else { host };
-    Some(Address { host: host.to_owned(), port: port.parse().ok()? })
+    Some(ServerAddress { host: host.to_owned(), port: port.parse().ok()? })
 }
 
 fn set_reply(
@@ -420,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_redirection_has_an_address() {
-        let from = Address { host: "10.0.0.1".to_owned(), port: 1 };
+        let from = ServerAddress { host: "10.0.0.1".to_owned(), port: 1 };
         let to = |text| parse_redirect(text, &from).map(|address| address.to_string());
         assert_eq!(to("MOVED 3999 127.0.0.1:6381").as_deref(), Some("127.0.0.1:6381"));
         assert_eq!(to("ASK 3999 ::1:6381").as_deref(), Some("[::1]:6381"));

@@ -12,7 +12,7 @@ use super::{
     reconnecting::ReconnectingConnection,
     sentinel::{self, Sentinels},
     target::ServerTarget,
-    url::{Address, SENTINEL_PORT, Url},
+    url::{SENTINEL_PORT, ServerAddress, Url},
 };
 
 /// A pending connection to Redis, with its options; awaiting it connects.
@@ -164,7 +164,7 @@ impl RedisConnect {
     fn parse_urls(
         &self,
         parse: impl Fn(&str) -> Result<Url, RedisError>,
-    ) -> Result<(Url, Vec<Address>), RedisError> {
+    ) -> Result<(Url, Vec<ServerAddress>), RedisError> {
         let urls = self.urls.iter().map(|url| parse(url)).collect::<Result<Vec<_>, _>>()?;
         let addresses = urls.iter().map(|url| url.address.clone()).collect();
         let mut urls = urls.into_iter();

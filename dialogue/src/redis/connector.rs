@@ -15,7 +15,7 @@ use tokio::{
 
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
-use super::{RedisError, RedisErrorKind, error::advice, reply::text, url::Address};
+use super::{RedisError, RedisErrorKind, error::advice, reply::text, url::ServerAddress};
 
 /// The options with which connections to the servers of one deployment are made.
 pub(super) struct Connector {
@@ -31,7 +31,7 @@ pub(super) struct Connector {
 }
 
 /// A connection after the handshake.
-pub(super) struct NewConnection {
+pub(super) struct OpenedConnection {
     pub(super) commands: MultiplexedConnection,
     /// The future that does the connection's I/O and must be polled; it ends with the connection.
     pub(super) driver: ConnectionDriver,
@@ -66,9 +66,9 @@ impl Connector {
     /// Connects and authenticates, within the connect timeout. A dropped call closes the connection.
     pub(super) async fn connect(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         push_handler: Option<PushHandler>,
-    ) -> Result<NewConnection, RedisError> {
+    ) -> Result<OpenedConnection, RedisError> {
         let connection = timeout(self.connect_timeout, async {
             let stream = self.open_stream(address).await?;
             self.handshake(address, stream, push_handler).await
@@ -84,7 +84,7 @@ impl Connector {
         })
     }
 
-    async fn open_stream(&self, address: &Address) -> Result<Box<dyn ByteStream>, RedisError> {
+    async fn open_stream(&self, address: &ServerAddress) -> Result<Box<dyn ByteStream>, RedisError> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| {
             let message = format!("can't reach Redis at {address}: {error}; {}", advice(&error));
             RedisError::caused(RedisErrorKind::Unreachable, message, error)
@@ -109,10 +109,10 @@ impl Connector {
 
     async fn handshake(
         &self,
-        address: &Address,
+        address: &ServerAddress,
         stream: Box<dyn ByteStream>,
         push_handler: Option<PushHandler>,
-    ) -> Result<NewConnection, RedisError> {
+    ) -> Result<OpenedConnection, RedisError> {
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(self.response_timeout))
             .set_pipeline_buffer_size(MAX_PENDING_REQUESTS);
@@ -133,7 +133,7 @@ impl Connector {
             reply = commands.send_packed_command(&hello) => reply.map_err(|error| self.handshake_error(address, error))?,
             () = &mut driver => return Err(self.handshake_error(address, io::Error::from(io::ErrorKind::UnexpectedEof).into())),
         };
-        Ok(NewConnection { commands, driver, server: ServerInfo::from_hello(&reply) })
+        Ok(OpenedConnection { commands, driver, server: ServerInfo::from_hello(&reply) })
     }
 
     fn connection_info(&self) -> RedisConnectionInfo {
@@ -151,7 +151,7 @@ impl Connector {
     }
 
     /// Returns the error for a failed handshake. The server's own text holds no password.
-    fn handshake_error(&self, address: &Address, error: redis::RedisError) -> RedisError {
+    fn handshake_error(&self, address: &ServerAddress, error: redis::RedisError) -> RedisError {
         if error.is_io_error() || error.is_unrecoverable_error() && error.code().is_none() {
             let mut message =
                 format!("Redis at {address} closed the connection during the handshake: {error}");
@@ -211,7 +211,7 @@ impl ServerInfo {
     }
 
     /// Checks that the server is recent enough and runs in this mode.
-    pub(super) fn check_mode(&self, address: &Address, mode: &str) -> Result<(), RedisError> {
+    pub(super) fn check_mode(&self, address: &ServerAddress, mode: &str) -> Result<(), RedisError> {
         let unsupported = |message| Err(RedisError::new(RedisErrorKind::Unsupported, message));
         let major = self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
         if major < MIN_MAJOR_VERSION {
@@ -233,7 +233,7 @@ impl ServerInfo {
     }
 
     /// Checks that the server is a primary, which accepts writes.
-    pub(super) fn check_primary(&self, address: &Address) -> Result<(), RedisError> {
+    pub(super) fn check_primary(&self, address: &ServerAddress) -> Result<(), RedisError> {
         if self.role == "master" {
             return Ok(());
         }

@@ -19,8 +19,8 @@ use tokio::{
 
 use super::{
     CommandError,
-    backoff::Backoff,
-    connector::{Connector, NewConnection, PushHandler},
+    backoff::ReconnectBackoff,
+    connector::{Connector, OpenedConnection, PushHandler},
     health::ServerHealth,
     reconnecting::{HEARTBEAT_INTERVAL, STABLE_AFTER},
     reply::text,
@@ -119,7 +119,7 @@ impl Drop for PubSubConnection {
 
 impl PubSubShared {
     async fn reconnect(self: Arc<Self>) {
-        let mut backoff = Backoff::new();
+        let mut backoff = ReconnectBackoff::new();
         loop {
             let (break_sender, mut broken) = mpsc::channel(1);
             let shared = Arc::clone(&self);
@@ -130,7 +130,7 @@ impl PubSubShared {
                     let connected_at = Instant::now();
                     self.serve(connection, &mut broken).await;
                     if connected_at.elapsed() >= STABLE_AFTER {
-                        backoff = Backoff::new();
+                        backoff = ReconnectBackoff::new();
                     }
                 }
                 Err(error) => {
@@ -142,8 +142,8 @@ impl PubSubShared {
     }
 
     /// Receives messages until the connection breaks.
-    async fn serve(&self, connection: NewConnection, broken: &mut mpsc::Receiver<()>) {
-        let NewConnection { commands, driver, .. } = connection;
+    async fn serve(&self, connection: OpenedConnection, broken: &mut mpsc::Receiver<()>) {
+        let OpenedConnection { commands, driver, .. } = connection;
         tokio::select! {
             () = driver => {}
             _ = broken.recv() => {}

@@ -12,8 +12,8 @@ use tokio::{
 
 use super::{
     CommandError, RedisError,
-    backoff::Backoff,
-    connector::{Connector, NewConnection},
+    backoff::ReconnectBackoff,
+    connector::{Connector, OpenedConnection},
     eviction_check::EvictionCheck,
     health::ServerHealth,
     target::ServerTarget,
@@ -71,7 +71,7 @@ impl ReconnectingConnection {
         ReconnectingConnection::start(target, connector, None)
     }
 
-    fn start(target: ServerTarget, connector: Arc<Connector>, first: Option<NewConnection>) -> Self {
+    fn start(target: ServerTarget, connector: Arc<Connector>, first: Option<OpenedConnection>) -> Self {
         let health = ServerHealth::new(format!("Redis at {target}"), "writes");
         let (state, _) = watch::channel(ConnectionState::Opening);
         let (eviction_check, probe) = (EvictionCheck::default(), Mutex::default());
@@ -157,8 +157,8 @@ impl ConnectionShared {
         }
     }
 
-    async fn reconnect(self: Arc<Self>, mut first: Option<NewConnection>) {
-        let mut backoff = Backoff::new();
+    async fn reconnect(self: Arc<Self>, mut first: Option<OpenedConnection>) {
+        let mut backoff = ReconnectBackoff::new();
         loop {
             let connection = match first.take() {
                 Some(connection) => Ok(connection),
@@ -171,7 +171,7 @@ impl ConnectionShared {
                     let reason = self.serve(connection).await;
                     self.health.mark_unreachable(&reason);
                     if connected_at.elapsed() >= STABLE_AFTER {
-                        backoff = Backoff::new();
+                        backoff = ReconnectBackoff::new();
                     }
                     self.state.send_replace(ConnectionState::Opening);
                 }
@@ -185,8 +185,8 @@ impl ConnectionShared {
     }
 
     /// Serves commands until the connection breaks; returns the reason.
-    async fn serve(&self, connection: NewConnection) -> String {
-        let NewConnection { commands, driver, .. } = connection;
+    async fn serve(&self, connection: OpenedConnection) -> String {
+        let OpenedConnection { commands, driver, .. } = connection;
         let (broken, mut break_reasons) = mpsc::channel(1);
         self.state.send_replace(ConnectionState::Open(OpenConnection { commands: commands.clone(), broken }));
         tokio::select! {

@@ -11,14 +11,14 @@ use super::{
     RedisError, RedisErrorKind,
     connector::Connector,
     reply::{list, text},
-    url::Address,
+    url::ServerAddress,
 };
 
 /// The Sentinels that monitor a primary and its replicas.
 pub(super) struct Sentinels {
     /// The name of the primary in the Sentinels' configuration.
     pub(super) name: String,
-    pub(super) addresses: Vec<Address>,
+    pub(super) addresses: Vec<ServerAddress>,
     pub(super) connector: Connector,
 }
 
@@ -27,9 +27,9 @@ pub(super) const SENTINEL_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Sentinels {
     /// Returns the address that the most Sentinels name: one behind a network partition may still name the old primary.
-    pub(super) async fn primary(&self) -> Result<Address, RedisError> {
+    pub(super) async fn primary(&self) -> Result<ServerAddress, RedisError> {
         let replies = join_all(self.addresses.iter().map(|address| self.query_primary(address))).await;
-        let (mut votes, mut failure) = (HashMap::<Address, usize>::new(), None);
+        let (mut votes, mut failure) = (HashMap::<ServerAddress, usize>::new(), None);
         for reply in replies {
             match reply {
                 Ok(primary) => *votes.entry(primary).or_default() += 1,
@@ -42,7 +42,7 @@ impl Sentinels {
         }
     }
 
-    async fn query_primary(&self, address: &Address) -> Result<Address, RedisError> {
+    async fn query_primary(&self, address: &ServerAddress) -> Result<ServerAddress, RedisError> {
         let mut connection = self.connector.connect(address, None).await?;
         connection.server.check_mode(address, "sentinel")?;
         let mut query = redis::cmd("SENTINEL");
@@ -71,7 +71,7 @@ impl Sentinels {
     }
 }
 
-fn parse_address(reply: &Value) -> Option<Address> {
+fn parse_address(reply: &Value) -> Option<ServerAddress> {
     let [host, port] = list(reply)? else { return None };
-    Some(Address { host: text(host)?.to_owned(), port: text(port)?.parse().ok()? })
+    Some(ServerAddress { host: text(host)?.to_owned(), port: text(port)?.parse().ok()? })
 }

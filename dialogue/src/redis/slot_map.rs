@@ -8,7 +8,7 @@ use redis::Value;
 use super::{
     reply::{integer, list, text},
     slot::SLOTS,
-    url::Address,
+    url::ServerAddress,
 };
 
 /// The primary of each slot.
@@ -22,12 +22,12 @@ pub(super) struct SlotMap {
 struct SlotRange {
     first: u16,
     last: u16,
-    primary: Address,
+    primary: ServerAddress,
 }
 
 impl SlotMap {
     /// Parses the reply to `CLUSTER SLOTS` from the node at `from`; returns `None` if it has another form.
-    pub(super) fn read(reply: &Value, from: &Address) -> Option<Self> {
+    pub(super) fn read(reply: &Value, from: &ServerAddress) -> Option<Self> {
         let mut ranges = Vec::new();
         for range in list(reply)? {
             let [first, last, primary, ..] = list(range)? else { return None };
@@ -41,21 +41,21 @@ impl SlotMap {
             ranges.push(SlotRange {
                 first,
                 last,
-                primary: Address { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? },
+                primary: ServerAddress { host: host.to_owned(), port: u16::try_from(integer(port)?).ok()? },
             });
         }
         ranges.sort_by_key(|range| range.first);
         Some(SlotMap { ranges })
     }
 
-    pub(super) fn primary(&self, slot: u16) -> Option<&Address> {
+    pub(super) fn primary(&self, slot: u16) -> Option<&ServerAddress> {
         let after = self.ranges.partition_point(|range| range.first <= slot);
         let range = self.ranges.get(after.checked_sub(1)?)?;
         (slot <= range.last).then_some(&range.primary)
     }
 
     /// Returns the primaries that serve at least one slot.
-    pub(super) fn primaries(&self) -> HashSet<Address> {
+    pub(super) fn primaries(&self) -> HashSet<ServerAddress> {
         self.ranges.iter().map(|range| range.primary.clone()).collect()
     }
 
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_slot_has_its_primary() {
-        let from = Address { host: "seed".to_owned(), port: 1 };
+        let from = ServerAddress { host: "seed".to_owned(), port: 1 };
         let reply = Value::Array(vec![range(8_192, 16_383, node("b", 2)), range(0, 8_000, node("", 1))]);
         let slots = SlotMap::read(&reply, &from).unwrap();
         let primary = |slot| slots.primary(slot).map(ToString::to_string);

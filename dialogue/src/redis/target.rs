@@ -4,18 +4,18 @@ use std::{fmt, sync::Arc};
 
 use super::{
     RedisError,
-    connector::{Connector, NewConnection, PushHandler},
+    connector::{Connector, OpenedConnection, PushHandler},
     sentinel::Sentinels,
-    url::Address,
+    url::ServerAddress,
 };
 
 /// The server that a connection is for.
 #[derive(Clone)]
 pub(super) enum ServerTarget {
     /// A single server.
-    Standalone(Address),
+    Standalone(ServerAddress),
     /// A node of a Cluster.
-    ClusterNode(Address),
+    ClusterNode(ServerAddress),
     /// The primary that Sentinels name at the time of each connection.
     SentinelPrimary(Arc<Sentinels>),
 }
@@ -26,7 +26,7 @@ impl ServerTarget {
         &self,
         connector: &Connector,
         push_handler: Option<PushHandler>,
-    ) -> Result<NewConnection, RedisError> {
+    ) -> Result<OpenedConnection, RedisError> {
         match self {
             ServerTarget::ClusterNode(address) => {
                 connect_checked(connector, address, "cluster", push_handler).await
@@ -41,9 +41,9 @@ impl ServerTarget {
 
 async fn connect_to_primary(
     connector: &Connector,
-    address: &Address,
+    address: &ServerAddress,
     push_handler: Option<PushHandler>,
-) -> Result<NewConnection, RedisError> {
+) -> Result<OpenedConnection, RedisError> {
     let connection = connect_checked(connector, address, "standalone", push_handler).await?;
     connection.server.check_primary(address)?;
     Ok(connection)
@@ -51,10 +51,10 @@ async fn connect_to_primary(
 
 async fn connect_checked(
     connector: &Connector,
-    address: &Address,
+    address: &ServerAddress,
     mode: &str,
     push_handler: Option<PushHandler>,
-) -> Result<NewConnection, RedisError> {
+) -> Result<OpenedConnection, RedisError> {
     let connection = connector.connect(address, push_handler).await?;
     connection.server.check_mode(address, mode)?;
     Ok(connection)

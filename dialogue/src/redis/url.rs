@@ -10,13 +10,13 @@ use super::RedisError;
 
 /// The host and port of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
+pub(super) struct ServerAddress {
     /// The host's name or address, an IPv6 address without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -29,7 +29,7 @@ impl fmt::Display for Address {
 /// A parsed URL of the form `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://` for TLS.
 #[derive(Clone)]
 pub(super) struct Url {
-    pub(super) address: Address,
+    pub(super) address: ServerAddress,
     pub(super) tls: bool,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
@@ -77,7 +77,7 @@ impl Url {
             return Err(RedisError::configuration("the URL of Redis has no host"));
         }
         Ok(Url {
-            address: Address { host: host.to_owned(), port: url.port().unwrap_or(port) },
+            address: ServerAddress { host: host.to_owned(), port: url.port().unwrap_or(port) },
             tls,
             user: Some(url.username()).filter(|user| !user.is_empty()).map(decode).transpose()?,
             password: url.password().map(decode).transpose()?,

@@ -87,7 +87,7 @@ pub struct ServerBuilder<A: Application, I = (), S = (), L = ()> {
     backplane: Option<Arc<dyn AnyBackplane>>,
     max_instances: usize,
     new_rooms: NewRoomBounds,
-    /// What middleware is made from.
+    /// The application state that middleware is constructed from.
     state: S,
     /// The middleware in front of all rooms.
     server_middleware: L,

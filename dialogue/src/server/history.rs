@@ -149,7 +149,7 @@ impl<R: ServerRoom> History<R> {
 /// The fields of an `event` frame.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Frame<'a> {
+struct EventFields<'a> {
     room_id: String,
     #[serde(borrow)]
     data: &'a RawValue,
@@ -167,9 +167,9 @@ struct Frame<'a> {
 /// its type is also logged. An unreadable `meta` is left out.
 fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreadable>> {
     let row = record.event.entry_of(R::EVENTS)?;
-    let decoded = serde_json::from_slice::<Frame<'_>>(&record.json).and_then(|frame| {
+    let decoded = serde_json::from_slice::<EventFields<'_>>(&record.json).and_then(|frame| {
         let event = (row.decode)(frame.data.get())?;
-        let Frame { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;
+        let EventFields { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;
         let meta = meta.and_then(|meta| serde_json::from_str(meta.get()).ok());
         Ok(Delivery { event, room_id, from, timestamp, event_id, seq, server, meta })
     });

@@ -76,7 +76,7 @@ impl<K: Serialize, V: Validate> Validate for BTreeMap<K, V> {
             if found.is_full() {
                 return;
             }
-            found.at(Key(key), |found| value.validate(found));
+            found.at(JsonKey(key), |found| value.validate(found));
         }
     }
 }
@@ -94,7 +94,7 @@ impl<K: Serialize, V: Validate, S> Validate for HashMap<K, V, S> {
             if inner.is_empty() {
                 continue;
             }
-            invalid.insert(Key(key).to_string(), inner);
+            invalid.insert(JsonKey(key).to_string(), inner);
             if invalid.len() > Violations::MAX {
                 invalid.pop_last();
             }
@@ -106,9 +106,9 @@ impl<K: Serialize, V: Validate, S> Validate for HashMap<K, V, S> {
 }
 
 /// A map's key as it is written in JSON.
-struct Key<'a, K>(&'a K);
+struct JsonKey<'a, K>(&'a K);
 
-impl<K: Serialize> std::fmt::Display for Key<'_, K> {
+impl<K: Serialize> std::fmt::Display for JsonKey<'_, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match serde_json::to_value(self.0) {
             Ok(Value::String(text)) => f.write_str(&text),

@@ -8,7 +8,7 @@ use std::{
 
 /// A token: punctuation, a string with its quotes, a number or a literal.
 #[derive(Debug, Clone, Copy)]
-struct Token<'a> {
+struct JsonToken<'a> {
     /// The offset of its first byte.
     at: usize,
     text: &'a str,
@@ -16,7 +16,7 @@ struct Token<'a> {
 
 /// The members of an object that is being scanned.
 #[derive(Default)]
-struct Members<'a> {
+struct ObjectMembers<'a> {
     /// The offset at which each member begins.
     starts: Vec<usize>,
     /// The index of the last member of each name.
@@ -33,7 +33,7 @@ pub(crate) fn compact(json: &str) -> String {
 /// Returns the reason why some JSON parsers refuse a value or read different ones: a lone surrogate, or a number outside a double's
 /// range (RFC 8259, sections 6 and 8.2).
 pub(crate) fn unreadable(json: &str) -> Option<&'static str> {
-    for Token { text, .. } in tokens(json) {
+    for JsonToken { text, .. } in tokens(json) {
         match text.as_bytes().first() {
             Some(b'"') if string(text).is_none() => return Some("holds a lone surrogate"),
             Some(b'-' | b'0'..=b'9') if !text.parse::<f64>().is_ok_and(f64::is_finite) => {
@@ -71,10 +71,10 @@ pub(crate) fn last_of_each(json: &str) -> Option<String> {
 fn repeated(json: &str) -> Vec<Range<usize>> {
     let mut repeated = Vec::new();
     // The open objects and arrays; `None` for an array.
-    let mut open: Vec<Option<Members<'_>>> = Vec::new();
-    for Token { at, text } in tokens(json) {
+    let mut open: Vec<Option<ObjectMembers<'_>>> = Vec::new();
+    for JsonToken { at, text } in tokens(json) {
         match (text.as_bytes().first(), open.last_mut()) {
-            (Some(b'{'), _) => open.push(Some(Members::default())),
+            (Some(b'{'), _) => open.push(Some(ObjectMembers::default())),
             (Some(b'['), _) => open.push(None),
             (Some(b'}' | b']'), _) => drop(open.pop()),
             (Some(b','), Some(Some(members))) => members.in_value = false,
@@ -106,7 +106,7 @@ fn string(token: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Borrowed<'_>>(token).ok().map(|Borrowed(text)| text)
 }
 
-fn tokens(json: &str) -> impl Iterator<Item = Token<'_>> {
+fn tokens(json: &str) -> impl Iterator<Item = JsonToken<'_>> {
     const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
     const PUNCTUATION: [char; 6] = ['{', '}', '[', ']', ',', ':'];
     let mut rest = json;
@@ -130,7 +130,7 @@ fn tokens(json: &str) -> impl Iterator<Item = Token<'_>> {
         let at = json.len() - rest.len();
         let (text, after) = rest.split_at_checked(length)?;
         rest = after;
-        Some(Token { at, text })
+        Some(JsonToken { at, text })
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::redis::Script;
 
-pub(super) struct Scripts {
+pub(super) struct BackplaneScripts {
     pub(super) publish: Script,
     pub(super) update_members: Script,
     pub(super) heartbeat: Script,
@@ -12,7 +12,7 @@ pub(super) struct Scripts {
     pub(super) compare_and_swap: Script,
 }
 
-pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+pub(super) static SCRIPTS: LazyLock<BackplaneScripts> = LazyLock::new(|| BackplaneScripts {
     publish: Script::new(include_str!("publish.lua")),
     update_members: Script::new(include_str!("update_members.lua")),
     heartbeat: Script::new(include_str!("heartbeat.lua")),

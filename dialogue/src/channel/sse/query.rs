@@ -13,7 +13,7 @@ use crate::{
 
 /// The rooms, event names and positions of a request for an event stream.
 #[derive(Debug)]
-pub(super) struct Query {
+pub(super) struct StreamQuery {
     pub(super) rooms: Vec<String>,
     /// The positions from which rooms resume, each room at most once.
     since: Vec<(String, Position)>,
@@ -23,9 +23,9 @@ pub(super) struct Query {
 /// The maximum number of rooms of one stream.
 const MAX_ROOMS: usize = 16;
 
-impl Query {
+impl StreamQuery {
     pub(super) fn parse(query: &str, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut this = Query { rooms: Vec::new(), since: Vec::new(), events: Vec::new() };
+        let mut this = StreamQuery { rooms: Vec::new(), since: Vec::new(), events: Vec::new() };
         let mut since = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {

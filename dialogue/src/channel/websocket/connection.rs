@@ -14,8 +14,8 @@ use bytes::BytesMut;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    frame::{Decoder, Incoming, put_close, put_ping, put_pong},
-    socket::{Socket, WriteOutcome, linger},
+    frame::{Decoder, IncomingMessage, put_close, put_ping, put_pong},
+    socket::{UpgradedSocket, WriteOutcome, linger},
 };
 use crate::{
     engine::{Engine, PublishGuard, reconnect_delay_ms},
@@ -41,7 +41,7 @@ pub(super) struct Connection {
 
 /// The socket of a connection with its keep-alive state, which is watched also while a frame is being handled.
 struct MonitoredSocket {
-    socket: Socket,
+    socket: UpgradedSocket,
     /// Received bytes that are not decoded yet; unallocated between frames, so that an idle connection holds no buffer.
     input: BytesMut,
     opened_at: Instant,
@@ -56,7 +56,7 @@ struct MonitoredSocket {
 }
 
 /// An event of the socket, from [`MonitoredSocket::next_event`].
-enum SocketEvent {
+enum ConnectionEvent {
     /// Bytes were received, or the read direction ended.
     Read,
     /// Bytes were written, or there were none.
@@ -137,7 +137,7 @@ const MAX_READ_AHEAD_BYTES: usize = 64 << 10;
 impl Connection {
     pub(super) fn new(
         engine: Arc<Engine>,
-        mut socket: Socket,
+        mut socket: UpgradedSocket,
         user: Option<User>,
         entrance: NewConnection,
         publish_guard: PublishGuard,
@@ -258,11 +258,11 @@ impl Connection {
                 // too.
                 biased;
                 event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => match event {
-                    SocketEvent::ConnectionEnd(end) => return end,
-                    SocketEvent::Read | SocketEvent::Written => if let Some(end) = self.handle_frames().await {
+                    ConnectionEvent::ConnectionEnd(end) => return end,
+                    ConnectionEvent::Read | ConnectionEvent::Written => if let Some(end) = self.handle_frames().await {
                         return end;
                     },
-                    SocketEvent::Checked => {}
+                    ConnectionEvent::Checked => {}
                 },
                 () = sleep_until(next_look.unwrap_or(opened_at)), if next_look.is_some() => {}
                 () = &mut draining => return Box::pin(self.drain()).await,
@@ -294,7 +294,7 @@ impl Connection {
                 // `handle_frames` checks the token again.
                 () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
                 event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => {
-                    if let SocketEvent::ConnectionEnd(end) = event {
+                    if let ConnectionEvent::ConnectionEnd(end) = event {
                         return end;
                     }
                 }
@@ -307,7 +307,7 @@ impl Connection {
             tokio::select! {
                 () = &mut caught_up => break,
                 event = self.socket.next_event(&self.engine, &self.outbox, false, false) => {
-                    if let SocketEvent::ConnectionEnd(end) = event {
+                    if let ConnectionEvent::ConnectionEnd(end) = event {
                         return end;
                     }
                 }
@@ -354,7 +354,7 @@ impl Connection {
         }
         while self.may_read() {
             let incoming = match self.decoder.next(&mut self.socket.input) {
-                Ok(Some(Incoming::Close(frame))) => {
+                Ok(Some(IncomingMessage::Close(frame))) => {
                     return Some(ConnectionEnd::Closed(frame.map_or(1000, |frame| frame.code)));
                 }
                 Ok(Some(incoming)) => incoming,
@@ -379,7 +379,7 @@ impl Connection {
             let verdict = match (handled, &incoming) {
                 (Handled::Done(verdict), _) => verdict,
                 (Handled::ConnectionEnd(end), _) => return Some(end),
-                (Handled::DrainTimeout, Incoming::Text(text)) => self.session.abandon_frame(text),
+                (Handled::DrainTimeout, IncomingMessage::Text(text)) => self.session.abandon_frame(text),
                 (Handled::DrainTimeout, _) => FrameOutcome::Continue,
             };
             match verdict {
@@ -401,14 +401,14 @@ impl Connection {
 }
 
 /// Handles a message or a control frame other than close.
-async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> FrameOutcome {
+async fn handle(session: &mut Session, outbox: &Outbox, incoming: &IncomingMessage) -> FrameOutcome {
     match incoming {
-        Incoming::Text(text) => session.handle(text).await,
-        Incoming::Binary(_) => {
+        IncomingMessage::Text(text) => session.handle(text).await,
+        IncomingMessage::Binary(_) => {
             let refusal = invalid("a frame is text: binary frames have no meaning");
             Box::pin(session.reject(refusal)).await
         }
-        Incoming::Ping(payload) => match session.count().await {
+        IncomingMessage::Ping(payload) => match session.count().await {
             Ok(()) => {
                 let mut pong = BytesMut::new();
                 put_pong(&mut pong, payload);
@@ -418,7 +418,7 @@ async fn handle(session: &mut Session, outbox: &Outbox, incoming: &Incoming) -> 
             Err(refusal) => session.refuse(None, &refusal),
         },
         // A pong needs no response, even if no ping was sent (RFC 6455, section 5.5.3).
-        Incoming::Pong(_) | Incoming::Close(_) => FrameOutcome::Continue,
+        IncomingMessage::Pong(_) | IncomingMessage::Close(_) => FrameOutcome::Continue,
     }
 }
 
@@ -454,9 +454,9 @@ async fn handle_while_monitoring<T>(
             biased;
             () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
             event = event => match event {
-                SocketEvent::ConnectionEnd(ConnectionEnd::Lost) => is_lost = true,
-                SocketEvent::ConnectionEnd(end) => return Handled::ConnectionEnd(end),
-                SocketEvent::Read | SocketEvent::Written | SocketEvent::Checked => {}
+                ConnectionEvent::ConnectionEnd(ConnectionEnd::Lost) => is_lost = true,
+                ConnectionEvent::ConnectionEnd(end) => return Handled::ConnectionEnd(end),
+                ConnectionEvent::Read | ConnectionEvent::Written | ConnectionEvent::Checked => {}
             },
             done = handling.as_mut() => return Handled::Done(done),
             () = drain_timeout.as_mut() => return Handled::DrainTimeout,
@@ -473,22 +473,22 @@ impl MonitoredSocket {
         outbox: &Outbox,
         reads: bool,
         checks: bool,
-    ) -> SocketEvent {
+    ) -> ConnectionEvent {
         outbox.set_reading(reads);
         tokio::select! {
             read = self.socket.reader.read(&mut self.input), if reads && !self.is_read_closed => {
                 self.note_read(&read, outbox);
-                SocketEvent::Read
+                ConnectionEvent::Read
             }
             outcome = self.socket.writer.write_some(outbox) => match ConnectionEnd::of(&outcome) {
-                Some(end) => SocketEvent::ConnectionEnd(end),
-                None => SocketEvent::Written,
+                Some(end) => ConnectionEvent::ConnectionEnd(end),
+                None => ConnectionEvent::Written,
             },
             () = sleep_until(self.next_check), if checks => {
                 let bounds = &engine.bounds;
                 // A client that sends and doesn't read passes the keep-alive check, but its outbox stalls.
                 if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
-                    return SocketEvent::ConnectionEnd(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
+                    return ConnectionEvent::ConnectionEnd(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
                 }
                 if self.last_received.elapsed() < bounds.ping_interval {
                     (self.is_pinged, self.next_check) = (false, self.last_received + bounds.ping_interval);
@@ -496,11 +496,11 @@ impl MonitoredSocket {
                     (self.is_pinged, self.next_check) = (true, Instant::now() + bounds.pong_timeout);
                     ping(outbox);
                 } else if reads && !self.is_read_closed && self.read_now(outbox).await {
-                    return SocketEvent::Read;
+                    return ConnectionEvent::Read;
                 } else {
-                    return SocketEvent::ConnectionEnd(ConnectionEnd::Abort(4408, "no pong in time".to_owned()));
+                    return ConnectionEvent::ConnectionEnd(ConnectionEnd::Abort(4408, "no pong in time".to_owned()));
                 }
-                SocketEvent::Checked
+                ConnectionEvent::Checked
             }
         }
     }

@@ -3,8 +3,8 @@
 use bytes::BytesMut;
 
 use super::{
-    frame::{Decoder, Incoming, put_binary, put_close, put_pong, put_text},
-    socket::{Socket, linger},
+    frame::{Decoder, IncomingMessage, put_binary, put_close, put_pong, put_text},
+    socket::{UpgradedSocket, linger},
 };
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// The timeout of each write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(mut socket: Socket) {
+pub(super) async fn run(mut socket: UpgradedSocket) {
     let mut decoder = Decoder::new(MAX_MESSAGE_BYTES);
     let mut input = std::mem::take(&mut socket.leftover);
     let mut output = BytesMut::new();
     let (code, closes_first) = 'open: loop {
         loop {
             match decoder.next(&mut input) {
-                Ok(Some(Incoming::Text(text))) => put_text(&mut output, text.as_bytes()),
-                Ok(Some(Incoming::Binary(bytes))) => put_binary(&mut output, &bytes),
-                Ok(Some(Incoming::Ping(payload))) => put_pong(&mut output, &payload),
-                Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(frame))) => {
+                Ok(Some(IncomingMessage::Text(text))) => put_text(&mut output, text.as_bytes()),
+                Ok(Some(IncomingMessage::Binary(bytes))) => put_binary(&mut output, &bytes),
+                Ok(Some(IncomingMessage::Ping(payload))) => put_pong(&mut output, &payload),
+                Ok(Some(IncomingMessage::Pong(_))) => {}
+                Ok(Some(IncomingMessage::Close(frame))) => {
                     break 'open (frame.map_or(1000, |frame| frame.code), false);
                 }
                 Ok(None) => break,

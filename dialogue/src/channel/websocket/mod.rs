@@ -28,7 +28,7 @@ use crate::{
 };
 use connection::Connection;
 use handshake::{Grant, HandshakeError, Subprotocol};
-use socket::Socket;
+use socket::UpgradedSocket;
 
 /// Returns the route of WebSocket connections, at the path that the application has set.
 pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
@@ -71,7 +71,7 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         parent: TraceParent::from_headers(&parts.headers),
     };
     tokio::spawn(async move {
-        if let Ok(socket) = Socket::open(upgrade).await {
+        if let Ok(socket) = UpgradedSocket::open(upgrade).await {
             let connection = Box::new(Connection::new(engine, socket, user, entrance, publish_guard));
             let span = connection.span();
             connection.run().instrument(span).await;
@@ -90,7 +90,7 @@ async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let (_, slot) = admit_connection(&engine, &parts)?;
     let drain_guard = engine.admit_connection(slot)?;
     tokio::spawn(async move {
-        if let Ok(socket) = Socket::open(upgrade).await {
+        if let Ok(socket) = UpgradedSocket::open(upgrade).await {
             echo::run(socket).await;
         }
         drop(drain_guard);

@@ -33,19 +33,19 @@ use crate::{
 };
 
 /// An upgraded connection, split into reader and writer.
-pub(super) struct Socket {
-    pub(super) reader: Reader,
-    pub(super) writer: Writer,
+pub(super) struct UpgradedSocket {
+    pub(super) reader: SocketReader,
+    pub(super) writer: SocketWriter,
     /// Bytes that were received behind the handshake.
     pub(super) leftover: BytesMut,
 }
 
-pub(super) enum Reader {
+pub(super) enum SocketReader {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<TokioIo<Upgraded>>),
 }
 
-pub(super) enum Writer {
+pub(super) enum SocketWriter {
     Tcp(Arc<OwnedWriteHalf>),
     Other { half: WriteHalf<TokioIo<Upgraded>>, taken: Vec<Bytes>, is_partial: bool },
 }
@@ -60,7 +60,7 @@ const MAX_READ_BYTES: usize = 64 << 10;
 /// The maximum bytes taken from an outbox at once.
 const MAX_TAKE_BYTES: usize = 64 << 10;
 
-impl Socket {
+impl UpgradedSocket {
     pub(super) async fn open(upgrade: OnUpgrade) -> hyper::Result<Self> {
         // The stream type of `Server::serve`, or that of an application with a server of its own.
         let upgraded = match downcast::<TokioIo<TcpConnection>>(upgrade.await?) {
@@ -71,8 +71,8 @@ impl Socket {
             Ok(Parts { io, read_buf, .. }) => Self::tcp(io.into_inner(), &read_buf),
             Err(upgraded) => {
                 let (reader, half) = tokio::io::split(TokioIo::new(upgraded));
-                let writer = Writer::Other { half, taken: Vec::new(), is_partial: false };
-                Socket { reader: Reader::Other(reader), writer, leftover: BytesMut::new() }
+                let writer = SocketWriter::Other { half, taken: Vec::new(), is_partial: false };
+                UpgradedSocket { reader: SocketReader::Other(reader), writer, leftover: BytesMut::new() }
             }
         })
     }
@@ -81,9 +81,9 @@ impl Socket {
         // Without Nagle's algorithm, as the outbox batches writes itself. A failure is harmless.
         let _ = stream.set_nodelay(true);
         let (reader, writer) = stream.into_split();
-        Socket {
-            reader: Reader::Tcp(reader),
-            writer: Writer::Tcp(Arc::new(writer)),
+        UpgradedSocket {
+            reader: SocketReader::Tcp(reader),
+            writer: SocketWriter::Tcp(Arc::new(writer)),
             // A copy, since a slice would keep hyper's whole buffer in memory.
             leftover: BytesMut::from(leftover),
         }
@@ -92,13 +92,13 @@ impl Socket {
     /// Returns the handle through which a room's thread may write directly, if the connection is a plain TCP socket.
     pub(super) fn direct(&self) -> Option<Box<dyn DirectWriter>> {
         match &self.writer {
-            Writer::Tcp(stream) => Some(Box::new(Arc::clone(stream))),
-            Writer::Other { .. } => None,
+            SocketWriter::Tcp(stream) => Some(Box::new(Arc::clone(stream))),
+            SocketWriter::Other { .. } => None,
         }
     }
 }
 
-impl Reader {
+impl SocketReader {
     /// Appends received bytes to `buffer` and returns their number; 0 is the end of the stream. Cancel safe.
     ///
     /// `buffer` grows only by the received bytes: a waiting connection holds no memory for them.
@@ -107,8 +107,8 @@ impl Reader {
             READ_BUFFER.with_borrow_mut(|buffer_space| {
                 let mut read = ReadBuf::new(buffer_space);
                 ready!(match self {
-                    Reader::Tcp(half) => Pin::new(half).poll_read(cx, &mut read),
-                    Reader::Other(half) => Pin::new(half).poll_read(cx, &mut read),
+                    SocketReader::Tcp(half) => Pin::new(half).poll_read(cx, &mut read),
+                    SocketReader::Other(half) => Pin::new(half).poll_read(cx, &mut read),
                 })?;
                 buffer.extend_from_slice(read.filled());
                 Poll::Ready(Ok(read.filled().len()))
@@ -118,11 +118,11 @@ impl Reader {
     }
 }
 
-impl Writer {
+impl SocketWriter {
     /// Waits until the outbox has bytes for this writer, and writes some of them. Cancel safe.
     pub(super) async fn write_some(&mut self, outbox: &Outbox) -> WriteOutcome {
         match self {
-            Writer::Tcp(stream) => {
+            SocketWriter::Tcp(stream) => {
                 poll_fn(|cx| outbox.poll_writable_work(cx)).await;
                 loop {
                     match outbox.flush() {
@@ -139,7 +139,7 @@ impl Writer {
                     }
                 }
             }
-            Writer::Other { half, taken, is_partial } => {
+            SocketWriter::Other { half, taken, is_partial } => {
                 if taken.is_empty() {
                     let take = poll_fn(|cx| outbox.poll_take(cx, MAX_TAKE_BYTES, taken)).await;
                     if let Err(reason) = take {
@@ -169,7 +169,7 @@ impl Writer {
 
     /// Discards the chunks that were taken from the outbox, except one that is partly written.
     pub(super) fn discard_taken(&mut self) {
-        if let Writer::Other { taken, is_partial, .. } = self {
+        if let SocketWriter::Other { taken, is_partial, .. } = self {
             // The partly written chunk is the last element.
             taken.drain(..taken.len().saturating_sub(usize::from(*is_partial)));
         }
@@ -179,7 +179,7 @@ impl Writer {
     pub(super) async fn write_last(&mut self, rest: Option<Bytes>, last: &[u8], limit: Duration) {
         let _ = timeout(limit, async {
             match self {
-                Writer::Tcp(stream) => {
+                SocketWriter::Tcp(stream) => {
                     for mut bytes in [rest.as_deref().unwrap_or_default(), last] {
                         while !bytes.is_empty() {
                             stream.writable().await?;
@@ -191,7 +191,7 @@ impl Writer {
                         }
                     }
                 }
-                Writer::Other { half, taken, .. } => {
+                SocketWriter::Other { half, taken, .. } => {
                     // The taken chunks come first: they may begin with the rest of a partly written frame.
                     while let Some(mut next) = taken.pop() {
                         half.write_all_buf(&mut next).await?;
@@ -218,18 +218,18 @@ impl Writer {
 
     async fn shutdown(&mut self, how: Shutdown) {
         match self {
-            Writer::Tcp(stream) => {
+            SocketWriter::Tcp(stream) => {
                 // It fails if the connection is closed already.
                 let _ = socket2::SockRef::from((**stream).as_ref()).shutdown(how);
             }
-            Writer::Other { half, .. } => {
+            SocketWriter::Other { half, .. } => {
                 let _ = timeout(Duration::from_secs(1), half.shutdown()).await;
             }
         }
     }
 }
 
-/// The outcome of [`Writer::write_some`].
+/// The outcome of [`SocketWriter::write_some`].
 #[derive(Debug)]
 pub(super) enum WriteOutcome {
     /// Bytes were written, or there were none.
@@ -249,7 +249,7 @@ impl DirectWriter for Arc<OwnedWriteHalf> {
 
 /// Reads and discards for at most `limit` after the close frame, until the client closes. A socket that is closed with
 /// unread bytes is reset, and the client could lose the close frame (RFC 6455, section 7.1.1).
-pub(super) async fn linger(reader: &mut Reader, limit: Duration) {
+pub(super) async fn linger(reader: &mut SocketReader, limit: Duration) {
     let _ = timeout(limit, async {
         let mut sink = BytesMut::new();
         while let Ok(1..) = reader.read(&mut sink).await {
@@ -274,7 +274,7 @@ mod tests {
 
     /// Returns a socket over a transport other than TCP, and its client end, from which the handshake's response is not
     /// read yet.
-    async fn over_duplex() -> (Socket, DuplexStream) {
+    async fn over_duplex() -> (UpgradedSocket, DuplexStream) {
         let (server, mut client) = duplex(1 << 10);
         let (sender, upgraded) = oneshot::channel();
         let sender = std::sync::Mutex::new(Some(sender));
@@ -289,13 +289,13 @@ mod tests {
             http.serve_connection_with_upgrades(TokioIo::new(server), service).await.unwrap();
         });
         client.write_all(b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
-        (Socket::open(upgraded.await.unwrap()).await.unwrap(), client)
+        (UpgradedSocket::open(upgraded.await.unwrap()).await.unwrap(), client)
     }
 
     #[tokio::test]
     async fn taken_chunks_are_written_before_the_last_bytes() {
         let (mut socket, mut client) = over_duplex().await;
-        let Writer::Other { taken, .. } = &mut socket.writer else { panic!("not a TCP socket") };
+        let SocketWriter::Other { taken, .. } = &mut socket.writer else { panic!("not a TCP socket") };
         // In reverse order, as `write_some` keeps them.
         taken.extend([Bytes::from_static(b"<reconnect>"), Bytes::from_static(b"<event>")]);
         let writing = async {

@@ -1,9 +1,9 @@
-//! The client's replay state of one room: position, duplicate detection, and the translation of frames into inbox
+//! The client's replay state of one room: position, duplicate detection, and the translation of frames into buffer
 //! items. Shared by the WebSocket core and the Server-Sent Events streams.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::inbox::{Inbox, Item};
+use super::room_buffer::{BufferedItem, RoomBuffer};
 use crate::{
     client::{
         frame::{ChangeWord, EventFrame, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
@@ -18,11 +18,11 @@ const RECENT_EVENT_IDS: usize = 32;
 /// Minimum interval between two rejoins that check whether the log was rewritten.
 const CONFLICT_REJOIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The position of one room and the inbox that its events go to.
+/// The position of one room and the buffer that its events go to.
 #[derive(Debug)]
 pub(crate) struct Membership {
-    pub(crate) inbox: Arc<Inbox>,
-    /// The position after the last event in the inbox; sent as `since` by the next join.
+    pub(crate) buffer: Arc<RoomBuffer>,
+    /// The position after the last event in the buffer; sent as `since` by the next join.
     position: Option<Position>,
     recent: VecDeque<(u64, String)>,
     conflict_at: Option<Duration>,
@@ -34,7 +34,7 @@ pub(crate) enum InsertOutcome {
     Inserted,
     /// An event that was inserted before.
     Duplicate,
-    /// An event that does not fit; it is requested again when the inbox has space.
+    /// An event that does not fit; it is requested again when the buffer has space.
     Overflow,
     /// An event whose `seq` was already used by another event id. Only a join with `since` can tell if the log is still
     /// the same one.
@@ -42,8 +42,8 @@ pub(crate) enum InsertOutcome {
 }
 
 impl Membership {
-    pub(crate) fn new(inbox: Arc<Inbox>, since: Option<Position>) -> Self {
-        Membership { inbox, position: since, recent: VecDeque::new(), conflict_at: None }
+    pub(crate) fn new(buffer: Arc<RoomBuffer>, since: Option<Position>) -> Self {
+        Membership { buffer, position: since, recent: VecDeque::new(), conflict_at: None }
     }
 
     /// Returns the position to send as `since`.
@@ -61,23 +61,23 @@ impl Membership {
             (Some(_), _) => Resume::Lost,
         };
         let joined = Joined { name: name.unwrap_or(room_id), resume, head: head.clone(), members };
-        self.inbox.clear_overflow();
+        self.buffer.clear_overflow();
         match (resume, since) {
             (Resume::Complete { .. }, Some(since)) => {
                 if first {
-                    self.inbox.set_position(since);
+                    self.buffer.set_position(since);
                 } else {
-                    self.inbox.push_unbounded(Item::Rejoined(joined.clone()));
+                    self.buffer.push_unbounded(BufferedItem::Rejoined(joined.clone()));
                 }
                 return joined;
             }
             (Resume::Lost, Some(since)) => {
                 if first {
-                    self.inbox.set_position(since.clone());
+                    self.buffer.set_position(since.clone());
                 }
-                self.inbox.push_unbounded(Item::Lost(Lost { since, head: head.clone() }));
+                self.buffer.push_unbounded(BufferedItem::Lost(Lost { since, head: head.clone() }));
             }
-            _ => self.inbox.set_position(head.clone()),
+            _ => self.buffer.set_position(head.clone()),
         }
         self.recent.clear();
         self.position = Some(head);
@@ -90,13 +90,15 @@ impl Membership {
         event_frame: Result<EventFrame, Box<Unreadable>>,
     ) -> InsertOutcome {
         let (seq, id, item) = match event_frame {
-            Ok(event_frame) => (event_frame.seq, event_frame.event_id.clone(), Item::Event(event_frame)),
+            Ok(event_frame) => {
+                (event_frame.seq, event_frame.event_id.clone(), BufferedItem::Event(event_frame))
+            }
             Err(unreadable) => {
-                (unreadable.seq, unreadable.event_id.clone(), Item::Unreadable(unreadable, None))
+                (unreadable.seq, unreadable.event_id.clone(), BufferedItem::Unreadable(unreadable, None))
             }
         };
         let Some(seq) = seq else {
-            self.inbox.push_or_skip(item);
+            self.buffer.push_or_skip(item);
             return InsertOutcome::Inserted;
         };
         if let Some(position) = &self.position
@@ -112,7 +114,7 @@ impl Membership {
             self.conflict_at = Some(now);
             return InsertOutcome::Conflict;
         }
-        if !self.inbox.push(item) {
+        if !self.buffer.push(item) {
             return InsertOutcome::Overflow;
         }
         if self.recent.len() >= RECENT_EVENT_IDS {
@@ -132,9 +134,9 @@ impl Membership {
         let count = event_frames.len();
         for (index, event_frame) in event_frames.enumerate() {
             let head = if index + 1 == count { self.position.clone() } else { None };
-            self.inbox.push_unbounded(match event_frame {
-                Ok(event_frame) => Item::History(event_frame, head),
-                Err(unreadable) => Item::Unreadable(unreadable, head),
+            self.buffer.push_unbounded(match event_frame {
+                Ok(event_frame) => BufferedItem::History(event_frame, head),
+                Err(unreadable) => BufferedItem::Unreadable(unreadable, head),
             });
         }
     }
@@ -147,6 +149,6 @@ impl Membership {
         let presence = Presence { user_id: frame.user_id, change, size: frame.size };
         // A change that does not fit causes a rejoin, as an event does; the `Rejoined` item then marks the gap in
         // presence.
-        let _fits = self.inbox.push(Item::Presence(presence));
+        let _fits = self.buffer.push(BufferedItem::Presence(presence));
     }
 }

@@ -6,12 +6,12 @@
 //! virtual time, and a browser's WebSocket can drive the core as well as tokio's.
 
 mod backoff;
-mod inbox;
 mod membership;
 #[cfg(test)]
 mod model;
-mod outbox;
 mod receive;
+mod request_queue;
+mod room_buffer;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +23,10 @@ use std::{
 
 pub(crate) use backoff::Backoff;
 use http::StatusCode;
-pub(crate) use inbox::{Inbox, Item};
 pub(crate) use membership::{InsertOutcome, Membership};
-pub(crate) use outbox::{Class, Ticket};
-use outbox::{Outbox, Pending, RequestState};
+use request_queue::{Pending, RequestQueue, RequestState};
+pub(crate) use request_queue::{RetryClass, Ticket};
+pub(crate) use room_buffer::{BufferedItem, RoomBuffer};
 
 use super::{
     error::{Error, ErrorKind},
@@ -128,7 +128,7 @@ pub(crate) struct Joining {
     /// The events that the server sends when `events` is `None`.
     pub(crate) default: BTreeSet<String>,
     pub(crate) since: Option<Position>,
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) buffer: Arc<RoomBuffer>,
 }
 
 /// The state machine of one client.
@@ -138,8 +138,8 @@ pub(crate) struct Core {
     rng: fastrand::Rng,
     backoff: Backoff,
     connection: ConnectionPhase,
-    rooms: BTreeMap<Arc<str>, Entry>,
-    outbox: Outbox,
+    rooms: BTreeMap<Arc<str>, RoomEntry>,
+    requests: RequestQueue,
     next_id: u64,
     anonymous: Option<Arc<str>>,
     rejected: u32,
@@ -182,7 +182,7 @@ enum Probe {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RoomEntry {
     membership: Membership,
     events: Option<BTreeSet<String>>,
     default: BTreeSet<String>,
@@ -191,7 +191,7 @@ struct Entry {
     /// True while this connection is a member of the room, and may send into it.
     member: bool,
     join_state: JoinState,
-    /// While the inbox is full: the number of items taken at the last check, and the time since when it is unchanged.
+    /// While the buffer is full: the number of items taken at the last check, and the time since when it is unchanged.
     full_since: Option<(u64, Duration)>,
     retries: Backoff,
     /// The time of the first of the transient refusals of a rejoin.
@@ -218,7 +218,7 @@ impl Core {
             config,
             connection: ConnectionPhase::Idle,
             rooms: BTreeMap::new(),
-            outbox: Outbox::default(),
+            requests: RequestQueue::default(),
             next_id: 1,
             anonymous: None,
             rejected: 0,
@@ -257,8 +257,8 @@ impl Core {
                 Error::new(ErrorKind::AlreadyJoined, format!("already joined the room `{}`", joining.room));
             return self.resolve(ticket, Err(error));
         }
-        let entry = Entry {
-            membership: Membership::new(joining.inbox, joining.since),
+        let entry = RoomEntry {
+            membership: Membership::new(joining.buffer, joining.since),
             events: joining.events,
             default: joining.default,
             first: Some((ticket, now.saturating_add(self.config.deadline))),
@@ -278,13 +278,15 @@ impl Core {
     pub(crate) fn leave(&mut self, now: Duration, room: &str, ticket: Option<Ticket>) {
         let entry = self.forget(room, "this client left the room");
         if let Some(entry) = &entry {
-            entry.membership.inbox.close();
+            entry.membership.buffer.close();
         }
         let is_known_to_server = entry
             .is_some_and(|entry| entry.member || matches!(entry.join_state, JoinState::Requested { .. }));
         let request = Request::Leave { room_id: room.to_owned() };
         match ticket {
-            Some(ticket) if is_known_to_server => self.request(now, None, Class::Connection, request, ticket),
+            Some(ticket) if is_known_to_server => {
+                self.request(now, None, RetryClass::Connection, request, ticket)
+            }
             Some(ticket) => self.resolve(ticket, Ok(Reply::Done)),
             None if is_known_to_server => {
                 // Sent with an id, so that the client does not take the `left` that answers it for a removal from a
@@ -301,7 +303,7 @@ impl Core {
         &mut self,
         now: Duration,
         room: Option<Arc<str>>,
-        class: Class,
+        class: RetryClass,
         request: Request,
         ticket: Ticket,
     ) {
@@ -318,7 +320,7 @@ impl Core {
         };
         let deadline = now.saturating_add(self.config.deadline);
         let state = RequestState::Waiting;
-        self.outbox.push(Pending { ticket, room, request, text, id, class, deadline, state });
+        self.requests.push(Pending { ticket, room, request, text, id, class, deadline, state });
         self.start(now);
         self.flush(now);
     }
@@ -330,14 +332,14 @@ impl Core {
         }
     }
 
-    /// Leaves the rooms of dropped readers, and joins again the rooms whose inboxes overflowed and have space.
+    /// Leaves the rooms of dropped readers, and joins again the rooms whose buffers overflowed and have space.
     pub(crate) fn check_readers(&mut self, now: Duration) {
-        let abandoned = self.rooms.iter().filter(|(_, entry)| entry.membership.inbox.is_abandoned());
+        let abandoned = self.rooms.iter().filter(|(_, entry)| entry.membership.buffer.is_abandoned());
         for room in abandoned.map(|(room, _)| room.clone()).collect::<Vec<_>>() {
             self.leave(now, &room, None);
         }
         for entry in self.rooms.values_mut() {
-            if matches!(entry.join_state, JoinState::Joined) && entry.membership.inbox.can_resume() {
+            if matches!(entry.join_state, JoinState::Joined) && entry.membership.buffer.can_resume() {
                 entry.join_state = JoinState::NotJoined;
             }
         }
@@ -345,12 +347,12 @@ impl Core {
     }
 
     /// Decides if the driver pauses reading, which puts backpressure on the server: no request waits for a response,
-    /// and every joined room's inbox is full while its reader is active. The inbox of a reader that takes nothing for
+    /// and every joined room's buffer is full while its reader is active. The buffer of a reader that takes nothing for
     /// [`SLOW_READER_TIMEOUT`] does not pause reading: its events are dropped and requested again.
     pub(crate) fn update_read_pause(&mut self, now: Duration) -> bool {
         let (mut rooms, mut any) = (self.rooms.values_mut(), false);
         let is_read_paused = matches!(self.connection, ConnectionPhase::Online { .. })
-            && self.outbox.len() == 0
+            && self.requests.len() == 0
             && rooms.all(|entry| match entry.join_state {
                 JoinState::Joined => {
                     any = entry.has_active_reader(now);
@@ -394,7 +396,7 @@ impl Core {
             }
         };
         let online = matches!(self.connection, ConnectionPhase::Online { .. });
-        let pending = self.outbox.iter().flat_map(|pending| {
+        let pending = self.requests.iter().flat_map(|pending| {
             let held = match pending.state {
                 RequestState::NotBefore(at) if online => Some(at),
                 _ => None,
@@ -587,11 +589,11 @@ impl Core {
     /// Fails the largest unanswered request after close code 1009: it exceeded the server's limit and would do so
     /// again.
     fn fail_largest(&mut self) {
-        let sent = self.outbox.iter().filter(|pending| pending.state == RequestState::Sent);
+        let sent = self.requests.iter().filter(|pending| pending.state == RequestState::Sent);
         let Some(id) = sent.max_by_key(|pending| pending.text.len()).map(|pending| pending.id) else {
             return;
         };
-        if let Some(pending) = self.outbox.take(id) {
+        if let Some(pending) = self.requests.take(id) {
             let refusal = Refusal::new(Code::TooLarge, "the frame exceeds the server's size limit");
             self.resolve(pending.ticket, Err(Error::refused(refusal)));
         }
@@ -610,14 +612,15 @@ impl Core {
             entry.retries.reset();
         }
         let is_late = |pending: &Pending| {
-            pending.class == Class::Connection
-                || (pending.class == Class::Ephemeral && pending.state == RequestState::Sent)
+            pending.class == RetryClass::Connection
+                || (pending.class == RetryClass::Ephemeral && pending.state == RequestState::Sent)
         };
-        for pending in self.outbox.take_if(is_late) {
-            let response = if pending.class == Class::Connection { Ok(Reply::Done) } else { Err(offline()) };
+        for pending in self.requests.take_if(is_late) {
+            let response =
+                if pending.class == RetryClass::Connection { Ok(Reply::Done) } else { Err(offline()) };
             self.resolve(pending.ticket, response);
         }
-        self.outbox.requeue_sent();
+        self.requests.requeue_sent();
     }
 
     fn stop(&mut self, error: Error) {
@@ -626,7 +629,7 @@ impl Core {
         }
         self.connection = ConnectionPhase::Stopped(error.clone());
         self.actions.push_back(Action::Disconnect);
-        for pending in self.outbox.take_if(|_| true) {
+        for pending in self.requests.take_if(|_| true) {
             self.resolve(pending.ticket, Err(error.clone()));
         }
         for entry in std::mem::take(&mut self.rooms).into_values() {
@@ -634,8 +637,8 @@ impl Core {
                 self.resolve(ticket, Err(error.clone()));
             }
             match error.kind() {
-                ErrorKind::Closed => entry.membership.inbox.close(),
-                _ => entry.membership.inbox.end(Interruption::Ended(error.clone())),
+                ErrorKind::Closed => entry.membership.buffer.close(),
+                _ => entry.membership.buffer.end(Interruption::Ended(error.clone())),
             }
         }
         self.actions.push_back(Action::Status(Status::Stopped(error)));
@@ -688,16 +691,16 @@ impl Core {
         let is_sendable = |room: &Option<Arc<str>>| {
             room.as_ref().is_none_or(|room| rooms.get(room).is_some_and(|entry| entry.member))
         };
-        for text in self.outbox.ready(now, is_sendable) {
+        for text in self.requests.ready(now, is_sendable) {
             self.actions.push_back(Action::Transmit(text.to_owned()));
         }
     }
 
     fn expire(&mut self, now: Duration) {
-        for pending in self.outbox.take_if(|pending| pending.deadline <= now) {
+        for pending in self.requests.take_if(|pending| pending.deadline <= now) {
             self.resolve(pending.ticket, Err(deadline_exceeded()));
         }
-        let is_late = |entry: &Entry| entry.first.is_some_and(|(_, until)| until <= now);
+        let is_late = |entry: &RoomEntry| entry.first.is_some_and(|(_, until)| until <= now);
         let rooms = self.rooms.iter().filter(|(_, entry)| is_late(entry)).map(|(room, _)| room.clone());
         for room in rooms.collect::<Vec<_>>() {
             let ticket = self.rooms.get_mut(&room).and_then(|entry| entry.first.take());
@@ -706,8 +709,7 @@ impl Core {
                 self.resolve(ticket, Err(deadline_exceeded()));
             }
         }
-        let silent =
-            |entry: &Entry| matches!(entry.join_state, JoinState::Requested { until, .. } if until <= now);
+        let silent = |entry: &RoomEntry| matches!(entry.join_state, JoinState::Requested { until, .. } if until <= now);
         if self.rooms.values().any(silent) {
             self.actions.push_back(Action::Disconnect);
             self.lost(
@@ -717,7 +719,7 @@ impl Core {
         }
     }
 
-    fn admit(&self, room: Option<&str>, class: Class) -> Result<(), Error> {
+    fn admit(&self, room: Option<&str>, class: RetryClass) -> Result<(), Error> {
         if let Some(error) = self.stopped() {
             return Err(error);
         }
@@ -727,20 +729,20 @@ impl Core {
             }
             None => matches!(self.connection, ConnectionPhase::Online { .. }),
         };
-        if class == Class::Ephemeral && !member {
+        if class == RetryClass::Ephemeral && !member {
             return Err(offline());
         }
         // The class `Connection` is exempt from the bound: a leave frees the places of its room's requests.
-        if class != Class::Connection && self.outbox.len() >= self.config.max_pending {
+        if class != RetryClass::Connection && self.requests.len() >= self.config.max_pending {
             return Err(queue_full());
         }
         Ok(())
     }
 
     /// Removes a room and fails its outstanding requests with `why`.
-    fn forget(&mut self, room: &str, why: &'static str) -> Option<Entry> {
+    fn forget(&mut self, room: &str, why: &'static str) -> Option<RoomEntry> {
         let mut entry = self.rooms.remove(room)?;
-        for pending in self.outbox.take_if(|pending| pending.room.as_deref() == Some(room)) {
+        for pending in self.requests.take_if(|pending| pending.room.as_deref() == Some(room)) {
             self.resolve(pending.ticket, Err(not_joined(why)));
         }
         if let Some((ticket, _)) = entry.first.take() {
@@ -773,15 +775,15 @@ impl Core {
     }
 }
 
-impl Entry {
-    /// Returns true if the inbox is full and its reader took an item within [`SLOW_READER_TIMEOUT`].
+impl RoomEntry {
+    /// Returns true if the buffer is full and its reader took an item within [`SLOW_READER_TIMEOUT`].
     fn has_active_reader(&mut self, now: Duration) -> bool {
-        let inbox = &self.membership.inbox;
-        if !inbox.is_full() {
+        let buffer = &self.membership.buffer;
+        if !buffer.is_full() {
             self.full_since = None;
             return false;
         }
-        let taken = inbox.taken_count();
+        let taken = buffer.taken_count();
         let since = self.full_since.filter(|(before, _)| *before == taken).map_or(now, |(_, since)| since);
         self.full_since = Some((taken, since));
         now.saturating_sub(since) < SLOW_READER_TIMEOUT

@@ -40,7 +40,7 @@ fn network_step() -> impl Strategy<Value = NetworkStep> {
 struct World {
     core: Core,
     now: Duration,
-    inbox: Arc<Inbox>,
+    buffer: Arc<RoomBuffer>,
     up: VecDeque<Value>,
     down: VecDeque<Value>,
     connected: bool,
@@ -70,7 +70,7 @@ impl World {
         let mut world = World {
             core: Core::new(config),
             now: Duration::ZERO,
-            inbox: Arc::new(Inbox::new(3, 1 << 20)),
+            buffer: Arc::new(RoomBuffer::new(3, 1 << 20)),
             up: VecDeque::new(),
             down: VecDeque::new(),
             connected: false,
@@ -83,8 +83,8 @@ impl World {
             refused: false,
         };
         let since = Some(Position { epoch: "e".to_owned(), seq: 0, event_id: String::new() });
-        let (events, default, inbox) = (None, BTreeSet::new(), world.inbox.clone());
-        world.core.join(world.now, Joining { room: "chat".into(), events, default, since, inbox }, 0);
+        let (events, default, buffer) = (None, BTreeSet::new(), world.buffer.clone());
+        world.core.join(world.now, Joining { room: "chat".into(), events, default, since, buffer }, 0);
         world.act();
         world
     }
@@ -129,7 +129,7 @@ impl World {
             key: Some(text),
             meta: None,
         };
-        self.core.request(self.now, Some("chat".into()), Class::Durable, request, self.sent);
+        self.core.request(self.now, Some("chat".into()), RetryClass::Durable, request, self.sent);
     }
 
     fn act(&mut self) {
@@ -199,13 +199,13 @@ impl World {
 
     fn take(&mut self) {
         use std::task::{Context, Poll, Waker};
-        let taken = self.inbox.poll_take(&mut Context::from_waker(Waker::noop()));
+        let taken = self.buffer.poll_take(&mut Context::from_waker(Waker::noop()));
         match taken {
-            Poll::Ready(Ok(Some(Item::Event(event_frame)))) => {
+            Poll::Ready(Ok(Some(BufferedItem::Event(event_frame)))) => {
                 self.taken
                     .push((event_frame.seq.unwrap(), serde_json::from_str(event_frame.data.get()).unwrap()));
             }
-            Poll::Ready(Ok(Some(Item::Rejoined(_)))) | Poll::Pending => {}
+            Poll::Ready(Ok(Some(BufferedItem::Rejoined(_)))) | Poll::Pending => {}
             other => panic!("{other:?}"),
         }
         self.core.check_readers(self.now);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, ConnectionPhase, Core, Entry, InsertOutcome, JoinState, Loss, Probe, Reply,
-    outbox::{Class, Pending},
+    Action, ConnectionPhase, Core, InsertOutcome, JoinState, Loss, Probe, Reply, RoomEntry,
+    request_queue::{Pending, RetryClass},
 };
 use crate::{
     client::{
@@ -63,7 +63,7 @@ impl Core {
             "skipped" => {
                 let frame: SkippedFrame = serde_json::from_str(text)?;
                 if let Some(entry) = self.joined_room(&frame.room_id) {
-                    entry.membership.inbox.skip(frame.count);
+                    entry.membership.buffer.skip(frame.count);
                 }
             }
             "left" if id.is_some() => self.on_response(id, text, ok),
@@ -137,15 +137,15 @@ impl Core {
 
     fn left(&mut self, frame: LeftFrame) {
         // A `left` that arrives between a join and its response belongs to the previous membership.
-        if let Some(Entry { join_state: JoinState::Joined, .. }) = self.rooms.get(frame.room_id.as_str())
+        if let Some(RoomEntry { join_state: JoinState::Joined, .. }) = self.rooms.get(frame.room_id.as_str())
             && let Some(entry) = self.forget(&frame.room_id, "the server removed this client from the room")
         {
-            entry.membership.inbox.end(Interruption::Left { reason: frame.reason });
+            entry.membership.buffer.end(Interruption::Left { reason: frame.reason });
         }
     }
 
     /// Returns the room if it is joined. Events between a join and its response belong to the previous membership.
-    fn joined_room(&mut self, room: &str) -> Option<&mut Entry> {
+    fn joined_room(&mut self, room: &str) -> Option<&mut RoomEntry> {
         self.rooms.get_mut(room).filter(|entry| matches!(entry.join_state, JoinState::Joined))
     }
 
@@ -155,7 +155,7 @@ impl Core {
         text: &str,
         read: impl FnOnce(&Pending, &str) -> serde_json::Result<Reply>,
     ) {
-        let Some(pending) = id.and_then(|id| self.outbox.take(id)) else { return };
+        let Some(pending) = id.and_then(|id| self.requests.take(id)) else { return };
         let response = read(&pending, text)
             .map_err(|error| Error::caused(ErrorKind::Decode, "read the server's response", error));
         if response.is_ok() {
@@ -172,7 +172,7 @@ impl Core {
             _ => return,
         };
         let entry = pending.room.as_ref().and_then(|room| self.rooms.get_mut(room));
-        if let Some(Entry { events: wanted, default, .. }) = entry {
+        if let Some(RoomEntry { events: wanted, default, .. }) = entry {
             let wanted = wanted.get_or_insert_with(|| default.clone());
             for event in events {
                 if more {
@@ -193,12 +193,12 @@ impl Core {
             }
             return;
         }
-        if let Some(pending) = self.outbox.find(id) {
-            let again = pending.class != Class::Ephemeral && is_transient(refusal.code);
+        if let Some(pending) = self.requests.find(id) {
+            let again = pending.class != RetryClass::Ephemeral && is_transient(refusal.code);
             let at = now.saturating_add(self.retry_delay(&refusal));
-            if again && at < self.outbox.find(id).map_or(at, |pending| pending.deadline) {
-                self.outbox.hold(id, at);
-            } else if let Some(pending) = self.outbox.take(id) {
+            if again && at < self.requests.find(id).map_or(at, |pending| pending.deadline) {
+                self.requests.hold(id, at);
+            } else if let Some(pending) = self.requests.take(id) {
                 self.resolve(pending.ticket, Err(Error::refused(refusal)));
             }
             return;
@@ -236,7 +236,7 @@ impl Core {
             self.resolve(ticket, Err(error.clone()));
         }
         if let Some(entry) = self.forget(room, "the server refused the rejoin") {
-            entry.membership.inbox.end(Interruption::Ended(error));
+            entry.membership.buffer.end(Interruption::Ended(error));
         }
     }
 

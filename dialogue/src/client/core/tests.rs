@@ -54,31 +54,37 @@ impl Bench {
         bench
     }
 
-    /// A core that has joined `chat` at seq 5, with an inbox of `events`.
-    fn joined(events: usize) -> (Self, Arc<Inbox>) {
+    /// A core that has joined `chat` at seq 5, with a buffer of `events`.
+    fn joined(events: usize) -> (Self, Arc<RoomBuffer>) {
         Bench::joined_with(config(), events)
     }
 
-    fn joined_with(config: Config, events: usize) -> (Self, Arc<Inbox>) {
+    fn joined_with(config: Config, events: usize) -> (Self, Arc<RoomBuffer>) {
         let mut bench = Bench::online(config);
-        let inbox = bench.join("chat", events, None, 1);
+        let buffer = bench.join("chat", events, None, 1);
         bench.reply(
             json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"id5","resume":"fresh"}),
         );
         assert!(matches!(bench.answers.remove(&1), Some(Ok(Reply::Joined(_)))));
-        (bench, inbox)
+        (bench, buffer)
     }
 
-    fn join(&mut self, room: &str, events: usize, since: Option<Position>, ticket: Ticket) -> Arc<Inbox> {
-        let inbox = Arc::new(Inbox::new(events, 1 << 20));
+    fn join(
+        &mut self,
+        room: &str,
+        events: usize,
+        since: Option<Position>,
+        ticket: Ticket,
+    ) -> Arc<RoomBuffer> {
+        let buffer = Arc::new(RoomBuffer::new(events, 1 << 20));
         let default = BTreeSet::from(["message".to_owned()]);
-        let joining = Joining { room: room.into(), events: None, default, since, inbox: inbox.clone() };
+        let joining = Joining { room: room.into(), events: None, default, since, buffer: buffer.clone() };
         self.core.join(self.now, joining, ticket);
         self.act();
-        inbox
+        buffer
     }
 
-    fn trigger(&mut self, class: Class, key: &str, ticket: Ticket) {
+    fn trigger(&mut self, class: RetryClass, key: &str, ticket: Ticket) {
         let request = Request::Trigger {
             room_id: "chat".to_owned(),
             event: "message",
@@ -159,16 +165,16 @@ fn typing() -> Value {
     json!({"type":"event","roomId":"chat","event":"typing","data":true,"from":"a","timestamp":1,"eventId":"x"})
 }
 
-fn take(inbox: &Inbox) -> Option<Result<Option<Item>, Interruption>> {
-    match inbox.poll_take(&mut Context::from_waker(Waker::noop())) {
+fn take(buffer: &RoomBuffer) -> Option<Result<Option<BufferedItem>, Interruption>> {
+    match buffer.poll_take(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(item) => Some(item),
         Poll::Pending => None,
     }
 }
 
-fn seqs(inbox: &Inbox) -> Vec<u64> {
-    std::iter::from_fn(|| match take(inbox)? {
-        Ok(Some(Item::Event(event_frame))) => event_frame.seq,
+fn seqs(buffer: &RoomBuffer) -> Vec<u64> {
+    std::iter::from_fn(|| match take(buffer)? {
+        Ok(Some(BufferedItem::Event(event_frame))) => event_frame.seq,
         _ => None,
     })
     .collect()
@@ -176,7 +182,7 @@ fn seqs(inbox: &Inbox) -> Vec<u64> {
 
 #[test]
 fn a_room_is_joined_again_from_the_last_event_that_came() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     bench.event(6);
     bench.lost(1006);
     bench.reconnect();
@@ -187,57 +193,57 @@ fn a_room_is_joined_again_from_the_last_event_that_came() {
     );
     bench.event(6);
     bench.event(7);
-    assert_eq!(seqs(&inbox), [6]);
-    assert_eq!(seqs(&inbox), [7]);
-    assert_eq!(inbox.position().seq, 7);
+    assert_eq!(seqs(&buffer), [6]);
+    assert_eq!(seqs(&buffer), [7]);
+    assert_eq!(buffer.position().seq, 7);
 }
 
 #[test]
 fn a_lost_resume_comes_in_its_place_among_the_events() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     bench.event(6);
     bench.lost(1006);
     bench.reconnect();
     bench.reply(json!({"type":"joined","roomId":"chat","epoch":"f","seq":2,"eventId":"b2","resume":"lost"}));
     bench.event(3);
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
-    let Some(Ok(Some(Item::Lost(lost)))) = take(&inbox) else { panic!("no loss") };
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Event(_))))));
+    let Some(Ok(Some(BufferedItem::Lost(lost)))) = take(&buffer) else { panic!("no loss") };
     assert_eq!((lost.since.seq, lost.head.seq, lost.head.epoch.as_str()), (6, 2, "f"));
-    assert_eq!(seqs(&inbox), [3]);
+    assert_eq!(seqs(&buffer), [3]);
 }
 
 #[test]
 fn complete_in_another_epoch_is_a_loss() {
     let mut bench = Bench::online(config());
     let since = Position { epoch: "old".to_owned(), seq: 3, event_id: String::new() };
-    let inbox = bench.join("chat", 10, Some(since), 1);
+    let buffer = bench.join("chat", 10, Some(since), 1);
     bench.reply(
         json!({"type":"joined","roomId":"chat","epoch":"e","seq":5,"eventId":"i","resume":"complete"}),
     );
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Lost(_))))));
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Lost(_))))));
 }
 
 #[test]
 fn a_reused_seq_triggers_a_rejoin() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     bench.event(6);
     bench.event(6);
     assert_eq!(bench.kinds(), ["join"]);
     bench.frame(event(6, "other"));
     assert_eq!(bench.kinds(), ["join", "join"]);
     assert_eq!(bench.sent[1]["since"]["eventId"], "id6");
-    assert_eq!(seqs(&inbox), [6]);
+    assert_eq!(seqs(&buffer), [6]);
 }
 
 #[test]
-fn a_full_inbox_rejoins_when_it_has_space() {
-    let (mut bench, inbox) = Bench::joined(2);
+fn a_full_buffer_rejoins_when_it_has_space() {
+    let (mut bench, buffer) = Bench::joined(2);
     for seq in 6..10 {
         bench.event(seq);
     }
     bench.core.check_readers(bench.now);
     assert_eq!(bench.kinds(), ["join"]);
-    assert_eq!(seqs(&inbox), [6, 7]);
+    assert_eq!(seqs(&buffer), [6, 7]);
     bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.sent[1]["since"]["seq"], 7);
@@ -246,31 +252,31 @@ fn a_full_inbox_rejoins_when_it_has_space() {
         json!({"type":"joined","roomId":"chat","epoch":"e","seq":10,"eventId":"id10","resume":"complete"}),
     );
     bench.event(8);
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Rejoined(_))))));
-    assert_eq!(seqs(&inbox), [8]);
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Rejoined(_))))));
+    assert_eq!(seqs(&buffer), [8]);
 }
 
 #[test]
 fn reading_pauses_while_the_reader_is_behind() {
-    let (mut bench, inbox) = Bench::joined(2);
+    let (mut bench, buffer) = Bench::joined(2);
     bench.event(6);
     assert!(!bench.core.update_read_pause(bench.now));
     bench.event(7);
-    assert!(bench.core.update_read_pause(bench.now) && !inbox.needs_wake());
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
-    assert!(inbox.needs_wake());
+    assert!(bench.core.update_read_pause(bench.now) && !buffer.needs_wake());
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Event(_))))));
+    assert!(buffer.needs_wake());
     bench.core.check_readers(bench.now);
     assert!(!bench.core.update_read_pause(bench.now));
     bench.event(8);
     assert!(bench.core.update_read_pause(bench.now));
-    assert_eq!((seqs(&inbox), bench.kinds()), (vec![7, 8], vec!["join"]));
+    assert_eq!((seqs(&buffer), bench.kinds()), (vec![7, 8], vec!["join"]));
 }
 
 #[test]
 fn a_full_room_delays_no_response_and_no_other_room() {
     let (mut bench, _chat) = Bench::joined(1);
     bench.event(6);
-    bench.trigger(Class::Durable, "k", 2);
+    bench.trigger(RetryClass::Durable, "k", 2);
     assert!(!bench.core.update_read_pause(bench.now));
     bench.reply(json!({"type":"ok","seq":7,"eventId":"id7","timestamp":1}));
     assert!(bench.core.update_read_pause(bench.now));
@@ -288,7 +294,7 @@ fn a_full_room_delays_no_response_and_no_other_room() {
 
 #[test]
 fn an_inactive_reader_pauses_reading_for_a_bounded_time() {
-    let (mut bench, inbox) = Bench::joined(2);
+    let (mut bench, buffer) = Bench::joined(2);
     bench.event(6);
     bench.event(7);
     assert!(bench.core.update_read_pause(bench.now));
@@ -298,8 +304,8 @@ fn an_inactive_reader_pauses_reading_for_a_bounded_time() {
     bench.pass(SLOW_READER_TIMEOUT - UNREAD_PING_INTERVAL);
     assert!(!bench.core.update_read_pause(bench.now));
     bench.event(8);
-    assert!(!bench.core.update_read_pause(bench.now) && inbox.overflowed());
-    assert_eq!(seqs(&inbox), [6, 7]);
+    assert!(!bench.core.update_read_pause(bench.now) && buffer.overflowed());
+    assert_eq!(seqs(&buffer), [6, 7]);
     bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.sent.last().unwrap()["since"]["seq"], 7);
@@ -310,16 +316,16 @@ fn a_paused_connection_is_kept_alive() {
     let mut config = config();
     // The server's idle timeout is shorter than this.
     config.idle = 300 * SECOND;
-    let (mut bench, inbox) = Bench::joined_with(config, 10);
+    let (mut bench, buffer) = Bench::joined_with(config, 10);
     (6..16).for_each(|seq| bench.event(seq));
     for _ in 0..4 {
         assert!(bench.core.update_read_pause(bench.now));
         assert_eq!(bench.core.timeout(), Some(bench.now + UNREAD_PING_INTERVAL));
         bench.pass(UNREAD_PING_INTERVAL);
-        assert!(matches!(take(&inbox), Some(Ok(Some(Item::Event(_))))));
+        assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Event(_))))));
     }
     assert_eq!((bench.kinds(), bench.disconnects), (vec!["join", "ping", "ping", "ping", "ping"], 0));
-    seqs(&inbox);
+    seqs(&buffer);
     assert!(!bench.core.update_read_pause(bench.now));
     bench.core.received(bench.now);
     bench.pass(299 * SECOND);
@@ -328,11 +334,11 @@ fn a_paused_connection_is_kept_alive() {
 
 #[test]
 fn a_connection_that_died_while_paused_is_lost_after_reading_resumes() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     (6..16).for_each(|seq| bench.event(seq));
     assert!(bench.core.update_read_pause(bench.now));
     bench.pass(UNREAD_PING_INTERVAL);
-    seqs(&inbox);
+    seqs(&buffer);
     assert!(!bench.core.update_read_pause(bench.now));
     // The pong would have been read by now.
     assert_eq!(bench.core.timeout(), Some(bench.now + 10 * SECOND));
@@ -357,7 +363,7 @@ fn an_unanswered_ping_does_not_drop_a_paused_connection() {
     let (mut bench, _inbox) = Bench::joined(1);
     bench.pass(25 * SECOND);
     assert_eq!(bench.kinds(), ["join", "ping"]);
-    // The pong is queued behind an event that fills the inbox.
+    // The pong is queued behind an event that fills the buffer.
     bench.event(6);
     assert!(bench.core.update_read_pause(bench.now));
     bench.pass(9 * SECOND);
@@ -368,13 +374,13 @@ fn an_unanswered_ping_does_not_drop_a_paused_connection() {
 #[test]
 fn an_overflowed_event_is_requested_when_its_bytes_fit() {
     let mut bench = Bench::online(config());
-    let inbox = Arc::new(Inbox::new(1_000, 10_000));
+    let buffer = Arc::new(RoomBuffer::new(1_000, 10_000));
     let joining = Joining {
         room: "chat".into(),
         events: None,
         default: BTreeSet::new(),
         since: None,
-        inbox: inbox.clone(),
+        buffer: buffer.clone(),
     };
     bench.core.join(bench.now, joining, 1);
     bench.act();
@@ -386,12 +392,12 @@ fn an_overflowed_event_is_requested_when_its_bytes_fit() {
         bench.frame(large);
         bench.core.check_readers(bench.now);
     }
-    assert!(inbox.overflowed());
+    assert!(buffer.overflowed());
     assert_eq!(bench.kinds(), ["join"]);
     let mut left = 100;
-    while !inbox.can_resume() {
-        left = 100 - 1 - inbox.taken_count();
-        take(&inbox);
+    while !buffer.can_resume() {
+        left = 100 - 1 - buffer.taken_count();
+        take(&buffer);
     }
     assert!(left > 80, "it held no more than 10,000 bytes");
     bench.core.check_readers(bench.now);
@@ -401,19 +407,19 @@ fn an_overflowed_event_is_requested_when_its_bytes_fit() {
 
 #[test]
 fn ephemeral_events_that_do_not_fit_are_counted() {
-    let (mut bench, inbox) = Bench::joined(1);
+    let (mut bench, buffer) = Bench::joined(1);
     bench.event(6);
     bench.frame(typing());
     bench.frame(json!({"type":"skipped","roomId":"chat","count":3}));
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::Skipped(4))))));
-    assert_eq!(seqs(&inbox), [6]);
-    assert!(!inbox.overflowed());
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::Skipped(4))))));
+    assert_eq!(seqs(&buffer), [6]);
+    assert!(!buffer.overflowed());
 }
 
 #[test]
 fn an_unanswered_send_is_retried_with_its_key_and_resolved_once() {
     let (mut bench, _inbox) = Bench::joined(10);
-    bench.trigger(Class::Durable, "k", 2);
+    bench.trigger(RetryClass::Durable, "k", 2);
     let first = bench.sent.last().unwrap().clone();
     bench.lost(1006);
     bench.reconnect();
@@ -432,9 +438,9 @@ fn the_offline_queue_is_bounded_and_holds_no_ephemeral_event() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.lost(1006);
     for ticket in 2..7 {
-        bench.trigger(Class::Durable, "k", ticket);
+        bench.trigger(RetryClass::Durable, "k", ticket);
     }
-    bench.trigger(Class::Ephemeral, "t", 7);
+    bench.trigger(RetryClass::Ephemeral, "t", 7);
     assert_eq!(bench.kind(6), Some(ErrorKind::QueueFull));
     assert_eq!(bench.kind(7), Some(ErrorKind::Offline));
     assert_eq!(bench.answers.len(), 2);
@@ -444,9 +450,9 @@ fn the_offline_queue_is_bounded_and_holds_no_ephemeral_event() {
 fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
     let (mut bench, _inbox) = Bench::joined(10);
     bench.lost(1006);
-    bench.trigger(Class::Durable, "a", 2);
+    bench.trigger(RetryClass::Durable, "a", 2);
     bench.pass(10 * SECOND);
-    bench.trigger(Class::Durable, "b", 3);
+    bench.trigger(RetryClass::Durable, "b", 3);
     bench.pass(20 * SECOND);
     assert_eq!((bench.kind(2), bench.kind(3)), (Some(ErrorKind::Deadline), None));
     bench.pass(10 * SECOND);
@@ -456,9 +462,9 @@ fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
 #[test]
 fn a_rate_limited_send_delays_later_sends_of_its_room() {
     let (mut bench, _inbox) = Bench::joined(10);
-    bench.trigger(Class::Durable, "a", 2);
+    bench.trigger(RetryClass::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"RATE_LIMITED","message":"slow down","retryAfterMs":500}));
-    bench.trigger(Class::Durable, "b", 3);
+    bench.trigger(RetryClass::Durable, "b", 3);
     assert_eq!(bench.kinds(), ["join", "trigger"]);
     bench.pass(2 * SECOND);
     let keys: Vec<_> = bench.sent.iter().filter_map(|frame| frame["key"].as_str()).collect();
@@ -468,7 +474,7 @@ fn a_rate_limited_send_delays_later_sends_of_its_room() {
 #[test]
 fn a_refusal_resolves_the_request() {
     let (mut bench, _inbox) = Bench::joined(10);
-    bench.trigger(Class::Durable, "a", 2);
+    bench.trigger(RetryClass::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"BLOCKED","message":"no spam"}));
     let Some(Err(error)) = bench.answers.get(&2) else { panic!("not refused") };
     assert_eq!(error.code(), Some(Code::Blocked));
@@ -478,8 +484,8 @@ fn a_refusal_resolves_the_request() {
 #[test]
 fn a_frame_over_the_limit_is_not_sent_again() {
     let (mut bench, _inbox) = Bench::joined(10);
-    bench.trigger(Class::Durable, "a", 2);
-    bench.trigger(Class::Durable, "a larger one", 3);
+    bench.trigger(RetryClass::Durable, "a", 2);
+    bench.trigger(RetryClass::Durable, "a larger one", 3);
     bench.lost(1009);
     assert!(matches!(&bench.answers[&3], Err(error) if error.code() == Some(Code::TooLarge)));
     assert!(!bench.answers.contains_key(&2));
@@ -499,12 +505,12 @@ fn the_client_reconnects_when_a_draining_server_asks() {
 
 #[test]
 fn a_removed_client_stops_with_the_same_error_everywhere() {
-    let (mut bench, inbox) = Bench::joined(10);
-    bench.trigger(Class::Durable, "a", 2);
+    let (mut bench, buffer) = Bench::joined(10);
+    bench.trigger(RetryClass::Durable, "a", 2);
     bench.lost(4403);
     assert_eq!(bench.kind(2), Some(ErrorKind::Removed));
-    assert!(matches!(take(&inbox), Some(Err(Interruption::Ended(_)))));
-    assert!(matches!(take(&inbox), Some(Ok(None))));
+    assert!(matches!(take(&buffer), Some(Err(Interruption::Ended(_)))));
+    assert!(matches!(take(&buffer), Some(Ok(None))));
     assert!(matches!(bench.status, Some(Status::Stopped(_))));
     assert_eq!(bench.core.timeout(), None);
 }
@@ -698,7 +704,7 @@ fn only_the_first_attempt_of_an_eager_client_decides() {
 
 #[test]
 fn a_member_retries_a_full_room() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     bench.lost(1006);
     bench.reconnect();
     let full = json!({"type":"error","code":"ROOM_FULL","message":"full"});
@@ -711,13 +717,13 @@ fn a_member_retries_a_full_room() {
     let mut full = full;
     full["id"] = join;
     bench.frame(full);
-    assert!(matches!(take(&inbox), Some(Err(Interruption::Ended(_)))));
+    assert!(matches!(take(&buffer), Some(Err(Interruption::Ended(_)))));
 }
 
 #[test]
 fn a_dropped_reader_leaves() {
-    let (mut bench, inbox) = Bench::joined(10);
-    inbox.abandon();
+    let (mut bench, buffer) = Bench::joined(10);
+    buffer.abandon();
     bench.core.check_readers(bench.now);
     bench.act();
     assert_eq!(bench.kinds(), ["join", "leave"]);
@@ -730,7 +736,7 @@ fn subscriptions_are_kept_over_reconnects() {
     let (mut bench, _inbox) = Bench::joined(10);
     let events = vec!["typing".to_owned()];
     let request = Request::Subscribe { room_id: "chat".to_owned(), events };
-    bench.core.request(bench.now, Some("chat".into()), Class::Idempotent, request, 2);
+    bench.core.request(bench.now, Some("chat".into()), RetryClass::Idempotent, request, 2);
     bench.act();
     bench.reply(json!({"type":"ok"}));
     bench.lost(1006);
@@ -740,24 +746,24 @@ fn subscriptions_are_kept_over_reconnects() {
 
 #[test]
 fn a_sync_comes_before_live_events_and_ends_at_the_head() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     bench.frame(
         json!({"type":"history","roomId":"chat","events":[event(3, "id3"), event(4, "id4")],"more":true}),
     );
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::History(..))))));
-    assert_eq!(inbox.position().seq, 3);
-    assert!(matches!(take(&inbox), Some(Ok(Some(Item::History(..))))));
-    assert_eq!(inbox.position().seq, 5);
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::History(..))))));
+    assert_eq!(buffer.position().seq, 3);
+    assert!(matches!(take(&buffer), Some(Ok(Some(BufferedItem::History(..))))));
+    assert_eq!(buffer.position().seq, 5);
 }
 
 #[test]
 fn an_unreadable_frame_is_ignored() {
-    let (mut bench, inbox) = Bench::joined(10);
+    let (mut bench, buffer) = Bench::joined(10);
     for text in
         ["", "[]", "{}", r#"{"type":"event"}"#, r#"{"type":"ok","id":"x"}"#, r#"{"type":"new","id":9}"#]
     {
         bench.core.text(bench.now, text);
     }
     bench.event(6);
-    assert_eq!(seqs(&inbox), [6]);
+    assert_eq!(seqs(&buffer), [6]);
 }

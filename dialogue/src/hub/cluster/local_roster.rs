@@ -27,7 +27,7 @@ struct RosterChanges {
 
 #[derive(Default)]
 struct LocalRoster {
-    users: HashMap<Arc<str>, UserConnections>,
+    users: HashMap<Arc<str>, UserCount>,
     /// Set while a task publishes the changes.
     publishing: bool,
     /// Held while changes are published, so that they are published in order.
@@ -35,7 +35,7 @@ struct LocalRoster {
 }
 
 #[derive(Default, Clone, Copy)]
-struct UserConnections {
+struct UserCount {
     current: u32,
     /// `None` after a failure, when it is unknown which number the backplane has.
     published: Option<u32>,
@@ -73,10 +73,8 @@ impl Cluster {
     fn count(self: &Arc<Self>, room_id: &Arc<str>, user: &Arc<str>, change: impl FnOnce(u32) -> u32) {
         let mut rooms = self.local_rosters.rooms.lock();
         let roster = rooms.entry(Arc::clone(room_id)).or_default();
-        let count = roster
-            .users
-            .entry(Arc::clone(user))
-            .or_insert(UserConnections { current: 0, published: Some(0) });
+        let count =
+            roster.users.entry(Arc::clone(user)).or_insert(UserCount { current: 0, published: Some(0) });
         count.current = change(count.current);
         if !std::mem::replace(&mut roster.publishing, true) {
             // The task ends when everything is published, or with the runtime.
@@ -197,7 +195,7 @@ impl LocalRosters {
         roster
             .users
             .entry(Arc::clone(user))
-            .or_insert(UserConnections { current: 0, published: Some(0) })
+            .or_insert(UserCount { current: 0, published: Some(0) })
             .current += 1;
     }
 

@@ -19,7 +19,7 @@ use crate::{
 const MAX_STALE_ITEMS: usize = 64;
 
 pub(super) struct Queue {
-    pub(super) items: VecDeque<Item>,
+    pub(super) items: VecDeque<QueuedItem>,
     /// Bytes in `items`.
     pub(super) bytes: usize,
     /// The bytes of `items` that are pages of a replay, which the client reads at its own pace: they don't count
@@ -30,7 +30,7 @@ pub(super) struct Queue {
     /// The number of items that ever left the front; an item's number less this is its index.
     pub(super) taken: u64,
     /// The number of the item with the newest event of each conflation key.
-    pub(super) latest: HashMap<ConflationKey, u64>,
+    pub(super) latest: HashMap<LatestKey, u64>,
     /// The socket took fewer bytes than offered: the connection's task waits for it.
     pub(super) blocked: bool,
     /// Set while the front item is partly written.
@@ -49,17 +49,17 @@ pub(super) struct Queue {
     pub(super) handed_chunks: usize,
 }
 
-pub(super) struct Item {
+pub(super) struct QueuedItem {
     pub(super) bytes: Bytes,
-    pub(super) latest: Option<ConflationKey>,
+    pub(super) latest: Option<LatestKey>,
     /// In an event stream, the position after this item. The `id:` line repeats the positions of all rooms, and is
     /// encoded when the item is taken, so that it doesn't fill the queue.
     pub(super) at: Option<StreamPosition>,
 }
 
-/// What a `latest` event is conflated by: a newer event of the same key replaces it.
+/// The identity by which `latest` events are conflated: a newer event of the same key replaces this one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ConflationKey {
+pub(super) struct LatestKey {
     pub(super) room_id: Arc<str>,
     pub(super) event: EventIndex,
     /// The key that the event type declares, as text.
@@ -93,16 +93,11 @@ pub(super) struct Replay {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, bytes: Bytes, latest: Option<ConflationKey>) {
+    pub(super) fn push(&mut self, bytes: Bytes, latest: Option<LatestKey>) {
         self.push_at(bytes, latest, None);
     }
 
-    pub(super) fn push_at(
-        &mut self,
-        bytes: Bytes,
-        latest: Option<ConflationKey>,
-        at: Option<StreamPosition>,
-    ) {
+    pub(super) fn push_at(&mut self, bytes: Bytes, latest: Option<LatestKey>, at: Option<StreamPosition>) {
         if self.close_reason.is_some() {
             return;
         }
@@ -113,7 +108,7 @@ impl Queue {
             }
         }
         self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, latest, at });
+        self.items.push_back(QueuedItem { bytes, latest, at });
         self.drop_stale();
     }
 

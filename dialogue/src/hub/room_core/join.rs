@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{
     super::{
         ConnectionHandle, ConnectionId,
-        members::{Recipient, RoomSubscription, UserPresence},
+        members::{EventSink, RoomSubscription, UserPresence},
     },
     RoomCore,
     accept::unavailable,
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Code, Refusal,
     hub::StreamSlot,
-    log::{LogHead, Resume, StoredId},
+    log::{LogHead, ResumeDecision, StoredId},
     observe::ResumeOutcome,
     wire::{EventSet, Position, frame, stream_position},
 };
@@ -78,10 +78,10 @@ impl RoomCore {
         }
         self.log.trim(now());
         let resume = self.log.resume(join.since.as_ref(), join.stored_id);
-        if resume == Resume::Unknown {
+        if resume == ResumeDecision::Unknown {
             return Err(JoinError::NeedsStoredId(Arc::clone(self.log.epoch())));
         }
-        if resume == Resume::Lost && self.is_clustered() {
+        if resume == ResumeDecision::Lost && self.is_clustered() {
             if !join.caught_up {
                 return Err(JoinError::NeedsCatchUp);
             }
@@ -108,7 +108,7 @@ impl RoomCore {
         let filter = subscription.filter;
         let head = self.log.head().seq;
         let behind = match resume {
-            Resume::Complete { after } if after < head => Some(after),
+            ResumeDecision::Complete { after } if after < head => Some(after),
             _ => None,
         };
         // A repeated join without a position starts no replay: its subscription has had the earlier events.
@@ -123,7 +123,7 @@ impl RoomCore {
             self.room.meter.resumed(resume.outcome());
         }
         self.send_joined(&join, resume, behind);
-        if late && self.room.options.sync > 0 && !matches!(resume, Resume::Complete { .. }) {
+        if late && self.room.options.sync > 0 && !matches!(resume, ResumeDecision::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, filter, limit);
             page.records.reverse();
@@ -158,7 +158,7 @@ impl RoomCore {
 
     fn enter(&mut self, join: &JoinRequest) {
         let user_presence = self.members.add(RoomSubscription {
-            recipient: Recipient::Member(Arc::clone(&join.handle.outbox), Arc::clone(&join.handle)),
+            sink: EventSink::Member(Arc::clone(&join.handle.outbox), Arc::clone(&join.handle)),
             slot: join.slot,
             filter: self.room.default_events(),
             replaying: None,
@@ -174,7 +174,7 @@ impl RoomCore {
     }
 
     /// Sends `joined` to a member, with the position at which its stream starts.
-    fn send_joined(&self, join: &JoinRequest, resume: Resume, behind: Option<u64>) {
+    fn send_joined(&self, join: &JoinRequest, resume: ResumeDecision, behind: Option<u64>) {
         let LogHead { seq: head, event_id } = self.log.head();
         let instance = self.instance.upgrade();
         let joined = frame::Joined {
@@ -188,7 +188,7 @@ impl RoomCore {
             members: self.members.users(),
         };
         let (seq, event_id) = match (resume, &join.since) {
-            (Resume::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
+            (ResumeDecision::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
             _ => (head, event_id),
         };
         let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
@@ -197,12 +197,12 @@ impl RoomCore {
     }
 }
 
-impl Resume {
+impl ResumeDecision {
     fn outcome(self) -> ResumeOutcome {
         match self {
-            Resume::Fresh => ResumeOutcome::Fresh,
-            Resume::Complete { .. } => ResumeOutcome::Complete,
-            Resume::Lost | Resume::Unknown => ResumeOutcome::Lost,
+            ResumeDecision::Fresh => ResumeOutcome::Fresh,
+            ResumeDecision::Complete { .. } => ResumeOutcome::Complete,
+            ResumeDecision::Lost | ResumeDecision::Unknown => ResumeOutcome::Lost,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    super::{ConnectionId, LiveRoom, archive::ArchivedPage, members::Recipient},
+    super::{ConnectionId, LiveRoom, archive::ArchivedPage, members::EventSink},
     RoomCore,
 };
 use crate::{log::LogSlice, wire::EventSet};
@@ -75,10 +75,10 @@ impl RoomCore {
         if !batch.events().is_empty() {
             subscription.deliver_page(&batch);
         }
-        match (&subscription.recipient, self.instance.upgrade()) {
-            (Recipient::Member(outbox, _), Some(instance)) => outbox.replay_page_sent(&instance, more),
+        match (&subscription.sink, self.instance.upgrade()) {
+            (EventSink::Member(outbox, _), Some(instance)) => outbox.replay_page_sent(&instance, more),
             // While its queue has space; otherwise the listener requests the page itself.
-            (Recipient::Listener(listener), Some(instance)) if more && !listener.is_lagging() => {
+            (EventSink::Listener(listener), Some(instance)) if more && !listener.is_lagging() => {
                 instance.request_replay_page(connection);
             }
             _ => {}

@@ -16,14 +16,14 @@ use serde_json::Value;
 
 use super::{
     error::KeyError,
-    token::{Token, TokenError},
+    token::{TokenError, UnverifiedToken},
 };
 
 /// A set of keys, each of which may have signed a token.
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<VerificationKey>);
 
 /// A key for one algorithm.
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     /// The id of the key; a key without one is tried for every token.
     kid: Option<String>,
     algorithm: Algorithm,
@@ -52,7 +52,7 @@ impl Keys {
             return Err(KeyError::new(format!("the JWK set has more than {MAX_KEYS} keys")));
         }
         let any = !set.keys.is_empty();
-        let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::jwk).collect();
+        let keys: Vec<VerificationKey> = set.keys.into_iter().filter_map(VerificationKey::jwk).collect();
         if any && keys.is_empty() {
             return Err(KeyError::new("the JWK set has no public key for RS256, ES256 or EdDSA"));
         }
@@ -61,12 +61,12 @@ impl Keys {
 
     /// Returns whether one of the keys has the `kid` and algorithm of the token.
     #[cfg(feature = "jwks")]
-    pub(super) fn has_key_for(&self, token: &Token<'_>) -> bool {
+    pub(super) fn has_key_for(&self, token: &UnverifiedToken<'_>) -> bool {
         self.0.iter().any(|key| key.fits(token))
     }
 
     /// Verifies that one of the keys has signed the token.
-    pub(super) fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
+    pub(super) fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
         let mut error = TokenError::UnknownKey;
         for key in self.0.iter().filter(|key| key.fits(token)) {
             if key.has_signed(token) {
@@ -78,15 +78,15 @@ impl Keys {
     }
 }
 
-impl From<Key> for Keys {
-    fn from(key: Key) -> Self {
+impl From<VerificationKey> for Keys {
+    fn from(key: VerificationKey) -> Self {
         Keys(vec![key])
     }
 }
 
-impl Key {
+impl VerificationKey {
     pub(super) fn secret(secret: &[u8]) -> Self {
-        Key { kid: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) }
+        VerificationKey { kid: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) }
     }
 
     pub(super) fn pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
@@ -103,7 +103,7 @@ impl Key {
         };
         key.ok()
             .filter(|_| public)
-            .and_then(|key| Key::new(None, algorithm, key))
+            .and_then(|key| VerificationKey::new(None, algorithm, key))
             .ok_or_else(|| KeyError::new(format!("it is not the public part of {what} in PEM")))
     }
 
@@ -123,7 +123,7 @@ impl Key {
         if !(declared && signs && verifies) {
             return None;
         }
-        Key::new(common.key_id.clone(), algorithm, DecodingKey::from_jwk(&jwk).ok()?)
+        VerificationKey::new(common.key_id.clone(), algorithm, DecodingKey::from_jwk(&jwk).ok()?)
     }
 
     /// Checks the size of a public key for its algorithm. ring would refuse it too, but only for each token.
@@ -141,10 +141,10 @@ impl Key {
             (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(key)) => key.len() == 32,
             _ => false,
         };
-        fits.then_some(Key { kid, algorithm, key })
+        fits.then_some(VerificationKey { kid, algorithm, key })
     }
 
-    fn fits(&self, token: &Token<'_>) -> bool {
+    fn fits(&self, token: &UnverifiedToken<'_>) -> bool {
         let kid_matches = match (&self.kid, &token.kid) {
             (Some(own), Some(named)) => own == named,
             _ => true,
@@ -152,7 +152,7 @@ impl Key {
         kid_matches && self.algorithm == token.algorithm
     }
 
-    fn has_signed(&self, token: &Token<'_>) -> bool {
+    fn has_signed(&self, token: &UnverifiedToken<'_>) -> bool {
         let (message, signature) = (token.message.as_bytes(), token.signature.as_slice());
         let algorithm: &'static dyn VerificationAlgorithm = match (self.algorithm, self.key.kind()) {
             (Algorithm::HS256, DecodingKeyKind::SecretOrDer(secret)) => {
@@ -176,7 +176,7 @@ impl Key {
 impl Keys {
     pub(super) fn secret(json: Value) -> Self {
         let jwk: Jwk = serde_json::from_value(json).expect("a JWK");
-        Keys(vec![Key {
+        Keys(vec![VerificationKey {
             kid: None,
             algorithm: Algorithm::HS256,
             key: DecodingKey::from_jwk(&jwk).expect("a secret"),

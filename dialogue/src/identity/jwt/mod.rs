@@ -26,11 +26,11 @@ use serde::de::DeserializeOwned;
 use super::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
 pub use error::KeyError;
 use file::JwksFile;
-use keys::{Key, Keys};
+use keys::{Keys, VerificationKey};
 pub use payload::Claims;
-use payload::Payload;
+use payload::VerifiedPayload;
 use rules::ClaimRules;
-use token::{Token, TokenError};
+use token::{TokenError, UnverifiedToken};
 #[cfg(feature = "jwks")]
 use url::JwksUrl;
 
@@ -60,7 +60,7 @@ use url::JwksUrl;
 pub struct Jwt<C = Claims> {
     source: KeySource,
     rules: ClaimRules,
-    read: fn(&Payload, &[String]) -> Result<C, TokenError>,
+    read: fn(&VerifiedPayload, &[String]) -> Result<C, TokenError>,
 }
 
 /// The source of the keys.
@@ -86,7 +86,7 @@ impl Jwt {
         if secret.len() < 32 {
             tracing::warn!("the secret that signs tokens has fewer than 32 bytes: it can be guessed");
         }
-        Jwt::from(KeySource::Fixed(Key::secret(secret).into()))
+        Jwt::from(KeySource::Fixed(VerificationKey::secret(secret).into()))
     }
 
     /// Accepts tokens signed with the RSA key (2,048 to 8,192 bits) whose public key is `pem` (RS256).
@@ -161,7 +161,7 @@ impl Jwt {
     }
 
     fn pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        Ok(Jwt::from(KeySource::Fixed(Key::pem(algorithm, pem)?.into())))
+        Ok(Jwt::from(KeySource::Fixed(VerificationKey::pem(algorithm, pem)?.into())))
     }
 }
 
@@ -252,9 +252,9 @@ impl<C> Jwt<C> {
 
     /// Authenticates the user of `token`, at `now` since the Unix epoch.
     async fn authenticate_at(&self, token: &str, now: Duration) -> Result<Authenticated<C>, TokenError> {
-        let token = Token::parse(token)?;
+        let token = UnverifiedToken::parse(token)?;
         self.source.check(&token).await?;
-        let payload = Payload::parse(token.payload)?;
+        let payload = VerifiedPayload::parse(token.payload)?;
         let expires = self.rules.check(&payload, now)?;
         let user_id = payload.text("sub").ok_or(TokenError::NoSubject)?;
         if !is_valid_user_id(user_id) {
@@ -285,7 +285,7 @@ impl<C: Clone + fmt::Debug + Send + Sync + 'static> Authenticator for Jwt<C> {
 }
 
 impl KeySource {
-    async fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
+    async fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
         match self {
             KeySource::Fixed(keys) => keys.check(token),
             KeySource::File(file) => file.keys().await.check(token),

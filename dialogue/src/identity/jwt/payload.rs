@@ -21,15 +21,15 @@ pub struct Claims {
 }
 
 /// The payload of a token whose signature is verified.
-pub(super) struct Payload {
+pub(super) struct VerifiedPayload {
     bytes: Vec<u8>,
     claims: Map<String, Value>,
 }
 
-impl Payload {
+impl VerifiedPayload {
     pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, TokenError> {
         let claims = serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)?;
-        Ok(Payload { bytes, claims })
+        Ok(VerifiedPayload { bytes, claims })
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::{payload::Payload, token::TokenError};
+use super::{payload::VerifiedPayload, token::TokenError};
 
 /// The configured requirements on the claims.
 #[derive(Debug)]
@@ -20,7 +20,11 @@ pub(super) struct ClaimRules {
 
 impl ClaimRules {
     /// Checks the claims at `now` since the Unix epoch. Returns the expiry.
-    pub(super) fn check(&self, payload: &Payload, now: Duration) -> Result<Option<SystemTime>, TokenError> {
+    pub(super) fn check(
+        &self,
+        payload: &VerifiedPayload,
+        now: Duration,
+    ) -> Result<Option<SystemTime>, TokenError> {
         let expires = self.expires(payload)?;
         // RFC 7519, section 4.1.4: a token is expired "on or after" `exp`.
         if expires.is_some_and(|expires| now >= expires) {
@@ -40,7 +44,7 @@ impl ClaimRules {
         Ok(expires.and_then(|expires| UNIX_EPOCH.checked_add(expires)))
     }
 
-    fn expires(&self, payload: &Payload) -> Result<Option<Duration>, TokenError> {
+    fn expires(&self, payload: &VerifiedPayload) -> Result<Option<Duration>, TokenError> {
         match payload.date("exp")? {
             None if self.expiry_required => Err(TokenError::NoExpiry),
             None => Ok(None),

@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 use crate::identity::AuthError;
 
 /// A parsed but unverified token (RFC 7515, section 7.1: the compact serialization).
-pub(super) struct Token<'a> {
+pub(super) struct UnverifiedToken<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
     /// The signed part: header and payload.
@@ -20,7 +20,7 @@ pub(super) struct Token<'a> {
 /// The maximum length of a token. Usual tokens have one or two thousand bytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-impl<'a> Token<'a> {
+impl<'a> UnverifiedToken<'a> {
     pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
@@ -33,7 +33,7 @@ impl<'a> Token<'a> {
         if header.crit.is_some() {
             return Err(TokenError::CriticalHeader);
         }
-        Ok(Token {
+        Ok(UnverifiedToken {
             algorithm: header.alg,
             kid: header.kid,
             message,

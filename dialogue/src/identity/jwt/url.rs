@@ -10,7 +10,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use super::{
     error::KeyError,
     keys::{Keys, MAX_SET_BYTES},
-    token::{Token, TokenError},
+    token::{TokenError, UnverifiedToken},
 };
 
 /// A JWK set behind a URL.
@@ -73,7 +73,7 @@ impl JwksUrl {
     /// # Cancel safety
     ///
     /// If this is dropped, the fetch continues for other callers.
-    pub(super) async fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
+    pub(super) async fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
         if let Some(keys) = self.keys_for(token) {
             return keys.check(token);
         }
@@ -97,7 +97,7 @@ impl JwksUrl {
     }
 
     /// Returns the keys if one has the `kid` and algorithm of the token. Starts a fetch in the background if they are old.
-    fn keys_for(&self, token: &Token<'_>) -> Option<Arc<Keys>> {
+    fn keys_for(&self, token: &UnverifiedToken<'_>) -> Option<Arc<Keys>> {
         let (keys, received) = {
             let state = self.server.state.lock();
             (state.keys.clone()?, state.received)

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use crate::redis::Script;
 
-pub(super) struct Scripts {
+pub(super) struct StoreScripts {
     pub(super) append: Script,
     pub(super) read: Script,
     pub(super) trim: Script,
@@ -14,7 +14,7 @@ pub(super) struct Scripts {
     pub(super) scan: Script,
 }
 
-pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+pub(super) static SCRIPTS: LazyLock<StoreScripts> = LazyLock::new(|| StoreScripts {
     append: Script::new(include_str!("append.lua")),
     read: Script::new(include_str!("read.lua")),
     trim: Script::new(include_str!("trim.lua")),

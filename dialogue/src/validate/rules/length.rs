@@ -19,7 +19,7 @@ pub fn length<T: HasLength>(
     max: Option<usize>,
 ) {
     if !value.is_within(min.unwrap_or(0), max.unwrap_or(usize::MAX)) {
-        broken(found, at, message, &Bounds { min, max });
+        broken(found, at, message, &LengthBounds { min, max });
     }
 }
 
@@ -106,12 +106,12 @@ impl<T: HasLength + ToOwned + ?Sized> HasLength for Cow<'_, T> {
     }
 }
 
-struct Bounds {
+struct LengthBounds {
     min: Option<usize>,
     max: Option<usize>,
 }
 
-impl fmt::Display for Bounds {
+impl fmt::Display for LengthBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.min, self.max) {
             (Some(min), Some(max)) if min == max => write!(f, "length must be {min}"),
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn messages_name_the_bounds() {
-        let text = |min, max| Bounds { min, max }.to_string();
+        let text = |min, max| LengthBounds { min, max }.to_string();
         assert_eq!(text(Some(1), Some(2000)), "length must be between 1 and 2000");
         assert_eq!(text(Some(1), None), "length must be at least 1");
         assert_eq!(text(None, Some(5)), "length must be at most 5");

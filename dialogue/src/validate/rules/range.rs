@@ -20,7 +20,7 @@ pub fn range<T: InRange>(
 ) {
     // A NaN is in no range.
     if value.number().is_some_and(|number| !(lower, upper).contains(&number)) {
-        broken(found, at, message, &Bounds { lower, upper });
+        broken(found, at, message, &NumberBounds { lower, upper });
     }
 }
 
@@ -84,12 +84,12 @@ impl<T: InRange + ToOwned + ?Sized> InRange for Cow<'_, T> {
     }
 }
 
-struct Bounds<N> {
+struct NumberBounds<N> {
     lower: Bound<N>,
     upper: Bound<N>,
 }
 
-impl<N: Debug> fmt::Display for Bounds<N> {
+impl<N: Debug> fmt::Display for NumberBounds<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Bound::{Excluded, Included, Unbounded};
         // `Debug` shows the point of a float that is whole.

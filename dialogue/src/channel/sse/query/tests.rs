@@ -4,12 +4,12 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::wire::stream_position;
 
-fn parse(query: &str, last: Option<&str>) -> Result<Query, Refusal> {
+fn parse(query: &str, last: Option<&str>) -> Result<StreamQuery, Refusal> {
     let mut headers = HeaderMap::new();
     if let Some(last) = last {
         headers.insert("last-event-id", HeaderValue::from_str(last).expect("a header is ASCII"));
     }
-    Query::parse(query, &headers)
+    StreamQuery::parse(query, &headers)
 }
 
 fn query_of(rooms: &[String]) -> form_urlencoded::Serializer<'static, String> {
@@ -99,7 +99,7 @@ fn a_malformed_last_event_id_matches_no_log() {
         let mut headers = HeaderMap::new();
         headers.insert("last-event-id", HeaderValue::from_bytes(bad.as_bytes()).expect("without controls"));
         let query =
-            Query::parse("room=chat&room=feed&since=chat%3De.1.a", &headers).expect("a valid address");
+            StreamQuery::parse("room=chat&room=feed&since=chat%3De.1.a", &headers).expect("a valid address");
         assert_eq!((query.since("chat"), query.since("feed")), (Some(&lost), None), "{bad}");
     }
     for bad in ["chat", ";", "a%FF=e.1.x"] {

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::text::PartialText;
-use super::{CloseFrame, Incoming, MAX_CONTROL_BYTES, Opcode, Text, Violation, unmask};
+use super::{CloseFrame, IncomingMessage, MAX_CONTROL_BYTES, Opcode, Text, Violation, unmask};
 
 /// Decodes the bytes of one client into messages and control frames.
 ///
@@ -24,13 +24,13 @@ pub(crate) struct Decoder {
 #[derive(Debug, Clone, Copy)]
 enum DecoderState {
     Header,
-    Payload(Frame),
+    Payload(CurrentFrame),
     Over,
 }
 
 /// A frame whose header was decoded; `left` bytes of its payload remain, masked with `key`.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
+struct CurrentFrame {
     last: bool,
     opcode: Opcode,
     left: usize,
@@ -49,9 +49,9 @@ impl Decoder {
     ///
     /// # Errors
     /// The client broke the protocol: send the violation's code in a close frame, and close.
-    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<IncomingMessage>, Violation> {
         let incoming = self.decode(input);
-        if matches!(incoming, Err(_) | Ok(Some(Incoming::Close(_)))) {
+        if matches!(incoming, Err(_) | Ok(Some(IncomingMessage::Close(_)))) {
             self.state = DecoderState::Over;
             self.partial = None;
             input.clear();
@@ -59,7 +59,7 @@ impl Decoder {
         incoming
     }
 
-    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+    fn decode(&mut self, input: &mut BytesMut) -> Result<Option<IncomingMessage>, Violation> {
         loop {
             let frame = match self.state {
                 DecoderState::Payload(frame) => frame,
@@ -88,7 +88,7 @@ impl Decoder {
     }
 
     /// Decodes the header of the next frame, if it is complete, and removes it from `input`.
-    fn open(&self, input: &mut BytesMut) -> Result<Option<Frame>, Violation> {
+    fn open(&self, input: &mut BytesMut) -> Result<Option<CurrentFrame>, Violation> {
         let Some((frame, header_len)) = self.header(input)? else { return Ok(None) };
         input.advance(header_len);
         Ok(Some(frame))
@@ -96,7 +96,7 @@ impl Decoder {
 
     /// Decodes the header at the start of `input`, and returns it with its length. Refuses as soon as an invalid byte
     /// has arrived.
-    fn header(&self, input: &[u8]) -> Result<Option<(Frame, usize)>, Violation> {
+    fn header(&self, input: &[u8]) -> Result<Option<(CurrentFrame, usize)>, Violation> {
         let [first, second, rest @ ..] = input else { return Ok(None) };
         let last = first & 0x80 != 0;
         if first & 0x70 != 0 {
@@ -114,7 +114,7 @@ impl Decoder {
             return Err(Violation::too_large());
         }
         let Some((key, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
-        Ok(Some((Frame { last, opcode, left, key: *key }, input.len() - rest.len())))
+        Ok(Some((CurrentFrame { last, opcode, left, key: *key }, input.len() - rest.len())))
     }
 
     /// Checks that a frame of that kind may follow the previous one (RFC 6455, sections 5.4 and 5.5).
@@ -137,7 +137,11 @@ impl Decoder {
     }
 
     /// Moves the received part of a data frame to its message, and returns the message if it is complete.
-    fn take_piece(&mut self, frame: Frame, input: &mut BytesMut) -> Result<Option<Incoming>, Violation> {
+    fn take_piece(
+        &mut self,
+        frame: CurrentFrame,
+        input: &mut BytesMut,
+    ) -> Result<Option<IncomingMessage>, Violation> {
         let len = frame.left.min(input.len());
         let piece = input.get_mut(..len).unwrap_or_default();
         unmask(piece, frame.key);
@@ -148,7 +152,7 @@ impl Decoder {
         if left > 0 {
             let mut key = frame.key;
             key.rotate_left(len % 4);
-            self.state = DecoderState::Payload(Frame { left, key, ..frame });
+            self.state = DecoderState::Payload(CurrentFrame { left, key, ..frame });
             return Ok(None);
         }
         self.state = DecoderState::Header;
@@ -182,23 +186,23 @@ fn read_len(short_len: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violatio
 }
 
 /// Removes a complete frame that is a whole message or control frame from the buffer.
-fn take_whole(frame: Frame, input: &mut BytesMut) -> Result<Incoming, Violation> {
+fn take_whole(frame: CurrentFrame, input: &mut BytesMut) -> Result<IncomingMessage, Violation> {
     if frame.opcode == Opcode::Text {
         // Without `split_to`, the buffer stays unshared, and is reused without reference counting.
         let payload = input.get_mut(..frame.left).unwrap_or_default();
         unmask(payload, frame.key);
         let text = Text::from_utf8(payload)?;
         input.advance(frame.left);
-        return Ok(Incoming::Text(text));
+        return Ok(IncomingMessage::Text(text));
     }
     let mut payload = input.split_to(frame.left);
     unmask(&mut payload, frame.key);
     let payload = payload.freeze();
     Ok(match frame.opcode {
-        Opcode::Close => Incoming::Close(close_frame(&payload)?),
-        Opcode::Ping => Incoming::Ping(payload),
-        Opcode::Pong => Incoming::Pong(payload),
-        Opcode::Text | Opcode::Binary | Opcode::Continuation => Incoming::Binary(payload),
+        Opcode::Close => IncomingMessage::Close(close_frame(&payload)?),
+        Opcode::Ping => IncomingMessage::Ping(payload),
+        Opcode::Pong => IncomingMessage::Pong(payload),
+        Opcode::Text | Opcode::Binary | Opcode::Continuation => IncomingMessage::Binary(payload),
     })
 }
 
@@ -249,10 +253,10 @@ impl Partial {
         }
     }
 
-    fn finish(self) -> Result<Incoming, Violation> {
+    fn finish(self) -> Result<IncomingMessage, Violation> {
         Ok(match self {
-            Partial::Text(text) => Incoming::Text(text.finish()?),
-            Partial::Binary(bytes) => Incoming::Binary(Bytes::from(bytes)),
+            Partial::Text(text) => IncomingMessage::Text(text.finish()?),
+            Partial::Binary(bytes) => IncomingMessage::Binary(Bytes::from(bytes)),
         })
     }
 }

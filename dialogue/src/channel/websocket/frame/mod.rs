@@ -20,7 +20,7 @@ pub(crate) use self::text::Text;
 
 /// A whole message or a control frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Incoming {
+pub(crate) enum IncomingMessage {
     Text(Text),
     Binary(Bytes),
     Ping(Bytes),

@@ -25,15 +25,15 @@ fn frames(frames: &[(u8, &[u8])]) -> BytesMut {
     frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect()
 }
 
-fn text(text: &str) -> Incoming {
-    Incoming::Text(Text::from_utf8(text.as_bytes()).expect("a str"))
+fn text(text: &str) -> IncomingMessage {
+    IncomingMessage::Text(Text::from_utf8(text.as_bytes()).expect("a str"))
 }
 
 /// Decodes the pieces one after the other. Returns the messages, and the violation that ended the decoding.
 fn decode<'a>(
     limit: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Incoming>, Option<Violation>) {
+) -> (Vec<IncomingMessage>, Option<Violation>) {
     let (mut decoder, mut input, mut out) = (Decoder::new(limit), BytesMut::new(), Vec::new());
     for piece in pieces {
         input.extend_from_slice(piece);
@@ -116,14 +116,14 @@ fn only_valid_close_codes_are_accepted() {
         let close = CloseFrame { code, reason: Text::from_utf8(b"bye").expect("ASCII") };
         let (out, violation) = decode(LIMIT, [&frame(0x88, &payload)[..]]);
         assert_eq!(violation.map(|violation| violation.code), (!allowed).then_some(1002), "{code}");
-        assert_eq!(out, Vec::from_iter(allowed.then_some(Incoming::Close(Some(close)))));
+        assert_eq!(out, Vec::from_iter(allowed.then_some(IncomingMessage::Close(Some(close)))));
     }
 }
 
 #[test]
 fn nothing_is_decoded_after_a_close_or_violation() {
     let after_close = frames(&[(0x88, b""), (0x81, b"late")]);
-    assert_eq!(decode(LIMIT, [&after_close[..]]), (vec![Incoming::Close(None)], None));
+    assert_eq!(decode(LIMIT, [&after_close[..]]), (vec![IncomingMessage::Close(None)], None));
 
     let (mut decoder, mut input) = (Decoder::new(LIMIT), frames(&[(0x80, b""), (0x81, b"late")]));
     assert!(decoder.next(&mut input).is_err());
@@ -145,7 +145,9 @@ fn a_claimed_length_takes_no_memory() {
 fn a_binary_message_in_one_frame_is_not_copied() {
     let mut wire = frame(0x82, &[7; 100]);
     let payload_at = wire[6..].as_ptr();
-    let Ok(Some(Incoming::Binary(bytes))) = Decoder::new(LIMIT).next(&mut wire) else { panic!("no message") };
+    let Ok(Some(IncomingMessage::Binary(bytes))) = Decoder::new(LIMIT).next(&mut wire) else {
+        panic!("no message")
+    };
     assert_eq!(bytes.as_ptr(), payload_at);
     assert_eq!(bytes, vec![7; 100]);
 }
@@ -193,18 +195,18 @@ fn control_frames_are_truncated_to_125_bytes() {
 /// A message, the points at which it is fragmented, and the control frames before each fragment.
 #[derive(Debug, Clone)]
 struct Sent {
-    message: Incoming,
+    message: IncomingMessage,
     cuts: Vec<prop::sample::Index>,
-    controls: Vec<Option<Incoming>>,
+    controls: Vec<Option<IncomingMessage>>,
     keys: Vec<[u8; 4]>,
 }
 
 impl Sent {
     /// Appends the frames to `wire`, and the messages that they must decode to to `expected`.
-    fn put(&self, wire: &mut BytesMut, expected: &mut Vec<Incoming>) {
+    fn put(&self, wire: &mut BytesMut, expected: &mut Vec<IncomingMessage>) {
         let (opcode, payload) = match &self.message {
-            Incoming::Text(text) => (0x1, text.as_bytes()),
-            Incoming::Binary(bytes) => (0x2, &bytes[..]),
+            IncomingMessage::Text(text) => (0x1, text.as_bytes()),
+            IncomingMessage::Binary(bytes) => (0x2, &bytes[..]),
             other => unreachable!("{other:?} is no message"),
         };
         let mut cuts: Vec<_> = self.cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
@@ -216,8 +218,8 @@ impl Sent {
             let mut key = || *keys.next().expect("at least one");
             if let Some(control) = controls.next().expect("at least one") {
                 let (first, payload) = match control {
-                    Incoming::Ping(payload) => (0x89, payload),
-                    Incoming::Pong(payload) => (0x8A, payload),
+                    IncomingMessage::Ping(payload) => (0x89, payload),
+                    IncomingMessage::Pong(payload) => (0x8A, payload),
                     other => unreachable!("{other:?} does not interleave"),
                 };
                 wire.extend_from_slice(&client_frame(first, key(), payload));
@@ -240,12 +242,12 @@ fn sent() -> impl Strategy<Value = Sent> {
     let message = prop_oneof![
         3 => "\\PC{0,60}".prop_map(|said| text(&said)),
         1 => "[a-zκ€𝄞]{100,300}".prop_map(|said| text(&said)),
-        1 => bytes(300).prop_map(Incoming::Binary),
-        1 => (65_530..65_540usize).prop_map(|len| Incoming::Binary(vec![b'x'; len].into())),
+        1 => bytes(300).prop_map(IncomingMessage::Binary),
+        1 => (65_530..65_540usize).prop_map(|len| IncomingMessage::Binary(vec![b'x'; len].into())),
     ];
     let control = proptest::option::weighted(
         0.3,
-        prop_oneof![bytes(125).prop_map(Incoming::Ping), bytes(125).prop_map(Incoming::Pong)],
+        prop_oneof![bytes(125).prop_map(IncomingMessage::Ping), bytes(125).prop_map(IncomingMessage::Pong)],
     );
     (message, vec(any::<prop::sample::Index>(), 0..4), vec(control, 1..4), vec(any::<[u8; 4]>(), 1..4))
         .prop_map(|(message, cuts, controls, keys)| Sent { message, cuts, controls, keys })

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::identity::jwt::{Keys, Token, TokenError};
+use crate::identity::jwt::{Keys, TokenError, UnverifiedToken};
 
 fn rfc(name: &str) -> (Value, String) {
     let mut all: Value = serde_json::from_str(include_str!("rfc.json")).expect("JSON");
@@ -21,7 +21,7 @@ const RFCS: [&str; 4] = ["RFC 7515, A.1", "RFC 7515, A.2", "RFC 7515, A.3", "RFC
 fn signatures_of_the_rfcs_are_right() {
     for name in RFCS {
         let (key, token) = rfc(name);
-        let token = Token::parse(&token).expect(name);
+        let token = UnverifiedToken::parse(&token).expect(name);
         assert_eq!(keys(key).check(&token), Ok(()), "{name}");
     }
 }
@@ -31,11 +31,11 @@ fn changed_tokens_of_the_rfcs_are_wrong() {
     for name in RFCS {
         let (key, token) = rfc(name);
         let keys = keys(key);
-        let mut parsed = Token::parse(&token).expect(name);
+        let mut parsed = UnverifiedToken::parse(&token).expect(name);
         parsed.message = parsed.message.get(1..).expect("more than one");
         assert_eq!(keys.check(&parsed), Err(TokenError::Signature), "{name}: another message");
 
-        let mut parsed = Token::parse(&token).expect(name);
+        let mut parsed = UnverifiedToken::parse(&token).expect(name);
         for at in 0..parsed.signature.len() {
             parsed.signature[at] ^= 1;
             assert_eq!(
@@ -57,7 +57,7 @@ fn a_key_verifies_no_other_algorithm() {
         for other in RFCS.into_iter().filter(|other| *other != own) {
             let (_, token) = rfc(other);
             assert_eq!(
-                keys.check(&Token::parse(&token).expect(other)),
+                keys.check(&UnverifiedToken::parse(&token).expect(other)),
                 Err(TokenError::UnknownKey),
                 "{own}, {other}"
             );

@@ -18,25 +18,25 @@ use crate::{
 
 /// A bounded single-consumer queue of received items, limited in number and in bytes.
 ///
-/// A full inbox puts backpressure on the server: its connection is not read while nothing else needs it. A connection
-/// that has to be read, for a response or for another room, drops the items that do not fit. The inbox records the
+/// A full buffer puts backpressure on the server: its connection is not read while nothing else needs it. A connection
+/// that has to be read, for a response or for another room, drops the items that do not fit. The buffer records the
 /// overflow, and the client joins the room again from the last queued position once the reader has caught up. A slow
 /// reader therefore delays no other room.
 #[derive(Debug)]
-pub(crate) struct Inbox {
-    state: Mutex<InboxState>,
+pub(crate) struct RoomBuffer {
+    state: Mutex<RoomBufferState>,
     max_events: usize,
     max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct InboxState {
-    queue: VecDeque<Item>,
+struct RoomBufferState {
+    queue: VecDeque<BufferedItem>,
     bytes: usize,
     skipped: u64,
     /// The size, in bytes, of the first item that did not fit; `None` without an overflow.
     overflowed: Option<usize>,
-    /// Set while reading from the connection is paused because this inbox is full.
+    /// Set while reading from the connection is paused because this buffer is full.
     stalled: bool,
     /// The number of items taken by the reader.
     taken_count: u64,
@@ -53,7 +53,7 @@ struct InboxState {
 const FRAME_RESERVE_BYTES: usize = 128 << 10;
 
 #[derive(Debug)]
-pub(crate) enum Item {
+pub(crate) enum BufferedItem {
     Event(EventFrame),
     /// An event of the sync that precedes live events; the last one carries the log's head.
     History(EventFrame, Option<Position>),
@@ -65,25 +65,25 @@ pub(crate) enum Item {
     Skipped(u64),
 }
 
-impl Item {
+impl BufferedItem {
     fn bytes(&self) -> usize {
         match self {
-            Item::Event(event_frame) | Item::History(event_frame, _) => event_frame.bytes(),
-            Item::Unreadable(unreadable, _) => unreadable.why.len() + unreadable.from.len() + 256,
+            BufferedItem::Event(event_frame) | BufferedItem::History(event_frame, _) => event_frame.bytes(),
+            BufferedItem::Unreadable(unreadable, _) => unreadable.why.len() + unreadable.from.len() + 256,
             _ => 128,
         }
     }
 }
 
-impl Inbox {
+impl RoomBuffer {
     pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
-        Inbox { state: Mutex::default(), max_events: max_events.max(1), max_bytes }
+        RoomBuffer { state: Mutex::default(), max_events: max_events.max(1), max_bytes }
     }
 
-    /// Appends `item` and returns true if it fits; an empty inbox accepts an item of any size. Otherwise records the
+    /// Appends `item` and returns true if it fits; an empty buffer accepts an item of any size. Otherwise records the
     /// overflow.
     #[must_use]
-    pub(crate) fn push(&self, item: Item) -> bool {
+    pub(crate) fn push(&self, item: BufferedItem) -> bool {
         let mut state = self.lock();
         if state.overflowed.is_some() || !self.has_space_for(&state, item.bytes()) {
             state.overflowed.get_or_insert(item.bytes());
@@ -94,12 +94,12 @@ impl Inbox {
     }
 
     /// Appends `item` regardless of the bounds, for items that occur at most once per join.
-    pub(crate) fn push_unbounded(&self, item: Item) {
+    pub(crate) fn push_unbounded(&self, item: BufferedItem) {
         self.lock().put(item);
     }
 
     /// Appends an ephemeral event, or counts it as skipped if it does not fit.
-    pub(crate) fn push_or_skip(&self, item: Item) {
+    pub(crate) fn push_or_skip(&self, item: BufferedItem) {
         let mut state = self.lock();
         let full =
             state.queue.len() >= self.max_events || state.bytes.saturating_add(item.bytes()) > self.max_bytes;
@@ -119,7 +119,7 @@ impl Inbox {
         self.lock().position = position;
     }
 
-    /// Ends the inbox with `end`, delivered after the queued items. Later calls have no effect.
+    /// Ends the buffer with `end`, delivered after the queued items. Later calls have no effect.
     pub(crate) fn end(&self, end: Interruption) {
         let mut state = self.lock();
         if !state.ended {
@@ -129,7 +129,7 @@ impl Inbox {
         }
     }
 
-    /// Ends the inbox without an interruption, because the application left the room or closed the client.
+    /// Ends the buffer without an interruption, because the application left the room or closed the client.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.ended = true;
@@ -150,7 +150,7 @@ impl Inbox {
         self.lock().overflowed.is_some()
     }
 
-    /// Returns true if an item did not fit, and the inbox has drained enough to request it again: a quarter of the
+    /// Returns true if an item did not fit, and the buffer has drained enough to request it again: a quarter of the
     /// bounds is in use, or less.
     pub(crate) fn can_resume(&self) -> bool {
         let state = self.lock();
@@ -158,7 +158,7 @@ impl Inbox {
         missed.is_some_and(|bytes| self.is_drained_to(&state, 4) && self.has_space_for(&state, bytes))
     }
 
-    /// Returns true if an item of `bytes` fits. Otherwise [`needs_wake`](Inbox::needs_wake) returns true when the
+    /// Returns true if an item of `bytes` fits. Otherwise [`needs_wake`](RoomBuffer::needs_wake) returns true when the
     /// caller should check again.
     pub(crate) fn fits(&self, bytes: usize) -> bool {
         let mut state = self.lock();
@@ -186,8 +186,9 @@ impl Inbox {
     /// Returns true if the reader, after it took an item, has to wake the connection's task, which waits for space
     /// here.
     pub(crate) fn needs_wake(&self) -> bool {
-        let is_down =
-            |state: &InboxState| state.stalled && (state.queue.is_empty() || self.is_drained_to(state, 2));
+        let is_down = |state: &RoomBufferState| {
+            state.stalled && (state.queue.is_empty() || self.is_drained_to(state, 2))
+        };
         self.can_resume() || is_down(&self.lock())
     }
 
@@ -202,10 +203,10 @@ impl Inbox {
     }
 
     /// Takes the next item. Resolves to an error once at an interruption, and to `None` after the end.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Item>, Interruption>> {
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Result<Option<BufferedItem>, Interruption>> {
         let mut state = self.lock();
         if state.skipped > 0 {
-            return Poll::Ready(Ok(Some(Item::Skipped(std::mem::take(&mut state.skipped)))));
+            return Poll::Ready(Ok(Some(BufferedItem::Skipped(std::mem::take(&mut state.skipped)))));
         }
         if let Some(item) = state.queue.pop_front() {
             state.bytes = state.bytes.saturating_sub(item.bytes());
@@ -223,26 +224,26 @@ impl Inbox {
         }
     }
 
-    /// Returns true if an item of `bytes` fits; an empty inbox accepts an item of any size.
-    fn has_space_for(&self, state: &InboxState, bytes: usize) -> bool {
+    /// Returns true if an item of `bytes` fits; an empty buffer accepts an item of any size.
+    fn has_space_for(&self, state: &RoomBufferState, bytes: usize) -> bool {
         let fits = state.queue.len() < self.max_events && state.bytes.saturating_add(bytes) <= self.max_bytes;
         fits || state.queue.is_empty()
     }
 
     /// Returns true if at most one part in `parts` of the bounds is in use.
-    fn is_drained_to(&self, state: &InboxState, parts: usize) -> bool {
+    fn is_drained_to(&self, state: &RoomBufferState, parts: usize) -> bool {
         state.queue.len().saturating_mul(parts) <= self.max_events
             && state.bytes.saturating_mul(parts) <= self.max_bytes
     }
 
     /// Locks the state. A poisoned lock is safe to enter: no method panics between two related changes.
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
+    fn lock(&self) -> MutexGuard<'_, RoomBufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl InboxState {
-    fn put(&mut self, item: Item) {
+impl RoomBufferState {
+    fn put(&mut self, item: BufferedItem) {
         self.bytes = self.bytes.saturating_add(item.bytes());
         self.queue.push_back(item);
         self.wake();
@@ -259,24 +260,24 @@ impl InboxState {
         }
     }
 
-    fn advance(&mut self, item: &Item) {
+    fn advance(&mut self, item: &BufferedItem) {
         match item {
-            Item::Event(event_frame) | Item::History(event_frame, None) => {
+            BufferedItem::Event(event_frame) | BufferedItem::History(event_frame, None) => {
                 if let Some(seq) = event_frame.seq {
                     self.position.seq = seq;
                     self.position.event_id.clone_from(&event_frame.event_id);
                 }
             }
-            Item::Unreadable(unreadable, None) => {
+            BufferedItem::Unreadable(unreadable, None) => {
                 if let Some(seq) = unreadable.seq {
                     self.position.seq = seq;
                     self.position.event_id.clone_from(&unreadable.event_id);
                 }
             }
-            Item::History(_, Some(head))
-            | Item::Unreadable(_, Some(head))
-            | Item::Lost(Lost { head, .. }) => self.position = head.clone(),
-            Item::Rejoined(_) | Item::Presence(_) | Item::Skipped(_) => {}
+            BufferedItem::History(_, Some(head))
+            | BufferedItem::Unreadable(_, Some(head))
+            | BufferedItem::Lost(Lost { head, .. }) => self.position = head.clone(),
+            BufferedItem::Rejoined(_) | BufferedItem::Presence(_) | BufferedItem::Skipped(_) => {}
         }
     }
 }

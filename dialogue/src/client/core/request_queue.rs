@@ -16,14 +16,14 @@ pub(crate) struct Pending {
     /// The frame's text, identical in every attempt, so that a repeated key is recognised by the server.
     pub(crate) text: String,
     pub(crate) id: u64,
-    pub(crate) class: Class,
+    pub(crate) class: RetryClass,
     pub(crate) deadline: Duration,
     pub(crate) state: RequestState,
 }
 
 /// The effect of a lost connection on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum RetryClass {
     /// Retried: its idempotency key makes a repeated attempt harmless.
     Durable,
     /// Failed: an ephemeral event is not sent late.
@@ -46,11 +46,11 @@ pub(crate) enum RequestState {
 
 /// The requests without a response, in the order of submission.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct RequestQueue {
     pending: VecDeque<Pending>,
 }
 
-impl Outbox {
+impl RequestQueue {
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
     }
@@ -108,7 +108,7 @@ impl Outbox {
     ) -> impl Iterator<Item = &str> {
         let mut held: Vec<Arc<str>> = Vec::new();
         self.pending.iter_mut().filter_map(move |pending| {
-            let trigger = matches!(pending.class, Class::Durable | Class::Ephemeral);
+            let trigger = matches!(pending.class, RetryClass::Durable | RetryClass::Ephemeral);
             match pending.state {
                 RequestState::Sent => return None,
                 RequestState::NotBefore(at) if now < at => {
