@@ -21,11 +21,16 @@ use super::{
     room_spec::RoomInstanceInfo,
     scan_backoff::ScanBackoff,
 };
-use crate::{
-    Code, Refusal, hooks::RoomRef, log::epoch, observe::StoreSample, store::StoreError, wire::frame,
-};
 #[cfg(feature = "push")]
-use crate::{log::Journal, wire::RoomIndex};
+use crate::log::Journal;
+use crate::{
+    Code, Refusal,
+    hooks::RoomRef,
+    log::epoch,
+    observe::StoreSample,
+    store::StoreError,
+    wire::{RoomIndex, frame},
+};
 
 /// Finds and opens room instances.
 pub(crate) struct Registry {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     hub::RoomSpec,
-    wire::{Accepted, Id},
+    wire::{Accepted, EventIndex, Id},
 };
 
 #[derive(Debug)]

@@ -16,6 +16,8 @@ use super::{
     application::{Admits, Application, Declared, Serves, schema},
     routes::Routes,
 };
+#[cfg(feature = "push")]
+use crate::push::{Push, PushDispatcher};
 use crate::{
     Rate,
     backplane::{AnyBackplane, Backplane},
@@ -34,10 +36,6 @@ use crate::{
     session::HISTORY_LIMITS,
     store::{AnyStore, Store},
     user_connections::UserConnections,
-};
-#[cfg(feature = "push")]
-use crate::{
-    push::{Push, PushDispatcher},
     wire::RoomIndex,
 };
 
