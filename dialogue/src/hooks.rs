@@ -1,7 +1,6 @@
 //! Hooks: the application's callbacks on connections, joins, events and pushes.
 //!
-//! An application implements [`Hooks`] and passes it to [`ServerBuilder::hooks`](crate::server::ServerBuilder::hooks). The engine and
-//! the session call it through `AnyHooks`, which erases the type of the authenticator's identity.
+//! An application implements [`Hooks`] and passes it to [`ServerBuilder::hooks`](crate::server::ServerBuilder::hooks).
 
 use std::{fmt, future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 

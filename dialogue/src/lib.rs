@@ -219,11 +219,13 @@ pub mod prelude {
     #[cfg(feature = "server")]
     pub use crate::{
         Authenticator, Caller, Cx, Flow, Hooks, Middleware, Next, RoomHandle, RoomRef, Server,
+        identity::{AuthError, Authenticated, Credentials},
         middleware::FromState, server::NewRoom,
     };
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};
-    pub use crate::{Code, Delivery, Event, PerTime, Rate, Refusal, Room, event, room::EventOf};
+    pub use crate::{Code, Delivery, Event, PerTime, Rate, Refusal, Room, room::EventOf};
+    pub use dialogue_macros::event;
 }
 
 /// The README's programs compile. They have no hidden lines, so that all features that they use have to be on.

@@ -44,15 +44,15 @@ pub trait EventOf<R: Room>: Event {
     #[cfg(feature = "server")]
     fn middleware_stack(with: &R::Middleware) -> impl crate::middleware::MiddlewareStack<R, Self>
     where
-        R: crate::room::ServerRoom;
+        R: ServerRoom;
 }
 
-#[cfg(feature = "server")]
 /// A room with its server-side types: its middleware and the identity that it requires. `rooms!` implements it.
+#[cfg(feature = "server")]
 pub trait ServerRoom: Room {
     /// The middleware values, one for each entry of the room's `with [..]` lists.
     type Middleware: Send + Sync + 'static;
-    /// The identity that the room requires of its callers; [`NoIdentity`](crate::identity::provides::NoIdentity) if it requires none.
+    /// The identity that the room requires of its callers; a type without values if it requires none.
     type Identity: Send + Sync + 'static;
 }
 

@@ -128,8 +128,8 @@ async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Principal, Refus
     Ok(caller)
 }
 
-/// Authenticates an HTTP request and counts it against its rate limit. Returns the caller, and the subject of rate
-/// limits; `None` for the application's backend, to which they don't apply.
+/// Authenticates an HTTP request and counts it against its rate limit. Returns the caller, and the key that rate
+/// limits count by; `None` for the application's backend, to which they don't apply.
 ///
 /// While the node drains, all requests are refused, reads included, so that clients move to another node sooner.
 pub(super) async fn admit_request(
@@ -140,16 +140,16 @@ pub(super) async fn admit_request(
         return Err(draining());
     }
     let caller = authenticate(engine, parts).await;
-    let subject = match &caller {
+    let rate_limit_key = match &caller {
         Ok(Principal::User(user)) => Some(RateLimitKey::of_user(user, address(engine, parts))),
         Ok(Principal::Backend) => None,
         // Failed attempts count by address, against guessing of tokens.
         Err(_) => address(engine, parts).map(RateLimitKey::of_address),
     };
-    if let Some(subject) = &subject {
-        engine.limiter.http(subject).await?;
+    if let Some(key) = &rate_limit_key {
+        engine.limiter.http(key).await?;
     }
-    Ok((caller?, subject))
+    Ok((caller?, rate_limit_key))
 }
 
 /// Counts an HTTP request that needs no authentication against the rate limit of its address.

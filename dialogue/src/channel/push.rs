@@ -74,7 +74,7 @@ async fn apply_request(
 ) -> Result<Response, RefusalResponse> {
     check_origin(engine, &parts.headers, &parts.uri)?;
     // A caller with the server's key is no user, and has no device.
-    let (Principal::User(user), subject) = admit_request(engine, parts).await? else {
+    let (Principal::User(user), rate_limit_key) = admit_request(engine, parts).await? else {
         return Err(token_required().into());
     };
     if change == PushChange::Register && !is_json(&parts.headers) {
@@ -84,6 +84,6 @@ async fn apply_request(
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
     let request = PushRequest::parse(text, &engine.bounds)?;
     let actor = UntypedCaller { user, client_id: None };
-    apply_push(engine, &actor, subject.as_ref(), change, request).await?;
+    apply_push(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
     Ok(frame_response("ok", Empty {}))
 }

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The newest event of a log in two words: enough to notice that two logs differ.
+/// The newest event of a log as two integers: enough to notice that two logs differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct HeadMark {
     /// The event's `seq`; 0 in a log that never had an event.
@@ -31,7 +31,7 @@ impl LiveRoom {
         }
     }
 
-    /// Returns the newest event in the log, without waiting for the room's state.
+    /// Returns the mark of the log's newest event, without waiting for the room's state.
     pub(super) fn head(&self) -> HeadMark {
         HeadMark { seq: self.head.load(Ordering::Acquire), id_prefix: self.head_id.load(Ordering::Acquire) }
     }

@@ -9,9 +9,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionHandle, ConnectionId, Listener, Outbox, batch::Batch, outbox::OutboxCloseReason};
+use super::{ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason};
 use crate::{
-    hub::StreamSlot,
     wire::{EventSet, frame},
 };
 

@@ -12,9 +12,8 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, room_core::DELETED_REASON};
+use super::{ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON};
 use crate::{
-    hub::StreamSlot,
     log::StoredId,
     wire::{EventSet, Position, frame},
 };

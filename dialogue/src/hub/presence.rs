@@ -1,4 +1,4 @@
-//! PresenceTracker events: which users came and went, gathered and sent to the members.
+//! Presence events: which users came and went, gathered and sent to the members.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

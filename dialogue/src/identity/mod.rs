@@ -1,8 +1,7 @@
 //! Authentication: the users of connections and requests.
 //!
-//! Users are authenticated by the application's [`Authenticator`] (shipped: `Jwt`, feature `jwt`), are anonymous, or, over
-//! HTTP, are the application's backend with a server key. `Authentication` holds the configured ways; `channel` calls it for each
-//! handshake and HTTP request, and the session for each token in an `auth` frame.
+//! Users are authenticated by the application's [`Authenticator`] (shipped: `Jwt`, feature `jwt`), are anonymous,
+//! or, over HTTP, are the application's backend with a server key.
 
 mod anonymous;
 mod authenticator;

@@ -1,7 +1,8 @@
 //! The newest event of each conflation key.
 
-use crate::wire::EventIndex;
 use std::collections::HashMap;
+
+use crate::wire::EventIndex;
 
 /// The `seq` of the newest event of each conflation key: of the records in memory and, with a store, of older events as
 /// long as there are few keys.

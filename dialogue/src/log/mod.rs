@@ -160,7 +160,7 @@ impl Log {
         self
     }
 
-    /// Sets the range of a log that is in the store: it begins with `first` and ends at `head`, and `tail` are its
+    /// Sets the range of a log that is in the store: it begins with `first` and ends at `end`, and `tail` are its
     /// newest events, oldest first.
     pub(crate) fn restore(&mut self, first: u64, end: LogEnd, tail: Vec<Arc<Record>>) {
         (self.first, self.end) = (first, end);

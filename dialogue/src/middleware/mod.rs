@@ -1,7 +1,8 @@
 //! Middleware: code that runs for each event of a room before the event is appended to the room's log.
 //!
-//! The trait is [`Middleware`]; `rooms!` composes a room's and its events' values of it to a [`MiddlewareStack`], which `ingest`
-//! runs. The middleware that Dialogue ships is here too.
+//! An application implements [`Middleware`]. `rooms!` composes the values that a room and its events list into one
+//! [`MiddlewareStack`] per event. The middleware that Dialogue ships is here too: [`Logger`], [`RateLimit`], [`Dedup`],
+//! [`Timeout`], [`Require`], [`RequireRole`] and `ContentFilter` (feature `filter`).
 
 #[cfg(feature = "filter")]
 mod content_filter;

@@ -31,7 +31,7 @@ pub(super) struct Connector {
 }
 
 /// A connection after the handshake.
-pub(super) struct OpenedConnection {
+pub(super) struct FreshConnection {
     pub(super) commands: MultiplexedConnection,
     /// The future that does the connection's I/O and must be polled; it ends with the connection.
     pub(super) driver: ConnectionDriver,
@@ -68,7 +68,7 @@ impl Connector {
         &self,
         address: &ServerAddress,
         push_handler: Option<PushHandler>,
-    ) -> Result<OpenedConnection, RedisError> {
+    ) -> Result<FreshConnection, RedisError> {
         let connection = timeout(self.connect_timeout, async {
             let stream = self.open_stream(address).await?;
             self.handshake(address, stream, push_handler).await
@@ -112,7 +112,7 @@ impl Connector {
         address: &ServerAddress,
         stream: Box<dyn ByteStream>,
         push_handler: Option<PushHandler>,
-    ) -> Result<OpenedConnection, RedisError> {
+    ) -> Result<FreshConnection, RedisError> {
         let mut config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(self.response_timeout))
             .set_pipeline_buffer_size(MAX_PENDING_REQUESTS);
@@ -133,7 +133,7 @@ impl Connector {
             reply = commands.send_packed_command(&hello) => reply.map_err(|error| self.handshake_error(address, error))?,
             () = &mut driver => return Err(self.handshake_error(address, io::Error::from(io::ErrorKind::UnexpectedEof).into())),
         };
-        Ok(OpenedConnection { commands, driver, server: ServerInfo::from_hello(&reply) })
+        Ok(FreshConnection { commands, driver, server: ServerInfo::from_hello(&reply) })
     }
 
     fn connection_info(&self) -> RedisConnectionInfo {

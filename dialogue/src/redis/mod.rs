@@ -1,7 +1,7 @@
 //! The client of Redis and Valkey: connections that reconnect by themselves, to a single server, to the primary that
 //! Sentinels name, or to a Cluster.
 //!
-//! It knows keys, commands, scripts and channels, but no rooms. The Redis store, backplane and rate limits are built on
+//! The Redis store, backplane and rate limits are built on
 //! it; the protocol is implemented by the crate `redis`.
 
 mod backoff;

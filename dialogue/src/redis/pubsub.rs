@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     CommandError,
     backoff::ReconnectBackoff,
-    connector::{Connector, OpenedConnection, PushHandler},
+    connector::{Connector, FreshConnection, PushHandler},
     health::ServerHealth,
     reconnecting::{HEARTBEAT_INTERVAL, STABLE_AFTER},
     reply::text,
@@ -142,8 +142,8 @@ impl PubSubShared {
     }
 
     /// Receives messages until the connection breaks.
-    async fn serve(&self, connection: OpenedConnection, broken: &mut mpsc::Receiver<()>) {
-        let OpenedConnection { commands, driver, .. } = connection;
+    async fn serve(&self, connection: FreshConnection, broken: &mut mpsc::Receiver<()>) {
+        let FreshConnection { commands, driver, .. } = connection;
         tokio::select! {
             () = driver => {}
             _ = broken.recv() => {}

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     CommandError, RedisError,
     backoff::ReconnectBackoff,
-    connector::{Connector, OpenedConnection},
+    connector::{Connector, FreshConnection},
     eviction_check::EvictionCheck,
     health::ServerHealth,
     target::ServerTarget,
@@ -71,7 +71,7 @@ impl ReconnectingConnection {
         ReconnectingConnection::start(target, connector, None)
     }
 
-    fn start(target: ServerTarget, connector: Arc<Connector>, first: Option<OpenedConnection>) -> Self {
+    fn start(target: ServerTarget, connector: Arc<Connector>, first: Option<FreshConnection>) -> Self {
         let health = ServerHealth::new(format!("Redis at {target}"), "writes");
         let (state, _) = watch::channel(ConnectionState::Opening);
         let (eviction_check, probe) = (EvictionCheck::default(), Mutex::default());
@@ -157,7 +157,7 @@ impl ConnectionShared {
         }
     }
 
-    async fn reconnect(self: Arc<Self>, mut first: Option<OpenedConnection>) {
+    async fn reconnect(self: Arc<Self>, mut first: Option<FreshConnection>) {
         let mut backoff = ReconnectBackoff::new();
         loop {
             let connection = match first.take() {
@@ -185,8 +185,8 @@ impl ConnectionShared {
     }
 
     /// Serves commands until the connection breaks; returns the reason.
-    async fn serve(&self, connection: OpenedConnection) -> String {
-        let OpenedConnection { commands, driver, .. } = connection;
+    async fn serve(&self, connection: FreshConnection) -> String {
+        let FreshConnection { commands, driver, .. } = connection;
         let (broken, mut break_reasons) = mpsc::channel(1);
         self.state.send_replace(ConnectionState::Open(OpenConnection { commands: commands.clone(), broken }));
         tokio::select! {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{
     RedisError,
-    connector::{Connector, OpenedConnection, PushHandler},
+    connector::{Connector, FreshConnection, PushHandler},
     sentinel::Sentinels,
     url::ServerAddress,
 };
@@ -26,7 +26,7 @@ impl ServerTarget {
         &self,
         connector: &Connector,
         push_handler: Option<PushHandler>,
-    ) -> Result<OpenedConnection, RedisError> {
+    ) -> Result<FreshConnection, RedisError> {
         match self {
             ServerTarget::ClusterNode(address) => {
                 connect_checked(connector, address, "cluster", push_handler).await
@@ -43,7 +43,7 @@ async fn connect_to_primary(
     connector: &Connector,
     address: &ServerAddress,
     push_handler: Option<PushHandler>,
-) -> Result<OpenedConnection, RedisError> {
+) -> Result<FreshConnection, RedisError> {
     let connection = connect_checked(connector, address, "standalone", push_handler).await?;
     connection.server.check_primary(address)?;
     Ok(connection)
@@ -54,7 +54,7 @@ async fn connect_checked(
     address: &ServerAddress,
     mode: &str,
     push_handler: Option<PushHandler>,
-) -> Result<OpenedConnection, RedisError> {
+) -> Result<FreshConnection, RedisError> {
     let connection = connector.connect(address, push_handler).await?;
     connection.server.check_mode(address, mode)?;
     Ok(connection)

@@ -1,5 +1,5 @@
 //! The server as applications see it: the builder, the running [`Server`], typed handles of rooms and users, and
-//! serving and draining. This layer assembles the engine and the channels; nothing below it knows it.
+//! serving and draining.
 
 mod accept;
 pub(crate) mod application;
@@ -20,7 +20,7 @@ use std::{fmt, sync::Arc};
 
 use axum::{Router, http::request::Parts};
 
-pub use crate::engine::Health;
+pub use application::Application;
 pub use builder::{Building, ServerBuilder};
 pub use error::{Error, Result};
 pub use handle::{ListenerHandle, RoomHandle};
@@ -29,6 +29,8 @@ pub use instance::{NewRoom, RoomDescription};
 pub use serve::BoundServer;
 pub use state::{Snapshot, Stateful};
 pub use users::{ConnectionInfo, UserHandle, Users};
+
+pub use crate::engine::Health;
 
 use crate::{
     Caller, Refusal,

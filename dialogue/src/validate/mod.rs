@@ -1,7 +1,9 @@
-//! Rules that the payload of an event must satisfy.
+//! Validation of payloads: the rules that an event must satisfy before it reaches a room.
+//!
+//! [`Validate`] is the trait; [`#[dialogue::event]`](macro@crate::event) and [`#[derive(Validate)]`](derive@crate::Validate)
+//! implement it from `#[validate(…)]` attributes. [`Violations`] collects the rules that a value breaks.
 
 mod containers;
-pub(crate) mod rules;
 mod violations;
 
 pub use violations::Violations;

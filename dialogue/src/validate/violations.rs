@@ -70,7 +70,7 @@ impl Violations {
 
     /// As [`Violations::at`], with a path that is a JSON Pointer already.
     #[inline]
-    pub(super) fn below(&mut self, path: &str, inner: impl FnOnce(&mut Self)) {
+    pub(crate) fn below(&mut self, path: &str, inner: impl FnOnce(&mut Self)) {
         let before = self.details.len();
         inner(self);
         if self.details.len() > before {

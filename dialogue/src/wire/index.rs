@@ -1,6 +1,6 @@
 //! The indices of declared rooms and events: ids of one process, in place of names.
 
-/// The maximum of events that a room can carry: the bits of an [`EventSet`](super::EventSet).
+/// The maximum of events that a room can carry, which `rooms!` enforces: the bits of an [`EventSet`](super::EventSet).
 const MAX_EVENTS: usize = 128;
 
 /// The index of an event in the declaration of its room ([`Room::EVENTS`](crate::Room::EVENTS)).
@@ -16,7 +16,7 @@ impl EventIndex {
         if place < MAX_EVENTS { EventIndex(place as u8) } else { Self::UNDECLARED }
     }
 
-    /// Returns the event's bit in an [`EventSet`](super::EventSet)(super::EventSet).
+    /// Returns the event's bit in an [`EventSet`](super::EventSet).
     pub(super) fn bit(self) -> u32 {
         self.0.into()
     }

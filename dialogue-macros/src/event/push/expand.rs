@@ -9,6 +9,7 @@ use crate::{anchor::anchor, quantity};
 
 pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate: &Path) -> TokenStream {
     let parts = &push.parts;
+    let notification = quote!(#krate::notification);
     let text = |name: &str| {
         let template = parts.texts.iter().find(|(key, _)| key == name);
         template.map(|(_, text)| text.expand(krate))
@@ -20,7 +21,7 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         Some(quote!(.#method(#text)))
     });
     let urgency =
-        parts.urgency.iter().map(|urgency| quote!(.urgency(#krate::notification::Urgency::#urgency)));
+        parts.urgency.iter().map(|urgency| quote!(.urgency(#notification::Urgency::#urgency)));
     let ttl = parts.ttl.iter().map(|ttl| {
         let ttl = quantity::expand(ttl.value);
         quote!(.ttl(#ttl))
@@ -42,19 +43,19 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         quote!(const AFTER: ::core::time::Duration = #after;)
     });
     let always = parts.always.then(
-        || quote!(const AUDIENCE: #krate::notification::Audience = #krate::notification::Audience::All;),
+        || quote!(const AUDIENCE: #notification::Audience = #notification::Audience::All;),
     );
     anchor(
         push.span,
         quote! {
             #[automatically_derived]
-            impl #krate::notification::PushEvent for #event {
+            impl #notification::PushEvent for #event {
                 #(#after)*
                 #always
                 #(#collapse)*
-                fn notification(&self, _: &#krate::notification::Recipient<'_>) -> ::core::option::Option<#krate::notification::Notification> {
+                fn notification(&self, _: &#notification::Recipient<'_>) -> ::core::option::Option<#notification::Notification> {
                     ::core::option::Option::Some(
-                        #krate::notification::Notification::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
+                        #notification::Notification::new(#(#required),*) #(#optional)* #(#urgency)* #(#ttl)* #(#data)*
                     )
                 }
             }

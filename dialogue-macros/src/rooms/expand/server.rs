@@ -26,7 +26,7 @@ pub(super) fn items(app: &App) -> TokenStream {
 
         #[automatically_derived]
         #[allow(deprecated)]
-        impl #krate::__private::Application for #ident {
+        impl #krate::server::Application for #ident {
             type Server = #server;
         }
 

@@ -63,14 +63,14 @@ enum ConnectionEvent {
     Written,
     /// The keep-alive check ran.
     Checked,
-    ConnectionEnd(ConnectionEnd),
+    End(ConnectionEnd),
 }
 
 /// The outcome of handling a frame.
 enum Handled<T> {
     Done(T),
     /// The connection ended before the handling did.
-    ConnectionEnd(ConnectionEnd),
+    End(ConnectionEnd),
     /// The node drains, and the handling took longer than a drain waits for it.
     DrainTimeout,
 }
@@ -229,7 +229,7 @@ impl Connection {
                 self.session.refuse(None, &refusal);
                 return Err(ConnectionEnd::Close(4403, CloseReason::Refused));
             }
-            Handled::ConnectionEnd(end) => return Err(end),
+            Handled::End(end) => return Err(end),
             Handled::DrainTimeout => return Err(self.drain().await),
         }
         self.session.send_connected();
@@ -258,7 +258,7 @@ impl Connection {
                 // too.
                 biased;
                 event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => match event {
-                    ConnectionEvent::ConnectionEnd(end) => return end,
+                    ConnectionEvent::End(end) => return end,
                     ConnectionEvent::Read | ConnectionEvent::Written => if let Some(end) = self.handle_frames().await {
                         return end;
                     },
@@ -294,7 +294,7 @@ impl Connection {
                 // `handle_frames` checks the token again.
                 () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
                 event = self.socket.next_event(&self.engine, &self.outbox, reads, true) => {
-                    if let ConnectionEvent::ConnectionEnd(end) = event {
+                    if let ConnectionEvent::End(end) = event {
                         return end;
                     }
                 }
@@ -307,7 +307,7 @@ impl Connection {
             tokio::select! {
                 () = &mut caught_up => break,
                 event = self.socket.next_event(&self.engine, &self.outbox, false, false) => {
-                    if let ConnectionEvent::ConnectionEnd(end) = event {
+                    if let ConnectionEvent::End(end) = event {
                         return end;
                     }
                 }
@@ -378,7 +378,7 @@ impl Connection {
             };
             let verdict = match (handled, &incoming) {
                 (Handled::Done(verdict), _) => verdict,
-                (Handled::ConnectionEnd(end), _) => return Some(end),
+                (Handled::End(end), _) => return Some(end),
                 (Handled::DrainTimeout, IncomingMessage::Text(text)) => self.session.abandon_frame(text),
                 (Handled::DrainTimeout, _) => FrameOutcome::Continue,
             };
@@ -439,7 +439,7 @@ async fn handle_while_monitoring<T>(
     loop {
         let left = expires.as_ref().map(Expiry::remaining);
         if left.is_some_and(|left| left.is_zero()) {
-            return Handled::ConnectionEnd(ConnectionEnd::expired(outbox));
+            return Handled::End(ConnectionEnd::expired(outbox));
         }
         let reads = socket.input.len() < MAX_READ_AHEAD_BYTES;
         let event = async {
@@ -454,8 +454,8 @@ async fn handle_while_monitoring<T>(
             biased;
             () = sleep(left.unwrap_or_default().min(CLOCK_CHECK_INTERVAL)), if left.is_some() => {}
             event = event => match event {
-                ConnectionEvent::ConnectionEnd(ConnectionEnd::Lost) => is_lost = true,
-                ConnectionEvent::ConnectionEnd(end) => return Handled::ConnectionEnd(end),
+                ConnectionEvent::End(ConnectionEnd::Lost) => is_lost = true,
+                ConnectionEvent::End(end) => return Handled::End(end),
                 ConnectionEvent::Read | ConnectionEvent::Written | ConnectionEvent::Checked => {}
             },
             done = handling.as_mut() => return Handled::Done(done),
@@ -481,14 +481,14 @@ impl MonitoredSocket {
                 ConnectionEvent::Read
             }
             outcome = self.socket.writer.write_some(outbox) => match ConnectionEnd::of(&outcome) {
-                Some(end) => ConnectionEvent::ConnectionEnd(end),
+                Some(end) => ConnectionEvent::End(end),
                 None => ConnectionEvent::Written,
             },
             () = sleep_until(self.next_check), if checks => {
                 let bounds = &engine.bounds;
                 // A client that sends and doesn't read passes the keep-alive check, but its outbox stalls.
                 if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
-                    return ConnectionEvent::ConnectionEnd(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
+                    return ConnectionEvent::End(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
                 }
                 if self.last_received.elapsed() < bounds.ping_interval {
                     (self.is_pinged, self.next_check) = (false, self.last_received + bounds.ping_interval);
@@ -498,7 +498,7 @@ impl MonitoredSocket {
                 } else if reads && !self.is_read_closed && self.read_now(outbox).await {
                     return ConnectionEvent::Read;
                 } else {
-                    return ConnectionEvent::ConnectionEnd(ConnectionEnd::Abort(4408, "no pong in time".to_owned()));
+                    return ConnectionEvent::End(ConnectionEnd::Abort(4408, "no pong in time".to_owned()));
                 }
                 ConnectionEvent::Checked
             }

@@ -350,7 +350,7 @@ fn a_connection_that_died_while_paused_is_lost_after_reading_resumes() {
 fn a_short_keep_alive_applies_to_a_paused_connection() {
     let mut config = config();
     config.idle = 2 * SECOND;
-    let (mut bench, _inbox) = Bench::joined_with(config, 1);
+    let (mut bench, _buffer) = Bench::joined_with(config, 1);
     bench.event(6);
     assert!(bench.core.update_read_pause(bench.now));
     assert_eq!(bench.core.timeout(), Some(bench.now + 2 * SECOND));
@@ -360,7 +360,7 @@ fn a_short_keep_alive_applies_to_a_paused_connection() {
 
 #[test]
 fn an_unanswered_ping_does_not_drop_a_paused_connection() {
-    let (mut bench, _inbox) = Bench::joined(1);
+    let (mut bench, _buffer) = Bench::joined(1);
     bench.pass(25 * SECOND);
     assert_eq!(bench.kinds(), ["join", "ping"]);
     // The pong is queued behind an event that fills the buffer.
@@ -418,7 +418,7 @@ fn ephemeral_events_that_do_not_fit_are_counted() {
 
 #[test]
 fn an_unanswered_send_is_retried_with_its_key_and_resolved_once() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.trigger(RetryClass::Durable, "k", 2);
     let first = bench.sent.last().unwrap().clone();
     bench.lost(1006);
@@ -435,7 +435,7 @@ fn an_unanswered_send_is_retried_with_its_key_and_resolved_once() {
 
 #[test]
 fn the_offline_queue_is_bounded_and_holds_no_ephemeral_event() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.lost(1006);
     for ticket in 2..7 {
         bench.trigger(RetryClass::Durable, "k", ticket);
@@ -448,7 +448,7 @@ fn the_offline_queue_is_bounded_and_holds_no_ephemeral_event() {
 
 #[test]
 fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.lost(1006);
     bench.trigger(RetryClass::Durable, "a", 2);
     bench.pass(10 * SECOND);
@@ -461,7 +461,7 @@ fn sends_go_out_in_their_order_and_expire_at_their_deadline() {
 
 #[test]
 fn a_rate_limited_send_delays_later_sends_of_its_room() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.trigger(RetryClass::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"RATE_LIMITED","message":"slow down","retryAfterMs":500}));
     bench.trigger(RetryClass::Durable, "b", 3);
@@ -473,7 +473,7 @@ fn a_rate_limited_send_delays_later_sends_of_its_room() {
 
 #[test]
 fn a_refusal_resolves_the_request() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.trigger(RetryClass::Durable, "a", 2);
     bench.reply(json!({"type":"error","code":"BLOCKED","message":"no spam"}));
     let Some(Err(error)) = bench.answers.get(&2) else { panic!("not refused") };
@@ -483,7 +483,7 @@ fn a_refusal_resolves_the_request() {
 
 #[test]
 fn a_frame_over_the_limit_is_not_sent_again() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.trigger(RetryClass::Durable, "a", 2);
     bench.trigger(RetryClass::Durable, "a larger one", 3);
     bench.lost(1009);
@@ -493,11 +493,11 @@ fn a_frame_over_the_limit_is_not_sent_again() {
 
 #[test]
 fn the_client_reconnects_when_a_draining_server_asks() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.frame(json!({"type":"reconnect","afterMs":700}));
     bench.lost(1012);
     assert_eq!(bench.core.timeout(), Some(Duration::from_millis(700)));
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     bench.frame(json!({"type":"reconnect","afterMs":700}));
     bench.pass(Duration::from_millis(700));
     assert_eq!((bench.disconnects, bench.opened), (1, 2));
@@ -733,7 +733,7 @@ fn a_dropped_reader_leaves() {
 
 #[test]
 fn subscriptions_are_kept_over_reconnects() {
-    let (mut bench, _inbox) = Bench::joined(10);
+    let (mut bench, _buffer) = Bench::joined(10);
     let events = vec!["typing".to_owned()];
     let request = Request::Subscribe { room_id: "chat".to_owned(), events };
     bench.core.request(bench.now, Some("chat".into()), RetryClass::Idempotent, request, 2);

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{
     super::{
-        ConnectionHandle, ConnectionId,
+        ConnectionHandle, ConnectionId, StreamSlot,
         members::{EventSink, RoomSubscription, UserPresence},
     },
     RoomCore,
@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     Code, Refusal,
-    hub::StreamSlot,
     log::{LogHead, ResumeDecision, StoredId},
     observe::ResumeOutcome,
     wire::{EventSet, Position, frame, stream_position},

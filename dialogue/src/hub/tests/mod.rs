@@ -17,7 +17,6 @@ use super::{registry::MAX_LISTED_SCANS, *};
 use crate::{
     Refusal, RoomRef,
     event::{DeliveryClass, Sender},
-    hub::StreamSlot,
     identity::{User, provides::IdentityRequirement},
     log::StoredId,
     observe::{EventOrigin, Meter, Source, Traces},

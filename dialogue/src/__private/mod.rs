@@ -3,10 +3,7 @@
 pub use dialogue_macros::{__rooms as rooms, Validate};
 pub use serde;
 
-/// The rules of `#[validate(…)]`.
-pub mod validate {
-    pub use crate::validate::rules::*;
-}
+pub mod validate;
 
 use std::fmt;
 
@@ -140,7 +137,7 @@ impl fmt::Debug for Shown<'_> {
 #[diagnostic::on_unimplemented(
     message = "a notification can't show a `{Self}`",
     label = "has no text",
-    note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::PushEvent` by hand"
+    note = "name a field whose type is `std::fmt::Display`; or implement `dialogue::notification::PushEvent` by hand"
 )]
 pub trait NotificationText: fmt::Display {}
 
@@ -194,7 +191,7 @@ pub use crate::{
     identity::provides::{IdentityRequirement, NoIdentity},
     ingest::{EventIngest, MiddlewareFromState, RoomIngest},
     middleware::function::{IntoFlowFuture, MiddlewareFn, call_closure, call_function},
-    server::application::{Admits, Application, Declared, Serves},
+    server::application::{Admits, Declared, Serves},
 };
 #[cfg(feature = "server")]
 pub use server::{handle, server};

@@ -16,7 +16,7 @@ pub use length::{HasLength, length};
 pub use range::{InRange, range};
 pub use text::HasText;
 
-use super::{Validate, Violations};
+use crate::validate::{Validate, Violations};
 
 /// `contains(pattern = "…")`
 #[inline]

@@ -29,20 +29,18 @@ pub(crate) use join::{JoinError, JoinRequest};
 use held::HeldEvents;
 
 use super::{
-    ConnectionHandle, Listener, LiveRoom, Outbox, RoomSpec,
+    ConnectionHandle, Listener, LiveRoom, Outbox, RoomSpec, StreamSlot,
     archive::{Archive, SavedState, StateLock, StoredRoom, TrimPlan},
     batch::Batch,
     cluster::{Cluster, NodeMessage, RemoteRoster},
     inbox::DeliveryReceipt,
-    members::{EventSink, RoomMembers, RoomSubscription, UserPresence},
+    members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence},
     migration::{MigratingMember, Migration, send_left},
     outbox::OutboxCloseReason,
     presence::{self, PresenceTracker},
 };
 use crate::{
     Refusal,
-    hub::StreamSlot,
-    hub::members::MemberPage,
     log::{Log, LogHead, LogPage, Record, RecordPage},
     store::Query,
     wire::{Accepted, EventIndex, EventSet, Position, frame},
@@ -244,7 +242,7 @@ impl RoomCore {
     }
 
     /// Returns a page of the log before `before`, newest first. Its older part may be in the store only
-    /// ([`Page::rest`]).
+    /// ([`LogPage::rest`]).
     pub(crate) fn history_page(&mut self, before: Option<u64>, filter: EventSet, limit: usize) -> LogPage {
         self.log.trim(now());
         self.log.before(before, filter, limit)

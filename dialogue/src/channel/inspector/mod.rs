@@ -34,9 +34,9 @@ const INSPECT: &str = "/dialogue/inspect";
 pub(crate) const PATHS: [&str; 4] = [PATH, "/dialogue/inspector.css", "/dialogue/inspector.js", INSPECT];
 
 const FILES: [(&str, &str, &str); 3] = [
-    (PATH, "text/html; charset=utf-8", include_str!("inspector/page/index.html")),
-    ("/dialogue/inspector.css", "text/css; charset=utf-8", include_str!("inspector/page/inspector.css")),
-    ("/dialogue/inspector.js", "text/javascript; charset=utf-8", include_str!("inspector/page/inspector.js")),
+    (PATH, "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/dialogue/inspector.css", "text/css; charset=utf-8", include_str!("page/inspector.css")),
+    ("/dialogue/inspector.js", "text/javascript; charset=utf-8", include_str!("page/inspector.js")),
 ];
 /// The Content Security Policy: no resource of another origin, no inline script, and no embedding in a frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
