@@ -37,8 +37,8 @@ use proc_macro::TokenStream;
 /// | `validate` | the type has an `impl dialogue::Validate` by hand instead of such rules |
 /// | `crate = path` | the path of `dialogue`, if another crate re-exports it; a renamed dependency needs no option |
 ///
-/// Texts in `push(…)` may name fields as `format!` does; these must implement `Display`. An event that needs more (a text for
-/// each language, for example) implements `dialogue::notification::PushEvent` by hand instead.
+/// Texts in `push(…)` may name fields as `format!` does; these must implement `Display`. An event that needs more (a
+/// text for each language, for example) implements `dialogue::notification::PushEvent` by hand instead.
 ///
 /// | push option | meaning | without |
 /// |---|---|---|
@@ -57,9 +57,9 @@ pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Implements the trait `dialogue::Validate` from rules on fields of a struct or an enum.
 ///
-/// Rules are written in `#[validate(…)]`, several separated by commas. `#[dialogue::event]` derives the trait for events; write the
-/// derive on types inside them, and `#[validate(nested)]` on the fields that hold those. Macros that read the same attribute
-/// (the `JsonSchema` of the crate `schemars`) may be derived beside it.
+/// Rules are written in `#[validate(…)]`, several separated by commas. `#[dialogue::event]` derives the trait for
+/// events; write the derive on types inside them, and `#[validate(nested)]` on the fields that hold those. Macros that
+/// read the same attribute (the `JsonSchema` of the crate `schemars`) may be derived beside it.
 ///
 /// | rule | a valid value | fields |
 /// |---|---|---|
@@ -76,10 +76,10 @@ pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
 /// | `custom(function = path)` | makes a function `fn(&T) -> Result<(), E>` return `Ok`; `E` is `Display`, and becomes the message | all |
 /// | `schema(function = path)` on the struct or enum | the same about the whole, once every field is valid; `skip_on_field_errors = false` calls it in any case | |
 ///
-/// Each but `nested` takes `message = "…"`, which replaces the rule's own message. Bounds are literals or
-/// constants: of `usize` in `length`, of the field's type in `range`. Rules see through `Option`, `Box`, `Rc`, `Arc`, `Cow` and
-/// references. `None` satisfies every rule but `required` (and `must_match` as above); the function of `custom` gets the value in
-/// the `Option`, and may take `&str` for a `String`. Text is a `String`, `&str` or `Cow<str>`.
+/// Each but `nested` takes `message = "…"`, which replaces the rule's own message. Bounds are literals or constants: of
+/// `usize` in `length`, of the field's type in `range`. Rules see through `Option`, `Box`, `Rc`, `Arc`, `Cow` and
+/// references. `None` satisfies every rule but `required` (and `must_match` as above); the function of `custom` gets
+/// the value in the `Option`, and may take `&str` for a `String`. Text is a `String`, `&str` or `Cow<str>`.
 ///
 /// Paths of violations have the names that serde reads: `rename`, `rename_all`, `flatten` and an enum's `tag` and
 /// `content` are honoured.

@@ -1,11 +1,11 @@
 //! How to write, run and operate an application with Dialogue: one chapter for each subject.
 //!
-//! The first two chapters are enough for a first program. Every snippet is compiled by this crate's tests. Bounds and defaults that a
-//! chapter names are listed in [`limits`] with the others.
+//! The first two chapters are enough for a first program. Every snippet is compiled by this crate's tests. Bounds and
+//! defaults that a chapter names are listed in [`limits`] with the others.
 //!
 #![doc = include_str!("docs/guide/contents.md")]
-// A chapter names others by labels. Each file ends with their definitions for readers of the files; `links.md` comes first here,
-// and the first definition of a label is the one that counts (CommonMark, 4.7).
+// A chapter names others by labels. Each file ends with their definitions for readers of the files; `links.md` comes
+// first here, and the first definition of a label is the one that counts (CommonMark, 4.7).
 //
 // The chapters link to items of many features. Where one is off, its links lead nowhere; docs.rs has all of them on.
 #![cfg_attr(

@@ -14,9 +14,9 @@ use crate::{
 /// Callbacks by which an application decides on, and is notified of, connections, joins, events and pushes. `I` is the
 /// identity of its [`Authenticator`](crate::Authenticator).
 ///
-/// Every method has a default that does nothing and allows everything. A panic of a hook is logged, and fails with `INTERNAL`
-/// the request that the hook was called for, if there is one; nothing else is affected. The hooks of one connection are
-/// called one at a time, those of several connections concurrently.
+/// Every method has a default that does nothing and allows everything. A panic of a hook is logged, and fails with
+/// `INTERNAL` the request that the hook was called for, if there is one; nothing else is affected. The hooks of one
+/// connection are called one at a time, those of several connections concurrently.
 ///
 /// ```
 /// use dialogue::{Caller, Hooks, Refusal, RoomRef};
@@ -43,8 +43,8 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Is called after a connection has ended and left its rooms: once for each `connect` that allowed it. `reason` is the
-    /// cause, such as `the connection was lost`.
+    /// Is called after a connection has ended and left its rooms: once for each `connect` that allowed it. `reason` is
+    /// the cause, such as `the connection was lost`.
     fn disconnect(&self, caller: &Caller<I>, reason: &str) -> impl Future<Output = ()> + Send {
         let _ = (caller, reason);
         async {}
@@ -64,8 +64,8 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Decides whether a user who may join a room instance may create it with an explicit request. A join also creates the
-    /// instance, and does not call this.
+    /// Decides whether a user who may join a room instance may create it with an explicit request. A join also creates
+    /// the instance, and does not call this.
     ///
     /// # Errors
     ///
@@ -118,8 +118,8 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Is called after a user's event was accepted. `recipients` is the number of subscriptions on this node that it was handed
-    /// to.
+    /// Is called after a user's event was accepted. `recipients` is the number of subscriptions on this node that it
+    /// was handed to.
     fn after_trigger(
         &self,
         caller: &Caller<I>,
@@ -132,18 +132,18 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async {}
     }
 
-    /// Decides whether a user's device still gets a room's notifications. Is called before each push to each device, while the
-    /// user's token is not at hand, so that the application has to look the user up; `before_join` was called when the device
-    /// registered.
+    /// Decides whether a user's device still gets a room's notifications. Is called before each push to each device,
+    /// while the user's token is not at hand, so that the application has to look the user up; `before_join` was called
+    /// when the device registered.
     ///
-    /// The calls are frequent: a room with many devices makes many at once. The timeout is 1 s, after which the call counts as
-    /// failed.
+    /// The calls are frequent: a room with many devices makes many at once. The timeout is 1 s, after which the call
+    /// counts as failed.
     ///
     /// # Errors
     ///
-    /// [`Code::Unavailable`] if it can't be decided now: the push is retried later. Any other refusal,
-    /// usually [`Refusal::join_denied`], removes the device from the room: it gets no more of the room's notifications until
-    /// it registers for them again, which calls `before_join`.
+    /// [`Code::Unavailable`] if it can't be decided now: the push is retried later. Any other refusal, usually
+    /// [`Refusal::join_denied`], removes the device from the room: it gets no more of the room's notifications until it
+    /// registers for them again, which calls `before_join`.
     fn before_push(
         &self,
         user_id: &str,
@@ -153,8 +153,8 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Returns whether a room is visible to a user, in room lists and while watching them. Is not called for rooms that need a
-    /// role which the user lacks. A panic counts as `false`.
+    /// Returns whether a room is visible to a user, in room lists and while watching them. Is not called for rooms that
+    /// need a role which the user lacks. A panic counts as `false`.
     fn sees(&self, caller: &Caller<I>, room: &RoomRef<'_>) -> bool {
         let _ = (caller, room);
         true
@@ -229,8 +229,8 @@ pub(crate) struct UntypedCaller {
 
 type HookFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Object-safe [`Hooks`], without the identity's type. Each call allocates a boxed future, which is paid once per join or event,
-/// and only by applications with hooks.
+/// Object-safe [`Hooks`], without the identity's type. Each call allocates a boxed future, which is paid once per join
+/// or event, and only by applications with hooks.
 pub(crate) trait AnyHooks: Send + Sync {
     fn connect<'a>(&'a self, caller: &'a UntypedCaller) -> HookFuture<'a, Result<(), Refusal>>;
     fn disconnect<'a>(&'a self, caller: &'a UntypedCaller, reason: &'a str) -> HookFuture<'a, ()>;

@@ -1,7 +1,7 @@
 //! Typed realtime rooms over WebSocket and Server-Sent Events, checked at compile time.
 //!
-//! Annotate each event with [`#[dialogue::event]`](macro@event), declare the rooms with [`rooms!`], and get an axum router, the
-//! middleware of every room and a typed client.
+//! Annotate each event with [`#[dialogue::event]`](macro@event), declare the rooms with [`rooms!`], and get an axum
+//! router, the middleware of every room and a typed client.
 //!
 //! ```
 //! use dialogue::prelude::*;
@@ -185,10 +185,11 @@ pub use wire::{Code, Refusal};
 /// | `limit = 10 per 1s`, `limit = 10 per 1s burst 20` | the rate limit of a client's events, over all instances of the room together, and its burst | no limit; the number per time |
 /// | `wait = 5s` | the time that events wait while the store can't be written, at most `60s`; see [`RoomOptions::wait`](room::RoomOptions::wait) | they fail at once |
 ///
-/// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum of
-/// its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. If one of these names is taken, by
-/// the type of the room's state or key for example, `as` gives them another: `ticket(u64) as TicketRoom: [..]` gives
-/// `TicketRoom`, `TicketRoomEvent` and `TicketRoomClient`, while the methods and the room's id on the wire (`ticket:7`) stay.
+/// A room `chat` of an application `Acme` (by default a private `Rooms`) gives the types `Chat`, `ChatEvent` (an enum
+/// of its events), `ChatClient`, and the methods `AcmeServer::chat` and `AcmeClient::chat`. If one of these names is
+/// taken, by the type of the room's state or key for example, `as` gives them another:
+/// `ticket(u64) as TicketRoom: [..]` gives `TicketRoom`, `TicketRoomEvent` and `TicketRoomClient`, while the methods
+/// and the room's id on the wire (`ticket:7`) stay.
 ///
 /// The room's doc comment documents its type and its methods. Clients read it only with the option `description`.
 ///
@@ -220,7 +221,8 @@ pub mod prelude {
     pub use crate::{
         Authenticator, Caller, Cx, Flow, Hooks, Middleware, Next, RoomHandle, RoomRef, Server,
         identity::{AuthError, Authenticated, Credentials},
-        middleware::FromState, server::NewRoom,
+        middleware::FromState,
+        server::NewRoom,
     };
     #[cfg(feature = "client")]
     pub use crate::{Client, RoomClient};

@@ -1,5 +1,5 @@
-//! The check of the `Origin` header: an allow-list of the web pages whose requests and WebSocket handshakes are accepted
-//! (RFC 6454; RFC 6455, section 10.2).
+//! The check of the `Origin` header: an allow-list of the web pages whose requests and WebSocket handshakes are
+//! accepted (RFC 6454; RFC 6455, section 10.2).
 
 use std::{collections::HashSet, time::Duration};
 
@@ -26,8 +26,8 @@ enum AllowedOrigins {
     Any,
 }
 
-/// The pairs of an origin and a host whose refusal was logged. Clients choose their origin, so the set is bounded; a full set
-/// is cleared after an interval, so that made-up origins can't suppress the logging of others for ever.
+/// The pairs of an origin and a host whose refusal was logged. Clients choose their origin, so the set is bounded; a
+/// full set is cleared after an interval, so that made-up origins can't suppress the logging of others for ever.
 #[derive(Debug, Default)]
 struct LoggedRefusals {
     pairs: HashSet<(String, String)>,
@@ -58,8 +58,8 @@ impl Origins {
         self.allows_hidden = true;
     }
 
-    /// Returns whether requests from a page of `origin` are allowed; `hosts` are the names by which the request addresses the
-    /// server.
+    /// Returns whether requests from a page of `origin` are allowed; `hosts` are the names by which the request
+    /// addresses the server.
     pub(crate) fn allows<H: AsRef<str>>(&self, origin: &str, hosts: &[H]) -> bool {
         // `null` is sent by every page that hides its origin (RFC 6454, section 7.3), own and foreign ones alike.
         if is_hidden(origin) {
@@ -124,8 +124,8 @@ impl<'a> OriginHost<'a> {
     }
 }
 
-/// Removes the default port of `scheme` from `host`. RFC 6454 (section 4) and RFC 9110 (section 4.2.3) treat it as equal to
-/// none.
+/// Removes the default port of `scheme` from `host`. RFC 6454 (section 4) and RFC 9110 (section 4.2.3) treat it as
+/// equal to none.
 fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
     let port = match scheme {
         "http" | "ws" => ":80",

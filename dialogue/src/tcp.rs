@@ -31,7 +31,8 @@ pub(crate) struct TcpConnection {
     _permit: Option<ConnectionPermit>,
 }
 
-/// The requests, reads and writes of a connection, for timeouts that neither the HTTP implementation nor the kernel has.
+/// The requests, reads and writes of a connection, for timeouts that neither the HTTP implementation nor the kernel
+/// has.
 #[derive(Debug)]
 pub(crate) struct ConnectionActivity(Mutex<ActivityState>);
 
@@ -57,8 +58,8 @@ struct ActivityState {
 #[must_use = "the request ends when this is dropped"]
 pub(crate) struct ActiveRequest(Arc<ConnectionActivity>);
 
-/// A request extension: the connection took one of the last file descriptors. The request is answered and the connection
-/// closed; it can't become a long-lived one.
+/// A request extension: the connection took one of the last file descriptors. The request is answered and the
+/// connection closed; it can't become a long-lived one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ScarceDescriptors;
 
@@ -87,8 +88,8 @@ pub(crate) enum DeadlineStatus {
 }
 
 impl TcpConnection {
-    /// Wraps an accepted connection. The kernel closes it if nothing is received from the peer for `unreachable_timeout`; a
-    /// reachable peer that accepts no bytes has at least `stream_timeout`.
+    /// Wraps an accepted connection. The kernel closes it if nothing is received from the peer for
+    /// `unreachable_timeout`; a reachable peer that accepts no bytes has at least `stream_timeout`.
     pub(crate) fn new(
         stream: TcpStream,
         unreachable_timeout: Duration,
@@ -116,11 +117,11 @@ impl TcpConnection {
     }
 }
 
-/// Makes the kernel close a connection whose peer acknowledges nothing for about `unreachable_timeout`: by keep-alive probes
-/// while nothing is sent (RFC 9293, section 3.8.4), otherwise by the user timeout (RFC 5482).
+/// Makes the kernel close a connection whose peer acknowledges nothing for about `unreachable_timeout`: by keep-alive
+/// probes while nothing is sent (RFC 9293, section 3.8.4), otherwise by the user timeout (RFC 5482).
 ///
-/// The user timeout also applies to a peer that acknowledges but keeps its window closed (Linux 5.11 and later). It is at
-/// least 10 s longer than `stream_timeout`, so that the server closes such a connection first, with a reason.
+/// The user timeout also applies to a peer that acknowledges but keeps its window closed (Linux 5.11 and later). It is
+/// at least 10 s longer than `stream_timeout`, so that the server closes such a connection first, with a reason.
 fn detect_lost_peer(
     stream: &TcpStream,
     unreachable_timeout: Duration,
@@ -186,8 +187,8 @@ impl ConnectionActivity {
         self.0.lock().version.is_some()
     }
 
-    /// Checks the timeouts at `now`. The caller checks again at the time of [`DeadlineStatus::Pending`], which is not later
-    /// than any deadline that starts in the meantime.
+    /// Checks the timeouts at `now`. The caller checks again at the time of [`DeadlineStatus::Pending`], which is not
+    /// later than any deadline that starts in the meantime.
     pub(crate) fn check_deadlines(&self, timeouts: &ConnectionTimeouts, now: Instant) -> DeadlineStatus {
         let state = self.0.lock();
         let write_timeout =

@@ -1,7 +1,7 @@
 //! The connections of each user on this node.
 //!
-//! The session registers its connection here; the engine looks up the connections of a user, to send to them or to remove
-//! them from a room.
+//! The session registers its connection here; the engine looks up the connections of a user, to send to them or to
+//! remove them from a room.
 
 use std::{
     collections::HashMap,
@@ -85,8 +85,8 @@ impl UserConnections {
         })
     }
 
-    /// Returns the number of bytes that are queued for all connections together. The number may be one second old, since
-    /// measuring it visits every connection.
+    /// Returns the number of bytes that are queued for all connections together. The number may be one second old,
+    /// since measuring it visits every connection.
     pub(crate) fn queued_bytes(&self) -> usize {
         let mut last = self.queued_bytes.lock();
         if let Some(QueuedBytes { measured, bytes }) = *last

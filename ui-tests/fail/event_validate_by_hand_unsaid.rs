@@ -1,4 +1,4 @@
-use dialogue::{validate::Violations, Validate};
+use dialogue::{Validate, validate::Violations};
 
 #[dialogue::event]
 pub struct Message {

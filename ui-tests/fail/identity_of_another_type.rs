@@ -1,4 +1,4 @@
-use dialogue::{identity::{AuthError, Authenticated, Credentials}, Authenticator};
+use dialogue::{Authenticator, identity::{AuthError, Authenticated, Credentials}};
 
 #[derive(Debug, Clone)]
 pub struct Member;

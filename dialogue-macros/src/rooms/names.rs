@@ -12,8 +12,8 @@ use crate::diag::Errors;
 /// The name of an application that declares none.
 pub(super) const DEFAULT_APP: &str = "Rooms";
 
-/// Methods of `Server`, of `Client` and of traits that their generated companions have: a room's method would hide them.
-/// Some are not there yet, or only with a feature.
+/// Methods of `Server`, of `Client` and of traits that their generated companions have: a room's method would hide
+/// them. Some are not there yet, or only with a feature.
 const METHODS: &[&str] = &[
     "as_ref",
     "bind",

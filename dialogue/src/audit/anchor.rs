@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 /// An event of a log, and the digest that stands for the log up to it.
 ///
-/// Its text is `57:9c…`, the number and 64 hexadecimal digits: something to print, send by mail, or put into another log.
+/// Its text is `57:9c…`, the number and 64 hexadecimal digits: something to print, send by mail, or put into another
+/// log.
 ///
 /// ```
 /// use dialogue::audit::Anchor;

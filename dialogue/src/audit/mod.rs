@@ -6,29 +6,29 @@
 //!
 //! # The file
 //!
-//! JSON Lines (UTF-8, one object a line, each ended by `\n`). The first line says what follows, as it was when the export
-//! began:
+//! JSON Lines (UTF-8, one object a line, each ended by `\n`). The first line says what follows, as it was when the
+//! export began:
 //!
 //! ```text
 //! {"audit":1,"roomId":"ledger","epoch":"k2f9","after":{"seq":0,"digest":"00…"},"through":{"seq":57,"digest":"9c…"}}
 //! ```
 //!
-//! `after` is the event that the chain goes on after: number 0 and zeros, if the log holds its first event; otherwise the
-//! oldest event that is held, which nothing is left to check by. Each line that follows is an event:
+//! `after` is the event that the chain goes on after: number 0 and zeros, if the log holds its first event; otherwise
+//! the oldest event that is held, which nothing is left to check by. Each line that follows is an event:
 //!
 //! ```text
 //! {"digest":"5b…","frame":{"type":"event","roomId":"ledger",…,"seq":1}}
 //! ```
 //!
-//! Digests are 64 hexadecimal digits in lower case. What is hashed of an event are the bytes of the line from its 86th to
-//! the last but one (the `}` that ends the line): no JSON need be parsed to check the chain.
+//! Digests are 64 hexadecimal digits in lower case. What is hashed of an event are the bytes of the line from its 86th
+//! to the last but one (the `}` that ends the line): no JSON need be parsed to check the chain.
 //!
 //! # What it proves
 //!
 //! [`verify`] names the first event that was altered, removed, inserted or moved. Who can write the file can also write
 //! all of it anew, with digests that fit, or cut off its end and say so in the first line: against that, keep an
-//! [`Anchor`] where they can't write, and [verify by it](Verify::anchor). The anchor of one export is also where the next
-//! goes on. The epoch is told, and not proven.
+//! [`Anchor`] where they can't write, and [verify by it](Verify::anchor). The anchor of one export is also where the
+//! next goes on. The epoch is told, and not proven.
 
 mod anchor;
 mod export;

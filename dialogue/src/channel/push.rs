@@ -1,5 +1,5 @@
-//! The HTTP API of push registrations: `POST /push`, `DELETE /push` and `GET /push/key`, for clients without a socket, such as
-//! service workers.
+//! The HTTP API of push registrations: `POST /push`, `DELETE /push` and `GET /push/key`, for clients without a socket,
+//! such as service workers.
 
 use std::sync::Arc;
 

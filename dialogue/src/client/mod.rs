@@ -21,13 +21,13 @@
 //! # Over lost connections
 //!
 //! One task owns the connection. After a lost connection it reconnects with exponential backoff and jitter, joins every
-//! room again from the last event that it queued for the room's reader, and sends the requests without a response again,
-//! with the same idempotency keys, so that no event is duplicated. The application observes a delay only, unless events
-//! *were* lost: [`RoomClient::next`] then returns [`Interruption::Lost`] once, as an error.
+//! room again from the last event that it queued for the room's reader, and sends the requests without a response
+//! again, with the same idempotency keys, so that no event is duplicated. The application observes a delay only, unless
+//! events *were* lost: [`RoomClient::next`] then returns [`Interruption::Lost`] once, as an error.
 //!
-//! An HTTP status without a refusal of Dialogue, such as the 404 or 403 of a proxy whose server restarts, is retried like
-//! a lost connection if the client was connected before; otherwise it is returned as an error. Refusals of Dialogue are
-//! final, except for the codes that allow a retry.
+//! An HTTP status without a refusal of Dialogue, such as the 404 or 403 of a proxy whose server restarts, is retried
+//! like a lost connection if the client was connected before; otherwise it is returned as an error. Refusals of
+//! Dialogue are final, except for the codes that allow a retry.
 //!
 //! # What is bounded
 //!
@@ -39,8 +39,8 @@
 //!
 //! # Which connection
 //!
-//! Rooms that declare the channel `websocket` share the client's one WebSocket. Every other room has a stream of its own
-//! (Server-Sent Events).
+//! Rooms that declare the channel `websocket` share the client's one WebSocket. Every other room has a stream of its
+//! own (Server-Sent Events).
 
 mod connect;
 mod core;

@@ -12,7 +12,8 @@ use super::{
     frame::Request,
 };
 
-/// A device to which a server can push notifications: the name of a provider, and the token or subscription that it gave.
+/// A device to which a server can push notifications: the name of a provider, and the token or subscription that it
+/// gave.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
@@ -41,7 +42,8 @@ impl Device {
         Device { provider: provider.into(), token: Some(token.into()), subscription: None, language: None }
     }
 
-    /// Returns a browser, with the result of its `pushManager.subscribe`: a value that serializes as `PushSubscription.toJSON()`.
+    /// Returns a browser, with the result of its `pushManager.subscribe`: a value that serializes as
+    /// `PushSubscription.toJSON()`.
     ///
     /// # Errors
     ///
@@ -57,7 +59,8 @@ impl Device {
         })
     }
 
-    /// Sets the locale of the device's user, as in `navigator.language`: `de`, `pt-BR`. Events may render notifications by it.
+    /// Sets the locale of the device's user, as in `navigator.language`: `de`, `pt-BR`. Events may render notifications
+    /// by it.
     #[must_use]
     pub fn language(mut self, language: impl Into<String>) -> Self {
         self.language = Some(language.into());
@@ -66,8 +69,9 @@ impl Device {
 }
 
 impl Client {
-    /// Registers a device for the notifications of rooms, by their ids. Rooms for which the same user registered it before stay
-    /// registered. An application does this whenever it starts, since tokens change and registrations expire.
+    /// Registers a device for the notifications of rooms, by their ids. Rooms for which the same user registered it
+    /// before stay registered. An application does this whenever it starts, since tokens change and registrations
+    /// expire.
     ///
     /// ```no_run
     /// # use dialogue::client::{Client, Device, Error};

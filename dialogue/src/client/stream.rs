@@ -57,7 +57,7 @@ pub(crate) struct StreamRoom {
 
 /// The action that follows the end of a stream.
 #[derive(Debug)]
-enum Next {
+enum NextStep {
     /// Opens another stream after this delay or the backoff's, whichever is longer.
     RetryAfter(Duration),
     /// Opens another stream at once.
@@ -137,10 +137,12 @@ impl StreamRoom {
     async fn stream(&mut self, stream_status: &mut StreamStatus) -> Option<Interruption> {
         loop {
             let after = match self.run_once(stream_status).await {
-                Next::RetryAfter(after) => after.min(MAX_RETRY_DELAY).max(self.backoff.next(&mut self.rng)),
-                Next::Reopen => continue,
-                Next::End(end) => return Some(end),
-                Next::Abandoned => return None,
+                NextStep::RetryAfter(after) => {
+                    after.min(MAX_RETRY_DELAY).max(self.backoff.next(&mut self.rng))
+                }
+                NextStep::Reopen => continue,
+                NextStep::End(end) => return Some(end),
+                NextStep::Abandoned => return None,
             };
             stream_status.enter(StreamState::Waiting);
             if timeout(after, self.abandoned()).await.is_ok() {
@@ -157,7 +159,7 @@ impl StreamRoom {
     }
 
     /// Runs one stream to its end.
-    async fn run_once(&mut self, stream_status: &mut StreamStatus) -> Next {
+    async fn run_once(&mut self, stream_status: &mut StreamStatus) -> NextStep {
         self.joined = false;
         let since = self.membership.since().cloned();
         let opening = Instant::now() + self.config.connect_timeout;
@@ -182,7 +184,7 @@ impl StreamRoom {
                 () = at(self.join_deadline()) => return join_timed_out(),
                 () = self.wake.notified() => {
                     if self.buffer.is_abandoned() {
-                        return Next::Abandoned;
+                        return NextStep::Abandoned;
                     }
                     continue;
                 }
@@ -190,17 +192,17 @@ impl StreamRoom {
             let bytes = match chunk {
                 Ok(Some(Ok(bytes))) => bytes,
                 // An end without a `reconnect` frame is normal: servers and proxies bound the lifetime of streams.
-                _ => return Next::RetryAfter(parser.retry().unwrap_or_default()),
+                _ => return NextStep::RetryAfter(parser.retry().unwrap_or_default()),
             };
             if parser.read(&bytes, &mut messages).is_err() {
-                return Next::RetryAfter(Duration::ZERO);
+                return NextStep::RetryAfter(Duration::ZERO);
             }
             for message in messages.drain(..) {
                 if !self.wait_until_fits(&message).await {
-                    return Next::Abandoned;
+                    return NextStep::Abandoned;
                 }
                 match self.message(message, since.as_ref(), stream_status) {
-                    Some(Next::Reopen) => {
+                    Some(NextStep::Reopen) => {
                         drop(response);
                         return self.wait_for_drain().await;
                     }
@@ -216,8 +218,8 @@ impl StreamRoom {
         self.first.as_ref().map(|_| self.started + self.config.deadline)
     }
 
-    /// Waits until the buffer has space for `message`, reading nothing meanwhile, which puts backpressure on the server.
-    /// Returns false if the reader was dropped. Returns at once for an ephemeral event, which may be skipped.
+    /// Waits until the buffer has space for `message`, reading nothing meanwhile, which puts backpressure on the
+    /// server. Returns false if the reader was dropped. Returns at once for an ephemeral event, which may be skipped.
     async fn wait_until_fits(&self, message: &Message) -> bool {
         let Message { event, data } = message;
         // An upper bound of the item's size: the frame's overhead besides its texts is smaller than the item's.
@@ -242,14 +244,14 @@ impl StreamRoom {
     }
 
     /// Waits, after an overflow closed the stream, until the buffer has space to resume where it stopped.
-    async fn wait_for_drain(&self) -> Next {
+    async fn wait_for_drain(&self) -> NextStep {
         while self.buffer.overflowed() && !self.buffer.can_resume() {
             if self.buffer.is_abandoned() {
-                return Next::Abandoned;
+                return NextStep::Abandoned;
             }
             self.wake.notified().await;
         }
-        Next::Reopen
+        NextStep::Reopen
     }
 
     async fn open(&self, since: Option<&Position>) -> Result<Response, Error> {
@@ -271,16 +273,16 @@ impl StreamRoom {
     }
 
     /// Handles a request without a response.
-    fn on_connect_error(&mut self, error: Error) -> Next {
+    fn on_connect_error(&mut self, error: Error) -> NextStep {
         tracing::debug!(room = %self.room, %error, "opening the stream failed");
         match error.kind() {
-            ErrorKind::Address | ErrorKind::Decode => Next::End(Interruption::Ended(error)),
-            _ => Next::RetryAfter(Duration::ZERO),
+            ErrorKind::Address | ErrorKind::Decode => NextStep::End(Interruption::Ended(error)),
+            _ => NextStep::RetryAfter(Duration::ZERO),
         }
     }
 
     /// Handles a response that is not an event stream.
-    async fn on_response(&mut self, response: Response) -> Next {
+    async fn on_response(&mut self, response: Response) -> NextStep {
         let status = response.status.as_u16();
         let after = response.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let refusal = timeout(self.config.connect_timeout, response.refusal()).await.ok().flatten();
@@ -291,13 +293,13 @@ impl StreamRoom {
             .unwrap_or_default();
         // A proxy answered, for example while its server restarts. The room was joined before, so this is retried.
         if refusal.is_none() && self.first.is_none() {
-            return Next::RetryAfter(after);
+            return NextStep::RetryAfter(after);
         }
         self.refused(status, refusal, after)
     }
 
     /// Handles a refusal of the room, received as an HTTP status or in a stream that ends with it.
-    fn refused(&mut self, status: u16, refusal: Option<Refusal>, after: Duration) -> Next {
+    fn refused(&mut self, status: u16, refusal: Option<Refusal>, after: Duration) -> NextStep {
         if status == 401 {
             return self.unauthenticated(refusal, status);
         }
@@ -305,12 +307,12 @@ impl StreamRoom {
         let busy = matches!(&refusal, Some(Refusal { code: Code::RoomFull | Code::TooMany, .. }));
         let may_retry = self.first.is_none() && since.elapsed() < self.config.deadline;
         if status == 429 || status >= 500 || (busy && may_retry) {
-            return Next::RetryAfter(after);
+            return NextStep::RetryAfter(after);
         }
-        Next::End(Interruption::Ended(response_error(status, refusal)))
+        NextStep::End(Interruption::Ended(response_error(status, refusal)))
     }
 
-    fn unauthenticated(&mut self, refusal: Option<Refusal>, status: u16) -> Next {
+    fn unauthenticated(&mut self, refusal: Option<Refusal>, status: u16) -> NextStep {
         self.rejected = self.rejected.saturating_add(1);
         let again = match self.endpoint.source() {
             // The key that signed the anonymous token may have been lost in a restart of the server.
@@ -319,9 +321,9 @@ impl StreamRoom {
             TokenSource::Renewable => self.rejected < MAX_TOKEN_ATTEMPTS,
         };
         if again {
-            return Next::RetryAfter(Duration::ZERO);
+            return NextStep::RetryAfter(Duration::ZERO);
         }
-        Next::End(Interruption::Ended(match refusal {
+        NextStep::End(Interruption::Ended(match refusal {
             Some(refusal) if self.endpoint.has_no_credentials() => Error::token_wanted(refusal),
             refusal => response_error(status, refusal),
         }))
@@ -333,7 +335,7 @@ impl StreamRoom {
         message: Message,
         since: Option<&Position>,
         stream_status: &mut StreamStatus,
-    ) -> Option<Next> {
+    ) -> Option<NextStep> {
         let Message { event, data } = message;
         match event.as_str() {
             "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stream_status),
@@ -341,11 +343,11 @@ impl StreamRoom {
             "dialogue:presence" => self.membership.presence(read(&data)?),
             "dialogue:skipped" => self.buffer.skip(read::<SkippedFrame>(&data)?.count),
             "dialogue:left" => {
-                return Some(Next::End(Interruption::Left { reason: read::<LeftFrame>(&data)?.reason }));
+                return Some(NextStep::End(Interruption::Left { reason: read::<LeftFrame>(&data)?.reason }));
             }
             "dialogue:reconnect" => {
                 let after = read::<ReconnectFrame>(&data)?.after_ms;
-                return Some(Next::RetryAfter(Duration::from_millis(after)));
+                return Some(NextStep::RetryAfter(Duration::from_millis(after)));
             }
             "dialogue:error" => return self.error(read::<ErrorFrame>(&data)?.into()),
             event if event.starts_with("dialogue:") => {}
@@ -353,12 +355,12 @@ impl StreamRoom {
                 let now = self.started.elapsed();
                 return match self.membership.event(now, EventFrame::read(&data)) {
                     InsertOutcome::Inserted | InsertOutcome::Duplicate => None,
-                    InsertOutcome::Overflow | InsertOutcome::Conflict => Some(Next::Reopen),
+                    InsertOutcome::Overflow | InsertOutcome::Conflict => Some(NextStep::Reopen),
                 };
             }
         }
         // A presence change that did not fit also reopens the stream.
-        self.buffer.overflowed().then_some(Next::Reopen)
+        self.buffer.overflowed().then_some(NextStep::Reopen)
     }
 
     fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stream_status: &mut StreamStatus) {
@@ -380,11 +382,11 @@ impl StreamRoom {
         }
     }
 
-    fn error(&mut self, refusal: Refusal) -> Option<Next> {
+    fn error(&mut self, refusal: Refusal) -> Option<NextStep> {
         match refusal.code {
             Code::Unauthenticated => Some(self.unauthenticated(Some(refusal), 401)),
             Code::PermissionDenied | Code::JoinDenied | Code::RoomNotFound => {
-                Some(Next::End(Interruption::Ended(Error::refused(refusal))))
+                Some(NextStep::End(Interruption::Ended(Error::refused(refusal))))
             }
             code if self.joined => {
                 tracing::debug!(?code, room = %self.room, "the server sent an error");
@@ -406,9 +408,9 @@ async fn at(instant: Option<Instant>) {
     }
 }
 
-fn join_timed_out() -> Next {
+fn join_timed_out() -> NextStep {
     let late = Error::new(ErrorKind::Deadline, "the server did not respond before the deadline");
-    Next::End(Interruption::Ended(late))
+    NextStep::End(Interruption::Ended(late))
 }
 
 fn is_stream(response: &Response) -> bool {

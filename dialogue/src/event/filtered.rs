@@ -8,8 +8,8 @@ use std::{
 /// A value whose text a filter may read and change: an event with marked fields, and the types that its fields consist
 /// of.
 ///
-/// [`#[dialogue::event]`](macro@crate::event) implements it if a field is marked: `#[filter]` for text that is read, `#[filter(skip)]` for
-/// text that isn't. An event that has only numbers and booleans needs no mark.
+/// [`#[dialogue::event]`](macro@crate::event) implements it if a field is marked: `#[filter]` for text that is read,
+/// `#[filter(skip)]` for text that isn't. An event that has only numbers and booleans needs no mark.
 ///
 /// ```
 /// use dialogue::event::Filtered;

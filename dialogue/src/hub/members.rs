@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason};
-use crate::{
-    wire::{EventSet, frame},
+use super::{
+    ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason,
 };
+use crate::wire::{EventSet, frame};
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.
 #[derive(Debug, Default)]

@@ -12,7 +12,9 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON};
+use super::{
+    ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON,
+};
 use crate::{
     log::StoredId,
     wire::{EventSet, Position, frame},

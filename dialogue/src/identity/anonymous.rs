@@ -8,8 +8,8 @@ use sha2::Sha256;
 
 use super::{User, sealed};
 
-/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104). The key lives as long as the process, or as the store if it
-/// keeps one.
+/// Signs the ids of anonymous users (HMAC-SHA-256, RFC 2104). The key lives as long as the process, or as the store if
+/// it keeps one.
 pub(crate) struct Anonymous {
     key: Hmac<Sha256>,
 }

@@ -9,7 +9,7 @@ use super::expiry::Expiry;
 /// Authenticates users by their credentials.
 ///
 /// ```
-/// use dialogue::{identity::{AuthError, Authenticated, Credentials}, Authenticator};
+/// use dialogue::{Authenticator, identity::{AuthError, Authenticated, Credentials}};
 ///
 /// /// Members of a club who all know their own secret.
 /// struct Club;
@@ -34,9 +34,9 @@ pub trait Authenticator: Send + Sync + 'static {
 
     /// Authenticates the user with these credentials.
     ///
-    /// Is called once for each connection and HTTP request with a token, and for each token by which an open connection renews
-    /// itself; if [`needs_token`](Authenticator::needs_token) is `false`, also for those without a token. The timeout is 10 s,
-    /// after which the client gets `UNAVAILABLE`.
+    /// Is called once for each connection and HTTP request with a token, and for each token by which an open connection
+    /// renews itself; if [`needs_token`](Authenticator::needs_token) is `false`, also for those without a token. The
+    /// timeout is 10 s, after which the client gets `UNAVAILABLE`.
     ///
     /// # Errors
     ///
@@ -46,8 +46,9 @@ pub trait Authenticator: Send + Sync + 'static {
         credentials: &Credentials<'_>,
     ) -> impl Future<Output = Result<Authenticated<Self::Identity>, AuthError>> + Send;
 
-    /// Returns whether authentication requires a token; by default `true`. An authenticator that reads other headers, such as
-    /// a cookie or a client certificate's, returns `false`, and is then also called for requests without a token.
+    /// Returns whether authentication requires a token; by default `true`. An authenticator that reads other headers,
+    /// such as a cookie or a client certificate's, returns `false`, and is then also called for requests without a
+    /// token.
     fn needs_token(&self) -> bool {
         true
     }
@@ -87,15 +88,15 @@ impl fmt::Debug for Credentials<'_> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Authenticated<I> {
-    /// The public id, which every member of a room sees: never a token. At most 128 bytes without control characters; `system`
-    /// and `anon-…` are reserved.
+    /// The public id, which every member of a room sees: never a token. At most 128 bytes without control characters;
+    /// `system` and `anon-…` are reserved.
     pub user_id: String,
     /// The application's data about the user.
     pub identity: I,
     /// The names of the user's roles.
     pub roles: Vec<String>,
-    /// The expiry of the token, by this machine's wall clock; `None` if it never expires. Connections are closed at this time
-    /// unless they have sent a newer token, and the token is refused from then on.
+    /// The expiry of the token, by this machine's wall clock; `None` if it never expires. Connections are closed at
+    /// this time unless they have sent a newer token, and the token is refused from then on.
     pub expires: Option<SystemTime>,
 }
 

@@ -1,7 +1,8 @@
 //! The expiry of a token, by the wall clock.
 //!
-//! The clock is read again at every check and at an interval while waiting. A timer for the whole lifetime would be wrong: it
-//! counts monotonic time, which stops while a machine sleeps (`CLOCK_MONOTONIC`), and would extend the token by the sleep.
+//! The clock is read again at every check and at an interval while waiting. A timer for the whole lifetime would be
+//! wrong: it counts monotonic time, which stops while a machine sleeps (`CLOCK_MONOTONIC`), and would extend the token
+//! by the sleep.
 
 use std::{
     fmt,
@@ -11,8 +12,8 @@ use std::{
 
 use tokio::time::sleep;
 
-/// The interval at which the wall clock is read while waiting: the maximum time by which a connection outlives its token after
-/// the machine has slept.
+/// The interval at which the wall clock is read while waiting: the maximum time by which a connection outlives its
+/// token after the machine has slept.
 pub(crate) const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The time at which a token expires.

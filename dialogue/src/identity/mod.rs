@@ -91,13 +91,13 @@ impl Authentication {
         user.map(Principal::User).ok_or_else(|| Refusal::new(Code::Unauthenticated, "a token is required"))
     }
 
-    /// Authenticates the user of a connection. `None` if a token is required and there is none: it has to come in an `auth`
-    /// frame.
+    /// Authenticates the user of a connection. `None` if a token is required and there is none: it has to come in an
+    /// `auth` frame.
     ///
     /// # Errors
     ///
-    /// `UNAUTHENTICATED` if the token is not valid, `UNAVAILABLE` if it can't be checked now or the authenticator times out,
-    /// `INTERNAL` if the authenticator panics.
+    /// `UNAUTHENTICATED` if the token is not valid, `UNAVAILABLE` if it can't be checked now or the authenticator times
+    /// out, `INTERNAL` if the authenticator panics.
     pub(crate) async fn authenticate(
         &self,
         mut credentials: Credentials<'_>,

@@ -5,14 +5,15 @@ use std::{any::Any, fmt, sync::Arc};
 use super::User;
 use crate::Refusal;
 
-/// An authenticator's identity that can be converted to the identity `T`. Every identity provides itself; an application
-/// implements other conversions.
+/// An authenticator's identity that can be converted to the identity `T`. Every identity provides itself; an
+/// application implements other conversions.
 ///
-/// A room that declares `#[room(identity = T)]` admits only users whose identity provides a `T`. A server with such a room can
-/// only be built with an authenticator whose [`Identity`](crate::Authenticator::Identity) implements this trait.
+/// A room that declares `#[room(identity = T)]` admits only users whose identity provides a `T`. A server with such a
+/// room can only be built with an authenticator whose [`Identity`](crate::Authenticator::Identity) implements this
+/// trait.
 ///
 /// ```
-/// use dialogue::{identity::Provides, Cx, Flow, Middleware, Next, Refusal};
+/// use dialogue::{Cx, Flow, Middleware, Next, Refusal, identity::Provides};
 ///
 /// /// The claims of a token.
 /// #[derive(Debug, Clone)]

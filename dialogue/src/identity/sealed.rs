@@ -1,8 +1,8 @@
 //! Authenticated encryption of short texts that a client sends back and can't read, such as a page token.
 //!
-//! A text is encrypted with a key stream of HMAC-SHA-256 in counter mode, then authenticated (encrypt-then-MAC). The key is
-//! shared with [`Anonymous`](super::Anonymous); each use begins with a label of its own (domain separation), with which no id
-//! of an anonymous user begins.
+//! A text is encrypted with a key stream of HMAC-SHA-256 in counter mode, then authenticated (encrypt-then-MAC). The
+//! key is shared with [`Anonymous`](super::Anonymous); each use begins with a label of its own (domain separation),
+//! with which no id of an anonymous user begins.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};

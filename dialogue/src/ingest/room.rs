@@ -1,7 +1,7 @@
 //! The events of a room with their middleware: one [`EventIngest`] per event decodes it and runs its middleware stack.
 //!
-//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type. The engine holds the
-//! rooms as [`AnyRoom`] trait objects; everything below that boundary is statically dispatched.
+//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type. The engine holds
+//! the rooms as [`AnyRoom`] trait objects; everything below that boundary is statically dispatched.
 
 use std::{any::Any, borrow::Cow, cell::Cell, fmt, future::Future, io, pin::Pin, sync::Arc};
 
@@ -77,8 +77,8 @@ impl<R: ServerRoom, L> fmt::Debug for EventIngest<R, L> {
     }
 }
 
-/// A room without its type. Only an event that has middleware, or that comes from server code, is boxed here; others take
-/// the path through [`encode_without_middleware`](Self::encode_without_middleware).
+/// A room without its type. Only an event that has middleware, or that comes from server code, is boxed here; others
+/// take the path through [`encode_without_middleware`](Self::encode_without_middleware).
 pub(crate) trait AnyRoom: Send + Sync {
     /// Returns whether `text` is the canonical text of a key of this room.
     fn is_key(&self, text: Option<&str>) -> bool;
@@ -250,8 +250,8 @@ fn encode_readable<E: Event>(event: &E) -> Result<serde_json::Result<String>, Re
     }
 }
 
-/// Returns the refusal of JSON that can't be decoded as `E`. Decodes it once more, with path tracking, which is slower, to
-/// name the field (as a JSON Pointer, RFC 6901).
+/// Returns the refusal of JSON that can't be decoded as `E`. Decodes it once more, with path tracking, which is slower,
+/// to name the field (as a JSON Pointer, RFC 6901).
 fn decode_refusal<E: DeserializeOwned>(json: &str) -> Refusal {
     let mut reader = serde_json::Deserializer::from_str(json);
     let Err(error) = serde_path_to_error::deserialize::<_, E>(&mut reader) else {

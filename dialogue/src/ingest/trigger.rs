@@ -133,8 +133,8 @@ fn unreachable(room_id: &str) -> Refusal {
 }
 
 impl Trigger {
-    /// Publishes the event to the room, and waits until it is accepted; or, if [`recipient_count`](Self::recipient_count)
-    /// is set, until it is handed to the subscriptions.
+    /// Publishes the event to the room, and waits until it is accepted; or, if
+    /// [`recipient_count`](Self::recipient_count) is set, until it is handed to the subscriptions.
     ///
     /// # Errors
     ///
@@ -269,9 +269,9 @@ impl<T> Future for RoomResponse<T> {
 ///
 /// # Cancel safety
 ///
-/// If this is dropped before (middleware with a timeout of its own does that), the event is pushed all the same: a spawned
-/// task waits for the response and ends with it. There are at most as many of these tasks as events that may wait to be
-/// pushed.
+/// If this is dropped before (middleware with a timeout of its own does that), the event is pushed all the same: a
+/// spawned task waits for the response and ends with it. There are at most as many of these tasks as events that may
+/// wait to be pushed.
 struct PushOnAccept<T: Send + 'static> {
     response: Option<RoomResponse<T>>,
     offer: Option<PushOffer>,

@@ -32,8 +32,8 @@ pub(crate) struct ConnectionLimiter {
     log: RefusalLog,
 }
 
-/// The number of TCP connections that an address may have beyond its sessions: for short requests, and for the response to a
-/// session that is one too many.
+/// The number of TCP connections that an address may have beyond its sessions: for short requests, and for the response
+/// to a session that is one too many.
 const EXTRA_TCP_CONNECTIONS: usize = 64;
 
 /// A counted connection of an address, which is released when this is dropped.
@@ -47,8 +47,9 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionLimiter {
-    /// Creates a limiter with at most `max_per_address` (at least 1) sessions per address. Loopback addresses are exempt
-    /// unless the server is behind proxies that forward the client's address: then a forwarded loopback address is forged.
+    /// Creates a limiter with at most `max_per_address` (at least 1) sessions per address. Loopback addresses are
+    /// exempt unless the server is behind proxies that forward the client's address: then a forwarded loopback address
+    /// is forged.
     pub(crate) fn new(rates: &RateLimits, max_per_address: usize, behind_proxies: bool) -> Arc<Self> {
         let connects = rates.connects.map(|rate| KeyedLimiter::new(rate, rates.clients));
         Arc::new(ConnectionLimiter {
@@ -78,7 +79,8 @@ impl ConnectionLimiter {
         self.count(address, self.max_per_address, |limiter| &limiter.sessions)
     }
 
-    /// Counts a new TCP connection. Behind proxies none is counted, since proxies bound the connections of their clients.
+    /// Counts a new TCP connection. Behind proxies none is counted, since proxies bound the connections of their
+    /// clients.
     ///
     /// # Errors
     ///
@@ -121,8 +123,8 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Returns the network prefix that bounds are counted by; `None` if the address is unknown, or is an exempt loopback
-    /// address.
+    /// Returns the network prefix that bounds are counted by; `None` if the address is unknown, or is an exempt
+    /// loopback address.
     pub(crate) fn counted_address(&self, address: Option<IpAddr>) -> Option<IpAddr> {
         address.map(network_prefix).filter(|address| self.behind_proxies || !is_loopback(*address))
     }

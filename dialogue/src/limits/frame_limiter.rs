@@ -42,8 +42,8 @@ impl FrameLimiter {
         frames.check().map_err(|until| Refusal::rate_limited(until.wait_time_from(TokioClock.now())))
     }
 
-    /// Records a `RATE_LIMITED` refusal that is sent to the client. Returns whether the client has had too many, and its
-    /// connection is to be closed.
+    /// Records a `RATE_LIMITED` refusal that is sent to the client. Returns whether the client has had too many, and
+    /// its connection is to be closed.
     pub(crate) fn record_refusal(&mut self) -> bool {
         let now = Instant::now();
         self.refusals.push_back(now);

@@ -8,8 +8,8 @@ use std::{
 
 use crate::identity::{User, is_anonymous};
 
-/// The key that rate limits count by: a user, or the address of an anonymous user. Its `Display` text distinguishes the two
-/// and is the same on all nodes: `user alice`, `address 203.0.113.7`.
+/// The key that rate limits count by: a user, or the address of an anonymous user. Its `Display` text distinguishes the
+/// two and is the same on all nodes: `user alice`, `address 203.0.113.7`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RateLimitKey(KeyKind);
 
@@ -20,8 +20,8 @@ enum KeyKind {
 }
 
 impl RateLimitKey {
-    /// Returns the key of a user. An anonymous user, who can get a new id at any time, is counted by address; if the address
-    /// is unknown, by id.
+    /// Returns the key of a user. An anonymous user, who can get a new id at any time, is counted by address; if the
+    /// address is unknown, by id.
     pub(crate) fn of_user(user: &User, address: Option<IpAddr>) -> Self {
         match address {
             Some(address) if is_anonymous(&user.id) => RateLimitKey::of_address(address),
@@ -34,8 +34,8 @@ impl RateLimitKey {
         matches!(self.0, KeyKind::Address(_))
     }
 
-    /// Returns the key of an address. Of an IPv6 address only the first 64 bits count: the rest is chosen by the customer that
-    /// the prefix is assigned to (RFC 6177).
+    /// Returns the key of an address. Of an IPv6 address only the first 64 bits count: the rest is chosen by the
+    /// customer that the prefix is assigned to (RFC 6177).
     pub(crate) fn of_address(address: IpAddr) -> Self {
         RateLimitKey(KeyKind::Address(network_prefix(address)))
     }
@@ -49,7 +49,8 @@ impl RateLimitKey {
     }
 }
 
-/// Returns the part of an address that its owner can't choose: an IPv4 address, or the first 64 bits of an IPv6 address.
+/// Returns the part of an address that its owner can't choose: an IPv4 address, or the first 64 bits of an IPv6
+/// address.
 pub(super) fn network_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

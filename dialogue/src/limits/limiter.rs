@@ -51,9 +51,9 @@ pub(crate) struct Limiter {
     log: RefusalLog,
 }
 
-/// The rate limit of a client's device registrations: 10 per second with a burst of 512, which lets all devices of a large
-/// office register from one address at once. Registrations are written to the store one after another, so that a client with
-/// many would delay those of all others.
+/// The rate limit of a client's device registrations: 10 per second with a burst of 512, which lets all devices of a
+/// large office register from one address at once. Registrations are written to the store one after another, so that a
+/// client with many would delay those of all others.
 #[cfg(feature = "push")]
 fn device_rate() -> Rate {
     Rate::new(10, Duration::from_secs(1)).burst(512)
@@ -102,8 +102,9 @@ impl Limiter {
         taken.inspect_err(|_| self.log(rate_limit_key, "it changes its devices for pushes too often"))
     }
 
-    /// Charges frames of a user's connections to its limit of plain HTTP requests. Refuses nothing: the frames were already
-    /// allowed. Addresses are not charged, since many users may share one; each connection has its own frame limit.
+    /// Charges frames of a user's connections to its limit of plain HTTP requests. Refuses nothing: the frames were
+    /// already allowed. Addresses are not charged, since many users may share one; each connection has its own frame
+    /// limit.
     pub(crate) fn charge_frames(&self, rate_limit_key: &RateLimitKey, count: NonZeroU32) {
         if let Some(limit) = self.http.as_ref().filter(|_| !rate_limit_key.is_address()) {
             limit.charge(rate_limit_key, count);

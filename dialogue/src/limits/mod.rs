@@ -1,8 +1,9 @@
 //! Rate limits and connection bounds.
 //!
-//! A rate limit counts by a [`RateLimitKey`]: a user, or an address for anonymous users, so that reconnecting resets nothing.
-//! Rates are enforced with the generic cell rate algorithm (GCRA, ITU-T I.371; the crate `governor`), whose state is kept in
-//! a bounded store on each node and, if the application sets a [`Quota`], also in one store of all nodes.
+//! A rate limit counts by a [`RateLimitKey`]: a user, or an address for anonymous users, so that reconnecting resets
+//! nothing. Rates are enforced with the generic cell rate algorithm (GCRA, ITU-T I.371; the crate `governor`), whose
+//! state is kept in a bounded store on each node and, if the application sets a [`Quota`], also in one store of all
+//! nodes.
 
 mod clock;
 mod connection_limiter;

@@ -8,17 +8,18 @@ use tokio::time::{Instant, timeout};
 use super::RateLimitKey;
 use crate::Rate;
 
-/// A counter of rate limits that all nodes of an application share. Without one, each node enforces the limits by itself:
-/// see [`ServerBuilder::quota`](crate::server::ServerBuilder::quota).
+/// A counter of rate limits that all nodes of an application share. Without one, each node enforces the limits by
+/// itself: see [`ServerBuilder::quota`](crate::server::ServerBuilder::quota).
 ///
 /// `Redis` implements it (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
-/// It is called only for requests that the node's own limit allows, so that a flood at one node is not a flood of calls.
+/// It is called only for requests that the node's own limit allows, so that a flood at one node is not a flood of
+/// calls.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
 ///
-/// use dialogue::{limits::{Quota, RateLimitKey}, Rate};
+/// use dialogue::{Rate, limits::{Quota, RateLimitKey}};
 ///
 /// /// At most 1,000 requests of each client and limit, ever.
 /// #[derive(Default)]
@@ -34,11 +35,12 @@ use crate::Rate;
 /// }
 /// ```
 pub trait Quota: Send + Sync + 'static {
-    /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes: `requests`, `http`,
-    /// `devices`, `room chat`, or the name given to [`RateLimit::shared`](crate::middleware::RateLimit::shared).
+    /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes:
+    /// `requests`, `http`, `devices`, `room chat`, or the name given to
+    /// [`RateLimit::shared`](crate::middleware::RateLimit::shared).
     ///
-    /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is not
-    /// called for 5 s. An implementation that can't reach its store should also return `Ok`.
+    /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is
+    /// not called for 5 s. An implementation that can't reach its store should also return `Ok`.
     ///
     /// # Errors
     ///

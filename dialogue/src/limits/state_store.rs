@@ -1,9 +1,9 @@
 //! The rate limiter state of each client, in bounded memory.
 //!
-//! The entry of a client is its key, a keyed hash of 8 bytes, and its state of 8 bytes: GCRA's theoretical arrival time, at
-//! which the client's full rate is available again. An entry whose time has passed carries no information and is removed.
-//! When a shard is full, no other entry is evicted: clients without an entry share one, so that a flood of keys resets no
-//! client's limit, and only new clients bear the cost.
+//! The entry of a client is its key, a keyed hash of 8 bytes, and its state of 8 bytes: GCRA's theoretical arrival
+//! time, at which the client's full rate is available again. An entry whose time has passed carries no information and
+//! is removed. When a shard is full, no other entry is evicted: clients without an entry share one, so that a flood of
+//! keys resets no client's limit, and only new clients bear the cost.
 
 use std::{
     collections::HashMap,
@@ -90,8 +90,8 @@ impl StateStore for BoundedStateStore {
 }
 
 impl Shard {
-    /// Returns whether expired entries are to be removed: each time the shard has doubled, and at an interval when it is
-    /// full.
+    /// Returns whether expired entries are to be removed: each time the shard has doubled, and at an interval when it
+    /// is full.
     fn is_sweep_due(&self, max_clients: usize) -> bool {
         match self.clients.len() {
             len if len < max_clients => len >= self.next_sweep_len.max(MIN_SWEEP_LEN),

@@ -14,9 +14,9 @@ use crate::{Event, Refusal, Room};
 
 /// Blocks an event that the same user has just sent to the same room with the same payload: a double click, or spam.
 ///
-/// A retry is not blocked: an event with the idempotency key of the earlier one passes, and the room recognises it. Events of
-/// server code and of server keys pass. The newest 100,000 events are remembered, at 48 bytes each; if more arrive within
-/// the time, the oldest are forgotten early, and may then be repeated.
+/// A retry is not blocked: an event with the idempotency key of the earlier one passes, and the room recognises it.
+/// Events of server code and of server keys pass. The newest 100,000 events are remembered, at 48 bytes each; if more
+/// arrive within the time, the oldest are forgotten early, and may then be repeated.
 ///
 /// ```
 /// use std::time::Duration;

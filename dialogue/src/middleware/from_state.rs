@@ -1,15 +1,15 @@
 //! Construction of middleware from the application's state, when the server is built.
 
-/// A type that can be constructed from the application's state `S`. `with [Type]` requires it of `Type`, and constructs one
-/// value per server, when the server is built.
+/// A type that can be constructed from the application's state `S`. `with [Type]` requires it of `Type`, and constructs
+/// one value per server, when the server is built.
 ///
-/// The state is the argument of [`ServerBuilder::state`](crate::server::ServerBuilder::state), or `()`. A type with [`Default`] is
-/// constructed by it, from any state; a constructor call, `with [Type::new(..)]`, requires neither.
+/// The state is the argument of [`ServerBuilder::state`](crate::server::ServerBuilder::state), or `()`. A type with
+/// [`Default`] is constructed by it, from any state; a constructor call, `with [Type::new(..)]`, requires neither.
 ///
 /// ```
 /// use std::{collections::HashSet, sync::Arc};
 ///
-/// use dialogue::{middleware::FromState, Cx, Event, Flow, Middleware, Next, Refusal, Room};
+/// use dialogue::{Cx, Event, Flow, Middleware, Next, Refusal, Room, middleware::FromState};
 ///
 /// /// State that the parts of the application share.
 /// #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Middleware written as a function or a closure.
 //!
-//! The expansion of `rooms!` calls [`call_function`] for `with [fn name]` and [`call_closure`] for `with [async |..| ..]`;
-//! the bounds of these two give rustc's error for a function of another signature.
+//! The expansion of `rooms!` calls [`call_function`] for `with [fn name]` and [`call_closure`] for
+//! `with [async |..| ..]`; the bounds of these two give rustc's error for a function of another signature.
 
 use std::{convert::Infallible, future::Future};
 
@@ -31,8 +31,8 @@ where
 
 /// A function that can be middleware for event `E` in room `R`.
 ///
-/// `M` distinguishes two blanket implementations, the second of which applies to no type. With one implementation only, rustc
-/// reports a wrong function by the bounds of that implementation instead of this trait's message.
+/// `M` distinguishes two blanket implementations, the second of which applies to no type. With one implementation only,
+/// rustc reports a wrong function by the bounds of that implementation instead of this trait's message.
 #[diagnostic::on_unimplemented(
     message = "this function cannot stand in front of `{E}` in room `{R}`",
     label = "needs another signature",

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Event, Room};
 
-/// Logs every event with `tracing`, at level `INFO` with the target `dialogue::events`: the room, the event, the sender, the
-/// time taken, and the event's `seq` or the refusal.
+/// Logs every event with `tracing`, at level `INFO` with the target `dialogue::events`: the room, the event, the
+/// sender, the time taken, and the event's `seq` or the refusal.
 ///
 /// Payloads are logged only after [`payloads`](Self::payloads), without the values of the fields that
 /// [`redact`](Self::redact) names.

@@ -5,11 +5,11 @@ use std::fmt;
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Code, Event, Refusal, Room};
 
-/// Refuses the events of users whose identity doesn't satisfy a predicate, with `PERMISSION_DENIED`. Server code and server
-/// keys pass.
+/// Refuses the events of users whose identity doesn't satisfy a predicate, with `PERMISSION_DENIED`. Server code and
+/// server keys pass.
 ///
-/// `T` is the authenticator's [identity](crate::Authenticator::Identity). An anonymous user has none and is refused; if the
-/// authenticator's identity is another type, every user is refused. Requirements for joining a room are part of its
+/// `T` is the authenticator's [identity](crate::Authenticator::Identity). An anonymous user has none and is refused; if
+/// the authenticator's identity is another type, every user is refused. Requirements for joining a room are part of its
 /// declaration: `#[room(identity = Member)]`.
 ///
 /// ```

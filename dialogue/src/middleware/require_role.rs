@@ -5,8 +5,8 @@ use crate::{Code, Event, Refusal, Room};
 
 /// Refuses the events of users without a role, with `PERMISSION_DENIED`. Server code and server keys pass.
 ///
-/// Use it for single events of a room that users without the role may join and read. The role that joining a room requires
-/// is part of its declaration: `#[room(role = "member")]`.
+/// Use it for single events of a room that users without the role may join and read. The role that joining a room
+/// requires is part of its declaration: `#[room(role = "member")]`.
 ///
 /// ```
 /// use dialogue::middleware::RequireRole;

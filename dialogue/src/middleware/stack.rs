@@ -1,8 +1,8 @@
 //! Middleware, and its composition to a stack at compile time, without boxes.
 //!
-//! A stack is a nested tuple, `(&first, (&second, ()))`, that `rooms!` builds for each event: the room's middleware, then the
-//! event's. The server's own middleware, [`Layered`], runs before it. The shape is that of tower's `Service` and `Layer`
-//! with one call instead of two.
+//! A stack is a nested tuple, `(&first, (&second, ()))`, that `rooms!` builds for each event: the room's middleware,
+//! then the event's. The server's own middleware, [`Layered`], runs before it. The shape is that of tower's `Service`
+//! and `Layer` with one call instead of two.
 
 use std::{
     fmt,
@@ -49,8 +49,8 @@ pub type Flow = Result<Accepted, Refusal>;
 /// ```
 ///
 /// Middleware for every event of every room is generic over both: `impl<R: Room, E: Event> Middleware<R, E> for …`.
-/// [`FromState`](crate::middleware::FromState) describes how a middleware value is constructed; [`rooms!`](crate::rooms) describes
-/// middleware that is a function or a closure.
+/// [`FromState`](crate::middleware::FromState) describes how a middleware value is constructed;
+/// [`rooms!`](crate::rooms) describes middleware that is a function or a closure.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not middleware for `{E}` in room `{R}`",
     label = "cannot stand in front of `{E}`",
@@ -65,11 +65,11 @@ pub trait Middleware<R: Room, E: Event>: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Until the event is handed to the room, the future is dropped when the sender cancels the request (an HTTP request is
-    /// aborted, the future of a trigger in server code is dropped) and when the sending connection is closed by the
-    /// application or because its token expired; the event is not stored then. Once the event is handed to the room, the
-    /// future is no longer dropped: the code after `next.run()` continues on a spawned task if the sender is gone, for at
-    /// most one minute.
+    /// Until the event is handed to the room, the future is dropped when the sender cancels the request (an HTTP
+    /// request is aborted, the future of a trigger in server code is dropped) and when the sending connection is closed
+    /// by the application or because its token expired; the event is not stored then. Once the event is handed to the
+    /// room, the future is no longer dropped: the code after `next.run()` continues on a spawned task if the sender is
+    /// gone, for at most one minute.
     fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> impl Future<Output = Flow> + Send;
 }
 
@@ -123,8 +123,8 @@ impl<R: Room> Cx<R> {
         identity.downcast().ok().map(IdentityRef::new)
     }
 
-    /// Returns the identity that the room requires: `#[room(identity = Member)]`. `None` for server code only, since every
-    /// user in such a room has one. In a room that requires none, see [`identity_as`](Self::identity_as).
+    /// Returns the identity that the room requires: `#[room(identity = Member)]`. `None` for server code only, since
+    /// every user in such a room has one. In a room that requires none, see [`identity_as`](Self::identity_as).
     pub fn identity(&self) -> Option<&R::Identity>
     where
         R: ServerRoom,

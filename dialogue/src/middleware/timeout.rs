@@ -5,11 +5,11 @@ use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 use super::{Cx, Flow, Middleware, Next};
 use crate::{Code, Event, Refusal, Room};
 
-/// Sets a timeout for the middleware after it. When it elapses, the event is refused with `UNAVAILABLE`, and its sender can
-/// retry with the same idempotency key.
+/// Sets a timeout for the middleware after it. When it elapses, the event is refused with `UNAVAILABLE`, and its sender
+/// can retry with the same idempotency key.
 ///
-/// Only the middleware is timed, not the append to the log: once the event is handed to the room, the outcome is awaited, so
-/// that no sender gets a refusal of an event that others receive.
+/// Only the middleware is timed, not the append to the log: once the event is handed to the room, the outcome is
+/// awaited, so that no sender gets a refusal of an event that others receive.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The trait of metrics exporters. [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics) takes implementations:
-//! those of this module, or an application's own.
+//! The trait of metrics exporters. [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics) takes
+//! implementations: those of this module, or an application's own.
 
 use std::fmt;
 

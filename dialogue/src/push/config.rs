@@ -9,8 +9,8 @@ use super::{
     Apns, Fcm, Provider, PushError, device_registry::DeviceBounds, http::TrustedRoots, provider::AnyProvider,
 };
 
-/// The push settings of a server: the providers through which users who aren't connected get notifications, and the bounds of
-/// the device registry.
+/// The push settings of a server: the providers through which users who aren't connected get notifications, and the
+/// bounds of the device registry.
 ///
 /// ```no_run
 /// use dialogue::push::{Apns, Fcm, Push};
@@ -29,10 +29,10 @@ use super::{
 /// # Ok(()) }
 /// ```
 ///
-/// Users register their devices, with the frames and endpoints of the wire protocol, for rooms that they may join at that time.
-/// Before each push, the hook [`Hooks::before_push`](crate::Hooks::before_push) decides whether the user still gets it.
-/// [`UserHandle::forget_devices`](crate::server::UserHandle::forget_devices) removes all devices of a user. The
-/// [module](crate::push) describes what is lost in a crash, and how several nodes share the work.
+/// Users register their devices, with the frames and endpoints of the wire protocol, for rooms that they may join at
+/// that time. Before each push, the hook [`Hooks::before_push`](crate::Hooks::before_push) decides whether the user
+/// still gets it. [`UserHandle::forget_devices`](crate::server::UserHandle::forget_devices) removes all devices of a
+/// user. The [module](crate::push) describes what is lost in a crash, and how several nodes share the work.
 #[must_use = "push settings do nothing until `ServerBuilder::push` takes them"]
 pub struct Push {
     #[cfg(feature = "webpush")]
@@ -113,8 +113,8 @@ impl Push {
 
     /// Sets the maximum of devices that the anonymous users of one address may register, of IPv6 of one /64 network:
     /// 256 by default, and no fewer than [one user](Self::max_devices_per_user) may. Further registrations are refused
-    /// with `TOO_MANY`. Behind a proxy, set [`behind_proxies`](crate::server::ServerBuilder::behind_proxies), or all clients
-    /// have the proxy's address.
+    /// with `TOO_MANY`. Behind a proxy, set [`behind_proxies`](crate::server::ServerBuilder::behind_proxies), or all
+    /// clients have the proxy's address.
     pub fn max_devices_per_address(mut self, devices: usize) -> Self {
         self.bounds.max_per_address = devices;
         self

@@ -1,5 +1,5 @@
-//! A fan-out's cursor over the devices of one provider: reads them from the device registry page by page, and records how far
-//! the first attempts are finished.
+//! A fan-out's cursor over the devices of one provider: reads them from the device registry page by page, and records
+//! how far the first attempts are finished.
 
 use std::{
     collections::VecDeque,

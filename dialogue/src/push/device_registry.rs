@@ -7,8 +7,9 @@
 //! push/address/ADDRESS/PROVIDER/HASH        an index entry: the address has the device of an anonymous user
 //! ```
 //!
-//! A provider's answer removes keys of one revision only. So it never removes a newer registration, whichever process has written
-//! that and when. A registration is written before its index entries: an entry without a registration is stale.
+//! A provider's answer removes keys of one revision only. So it never removes a newer registration, whichever process
+//! has written that and when. A registration is written before its index entries: an entry without a registration is
+//! stale.
 
 use std::{
     sync::{
@@ -219,8 +220,8 @@ impl DeviceRegistry {
         Ok(DevicePage { registrations, next })
     }
 
-    /// Returns the current registration of an index entry's device, if the same user still gets the room's notifications on it.
-    /// Removes a stale entry and an expired registration.
+    /// Returns the current registration of an index entry's device, if the same user still gets the room's
+    /// notifications on it. Removes a stale entry and an expired registration.
     pub(super) async fn current(
         &self,
         entry: &RoomRegistration,
@@ -241,8 +242,8 @@ impl DeviceRegistry {
         Ok(is_wanted.then_some((id, device)))
     }
 
-    /// Removes a registration unless it was made after `since`, and returns whether it did. A newer registration of the device
-    /// stays.
+    /// Removes a registration unless it was made after `since`, and returns whether it did. A newer registration of the
+    /// device stays.
     pub(super) async fn forget(&self, id: &RegistrationId, since: Option<u64>) -> Result<bool, StoreError> {
         let key = device_key(id);
         let Some(device) = self.store.get(&key).await?.and_then(|json| decode(&json)) else {
@@ -376,7 +377,8 @@ impl DeviceRegistry {
         Ok(())
     }
 
-    /// Refuses one more device of anonymous users at an address beyond the bound, which is no lower than that of a user.
+    /// Refuses one more device of anonymous users at an address beyond the bound, which is no lower than that of a
+    /// user.
     async fn check_address_bound(&self, address_hash: &str) -> Result<(), Refusal> {
         let max_devices = self.bounds.max_per_address.max(self.bounds.max_per_user);
         let prefix = address_prefix(address_hash);

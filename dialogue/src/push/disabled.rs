@@ -1,5 +1,5 @@
-//! Stand-ins for the types of the push module in a build without the feature `push`. They are uninhabited, so that ingest and
-//! the engine compile without a `cfg` at each call.
+//! Stand-ins for the types of the push module in a build without the feature `push`. They are uninhabited, so that
+//! ingest and the engine compile without a `cfg` at each call.
 
 use std::sync::Arc;
 

@@ -61,9 +61,9 @@ pub(crate) struct PushDispatcher {
 
 /// An event that is pushed if it is accepted.
 ///
-/// Where the store outlives the process, it is recorded before ingest appends the event to the room's log, so that a crash in
-/// between loses no push. If an offer is dropped, it is unknown whether the event was accepted, and the scheduler looks it up
-/// in the log.
+/// Where the store outlives the process, it is recorded before ingest appends the event to the room's log, so that a
+/// crash in between loses no push. If an offer is dropped, it is unknown whether the event was accepted, and the
+/// scheduler looks it up in the log.
 pub(crate) struct PushOffer {
     dispatcher: Arc<PushDispatcher>,
     event_id: Id,
@@ -90,7 +90,8 @@ pub(super) const MAX_QUEUED_UNITS: usize = MAX_QUEUED_BYTES / UNIT_BYTES;
 const MAX_PROVIDER_RETRY_BYTES: usize = MAX_QUEUED_BYTES;
 /// The same at push services that users name.
 const MAX_ORIGIN_RETRY_BYTES: usize = MAX_QUEUED_BYTES / 4;
-/// The capacity of the channels to the scheduler and to each worker: more than there may be events, so that no send fails.
+/// The capacity of the channels to the scheduler and to each worker: more than there may be events, so that no send
+/// fails.
 const CHANNEL_CAPACITY: usize = MAX_QUEUED_UNITS + 1;
 /// The interval at which expired registrations are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -100,8 +101,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 const LAST_SEEN_MARGIN: Duration = Duration::from_secs(1);
 
 impl PushDispatcher {
-    /// Starts the push tasks. `max_after` is the longest [`AFTER`](crate::notification::PushEvent::AFTER) of all events. Without a store,
-    /// devices are forgotten with the process.
+    /// Starts the push tasks. `max_after` is the longest [`AFTER`](crate::notification::PushEvent::AFTER) of all
+    /// events. Without a store, devices are forgotten with the process.
     ///
     /// # Errors
     ///
@@ -159,8 +160,8 @@ impl PushDispatcher {
         Ok(Arc::new(PushDispatcher { providers, context, offers, drains, memory, public_key, _runtime }))
     }
 
-    /// Offers an event that is about to be appended to its room's log. Returns `None` if it isn't pushed: by its declaration, or
-    /// because too much waits to be pushed, which is logged.
+    /// Offers an event that is about to be appended to its room's log. Returns `None` if it isn't pushed: by its
+    /// declaration, or because too much waits to be pushed, which is logged.
     pub(crate) async fn offer(
         self: Arc<Self>,
         room: &Arc<RoomSpec>,
@@ -245,8 +246,8 @@ impl PushDispatcher {
         self.context.last_seen.record(user_id, room_id);
     }
 
-    /// Makes what is on its way safe before the process ends: waits until it is recorded in the store, or sent if there is none;
-    /// for [`DRAIN_TIMEOUT`] at most.
+    /// Makes what is on its way safe before the process ends: waits until it is recorded in the store, or sent if there
+    /// is none; for [`DRAIN_TIMEOUT`] at most.
     pub(crate) async fn drain(&self) {
         let (drained, wait) = oneshot::channel();
         if self.drains.send(drained).await.is_ok() {

@@ -78,8 +78,8 @@ struct Progress {
 }
 
 impl Fanout {
-    /// Returns the fan-out of an event; `None` if the room has no such event that is pushed. `accepted` is known of events that
-    /// this process accepted.
+    /// Returns the fan-out of an event; `None` if the room has no such event that is pushed. `accepted` is known of
+    /// events that this process accepted.
     pub(super) fn new(
         room: &RoomSpec,
         event: QueuedEvent,
@@ -118,13 +118,14 @@ impl Fanout {
         &self.event.id
     }
 
-    /// Takes the event's share of the memory of new events, for the workers to hold until they have begun all first attempts.
+    /// Takes the event's share of the memory of new events, for the workers to hold until they have begun all first
+    /// attempts.
     pub(super) fn take_permit(&self) -> Option<OwnedSemaphorePermit> {
         self.permit.lock().take()
     }
 
-    /// Returns the event's reservation for retries of devices at `origin`, or of a provider with one service; `None` if the
-    /// budget is used up.
+    /// Returns the event's reservation for retries of devices at `origin`, or of a provider with one service; `None` if
+    /// the budget is used up.
     pub(super) fn reserve(
         &self,
         budget: &Arc<RetryBudget>,

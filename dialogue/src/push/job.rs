@@ -47,7 +47,8 @@ pub(super) enum AttemptOutcome {
     Cancelled,
     /// The push is given up: too many attempts, or the notification's TTL is over.
     Expired,
-    /// There is nothing to send: the device isn't registered any more, or the event has no notification for this recipient.
+    /// There is nothing to send: the device isn't registered any more, or the event has no notification for this
+    /// recipient.
     Skipped,
     /// The hook `before_push` refused: the user gets no more of the room's notifications.
     Withdrawn,
@@ -106,7 +107,8 @@ impl PushJob {
         }
     }
 
-    /// Makes one attempt: checks that the push is still wanted, sends it, and applies the provider's answer to the device.
+    /// Makes one attempt: checks that the push is still wanted, sends it, and applies the provider's answer to the
+    /// device.
     pub(super) async fn attempt(
         &mut self,
         context: &PushContext,
@@ -316,8 +318,8 @@ impl PushJob {
 }
 
 impl BackoffBounds {
-    /// Returns the wait after failure number `failures`, from 1. It doubles each time, and is spread over its upper half at
-    /// random, so that what failed together isn't tried again together.
+    /// Returns the wait after failure number `failures`, from 1. It doubles each time, and is spread over its upper
+    /// half at random, so that what failed together isn't tried again together.
     fn after(self, failures: u32) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.longest);
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)

@@ -1,5 +1,5 @@
-//! The times at which users left rooms. A user who left after an event was accepted has received it over the connection, and
-//! needs no push of it.
+//! The times at which users left rooms. A user who left after an event was accepted has received it over the
+//! connection, and needs no push of it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,7 +27,8 @@ struct LastSeenEntries {
 /// A user's id and a room's.
 type UserInRoom = (Arc<str>, Arc<str>);
 
-/// The maximum of entries. Beyond it, the oldest are dropped, and a user may get a push of an event that they have seen.
+/// The maximum of entries. Beyond it, the oldest are dropped, and a user may get a push of an event that they have
+/// seen.
 const MAX_ENTRIES: usize = 200_000;
 
 impl LastSeen {

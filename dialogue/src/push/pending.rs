@@ -1,14 +1,14 @@
-//! The records of pushes on their way, in a store that outlives the process. After a crash, or on another node, the fan-outs and
-//! retries go on from them.
+//! The records of pushes on their way, in a store that outlives the process. After a crash, or on another node, the
+//! fan-outs and retries go on from them.
 //!
 //! ```text
 //! push/pending/FANOUT/0                            an event, and how far its first attempts are finished
 //! push/pending/FANOUT/PROVIDER/HASH/REVISION       a device with a retry to make
 //! ```
 //!
-//! With several nodes on one store, an event's record names the node that owns its fan-out. Another node takes it over after
-//! that one has left, by replacing the name with its own. That is one compare-and-swap, so that only one node succeeds; and each
-//! node replaces only the value that it has last seen, so that a former owner finds out.
+//! With several nodes on one store, an event's record names the node that owns its fan-out. Another node takes it over
+//! after that one has left, by replacing the name with its own. That is one compare-and-swap, so that only one node
+//! succeeds; and each node replaces only the value that it has last seen, so that a former owner finds out.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -106,8 +106,8 @@ struct RetryRecord {
 const KEY_PREFIX: &str = "push/pending/";
 /// Records or events that are read from the store at a time.
 const PAGE_RECORDS: usize = 512;
-/// The time after which the retries of another process are given up whose push origin has kept its part of the retry budget full.
-/// Otherwise, a hostile service could keep this node from taking over more.
+/// The time after which the retries of another process are given up whose push origin has kept its part of the retry
+/// budget full. Otherwise, a hostile service could keep this node from taking over more.
 const MAX_RESUME_WAIT: Duration = Duration::from_secs(60 * 60);
 /// Pending retries that take as much memory as a [unit](super::dispatcher::UNIT_BYTES) of an event.
 const RETRIES_PER_UNIT: usize = 4;
@@ -119,8 +119,8 @@ impl PendingPushes {
         PendingPushes { journal, cluster }
     }
 
-    /// Records an event that is about to be appended to its room's log. Returns the record's value; `None` if it can't be
-    /// written, which is logged.
+    /// Records an event that is about to be appended to its room's log. Returns the record's value; `None` if it can't
+    /// be written, which is logged.
     pub(super) async fn offer(&self, event: &QueuedEvent) -> Option<Bytes> {
         let json = self.event_record(event)?;
         let record = vec![(event_key(&event.id), Some(json.clone()))];
@@ -184,8 +184,8 @@ impl PendingPushes {
         self.put(vec![(retry_key(job), None)]).await;
     }
 
-    /// Reads all records, whichever node owns them, in the order in which the events were accepted. Removes records that can't
-    /// be read, and those of retries without an event.
+    /// Reads all records, whichever node owns them, in the order in which the events were accepted. Removes records
+    /// that can't be read, and those of retries without an event.
     pub(super) async fn scan(&self) -> Result<Vec<PendingPush>, StoreError> {
         let (mut pushes, mut after): (Vec<PendingPush>, Option<String>) = (Vec::new(), None);
         let mut stray = Vec::new();
@@ -205,8 +205,8 @@ impl PendingPushes {
         Ok(pushes)
     }
 
-    /// Makes this node the owner of a fan-out. Returns `false` if another node was faster. A node that claimed it before confirms
-    /// by this that it still is the owner: others may have taken it for dead since.
+    /// Makes this node the owner of a fan-out. Returns `false` if another node was faster. A node that claimed it
+    /// before confirms by this that it still is the owner: others may have taken it for dead since.
     pub(super) async fn claim(&self, push: &mut PendingPush) -> Result<bool, StoreError> {
         if self.cluster.is_none() {
             return Ok(true);
@@ -218,8 +218,8 @@ impl PendingPushes {
         Ok(is_claimed)
     }
 
-    /// Looks an unconfirmed event up in its room's log, and sets its number and time if it is there. Returns whether it is. The
-    /// caller has waited until no process can append it any more.
+    /// Looks an unconfirmed event up in its room's log, and sets its number and time if it is there. Returns whether it
+    /// is. The caller has waited until no process can append it any more.
     pub(super) async fn confirm(&self, event: &mut QueuedEvent) -> Result<bool, StoreError> {
         let mut query = Query::new(Order::NewestFirst, PAGE_RECORDS);
         query.since = Some(event.accepted.timestamp.saturating_sub(CLOCK_TOLERANCE_MILLIS));
@@ -285,9 +285,9 @@ impl PendingPush {
         event.units() + self.retries.len() / RETRIES_PER_UNIT
     }
 
-    /// Takes out at most `max_jobs` retries that get memory, as jobs with a clone of `resume_token`. Those that are given up are
-    /// taken out too, as jobs without a reservation: of a superseded fan-out, or of a push origin whose part of the budget
-    /// was full for too long.
+    /// Takes out at most `max_jobs` retries that get memory, as jobs with a clone of `resume_token`. Those that are
+    /// given up are taken out too, as jobs without a reservation: of a superseded fan-out, or of a push origin whose
+    /// part of the budget was full for too long.
     pub(super) fn take_jobs(
         &mut self,
         resumed: &ResumedFanout,
@@ -329,8 +329,8 @@ fn retry_key(job: &PushJob) -> String {
     format!("{KEY_PREFIX}{}/{}", job.fanout.id(), job.registration.id)
 }
 
-/// Adds a record to the pushes read so far. Returns `false` if it is of no use: it can't be read, or is a retry whose event's
-/// record, which sorts before it, is missing.
+/// Adds a record to the pushes read so far. Returns `false` if it is of no use: it can't be read, or is a retry whose
+/// event's record, which sorts before it, is missing.
 fn add_record(pushes: &mut Vec<PendingPush>, key: &str, json: &Bytes) -> bool {
     let Some((fanout_id, rest)) = key.strip_prefix(KEY_PREFIX).and_then(|rest| rest.split_once('/')) else {
         return false;

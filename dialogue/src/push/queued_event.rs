@@ -1,4 +1,5 @@
-//! An event on its way to devices, in the form that is stored in `push/pending/…/0` where the store outlives the process.
+//! An event on its way to devices, in the form that is stored in `push/pending/…/0` where the store outlives the
+//! process.
 
 use std::collections::HashMap;
 
@@ -24,8 +25,8 @@ pub(super) struct QueuedEvent {
     pub(super) from: String,
     /// The event's id and time; while [`is_unconfirmed`](Self::is_unconfirmed), those that it is to get.
     pub(super) accepted: Accepted,
-    /// Set if the record was written before the event was appended to its room's log. If so, the log decides whether the
-    /// event was accepted.
+    /// Set if the record was written before the event was appended to its room's log. If so, the log decides whether
+    /// the event was accepted.
     #[serde(rename = "offered", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_unconfirmed: bool,
     /// By provider: the key in the store of the last device that needs no first attempt any more.

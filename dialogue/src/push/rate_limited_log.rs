@@ -1,4 +1,5 @@
-//! Rate-limited warnings about providers: at most one of a kind every 10 s, so that 100,000 failing devices don't fill the log.
+//! Rate-limited warnings about providers: at most one of a kind every 10 s, so that 100,000 failing devices don't fill
+//! the log.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -23,7 +24,8 @@ struct LastWarning {
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl RateLimitedLog {
-    /// Logs `message` with the provider's reason, or counts it as suppressed if the last of its kind is less than 10 s old.
+    /// Logs `message` with the provider's reason, or counts it as suppressed if the last of its kind is less than 10 s
+    /// old.
     pub(super) fn warn(&self, provider: &'static str, message: &'static str, reason: &str) {
         let now = Instant::now();
         let suppressed = {

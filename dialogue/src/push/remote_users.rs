@@ -17,8 +17,9 @@ use crate::{Refusal, hub::Registry};
 
 /// A cached snapshot of the users that one room has at other nodes.
 ///
-/// A room may have many devices, and its driver is not to be interrupted for each of them. So it is asked for all remote users at
-/// once, by one caller at a time. A user who is in one snapshot and missing in the next has left in between.
+/// A room may have many devices, and its driver is not to be interrupted for each of them. So it is asked for all
+/// remote users at once, by one caller at a time. A user who is in one snapshot and missing in the next has left in
+/// between.
 pub(super) struct RemoteUsers {
     registry: Weak<Registry>,
     room_id: Arc<str>,
@@ -40,7 +41,8 @@ type Users = Arc<HashSet<Arc<str>>>;
 
 /// The greatest age of a snapshot while devices are pushed to.
 pub(super) const MAX_AGE: Duration = Duration::from_millis(500);
-/// The greatest age of a snapshot when an event was accepted or is due: a user who is in it, and leaves, has seen the event.
+/// The greatest age of a snapshot when an event was accepted or is due: a user who is in it, and leaves, has seen the
+/// event.
 pub(super) const MAX_AGE_AT_ONCE: Duration = Duration::from_millis(100);
 /// The time that a room has to answer.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,8 +57,8 @@ impl RemoteUsers {
         self.snapshot.lock().users.contains(user)
     }
 
-    /// Takes a new snapshot unless the last is younger than `max_age`, and records users who have left in `last_seen`. If the
-    /// room doesn't answer, the last snapshot stays.
+    /// Takes a new snapshot unless the last is younger than `max_age`, and records users who have left in `last_seen`.
+    /// If the room doesn't answer, the last snapshot stays.
     pub(super) async fn refresh(&self, max_age: Duration, last_seen: &LastSeen) {
         if self.is_younger_than(max_age) {
             return;

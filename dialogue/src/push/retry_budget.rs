@@ -1,8 +1,8 @@
-//! The memory of events that only retries still hold. It is apart from that of new events, so that no unreachable device keeps a
-//! new event from being pushed.
+//! The memory of events that only retries still hold. It is apart from that of new events, so that no unreachable
+//! device keeps a new event from being pushed.
 //!
-//! Providers with one service share one budget. The services that users name (push origins) share another, of which each has
-//! at most as much as is free: one that never answers leaves half to the others, and two leave a third.
+//! Providers with one service share one budget. The services that users name (push origins) share another, of which
+//! each has at most as much as is free: one that never answers leaves half to the others, and two leave a third.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -37,8 +37,8 @@ impl RetryBudget {
         Arc::new(RetryBudget { max_provider_units, max_origin_units, usage: Mutex::default() })
     }
 
-    /// Reserves `units` for an event that a device at `origin` waits for, or a device of a provider with one service; `None` if
-    /// the budget is used up.
+    /// Reserves `units` for an event that a device at `origin` waits for, or a device of a provider with one service;
+    /// `None` if the budget is used up.
     pub(super) fn reserve(
         self: &Arc<Self>,
         origin: Option<&Arc<str>>,
@@ -48,8 +48,8 @@ impl RetryBudget {
         self.fits(&usage, origin, units).then(|| self.add(&mut usage, origin, units))
     }
 
-    /// Reserves `units` for an event that is taken over from another process, where it had a reservation. An event that is
-    /// bigger than the whole budget gets it while it is empty, since it would wait for ever otherwise.
+    /// Reserves `units` for an event that is taken over from another process, where it had a reservation. An event that
+    /// is bigger than the whole budget gets it while it is empty, since it would wait for ever otherwise.
     pub(super) fn reserve_resumed(
         self: &Arc<Self>,
         origin: Option<&Arc<str>>,

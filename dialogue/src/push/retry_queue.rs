@@ -1,5 +1,5 @@
-//! The jobs of one provider that wait for their next attempt, ordered by its time. Their number is bounded: in all, for each
-//! origin, and for each device.
+//! The jobs of one provider that wait for their next attempt, ordered by its time. Their number is bounded: in all, for
+//! each origin, and for each device.
 
 use std::{
     cmp::Reverse,
@@ -31,13 +31,13 @@ struct QueuedJob {
 const MAX_JOBS: usize = 100_000;
 /// The maximum of resumed jobs in the queues of all providers. They don't count towards [`MAX_JOBS`].
 pub(super) const MAX_RESUMED_JOBS: usize = MAX_JOBS / 2;
-/// The maximum of jobs of a device. A device that is reached late has no use for more, and one that never is holds no more
-/// events in memory.
+/// The maximum of jobs of a device. A device that is reached late has no use for more, and one that never is holds no
+/// more events in memory.
 const MAX_JOBS_PER_DEVICE: usize = 32;
 
 impl RetryQueue {
-    /// Returns whether a job may wait. An origin has at most as many places as are free: one whose every attempt fails leaves
-    /// half of all to the others, and two leave a third.
+    /// Returns whether a job may wait. An origin has at most as many places as are free: one whose every attempt fails
+    /// leaves half of all to the others, and two leave a third.
     pub(super) fn admits(&self, job: &PushJob) -> bool {
         let of_device = self.by_device.get(&job.registration.id.device).copied().unwrap_or_default();
         let of_origin = job.origin.as_ref().and_then(|origin| self.by_origin.get(origin));

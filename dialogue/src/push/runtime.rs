@@ -9,9 +9,9 @@ use super::PushError;
 
 /// A tokio runtime with one worker thread, `dialogue-push`, and the tasks on it. Dropping it aborts the tasks.
 ///
-/// A push to a room of 100,000 devices is 100,000 encryptions, requests and responses. On a thread of their own, they delay
-/// each other only: the operating system divides the processor between threads, whereas a shared runtime would poll a
-/// connection's task only after the push tasks that were ready before it.
+/// A push to a room of 100,000 devices is 100,000 encryptions, requests and responses. On a thread of their own, they
+/// delay each other only: the operating system divides the processor between threads, whereas a shared runtime would
+/// poll a connection's task only after the push tasks that were ready before it.
 pub(super) struct PushRuntime {
     tasks: JoinSet<()>,
     runtime: Option<Runtime>,

@@ -1,5 +1,5 @@
-//! The scheduler: holds fan-outs until they are due, gives them to the providers' workers, and keeps their records in the store up
-//! to date. It also goes on with the pushes of processes that have ended.
+//! The scheduler: holds fan-outs until they are due, gives them to the providers' workers, and keeps their records in
+//! the store up to date. It also goes on with the pushes of processes that have ended.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -38,7 +38,8 @@ pub(super) struct PushScheduler {
     pub(super) scheduled: BTreeMap<(Instant, String), Arc<Fanout>>,
     /// All fan-outs that aren't finished, by id.
     active: HashMap<String, ActiveFanout>,
-    /// Events of which it is unknown whether they were accepted, by the time at which their rooms' logs are read, and id.
+    /// Events of which it is unknown whether they were accepted, by the time at which their rooms' logs are read, and
+    /// id.
     unconfirmed: BTreeMap<(Instant, String), UnconfirmedEvent>,
     /// The ids and values of records to remove, of events that weren't accepted, or were accepted before.
     void: Vec<(String, Option<Bytes>)>,
@@ -101,21 +102,22 @@ struct UnconfirmedEvent {
     permit: OwnedSemaphorePermit,
 }
 
-/// The interval at which finished fan-outs are removed and the progress of the others is recorded: after a crash, the pushes of
-/// the last interval may be sent again.
+/// The interval at which finished fan-outs are removed and the progress of the others is recorded: after a crash, the
+/// pushes of the last interval may be sent again.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while the process drains.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 /// The time for which the store is left alone after an error.
 const STORE_BACKOFF: Duration = Duration::from_secs(1);
-/// The memory of the backlog, in [units](super::dispatcher::UNIT_BYTES), beyond which nothing more is taken over. One big event
-/// doesn't keep the others from it.
+/// The memory of the backlog, in [units](super::dispatcher::UNIT_BYTES), beyond which nothing more is taken over. One
+/// big event doesn't keep the others from it.
 const MAX_BACKLOG_UNITS: usize = MAX_QUEUED_UNITS / 2;
 /// The part of the memory that resumed events leave to new ones, in [units](super::dispatcher::UNIT_BYTES).
 const RESERVED_UNITS: usize = MAX_QUEUED_UNITS / 4;
 /// The maximum of finished fan-outs that are remembered in case an older one of their collapse key is taken over.
 const MAX_REMEMBERED: usize = 16_384;
-/// The age of an offer after which its event can't be appended any more, since every wait of ingest and the store is shorter.
+/// The age of an offer after which its event can't be appended any more, since every wait of ingest and the store is
+/// shorter.
 const CONFIRM_AFTER: Duration = Duration::from_secs(20);
 
 impl PushScheduler {
@@ -145,7 +147,8 @@ impl PushScheduler {
         }
     }
 
-    /// Runs until the dispatcher is dropped. Without other nodes, first reads the pushes that a process before has left.
+    /// Runs until the dispatcher is dropped. Without other nodes, first reads the pushes that a process before has
+    /// left.
     pub(super) async fn run(
         mut self,
         mut offers: mpsc::Receiver<ResolvedOffer>,
@@ -242,8 +245,8 @@ impl PushScheduler {
         }
     }
 
-    /// Adds a fan-out to the active ones that another process began, or whose event was confirmed late. If there is, or was, a
-    /// newer one of its collapse key, it is superseded itself.
+    /// Adds a fan-out to the active ones that another process began, or whose event was confirmed late. If there is, or
+    /// was, a newer one of its collapse key, it is superseded itself.
     fn activate_late(&mut self, fanout: &Arc<Fanout>, stored: Option<Bytes>) {
         let newest = topic_of(fanout).and_then(|topic| self.newest.get(&topic));
         if newest.is_some_and(|newest| newest.id.as_str() > fanout.id()) {
@@ -271,7 +274,8 @@ impl PushScheduler {
         fanout.set_remote_users(remote_users);
     }
 
-    /// Takes new snapshots for all fan-outs that aren't due, so that users who come and leave other nodes meanwhile are noticed.
+    /// Takes new snapshots for all fan-outs that aren't due, so that users who come and leave other nodes meanwhile are
+    /// noticed.
     async fn refresh_remote_users(&self) {
         let mut refreshed = HashSet::new();
         for fanout in self.scheduled.values() {
@@ -283,8 +287,8 @@ impl PushScheduler {
         }
     }
 
-    /// Prepares for the end of the process. With a store, workers begin nothing more, and another process goes on. Without,
-    /// everything that waits is sent now.
+    /// Prepares for the end of the process. With a store, workers begin nothing more, and another process goes on.
+    /// Without, everything that waits is sent now.
     async fn drain(&mut self, offers: &mut mpsc::Receiver<ResolvedOffer>) {
         while let Ok(offer) = offers.try_recv() {
             self.receive(offer).await;
@@ -331,8 +335,8 @@ impl PushScheduler {
         Some(epoch)
     }
 
-    /// Removes finished fan-outs and their records, records the progress of the others, and goes on with unconfirmed events and
-    /// the backlog.
+    /// Removes finished fan-outs and their records, records the progress of the others, and goes on with unconfirmed
+    /// events and the backlog.
     pub(super) async fn keep_house(&mut self) {
         let (active, finished): (HashMap<_, _>, HashMap<_, _>) =
             self.active.drain().partition(|(_, active)| active.fanout.strong_count() > 0);
@@ -352,8 +356,8 @@ impl PushScheduler {
         }
     }
 
-    /// Forgets the newest fan-outs that are finished. While older ones of their collapse keys may be taken over, the last
-    /// [`MAX_REMEMBERED`] stay.
+    /// Forgets the newest fan-outs that are finished. While older ones of their collapse keys may be taken over, the
+    /// last [`MAX_REMEMBERED`] stay.
     fn prune_newest(&mut self) {
         let is_finished = |newest: &NewestFanout| newest.fanout.strong_count() == 0;
         if self.is_single_node() && self.backlog.is_empty() && self.unconfirmed.is_empty() {
@@ -390,8 +394,8 @@ impl PushScheduler {
         }
     }
 
-    /// Records the progress of a fan-out, or supersedes it if another node has taken it over. Returns whether it is known which
-    /// node owns it.
+    /// Records the progress of a fan-out, or supersedes it if another node has taken it over. Returns whether it is
+    /// known which node owns it.
     async fn record(&mut self, fanout: &Arc<Fanout>) -> bool {
         let (Some(pending), Some(active)) = (&self.context.pending, self.active.get_mut(fanout.id())) else {
             return true;
@@ -428,8 +432,8 @@ impl PushScheduler {
         self.resume_backlog().await;
     }
 
-    /// Goes on with the pushes of the backlog that get memory. The others stay on record, and are tried again at the next
-    /// housekeeping.
+    /// Goes on with the pushes of the backlog that get memory. The others stay on record, and are tried again at the
+    /// next housekeeping.
     async fn resume_backlog(&mut self) {
         for _ in 0..self.backlog.len() {
             let Some(push) = self.backlog.pop_front() else { return };
@@ -443,8 +447,8 @@ impl PushScheduler {
         self.backlog.push_back(push);
     }
 
-    /// Goes on with a push of another process if there is memory for its event, and with those of its retries that get memory.
-    /// The rest goes to the backlog.
+    /// Goes on with a push of another process if there is memory for its event, and with those of its retries that get
+    /// memory. The rest goes to the backlog.
     pub(super) async fn resume(&mut self, mut push: PendingPush) {
         let resumed = match push.resumed.take() {
             Some(resumed) => resumed,
@@ -469,8 +473,8 @@ impl PushScheduler {
         }
     }
 
-    /// Returns whether this node still owns a push that it took over, since others may have taken it for dead while the push
-    /// waited for memory; `None` while the store fails.
+    /// Returns whether this node still owns a push that it took over, since others may have taken it for dead while the
+    /// push waited for memory; `None` while the store fails.
     async fn confirm_ownership(&self, push: &mut PendingPush) -> Option<bool> {
         let Some(pending) = &self.context.pending else { return Some(true) };
         match pending.claim(push).await {
@@ -546,7 +550,8 @@ impl PushScheduler {
         }
     }
 
-    /// Looks unconfirmed events up in their rooms' logs: pushes those that are there, and removes the records of the others.
+    /// Looks unconfirmed events up in their rooms' logs: pushes those that are there, and removes the records of the
+    /// others.
     async fn confirm_events(&mut self) {
         let context = Arc::clone(&self.context);
         let Some(pending) = &context.pending else { return };

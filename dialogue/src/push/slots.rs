@@ -1,14 +1,14 @@
 //! The send slots of one provider, as the push origins share them.
 //!
-//! An endpoint is text of a user's choice, and its service answers as it likes. Three bounds keep a service that doesn't answer
-//! from delaying the pushes to others:
+//! An endpoint is text of a user's choice, and its service answers as it likes. Three bounds keep a service that
+//! doesn't answer from delaying the pushes to others:
 //!
 //! - A send without an answer after 2 s leaves its slot for one of the places for slow sends, which are half of all.
-//! - Each origin has a window of sends at a time, as a TCP connection has of segments (congestion avoidance, RFC 5681, section
-//!   3.1): it grows by one with each answer, and halves with each send without one.
-//! - Since a user can name any number of origins, those that aren't push services of browser vendors ("unknown" ones) share a
-//!   part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin answered. Of
-//!   the places for slow sends they have half.
+//! - Each origin has a window of sends at a time, as a TCP connection has of segments (congestion avoidance, RFC 5681,
+//!   section 3.1): it grows by one with each answer, and halves with each send without one.
+//! - Since a user can name any number of origins, those that aren't push services of browser vendors ("unknown" ones)
+//!   share a part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin
+//!   answered. Of the places for slow sends they have half.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -123,7 +123,8 @@ impl SendSlots {
         in_flight.saturating_sub(usage.slow) < slots
     }
 
-    /// Takes a slot for a send to an origin; `None` if its window is full, or the part that origins of its standing share.
+    /// Takes a slot for a send to an origin; `None` if its window is full, or the part that origins of its standing
+    /// share.
     pub(super) fn enter(&self, name: &str) -> Option<SendSlot<'_>> {
         let mut usage = self.usage.lock();
         if usage.origins.len() >= MAX_ORIGINS && !usage.origins.contains_key(name) {
@@ -222,11 +223,12 @@ impl GroupUsage {
 }
 
 impl SendSlot<'_> {
-    /// Gives the slot back for a place among the slow sends. Returns `false` if there is none, and the send is to be given up.
+    /// Gives the slot back for a place among the slow sends. Returns `false` if there is none, and the send is to be
+    /// given up.
     ///
-    /// An origin has at most as many of these places as are free, so that one that never answers leaves half of them to the
-    /// others, and two leave a third. All unknown origins that aren't responsive have half; once a known origin answered, all
-    /// unknown origins have.
+    /// An origin has at most as many of these places as are free, so that one that never answers leaves half of them to
+    /// the others, and two leave a third. All unknown origins that aren't responsive have half; once a known origin
+    /// answered, all unknown origins have.
     pub(super) fn make_slow(&mut self) -> bool {
         if self.slots.max_sends < MIN_SENDS_FOR_SLOW_PLACES || self.is_slow {
             return true;

@@ -15,8 +15,8 @@ const MEMBERSHIP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time after which all nodes know of one that has joined. Until then, its own pushes look orphaned to the others.
 const JOIN_SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// Sends the pushes that this node takes over to `takeovers`: once at the start, and whenever a node has left. Runs until it is
-/// dropped.
+/// Sends the pushes that this node takes over to `takeovers`: once at the start, and whenever a node has left. Runs
+/// until it is dropped.
 pub(super) async fn take_over_orphans(
     context: Arc<PushContext>,
     cluster: Arc<Cluster>,
@@ -33,7 +33,8 @@ pub(super) async fn take_over_orphans(
             continue;
         }
         match take_over(&context, &cluster, &takeovers).await {
-            // A takeover may take long. A node that joined and left in the meantime is in no set that was compared: try again.
+            // A takeover may take long. A node that joined and left in the meantime is in no set that was compared: try
+            // again.
             Ok(true) => {}
             Ok(false) => known = Some(nodes),
             Err(error) => {

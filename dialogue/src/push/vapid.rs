@@ -29,8 +29,8 @@ use super::{
 
 /// Pushes to browsers through the Web Push protocol, signed with the application's own key (VAPID, RFC 8292).
 ///
-/// `openssl ecparam -name prime256v1 -genkey -noout` makes a key; pages get its public part from `GET /push/key`. After a
-/// change of the key, browsers have to subscribe again, since subscriptions are bound to it.
+/// `openssl ecparam -name prime256v1 -genkey -noout` makes a key; pages get its public part from `GET /push/key`. After
+/// a change of the key, browsers have to subscribe again, since subscriptions are bound to it.
 ///
 /// ```
 /// use dialogue::push::{Push, Vapid};

@@ -1,7 +1,7 @@
 //! The worker of one provider: takes fan-outs from the scheduler, and makes the attempts for their devices.
 //!
-//! Up to 64 fan-outs advance in turn, one device each (round robin), so that a big room doesn't delay a small one. First attempts
-//! go before retries, which have a part of the send slots.
+//! Up to 64 fan-outs advance in turn, one device each (round robin), so that a big room doesn't delay a small one.
+//! First attempts go before retries, which have a part of the send slots.
 
 use std::{
     collections::VecDeque,
@@ -49,8 +49,8 @@ pub(super) struct ProviderWorker {
     slots: Arc<SendSlots>,
     /// No attempt begins before this time.
     paused_until: Instant,
-    /// The number of [`Throttled`](super::SendOutcome::Throttled) outcomes since the last push that the provider took. While it
-    /// isn't 0, one attempt at a time probes the provider.
+    /// The number of [`Throttled`](super::SendOutcome::Throttled) outcomes since the last push that the provider took.
+    /// While it isn't 0, one attempt at a time probes the provider.
     consecutive_throttles: u32,
 }
 
@@ -150,7 +150,8 @@ impl ProviderWorker {
         }
     }
 
-    /// Begins attempts while there are slots; returns the time at which to try again, if time alone can change anything.
+    /// Begins attempts while there are slots; returns the time at which to try again, if time alone can change
+    /// anything.
     async fn begin_attempts(&mut self) -> Option<Instant> {
         while self.has_slot() {
             if self.context.is_draining.load(Ordering::Acquire) {
@@ -195,8 +196,8 @@ impl ProviderWorker {
         }
     }
 
-    /// Returns whether the next attempt may be a retry. First attempts never wait for retries: they have most of the slots, and
-    /// every second attempt where there are few.
+    /// Returns whether the next attempt may be a retry. First attempts never wait for retries: they have most of the
+    /// slots, and every second attempt where there are few.
     fn may_retry(&self) -> bool {
         let (share, is_turn) = match self.cursors.is_empty() {
             true => (RETRY_SHARE_ALONE, true),
@@ -268,8 +269,8 @@ impl ProviderWorker {
         }
     }
 
-    /// Goes on with a job that another process began. A job with a reservation waits for its retry without being counted in the
-    /// queue's bounds, since the scheduler bounds resumed jobs. One without is given up.
+    /// Goes on with a job that another process began. A job with a reservation waits for its retry without being
+    /// counted in the queue's bounds, since the scheduler bounds resumed jobs. One without is given up.
     async fn resume(&mut self, job: PushJob) {
         if job.reservation.is_some() {
             return self.retries.push(Instant::now(), job);

@@ -19,7 +19,7 @@ use super::{
 ///
 /// ```no_run
 /// # use std::time::Duration;
-/// # use dialogue::{redis::RedisError, Redis};
+/// # use dialogue::{Redis, redis::RedisError};
 /// # async fn run() -> Result<(), RedisError> {
 /// let redis = Redis::connect("redis://app:secret@10.0.0.7:6379/2")
 ///     .prefix("acme")

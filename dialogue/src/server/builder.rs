@@ -129,17 +129,16 @@ impl<A: Application> ServerBuilder<A> {
 
 impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
     /// Sets the authenticator, which turns credentials into users. From then on a connection without a valid token is
-    /// refused, unless
-    /// [`allow_anonymous`](Self::allow_anonymous) is called. Call it before [`hooks`](Self::hooks), whose type parameter is the identity
-    /// that this authenticator returns.
+    /// refused, unless [`allow_anonymous`](Self::allow_anonymous) is called. Call it before [`hooks`](Self::hooks),
+    /// whose type parameter is the identity that this authenticator returns.
     pub fn auth<T: Authenticator>(mut self, authenticator: T) -> ServerBuilder<A, T::Identity, S, L> {
         self.identity.authenticator = Some(Box::new(authenticator));
         self.hooks = None;
         self.turn(|state, server_middleware| (state, server_middleware))
     }
 
-    /// Sets the application's state, from which middleware that implements [`FromState`](crate::middleware::FromState) is made. The
-    /// default is `()`.
+    /// Sets the application's state, from which middleware that implements [`FromState`](crate::middleware::FromState)
+    /// is made. The default is `()`.
     pub fn state<T>(self, state: T) -> ServerBuilder<A, I, T, L> {
         self.turn(|_, server_middleware| (state, server_middleware))
     }
@@ -270,9 +269,9 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 
     /// Shares the rooms with the other nodes of the application. The backplane also keeps the logs, so that there is no
-    /// other
-    /// [`store`](Self::store). Members, events, rooms and what [`users`](Server::users) does are then those of all nodes, and the load balancer
-    /// needs no sticky sessions. Rate limits count over all nodes only with a [`quota`](Self::quota).
+    /// other [`store`](Self::store). Members, events, rooms and what [`users`](Server::users) does are then those of
+    /// all nodes, and the load balancer needs no sticky sessions. Rate limits count over all nodes only with a
+    /// [`quota`](Self::quota).
     ///
     /// All nodes need the same `Redis` and the same prefix; their clocks may differ by seconds. A
     /// [handler](crate::server::RoomHandle::on) runs on each node, and receives all events on each.
@@ -652,14 +651,14 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the configuration contradicts itself or the declaration (its text says which setting to change), or if the store can't be
-    /// read.
+    /// [`Error`] if the configuration contradicts itself or the declaration (its text says which setting to change), or
+    /// if the store can't be read.
     ///
     /// # Compile errors
     ///
-    /// It doesn't compile if a room requires an identity that the authenticator doesn't [provide](crate::identity::Provides), if
-    /// middleware of a room can't be [made](crate::middleware::FromState) from the server's state, or if the server's middleware
-    /// isn't [`Middleware`](crate::Middleware) for each event.
+    /// It doesn't compile if a room requires an identity that the authenticator doesn't
+    /// [provide](crate::identity::Provides), if middleware of a room can't be [made](crate::middleware::FromState) from
+    /// the server's state, or if the server's middleware isn't [`Middleware`](crate::Middleware) for each event.
     pub fn build(self) -> Building<A::Server>
     where
         A: Admits<I> + Serves<S, L>,

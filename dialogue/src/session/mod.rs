@@ -1,9 +1,9 @@
 //! The session: the protocol state machine of one connection (PROTOCOL.md, "Frames from client to
 //! server").
 //!
-//! A [`Session`] handles the frames of a WebSocket, and the joins of an event stream. It identifies the user, enforces rate
-//! limits, and carries out one request at a time. It does no I/O: `channel` reads the frames, and replies go to the
-//! connection's [`Outbox`].
+//! A [`Session`] handles the frames of a WebSocket, and the joins of an event stream. It identifies the user, enforces
+//! rate limits, and carries out one request at a time. It does no I/O: `channel` reads the frames, and replies go to
+//! the connection's [`Outbox`].
 
 use crate::{hub::StreamSlot, wire::EventIndex};
 #[cfg(test)]
@@ -130,11 +130,11 @@ pub(crate) const HISTORY_LIMITS: PageLimits = PageLimits { default: 50, max: 200
 pub(crate) const ROOM_LIST_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
 /// `limit` in `members`.
 const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
-/// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to the
-/// next.
+/// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to
+/// the next.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The number of frames that are charged to the user's HTTP limit at once: charging each one would cost as much as the frame
-/// limit itself.
+/// The number of frames that are charged to the user's HTTP limit at once: charging each one would cost as much as the
+/// frame limit itself.
 const FRAMES_PER_CHARGE: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
 
 impl Session {
@@ -260,8 +260,8 @@ impl Session {
         }
     }
 
-    /// Refuses a frame whose handling was cancelled because the node drains; nothing was stored. Sends no reply if the event
-    /// may have been stored, because it was already handed to the room.
+    /// Refuses a frame whose handling was cancelled because the node drains; nothing was stored. Sends no reply if the
+    /// event may have been stored, because it was already handed to the room.
     pub(crate) fn abandon_frame(&mut self, text: &str) -> FrameOutcome {
         let is_submitted = self.is_submitted.take().is_some_and(|set| set.load(Ordering::Relaxed));
         let id = Request::parse(text, &self.engine.bounds).and_then(|request| request.id());
@@ -388,7 +388,8 @@ impl Session {
             }
             match joined {
                 Some(Ok(new)) => {
-                    // The connection may leave while `joined` runs: then `end_joined_hook` returns the reason, and `left` is called here.
+                    // The connection may leave while `joined` runs: then `end_joined_hook` returns the reason, and
+                    // `left` is called here.
                     if let Some(hooks) = &engine.hooks
                         && new
                         && connection.begin_joined_hook(&instance)
@@ -430,7 +431,8 @@ impl Session {
         }
     }
 
-    /// Returns a future that waits until the events that were published to the connection's rooms before are in its outbox.
+    /// Returns a future that waits until the events that were published to the connection's rooms before are in its
+    /// outbox.
     pub(crate) fn caught_up(&self) -> impl Future<Output = ()> + Send + 'static {
         let connection = self.connection.clone();
         async move {
@@ -738,8 +740,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// `NOT_IN_ROOM`; `ROOM_NOT_FOUND` for an id of no declared room; `UNAVAILABLE` while the members of an instance that lost
-    /// its log move to the next.
+    /// `NOT_IN_ROOM`; `ROOM_NOT_FOUND` for an id of no declared room; `UNAVAILABLE` while the members of an instance
+    /// that lost its log move to the next.
     fn joined(&self, room_id: &str) -> Result<Arc<LiveRoom>, Refusal> {
         let connection = self.connection()?;
         match connection.room(room_id) {

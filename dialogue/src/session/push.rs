@@ -1,5 +1,5 @@
-//! The requests `registerPush` and `unregisterPush`, which register a user's device for the notifications of rooms. They come as
-//! frames of a session, or as bodies of the HTTP API.
+//! The requests `registerPush` and `unregisterPush`, which register a user's device for the notifications of rooms.
+//! They come as frames of a session, or as bodies of the HTTP API.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::{
     room::Channel,
 };
 
-/// The fields of a `registerPush` or `unregisterPush` request, checked as far as that doesn't depend on the server's providers.
+/// The fields of a `registerPush` or `unregisterPush` request, checked as far as that doesn't depend on the server's
+/// providers.
 pub(crate) struct PushRequest {
     provider: String,
     target: PushTarget,
@@ -31,8 +32,8 @@ pub(crate) enum PushChange {
 
 /// The names of the built-in providers, whether this server has them or not.
 const BUILT_IN_PROVIDERS: [&str; 3] = ["webpush", "fcm", "apns"];
-/// The maximum of rooms in one request. [`Push::max_rooms_per_device`](crate::push::Push::max_rooms_per_device) may set a lower
-/// one.
+/// The maximum of rooms in one request. [`Push::max_rooms_per_device`](crate::push::Push::max_rooms_per_device) may set
+/// a lower one.
 const MAX_ROOMS: usize = 1_000;
 /// The maximum of bytes of a device's token.
 const MAX_TOKEN_BYTES: usize = 4_096;
@@ -71,8 +72,8 @@ impl PushRequest {
 ///
 /// # Errors
 ///
-/// `INVALID_REQUEST` for an unknown provider or a target that it doesn't take, and `UNAVAILABLE` while the store is. Of a
-/// registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
+/// `INVALID_REQUEST` for an unknown provider or a target that it doesn't take, and `UNAVAILABLE` while the store is. Of
+/// a registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
 pub(crate) async fn apply(
     engine: &Arc<Engine>,
     actor: &UntypedCaller,

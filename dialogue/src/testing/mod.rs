@@ -10,8 +10,8 @@ pub use crate::store_suite;
 
 /// Makes a module of tests that try a [`Store`](crate::store::Store) by every sentence of its contract.
 ///
-/// The tests are plain `#[test]`s and bring their runtime with them: tokio's, multi-threaded, with time and I/O. Each has
-/// a store of its own. A failure says in a sentence what the store did wrong.
+/// The tests are plain `#[test]`s and bring their runtime with them: tokio's, multi-threaded, with time and I/O. Each
+/// has a store of its own. A failure says in a sentence what the store did wrong.
 ///
 /// `open` is an async closure that makes a store; when no `place` is given, a fresh and empty one:
 ///
@@ -26,9 +26,10 @@ pub use crate::store_suite;
 /// ```
 ///
 /// A store that outlives its process has a place: a directory, the name of a database, a prefix of keys. `place` is a
-/// closure that makes an empty one for a test, and is dropped after it; `open` opens a store there, which comes more than
-/// once in tests of what is still there afterwards. The store before is dropped first. (That a crash loses nothing is
-/// yours to try.) Where a place takes waiting for, `open` makes it on first use: `place` is a `tokio::sync::OnceCell` then.
+/// closure that makes an empty one for a test, and is dropped after it; `open` opens a store there, which comes more
+/// than once in tests of what is still there afterwards. The store before is dropped first. (That a crash loses nothing
+/// is yours to try.) Where a place takes waiting for, `open` makes it on first use: `place` is a
+/// `tokio::sync::OnceCell` then.
 ///
 /// ```
 /// use dialogue::store::Memory;

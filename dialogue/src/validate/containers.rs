@@ -86,8 +86,8 @@ impl<K: Serialize, V: Validate, S> Validate for HashMap<K, V, S> {
         if found.is_full() {
             return;
         }
-        // By key, for an order that doesn't change from run to run. Each value is validated once: in maps of maps, the second
-        // time would double the work with each level.
+        // By key, for an order that doesn't change from run to run. Each value is validated once: in maps of maps, the
+        // second time would double the work with each level.
         let mut invalid = BTreeMap::new();
         for (key, value) in self {
             let inner = Violations::of(value);

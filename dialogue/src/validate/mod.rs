@@ -1,7 +1,8 @@
 //! Validation of payloads: the rules that an event must satisfy before it reaches a room.
 //!
-//! [`Validate`] is the trait; [`#[dialogue::event]`](macro@crate::event) and [`#[derive(Validate)]`](derive@crate::Validate)
-//! implement it from `#[validate(…)]` attributes. [`Violations`] collects the rules that a value breaks.
+//! [`Validate`] is the trait; [`#[dialogue::event]`](macro@crate::event) and
+//! [`#[derive(Validate)]`](derive@crate::Validate) implement it from `#[validate(…)]` attributes. [`Violations`]
+//! collects the rules that a value breaks.
 
 mod containers;
 mod violations;
@@ -11,9 +12,10 @@ pub use violations::Violations;
 /// A value that can check itself: an event, or a struct or an enum inside one.
 ///
 /// [`#[derive(dialogue::Validate)]`](derive@crate::Validate) implements it from `#[validate(…)]` attributes on fields,
-/// which the derive's page lists; [`#[dialogue::event]`](macro@crate::event) derives it by itself. The server validates an
-/// event after decoding it and before any middleware sees it. A broken rule refuses the event with
-/// [`Code::ValidationFailed`](crate::Code::ValidationFailed) and one [`Detail`](crate::wire::Detail) for each rule that is broken.
+/// which the derive's page lists; [`#[dialogue::event]`](macro@crate::event) derives it by itself. The server validates
+/// an event after decoding it and before any middleware sees it. A broken rule refuses the event with
+/// [`Code::ValidationFailed`](crate::Code::ValidationFailed) and one [`Detail`](crate::wire::Detail) for each rule that
+/// is broken.
 ///
 /// ```
 /// use dialogue::{Event, Validate};
@@ -46,12 +48,12 @@ pub use violations::Violations;
 ///
 /// # By hand
 ///
-/// An implementation adds what it finds to [`Violations`]: rules that involve several fields, or the findings of another
-/// library. An event takes the option `validate` then, as `#[dialogue::event]` implements the trait otherwise; a type
-/// inside an event needs `#[validate(nested)]` on the field that holds it.
+/// An implementation adds what it finds to [`Violations`]: rules that involve several fields, or the findings of
+/// another library. An event takes the option `validate` then, as `#[dialogue::event]` implements the trait otherwise;
+/// a type inside an event needs `#[validate(nested)]` on the field that holds it.
 ///
 /// ```
-/// use dialogue::{validate::Violations, Event, Validate};
+/// use dialogue::{Event, Validate, validate::Violations};
 ///
 /// #[dialogue::event(validate)]
 /// pub struct Booking {

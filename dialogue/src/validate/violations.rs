@@ -5,13 +5,13 @@ use crate::wire::Detail;
 
 /// The rules that a value breaks, each with the place of what breaks it.
 ///
-/// Paths are JSON Pointers (RFC 6901) into the value that is being validated: `""` is the value itself, `/name` its field
-/// `name`, `/items/3` the fourth item of its list. [`Violations::at`] puts what is found inside a part of the value below
-/// that part's path. An empty collection holds no memory.
+/// Paths are JSON Pointers (RFC 6901) into the value that is being validated: `""` is the value itself, `/name` its
+/// field `name`, `/items/3` the fourth item of its list. [`Violations::at`] puts what is found inside a part of the
+/// value below that part's path. An empty collection holds no memory.
 ///
 /// At most [`Violations::MAX`] are kept, in the order in which they are added, and of these as many as have paths and
-/// messages of 8 KiB together, so that the answer to a long list of invalid items is short; the first is always kept. Those
-/// beyond are dropped.
+/// messages of 8 KiB together, so that the answer to a long list of invalid items is short; the first is always kept.
+/// Those beyond are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Violations {
     details: Vec<Detail>,
@@ -33,8 +33,8 @@ impl Violations {
         found
     }
 
-    /// Adds a violation at `path`, a JSON Pointer into the value (a name without `/` is taken for the field of that name),
-    /// or `""` for the value as a whole. The message is for people.
+    /// Adds a violation at `path`, a JSON Pointer into the value (a name without `/` is taken for the field of that
+    /// name), or `""` for the value as a whole. The message is for people.
     #[cold]
     pub fn add(&mut self, path: &str, message: impl fmt::Display) {
         if self.is_full() {
@@ -46,8 +46,8 @@ impl Violations {
         self.fit();
     }
 
-    /// Collects what `inner` adds below the part of the value that `segment` names: a field's name on the wire, a map's key
-    /// or an index. `inner` isn't called when the collection is full.
+    /// Collects what `inner` adds below the part of the value that `segment` names: a field's name on the wire, a map's
+    /// key or an index. `inner` isn't called when the collection is full.
     ///
     /// ```
     /// use dialogue::validate::Violations;

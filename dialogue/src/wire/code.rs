@@ -35,7 +35,8 @@ pub enum Code {
     RateLimited,
     /// The request or a value in it is too large.
     TooLarge,
-    /// The store or the backplane can't accept the event now. Nothing was stored, and a retry with the same key is safe.
+    /// The store or the backplane can't accept the event now. Nothing was stored, and a retry with the same key is
+    /// safe.
     Unavailable,
     /// The server failed by a bug or a panic, which its log shows.
     Internal,

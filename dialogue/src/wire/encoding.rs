@@ -26,8 +26,8 @@ impl Encoding {
         }
     }
 
-    /// Returns the bytes that probe whether the client is alive: a ping (RFC 6455, section 5.5.2), or a comment, which clients
-    /// ignore.
+    /// Returns the bytes that probe whether the client is alive: a ping (RFC 6455, section 5.5.2), or a comment, which
+    /// clients ignore.
     pub(crate) fn probe(self) -> Bytes {
         Bytes::from_static(match self {
             Encoding::WebSocket => &[0x89, 0],
@@ -55,7 +55,8 @@ pub(crate) fn put_id(out: &mut Vec<u8>, id: &[u8]) {
     put_field(out, "id: ", id);
 }
 
-/// Returns a position as it is written in an event stream, `chat=k2f9.42.EVENTID`, with other characters percent-encoded.
+/// Returns a position as it is written in an event stream, `chat=k2f9.42.EVENTID`, with other characters
+/// percent-encoded.
 pub(crate) fn stream_position(room_id: &str, epoch: &str, seq: u64, event_id: &str) -> String {
     use std::fmt::Write;
 

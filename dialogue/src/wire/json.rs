@@ -1,4 +1,5 @@
-//! Checks and edits of JSON text that go beyond the grammar (RFC 8259): every function takes text that a parser has accepted.
+//! Checks and edits of JSON text that go beyond the grammar (RFC 8259): every function takes text that a parser has
+//! accepted.
 
 use std::{
     borrow::Cow,
@@ -30,8 +31,8 @@ pub(crate) fn compact(json: &str) -> String {
     tokens(json).map(|token| token.text).collect()
 }
 
-/// Returns the reason why some JSON parsers refuse a value or read different ones: a lone surrogate, or a number outside a double's
-/// range (RFC 8259, sections 6 and 8.2).
+/// Returns the reason why some JSON parsers refuse a value or read different ones: a lone surrogate, or a number
+/// outside a double's range (RFC 8259, sections 6 and 8.2).
 pub(crate) fn unreadable(json: &str) -> Option<&'static str> {
     for JsonToken { text, .. } in tokens(json) {
         match text.as_bytes().first() {

@@ -1,5 +1,5 @@
-//! The wire protocol, version 1. `PROTOCOL.md`, beside the crate's manifest, specifies all of it; this module holds the types that
-//! are part of the API.
+//! The wire protocol, version 1. `PROTOCOL.md`, beside the crate's manifest, specifies all of it; this module holds the
+//! types that are part of the API.
 
 mod code;
 #[cfg(feature = "server")]

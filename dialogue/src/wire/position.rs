@@ -21,8 +21,8 @@ const MAX_ID_BYTES: usize = 64;
 
 #[cfg(feature = "server")]
 impl Position {
-    /// Returns whether both texts consist of 0 to 64 characters of `[A-Za-z0-9_-]`, as those of a server do. Such a position fits
-    /// into an `id:` line.
+    /// Returns whether both texts consist of 0 to 64 characters of `[A-Za-z0-9_-]`, as those of a server do. Such a
+    /// position fits into an `id:` line.
     pub(crate) fn is_well_formed(&self) -> bool {
         let plain = |text: &str| {
             text.len() <= MAX_ID_BYTES

@@ -18,8 +18,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// The violations of the payload.
     pub details: Vec<Detail>,
-    /// The application's own reason for programs, such as `too-many-links`: the `reason` of the `error` frame, and in the body of an
-    /// HTTP response. See [`with_reason`](Self::with_reason).
+    /// The application's own reason for programs, such as `too-many-links`: the `reason` of the `error` frame, and in
+    /// the body of an HTTP response. See [`with_reason`](Self::with_reason).
     pub reason: Option<Cow<'static, str>>,
 }
 
@@ -47,15 +47,16 @@ impl Refusal {
         Refusal::new(Code::JoinDenied, reason)
     }
 
-    /// Returns the refusal of a rate limit: [`Code::RateLimited`], to be retried after that time, rounded up to milliseconds.
+    /// Returns the refusal of a rate limit: [`Code::RateLimited`], to be retried after that time, rounded up to
+    /// milliseconds.
     pub fn rate_limited(after: Duration) -> Self {
         let millis = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1);
         let refusal = Refusal::new(Code::RateLimited, format!("too often; try again in {millis} ms"));
         Refusal { retry_after: Some(Duration::from_millis(millis)), ..refusal }
     }
 
-    /// Returns the refusal of a payload that breaks a rule of the application's own: [`Code::ValidationFailed`], with a message for
-    /// people. [`with_detail`](Self::with_detail) adds the field.
+    /// Returns the refusal of a payload that breaks a rule of the application's own: [`Code::ValidationFailed`], with a
+    /// message for people. [`with_detail`](Self::with_detail) adds the field.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Code::ValidationFailed, message)
     }
@@ -70,8 +71,8 @@ impl Refusal {
         Refusal { details, ..Refusal::invalid(message) }
     }
 
-    /// Adds a violation at `path`, a JSON Pointer into `data` (RFC 6901) such as `/text`; the empty path is the whole payload. Each
-    /// further call adds one.
+    /// Adds a violation at `path`, a JSON Pointer into `data` (RFC 6901) such as `/text`; the empty path is the whole
+    /// payload. Each further call adds one.
     ///
     /// ```
     /// use dialogue::Refusal;
@@ -85,8 +86,8 @@ impl Refusal {
         self
     }
 
-    /// Adds the application's own reason for programs, so that a client needn't compare messages: the `reason` of the `error`
-    /// frame. The Rust client has it in [`reason`](Self::reason).
+    /// Adds the application's own reason for programs, so that a client needn't compare messages: the `reason` of the
+    /// `error` frame. The Rust client has it in [`reason`](Self::reason).
     ///
     /// ```
     /// use dialogue::Refusal;

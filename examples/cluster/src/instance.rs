@@ -2,7 +2,7 @@
 
 use std::process;
 
-use dialogue::{Redis, Server, prelude::*};
+use dialogue::{Redis, prelude::*};
 use tokio::io::{AsyncReadExt, stdin};
 
 use crate::{Result, page};

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use dialogue::{Flow, prelude::*};
+use dialogue::prelude::*;
 
 /// What the application's parts share.
 #[derive(Debug, Clone, Default)]

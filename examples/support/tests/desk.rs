@@ -14,7 +14,7 @@ use axum::{
     http::{Request, StatusCode, header, request::Builder},
 };
 use deadline::within;
-use dialogue::{Server, client, prelude::*};
+use dialogue::{client, prelude::*};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use support::{

@@ -20,8 +20,7 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         let (method, text) = (Ident::new(name, Span::call_site()), text(name)?);
         Some(quote!(.#method(#text)))
     });
-    let urgency =
-        parts.urgency.iter().map(|urgency| quote!(.urgency(#notification::Urgency::#urgency)));
+    let urgency = parts.urgency.iter().map(|urgency| quote!(.urgency(#notification::Urgency::#urgency)));
     let ttl = parts.ttl.iter().map(|ttl| {
         let ttl = quantity::expand(ttl.value);
         quote!(.ttl(#ttl))
@@ -42,9 +41,8 @@ pub(in crate::event) fn impl_push_event(event: &Ident, push: &PushOption, krate:
         let after = quantity::expand(after.value);
         quote!(const AFTER: ::core::time::Duration = #after;)
     });
-    let always = parts.always.then(
-        || quote!(const AUDIENCE: #notification::Audience = #notification::Audience::All;),
-    );
+    let always =
+        parts.always.then(|| quote!(const AUDIENCE: #notification::Audience = #notification::Audience::All;));
     anchor(
         push.span,
         quote! {

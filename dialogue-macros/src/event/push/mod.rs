@@ -27,8 +27,8 @@ const URGENCIES: &[(&str, &str)] = &[("low", "Low"), ("normal", "Normal"), ("hig
 const MAX_TTL: Duration = Duration::from_secs(28 * 24 * 60 * 60);
 /// The longest `after`, since events that wait stay in memory.
 const MAX_AFTER: Duration = Duration::from_secs(60 * 60);
-/// The maximum of bytes of all texts without their fields. Fields, the room's id and the event's position have the rest of the
-/// 3,052 bytes of a browser's push.
+/// The maximum of bytes of all texts without their fields. Fields, the room's id and the event's position have the rest
+/// of the 3,052 bytes of a browser's push.
 const MAX_TEXT_BYTES: usize = 2_048;
 
 /// A parsed `push(…)`, checked as far as that doesn't depend on the event's fields.

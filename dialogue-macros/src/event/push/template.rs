@@ -67,7 +67,8 @@ impl Template {
         self.pieces.iter().map(plain).collect()
     }
 
-    /// Expands to an expression of type `String`. It has the text's span, so that a field without `Display` is reported there.
+    /// Expands to an expression of type `String`. It has the text's span, so that a field without `Display` is reported
+    /// there.
     pub(super) fn expand(&self, krate: &Path) -> TokenStream {
         let (mut format, mut arguments) = (String::new(), Vec::new());
         for piece in &self.pieces {

@@ -18,8 +18,8 @@ pub fn custom_option<V: Verdict>(found: &mut Violations, at: At, message: Messag
     }
 }
 
-/// `schema(function = …)`, which runs if the fields added nothing to the `before` that there were. In a full collection that
-/// can't be told, as violations are dropped: the function, which may rely on valid fields, doesn't run then.
+/// `schema(function = …)`, which runs if the fields added nothing to the `before` that there were. In a full collection
+/// that can't be told, as violations are dropped: the function, which may rely on valid fields, doesn't run then.
 #[inline]
 pub fn schema<V: Verdict>(
     found: &mut Violations,

@@ -1,5 +1,5 @@
-/// Returns whether `text` is a valid e-mail address by the HTML standard, which is what `<input type="email">` takes: ASCII, without
-/// comments, quoted parts or address literals; and no longer than SMTP can carry (RFC 5321, 4.5.3.1).
+/// Returns whether `text` is a valid e-mail address by the HTML standard, which is what `<input type="email">` takes:
+/// ASCII, without comments, quoted parts or address literals; and no longer than SMTP can carry (RFC 5321, 4.5.3.1).
 pub(super) fn is_email(text: &str) -> bool {
     const MAX: usize = 254;
     const MAX_LOCAL: usize = 64;

@@ -1,9 +1,9 @@
 use std::net::Ipv6Addr;
 
-/// Returns whether `text` is an absolute URL of the web, by the generic syntax of RFC 3986, section 3: `http`, `https`, `ws` or
-/// `wss`, a host, and optionally user information, port, path, query and fragment. Other schemes are refused, for a link of
-/// `javascript://…` or `data:` would run in the page that shows it. Characters beyond ASCII may stand in any part (RFC 3987),
-/// and those of ASCII that browsers show without escaping them.
+/// Returns whether `text` is an absolute URL of the web, by the generic syntax of RFC 3986, section 3: `http`, `https`,
+/// `ws` or `wss`, a host, and optionally user information, port, path, query and fragment. Other schemes are refused,
+/// for a link of `javascript://…` or `data:` would run in the page that shows it. Characters beyond ASCII may stand in
+/// any part (RFC 3987), and those of ASCII that browsers show without escaping them.
 pub(super) fn is_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else { return false };
     let known = ["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
@@ -47,8 +47,9 @@ fn is_escaped(text: &str) -> bool {
     })
 }
 
-/// Returns whether a character can't stand in a URL: it would end the URL in running text or in the attribute of an element, or
-/// is one of the formatting characters that RFC 3987, section 4.1, rules out, as they show a URL in another order.
+/// Returns whether a character can't stand in a URL: it would end the URL in running text or in the attribute of an
+/// element, or is one of the formatting characters that RFC 3987, section 4.1, rules out, as they show a URL in another
+/// order.
 fn is_barred(c: char) -> bool {
     let turns =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -41,8 +41,8 @@ impl JwksFile {
         Ok(JwksFile { path: path.to_owned(), state: Mutex::new(state) })
     }
 
-    /// Returns the keys. Reads the file if the last check is [`FILE_CHECK_INTERVAL`] ago; while one caller does, others get
-    /// the previous keys.
+    /// Returns the keys. Reads the file if the last check is [`FILE_CHECK_INTERVAL`] ago; while one caller does, others
+    /// get the previous keys.
     pub(super) async fn keys(&self) -> Arc<Keys> {
         if let Some(keys) = self.fresh() {
             return keys;

@@ -36,13 +36,13 @@ use url::JwksUrl;
 
 /// An authenticator of JSON Web Tokens, signed with HS256, RS256, ES256 or EdDSA (Ed25519).
 ///
-/// The claim `sub` is the user's id: a string of at most 128 bytes without control characters, which other members see. The
-/// claim `roles`, a list of strings, contains the user's roles. Other claims are available as a type of the application, see
-/// [`claims`](Jwt::claims).
+/// The claim `sub` is the user's id: a string of at most 128 bytes without control characters, which other members see.
+/// The claim `roles`, a list of strings, contains the user's roles. Other claims are available as a type of the
+/// application, see [`claims`](Jwt::claims).
 ///
-/// A key is for one algorithm, and verifies only tokens with it (RFC 8725, section 3.1). By default `exp` is required and has
-/// no leeway; `nbf` is checked if it is present. A token with `aud` is refused unless an [`audience`](Jwt::audience) is set
-/// that it contains (RFC 7519, section 4.1.3).
+/// A key is for one algorithm, and verifies only tokens with it (RFC 8725, section 3.1). By default `exp` is required
+/// and has no leeway; `nbf` is checked if it is present. A token with `aud` is refused unless an
+/// [`audience`](Jwt::audience) is set that it contains (RFC 7519, section 4.1.3).
 ///
 /// The reason for which a token was refused is logged at level `DEBUG`; the token never is.
 ///
@@ -74,8 +74,8 @@ enum KeySource {
 impl Jwt {
     /// Accepts tokens signed with a secret that the issuer and this program share (HS256).
     ///
-    /// RFC 7518, section 3.2, requires at least 32 bytes. A shorter secret can be guessed from one token; it is accepted with a
-    /// warning in the log.
+    /// RFC 7518, section 3.2, requires at least 32 bytes. A shorter secret can be guessed from one token; it is
+    /// accepted with a warning in the log.
     ///
     /// # Panics
     ///
@@ -118,11 +118,12 @@ impl Jwt {
 
     /// Accepts tokens signed with one of the keys of a file: a JWK set (RFC 7517).
     ///
-    /// A token's `kid` selects among the keys of the set that are for its algorithm and for signatures; a token without `kid` is
-    /// tried with each key, a key without `kid` for each token. Secrets (`oct`) and malformed keys are ignored.
+    /// A token's `kid` selects among the keys of the set that are for its algorithm and for signatures; a token without
+    /// `kid` is tried with each key, a key without `kid` for each token. Secrets (`oct`) and malformed keys are
+    /// ignored.
     ///
-    /// The file is read again when a token is checked, at most every 2 s. A file that can't be read, or that contains no usable
-    /// key, leaves the previous keys in use and is logged as a warning; an empty set refuses all tokens.
+    /// The file is read again when a token is checked, at most every 2 s. A file that can't be read, or that contains
+    /// no usable key, leaves the previous keys in use and is logged as a warning; an empty set refuses all tokens.
     ///
     /// # Errors
     ///
@@ -134,13 +135,13 @@ impl Jwt {
     /// Accepts tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
     /// [`jwks_file`](Jwt::jwks_file).
     ///
-    /// The set is fetched with the first token, then again in the background when a token is checked and the set is older than
-    /// 10 minutes ([`refresh`](Jwt::refresh)). A token with an unknown `kid` starts a fetch and waits for it, but there are at
-    /// least 10 s between two fetches, so that forged `kid`s can't flood the key server; 1 s while there are no keys at all. The
-    /// timeout of a fetch is 5 s; redirects are not followed.
+    /// The set is fetched with the first token, then again in the background when a token is checked and the set is
+    /// older than 10 minutes ([`refresh`](Jwt::refresh)). A token with an unknown `kid` starts a fetch and waits for
+    /// it, but there are at least 10 s between two fetches, so that forged `kid`s can't flood the key server; 1 s while
+    /// there are no keys at all. The timeout of a fetch is 5 s; redirects are not followed.
     ///
-    /// While the key server is unavailable or its response is not a JWK set, the previous keys stay in use; a token for another
-    /// key gets [`AuthError::Unavailable`].
+    /// While the key server is unavailable or its response is not a JWK set, the previous keys stay in use; a token for
+    /// another key gets [`AuthError::Unavailable`].
     ///
     /// # Errors
     ///
@@ -174,8 +175,8 @@ impl From<KeySource> for Jwt {
 impl<C> Jwt<C> {
     /// Sets the type of the identity, which hooks and middleware get.
     ///
-    /// It is deserialized from the whole payload, registered claims included. A token that can't be deserialized as it is
-    /// refused.
+    /// It is deserialized from the whole payload, registered claims included. A token that can't be deserialized as it
+    /// is refused.
     ///
     /// ```
     /// use dialogue::Jwt;
@@ -220,8 +221,8 @@ impl<C> Jwt<C> {
         self
     }
 
-    /// Also accepts tokens without `exp`. They never expire, and can only be revoked by removing their key. An `exp` that is
-    /// present is still checked.
+    /// Also accepts tokens without `exp`. They never expire, and can only be revoked by removing their key. An `exp`
+    /// that is present is still checked.
     #[must_use]
     pub fn without_expiry(mut self) -> Self {
         self.rules.expiry_required = false;
@@ -230,8 +231,8 @@ impl<C> Jwt<C> {
 
     /// Sets the name of the claim that lists the user's roles.
     ///
-    /// Default: `roles`. A user whose token lacks the claim has no roles; a token in which it is not a list of strings is
-    /// refused.
+    /// Default: `roles`. A user whose token lacks the claim has no roles; a token in which it is not a list of strings
+    /// is refused.
     #[must_use]
     pub fn roles_claim(mut self, name: impl Into<String>) -> Self {
         self.rules.roles_claim = name.into();

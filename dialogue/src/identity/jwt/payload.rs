@@ -40,7 +40,8 @@ impl VerifiedPayload {
         self.get(name).and_then(Value::as_str)
     }
 
-    /// Returns the time of a claim, since the Unix epoch; `None` without the claim, an error if it is not a number of seconds.
+    /// Returns the time of a claim, since the Unix epoch; `None` without the claim, an error if it is not a number of
+    /// seconds.
     pub(super) fn date(&self, name: &str) -> Result<Option<Duration>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = value.as_u64().map(Duration::from_secs);

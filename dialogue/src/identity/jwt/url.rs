@@ -25,8 +25,8 @@ struct KeyServer {
     state: Mutex<KeyServerState>,
 }
 
-/// The keys and the fetch in progress. There is at most one fetch, on a task of its own; callers that need its result wait for
-/// it, and can be dropped.
+/// The keys and the fetch in progress. There is at most one fetch, on a task of its own; callers that need its result
+/// wait for it, and can be dropped.
 #[derive(Default)]
 struct KeyServerState {
     keys: Option<Arc<Keys>>,
@@ -96,7 +96,8 @@ impl JwksUrl {
         self.server.url.host_str().unwrap_or_default()
     }
 
-    /// Returns the keys if one has the `kid` and algorithm of the token. Starts a fetch in the background if they are old.
+    /// Returns the keys if one has the `kid` and algorithm of the token. Starts a fetch in the background if they are
+    /// old.
     fn keys_for(&self, token: &UnverifiedToken<'_>) -> Option<Arc<Keys>> {
         let (keys, received) = {
             let state = self.server.state.lock();

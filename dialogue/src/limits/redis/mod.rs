@@ -10,8 +10,8 @@ use crate::{
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
 
-/// Keeps the state of each limit and client under one key, which expires when the client's full rate is available again.
-/// Costs one round trip for each request that the node's own limit allows.
+/// Keeps the state of each limit and client under one key, which expires when the client's full rate is available
+/// again. Costs one round trip for each request that the node's own limit allows.
 impl Quota for Redis {
     async fn take(&self, limit: &str, rate: Rate, key: &RateLimitKey) -> Result<(), Duration> {
         let key = self.keys().limit(limit, key);

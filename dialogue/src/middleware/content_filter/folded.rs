@@ -1,4 +1,5 @@
-//! Text folded for matching: without case, invisible characters and compatibility forms, with a map back to the original.
+//! Text folded for matching: without case, invisible characters and compatibility forms, with a map back to the
+//! original.
 //!
 //! The folding is that of Unicode's NFKC_Casefold (Unicode 16, section 3.13).
 
@@ -154,13 +155,14 @@ fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
     !(before.is_some_and(is_word_character) && after.is_some_and(is_word_character))
 }
 
-/// Returns whether a character forms a word with its neighbours: letters and digits of scripts that are written with spaces.
+/// Returns whether a character forms a word with its neighbours: letters and digits of scripts that are written with
+/// spaces.
 fn is_word_character(c: char) -> bool {
     c.is_alphanumeric() && !is_of_script_without_spaces(c)
 }
 
-/// Returns whether a character is Thai, Lao, Burmese, Khmer, kana or Han: class SA of Unicode annex 14, and the ideographs of
-/// annexes 14 and 29.
+/// Returns whether a character is Thai, Lao, Burmese, Khmer, kana or Han: class SA of Unicode annex 14, and the
+/// ideographs of annexes 14 and 29.
 fn is_of_script_without_spaces(c: char) -> bool {
     matches!(c,
         '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'

@@ -12,19 +12,20 @@ use crate::{Event, Refusal, Room, event::Filtered};
 use folded::Folded;
 use words::Words;
 
-/// Blocks events whose text contains a listed word or matches a regular expression, or masks the match. Any number of words is
-/// found in one pass over the text.
+/// Blocks events whose text contains a listed word or matches a regular expression, or masks the match. Any number of
+/// words is found in one pass over the text.
 ///
-/// The filter reads the fields that the event marks with `#[filter]`: see [`Filtered`]. An event that has text but marks no
-/// field does not compile with it. An event with a match is refused with `BLOCKED`; after [`masked`](Self::masked), each
-/// character of the match is replaced by `*` instead. Events of server code and of server keys are filtered too.
+/// The filter reads the fields that the event marks with `#[filter]`: see [`Filtered`]. An event that has text but
+/// marks no field does not compile with it. An event with a match is refused with `BLOCKED`; after
+/// [`masked`](Self::masked), each character of the match is replaced by `*` instead. Events of server code and of
+/// server keys are filtered too.
 ///
-/// Words match as whole words, without regard to case, by Unicode's rules: `spam` matches in `(SPAM)` and not in `spammer`,
-/// `straße` matches in `STRASSE`. In scripts that are written without spaces, such as Chinese or Thai, a word matches
-/// anywhere. Invisible characters (soft hyphens, zero-width and control characters, all of Unicode's default-ignorable code
-/// points) are skipped, and compatibility forms, such as full-width letters, match as the letters that they show. Patterns
-/// are tried on the original text, and on the text without invisible characters and compatibility forms. Masking leaves the
-/// rest of the text unchanged.
+/// Words match as whole words, without regard to case, by Unicode's rules: `spam` matches in `(SPAM)` and not in
+/// `spammer`, `straße` matches in `STRASSE`. In scripts that are written without spaces, such as Chinese or Thai, a
+/// word matches anywhere. Invisible characters (soft hyphens, zero-width and control characters, all of Unicode's
+/// default-ignorable code points) are skipped, and compatibility forms, such as full-width letters, match as the
+/// letters that they show. Patterns are tried on the original text, and on the text without invisible characters and
+/// compatibility forms. Masking leaves the rest of the text unchanged.
 ///
 /// ```
 /// use dialogue::{middleware::ContentFilter, prelude::*};
@@ -70,8 +71,8 @@ impl ContentFilter {
         ContentFilter::new(Matcher::Words(Words::new(words)))
     }
 
-    /// Creates a filter of regular expressions, in the syntax of the crate `regex` (feature `regex`). Matching takes time
-    /// linear in the length of the text. `(?i)` makes an expression ignore case.
+    /// Creates a filter of regular expressions, in the syntax of the crate `regex` (feature `regex`). Matching takes
+    /// time linear in the length of the text. `(?i)` makes an expression ignore case.
     ///
     /// ```
     /// # use dialogue::middleware::ContentFilter;
@@ -80,7 +81,8 @@ impl ContentFilter {
     ///
     /// # Panics
     ///
-    /// If one is not a valid regular expression, or is too large. For a filter in `rooms!`, this is when the server is built.
+    /// If one is not a valid regular expression, or is too large. For a filter in `rooms!`, this is when the server is
+    /// built.
     #[cfg(feature = "regex")]
     pub fn patterns<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Self {
         let sources: Vec<P> = patterns.into_iter().collect();

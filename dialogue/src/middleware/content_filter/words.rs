@@ -33,8 +33,8 @@ impl Words {
         self.found(&folded).map(|found| folded.origin(found.start(), found.end())).collect()
     }
 
-    /// Returns all matches, including overlapping ones: a longer word may be cut by a word boundary where a shorter one is
-    /// whole.
+    /// Returns all matches, including overlapping ones: a longer word may be cut by a word boundary where a shorter one
+    /// is whole.
     fn found<'a>(&'a self, folded: &'a Folded<'_>) -> impl Iterator<Item = Match> {
         let all = self.automaton.find_overlapping_iter(folded.text.as_str());
         all.filter(move |found| folded.is_word(found.start(), found.end()))

@@ -16,8 +16,8 @@ use crate::{
     wire::{Position, json},
 };
 
-/// A frame of any type. Fields stay raw JSON until the frame's type needs them, so that an error names the field, and fields
-/// that the type doesn't use are never refused. Of a duplicate field the last one counts.
+/// A frame of any type. Fields stay raw JSON until the frame's type needs them, so that an error names the field, and
+/// fields that the type doesn't use are never refused. Of a duplicate field the last one counts.
 #[derive(Debug, Default)]
 pub(super) struct Request<'a> {
     id: Option<&'a RawValue>,
@@ -62,9 +62,9 @@ const MAX_LANGUAGE_BYTES: usize = 35;
 const MAX_TEXT_BYTES: usize = 1_024;
 
 impl<'a> Request<'a> {
-    /// Parses a frame. The refusal of a malformed frame is sent without an `id`, since its own can't be trusted. The nesting
-    /// depth is not checked yet; raw fields are skipped without recursion. The result is boxed and filled in place, since it is
-    /// large and every frame has one.
+    /// Parses a frame. The refusal of a malformed frame is sent without an `id`, since its own can't be trusted. The
+    /// nesting depth is not checked yet; raw fields are skipped without recursion. The result is boxed and filled in
+    /// place, since it is large and every frame has one.
     pub(super) fn parse(text: &'a str, bounds: &ServerBounds) -> Result<Box<Self>, Refusal> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
@@ -339,7 +339,7 @@ fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Refusal>
 type Slot = for<'r, 'a> fn(&'r mut Request<'a>) -> &'r mut Option<&'a RawValue>;
 
 /// A member of a frame, by its name.
-enum Field {
+enum RequestField {
     /// A field in which `null` is a value.
     Nullable(Slot),
     /// A field in which `null` is the same as absence.
@@ -361,54 +361,54 @@ impl<'de> Visitor<'de> for Members<'_, 'de> {
         let Members(request) = self;
         while let Some(field) = members.next_key()? {
             match field {
-                Field::Nullable(slot) => *slot(request) = Some(members.next_value()?),
-                Field::Optional(slot) => *slot(request) = members.next_value()?,
-                Field::Unknown => _ = members.next_value::<IgnoredAny>()?,
+                RequestField::Nullable(slot) => *slot(request) = Some(members.next_value()?),
+                RequestField::Optional(slot) => *slot(request) = members.next_value()?,
+                RequestField::Unknown => _ = members.next_value::<IgnoredAny>()?,
             }
         }
         Ok(())
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for RequestField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Name;
 
         impl Visitor<'_> for Name {
-            type Value = Field;
+            type Value = RequestField;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the name of a field")
             }
 
-            fn visit_bytes<E>(self, name: &[u8]) -> Result<Field, E> {
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<RequestField, E> {
                 Ok(match name {
-                    b"id" => Field::Nullable(|request| &mut request.id),
-                    b"type" => Field::Optional(|request| &mut request.kind),
-                    b"roomId" => Field::Optional(|request| &mut request.room_id),
-                    b"event" => Field::Optional(|request| &mut request.event),
-                    b"data" => Field::Nullable(|request| &mut request.data),
-                    b"key" => Field::Optional(|request| &mut request.key),
-                    b"meta" => Field::Optional(|request| &mut request.meta),
-                    b"events" => Field::Optional(|request| &mut request.events),
-                    b"since" => Field::Optional(|request| &mut request.since),
-                    b"before" => Field::Optional(|request| &mut request.before),
-                    b"limit" => Field::Optional(|request| &mut request.limit),
-                    b"after" => Field::Optional(|request| &mut request.after),
-                    b"watch" => Field::Optional(|request| &mut request.watch),
-                    b"name" => Field::Optional(|request| &mut request.name),
-                    b"description" => Field::Optional(|request| &mut request.description),
-                    b"maxSize" => Field::Optional(|request| &mut request.max_size),
-                    b"token" => Field::Optional(|request| &mut request.token),
+                    b"id" => RequestField::Nullable(|request| &mut request.id),
+                    b"type" => RequestField::Optional(|request| &mut request.kind),
+                    b"roomId" => RequestField::Optional(|request| &mut request.room_id),
+                    b"event" => RequestField::Optional(|request| &mut request.event),
+                    b"data" => RequestField::Nullable(|request| &mut request.data),
+                    b"key" => RequestField::Optional(|request| &mut request.key),
+                    b"meta" => RequestField::Optional(|request| &mut request.meta),
+                    b"events" => RequestField::Optional(|request| &mut request.events),
+                    b"since" => RequestField::Optional(|request| &mut request.since),
+                    b"before" => RequestField::Optional(|request| &mut request.before),
+                    b"limit" => RequestField::Optional(|request| &mut request.limit),
+                    b"after" => RequestField::Optional(|request| &mut request.after),
+                    b"watch" => RequestField::Optional(|request| &mut request.watch),
+                    b"name" => RequestField::Optional(|request| &mut request.name),
+                    b"description" => RequestField::Optional(|request| &mut request.description),
+                    b"maxSize" => RequestField::Optional(|request| &mut request.max_size),
+                    b"token" => RequestField::Optional(|request| &mut request.token),
                     #[cfg(feature = "push")]
-                    b"provider" => Field::Optional(|request| &mut request.provider),
+                    b"provider" => RequestField::Optional(|request| &mut request.provider),
                     #[cfg(feature = "push")]
-                    b"subscription" => Field::Optional(|request| &mut request.subscription),
+                    b"subscription" => RequestField::Optional(|request| &mut request.subscription),
                     #[cfg(feature = "push")]
-                    b"rooms" => Field::Optional(|request| &mut request.rooms),
+                    b"rooms" => RequestField::Optional(|request| &mut request.rooms),
                     #[cfg(feature = "push")]
-                    b"language" => Field::Optional(|request| &mut request.language),
-                    _ => Field::Unknown,
+                    b"language" => RequestField::Optional(|request| &mut request.language),
+                    _ => RequestField::Unknown,
                 })
             }
         }

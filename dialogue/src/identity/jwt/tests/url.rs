@@ -29,8 +29,8 @@ struct KeyServer {
     _still: Still,
 }
 
-/// The clock stands still but for what a test lets pass, however long the machine takes: a paused one would go on to the next
-/// deadline whenever the network is waited for, and doesn't while something is under way on another thread.
+/// The clock stands still but for what a test lets pass, however long the machine takes: a paused one would go on to
+/// the next deadline whenever the network is waited for, and doesn't while something is under way on another thread.
 struct Still(#[expect(dead_code, reason = "it ends by being dropped")] mpsc::Sender<()>);
 
 impl Still {

@@ -1,4 +1,5 @@
-//! Tests with tokens of other implementations: the authors of the RFCs (7515, appendix A; 8037, appendix A.4), and PyJWT 2 with OpenSSL.
+//! Tests with tokens of other implementations: the authors of the RFCs (7515, appendix A; 8037, appendix A.4), and
+//! PyJWT 2 with OpenSSL.
 
 use serde_json::{Value, json};
 

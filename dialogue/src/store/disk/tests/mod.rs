@@ -38,8 +38,8 @@ impl Scratch {
         self.try_open().expect("opened")
     }
 
-    /// Opens it, again if need be: a program that another test starts has the lock of a store that was closed since, until
-    /// it is that program.
+    /// Opens it, again if need be: a program that another test starts has the lock of a store that was closed since,
+    /// until it is that program.
     fn try_open(&self) -> Result<Disk, StoreError> {
         for _ in 0..100 {
             match Disk::open(&self.0) {
