@@ -6,7 +6,7 @@ use super::{
     line::{Header, put_line},
     link, verify,
 };
-use crate::wire::frame::EventHead;
+use crate::wire::frame::Event;
 
 /// Returns an export of a log's frames from number `after + 1` on: its first line, and one for each event.
 fn lines(after: Anchor, texts: &[String]) -> Vec<Vec<u8>> {
@@ -181,17 +181,18 @@ fn a_line_is_laid_out_as_the_docs_say() {
 /// change.
 #[test]
 fn an_event_is_written_as_ever() {
-    let head = EventHead {
-        room_id: "ledger",
-        event: "entry",
-        from: "alice",
+    let event = Event {
+        room_id: "ledger".into(),
+        event: "entry".into(),
+        data: r#"{"text":"ü"}"#.into(),
+        from: "alice".into(),
         timestamp: 1_700_000_000_000,
-        event_id: "AAAAAAAAAAA",
+        event_id: "AAAAAAAAAAA".into(),
         seq: Some(1),
         server: true,
-        meta: Some(r#"{"a":1}"#),
+        meta: Some(r#"{"a":1}"#.into()),
     };
-    let digest = link(None, &head.encode(r#"{"text":"ü"}"#));
+    let digest = link(None, &event.to_json());
     let kept = "1:55c91c195c7530dd38457c7796b55f65c0547119fdf1e54d173a6148be1cdb48";
     assert_eq!(Anchor { seq: 1, digest }.to_string(), kept);
 }

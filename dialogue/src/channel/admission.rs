@@ -7,13 +7,14 @@ use std::{
 };
 
 use axum::{
-    Json,
     extract::ConnectInfo,
     response::{IntoResponse, Response},
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+    },
     request::Parts,
     uri::{Authority, Uri},
 };
@@ -26,7 +27,7 @@ use crate::{
     limits::{ConnectionPermit, RateLimitKey},
     origins::{Origins, is_hidden},
     tcp::ScarceDescriptors,
-    wire::frame::{Error, Frame},
+    wire::frame::{Error, ServerFrame},
 };
 
 /// Refuses requests of pages of foreign origins, against cross-site request forgery and cross-site WebSocket hijacking.
@@ -272,7 +273,8 @@ impl IntoResponse for RefusalResponse {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(Frame::new("error", None, Error::from(&self)))).into_response();
+        let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let mut response = (status, json, Error::from(&self).encode(None).json).into_response();
         // The layer that counts refusals reads it.
         response.extensions_mut().insert(self.code);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -39,13 +39,17 @@ use crate::{
     limits::RateLimitKey,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{
-        CreateRoom, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, delete_room as delete_instance,
-        invalid,
+        Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, check_depth, invalid,
+        requests::{
+            create_room::{Requester, create_room},
+            delete_room::delete_room as delete_instance,
+        },
     },
     store::KeyScope,
     wire::{
         Accepted, EventIndex, EventSet,
-        frame::{Empty, Frame},
+        frame::{self, ServerFrame},
+        request::CreateRoom,
     },
 };
 
@@ -109,7 +113,7 @@ async fn admit_trigger(
         room.meter.refused(Source::Http, refusal);
         record_refusal(&span, refusal);
     })?;
-    Ok(frame_response::<Accepted>("ok", accepted))
+    Ok(frame_response(&accepted))
 }
 
 /// A POST of an event to a room.
@@ -212,8 +216,8 @@ async fn admit_create(
     }
     let sent = read_body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation = CreateRoom::parse(text, &engine.bounds)?;
-    as_requester(engine, caller, parts, async |by| creation.execute(engine, by).await).await
+    let creation: CreateRoom<'_> = Fields::parse(text)?.read()?;
+    as_requester(engine, caller, parts, async |by| create_room(engine, creation, by).await).await
 }
 
 async fn delete_room(
@@ -254,7 +258,7 @@ async fn as_requester(
         }
         Principal::Backend => change(Requester::Backend(&sender(&parts.headers)?)).await?,
     }
-    Ok(frame_response("ok", Empty {}))
+    Ok(frame_response(&frame::Done {}))
 }
 
 #[derive(Debug, Deserialize)]
@@ -271,7 +275,7 @@ async fn rooms(
     let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let limit = ROOM_LIST_LIMITS.check(query.limit)?;
-    Ok(frame_response("rooms", engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
+    Ok(frame_response(&engine.list(actor.as_ref(), query.after.as_deref(), limit).await?))
 }
 
 #[derive(Debug, Deserialize)]
@@ -312,7 +316,7 @@ async fn history(
             page => break page?,
         }
     };
-    Ok(json(history_page(&room_id, &page, None)))
+    Ok(json(history_page(&room_id, &page, None).json))
 }
 
 async fn health(State(engine): State<Arc<Engine>>) -> Health {
@@ -419,8 +423,8 @@ fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
 }
 
 /// Returns a response with a frame as its JSON body.
-pub(super) fn frame_response<T: serde::Serialize>(kind: &'static str, body: T) -> Response {
-    json(Frame::new(kind, None, body).encode())
+pub(super) fn frame_response<F: ServerFrame>(frame: &F) -> Response {
+    json(frame.encode(None).json)
 }
 
 fn json(body: Vec<u8>) -> Response {

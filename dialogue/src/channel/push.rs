@@ -11,7 +11,6 @@ use axum::{
     routing::{get, post},
 };
 use http::request::Parts;
-use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
@@ -23,8 +22,11 @@ use crate::{
     engine::Engine,
     hooks::UntypedCaller,
     identity::Principal,
-    session::{PushChange, PushRequest, apply_push, invalid},
-    wire::frame::Empty,
+    session::{
+        Fields, check_depth, invalid,
+        requests::push::{self, PushChange},
+    },
+    wire::{frame, request::RegisterPush},
 };
 
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
@@ -33,18 +35,13 @@ pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
         .route("/push", fallback(post(register).delete(unregister), engine))
 }
 
-#[derive(Debug, Serialize)]
-struct PublicKey<'a> {
-    key: &'a str,
-}
-
 /// Returns the VAPID public key, with which a page subscribes as `applicationServerKey`.
 async fn public_key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, RefusalResponse> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
     admit_unauthenticated(&engine, &parts).await?;
     let key = engine.push.as_ref().and_then(|push| push.public_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
-    Ok(frame_response("pushKey", PublicKey { key }))
+    Ok(frame_response(&frame::PushKey { key: key.into() }))
 }
 
 async fn register(engine: State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
@@ -82,8 +79,9 @@ async fn apply_request(
     }
     let bytes = read_body(request_body, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
-    let request = PushRequest::parse(text, &engine.bounds)?;
+    let request: RegisterPush<'_> = Fields::parse(text)?.read()?;
+    check_depth(text, engine.bounds.max_json_depth)?;
     let actor = UntypedCaller { user, client_id: None };
-    apply_push(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
-    Ok(frame_response("ok", Empty {}))
+    push::change(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
+    Ok(frame_response(&frame::Done {}))
 }

@@ -13,7 +13,7 @@ use super::{
     core::{Action, Config, Core, Joining, Loss, Reply, RetryClass, Ticket},
     endpoint::Endpoint,
     error::Error,
-    frame::Request,
+    request::Request,
     status::{Status, StatusBoard},
     stream::StreamRoom,
     transport::websocket::{Socket, SocketEvent},

@@ -14,13 +14,14 @@ use super::{
     Client,
     core::{Reply, RetryClass, response_error},
     error::{Error, ErrorKind},
-    frame::{HistoryFrame, Request},
     room::{Route, read},
     transport::{encode, http::get},
 };
 use crate::{
     event::{Delivery, Unreadable},
     room::{EventOf, Room},
+    wire::frame,
+    wire::request::GetHistory,
 };
 
 /// A request for a page of a room's history, newest event first, sent when awaited.
@@ -81,7 +82,7 @@ impl<'a, R: Room> History<'a, R> {
                 }
             };
             // The server scans a bounded number of events for one page, and may find no match among them.
-            match frame.next() {
+            match frame.older() {
                 Some(before) if frame.event_frames().len() == 0 && Instant::now() < deadline => {
                     self.before = Some(before);
                 }
@@ -100,12 +101,12 @@ impl<'a, R: Room> History<'a, R> {
         Ok(page)
     }
 
-    async fn by_socket(&self) -> Result<HistoryFrame, Error> {
-        let request = Request::GetHistory {
-            room_id: self.room.to_string(),
-            event: self.event,
+    async fn by_socket(&self) -> Result<frame::History<'static>, Error> {
+        let request = GetHistory {
+            room_id: self.room.to_string().into(),
+            event: self.event.map(Into::into),
             before: self.before,
-            limit: self.limit,
+            limit: self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
         };
         match self.client.ask(Some(self.room.clone()), RetryClass::Idempotent, request).await? {
             Reply::History(frame) => Ok(frame),
@@ -113,7 +114,7 @@ impl<'a, R: Room> History<'a, R> {
         }
     }
 
-    async fn by_http(&self) -> Result<HistoryFrame, Error> {
+    async fn by_http(&self) -> Result<frame::History<'static>, Error> {
         let mut target = format!("/rooms/{}/history?", encode(self.room));
         let before = self.before.map(|seq| format!("before={seq}&"));
         let limit = self.limit.map(|limit| format!("limit={limit}&"));

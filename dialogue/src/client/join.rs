@@ -9,13 +9,13 @@ use super::{
     core::{Joining, Reply, RetryClass, RoomBuffer},
     driver::Command,
     error::{Error, ErrorKind},
-    frame::Request,
     room::{RoomClient, Route},
     stream::{StreamRoom, StreamSpec},
 };
 use crate::{
     room::{Channel, EventOf, Key, Room},
     wire::Position,
+    wire::request::{CreateRoom, DeleteRoom},
 };
 
 /// A room that a client can join, create or delete.
@@ -99,8 +99,8 @@ impl<R: Room> JoinRoom<R> {
     ///
     /// [`ErrorKind::Refused`] with the server's refusal, such as [`Code::RoomExists`](crate::Code::RoomExists).
     pub async fn create(&self) -> Result<(), Error> {
-        let request = Request::CreateRoom {
-            room_id: self.room.to_string(),
+        let request = CreateRoom {
+            room_id: self.room.to_string().into(),
             name: None,
             description: None,
             max_size: None,
@@ -114,7 +114,7 @@ impl<R: Room> JoinRoom<R> {
     ///
     /// [`ErrorKind::Refused`] with the server's refusal.
     pub async fn delete(&self) -> Result<(), Error> {
-        let request = Request::DeleteRoom { room_id: self.room.to_string() };
+        let request = DeleteRoom { room_id: self.room.to_string().into() };
         self.client.ask(None, RetryClass::Idempotent, request).await.map(drop)
     }
 }

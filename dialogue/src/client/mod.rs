@@ -52,6 +52,7 @@ mod history;
 mod incoming;
 mod join;
 mod push;
+mod request;
 mod room;
 mod status;
 mod stream;
@@ -78,8 +79,9 @@ use self::{
     core::{Config, Reply, RetryClass},
     driver::{Command, ReplySlot},
     endpoint::Endpoint,
-    frame::Request,
+    request::Request,
 };
+use crate::wire::request::Auth;
 
 /// A handle of a connection to a server, which it keeps open over reconnects.
 ///
@@ -126,7 +128,7 @@ impl Client {
     pub async fn authenticate(&self, token: impl Into<String>) -> Result<(), Error> {
         let token = token.into();
         if matches!(self.status(), Status::Online(_)) {
-            self.ask(None, RetryClass::Connection, Request::Auth { token: token.clone() }).await?;
+            self.ask(None, RetryClass::Connection, Auth { token: token.clone().into() }).await?;
         }
         self.shared.endpoint.replace(&token);
         Ok(())
@@ -141,8 +143,13 @@ impl Client {
     }
 
     /// Sends one request and waits for its response.
-    async fn ask(&self, room: Option<Arc<str>>, class: RetryClass, request: Request) -> Result<Reply, Error> {
-        let permit = Some(self.permit().await?);
+    async fn ask(
+        &self,
+        room: Option<Arc<str>>,
+        class: RetryClass,
+        request: impl Into<Request>,
+    ) -> Result<Reply, Error> {
+        let (permit, request) = (Some(self.permit().await?), request.into());
         let (sender, response) = oneshot::channel();
         self.submit(Command::Request { room, class, request, reply: ReplySlot { sender, permit } }).await?;
         response.await.unwrap_or_else(|_| Err(self.stopped_error()))

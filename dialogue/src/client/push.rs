@@ -3,26 +3,22 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
     Client,
     core::{Reply, RetryClass},
     error::{Error, ErrorKind},
-    frame::Request,
+    request::Request,
 };
+use crate::wire::request::{Raw, RegisterPush, UnregisterPush};
 
 /// A device to which a server can push notifications: the name of a provider, and the token or subscription that it
 /// gave.
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone)]
 pub struct Device {
     provider: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subscription: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<Raw<'static>>,
     language: Option<String>,
 }
 
@@ -49,7 +45,7 @@ impl Device {
     ///
     /// [`ErrorKind::Encode`]: the subscription can't be JSON.
     pub fn browser(subscription: &impl Serialize) -> Result<Self, Error> {
-        let subscription = serde_json::to_value(subscription)
+        let subscription = Raw::of(subscription)
             .map_err(|error| Error::caused(ErrorKind::Encode, "write the subscription", error))?;
         Ok(Device {
             provider: "webpush".to_owned(),
@@ -65,6 +61,17 @@ impl Device {
     pub fn language(mut self, language: impl Into<String>) -> Self {
         self.language = Some(language.into());
         self
+    }
+
+    /// Returns the request that registers the device for rooms, or, with another type, unregisters it.
+    pub(super) fn registration(&self, rooms: Option<Vec<String>>) -> RegisterPush<'static> {
+        RegisterPush {
+            provider: self.provider.clone().into(),
+            token: self.token.clone().map(Into::into),
+            subscription: self.subscription.clone(),
+            language: self.language.clone().map(Into::into),
+            rooms,
+        }
     }
 }
 
@@ -89,8 +96,8 @@ impl Client {
         device: &Device,
         rooms: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<(), Error> {
-        let rooms = rooms.into_iter().map(Into::into).collect();
-        self.change_push(Request::RegisterPush { device: device.clone(), rooms }).await
+        let rooms = Some(rooms.into_iter().map(Into::into).collect());
+        self.change_push(device.registration(rooms).into()).await
     }
 
     /// Unregisters a device from the notifications of some rooms.
@@ -104,7 +111,7 @@ impl Client {
         rooms: impl IntoIterator<Item = impl Into<String>>,
     ) -> Result<(), Error> {
         let rooms = Some(rooms.into_iter().map(Into::into).collect());
-        self.change_push(Request::UnregisterPush { device: device.clone(), rooms }).await
+        self.change_push(UnregisterPush(device.registration(rooms)).into()).await
     }
 
     /// Unregisters a device from all notifications, as before the user signs out.
@@ -113,7 +120,7 @@ impl Client {
     ///
     /// Those of [`unregister_push`](Self::unregister_push).
     pub async fn forget_push(&self, device: &Device) -> Result<(), Error> {
-        self.change_push(Request::UnregisterPush { device: device.clone(), rooms: None }).await
+        self.change_push(UnregisterPush(device.registration(None)).into()).await
     }
 
     async fn change_push(&self, request: Request) -> Result<(), Error> {

@@ -1,22 +1,23 @@
 //! A joined room: the reader of its events, and the handle that sends into it.
 
-use std::{fmt, future::poll_fn, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, fmt, future::poll_fn, marker::PhantomData, sync::Arc};
 
 use super::{
     Client,
     core::{BufferedItem, Reply, RetryClass, offline, queue_full},
     driver::{Command, ReplySlot},
     error::{Error, ErrorKind},
-    frame::{EventFrame, Request},
     history::History,
     incoming::{Incoming, Interruption, Joined},
     join::Reader,
+    request::Request,
     status::Status,
 };
 use crate::{
     event::{ClientEvent, Delivery, DeliveryClass, Sending, Unreadable},
     room::{EventOf, Room, TwoWay, Via, channel},
-    wire::Position,
+    wire::request::{GetMembers, Raw, Subscribe, Trigger, Unsubscribe},
+    wire::{Position, frame},
 };
 
 /// A joined room: reads the room's events in order, and sends into it.
@@ -173,8 +174,9 @@ impl<R: Room> RoomClient<R> {
     where
         R: Via<channel::WebSocket>,
     {
-        let after = after.map(str::to_owned);
-        match self.ask(Request::Members { room_id: self.room_id(), limit: Some(limit), after }).await? {
+        let limit = Some(usize::try_from(limit).unwrap_or(usize::MAX));
+        let after = after.map(|user| user.to_owned().into());
+        match self.ask(GetMembers { room_id: self.room_id(), limit, after }).await? {
             Reply::Members(frame) => Ok(Members::from(frame)),
             _ => Err(Error::new(ErrorKind::Decode, "the server sent a response of another type")),
         }
@@ -189,8 +191,8 @@ impl<R: Room> RoomClient<R> {
     where
         R: Via<channel::WebSocket>,
     {
-        let events = vec![E::NAME.to_owned()];
-        self.ask(Request::Subscribe { room_id: self.room_id(), events }).await.map(drop)
+        let events = vec![E::NAME.into()];
+        self.ask(Subscribe { room_id: self.room_id(), events }).await.map(drop)
     }
 
     /// Removes event `E` from the room's subscription, for later rejoins too.
@@ -202,8 +204,8 @@ impl<R: Room> RoomClient<R> {
     where
         R: Via<channel::WebSocket>,
     {
-        let events = vec![E::NAME.to_owned()];
-        self.ask(Request::Unsubscribe { room_id: self.room_id(), events }).await.map(drop)
+        let events = vec![E::NAME.into()];
+        self.ask(Unsubscribe { room_id: self.room_id(), events }).await.map(drop)
     }
 
     /// Sends an event, as [`RoomSender::send`].
@@ -230,15 +232,18 @@ impl<R: Room> RoomClient<R> {
         self.sender.try_send(event)
     }
 
-    async fn ask(&self, request: Request) -> Result<Reply, Error> {
+    async fn ask(&self, request: impl Into<Request>) -> Result<Reply, Error> {
         self.sender.client.ask(Some(self.sender.room.clone()), RetryClass::Idempotent, request).await
     }
 
-    fn room_id(&self) -> String {
-        self.sender.room.to_string()
+    fn room_id(&self) -> Cow<'static, str> {
+        self.sender.room.to_string().into()
     }
 
-    fn read(&mut self, event_frame: EventFrame) -> Result<Option<Delivery<R::Event>>, Interruption> {
+    fn read(
+        &mut self,
+        event_frame: frame::Event<'static>,
+    ) -> Result<Option<Delivery<R::Event>>, Interruption> {
         let read = read::<R>(event_frame)?;
         if read.is_none() {
             self.unknown = self.unknown.saturating_add(1);
@@ -330,10 +335,11 @@ impl<R: Room> RoomSender<R> {
     }
 
     fn trigger<E: EventOf<R>>(&self, event: &E, key: Option<String>) -> Result<Request, Error> {
-        let data = serde_json::value::to_raw_value(event).map_err(|error| {
+        let data = Raw::of(event).map_err(|error| {
             Error::caused(ErrorKind::Encode, format!("write the event `{}`", E::NAME), error)
         })?;
-        Ok(Request::Trigger { room_id: self.room.to_string(), event: E::NAME, data, key, meta: None })
+        let (room_id, event) = (self.room.to_string().into(), E::NAME.into());
+        Ok(Trigger { room_id, event, data, key: key.map(Into::into), meta: None }.into())
     }
 }
 
@@ -371,38 +377,41 @@ pub struct Member {
     pub connections: u64,
 }
 
-impl From<super::frame::MembersFrame> for Members {
-    fn from(frame: super::frame::MembersFrame) -> Self {
+impl From<frame::Members<'_>> for Members {
+    fn from(frame: frame::Members<'_>) -> Self {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let member =
-            |row: super::frame::MemberRow| Member { user_id: row.user_id, connections: row.connections };
+            |row: frame::Member| Member { user_id: row.user_id, connections: number(row.connections) };
         Members {
             members: frame.members.into_iter().map(member).collect(),
-            size: frame.size,
+            size: number(frame.size),
             more: frame.more,
         }
     }
 }
 
 /// Decodes an event as the room declares it; `None` if the room does not declare its name.
-pub(crate) fn read<R: Room>(event_frame: EventFrame) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
+pub(crate) fn read<R: Room>(
+    event_frame: frame::Event<'static>,
+) -> Result<Option<Delivery<R::Event>>, Box<Unreadable>> {
     let Some(carried) = R::EVENTS.iter().find(|carried| carried.kind.name == event_frame.event) else {
         return Ok(None);
     };
-    let meta = event_frame.meta.as_deref().map(|meta| serde_json::from_str(meta.get())).transpose();
-    let (event, meta) = match ((carried.decode)(event_frame.data.get()), meta) {
+    let meta = event_frame.meta.as_ref().map(|meta| serde_json::from_str(&meta.0)).transpose();
+    let (event, meta) = match ((carried.decode)(&event_frame.data.0), meta) {
         (Ok(event), Ok(meta)) => (event, meta),
         (Err(error), _) | (_, Err(error)) => {
-            let EventFrame { room_id, event, from, event_id, seq, .. } = event_frame;
-            let why = error.to_string();
-            return Err(Box::new(Unreadable { room_id, event, from, event_id, seq, why }));
+            let frame::Event { room_id, event, from, event_id, seq, .. } = event_frame;
+            let [room_id, event, from, event_id] = [room_id, event, from, event_id].map(Cow::into_owned);
+            return Err(Box::new(Unreadable { room_id, event, from, event_id, seq, why: error.to_string() }));
         }
     };
     Ok(Some(Delivery {
         event,
-        room_id: event_frame.room_id,
-        from: event_frame.from,
+        room_id: event_frame.room_id.into_owned(),
+        from: event_frame.from.into_owned(),
         timestamp: event_frame.timestamp,
-        event_id: event_frame.event_id,
+        event_id: event_frame.event_id.into_owned(),
         seq: event_frame.seq,
         server: event_frame.server,
         meta,

@@ -2,7 +2,7 @@
 //! spawned by the driver, so that a slow reader delays no other room. A stream resumes with `Last-Event-ID`, as the
 //! HTML standard's [EventSource](https://html.spec.whatwg.org/multipage/server-sent-events.html) does.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, StatusCode,
@@ -18,7 +18,6 @@ use super::{
     core::{Backoff, Config, InsertOutcome, Membership, Reply, RoomBuffer, TokenSource, response_error},
     endpoint::Endpoint,
     error::{Error, ErrorKind},
-    frame::{ErrorFrame, EventFrame, JoinedFrame, LeftFrame, ReconnectFrame, SkippedFrame},
     incoming::Interruption,
     status::{Status, StreamState, StreamStatus},
     transport::{
@@ -27,7 +26,7 @@ use super::{
         sse::{Message, Parser},
     },
 };
-use crate::wire::{Code, Position, Refusal};
+use crate::wire::{Code, Position, Refusal, frame};
 
 /// Time without a byte after which a stream counts as dead: three intervals of the server's comments.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
@@ -227,7 +226,7 @@ impl StreamRoom {
         let is_kept = || match event.as_str() {
             "dialogue:presence" => true,
             event if event.starts_with("dialogue:") => false,
-            _ => EventFrame::read(data)
+            _ => frame::Event::read(data)
                 .map_or_else(|unreadable| unreadable.seq, |event_frame| event_frame.seq)
                 .is_some(),
         };
@@ -338,22 +337,24 @@ impl StreamRoom {
     ) -> Option<NextStep> {
         let Message { event, data } = message;
         match event.as_str() {
-            "dialogue:joined" => self.joined(read::<JoinedFrame>(&data)?, since, stream_status),
+            "dialogue:joined" => self.joined(read::<frame::Joined<'static>>(&data)?, since, stream_status),
             "dialogue:history" => self.membership.history(read(&data)?),
             "dialogue:presence" => self.membership.presence(read(&data)?),
-            "dialogue:skipped" => self.buffer.skip(read::<SkippedFrame>(&data)?.count),
+            "dialogue:skipped" => self.buffer.skip(read::<frame::Skipped<'static>>(&data)?.count),
             "dialogue:left" => {
-                return Some(NextStep::End(Interruption::Left { reason: read::<LeftFrame>(&data)?.reason }));
+                return Some(NextStep::End(Interruption::Left {
+                    reason: read::<frame::Left<'static>>(&data)?.reason.map(Cow::into_owned),
+                }));
             }
             "dialogue:reconnect" => {
-                let after = read::<ReconnectFrame>(&data)?.after_ms;
+                let after = read::<frame::Reconnect>(&data)?.after_ms;
                 return Some(NextStep::RetryAfter(Duration::from_millis(after)));
             }
-            "dialogue:error" => return self.error(read::<ErrorFrame>(&data)?.into()),
+            "dialogue:error" => return self.error(read::<frame::Error<'static>>(&data)?.into()),
             event if event.starts_with("dialogue:") => {}
             _ => {
                 let now = self.started.elapsed();
-                return match self.membership.event(now, EventFrame::read(&data)) {
+                return match self.membership.event(now, frame::Event::read(&data)) {
                     InsertOutcome::Inserted | InsertOutcome::Duplicate => None,
                     InsertOutcome::Overflow | InsertOutcome::Conflict => Some(NextStep::Reopen),
                 };
@@ -363,7 +364,12 @@ impl StreamRoom {
         self.buffer.overflowed().then_some(NextStep::Reopen)
     }
 
-    fn joined(&mut self, frame: JoinedFrame, since: Option<&Position>, stream_status: &mut StreamStatus) {
+    fn joined(
+        &mut self,
+        frame: frame::Joined<'static>,
+        since: Option<&Position>,
+        stream_status: &mut StreamStatus,
+    ) {
         if frame.room_id != *self.room {
             return;
         }

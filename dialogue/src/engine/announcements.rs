@@ -19,6 +19,7 @@ use super::Engine;
 use crate::{
     hooks::RoomRef,
     hub::{ConnectionId, RoomSpec},
+    wire::frame::EncodedFrame,
 };
 
 /// The announcements of a node: the changes that are queued, and the flush that is being sent.
@@ -52,8 +53,8 @@ struct PendingChanges {
 #[derive(Debug)]
 struct RoomChanges {
     room: Arc<RoomSpec>,
-    deleted: Option<Vec<u8>>,
-    created: Option<Vec<u8>>,
+    deleted: Option<EncodedFrame>,
+    created: Option<EncodedFrame>,
 }
 
 /// The kind of an announced change.
@@ -86,14 +87,14 @@ impl Engine {
         room: &Arc<RoomSpec>,
         room_id: &Arc<str>,
         kind: AnnouncementKind,
-        json: Vec<u8>,
+        frame: EncodedFrame,
     ) {
         if self.watchers.lock().is_empty() {
             return;
         }
         let (was_idle, is_full) = {
             let mut pending = self.announcements.pending.lock();
-            pending.push(room, room_id, kind, json);
+            pending.push(room, room_id, kind, frame);
             let was_idle = !std::mem::replace(&mut pending.is_ticking, true);
             if was_idle {
                 self.flush_at_ticks();
@@ -152,10 +153,8 @@ impl Engine {
                 if !self.is_visible(&actor, RoomRef { id: room_id, name: room.name }, room) {
                     continue;
                 }
-                for (kind, json) in [("roomDeleted", deleted), ("roomCreated", created)] {
-                    if let Some(json) = json {
-                        link.outbox.encoding().put_frame(&mut bytes, kind, json);
-                    }
+                for frame in [deleted, created].into_iter().flatten() {
+                    link.outbox.encoding().put_frame(&mut bytes, frame);
                 }
             }
             if !bytes.is_empty() {
@@ -190,7 +189,13 @@ impl Announcements {
 }
 
 impl PendingChanges {
-    fn push(&mut self, room: &Arc<RoomSpec>, room_id: &Arc<str>, kind: AnnouncementKind, json: Vec<u8>) {
+    fn push(
+        &mut self,
+        room: &Arc<RoomSpec>,
+        room_id: &Arc<str>,
+        kind: AnnouncementKind,
+        frame: EncodedFrame,
+    ) {
         let change = match self.rooms.entry(Arc::clone(room_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -199,9 +204,9 @@ impl PendingChanges {
             }
         };
         match kind {
-            AnnouncementKind::Created => change.created = Some(json),
+            AnnouncementKind::Created => change.created = Some(frame),
             // Sent even if the creation was not: a list may have shown the room meanwhile.
-            AnnouncementKind::Deleted => (change.deleted, change.created) = (Some(json), None),
+            AnnouncementKind::Deleted => (change.deleted, change.created) = (Some(frame), None),
         }
     }
 
@@ -211,7 +216,8 @@ impl PendingChanges {
         while size < MAX_FLUSH_BYTES {
             let Some(room_id) = self.order.pop_front() else { break };
             let Some(change) = self.rooms.remove(&room_id) else { continue };
-            size += [&change.deleted, &change.created].into_iter().flatten().map(Vec::len).sum::<usize>();
+            let frames = [&change.deleted, &change.created].into_iter().flatten();
+            size += frames.map(|frame| frame.json.len()).sum::<usize>();
             taken.push((room_id, change));
         }
         taken
@@ -228,6 +234,14 @@ mod tests {
         identity::User,
         wire::Encoding,
     };
+
+    fn frame(kind: AnnouncementKind, json: Vec<u8>) -> EncodedFrame {
+        let kind = match kind {
+            AnnouncementKind::Created => "roomCreated",
+            AnnouncementKind::Deleted => "roomDeleted",
+        };
+        EncodedFrame { kind, json }
+    }
 
     #[dialogue::event]
     struct Message {
@@ -259,7 +273,7 @@ mod tests {
 
         fn announce(&self, kind: AnnouncementKind) {
             let (room, _) = self.engine.registry.declared("project:1").unwrap();
-            self.engine.announce(room, &"project:1".into(), kind, b"{}".to_vec());
+            self.engine.announce(room, &"project:1".into(), kind, frame(kind, b"{}".to_vec()));
         }
 
         /// Returns the announcements that each watcher was sent since the last call.
@@ -325,7 +339,10 @@ mod tests {
         let fixture = Fixture::with_watchers(20 * SLICE_WATCHERS).await;
         let (room, _) = fixture.engine.registry.declared("project:1").unwrap();
         for n in 0..MAX_PENDING_ROOMS + 600 {
-            let (room_id, json) = (format!("project:{n}").into(), vec![b'x'; MAX_FLUSH_BYTES / 10]);
+            let (room_id, json) = (
+                format!("project:{n}").into(),
+                frame(AnnouncementKind::Created, vec![b'x'; MAX_FLUSH_BYTES / 10]),
+            );
             fixture.engine.announce(room, &room_id, AnnouncementKind::Created, json);
         }
         let queued = fixture.engine.announcements.pending.lock().order.len();
@@ -348,7 +365,12 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(50));
         engine.watch(&new_watcher);
-        pending.push(room, &"project:1".into(), AnnouncementKind::Created, b"{}".to_vec());
+        pending.push(
+            room,
+            &"project:1".into(),
+            AnnouncementKind::Created,
+            frame(AnnouncementKind::Created, b"{}".to_vec()),
+        );
         drop(pending);
         flusher.join().unwrap();
         assert_eq!(frames(&new_watcher), ["roomCreated"]);

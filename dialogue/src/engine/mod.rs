@@ -50,6 +50,7 @@ use crate::{
     room::Channel,
     user_connections::UserConnections,
     wire::frame,
+    wire::frame::ServerFrame,
 };
 
 /// The shared state of a server: see the [module](self).
@@ -346,9 +347,8 @@ impl Engine {
         let by = info.created_by.clone();
         let instance =
             self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, maker).await?;
-        let created = frame::RoomCreated { room: instance.describe() };
-        let json = frame::Frame::new("roomCreated", None, created).encode();
-        self.announce(&instance.room, &instance.id, AnnouncementKind::Created, json);
+        let created = frame::RoomCreated { room: instance.describe() }.encode(None);
+        self.announce(&instance.room, &instance.id, AnnouncementKind::Created, created);
         self.announce_to_nodes(room_id, true);
         if let Some(hooks) = &self.hooks {
             hooks.room_created(instance.room_ref(), by.as_deref()).await;
@@ -542,8 +542,8 @@ impl Engine {
 
     /// Announces the deletion of a room to watching clients of this node.
     fn announce_deleted(&self, room: &Arc<RoomSpec>, room_id: &Arc<str>) {
-        let json = frame::Frame::new("roomDeleted", None, frame::RoomDeleted { room_id }).encode();
-        self.announce(room, room_id, AnnouncementKind::Deleted, json);
+        let deleted = frame::RoomDeleted { room_id: (&**room_id).into() }.encode(None);
+        self.announce(room, room_id, AnnouncementKind::Deleted, deleted);
     }
 
     /// Returns the identity by which the creator of a room instance is counted.

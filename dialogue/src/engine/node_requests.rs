@@ -11,6 +11,7 @@ use crate::{
         OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
     },
     observe::EventOrigin,
+    wire::frame::ServerFrame,
     wire::{Id, frame},
 };
 
@@ -150,9 +151,8 @@ impl Engine {
         }
         match self.registry.describe(room, room_id).await {
             Ok(Some(described)) => {
-                let created = frame::RoomCreated { room: described };
-                let json = frame::Frame::new("roomCreated", None, created).encode();
-                self.announce(room, &room_id.into(), AnnouncementKind::Created, json);
+                let created = frame::RoomCreated { room: described }.encode(None);
+                self.announce(room, &room_id.into(), AnnouncementKind::Created, created);
             }
             // Deleted meanwhile.
             Ok(None) => {}

@@ -10,7 +10,6 @@ use crate::{
     Refusal,
     audit::Anchor,
     store::{Order, Query, StoredEvent},
-    wire::frame::EventHead,
 };
 
 /// An event of the log, with its link in the hash chain.
@@ -54,17 +53,7 @@ impl LiveRoom {
     }
 
     fn said(&self, stored: &StoredEvent) -> Option<AuditedEvent> {
-        let head = EventHead {
-            room_id: &self.id,
-            event: &stored.event,
-            from: &stored.from,
-            timestamp: stored.timestamp,
-            event_id: stored.event_id.as_str(),
-            seq: Some(stored.seq),
-            server: stored.from_server,
-            meta: stored.meta.as_deref(),
-        };
-        let frame = head.encode(std::str::from_utf8(&stored.data).ok()?);
+        let frame = stored.frame(&self.id, std::str::from_utf8(&stored.data).ok()?).to_json().into();
         Some(AuditedEvent { seq: stored.seq, digest: stored.digest, frame })
     }
 }

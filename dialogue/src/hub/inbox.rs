@@ -9,6 +9,7 @@ use crate::{
     Code, Refusal,
     backplane::FeedEvents,
     observe::{EventOrigin, Meter, Source},
+    wire::frame::ServerFrame,
     wire::{Accepted, EventIndex, Id, frame},
 };
 
@@ -168,12 +169,11 @@ impl PublishReply {
             }
             PublishReply::Frame(outbox, id) => {
                 match (outcome, &id) {
-                    (Ok(accepted), Some(id)) => outbox.queue("ok", &frame::accepted(id, &accepted)),
+                    (Ok(accepted), Some(id)) => outbox.queue(&accepted.encode_ok(id)),
                     (Ok(_), None) => return None,
                     (Err(refusal), id) => {
                         let id = id.as_deref().and_then(|id| serde_json::from_str(id).ok());
-                        let error = frame::Frame::new("error", id, frame::Error::from(&refusal));
-                        outbox.queue("error", &error.encode());
+                        outbox.queue(&frame::Error::from(&refusal).encode(id));
                     }
                 }
                 Some(outbox)

@@ -12,7 +12,10 @@ use std::{
 use super::{
     ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason,
 };
-use crate::wire::{EventSet, frame};
+use crate::{
+    wire::frame::PresenceChange,
+    wire::{EventSet, frame},
+};
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.
 #[derive(Debug, Default)]
@@ -63,13 +66,6 @@ pub(super) enum UserPresence {
     Changed,
     /// The user has other connections.
     Unchanged,
-}
-
-/// A change of a user's presence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PresenceChange {
-    Joined,
-    Left,
 }
 
 impl Connections {

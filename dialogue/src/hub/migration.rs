@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     log::StoredId,
+    wire::frame::ServerFrame,
     wire::{EventSet, Position, frame},
 };
 
@@ -173,8 +174,7 @@ async fn end(registry: &Registry, remaining: Remaining) {
 
 /// Sends `left` to a client that the server removed from a room.
 pub(super) fn send_left(handle: &ConnectionHandle, room_id: &str, reason: &str) {
-    let left = frame::Left { room_id, reason: Some(reason) };
-    handle.outbox.send("left", &frame::Frame::new("left", None, left).encode());
+    handle.outbox.send(&frame::Left { room_id: room_id.into(), reason: Some(reason.into()) }.encode(None));
 }
 
 impl MigratingMember {

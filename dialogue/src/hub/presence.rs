@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 
 use super::members::{EventSink, RoomMembers};
-use crate::wire::{Encoding, frame};
+use crate::{
+    wire::frame::{PresenceChange, ServerFrame},
+    wire::{Encoding, frame},
+};
 
 /// The presence changes of a room that declares presence.
 ///
@@ -22,7 +25,7 @@ pub(super) struct PresenceTracker {
     /// Users whose last connection left, and the number of that departure.
     leaving: HashMap<Arc<str>, u64>,
     departures: u64,
-    unsent: BTreeMap<Arc<str>, &'static str>,
+    unsent: BTreeMap<Arc<str>, PresenceChange>,
     /// Set while sending them is scheduled.
     pub(super) is_scheduled: bool,
     /// Set once the users that the members of a superseded instance were shown are accounted for.
@@ -34,9 +37,6 @@ pub(super) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The number that stands for no departure: of users who are kept present while they migrate.
 const MIGRATING: u64 = 0;
-
-const JOINED: &str = "joined";
-const LEFT: &str = "left";
 
 impl PresenceTracker {
     pub(super) fn new(grace: Duration) -> Self {
@@ -52,7 +52,7 @@ impl PresenceTracker {
 
     /// Notes a user's first connection; returns whether there is something to send.
     pub(super) fn user_joined(&mut self, user: &Arc<str>) -> bool {
-        self.leaving.remove(user).is_none() && self.note(user, JOINED)
+        self.leaving.remove(user).is_none() && self.note(user, PresenceChange::Joined)
     }
 
     /// Notes that a user's last connection left; returns the departure's number, for
@@ -67,7 +67,7 @@ impl PresenceTracker {
     pub(super) fn grace_ended(&mut self, user: &Arc<str>, departure: u64) -> bool {
         self.leaving.get(user) == Some(&departure) && {
             self.leaving.remove(user);
-            self.note(user, LEFT)
+            self.note(user, PresenceChange::Left)
         }
     }
 
@@ -76,7 +76,7 @@ impl PresenceTracker {
         let mut shown: BTreeSet<_> = members.user_ids().chain(self.leaving.keys().cloned()).collect();
         for (user, change) in &self.unsent {
             match *change {
-                JOINED => _ = shown.remove(user),
+                PresenceChange::Joined => _ = shown.remove(user),
                 _ => _ = shown.insert(Arc::clone(user)),
             }
         }
@@ -100,7 +100,7 @@ impl PresenceTracker {
             return false;
         }
         // The migrating members take these users for present already.
-        self.unsent.retain(|user, change| *change != JOINED || !shown.contains(user));
+        self.unsent.retain(|user, change| *change != PresenceChange::Joined || !shown.contains(user));
         self.taken_over = true;
         true
     }
@@ -118,9 +118,9 @@ impl PresenceTracker {
         let encode = |encoding: Encoding| {
             let (mut all, mut ends) = (Vec::new(), Vec::with_capacity(unsent.len()));
             for (user, change) in &unsent {
-                let body = frame::Presence { room_id, user_id: user, change, size };
-                let json = frame::Frame::new("presence", None, body).encode();
-                encoding.put_frame(&mut all, "presence", &json);
+                let (room_id, user_id) = (room_id.into(), (&**user).into());
+                let presence = frame::Presence { room_id, user_id, change: *change, size };
+                encoding.put_frame(&mut all, &presence.encode(None));
                 ends.push(all.len());
             }
             (Bytes::from(all), ends)
@@ -145,7 +145,7 @@ impl PresenceTracker {
     }
 
     /// Gathers a change; it cancels out an opposite one that wasn't sent yet.
-    fn note(&mut self, user: &Arc<str>, change: &'static str) -> bool {
+    fn note(&mut self, user: &Arc<str>, change: PresenceChange) -> bool {
         match self.unsent.get(user) {
             Some(other) if *other != change => {
                 self.unsent.remove(user);

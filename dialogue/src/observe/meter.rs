@@ -8,19 +8,11 @@ use super::{
     instrument::{Counter, Gauge, Histogram},
     server_metrics::{RefusalCounters, TriggerOutcome},
 };
-use crate::{Refusal, wire::EventIndex};
+use crate::{Refusal, wire::EventIndex, wire::frame::ResumeOutcome};
 
 /// Reports to the metrics of a declared room. On a server without metrics each call is one check of an `Option`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter(Option<Arc<RoomMetrics>>);
-
-/// The replay that a join got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ResumeOutcome {
-    Fresh,
-    Complete,
-    Lost,
-}
 
 #[derive(Debug)]
 pub(super) struct RoomMetrics {
@@ -49,7 +41,7 @@ struct EventMetrics {
 impl ResumeOutcome {
     const ALL: [ResumeOutcome; 3] = [ResumeOutcome::Fresh, ResumeOutcome::Complete, ResumeOutcome::Lost];
 
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             ResumeOutcome::Fresh => "fresh",
             ResumeOutcome::Complete => "complete",

@@ -29,7 +29,7 @@ pub(crate) use connection::{CloseReason, ConnectionMeter};
 pub use descriptor::{MetricDescriptor, MetricKind};
 pub use exporter::{MetricsEndpoint, MetricsExporter};
 pub(crate) use instrumented::{InstrumentedBackplane, InstrumentedStore};
-pub(crate) use meter::{Meter, ResumeOutcome, RoomInstanceGuard};
+pub(crate) use meter::{Meter, RoomInstanceGuard};
 pub(crate) use origin::{EventOrigin, Source, record_refusal};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;

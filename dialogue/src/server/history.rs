@@ -1,14 +1,12 @@
 //! Pages of a room's history for server code.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{Future, IntoFuture},
     pin::Pin,
     time::{SystemTime, UNIX_EPOCH},
 };
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{RoomHandle, handle::RoomTarget};
 use crate::{
@@ -18,7 +16,7 @@ use crate::{
     log::{Record, RecordPage},
     room::{EventOf, ServerRoom},
     store::{Order, Query},
-    wire::EventSet,
+    wire::{EventSet, frame},
 };
 
 /// A request for a page of a room's history, from [`RoomHandle::history`]. It is sent when it is awaited. The newest
@@ -146,31 +144,15 @@ impl<R: ServerRoom> History<R> {
     }
 }
 
-/// The fields of an `event` frame.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EventFields<'a> {
-    room_id: String,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    from: String,
-    timestamp: u64,
-    event_id: String,
-    seq: Option<u64>,
-    #[serde(default)]
-    server: bool,
-    #[serde(borrow)]
-    meta: Option<&'a RawValue>,
-}
-
 /// Decodes an event of the room, or returns `None` if the room doesn't declare it. An event that no longer decodes as
 /// its type is also logged. An unreadable `meta` is left out.
 fn decode<R: Room>(record: &Record) -> Option<Result<Delivery<R::Event>, Unreadable>> {
     let row = record.event.entry_of(R::EVENTS)?;
-    let decoded = serde_json::from_slice::<EventFields<'_>>(&record.json).and_then(|frame| {
-        let event = (row.decode)(frame.data.get())?;
-        let EventFields { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;
-        let meta = meta.and_then(|meta| serde_json::from_str(meta.get()).ok());
+    let decoded = serde_json::from_slice::<frame::Event<'static>>(&record.json).and_then(|frame| {
+        let event = (row.decode)(&frame.data.0)?;
+        let frame::Event { room_id, from, timestamp, event_id, seq, server, meta, .. } = frame;
+        let [room_id, from, event_id] = [room_id, from, event_id].map(Cow::into_owned);
+        let meta = meta.and_then(|meta| serde_json::from_str(&meta.0).ok());
         Ok(Delivery { event, room_id, from, timestamp, event_id, seq, server, meta })
     });
     let unreadable = |error: &serde_json::Error| {

@@ -5,15 +5,11 @@
 //! rate limits, and carries out one request at a time. It does no I/O: `channel` reads the frames, and replies go to
 //! the connection's [`Outbox`].
 
-use crate::{hub::StreamSlot, wire::EventIndex};
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod lost_log_tests;
-#[cfg(feature = "push")]
-mod push;
-mod request;
-mod room_lifecycle;
+pub(crate) mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -27,32 +23,32 @@ use std::{
     time::Duration,
 };
 
+use requests::Apply;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-#[cfg(feature = "push")]
-pub(crate) use push::{PushChange, PushRequest, apply as apply_push};
-use request::Request;
-pub(crate) use request::{PageLimits, check_depth, check_event_count, invalid};
-pub(crate) use room_lifecycle::{CreateRoom, Requester, delete as delete_room};
+pub(crate) use requests::{
+    Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, check_depth, check_event_count, invalid,
+};
 
 use crate::{
     Code, Refusal,
     engine::{Engine, draining},
-    event::Sender,
     hub::{
-        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, PublishReply,
-        PublishRequest, RoomCommand, RoomSpec, busy, history, not_in_room, unavailable,
+        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, StreamSlot, not_in_room,
+        unavailable,
     },
-    identity::{Credentials, Expiry, User},
-    ingest::{EncodedEvent, Trigger},
+    identity::{Expiry, User},
     limits::{FrameLimiter, RateLimitKey},
     log::StoredId,
-    observe::{CloseReason, ConnectionMeter, EventOrigin, Source, TraceParent, record_refusal, spans},
+    observe::{CloseReason, ConnectionMeter, Source, TraceParent, spans},
     room::Channel,
-    store::{KeyScope, scoped},
-    wire::{EventSet, Position, frame},
+    wire::{
+        EventSet, Position,
+        frame::{self, ServerFrame},
+        request::{self, Auth, ClientRequest},
+    },
 };
 
 /// The state of one connection, which leaves its rooms when this is dropped.
@@ -124,12 +120,6 @@ pub(crate) enum JoinOutcome {
     RoomDeleted,
 }
 
-/// `limit` in `getHistory`.
-pub(crate) const HISTORY_LIMITS: PageLimits = PageLimits { default: 50, max: 200 };
-/// `limit` in `listRooms`.
-pub(crate) const ROOM_LIST_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
-/// `limit` in `members`.
-const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
 /// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to
 /// the next.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -191,13 +181,13 @@ impl Session {
         let Some(connection) = &self.connection else { return };
         let user = connection.user();
         let connected = frame::Connected {
-            client_id: connection.client_id.as_str(),
-            user_id: &connection.user_id,
+            client_id: connection.client_id.as_str().into(),
+            user_id: (&*connection.user_id).into(),
             protocol: 1,
-            schema: &self.engine.schema,
-            anonymous_token: user.anonymous_token.as_deref(),
+            schema: Some((&*self.engine.schema).into()),
+            anonymous_token: user.anonymous_token.as_deref().map(Into::into),
         };
-        self.send("connected", None, connected);
+        self.send(None, &connected);
     }
 
     /// Returns the span of the connection, the parent of the spans of its requests.
@@ -232,10 +222,8 @@ impl Session {
     /// Handles one text frame. Every request with an `id` gets exactly one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> FrameOutcome {
         self.is_submitted = None;
-        // Boxed, so that an idle connection holds no memory for parsing a frame.
-        let parsed = Request::parse(text, &self.engine.bounds);
-        let parsed = parsed.and_then(|request| request.id().map(|id| (request, id)));
-        let (request, id) = match parsed {
+        let parsed = Fields::parse(text).and_then(|fields| fields.id().map(|id| (fields, id)));
+        let (fields, id) = match parsed {
             Ok(parsed) => parsed,
             Err(refusal) => return Box::pin(self.reject(refusal)).await,
         };
@@ -244,7 +232,7 @@ impl Session {
         }
         let counted = self.count().await.and_then(|()| check_depth(text, self.engine.bounds.max_json_depth));
         let answered = match counted {
-            Ok(()) => self.answer(&request, id).await,
+            Ok(()) => self.answer(&fields, id).await,
             refused => refused,
         };
         match answered {
@@ -254,7 +242,9 @@ impl Session {
                 _ if self.connection.is_some() => FrameOutcome::Continue,
                 _ if self.is_refused => FrameOutcome::Refused,
                 // A client gets one attempt to authenticate.
-                (_, Code::Unauthenticated) if request.is("auth") => FrameOutcome::Unauthenticated,
+                (_, Code::Unauthenticated) if fields.kind().is_ok_and(|kind| kind == Auth::TYPE) => {
+                    FrameOutcome::Unauthenticated
+                }
                 _ => FrameOutcome::Continue,
             },
         }
@@ -264,7 +254,7 @@ impl Session {
     /// event may have been stored, because it was already handed to the room.
     pub(crate) fn abandon_frame(&mut self, text: &str) -> FrameOutcome {
         let is_submitted = self.is_submitted.take().is_some_and(|set| set.load(Ordering::Relaxed));
-        let id = Request::parse(text, &self.engine.bounds).and_then(|request| request.id());
+        let id = Fields::parse(text).and_then(|fields| fields.id());
         match id {
             Ok(id) if !is_submitted => self.refuse(id, &draining()),
             _ => FrameOutcome::Continue,
@@ -299,7 +289,7 @@ impl Session {
     /// Sends the refusal of a request.
     pub(crate) fn refuse(&mut self, id: Option<&RawValue>, refusal: &Refusal) -> FrameOutcome {
         self.engine.refused(Source::WebSocket, refusal.code);
-        self.send("error", id, frame::Error::from(refusal));
+        self.send(id, &frame::Error::from(refusal));
         match refusal.code == Code::RateLimited && self.frame_limiter.record_refusal() {
             true => FrameOutcome::RateLimited,
             false => FrameOutcome::Continue,
@@ -444,7 +434,7 @@ impl Session {
 
     /// Sends `left` for a room of an event stream that was deleted before the stream resumed.
     pub(crate) fn send_room_deleted(&self, room_id: &str) {
-        self.send("left", None, frame::Left { room_id, reason: Some(DELETED_REASON) });
+        self.send(None, &frame::Left { room_id: room_id.into(), reason: Some(DELETED_REASON.into()) });
     }
 
     /// Returns a future that waits until the connection is in no room.
@@ -457,277 +447,21 @@ impl Session {
         }
     }
 
-    async fn answer(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let kind = request.kind()?;
-        if self.connection.is_none() && kind != "auth" {
+    async fn answer(&mut self, fields: &Fields<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
+        let kind = fields.kind()?;
+        if self.connection.is_none() && kind != Auth::TYPE {
             return Err(Refusal::new(Code::Unauthenticated, "show a token first: `auth`"));
         }
         match &*kind {
-            "trigger" => self.trigger(request, id).await,
+            request::Trigger::TYPE => fields.read::<request::Trigger<'_>>()?.apply(self, id).await,
             // Boxed, so that an idle connection holds no memory for these.
-            kind => Box::pin(self.answer_other(kind, request, id)).await,
+            kind => Box::pin(requests::apply(self, kind, fields, id)).await,
         }
-    }
-
-    async fn answer_other(
-        &mut self,
-        kind: &str,
-        request: &Request<'_>,
-        id: Option<&RawValue>,
-    ) -> Result<(), Refusal> {
-        match kind {
-            "join" => {
-                let room_id = request.room_id()?;
-                let (room, _) = self.engine.room(&room_id)?;
-                let options = JoinOptions {
-                    filter: events(room, request)?,
-                    since: request.since()?,
-                    slot: StreamSlot::default(),
-                    id: id.map(RawValue::to_owned),
-                };
-                return self.join(&room_id, Channel::WebSocket, options).await;
-            }
-            "leave" => self.leave(request, id).await?,
-            "subscribe" => self.subscribe(request, id, EventSet::union).await?,
-            "unsubscribe" => self.subscribe(request, id, EventSet::without).await?,
-            "getHistory" => self.history(request, id).await?,
-            "members" => self.members(request, id).await?,
-            "listRooms" => self.list_rooms(request, id).await?,
-            "createRoom" => self.create_room(request, id).await?,
-            "deleteRoom" => self.delete_room(request, id).await?,
-            "auth" => self.auth(&request.token()?, id).await?,
-            #[cfg(feature = "push")]
-            "registerPush" | "unregisterPush" => {
-                let wanted = push::PushRequest::read(request)?;
-                let change = if kind == "registerPush" {
-                    push::PushChange::Register
-                } else {
-                    push::PushChange::Unregister
-                };
-                let actor = self.connection()?.actor();
-                push::apply(&self.engine, &actor, self.rate_limit_key.as_ref(), change, wanted).await?;
-                self.send_ok(id);
-            }
-            other => {
-                let shown: String = other.chars().take(64).collect();
-                return Err(invalid(format!("`type`: there is no frame `{shown}`")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Authenticates the connection by a token, or renews it by a newer token of the same user.
-    async fn auth(&mut self, token: &str, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let headers = http::HeaderMap::new();
-        let credentials = Credentials { token: Some(token), headers: &headers, peer: None };
-        let user = self.engine.identity.authenticate(credentials).await?;
-        let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
-        match &self.connection {
-            Some(connection) if connection.user_id == user.id => {
-                self.expires = user.expires().cloned();
-                connection.renew(user);
-                self.engine.leave_forbidden_rooms(connection).await;
-            }
-            Some(_) => return Err(Refusal::new(Code::PermissionDenied, "the token is another user's")),
-            None => {
-                self.identify(user).await?;
-                self.send_connected();
-            }
-        }
-        self.send_ok(id);
-        Ok(())
-    }
-
-    async fn trigger(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let instance = self.joined(&request.room_id()?)?;
-        let room = &instance.room;
-        let name = request.event()?;
-        let event = room.event(&name).ok_or_else(|| room.not_carried(&name))?;
-        let parent = Some(&self.span);
-        let span = spans::trigger(parent, Source::WebSocket, room.name, &instance.id, room.event_name(event));
-        let origin = EventOrigin::now(&room.meter, Source::WebSocket, span.clone());
-        let triggered = self.trigger_in(&instance, event, origin, request, id).await;
-        triggered.inspect_err(|refusal| {
-            room.meter.refused(Source::WebSocket, refusal);
-            record_refusal(&span, refusal);
-        })
-    }
-
-    async fn trigger_in(
-        &mut self,
-        instance: &Arc<LiveRoom>,
-        event: EventIndex,
-        origin: EventOrigin,
-        request: &Request<'_>,
-        id: Option<&RawValue>,
-    ) -> Result<(), Refusal> {
-        let connection = Arc::clone(self.connection()?);
-        let room = &instance.room;
-        if room.kind(event).is_none_or(|kind| kind.sender == Sender::Server) {
-            let message = format!("`{}` is sent by the server only", room.event_name(event));
-            return Err(Refusal::new(Code::EventNotAllowed, message));
-        }
-        let (data, key, meta) = (request.data()?, request.key()?, request.meta()?);
-        let meta = self.engine.traces.inject(&origin.span, meta);
-        if let Some(key) = &self.rate_limit_key {
-            self.engine.limiter.event(key, room.index).await?;
-        }
-        let ingest =
-            room.index.entry_of(&self.engine.any_rooms).ok_or_else(|| crate::hub::not_found(&instance.id))?;
-        if self.engine.hooks.is_none() && !self.engine.pushes(room) {
-            // Before the event is encoded, so that nothing is held while this waits.
-            if instance.wait_for_inbox().await? && connection.room(&instance.id).is_none() {
-                return Err(not_in_room());
-            }
-            if let Some(encoded) = ingest.encode_without_middleware(event, data) {
-                // Does not wait for the append: the room sends the `ok`, and the next frame is handled in the meantime.
-                let EncodedEvent { data, conflation_key: conflated } = encoded?;
-                let reply = PublishReply::Frame(Arc::clone(&self.outbox), id.map(|id| id.get().into()));
-                let from = Arc::clone(&connection.user_id);
-                let (server, event_id, sender_outbox) = (false, None, None);
-                let key = key.map(|key| scoped(KeyScope::User, key));
-                let publish = PublishRequest {
-                    event,
-                    data,
-                    conflated,
-                    from,
-                    server,
-                    meta,
-                    key,
-                    event_id,
-                    origin,
-                    sender_outbox,
-                    reply,
-                };
-                return instance.push(RoomCommand::Publish(publish)).map_err(|_| busy(&instance.id));
-            }
-        }
-        let trigger = Box::new(Trigger {
-            registry: Arc::clone(&self.engine.registry),
-            room: Arc::clone(room),
-            room_id: Arc::clone(&instance.id),
-            event,
-            from: Arc::clone(&connection.user_id),
-            user: Some(connection.user()),
-            rate_limit_key: self.rate_limit_key.clone(),
-            limiter: Arc::clone(&self.engine.limiter),
-            is_server: false,
-            maker: Some(self.engine.maker(&connection.user_id, self.address)),
-            meta,
-            idempotency_key: key,
-            // Also for an anonymous user: a WebSocket has received the token of its id, and can keep the id.
-            key_scope: KeyScope::User,
-            origin,
-            recipient: None,
-            recipient_count: None,
-            push: self.engine.push.clone(),
-            connection: Some(Arc::clone(&connection)),
-            is_submitted: Arc::default(),
-        });
-        let span = trigger.origin.span.clone();
-        self.is_submitted = Some(Arc::clone(&trigger.is_submitted));
-        let accepted =
-            self.engine.trigger(connection.actor(), ingest, data, trigger).instrument(span).await?;
-        if let Some(id) = id {
-            self.outbox.send("ok", &frame::accepted(id.get(), &accepted));
-        }
-        Ok(())
-    }
-
-    async fn leave(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let room_id = request.room_id()?;
-        let connection = Arc::clone(self.connection()?);
-        let mut instance = match self.joined(&room_id) {
-            Err(refusal) if refusal.code == Code::Unavailable => connection.room(&room_id).ok_or(refusal)?,
-            joined => joined?,
-        };
-        // Awaited, so that the reply comes after the last event.
-        if let Some(was_in) = connection.remove_from(&instance, None).await {
-            instance = was_in;
-        }
-        self.send("left", id, frame::Left { room_id: &instance.id, reason: None });
-        self.engine.after_leave(&connection, &instance, "left").await;
-        Ok(())
-    }
-
-    async fn subscribe(
-        &mut self,
-        request: &Request<'_>,
-        id: Option<&RawValue>,
-        change: fn(EventSet, EventSet) -> EventSet,
-    ) -> Result<(), Refusal> {
-        let instance = self.joined(&request.room_id()?)?;
-        let named = events(&instance.room, request)?.ok_or_else(|| invalid("`events` is missing"))?;
-        let connection_id = self.outbox.id();
-        match instance.run(move |state| state.subscribe(connection_id, |wanted| change(wanted, named))).await
-        {
-            Some(true) => self.send_ok(id),
-            _ if self.connection()?.is_migrating(&instance.id) => return Err(unavailable(&instance.id)),
-            // The member was removed just now.
-            _ => return Err(not_in_room()),
-        }
-        Ok(())
-    }
-
-    async fn history(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let instance = self.joined(&request.room_id()?)?;
-        let wanted = match request.event_if_any()? {
-            Some(event) => instance.room.events_named([&*event])?,
-            None => EventSet::ALL,
-        };
-        let (before, limit) = (request.before()?, request.limit(HISTORY_LIMITS)?);
-        let limit = limit.min(self.engine.bounds.max_history_events);
-        let page = instance.history(before, wanted, limit).await?;
-        self.outbox.send("history", &history(&instance.id, &page, id));
-        Ok(())
-    }
-
-    async fn members(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let instance = self.joined(&request.room_id()?)?;
-        let after = request.after()?.map(String::from);
-        let limit = request.limit(MEMBER_LIMITS)?;
-        let own_id = id.map(RawValue::to_owned);
-        let list =
-            instance.run(move |state| state.members_frame(after.as_deref(), limit, own_id.as_deref())).await;
-        self.outbox.send("members", &list.ok_or_else(|| busy(&instance.id))?);
-        Ok(())
-    }
-
-    async fn list_rooms(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let (after, limit) = (request.after()?, request.limit(ROOM_LIST_LIMITS)?);
-        let connection = self.connection()?;
-        if request.watch()? && !self.watches_rooms {
-            self.engine.watch(connection);
-            // Before the await, so that a session that is dropped meanwhile stops watching.
-            self.watches_rooms = true;
-        }
-        let connection = self.connection()?;
-        let actor = connection.actor();
-        let rooms = self.engine.list(Some(&actor), after.as_deref(), limit).await?;
-        self.send("rooms", id, rooms);
-        Ok(())
     }
 
     /// Marks the current request as submitted: if its frame is abandoned, the request may still be carried out.
     fn mark_submitted(&mut self) {
         self.is_submitted = Some(Arc::new(AtomicBool::new(true)));
-    }
-
-    async fn create_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let actor = self.connection()?.actor();
-        self.mark_submitted();
-        CreateRoom::read(request)?.execute(&self.engine, Requester::User(&actor, self.address)).await?;
-        self.send_ok(id);
-        Ok(())
-    }
-
-    async fn delete_room(&mut self, request: &Request<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
-        let actor = self.connection()?.actor();
-        self.mark_submitted();
-        room_lifecycle::delete(&self.engine, &request.room_id()?, Requester::User(&actor, self.address))
-            .await?;
-        self.send_ok(id);
-        Ok(())
     }
 
     fn connection(&self) -> Result<&Arc<ConnectionHandle>, Refusal> {
@@ -756,14 +490,14 @@ impl Session {
     }
 
     /// Sends the `ok` of a request without a result.
-    fn send_ok(&self, id: Option<&RawValue>) {
+    fn send_done(&self, id: Option<&RawValue>) {
         if id.is_some() {
-            self.send("ok", id, frame::Empty {});
+            self.send(id, &frame::Done {});
         }
     }
 
-    fn send<T: serde::Serialize>(&self, kind: &'static str, id: Option<&RawValue>, body: T) {
-        self.outbox.send(kind, &frame::Frame::new(kind, id, body).encode());
+    fn send<F: ServerFrame>(&self, id: Option<&RawValue>, frame: &F) {
+        self.outbox.send(&frame.encode(id));
     }
 }
 
@@ -798,9 +532,4 @@ impl Drop for Session {
             drop(counted);
         });
     }
-}
-
-fn events(room: &RoomSpec, request: &Request<'_>) -> Result<Option<EventSet>, Refusal> {
-    let named = request.events()?;
-    named.map(|named| room.events_named(named.iter().map(|name| &**name))).transpose()
 }

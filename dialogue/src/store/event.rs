@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::wire::Id;
+use crate::wire::{Id, frame};
 
 /// One event of a room's log, with everything that a server needs to send it to clients again. The room and the epoch
 /// are those of the log.
@@ -40,4 +40,21 @@ pub struct StoredEvent {
     pub offset: u64,
     /// The digest of the audit hash chain up to and including this event; only in rooms that are audited.
     pub digest: Option<[u8; 32]>,
+}
+
+impl StoredEvent {
+    /// Returns the `event` frame around `data`, the payload as text.
+    pub(crate) fn frame<'a>(&'a self, room_id: &'a str, data: &'a str) -> frame::Event<'a> {
+        frame::Event {
+            room_id: room_id.into(),
+            event: (&*self.event).into(),
+            data: data.into(),
+            from: (&*self.from).into(),
+            timestamp: self.timestamp,
+            event_id: self.event_id.as_str().into(),
+            seq: (self.seq > 0).then_some(self.seq),
+            server: self.from_server,
+            meta: self.meta.as_deref().map(Into::into),
+        }
+    }
 }

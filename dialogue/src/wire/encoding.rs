@@ -1,5 +1,6 @@
 //! The encodings of frames: the bytes of a WebSocket and of an event stream.
 
+use crate::wire::frame::EncodedFrame;
 use bytes::Bytes;
 
 /// The encoding of a connection's outbox.
@@ -13,17 +14,24 @@ pub(crate) enum Encoding {
 
 impl Encoding {
     /// Appends a frame other than an event: a reply or a notice.
-    pub(crate) fn put_frame(self, out: &mut Vec<u8>, kind: &str, json: &[u8]) {
+    pub(crate) fn put_frame(self, out: &mut Vec<u8>, frame: &EncodedFrame) {
         match self {
             Encoding::WebSocket => {
-                put_text_header(out, json.len());
-                out.extend_from_slice(json);
+                put_text_header(out, frame.json.len());
+                out.extend_from_slice(&frame.json);
             }
             Encoding::Sse => {
-                put_field(out, "event: dialogue:", kind.as_bytes());
-                put_data(out, json);
+                put_field(out, "event: dialogue:", frame.kind.as_bytes());
+                put_data(out, &frame.json);
             }
         }
+    }
+
+    /// Returns the bytes of a frame other than an event.
+    pub(crate) fn frame(self, frame: &EncodedFrame) -> Bytes {
+        let mut bytes = Vec::with_capacity(frame.json.len() + 48);
+        self.put_frame(&mut bytes, frame);
+        bytes.into()
     }
 
     /// Returns the bytes that probe whether the client is alive: a ping (RFC 6455, section 5.5.2), or a comment, which
@@ -114,15 +122,19 @@ mod tests {
             (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let (mut out, json) = (Vec::new(), vec![b' '; len]);
-            Encoding::WebSocket.put_frame(&mut out, "reply", &json);
+            Encoding::WebSocket.put_frame(&mut out, &frame("reply", &json));
             assert_eq!(out.strip_prefix(header), Some(json.as_slice()), "{len}");
         }
+    }
+
+    fn frame(kind: &'static str, json: &[u8]) -> EncodedFrame {
+        EncodedFrame { kind, json: json.to_vec() }
     }
 
     #[test]
     fn a_notice_is_a_block_of_a_stream() {
         let mut out = Vec::new();
-        Encoding::Sse.put_frame(&mut out, "skipped", b"{}");
+        Encoding::Sse.put_frame(&mut out, &frame("skipped", b"{}"));
         assert_eq!(out, b"event: dialogue:skipped\ndata: {}\n\n");
     }
 

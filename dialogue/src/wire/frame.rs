@@ -1,46 +1,318 @@
-//! The frames that the server sends, as JSON.
+//! The frames that the server sends: each is declared once, and serialised by the server and parsed by the client from
+//! this declaration.
 //!
-//! The two on the hot path, `event` and `ok`, are written by hand; the others go through serde.
+//! The fields are borrowed where the server has them, and owned once the client has parsed them. The two frames on the
+//! hot path, `event` and the `ok` of a trigger, are written by hand; tests hold them to their declarations.
 
-use std::{borrow::Cow, io::Write};
+use std::{borrow::Cow, io::Write, time::Duration};
 
-use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
 
-use crate::wire::{Accepted, Detail, Refusal};
+use super::{Accepted, Code, Detail, Refusal};
 
-/// The fields of an `event` frame beside the payload.
-#[derive(Debug)]
-pub(crate) struct EventHead<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) event: &'a str,
-    pub(crate) from: &'a str,
-    pub(crate) timestamp: u64,
-    pub(crate) event_id: &'a str,
-    pub(crate) seq: Option<u64>,
-    pub(crate) server: bool,
-    pub(crate) meta: Option<&'a str>,
+/// A frame that the server sends.
+pub(crate) trait ServerFrame: Serialize {
+    /// The `type` of the frame.
+    const TYPE: &'static str;
+
+    /// Encodes the frame; `id` is that of the request which it answers, as JSON.
+    fn encode(&self, id: Option<&RawValue>) -> EncodedFrame {
+        let envelope = Envelope { kind: Self::TYPE, id, body: self };
+        // Frames are structs of strings, numbers and raw JSON, whose serialisation can't fail.
+        let json = serde_json::to_vec(&envelope)
+            .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec());
+        EncodedFrame { kind: Self::TYPE, json }
+    }
 }
 
-impl EventHead<'_> {
-    /// Encodes the frame around `data`, which is JSON.
-    pub(crate) fn encode(&self, data: &str) -> Bytes {
+/// A frame as JSON.
+#[derive(Debug)]
+pub(crate) struct EncodedFrame {
+    /// The frame's `type`, which is also the name of its event in an event stream.
+    pub(crate) kind: &'static str,
+    pub(crate) json: Vec<u8>,
+}
+
+/// A frame with the members that all frames share.
+#[derive(Serialize)]
+struct Envelope<'a, T: ?Sized> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RawValue>,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+/// `connected`: the first frame of a WebSocket.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Connected<'a> {
+    pub(crate) client_id: Cow<'a, str>,
+    pub(crate) user_id: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) protocol: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) anonymous_token: Option<Cow<'a, str>>,
+}
+
+/// `ok`: a request without a result was carried out. The `ok` of a trigger has the fields of [`Accepted`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Done {}
+
+/// `joined`: the connection is a member of a room.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Joined<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Cow<'a, str>>,
+    pub(crate) epoch: Cow<'a, str>,
+    pub(crate) seq: u64,
+    #[serde(default)]
+    pub(crate) event_id: Cow<'a, str>,
+    pub(crate) resume: ResumeOutcome,
+    /// The number of events that are about to be replayed.
+    #[serde(default)]
+    pub(crate) replay: u64,
+    #[serde(default)]
+    pub(crate) members: usize,
+}
+
+/// The replay that a join got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ResumeOutcome {
+    Fresh,
+    Complete,
+    Lost,
+}
+
+/// `event`: an event of a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) event: Cow<'a, str>,
+    /// The payload, unparsed: only the room's type can parse it.
+    pub(crate) data: Json<'a>,
+    pub(crate) from: Cow<'a, str>,
+    pub(crate) timestamp: u64,
+    pub(crate) event_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seq: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) server: bool,
+    /// Unparsed, so that an unreadable value doesn't make the rest of its page unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) meta: Option<Json<'a>>,
+}
+
+/// A JSON value as text, which is copied into and out of a frame unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Json<'a>(pub(crate) Cow<'a, str>);
+
+/// `left`: the connection is no member of a room any more.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Left<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    /// The reason; `None` if the client asked to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Cow<'a, str>>,
+}
+
+/// `history`: a page of a room's log. By `roomId` a client tells the history of one join from that of another.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct History<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    /// The `event` frames, parsed one by one, so that an unreadable one doesn't fail the page.
+    pub(crate) events: Vec<Cow<'a, RawValue>>,
+    #[serde(default)]
+    pub(crate) more: bool,
+    /// The `before` of the next page, if there may be more events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<u64>,
+}
+
+/// `rooms`: a page of the rooms that the user sees.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Rooms {
+    pub(crate) rooms: Vec<RoomInfo>,
+    #[serde(default)]
+    pub(crate) more: bool,
+    /// The `after` of the next page, if there may be more rooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+/// A room in `rooms` and in `roomCreated`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RoomInfo {
+    pub(crate) room_id: String,
+    pub(crate) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    pub(crate) size: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_size: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) created_by: Option<String>,
+}
+
+/// `members`: a page of the users in a room.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Members<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) members: Vec<Member>,
+    #[serde(default)]
+    pub(crate) size: usize,
+    #[serde(default)]
+    pub(crate) more: bool,
+}
+
+/// A user in `members`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Member {
+    pub(crate) user_id: String,
+    #[serde(default)]
+    pub(crate) connections: usize,
+}
+
+/// `presence`: a user has come to a room, or has left it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Presence<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) user_id: Cow<'a, str>,
+    pub(crate) change: PresenceChange,
+    #[serde(default)]
+    pub(crate) size: usize,
+}
+
+/// A change of a user's presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum PresenceChange {
+    Joined,
+    Left,
+}
+
+/// `roomCreated`, for clients that watch the room list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RoomCreated {
+    pub(crate) room: RoomInfo,
+}
+
+/// `roomDeleted`, for clients that watch the room list.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RoomDeleted<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+}
+
+/// `skipped`: ephemeral events were dropped, since the client reads too slowly.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Skipped<'a> {
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) count: u64,
+}
+
+/// `reconnect`: the node drains.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Reconnect {
+    pub(crate) after_ms: u64,
+}
+
+/// `pushKey`: the VAPID public key, in the body of an HTTP response.
+#[cfg(feature = "push")]
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PushKey<'a> {
+    pub(crate) key: Cow<'a, str>,
+}
+
+/// `error`: a request was refused. It is also the body of a refused HTTP request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Error<'a> {
+    code: Code,
+    #[serde(default)]
+    message: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    details: Cow<'a, [Detail]>,
+}
+
+/// The members that all frames of the server share.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ServerFrameHeader<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Cow<'a, str>,
+    #[serde(default)]
+    pub(crate) id: Option<serde_json::Value>,
+}
+
+macro_rules! types {
+    ($($(#[$cfg:meta])* $name:ty = $kind:literal),* $(,)?) => {
+        $($(#[$cfg])* impl ServerFrame for $name { const TYPE: &'static str = $kind; })*
+    };
+}
+
+types! {
+    Accepted = "ok",
+    Connected<'_> = "connected",
+    Done = "ok",
+    Error<'_> = "error",
+    Event<'_> = "event",
+    History<'_> = "history",
+    Joined<'_> = "joined",
+    Left<'_> = "left",
+    Members<'_> = "members",
+    Presence<'_> = "presence",
+    #[cfg(feature = "push")]
+    PushKey<'_> = "pushKey",
+    Reconnect = "reconnect",
+    RoomCreated = "roomCreated",
+    RoomDeleted<'_> = "roomDeleted",
+    Rooms = "rooms",
+    Skipped<'_> = "skipped",
+}
+
+impl Event<'_> {
+    /// Encodes the frame, by hand: it is encoded for each event.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let Json(data) = &self.data;
         let mut out = Vec::with_capacity(
-            data.len() + self.room_id.len() + self.from.len() + self.meta.map_or(0, str::len) + 160,
+            data.len()
+                + self.room_id.len()
+                + self.from.len()
+                + self.meta.as_ref().map_or(0, |meta| meta.0.len())
+                + 160,
         );
         out.extend_from_slice(br#"{"type":"event","roomId":"#);
-        put_string(&mut out, self.room_id);
+        put_string(&mut out, &self.room_id);
         out.extend_from_slice(br#","event":"#);
-        put_string(&mut out, self.event);
+        put_string(&mut out, &self.event);
         out.extend_from_slice(br#","data":"#);
         out.extend_from_slice(data.as_bytes());
         out.extend_from_slice(br#","from":"#);
-        put_string(&mut out, self.from);
+        put_string(&mut out, &self.from);
         out.extend_from_slice(br#","timestamp":"#);
         put_number(&mut out, self.timestamp);
         out.extend_from_slice(br#","eventId":"#);
-        put_string(&mut out, self.event_id);
+        put_string(&mut out, &self.event_id);
         if let Some(seq) = self.seq {
             out.extend_from_slice(br#","seq":"#);
             put_number(&mut out, seq);
@@ -48,215 +320,86 @@ impl EventHead<'_> {
         if self.server {
             out.extend_from_slice(br#","server":true"#);
         }
-        if let Some(meta) = self.meta {
+        if let Some(Json(meta)) = &self.meta {
             out.extend_from_slice(br#","meta":"#);
             out.extend_from_slice(meta.as_bytes());
         }
         out.push(b'}');
-        out.into()
+        out
     }
 }
 
-/// Encodes the `ok` of a trigger; `id` is the request's, as JSON.
-pub(crate) fn accepted(id: &str, accepted: &Accepted) -> Vec<u8> {
-    let mut out = Vec::with_capacity(id.len() + 96);
-    out.extend_from_slice(br#"{"type":"ok","id":"#);
-    out.extend_from_slice(id.as_bytes());
-    if let Some(seq) = accepted.seq {
-        out.extend_from_slice(br#","seq":"#);
-        put_number(&mut out, seq);
+impl Accepted {
+    /// Encodes the `ok` of a trigger, by hand; `id` is the request's, as JSON.
+    pub(crate) fn encode_ok(&self, id: &str) -> EncodedFrame {
+        let mut out = Vec::with_capacity(id.len() + 96);
+        out.extend_from_slice(br#"{"type":"ok","id":"#);
+        out.extend_from_slice(id.as_bytes());
+        if let Some(seq) = self.seq {
+            out.extend_from_slice(br#","seq":"#);
+            put_number(&mut out, seq);
+        }
+        out.extend_from_slice(br#","eventId":"#);
+        put_string(&mut out, &self.event_id);
+        out.extend_from_slice(br#","timestamp":"#);
+        put_number(&mut out, self.timestamp);
+        if self.duplicate {
+            out.extend_from_slice(br#","duplicate":true"#);
+        }
+        out.push(b'}');
+        EncodedFrame { kind: Self::TYPE, json: out }
     }
-    out.extend_from_slice(br#","eventId":"#);
-    put_string(&mut out, &accepted.event_id);
-    out.extend_from_slice(br#","timestamp":"#);
-    put_number(&mut out, accepted.timestamp);
-    if accepted.duplicate {
-        out.extend_from_slice(br#","duplicate":true"#);
-    }
-    out.push(b'}');
-    out
-}
-
-/// A frame of another type: its `type`, then the fields of `body`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Frame<'a, T> {
-    #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) id: Option<&'a RawValue>,
-    #[serde(flatten)]
-    pub(crate) body: T,
-}
-
-impl<'a, T: Serialize> Frame<'a, T> {
-    pub(crate) fn new(kind: &'static str, id: Option<&'a RawValue>, body: T) -> Self {
-        Frame { kind, id, body }
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Frames are structs of strings, numbers and raw JSON, whose serialisation can't fail.
-        serde_json::to_vec(self)
-            .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec())
-    }
-}
-
-/// A frame with no field beside `type` and `id`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Empty {}
-
-/// The fields of `connected`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Connected<'a> {
-    pub(crate) client_id: &'a str,
-    pub(crate) user_id: &'a str,
-    pub(crate) protocol: u32,
-    pub(crate) schema: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) anonymous_token: Option<&'a str>,
-}
-
-/// The fields of `joined`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Joined<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) epoch: &'a str,
-    pub(crate) seq: u64,
-    pub(crate) event_id: &'a str,
-    pub(crate) resume: &'static str,
-    pub(crate) replay: u64,
-    pub(crate) members: usize,
-}
-
-/// The fields of `left`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Left<'a> {
-    pub(crate) room_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<&'a str>,
-}
-
-/// The fields of `history`. By `roomId` a client tells the history of one join from that of another.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct History<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) events: Vec<&'a RawValue>,
-    pub(crate) more: bool,
-    /// The `before` of the next page, if there may be more events.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<u64>,
-}
-
-/// The fields of `rooms`.
-#[derive(Debug, Serialize)]
-pub(crate) struct Rooms {
-    pub(crate) rooms: Vec<RoomInfo>,
-    pub(crate) more: bool,
-    /// The `after` of the next page, if there may be more rooms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<String>,
-}
-
-/// A room in `rooms` and in `roomCreated`.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RoomInfo {
-    pub(crate) room_id: String,
-    pub(crate) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) description: Option<String>,
-    pub(crate) size: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_size: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) created_by: Option<String>,
-}
-
-/// The fields of `members`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Members<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) members: Vec<Member>,
-    pub(crate) size: usize,
-    pub(crate) more: bool,
-}
-
-/// A user in `members`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Member {
-    pub(crate) user_id: String,
-    pub(crate) connections: usize,
-}
-
-/// The fields of `presence`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Presence<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) user_id: &'a str,
-    pub(crate) change: &'a str,
-    pub(crate) size: usize,
-}
-
-/// The fields of `roomCreated`.
-#[derive(Debug, Serialize)]
-pub(crate) struct RoomCreated {
-    pub(crate) room: RoomInfo,
-}
-
-/// The fields of `roomDeleted`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RoomDeleted<'a> {
-    pub(crate) room_id: &'a str,
-}
-
-/// The fields of `skipped`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Skipped<'a> {
-    pub(crate) room_id: &'a str,
-    pub(crate) count: u64,
-}
-
-/// The fields of `reconnect`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Reconnect {
-    pub(crate) after_ms: u64,
-}
-
-/// The fields of `error`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Error<'a> {
-    code: crate::Code,
-    message: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u64>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    details: &'a [Detail],
 }
 
 impl<'a> From<&'a Refusal> for Error<'a> {
     fn from(refusal: &'a Refusal) -> Self {
+        let millis = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         Error {
             code: refusal.code,
             message: Cow::Borrowed(&refusal.message),
-            reason: refusal.reason.as_deref(),
-            retry_after_ms: refusal
-                .retry_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-            details: &refusal.details,
+            reason: refusal.reason.as_deref().map(Cow::Borrowed),
+            retry_after_ms: refusal.retry_after.map(millis),
+            details: Cow::Borrowed(&refusal.details),
         }
+    }
+}
+
+impl From<Error<'_>> for Refusal {
+    fn from(error: Error<'_>) -> Self {
+        let mut refusal = Refusal::new(error.code, error.message.into_owned());
+        refusal.retry_after = error.retry_after_ms.map(Duration::from_millis);
+        refusal.details = error.details.into_owned();
+        refusal.reason = error.reason.map(|reason| reason.into_owned().into());
+        refusal
+    }
+}
+
+impl ServerFrameHeader<'_> {
+    /// Parses the refusal in an HTTP response's body; `None` if the body is not Dialogue's.
+    pub(crate) fn refusal_in(body: &[u8]) -> Option<Refusal> {
+        let header: ServerFrameHeader<'_> = serde_json::from_slice(body).ok()?;
+        let error: Error<'_> = serde_json::from_slice(body).ok()?;
+        (header.kind == Error::TYPE).then(|| error.into())
+    }
+}
+
+impl<'a> From<&'a str> for Json<'a> {
+    fn from(json: &'a str) -> Self {
+        Json(Cow::Borrowed(json))
+    }
+}
+
+impl Serialize for Json<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer).map_err(de::Error::custom)?;
+        Ok(Json(Cow::Owned(Box::<str>::from(raw).into_string())))
     }
 }
 
@@ -274,4 +417,63 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
 fn put_number(out: &mut Vec<u8>, number: u64) {
     // Writing into a `Vec` cannot fail.
     let _ = write!(out, "{number}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z]{0,8}", ".{0,12}", Just("\"\\\n\u{0}\u{2028}é".to_owned())]
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_written_as_it_is_declared(
+            texts in [text(), text(), text(), text()],
+            (timestamp, seq, server) in any::<(u64, Option<u64>, bool)>(),
+            has_meta in any::<bool>(),
+        ) {
+            let [room_id, event, from, event_id] = &texts;
+            let event = Event {
+                room_id: room_id.into(),
+                event: event.into(),
+                data: r#"{"text":"a\u0000b","n":[1,2.50,null]}"#.into(),
+                from: from.into(),
+                timestamp,
+                event_id: event_id.into(),
+                seq,
+                server,
+                meta: has_meta.then(|| r#"{"a":1}"#.into()),
+            };
+            prop_assert_eq!(
+                String::from_utf8(event.to_json()).unwrap(),
+                String::from_utf8(event.encode(None).json).unwrap()
+            );
+            let parsed: Event<'static> = serde_json::from_slice(&event.to_json()).unwrap();
+            prop_assert_eq!(parsed.to_json(), event.to_json());
+        }
+
+        #[test]
+        fn an_ok_is_written_as_it_is_declared(
+            event_id in text(),
+            (timestamp, seq, duplicate) in any::<(u64, Option<u64>, bool)>(),
+        ) {
+            let accepted = Accepted { seq, event_id, timestamp, duplicate };
+            let id = RawValue::from_string("7".to_owned()).unwrap();
+            prop_assert_eq!(accepted.encode_ok("7").json, accepted.encode(Some(&id)).json);
+        }
+    }
+
+    #[test]
+    fn a_refusal_survives_its_frame() {
+        let mut refusal = Refusal::rate_limited(Duration::from_millis(1_500));
+        refusal.reason = Some("too-many-links".into());
+        refusal.details = vec![Detail { path: "/text".into(), message: "too long".into() }];
+        let frame = Error::from(&refusal).encode(None);
+        assert_eq!(ServerFrameHeader::refusal_in(&frame.json), Some(refusal));
+        assert_eq!(ServerFrameHeader::refusal_in(br#"{"error":"not found"}"#), None);
+    }
 }

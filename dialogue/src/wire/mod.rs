@@ -6,7 +6,11 @@ mod code;
 mod encoding;
 #[cfg(feature = "server")]
 mod event_set;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
+#[cfg_attr(
+    not(all(feature = "server", feature = "client")),
+    expect(dead_code, reason = "each end reads or writes a part of it")
+)]
 pub(crate) mod frame;
 #[cfg(feature = "server")]
 mod id;
@@ -16,6 +20,9 @@ mod index;
 pub(crate) mod json;
 mod position;
 mod refusal;
+#[cfg(any(feature = "server", feature = "client"))]
+#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "the client sends no `listRooms`"))]
+pub(crate) mod request;
 
 pub use code::Code;
 #[cfg(feature = "server")]

@@ -137,7 +137,7 @@ async fn members(instance: &Arc<LiveRoom>) -> Option<Frame> {
     // The room's task may be busy while the store is slow, when the rest of the page matters most.
     let listed = instance.run(|state| state.members_frame(None, MAX_MEMBERS, None));
     let frame = timeout(MEMBERS_TIMEOUT, listed).await.ok()??;
-    serde_json::from_slice(&frame).ok()
+    serde_json::from_slice(&frame.json).ok()
 }
 
 fn room_row(room: &RoomSpec) -> RoomRow<'_> {

@@ -11,6 +11,7 @@ use super::{HEADERS, stream::retry_delay};
 use crate::{
     Code, Refusal,
     engine::{Engine, reconnect_delay_ms},
+    wire::frame::ServerFrame,
     wire::{Encoding, frame},
 };
 
@@ -25,14 +26,12 @@ pub(super) fn retry_response(engine: &Engine, headers: &HeaderMap, refusal: &Ref
     let mut body = Vec::new();
     if engine.drain.is_on() {
         let after_ms = reconnect_delay_ms();
-        let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
         body.extend_from_slice(format!("retry: {after_ms}\n").as_bytes());
-        Encoding::Sse.put_frame(&mut body, "reconnect", &reconnect);
+        Encoding::Sse.put_frame(&mut body, &frame::Reconnect { after_ms }.encode(None));
     } else {
         let after = refusal.retry_after.unwrap_or_default() + retry_delay();
-        let error = frame::Frame::new("error", None, frame::Error::from(refusal)).encode();
         body.extend_from_slice(format!("retry: {}\n", after.as_millis()).as_bytes());
-        Encoding::Sse.put_frame(&mut body, "error", &error);
+        Encoding::Sse.put_frame(&mut body, &frame::Error::from(refusal).encode(None));
     }
     let mut response = (HEADERS, body).into_response();
     // The layer that counts refusals reads it.

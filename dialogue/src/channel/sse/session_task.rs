@@ -24,6 +24,7 @@ use crate::{
     observe::CloseReason,
     session::Session,
     wire::frame,
+    wire::frame::ServerFrame,
 };
 
 /// The body's handle of the task. The task ends, and the session with it, when this is dropped.
@@ -123,8 +124,7 @@ async fn run(
         () = expiry => {
             session.end(CloseReason::Expired);
             // Replaces the queued events, which may no longer be delivered.
-            let error = frame::Frame::new("error", None, frame::Error::from(&expired())).encode();
-            outbox.close_with("error", &error);
+            outbox.close_with(&frame::Error::from(&expired()).encode(None));
         }
         // The last queued frame is the `left` of the last room.
         () = left_all => {

@@ -21,6 +21,7 @@ use crate::{
     observe::CloseReason,
     session::Session,
     wire::frame,
+    wire::frame::ServerFrame,
 };
 
 /// The body of an event stream. Dropping it ends the stream's session, and with it the client's memberships.
@@ -73,10 +74,9 @@ impl SseBody {
     /// Asks the client to reconnect after a random delay: at another node, as this one drains.
     fn send_reconnect(&self) {
         let after_ms = crate::engine::reconnect_delay_ms();
-        let reconnect = frame::Frame::new("reconnect", None, frame::Reconnect { after_ms }).encode();
         // For browsers, which don't parse the event.
         self.outbox.send_raw([format!("retry: {after_ms}\n").into()]);
-        self.outbox.send("reconnect", &reconnect);
+        self.outbox.send(&frame::Reconnect { after_ms }.encode(None));
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
     observe::CloseReason,
     session::{FrameOutcome, NewConnection, Session, invalid},
+    wire::frame::ServerFrame,
     wire::{Encoding, frame},
 };
 
@@ -314,8 +315,7 @@ impl Connection {
             }
         }
         let reconnect = frame::Reconnect { after_ms: reconnect_delay_ms() };
-        let reconnect = frame::Frame::new("reconnect", None, reconnect).encode();
-        self.outbox.send("reconnect", &reconnect);
+        self.outbox.send(&reconnect.encode(None));
         ConnectionEnd::Close(1012, CloseReason::Draining)
     }
 

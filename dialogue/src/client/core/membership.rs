@@ -5,12 +5,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::room_buffer::{BufferedItem, RoomBuffer};
 use crate::{
-    client::{
-        frame::{ChangeWord, EventFrame, HistoryFrame, JoinedFrame, PresenceFrame, ResumeWord},
-        incoming::{Change, Joined, Lost, Presence, Resume},
-    },
+    client::incoming::{Change, Joined, Lost, Presence, Resume},
     event::Unreadable,
-    wire::Position,
+    wire::frame::{PresenceChange, ResumeOutcome},
+    wire::{Position, frame},
 };
 
 /// Number of recent event ids kept, to tell a repeated event from an event of a rewritten log.
@@ -53,14 +51,27 @@ impl Membership {
 
     /// Applies the `joined` frame that answers a join with `since`. A response of `fresh` to a position, or of
     /// `complete` in another epoch, counts as lost.
-    pub(crate) fn joined(&mut self, frame: JoinedFrame, since: Option<Position>, first: bool) -> Joined {
-        let JoinedFrame { room_id, name, head, resume, replay, members } = frame;
+    pub(crate) fn joined(
+        &mut self,
+        frame: frame::Joined<'static>,
+        since: Option<Position>,
+        first: bool,
+    ) -> Joined {
+        let frame::Joined { room_id, name, epoch, seq, event_id, resume, replay, members } = frame;
+        let head = Position { epoch: epoch.into_owned(), seq, event_id: event_id.into_owned() };
         let resume = match (&since, resume) {
             (None, _) => Resume::Fresh,
-            (Some(since), ResumeWord::Complete) if since.epoch == head.epoch => Resume::Complete { replay },
+            (Some(since), ResumeOutcome::Complete) if since.epoch == head.epoch => {
+                Resume::Complete { replay }
+            }
             (Some(_), _) => Resume::Lost,
         };
-        let joined = Joined { name: name.unwrap_or(room_id), resume, head: head.clone(), members };
+        let joined = Joined {
+            name: name.unwrap_or(room_id).into_owned(),
+            resume,
+            head: head.clone(),
+            members: u64::try_from(members).unwrap_or(u64::MAX),
+        };
         self.buffer.clear_overflow();
         match (resume, since) {
             (Resume::Complete { .. }, Some(since)) => {
@@ -87,11 +98,11 @@ impl Membership {
     pub(crate) fn event(
         &mut self,
         now: Duration,
-        event_frame: Result<EventFrame, Box<Unreadable>>,
+        event_frame: Result<frame::Event<'static>, Box<Unreadable>>,
     ) -> InsertOutcome {
         let (seq, id, item) = match event_frame {
             Ok(event_frame) => {
-                (event_frame.seq, event_frame.event_id.clone(), BufferedItem::Event(event_frame))
+                (event_frame.seq, event_frame.event_id.clone().into_owned(), BufferedItem::Event(event_frame))
             }
             Err(unreadable) => {
                 (unreadable.seq, unreadable.event_id.clone(), BufferedItem::Unreadable(unreadable, None))
@@ -129,7 +140,7 @@ impl Membership {
     }
 
     /// Queues the sync that follows a fresh or a lost join: oldest event first, up to the head.
-    pub(crate) fn history(&mut self, frame: HistoryFrame) {
+    pub(crate) fn history(&mut self, frame: frame::History<'static>) {
         let event_frames = frame.event_frames();
         let count = event_frames.len();
         for (index, event_frame) in event_frames.enumerate() {
@@ -141,12 +152,16 @@ impl Membership {
         }
     }
 
-    pub(crate) fn presence(&mut self, frame: PresenceFrame) {
+    pub(crate) fn presence(&mut self, frame: frame::Presence<'static>) {
         let change = match frame.change {
-            ChangeWord::Joined => Change::Joined,
-            ChangeWord::Left => Change::Left,
+            PresenceChange::Joined => Change::Joined,
+            PresenceChange::Left => Change::Left,
         };
-        let presence = Presence { user_id: frame.user_id, change, size: frame.size };
+        let presence = Presence {
+            user_id: frame.user_id.into_owned(),
+            change,
+            size: u64::try_from(frame.size).unwrap_or(u64::MAX),
+        };
         // A change that does not fit causes a rejoin, as an event does; the `Rejoined` item then marks the gap in
         // presence.
         let _fits = self.buffer.push(BufferedItem::Presence(presence));

@@ -5,6 +5,10 @@
 //! [`poll`](Core::poll), and calls `tick` at [`timeout`](Core::timeout). Unit tests can thereby run many reconnects in
 //! virtual time, and a browser's WebSocket can drive the core as well as tokio's.
 
+use crate::{
+    wire::frame,
+    wire::request::{Join, Leave, Raw},
+};
 mod backoff;
 mod membership;
 #[cfg(test)]
@@ -30,8 +34,8 @@ pub(crate) use room_buffer::{BufferedItem, RoomBuffer};
 
 use super::{
     error::{Error, ErrorKind},
-    frame::{HistoryFrame, Request},
     incoming::{Interruption, Joined},
+    request::Request,
     status::{Identity, Status},
 };
 use crate::wire::{Accepted, Code, Position, Refusal};
@@ -103,8 +107,8 @@ pub(crate) enum Reply {
     Done,
     Accepted(Accepted),
     Joined(Joined),
-    History(HistoryFrame),
-    Members(super::frame::MembersFrame),
+    History(frame::History<'static>),
+    Members(frame::Members<'static>),
 }
 
 /// The reason why a connection ended or could not be opened.
@@ -282,7 +286,7 @@ impl Core {
         }
         let is_known_to_server = entry
             .is_some_and(|entry| entry.member || matches!(entry.join_state, JoinState::Requested { .. }));
-        let request = Request::Leave { room_id: room.to_owned() };
+        let request = Request::from(Leave { room_id: room.to_owned().into() });
         match ticket {
             Some(ticket) if is_known_to_server => {
                 self.request(now, None, RetryClass::Connection, request, ticket)
@@ -489,7 +493,7 @@ impl Core {
         if let ConnectionPhase::Opening { probe, .. } = &mut self.connection {
             *probe = Probe::Sent(id);
             // No room has the empty id. A `ping` frame would not do: servers may answer it before authentication.
-            if let Ok(text) = (Request::Leave { room_id: String::new() }).text(Some(id)) {
+            if let Ok(text) = Request::from(Leave { room_id: "".into() }).text(Some(id)) {
                 self.actions.push_back(Action::Transmit(text));
             }
         }
@@ -680,9 +684,12 @@ impl Core {
             let id = self.next_id;
             self.next_id = self.next_id.wrapping_add(1);
             let since = entry.membership.since().cloned();
-            let events = entry.events.as_ref().map(|events| events.iter().cloned().collect());
-            let join = Request::Join { room_id: room.to_string(), events, since: since.clone() };
-            if let Ok(text) = join.text(Some(id)) {
+            let events = entry.events.as_ref().map(|events| events.iter().cloned().map(Into::into).collect());
+            let position = since.as_ref().map(Raw::of).transpose();
+            let text = position.and_then(|since| {
+                Request::from(Join { room_id: room.to_string().into(), events, since }).text(Some(id))
+            });
+            if let Ok(text) = text {
                 self.actions.push_back(Action::Transmit(text));
                 entry.join_state = JoinState::Requested { id, since, until };
             }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 
 use super::*;
+use crate::wire::request::{Raw, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -122,14 +123,14 @@ impl World {
     fn send(&mut self) {
         self.sent += 1;
         let text = format!("mine {}", self.sent);
-        let request = Request::Trigger {
-            room_id: "chat".to_owned(),
-            event: "message",
-            data: to_raw_value(&text).unwrap(),
-            key: Some(text),
+        let request = Trigger {
+            room_id: "chat".into(),
+            event: "message".into(),
+            data: Raw::of(&text).unwrap(),
+            key: Some(text.into()),
             meta: None,
         };
-        self.core.request(self.now, Some("chat".into()), RetryClass::Durable, request, self.sent);
+        self.core.request(self.now, Some("chat".into()), RetryClass::Durable, request.into(), self.sent);
     }
 
     fn act(&mut self) {
@@ -203,7 +204,7 @@ impl World {
         match taken {
             Poll::Ready(Ok(Some(BufferedItem::Event(event_frame)))) => {
                 self.taken
-                    .push((event_frame.seq.unwrap(), serde_json::from_str(event_frame.data.get()).unwrap()));
+                    .push((event_frame.seq.unwrap(), serde_json::from_str(&event_frame.data.0).unwrap()));
             }
             Poll::Ready(Ok(Some(BufferedItem::Rejoined(_)))) | Poll::Pending => {}
             other => panic!("{other:?}"),

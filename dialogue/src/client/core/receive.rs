@@ -1,6 +1,6 @@
 //! The core's handling of received frames.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::{
     Action, ConnectionPhase, Core, InsertOutcome, JoinState, Loss, Probe, Reply, RoomEntry,
@@ -9,15 +9,16 @@ use super::{
 use crate::{
     client::{
         error::{Error, ErrorKind},
-        frame::{
-            Connected, ErrorFrame, EventFrame, FrameHeader, HistoryFrame, JoinedFrame, LeftFrame,
-            MembersFrame, PresenceFrame, ReconnectFrame, Request, SkippedFrame,
-        },
         incoming::Interruption,
+        request::Request,
         status::Identity,
     },
     event::Unreadable,
-    wire::{Accepted, Code, Refusal},
+    wire::{
+        Accepted, Code, Refusal,
+        frame::{self, ServerFrame, ServerFrameHeader},
+        request::{Subscribe, Unsubscribe},
+    },
 };
 
 /// Maximum delay that a draining server can ask for before the client reconnects.
@@ -35,51 +36,52 @@ impl Core {
     }
 
     fn read(&mut self, now: Duration, text: &str) -> serde_json::Result<()> {
-        let head: FrameHeader<'_> = serde_json::from_str(text)?;
-        let id = head.id();
+        let head: ServerFrameHeader<'_> = serde_json::from_str(text)?;
+        let id = head.number();
         match head.kind.as_ref() {
-            "event" => self.event(now, EventFrame::read(text)),
-            "ok" => self.on_response(id, text, ok),
-            "connected" => self.connected(now, serde_json::from_str(text)?),
-            "joined" => self.joined(id, serde_json::from_str(text)?),
-            "history" if id.is_some() => {
+            frame::Event::TYPE => self.event(now, frame::Event::read(text)),
+            frame::Done::TYPE => self.on_response(id, text, ok),
+            frame::Connected::TYPE => self.connected(now, serde_json::from_str(text)?),
+            frame::Joined::TYPE => self.joined(id, serde_json::from_str(text)?),
+            frame::History::TYPE if id.is_some() => {
                 self.on_response(id, text, |_, text| serde_json::from_str(text).map(Reply::History));
             }
-            "history" => {
-                let frame: HistoryFrame = serde_json::from_str(text)?;
+            frame::History::TYPE => {
+                let frame: frame::History<'static> = serde_json::from_str(text)?;
                 if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.history(frame);
                 }
             }
-            "members" => self.on_response(id, text, |_, text| {
-                serde_json::from_str::<MembersFrame>(text).map(Reply::Members)
-            }),
-            "presence" => {
-                let frame: PresenceFrame = serde_json::from_str(text)?;
+            frame::Members::TYPE => {
+                self.on_response(id, text, |_, text| serde_json::from_str(text).map(Reply::Members))
+            }
+            frame::Presence::TYPE => {
+                let frame: frame::Presence<'static> = serde_json::from_str(text)?;
                 if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.presence(frame);
                 }
             }
-            "skipped" => {
-                let frame: SkippedFrame = serde_json::from_str(text)?;
+            frame::Skipped::TYPE => {
+                let frame: frame::Skipped<'static> = serde_json::from_str(text)?;
                 if let Some(entry) = self.joined_room(&frame.room_id) {
                     entry.membership.buffer.skip(frame.count);
                 }
             }
-            "left" if id.is_some() => self.on_response(id, text, ok),
-            "left" => self.left(serde_json::from_str(text)?),
-            "reconnect" => {
-                let ReconnectFrame { after_ms } = serde_json::from_str(text)?;
+            frame::Left::TYPE if id.is_some() => self.on_response(id, text, ok),
+            frame::Left::TYPE => self.left(serde_json::from_str(text)?),
+            frame::Reconnect::TYPE => {
+                let frame::Reconnect { after_ms } = serde_json::from_str(text)?;
                 if let ConnectionPhase::Online { reconnect_at, .. } = &mut self.connection {
                     let after = Duration::from_millis(after_ms).min(MAX_RECONNECT_DELAY);
                     *reconnect_at = Some(now.saturating_add(after));
                 }
             }
-            "error" => {
-                let frame: ErrorFrame = serde_json::from_str(text)?;
+            frame::Error::TYPE => {
+                let error: frame::Error<'static> = serde_json::from_str(text)?;
+                let refusal = Refusal::from(error);
                 match id {
-                    Some(id) => self.refused(now, id, frame.into()),
-                    None => tracing::debug!(code = ?frame.code, "the server sent an error"),
+                    Some(id) => self.refused(now, id, refusal),
+                    None => tracing::debug!(code = ?refusal.code, "the server sent an error"),
                 }
             }
             _ => {}
@@ -87,19 +89,20 @@ impl Core {
         Ok(())
     }
 
-    fn connected(&mut self, now: Duration, frame: Connected) {
+    fn connected(&mut self, now: Duration, frame: frame::Connected<'static>) {
         if !matches!(self.connection, ConnectionPhase::Opening { .. }) {
             return;
         }
-        let Connected { client_id, user_id, schema, anonymous_token } = frame;
+        let frame::Connected { client_id, user_id, schema, anonymous_token, .. } = frame;
         if let Some(token) = anonymous_token {
-            self.anonymous = Some(token.into());
+            self.anonymous = Some(token.into_owned().into());
         }
-        self.online(now, Identity { client_id, user_id, schema });
+        let [client_id, user_id] = [client_id, user_id].map(Cow::into_owned);
+        self.online(now, Identity { client_id, user_id, schema: schema.map(Cow::into_owned) });
     }
 
-    fn joined(&mut self, id: Option<u64>, frame: JoinedFrame) {
-        let Some((room, entry)) = self.rooms.get_key_value(frame.room_id.as_str()) else { return };
+    fn joined(&mut self, id: Option<u64>, frame: frame::Joined<'static>) {
+        let Some((room, entry)) = self.rooms.get_key_value(&*frame.room_id) else { return };
         let room = room.clone();
         let since = match &entry.join_state {
             JoinState::Requested { id: sent_id, since, .. } if id == Some(*sent_id) => since.clone(),
@@ -119,10 +122,10 @@ impl Core {
         }
     }
 
-    fn event(&mut self, now: Duration, event_frame: Result<EventFrame, Box<Unreadable>>) {
+    fn event(&mut self, now: Duration, event_frame: Result<frame::Event<'static>, Box<Unreadable>>) {
         let room_id = match &event_frame {
-            Ok(event_frame) => &event_frame.room_id,
-            Err(unreadable) => &unreadable.room_id,
+            Ok(event_frame) => &*event_frame.room_id,
+            Err(unreadable) => &*unreadable.room_id,
         };
         let Some(entry) = self.joined_room(room_id) else {
             if let Err(unreadable) = event_frame {
@@ -135,12 +138,12 @@ impl Core {
         }
     }
 
-    fn left(&mut self, frame: LeftFrame) {
+    fn left(&mut self, frame: frame::Left<'static>) {
         // A `left` that arrives between a join and its response belongs to the previous membership.
-        if let Some(RoomEntry { join_state: JoinState::Joined, .. }) = self.rooms.get(frame.room_id.as_str())
+        if let Some(RoomEntry { join_state: JoinState::Joined, .. }) = self.rooms.get(&*frame.room_id)
             && let Some(entry) = self.forget(&frame.room_id, "the server removed this client from the room")
         {
-            entry.membership.buffer.end(Interruption::Left { reason: frame.reason });
+            entry.membership.buffer.end(Interruption::Left { reason: frame.reason.map(Cow::into_owned) });
         }
     }
 
@@ -167,8 +170,8 @@ impl Core {
     /// Keeps the changed filter for later joins.
     fn resubscribe(&mut self, pending: &Pending) {
         let (events, more) = match &pending.request {
-            Request::Subscribe { events, .. } => (events, true),
-            Request::Unsubscribe { events, .. } => (events, false),
+            Request::Subscribe(Subscribe { events, .. }) => (events, true),
+            Request::Unsubscribe(Unsubscribe { events, .. }) => (events, false),
             _ => return,
         };
         let entry = pending.room.as_ref().and_then(|room| self.rooms.get_mut(room));
@@ -176,9 +179,9 @@ impl Core {
             let wanted = wanted.get_or_insert_with(|| default.clone());
             for event in events {
                 if more {
-                    wanted.insert(event.clone());
+                    wanted.insert(event.clone().into_owned());
                 } else {
-                    wanted.remove(event);
+                    wanted.remove(&**event);
                 }
             }
         }
@@ -256,7 +259,7 @@ fn is_transient(code: Code) -> bool {
 
 fn ok(pending: &Pending, text: &str) -> serde_json::Result<Reply> {
     match &pending.request {
-        Request::Trigger { .. } => serde_json::from_str::<Accepted>(text).map(Reply::Accepted),
+        Request::Trigger(_) => serde_json::from_str::<Accepted>(text).map(Reply::Accepted),
         _ => serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| Reply::Done),
     }
 }

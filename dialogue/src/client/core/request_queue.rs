@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use crate::client::frame::Request;
+use crate::client::request::Request;
 
 /// Identifies the caller of a request; the driver maps it to a reply channel.
 pub(crate) type Ticket = u64;

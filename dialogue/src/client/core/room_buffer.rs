@@ -8,12 +8,10 @@ use std::{
 };
 
 use crate::{
-    client::{
-        frame::EventFrame,
-        incoming::{Interruption, Joined, Lost, Presence},
-    },
+    client::incoming::{Interruption, Joined, Lost, Presence},
     event::Unreadable,
     wire::Position,
+    wire::frame::Event,
 };
 
 /// A bounded single-consumer queue of received items, limited in number and in bytes.
@@ -54,9 +52,9 @@ const FRAME_RESERVE_BYTES: usize = 128 << 10;
 
 #[derive(Debug)]
 pub(crate) enum BufferedItem {
-    Event(EventFrame),
+    Event(Event<'static>),
     /// An event of the sync that precedes live events; the last one carries the log's head.
-    History(EventFrame, Option<Position>),
+    History(Event<'static>, Option<Position>),
     /// An event that could not be parsed; the last one of a sync carries the log's head.
     Unreadable(Box<Unreadable>, Option<Position>),
     Rejoined(Joined),
@@ -265,7 +263,7 @@ impl RoomBufferState {
             BufferedItem::Event(event_frame) | BufferedItem::History(event_frame, None) => {
                 if let Some(seq) = event_frame.seq {
                     self.position.seq = seq;
-                    self.position.event_id.clone_from(&event_frame.event_id);
+                    self.position.event_id.replace_range(.., &event_frame.event_id);
                 }
             }
             BufferedItem::Unreadable(unreadable, None) => {

@@ -3,9 +3,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{Value, json};
 
 use super::*;
+use crate::wire::request::{Raw, Subscribe, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -85,14 +86,14 @@ impl Bench {
     }
 
     fn trigger(&mut self, class: RetryClass, key: &str, ticket: Ticket) {
-        let request = Request::Trigger {
-            room_id: "chat".to_owned(),
-            event: "message",
-            data: to_raw_value(key).unwrap(),
-            key: Some(key.to_owned()),
+        let request = Trigger {
+            room_id: "chat".into(),
+            event: "message".into(),
+            data: Raw::of(key).unwrap(),
+            key: Some(key.to_owned().into()),
             meta: None,
         };
-        self.core.request(self.now, Some("chat".into()), class, request, ticket);
+        self.core.request(self.now, Some("chat".into()), class, request.into(), ticket);
         self.act();
     }
 
@@ -734,9 +735,8 @@ fn a_dropped_reader_leaves() {
 #[test]
 fn subscriptions_are_kept_over_reconnects() {
     let (mut bench, _buffer) = Bench::joined(10);
-    let events = vec!["typing".to_owned()];
-    let request = Request::Subscribe { room_id: "chat".to_owned(), events };
-    bench.core.request(bench.now, Some("chat".into()), RetryClass::Idempotent, request, 2);
+    let request = Subscribe { room_id: "chat".into(), events: vec!["typing".into()] };
+    bench.core.request(bench.now, Some("chat".into()), RetryClass::Idempotent, request.into(), 2);
     bench.act();
     bench.reply(json!({"type":"ok"}));
     bench.lost(1006);

@@ -15,11 +15,9 @@ use tokio::task::JoinSet;
 
 use super::{Address, Io};
 use crate::{
-    client::{
-        error::{Error, ErrorKind},
-        frame::ErrorFrame,
-    },
+    client::error::{Error, ErrorKind},
     wire::Refusal,
+    wire::frame::ServerFrameHeader,
 };
 
 /// Maximum size of a body that is read as a whole: 16 MiB.
@@ -108,6 +106,6 @@ impl Response {
 
     /// Reads the refusal in the body; `None` if the body is not Dialogue's.
     pub(crate) async fn refusal(self) -> Option<Refusal> {
-        ErrorFrame::in_body(&self.body().await.ok()?)
+        ServerFrameHeader::refusal_in(&self.body().await.ok()?)
     }
 }

@@ -1,26 +1,11 @@
 //! Conversion of a stored event into the record that subscriptions read.
 
-use crate::{
-    hub::RoomSpec,
-    log::Record,
-    store::StoredEvent,
-    wire::{EventIndex, frame::EventHead},
-};
+use crate::{hub::RoomSpec, log::Record, store::StoredEvent, wire::EventIndex};
 
 impl RoomSpec {
     /// Encodes a stored event. A kind that the room doesn't declare becomes [`EventIndex::UNDECLARED`], to which no
     /// subscription can be.
     pub(in crate::hub) fn record(&self, room_id: &str, stored: &StoredEvent) -> Record {
-        let head = EventHead {
-            room_id,
-            event: &stored.event,
-            from: &stored.from,
-            timestamp: stored.timestamp,
-            event_id: stored.event_id.as_str(),
-            seq: (stored.seq > 0).then_some(stored.seq),
-            server: stored.from_server,
-            meta: stored.meta.as_deref(),
-        };
         let data = std::str::from_utf8(&stored.data);
         let event = self.event(&stored.event).filter(|_| data.is_ok());
         Record {
@@ -30,7 +15,7 @@ impl RoomSpec {
             timestamp: stored.timestamp,
             conflated: stored.conflation_key.as_deref().map(Box::from),
             digest: stored.digest.map(Box::new),
-            json: head.encode(data.unwrap_or("null")),
+            json: stored.frame(room_id, data.unwrap_or("null")).to_json().into(),
         }
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
 };
 
 use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
-use crate::wire::{Encoding, EventSet};
+use crate::{
+    wire::frame::EncodedFrame,
+    wire::{Encoding, EventSet},
+};
 pub(crate) use queue::StreamSlot;
 use queue::{LatestKey, Queue, Replay, StreamPosition};
 
@@ -146,11 +149,10 @@ impl Outbox {
     }
 
     /// Queues a frame that is no event, to be written together with the next event.
-    pub(crate) fn queue(&self, kind: &str, json: &[u8]) {
-        let mut bytes = Vec::with_capacity(json.len() + 48);
-        self.encoding.put_frame(&mut bytes, kind, json);
+    pub(crate) fn queue(&self, frame: &EncodedFrame) {
+        let bytes = self.encoding.frame(frame);
         let mut queue = self.queue.lock();
-        queue.push(bytes.into(), None);
+        queue.push(bytes, None);
         if queue.bytes > self.max_bytes / LOW_WATER_DIVISOR {
             // The client isn't slow as long as the bytes weren't offered to it.
             self.write_out(&mut queue);
@@ -159,8 +161,8 @@ impl Outbox {
     }
 
     /// Queues a frame that is no event, and writes the queue.
-    pub(crate) fn send(&self, kind: &str, json: &[u8]) {
-        self.queue(kind, json);
+    pub(crate) fn send(&self, frame: &EncodedFrame) {
+        self.queue(frame);
         self.write_out(&mut self.queue.lock());
     }
 
@@ -181,24 +183,22 @@ impl Outbox {
     }
 
     /// Sends a frame with the position of an event stream in room `slot`, from which the client resumes.
-    pub(crate) fn send_at(&self, kind: &str, json: &[u8], slot: StreamSlot, position: String) {
+    pub(crate) fn send_at(&self, frame: &EncodedFrame, slot: StreamSlot, position: String) {
         if self.encoding == Encoding::WebSocket {
-            return self.send(kind, json);
+            return self.send(frame);
         }
-        let mut bytes = Vec::with_capacity(json.len() + 48);
-        self.encoding.put_frame(&mut bytes, kind, json);
+        let bytes = self.encoding.frame(frame);
         let mut queue = self.queue.lock();
-        queue.push_at(bytes.into(), None, Some(StreamPosition { slot, text: position.into() }));
+        queue.push_at(bytes, None, Some(StreamPosition { slot, text: position.into() }));
         self.write_out(&mut queue);
     }
 
     /// Sends a page of the log that the client didn't request; it doesn't count towards the bound.
-    pub(crate) fn send_page(&self, kind: &str, json: &[u8]) {
-        let mut bytes = Vec::with_capacity(json.len() + 48);
-        self.encoding.put_frame(&mut bytes, kind, json);
+    pub(crate) fn send_page(&self, frame: &EncodedFrame) {
+        let bytes = self.encoding.frame(frame);
         let mut queue = self.queue.lock();
         queue.page = queue.page.saturating_add(bytes.len());
-        queue.push(bytes.into(), None);
+        queue.push(bytes, None);
         self.write_out(&mut queue);
     }
 
@@ -333,14 +333,13 @@ impl Outbox {
     }
 
     /// Closes an event stream after one last frame, which replaces the queue.
-    pub(crate) fn close_with(&self, kind: &str, json: &[u8]) {
+    pub(crate) fn close_with(&self, frame: &EncodedFrame) {
         self.revoke();
-        let mut bytes = Vec::with_capacity(json.len() + 48);
-        self.encoding.put_frame(&mut bytes, kind, json);
+        let bytes = self.encoding.frame(frame);
         let mut queue = self.queue.lock();
         if queue.close_reason.is_none() {
             queue.clear();
-            queue.push(bytes.into(), None);
+            queue.push(bytes, None);
             queue.close(OutboxCloseReason::Disconnected);
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{Outbox, OutboxCloseReason};
 use crate::{
     hub::{LiveRoom, batch::id_line},
+    wire::frame::ServerFrame,
     wire::{EventIndex, frame},
 };
 
@@ -197,11 +198,8 @@ impl Queue {
         self.page = 0;
         if !self.skipped.is_empty() {
             for (room_id, count) in std::mem::take(&mut self.skipped) {
-                let json =
-                    frame::Frame::new("skipped", None, frame::Skipped { room_id: &room_id, count }).encode();
-                let mut bytes = Vec::with_capacity(json.len() + 48);
-                outbox.encoding.put_frame(&mut bytes, "skipped", &json);
-                self.push(bytes.into(), None);
+                let skipped = frame::Skipped { room_id: (&*room_id).into(), count }.encode(None);
+                self.push(outbox.encoding.frame(&skipped), None);
             }
             return outbox.write_out(self);
         }

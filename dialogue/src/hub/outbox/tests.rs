@@ -16,6 +16,10 @@ use crate::{
 
 const LIMIT: usize = 4_096;
 
+fn frame(kind: &'static str, json: impl AsRef<[u8]>) -> EncodedFrame {
+    EncodedFrame { kind, json: json.as_ref().to_vec() }
+}
+
 /// A socket that takes as many bytes as there is room for.
 #[derive(Default)]
 struct Line {
@@ -126,7 +130,7 @@ impl Connection {
     /// Ends the connection as a channel does; returns all frames that the client ever got.
     fn end(self) -> Vec<Value> {
         let rest = self.outbox.close_and_take_partial();
-        self.outbox.send("late", b"{}");
+        self.outbox.send(&frame("late", b"{}"));
         let mut wire = std::mem::take(&mut *self.line.wire.lock());
         wire.extend_from_slice(rest.as_deref().unwrap_or_default());
         frames(&wire)
@@ -251,8 +255,8 @@ fn play(direct: bool, steps: Vec<Step>) -> (Connection, Offered) {
             Step::Deliver(events) => {
                 outbox.deliver(StreamSlot::default(), &offered.batch(&events), EventSet::ALL)
             }
-            Step::Send(pad) => outbox.send("reply", &offered.json(Sort::Kept, pad)),
-            Step::Queue(pad) => outbox.queue("reply", &offered.json(Sort::Kept, pad)),
+            Step::Send(pad) => outbox.send(&frame("reply", offered.json(Sort::Kept, pad))),
+            Step::Queue(pad) => outbox.queue(&frame("reply", offered.json(Sort::Kept, pad))),
             Step::Nudge => outbox.flush_queued(),
             Step::Drain(bytes) => connection.drain(bytes),
         }
@@ -311,8 +315,9 @@ proptest! {
 fn many_replies_to_a_client_that_reads_are_no_reason_to_disconnect() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.drain(1 << 20);
-    (0..100)
-        .for_each(|n| connection.outbox.queue("ok", format!(r#"{{"n":{n},"pad":"{:100}"}}"#, "").as_bytes()));
+    (0..100).for_each(|n| {
+        connection.outbox.queue(&frame("ok", format!(r#"{{"n":{n},"pad":"{:100}"}}"#, "").as_bytes()))
+    });
     connection.outbox.flush_queued();
     connection.run();
     assert_eq!((connection.cut.clone(), connection.end().len()), (None, 100));
@@ -322,11 +327,11 @@ fn many_replies_to_a_client_that_reads_are_no_reason_to_disconnect() {
 fn nothing_follows_the_rest_of_the_last_frame() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.drain(5);
-    connection.outbox.send("reply", br#"{"n":0}"#);
-    connection.outbox.send("reply", br#"{"n":1}"#);
+    connection.outbox.send(&frame("reply", br#"{"n":0}"#));
+    connection.outbox.send(&frame("reply", br#"{"n":1}"#));
     let rest = connection.outbox.close_and_take_partial();
     *connection.line.room.lock() = 1_000;
-    connection.outbox.send("reply", br#"{"n":2}"#);
+    connection.outbox.send(&frame("reply", br#"{"n":2}"#));
     connection.outbox.deliver(
         StreamSlot::default(),
         &Offered { sorts: Vec::new(), seq: 0 }.batch(&[(Sort::Kept, 0)]),
@@ -340,7 +345,7 @@ fn a_broken_socket_is_closed_once() {
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     connection.run();
     connection.line.gone.store(true, Ordering::Relaxed);
-    connection.outbox.send("reply", b"{}");
+    connection.outbox.send(&frame("reply", b"{}"));
     connection.outbox.close(OutboxCloseReason::TooSlow);
     connection.run();
     assert_eq!(connection.cut, Some(OutboxCloseReason::Disconnected));
@@ -401,7 +406,7 @@ fn pages_of_several_rooms_and_positions_of_a_stream_dont_count_as_too_slow() {
             &offered.batch(&[(Sort::Kept, 3_000)]),
             EventSet::ALL,
         );
-        connection.outbox.send_page("history", &[b' '; 3_000]);
+        connection.outbox.send_page(&frame("history", [b' '; 3_000]));
     }
     connection.run();
     assert_eq!(connection.cut, None);
@@ -421,7 +426,7 @@ fn bytes_that_a_client_had_no_time_to_read_are_no_reason_to_disconnect() {
     let frames = || {
         let mut bytes = Vec::new();
         let json = format!("{{\"pad\":\"{:100}\"}}", "");
-        (0..100).for_each(|_| Encoding::WebSocket.put_frame(&mut bytes, "presence", json.as_bytes()));
+        (0..100).for_each(|_| Encoding::WebSocket.put_frame(&mut bytes, &frame("presence", json.as_bytes())));
         [Bytes::from(bytes)]
     };
     for direct in [true, false] {
@@ -446,9 +451,9 @@ async fn a_write_that_waits_is_timed_from_the_last_progress() {
     const WHILE: Duration = Duration::from_secs(7);
     let mut connection = Connection::new(true, Encoding::WebSocket, Vec::new());
     assert_eq!(connection.outbox.stalled_for(), None);
-    connection.outbox.send("pong", b"{}");
+    connection.outbox.send(&frame("pong", b"{}"));
     tokio::time::advance(WHILE).await;
-    connection.outbox.send("pong", b"{}");
+    connection.outbox.send(&frame("pong", b"{}"));
     assert_eq!(connection.outbox.stalled_for(), Some(WHILE));
     connection.drain(3);
     assert_eq!(connection.outbox.stalled_for(), Some(Duration::ZERO));
@@ -475,7 +480,7 @@ async fn a_client_that_answers_in_time_is_responsive() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_with_a_stalled_write_is_unresponsive() {
     let stream = Connection::new(false, Encoding::Sse, Vec::new());
-    stream.outbox.send("ping", b"{}");
+    stream.outbox.send(&frame("ping", b"{}"));
     tokio::time::advance(LIVENESS_TIMEOUT / 2).await;
     let asked = Instant::now();
     assert!(stream.outbox.is_unresponsive().await);

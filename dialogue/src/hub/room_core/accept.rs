@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::Instant as Moment;
 
 use super::{
@@ -158,17 +159,18 @@ impl RoomCore {
         let event_id = event_id.unwrap_or_else(Id::fresh);
         // Times never decrease along the log, so that an event is found by its time with a binary search.
         let timestamp = now().max(pending.end.timestamp);
-        let head = frame::EventHead {
-            room_id: &self.id,
-            event: self.room.event_name(event),
-            from: &from,
+        let frame = frame::Event {
+            room_id: (&*self.id).into(),
+            event: self.room.event_name(event).into(),
+            data: (&*data).into(),
+            from: (&*from).into(),
             timestamp,
-            event_id: event_id.as_str(),
+            event_id: event_id.as_str().into(),
             seq,
             server,
-            meta: meta.as_deref(),
+            meta: meta.as_deref().map(Into::into),
         };
-        let json = head.encode(&data);
+        let json = Bytes::from(frame.to_json());
         let digest = (self.room.options.audit && seq.is_some())
             .then(|| Box::new(crate::audit::link(pending.end.digest.as_deref(), &json)));
         let offset = pending.end.offset;
@@ -377,17 +379,18 @@ impl RoomCore {
         let PublishRequest { event, data, from, server, meta, origin, .. } = publish;
         let TargetedEvent { event_id, timestamp, to } = deliver_targeted;
         let (event_id, timestamp) = (*event_id, *timestamp);
-        let head = frame::EventHead {
-            room_id: &self.id,
-            event: self.room.event_name(event),
-            from: &from,
+        let frame = frame::Event {
+            room_id: (&*self.id).into(),
+            event: self.room.event_name(event).into(),
+            data: (&*data).into(),
+            from: (&*from).into(),
             timestamp,
-            event_id: event_id.as_str(),
+            event_id: event_id.as_str().into(),
             seq: None,
             server,
-            meta: meta.as_deref(),
+            meta: meta.as_deref().map(Into::into),
         };
-        let json = head.encode(&data);
+        let json = Bytes::from(frame.to_json());
         let mut batch = self.new_batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));

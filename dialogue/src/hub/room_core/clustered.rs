@@ -11,7 +11,6 @@ use super::{
         archive::SavedState,
         batch::Batch,
         cluster::{ConnectionDelta, RemoteRoster},
-        members::PresenceChange,
     },
     DELETED_REASON, RoomCore,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
@@ -22,7 +21,7 @@ use crate::{
     backplane::{self, DraftOutcome, Publication},
     log::{LogHead, Record},
     store::{StoredEvent, StoredKey},
-    wire::{Accepted, Id},
+    wire::{Accepted, Id, frame::PresenceChange},
 };
 
 impl RoomCore {

@@ -19,8 +19,11 @@ use super::{
 use crate::{
     Code, Refusal,
     log::{LogHead, ResumeDecision, StoredId},
-    observe::ResumeOutcome,
-    wire::{EventSet, Position, frame, stream_position},
+    wire::{
+        EventSet, Position,
+        frame::{self, ResumeOutcome, ServerFrame},
+        stream_position,
+    },
 };
 
 /// A connection's request to join the room.
@@ -126,7 +129,7 @@ impl RoomCore {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, filter, limit);
             page.records.reverse();
-            join.handle.outbox.send_page("history", &super::history(&self.id, &page, None));
+            join.handle.outbox.send_page(&super::history(&self.id, &page, None));
         }
         if behind.is_some()
             && let Some(instance) = self.instance.upgrade()
@@ -177,12 +180,12 @@ impl RoomCore {
         let LogHead { seq: head, event_id } = self.log.head();
         let instance = self.instance.upgrade();
         let joined = frame::Joined {
-            room_id: &self.id,
-            name: &instance.map_or_else(|| self.room.name.to_owned(), |instance| instance.name()),
-            epoch: self.log.epoch(),
+            room_id: (&*self.id).into(),
+            name: Some(instance.map_or_else(|| self.room.name.into(), |instance| instance.name().into())),
+            epoch: (&**self.log.epoch()).into(),
             seq: head,
-            event_id,
-            resume: resume.outcome().name(),
+            event_id: event_id.into(),
+            resume: resume.outcome(),
             replay: behind.map_or(0, |after| head - after),
             members: self.members.users(),
         };
@@ -191,8 +194,7 @@ impl RoomCore {
             _ => (head, event_id),
         };
         let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
-        let json = frame::Frame::new("joined", join.id.as_deref(), joined).encode();
-        join.handle.outbox.send_at("joined", &json, join.slot, position);
+        join.handle.outbox.send_at(&joined.encode(join.id.as_deref()), join.slot, position);
     }
 }
 

@@ -13,6 +13,7 @@ mod join;
 mod replay;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::atomic::Ordering,
     sync::{Arc, Weak},
@@ -43,6 +44,7 @@ use crate::{
     Refusal,
     log::{Log, LogHead, LogPage, Record, RecordPage},
     store::Query,
+    wire::frame::{EncodedFrame, ServerFrame},
     wire::{Accepted, EventIndex, EventSet, Position, frame},
 };
 
@@ -273,10 +275,15 @@ impl RoomCore {
     }
 
     /// Returns the `members` frame: up to `limit` users after `after`, in the order of their ids.
-    pub(crate) fn members_frame(&self, after: Option<&str>, limit: usize, id: Option<&RawValue>) -> Vec<u8> {
+    pub(crate) fn members_frame(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        id: Option<&RawValue>,
+    ) -> EncodedFrame {
         let MemberPage { members, has_more } = self.members.page(after, limit);
-        let body = frame::Members { room_id: &self.id, members, size: self.members.users(), more: has_more };
-        frame::Frame::new("members", id, body).encode()
+        let size = self.members.users();
+        frame::Members { room_id: (&*self.id).into(), members, size, more: has_more }.encode(id)
     }
 
     /// Returns the ids of all users in the room, at any node.
@@ -331,8 +338,7 @@ impl RoomCore {
         if let Some(instance) = self.instance.upgrade() {
             instance.mark_deleted();
         }
-        let left = frame::Left { room_id: &self.id, reason: Some(reason) };
-        let left = frame::Frame::new("left", None, left).encode();
+        let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.into()) }.encode(None);
         let mut removed = Vec::new();
         for subscription in self.members.drain() {
             // Dropping the subscription closes the listener's queue.
@@ -340,7 +346,7 @@ impl RoomCore {
                 if let Some(cluster) = &self.cluster {
                     cluster.member_left(&self.id, &handle.user_id);
                 }
-                outbox.send("left", &left);
+                outbox.send(&left);
                 removed.push(handle);
             }
         }
@@ -348,7 +354,7 @@ impl RoomCore {
         if let Some(instance) = self.instance.upgrade() {
             for handle in std::mem::take(&mut self.migrating).into_values() {
                 if instance.end_migration(&handle) {
-                    handle.outbox.send("left", &left);
+                    handle.outbox.send(&left);
                     removed.push(handle);
                 }
             }
@@ -684,15 +690,14 @@ impl RoomCore {
 }
 
 /// Encodes a page of a room's log as the `history` frame.
-pub(crate) fn history(room_id: &str, page: &LogPage, id: Option<&RawValue>) -> Vec<u8> {
+pub(crate) fn history(room_id: &str, page: &LogPage, id: Option<&RawValue>) -> EncodedFrame {
     // The records hold JSON that this crate encoded.
-    let events = page.records.iter().filter_map(|record| serde_json::from_slice(&record.json).ok()).collect();
-    frame::Frame::new(
-        "history",
-        id,
-        frame::History { room_id, events, more: page.next.is_some(), next: page.next },
-    )
-    .encode()
+    let events = page
+        .records
+        .iter()
+        .filter_map(|record| serde_json::from_slice(&record.json).ok().map(Cow::Borrowed))
+        .collect();
+    frame::History { room_id: room_id.into(), events, more: page.next.is_some(), next: page.next }.encode(id)
 }
 
 /// Returns the wall-clock time in Unix milliseconds.

@@ -262,7 +262,7 @@ async fn a_member_receives_all_events_in_order() {
     soon("all are done", tasks.join_all()).await;
     let instance = registry.find("chat").expect("it stays");
     let head = instance.run(|core| core.members_frame(None, 100, None)).await.expect("it runs");
-    let members: Value = serde_json::from_slice(&head).expect("JSON");
+    let members: Value = serde_json::from_slice(&head.json).expect("JSON");
     let connections: u64 = members["members"]
         .as_array()
         .into_iter()

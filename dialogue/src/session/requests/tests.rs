@@ -1,26 +1,23 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::Position;
 
-/// Parses every field of a frame. Returns the message of the first refusal.
+/// Reads a frame as each type of request, and checks all fields. Returns the message of the first refusal.
 fn refusal(json: &str) -> Option<String> {
     let read = |json| {
-        let request = Request::parse(json, &ServerBounds::default())?;
-        request.id()?;
-        request.kind()?;
-        request.room_id()?;
-        request.event_if_any()?;
-        request.key()?;
-        request.meta()?;
-        request.events()?;
-        request.since()?;
-        request.before()?;
-        request.limit(PageLimits { default: 50, max: 200 })?;
-        request.after()?;
-        request.watch()?;
-        request.name()?;
-        request.description()?;
-        request.max_size()?;
+        let fields = Fields::parse(json)?;
+        fields.id()?;
+        fields.kind()?;
+        let join: Join<'_> = fields.read()?;
+        check_event_count(join.events.map_or(0, |events| events.len()), 256)?;
+        join.since.as_ref().map(join::position).transpose()?;
+        HISTORY_LIMITS.check(fields.read::<GetHistory<'_>>()?.limit)?;
+        let trigger: Trigger<'_> = fields.read()?;
+        trigger.checked_key()?;
+        trigger.checked_meta()?;
+        fields.read::<ListRooms<'_>>()?;
+        create_room::info(&fields.read()?)?;
         Ok::<_, Refusal>(())
     };
     let refusal = read(json).err()?;
@@ -30,7 +27,7 @@ fn refusal(json: &str) -> Option<String> {
 
 /// Returns a frame with one additional field.
 fn with(field: &str) -> String {
-    format!(r#"{{"type":"join","roomId":"chat",{field}}}"#)
+    format!(r#"{{"type":"join","roomId":"chat","event":"message","data":{{}},{field}}}"#)
 }
 
 #[test]
@@ -143,20 +140,42 @@ fn a_malformed_frame_is_refused() {
 
 #[test]
 fn data_may_be_null_but_not_absent() {
-    let data = |json| {
-        Request::parse(json, &ServerBounds::default()).and_then(|request| request.data().map(str::to_owned))
+    let data = |field: &str| {
+        let json = format!(r#"{{"roomId":"chat","event":"message"{field}}}"#);
+        let trigger = Fields::parse(&json).and_then(|fields| fields.read::<Trigger<'_>>());
+        trigger.map(|trigger| trigger.data.get().to_owned())
     };
-    assert_eq!(data(r#"{"data":null}"#), Ok("null".to_owned()));
-    assert_eq!(data("{}"), Err(invalid("`data` is missing")));
+    assert_eq!(data(r#","data":null"#), Ok("null".to_owned()));
+    assert_eq!(data(""), Err(invalid("`data` is missing")));
 }
 
 #[test]
 fn meta_is_compacted_and_otherwise_unchanged() {
     let json = with("\"meta\":{\"c\":\n\"b\\n\",\r\"a\": 1.50}");
-    let meta = Request::parse(&json, &ServerBounds::default())
-        .and_then(|request| request.meta())
-        .expect("an object");
+    let fields = Fields::parse(&json).expect("a frame");
+    let meta = fields.read::<Trigger<'_>>().and_then(|trigger| trigger.checked_meta()).expect("an object");
     assert_eq!(meta.as_deref(), Some(r#"{"c":"b\n","a":1.50}"#));
+}
+
+#[test]
+fn an_error_behind_a_raw_value_is_found_too() {
+    let json = r#"{"roomId":"chat","event":"message","data":[1,{"a":2}],"key":7,"meta":{}}"#;
+    let refused = Fields::parse(json).and_then(|fields| fields.read::<Trigger<'_>>().map(drop));
+    assert!(refused.expect_err("the key is a number").message.starts_with("`key`: invalid type"));
+}
+
+#[test]
+fn what_the_client_writes_is_what_the_server_reads() {
+    let since = Position { epoch: "k".into(), seq: 5, event_id: "x".into() };
+    let json = serde_json::to_string(&Join {
+        room_id: "chat".into(),
+        events: Some(vec!["a\u{0}b".into()]),
+        since: Some(Raw(Cow::Owned(serde_json::value::to_raw_value(&since).unwrap()))),
+    });
+    let json = json.unwrap();
+    let join: Join<'_> = Fields::parse(&json).unwrap().read().unwrap();
+    assert_eq!((&*join.room_id, join.events.unwrap()), ("chat", vec![Cow::Borrowed("a\u{0}b")]));
+    assert_eq!(join::position(&join.since.unwrap()), Ok(since));
 }
 
 proptest! {

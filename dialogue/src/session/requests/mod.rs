@@ -1,0 +1,95 @@
+//! The requests of clients, with a file for each: what its fields mean, their bounds, and how it is carried out.
+//!
+//! A request is declared in `wire::request`, checked and carried out by its implementation of [`Apply`] here, and listed
+//! in [`apply`].
+
+mod auth;
+mod bounds;
+pub(crate) mod create_room;
+pub(crate) mod delete_room;
+mod fields;
+mod history;
+mod join;
+mod leave;
+mod list_rooms;
+mod members;
+#[cfg(feature = "push")]
+pub(crate) mod push;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod trigger;
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+pub(crate) use bounds::{PageLimits, check_depth, check_event_count};
+pub(crate) use fields::Fields;
+pub(crate) use history::HISTORY_LIMITS;
+pub(crate) use list_rooms::ROOM_LIST_LIMITS;
+
+use super::Session;
+use crate::{
+    Code, Refusal,
+    hub::RoomSpec,
+    wire::{EventSet, request::*},
+};
+
+/// A request that a session carries out.
+pub(super) trait Apply {
+    /// Checks the request, carries it out, and sends its reply; `id` is the request's, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// The refusal to be sent as the reply.
+    async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal>;
+}
+
+/// Carries out a request of any type but `trigger`, which is on the hot path.
+pub(super) async fn apply(
+    session: &mut Session,
+    kind: &str,
+    fields: &Fields<'_>,
+    id: Option<&RawValue>,
+) -> Result<(), Refusal> {
+    macro_rules! apply_one_of {
+        ($($(#[$cfg:meta])* $request:ident),* $(,)?) => {
+            match kind {
+                $($(#[$cfg])* $request::TYPE => fields.read::<$request<'_>>()?.apply(session, id).await,)*
+                other => {
+                    let shown: String = other.chars().take(64).collect();
+                    Err(invalid(format!("`type`: there is no frame `{shown}`")))
+                }
+            }
+        };
+    }
+
+    apply_one_of!(
+        Auth,
+        CreateRoom,
+        DeleteRoom,
+        GetHistory,
+        GetMembers,
+        Join,
+        Leave,
+        ListRooms,
+        #[cfg(feature = "push")]
+        RegisterPush,
+        Subscribe,
+        #[cfg(feature = "push")]
+        UnregisterPush,
+        Unsubscribe,
+    )
+}
+
+/// Returns a refusal with [`Code::InvalidRequest`].
+pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+/// Returns the events of a room that a request names, which may be `max` at most.
+fn named_events(room: &RoomSpec, names: &[Cow<'_, str>], max: usize) -> Result<EventSet, Refusal> {
+    check_event_count(names.len(), max)?;
+    room.events_named(names.iter().map(|name| &**name))
+}

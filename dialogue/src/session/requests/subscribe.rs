@@ -1,0 +1,48 @@
+//! `subscribe` and `unsubscribe`: change the events of a room that the connection receives.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{Apply, Session, named_events};
+use crate::{
+    Refusal,
+    hub::{not_in_room, unavailable},
+    wire::{
+        EventSet,
+        request::{Subscribe, Unsubscribe},
+    },
+};
+
+impl Apply for Subscribe<'_> {
+    async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
+        change(session, &self.room_id, &self.events, EventSet::union).await?;
+        session.send_done(id);
+        Ok(())
+    }
+}
+
+impl Apply for Unsubscribe<'_> {
+    async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
+        change(session, &self.room_id, &self.events, EventSet::without).await?;
+        session.send_done(id);
+        Ok(())
+    }
+}
+
+async fn change(
+    session: &Session,
+    room_id: &str,
+    names: &[Cow<'_, str>],
+    change: fn(EventSet, EventSet) -> EventSet,
+) -> Result<(), Refusal> {
+    let instance = session.joined(room_id)?;
+    let named = named_events(&instance.room, names, session.engine.bounds.max_subscribed_events)?;
+    let connection_id = session.outbox.id();
+    match instance.run(move |core| core.subscribe(connection_id, |wanted| change(wanted, named))).await {
+        Some(true) => Ok(()),
+        _ if session.connection()?.is_migrating(&instance.id) => Err(unavailable(&instance.id)),
+        // The member was removed just now.
+        _ => Err(not_in_room()),
+    }
+}

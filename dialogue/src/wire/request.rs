@@ -1,0 +1,203 @@
+//! The requests that clients send: each is declared once, and serialised by the client and parsed by the server from
+//! this declaration.
+//!
+//! A frame has, beside the fields declared here, `type` and an optional `id`. Optional fields may be absent or `null`.
+//! What a field means, and its bounds, is checked by the session (`session/requests`).
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// A request of a client.
+pub(crate) trait ClientRequest {
+    /// The `type` of the frame.
+    const TYPE: &'static str;
+}
+
+/// `auth`: shows a token, or renews it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Auth<'a> {
+    #[serde(borrow)]
+    pub(crate) token: Cow<'a, str>,
+}
+
+/// `join`: joins a room, or joins it again from a position.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Join<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) events: Option<Vec<Cow<'a, str>>>,
+    /// The [`Position`](super::Position) to resume from.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Raw<'a>>,
+}
+
+/// `leave`: leaves a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Leave<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+}
+
+/// `subscribe`: receives these events of a room, too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Subscribe<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) events: Vec<Cow<'a, str>>,
+}
+
+/// `unsubscribe`: receives these events of a room no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Unsubscribe<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) events: Vec<Cow<'a, str>>,
+}
+
+/// `trigger`: sends an event to a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Trigger<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) event: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) data: Raw<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) meta: Option<Raw<'a>>,
+}
+
+/// `getHistory`: requests a page of a room's log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GetHistory<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) event: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// `members`: requests a page of the users in a room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GetMembers<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Cow<'a, str>>,
+}
+
+/// `listRooms`: requests a page of the rooms that the user sees.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ListRooms<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watch: Option<bool>,
+}
+
+/// `createRoom`: creates an instance of a keyed room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateRoom<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) max_size: Option<u32>,
+}
+
+/// `deleteRoom`: deletes an instance of a keyed room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeleteRoom<'a> {
+    #[serde(borrow)]
+    pub(crate) room_id: Cow<'a, str>,
+}
+
+/// `registerPush`: registers a device for the notifications of rooms.
+#[cfg(any(feature = "push", feature = "client"))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RegisterPush<'a> {
+    #[serde(borrow)]
+    pub(crate) provider: Cow<'a, str>,
+    /// The device's token, of a provider that has tokens.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Cow<'a, str>>,
+    /// The browser's subscription, of a provider that has subscriptions.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subscription: Option<Raw<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) language: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rooms: Option<Vec<String>>,
+}
+
+/// `unregisterPush`: ends the registration of a device, for some rooms or for all.
+#[cfg(any(feature = "push", feature = "client"))]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct UnregisterPush<'a>(#[serde(borrow)] pub(crate) RegisterPush<'a>);
+
+macro_rules! types {
+    ($($(#[$cfg:meta])* $name:ident = $kind:literal),* $(,)?) => {
+        $($(#[$cfg])* impl ClientRequest for $name<'_> { const TYPE: &'static str = $kind; })*
+    };
+}
+
+types! {
+    Auth = "auth",
+    CreateRoom = "createRoom",
+    DeleteRoom = "deleteRoom",
+    GetHistory = "getHistory",
+    GetMembers = "members",
+    Join = "join",
+    Leave = "leave",
+    ListRooms = "listRooms",
+    #[cfg(any(feature = "push", feature = "client"))]
+    RegisterPush = "registerPush",
+    Subscribe = "subscribe",
+    Trigger = "trigger",
+    #[cfg(any(feature = "push", feature = "client"))]
+    UnregisterPush = "unregisterPush",
+    Unsubscribe = "unsubscribe",
+}
+
+/// A JSON value as the client wrote it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Raw<'a>(pub(crate) Cow<'a, RawValue>);
+
+impl Raw<'_> {
+    /// Returns the value as text.
+    pub(crate) fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Raw(Cow::Borrowed(raw)))
+    }
+}
