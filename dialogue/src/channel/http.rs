@@ -39,11 +39,8 @@ use crate::{
     limits::RateLimitKey,
     observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
     session::{
-        Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, check_depth, invalid,
-        requests::{
-            create_room::{Requester, create_room},
-            delete_room::delete_room as delete_instance,
-        },
+        Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, create_room,
+        delete_room as delete_instance, invalid,
     },
     store::KeyScope,
     wire::{
@@ -216,7 +213,7 @@ async fn admit_create(
     }
     let sent = read_body(sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation: CreateRoom<'_> = Fields::parse(text)?.read()?;
+    let creation: CreateRoom<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
     as_requester(engine, caller, parts, async |by| create_room(engine, creation, by).await).await
 }
 

@@ -22,10 +22,7 @@ use crate::{
     engine::Engine,
     hooks::UntypedCaller,
     identity::Principal,
-    session::{
-        Fields, check_depth, invalid,
-        requests::push::{self, PushChange},
-    },
+    session::{Fields, PushChange, change_push, invalid},
     wire::{frame, request::RegisterPush},
 };
 
@@ -79,9 +76,8 @@ async fn apply_request(
     }
     let bytes = read_body(request_body, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
-    let request: RegisterPush<'_> = Fields::parse(text)?.read()?;
-    check_depth(text, engine.bounds.max_json_depth)?;
+    let request: RegisterPush<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
     let actor = UntypedCaller { user, client_id: None };
-    push::change(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
+    change_push(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
     Ok(frame_response(&frame::Done {}))
 }

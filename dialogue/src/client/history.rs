@@ -20,8 +20,7 @@ use super::{
 use crate::{
     event::{Delivery, Unreadable},
     room::{EventOf, Room},
-    wire::frame,
-    wire::request::GetHistory,
+    wire::{frame, request::GetHistory},
 };
 
 /// A request for a page of a room's history, newest event first, sent when awaited.

@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     room::{Channel, EventOf, Key, Room},
-    wire::Position,
-    wire::request::{CreateRoom, DeleteRoom},
+    wire::{
+        Position,
+        request::{CreateRoom, DeleteRoom},
+    },
 };
 
 /// A room that a client can join, create or delete.

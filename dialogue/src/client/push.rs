@@ -45,7 +45,9 @@ impl Device {
     ///
     /// [`ErrorKind::Encode`]: the subscription can't be JSON.
     pub fn browser(subscription: &impl Serialize) -> Result<Self, Error> {
-        let subscription = Raw::of(subscription)
+        // By way of a value, since a frame has no raw newline, and JSON that the caller wrote may have.
+        let subscription = serde_json::to_value(subscription)
+            .and_then(|value| Raw::of(&value))
             .map_err(|error| Error::caused(ErrorKind::Encode, "write the subscription", error))?;
         Ok(Device {
             provider: "webpush".to_owned(),

@@ -84,30 +84,135 @@ mod tests {
     use crate::client::Device;
 
     #[test]
-    fn a_request_reads_as_the_protocol_writes_it() {
-        let trigger = Trigger {
-            room_id: "chat".into(),
-            event: "message".into(),
-            data: Raw::from(RawValue::from_string(r#"{"text":"hi"}"#.to_owned()).unwrap()),
-            key: Some("k".into()),
-            meta: None,
-        };
-        assert_eq!(
-            Request::from(trigger).text(Some(4)).unwrap(),
-            r#"{"type":"trigger","roomId":"chat","event":"message","data":{"text":"hi"},"key":"k","id":4}"#
-        );
+    fn each_request_has_the_text_of_the_protocol() {
+        let raw = |json: &str| Raw::from(RawValue::from_string(json.to_owned()).unwrap());
+        let device = Device::fcm("t").language("de");
+        let browser = Device::browser(&serde_json::json!({ "endpoint": "https://e.example" })).unwrap();
+        let room_id = || "chat".into();
+        let requests: [(Request, &str); 15] = [
+            (Auth { token: "t".into() }.into(), r#"{"type":"auth","token":"t","id":1}"#),
+            (
+                Join { room_id: room_id(), events: None, since: None }.into(),
+                r#"{"type":"join","roomId":"chat","id":1}"#,
+            ),
+            (
+                Join {
+                    room_id: room_id(),
+                    events: Some(vec!["a".into(), "\"".into()]),
+                    since: Some(raw(r#"{"epoch":"k","seq":5,"eventId":"e"}"#)),
+                }
+                .into(),
+                r#"{"type":"join","roomId":"chat","events":["a","\""],"since":{"epoch":"k","seq":5,"eventId":"e"},"id":1}"#,
+            ),
+            (Leave { room_id: room_id() }.into(), r#"{"type":"leave","roomId":"chat","id":1}"#),
+            (
+                Subscribe { room_id: room_id(), events: vec!["*".into()] }.into(),
+                r#"{"type":"subscribe","roomId":"chat","events":["*"],"id":1}"#,
+            ),
+            (
+                Unsubscribe { room_id: room_id(), events: Vec::new() }.into(),
+                r#"{"type":"unsubscribe","roomId":"chat","events":[],"id":1}"#,
+            ),
+            (
+                Trigger {
+                    room_id: room_id(),
+                    event: "message".into(),
+                    data: raw(r#"{"text":"hi"}"#),
+                    key: Some("k".into()),
+                    meta: Some(raw(r#"{"a":1}"#)),
+                }
+                .into(),
+                r#"{"type":"trigger","roomId":"chat","event":"message","data":{"text":"hi"},"key":"k","meta":{"a":1},"id":1}"#,
+            ),
+            (
+                Trigger {
+                    room_id: room_id(),
+                    event: "message".into(),
+                    data: raw("null"),
+                    key: None,
+                    meta: None,
+                }
+                .into(),
+                r#"{"type":"trigger","roomId":"chat","event":"message","data":null,"id":1}"#,
+            ),
+            (
+                GetHistory { room_id: room_id(), event: Some("a".into()), before: Some(9), limit: Some(5) }
+                    .into(),
+                r#"{"type":"getHistory","roomId":"chat","event":"a","before":9,"limit":5,"id":1}"#,
+            ),
+            (
+                GetMembers { room_id: room_id(), limit: Some(5), after: Some("bob".into()) }.into(),
+                r#"{"type":"members","roomId":"chat","limit":5,"after":"bob","id":1}"#,
+            ),
+            (
+                CreateRoom {
+                    room_id: "project:1".into(),
+                    name: Some("One".into()),
+                    description: Some("the first".into()),
+                    max_size: Some(9),
+                }
+                .into(),
+                r#"{"type":"createRoom","roomId":"project:1","name":"One","description":"the first","maxSize":9,"id":1}"#,
+            ),
+            (
+                DeleteRoom { room_id: "project:1".into() }.into(),
+                r#"{"type":"deleteRoom","roomId":"project:1","id":1}"#,
+            ),
+            (
+                device.registration(Some(vec!["alerts".to_owned()])).into(),
+                r#"{"type":"registerPush","provider":"fcm","token":"t","language":"de","rooms":["alerts"],"id":1}"#,
+            ),
+            (
+                browser.registration(Some(vec!["alerts".to_owned()])).into(),
+                r#"{"type":"registerPush","provider":"webpush","subscription":{"endpoint":"https://e.example"},"rooms":["alerts"],"id":1}"#,
+            ),
+            (
+                UnregisterPush(device.registration(None)).into(),
+                r#"{"type":"unregisterPush","provider":"fcm","token":"t","language":"de","id":1}"#,
+            ),
+        ];
+        for (request, text) in requests {
+            assert_eq!(request.text(Some(1)).unwrap(), text);
+            assert!(!request.text(None).unwrap().contains(r#""id""#));
+            #[cfg(all(feature = "server", feature = "push"))]
+            assert_eq!(read_by_the_server(&request, text).text(Some(1)).unwrap(), text);
+        }
+    }
+
+    /// Returns what a server reads of a frame.
+    #[cfg(all(feature = "server", feature = "push"))]
+    fn read_by_the_server(request: &Request, text: &str) -> Request {
+        macro_rules! read_one_of {
+            ($($name:ident),*) => {
+                match request {
+                    $(Request::$name(_) => {
+                        // The fields borrow from the text, which the test keeps.
+                        let text: &'static str = Box::leak(text.to_owned().into_boxed_str());
+                        crate::session::Fields::parse(text).unwrap().read::<$name<'static>>().unwrap().into()
+                    })*
+                }
+            };
+        }
+        read_one_of!(
+            Auth,
+            CreateRoom,
+            DeleteRoom,
+            GetHistory,
+            GetMembers,
+            Join,
+            Leave,
+            RegisterPush,
+            Subscribe,
+            Trigger,
+            UnregisterPush,
+            Unsubscribe
+        )
     }
 
     #[test]
-    fn a_device_reads_as_the_protocol_writes_it() {
-        let device = Device::fcm("t").language("de");
-        assert_eq!(
-            Request::from(device.registration(Some(vec!["alerts".to_owned()]))).text(Some(1)).unwrap(),
-            r#"{"type":"registerPush","provider":"fcm","token":"t","language":"de","rooms":["alerts"],"id":1}"#
-        );
-        assert_eq!(
-            Request::from(UnregisterPush(device.registration(None))).text(None).unwrap(),
-            r#"{"type":"unregisterPush","provider":"fcm","token":"t","language":"de"}"#
-        );
+    fn a_subscription_has_no_raw_newline() {
+        let pretty = RawValue::from_string("{\n\"endpoint\": \"https://e.example\"\n}".to_owned()).unwrap();
+        let device = Device::browser(&pretty).unwrap();
+        assert!(!Request::from(device.registration(None)).text(None).unwrap().contains('\n'));
     }
 }

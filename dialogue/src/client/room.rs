@@ -16,8 +16,10 @@ use super::{
 use crate::{
     event::{ClientEvent, Delivery, DeliveryClass, Sending, Unreadable},
     room::{EventOf, Room, TwoWay, Via, channel},
-    wire::request::{GetMembers, Raw, Subscribe, Trigger, Unsubscribe},
-    wire::{Position, frame},
+    wire::{
+        Position, frame,
+        request::{GetMembers, Raw, Subscribe, Text, Trigger, Unsubscribe},
+    },
 };
 
 /// A joined room: reads the room's events in order, and sends into it.
@@ -236,7 +238,7 @@ impl<R: Room> RoomClient<R> {
         self.sender.client.ask(Some(self.sender.room.clone()), RetryClass::Idempotent, request).await
     }
 
-    fn room_id(&self) -> Cow<'static, str> {
+    fn room_id(&self) -> Text<'static> {
         self.sender.room.to_string().into()
     }
 

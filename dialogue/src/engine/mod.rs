@@ -49,8 +49,7 @@ use crate::{
     push::PushDispatcher,
     room::Channel,
     user_connections::UserConnections,
-    wire::frame,
-    wire::frame::ServerFrame,
+    wire::frame::{self, ServerFrame},
 };
 
 /// The shared state of a server: see the [module](self).

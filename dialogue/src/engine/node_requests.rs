@@ -11,8 +11,10 @@ use crate::{
         OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
     },
     observe::EventOrigin,
-    wire::frame::ServerFrame,
-    wire::{Id, frame},
+    wire::{
+        Id,
+        frame::{self, ServerFrame},
+    },
 };
 
 impl Engine {

@@ -9,8 +9,10 @@ use crate::{
     Code, Refusal,
     backplane::FeedEvents,
     observe::{EventOrigin, Meter, Source},
-    wire::frame::ServerFrame,
-    wire::{Accepted, EventIndex, Id, frame},
+    wire::{
+        Accepted, EventIndex, Id,
+        frame::{self, ServerFrame},
+    },
 };
 
 /// A command for a room instance; its driver runs one at a time.
@@ -169,7 +171,7 @@ impl PublishReply {
             }
             PublishReply::Frame(outbox, id) => {
                 match (outcome, &id) {
-                    (Ok(accepted), Some(id)) => outbox.queue(&accepted.encode_ok(id)),
+                    (Ok(accepted), Some(id)) => outbox.queue(&accepted.encode_ok(Some(id))),
                     (Ok(_), None) => return None,
                     (Err(refusal), id) => {
                         let id = id.as_deref().and_then(|id| serde_json::from_str(id).ok());

@@ -12,9 +12,9 @@ use std::{
 use super::{
     ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason,
 };
-use crate::{
-    wire::frame::PresenceChange,
-    wire::{EventSet, frame},
+use crate::wire::{
+    EventSet,
+    frame::{self, PresenceChange},
 };
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.

@@ -17,8 +17,10 @@ use super::{
 };
 use crate::{
     log::StoredId,
-    wire::frame::ServerFrame,
-    wire::{EventSet, Position, frame},
+    wire::{
+        EventSet, Position,
+        frame::{self, ServerFrame},
+    },
 };
 
 /// The members of a superseded instance.

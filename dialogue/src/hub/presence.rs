@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 
 use super::members::{EventSink, RoomMembers};
-use crate::{
-    wire::frame::{PresenceChange, ServerFrame},
-    wire::{Encoding, frame},
+use crate::wire::{
+    Encoding,
+    frame::{self, PresenceChange, ServerFrame},
 };
 
 /// The presence changes of a room that declares presence.

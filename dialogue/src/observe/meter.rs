@@ -8,7 +8,10 @@ use super::{
     instrument::{Counter, Gauge, Histogram},
     server_metrics::{RefusalCounters, TriggerOutcome},
 };
-use crate::{Refusal, wire::EventIndex, wire::frame::ResumeOutcome};
+use crate::{
+    Refusal,
+    wire::{EventIndex, frame::ResumeOutcome},
+};
 
 /// Reports to the metrics of a declared room. On a server without metrics each call is one check of an `Option`.
 #[derive(Debug, Clone, Default)]

@@ -124,7 +124,7 @@ fn has_id(frame: &str) -> bool {
 }
 
 /// The values of each field: valid ones first, then invalid ones.
-const FIELDS: [(&str, &[&str]); 17] = [
+const FIELDS: [(&str, &[&str]); 21] = [
     ("id", &["1", "\"a\"", "-7", "\"\\u00e9\"", "1.5", "null", "[]", "\"\""]),
     (
         "roomId",
@@ -153,9 +153,13 @@ const FIELDS: [(&str, &[&str]); 17] = [
     ("maxSize", &["1", "0", "4294967296"]),
     ("token", &["\"t\"", "null"]),
     ("other", &["{\"a\":{\"a\":{\"a\":[]}}}", "\"\\ud800\""]),
+    ("provider", &["\"fcm\"", "\"webpush\"", "\"nope\"", "7"]),
+    ("subscription", &["{\"endpoint\":\"https://e.example\",\"keys\":{}}", "[]", "7"]),
+    ("language", &["\"de\"", "\"\"", "7"]),
+    ("rooms", &["[\"chat\"]", "[]", "[7]", "\"chat\""]),
 ];
 
-const TYPES: [&str; 12] = [
+const TYPES: [&str; 14] = [
     "auth",
     "join",
     "leave",
@@ -167,6 +171,8 @@ const TYPES: [&str; 12] = [
     "createRoom",
     "deleteRoom",
     "members",
+    "registerPush",
+    "unregisterPush",
     "nope",
 ];
 

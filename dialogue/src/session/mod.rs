@@ -9,7 +9,7 @@
 mod fuzz;
 #[cfg(test)]
 mod lost_log_tests;
-pub(crate) mod requests;
+mod requests;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +23,17 @@ use std::{
     time::Duration,
 };
 
-use requests::Apply;
+use requests::{Apply, malformed};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tracing::Span;
 
 pub(crate) use requests::{
-    Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, check_depth, check_event_count, invalid,
+    Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_event_count, create_room,
+    delete_room, invalid,
 };
+#[cfg(feature = "push")]
+pub(crate) use requests::{PushChange, change_push};
 
 use crate::{
     Code, Refusal,
@@ -453,8 +456,12 @@ impl Session {
             return Err(Refusal::new(Code::Unauthenticated, "show a token first: `auth`"));
         }
         match &*kind {
-            request::Trigger::TYPE => fields.read::<request::Trigger<'_>>()?.apply(self, id).await,
-            // Boxed, so that an idle connection holds no memory for these.
+            // Boxed, so that an idle connection holds no memory for its fields.
+            request::Trigger::TYPE => match fields.read::<Box<request::Trigger<'_>>>() {
+                Ok(trigger) => trigger.apply(self, id).await,
+                Err(invalid) => Err(malformed::refusal(self, &kind, fields, invalid)),
+            },
+            // Boxed likewise.
             kind => Box::pin(requests::apply(self, kind, fields, id)).await,
         }
     }

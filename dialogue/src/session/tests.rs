@@ -3,17 +3,25 @@ use std::task::{Context, Poll, Waker};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wire::Encoding;
+use crate::{
+    observe::{MetricValue, Series},
+    wire::Encoding,
+};
 
 #[dialogue::event]
 struct Message {
     text: String,
 }
 
+#[dialogue::event(from = server)]
+struct Alert {
+    text: String,
+}
+
 dialogue::rooms! {
     struct Acme;
 
-    chat: [Message] via [websocket];
+    chat: [Message, Alert] via [websocket];
 }
 
 /// Takes the frames that a session sent since the last call.
@@ -46,4 +54,55 @@ async fn a_member_that_was_just_removed_can_not_subscribe() {
     let subscribe = json!({ "type": "subscribe", "id": 1, "roomId": "chat", "events": ["*"] });
     session.handle(&subscribe.to_string()).await;
     assert_eq!(sent(&session)[0]["code"], "NOT_IN_ROOM");
+}
+
+#[tokio::test]
+async fn membership_comes_before_invalid_fields() {
+    let engine =
+        Acme::server().inspector().server_key("a key of the application").build().await.unwrap().engine();
+    let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
+    let new = NewConnection { source: Source::WebSocket, address: None, parent: None };
+    let mut session = Session::new(Arc::clone(&engine), outbox, new);
+    let user = User { id: "alice".into(), authenticated: None, anonymous_token: None, is_new: false };
+    session.identify(user).await.unwrap();
+    let mut code = async |request: Value, joined: bool| {
+        if joined {
+            session.join("chat", Channel::WebSocket, JoinOptions::default()).await.unwrap();
+        }
+        sent(&session);
+        session.handle(&request.to_string()).await;
+        sent(&session)[0]["code"].as_str().unwrap_or_default().to_owned()
+    };
+    let requests = [
+        json!({ "type": "trigger", "roomId": "chat", "event": "message" }),
+        json!({ "type": "trigger", "roomId": "chat", "event": "message", "data": {}, "key": 7 }),
+        json!({ "type": "subscribe", "roomId": "chat" }),
+        json!({ "type": "unsubscribe", "roomId": "chat", "events": 7 }),
+        json!({ "type": "getHistory", "roomId": "chat", "limit": "many" }),
+        json!({ "type": "members", "roomId": "chat", "after": 7 }),
+    ];
+    for request in &requests {
+        assert_eq!(code(request.clone(), false).await, "NOT_IN_ROOM", "{request}");
+    }
+    let nowhere = json!({ "type": "join", "roomId": "nowhere", "events": 7 });
+    assert_eq!(code(nowhere, false).await, "ROOM_NOT_FOUND");
+    for request in &requests {
+        assert_eq!(code(request.clone(), true).await, "INVALID_REQUEST", "{request}");
+    }
+    let unknown = json!({ "type": "trigger", "roomId": "chat", "event": "nope" });
+    assert_eq!(code(unknown, true).await, "EVENT_NOT_ALLOWED");
+    let alert = json!({ "type": "trigger", "roomId": "chat", "event": "alert" });
+    assert_eq!(code(alert, true).await, "EVENT_NOT_ALLOWED");
+    // Of the triggers in the room, two had an invalid field, and one the name of the server's event.
+    let families = engine.metrics.as_ref().unwrap().read();
+    let triggers = families.into_iter().filter(|family| family.descriptor.name == "dialogue_triggers_total");
+    let count = |outcome: &str, series: &[Series]| {
+        let series = series.iter().filter(|series| series.labels.contains(&outcome));
+        series
+            .map(|series| if let MetricValue::Counter(count) = series.value { count } else { 0 })
+            .sum::<u64>()
+    };
+    let counts: Vec<_> =
+        triggers.map(|family| (count("invalid", &family.series), count("denied", &family.series))).collect();
+    assert_eq!(counts, [(2, 1)]);
 }

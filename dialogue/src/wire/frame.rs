@@ -18,18 +18,21 @@ pub(crate) trait ServerFrame: Serialize {
 
     /// Encodes the frame; `id` is that of the request which it answers, as JSON.
     fn encode(&self, id: Option<&RawValue>) -> EncodedFrame {
-        let envelope = Envelope { kind: Self::TYPE, id, body: self };
-        // Frames are structs of strings, numbers and raw JSON, whose serialisation can't fail.
-        let json = serde_json::to_vec(&envelope)
-            .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec());
-        EncodedFrame { kind: Self::TYPE, json }
+        EncodedFrame { kind: Self::TYPE, json: serialise(self, id) }
     }
+}
+
+/// Encodes a frame as it is declared.
+fn serialise<F: ServerFrame + ?Sized>(frame: &F, id: Option<&RawValue>) -> Vec<u8> {
+    // Frames are structs of strings, numbers and raw JSON, whose serialisation can't fail.
+    serde_json::to_vec(&Envelope { kind: F::TYPE, id, body: frame })
+        .unwrap_or_else(|_| br#"{"type":"error","code":"INTERNAL","message":"internal error"}"#.to_vec())
 }
 
 /// A frame as JSON.
 #[derive(Debug)]
 pub(crate) struct EncodedFrame {
-    /// The frame's `type`, which is also the name of its event in an event stream.
+    /// The frame's `type`; in an event stream it is the event `dialogue:TYPE`.
     pub(crate) kind: &'static str,
     pub(crate) json: Vec<u8>,
 }
@@ -51,7 +54,8 @@ struct Envelope<'a, T: ?Sized> {
 pub(crate) struct Connected<'a> {
     pub(crate) client_id: Cow<'a, str>,
     pub(crate) user_id: Cow<'a, str>,
-    #[serde(default)]
+    /// The version of the protocol, which clients of later versions may choose by.
+    #[serde(skip_deserializing)]
     pub(crate) protocol: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Cow<'a, str>>,
@@ -169,6 +173,7 @@ pub(crate) struct RoomInfo {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Members<'a> {
+    #[serde(default)]
     pub(crate) room_id: Cow<'a, str>,
     pub(crate) members: Vec<Member>,
     #[serde(default)]
@@ -271,11 +276,9 @@ macro_rules! types {
 }
 
 types! {
-    Accepted = "ok",
     Connected<'_> = "connected",
     Done = "ok",
     Error<'_> = "error",
-    Event<'_> = "event",
     History<'_> = "history",
     Joined<'_> = "joined",
     Left<'_> = "left",
@@ -288,6 +291,22 @@ types! {
     RoomDeleted<'_> = "roomDeleted",
     Rooms = "rooms",
     Skipped<'_> = "skipped",
+}
+
+impl ServerFrame for Event<'_> {
+    const TYPE: &'static str = "event";
+
+    fn encode(&self, _: Option<&RawValue>) -> EncodedFrame {
+        EncodedFrame { kind: Self::TYPE, json: self.to_json() }
+    }
+}
+
+impl ServerFrame for Accepted {
+    const TYPE: &'static str = "ok";
+
+    fn encode(&self, id: Option<&RawValue>) -> EncodedFrame {
+        self.encode_ok(id.map(RawValue::get))
+    }
 }
 
 impl Event<'_> {
@@ -331,10 +350,13 @@ impl Event<'_> {
 
 impl Accepted {
     /// Encodes the `ok` of a trigger, by hand; `id` is the request's, as JSON.
-    pub(crate) fn encode_ok(&self, id: &str) -> EncodedFrame {
-        let mut out = Vec::with_capacity(id.len() + 96);
-        out.extend_from_slice(br#"{"type":"ok","id":"#);
-        out.extend_from_slice(id.as_bytes());
+    pub(crate) fn encode_ok(&self, id: Option<&str>) -> EncodedFrame {
+        let mut out = Vec::with_capacity(id.map_or(0, str::len) + 96);
+        out.extend_from_slice(br#"{"type":"ok""#);
+        if let Some(id) = id {
+            out.extend_from_slice(br#","id":"#);
+            out.extend_from_slice(id.as_bytes());
+        }
         if let Some(seq) = self.seq {
             out.extend_from_slice(br#","seq":"#);
             put_number(&mut out, seq);
@@ -450,7 +472,7 @@ mod tests {
             };
             prop_assert_eq!(
                 String::from_utf8(event.to_json()).unwrap(),
-                String::from_utf8(event.encode(None).json).unwrap()
+                String::from_utf8(serialise(&event, None)).unwrap()
             );
             let parsed: Event<'static> = serde_json::from_slice(&event.to_json()).unwrap();
             prop_assert_eq!(parsed.to_json(), event.to_json());
@@ -463,8 +485,135 @@ mod tests {
         ) {
             let accepted = Accepted { seq, event_id, timestamp, duplicate };
             let id = RawValue::from_string("7".to_owned()).unwrap();
-            prop_assert_eq!(accepted.encode_ok("7").json, accepted.encode(Some(&id)).json);
+            prop_assert_eq!(accepted.encode(Some(&id)).json, serialise(&accepted, Some(&id)));
+            prop_assert_eq!(accepted.encode(None).json, serialise(&accepted, None));
         }
+    }
+
+    /// Checks the text of a frame, and that a client which parses the text has the same frame.
+    #[track_caller]
+    fn golden<F: ServerFrame + de::DeserializeOwned>(frame: F, text: &str) {
+        let id = RawValue::from_string("1".to_owned()).unwrap();
+        let encoded = |frame: &F| String::from_utf8(frame.encode(Some(&id)).json).unwrap();
+        assert_eq!(encoded(&frame), text);
+        let newer = text.replacen('{', r#"{"new":{"of":"a later version"},"#, 1);
+        assert_eq!(encoded(&serde_json::from_str(&newer).unwrap()), text);
+    }
+
+    #[test]
+    fn each_frame_has_the_text_of_the_protocol() {
+        golden(Done {}, r#"{"type":"ok","id":1}"#);
+        golden(
+            Joined {
+                room_id: "chat".into(),
+                name: Some("Chat".into()),
+                epoch: "k".into(),
+                seq: 57,
+                event_id: "e".into(),
+                resume: ResumeOutcome::Complete,
+                replay: 16,
+                members: 3,
+            },
+            r#"{"type":"joined","id":1,"roomId":"chat","name":"Chat","epoch":"k","seq":57,"eventId":"e","resume":"complete","replay":16,"members":3}"#,
+        );
+        golden(Left { room_id: "chat".into(), reason: None }, r#"{"type":"left","id":1,"roomId":"chat"}"#);
+        golden(
+            Left { room_id: "chat".into(), reason: Some("gone".into()) },
+            r#"{"type":"left","id":1,"roomId":"chat","reason":"gone"}"#,
+        );
+        let event = RawValue::from_string(r#"{"a":1}"#.to_owned()).unwrap();
+        golden(
+            History { room_id: "chat".into(), events: vec![Cow::Owned(event)], more: true, next: Some(4) },
+            r#"{"type":"history","id":1,"roomId":"chat","events":[{"a":1}],"more":true,"next":4}"#,
+        );
+        golden(
+            History { room_id: "chat".into(), events: Vec::new(), more: false, next: None },
+            r#"{"type":"history","id":1,"roomId":"chat","events":[],"more":false}"#,
+        );
+        let room = RoomInfo {
+            room_id: "project:1".into(),
+            name: "One".into(),
+            description: Some("the first".into()),
+            size: 2,
+            max_size: Some(9),
+            created_by: Some("alice".into()),
+        };
+        let text = r#"{"roomId":"project:1","name":"One","description":"the first","size":2,"maxSize":9,"createdBy":"alice"}"#;
+        golden(
+            Rooms { rooms: vec![room.clone()], more: true, next: Some("n".into()) },
+            &format!(r#"{{"type":"rooms","id":1,"rooms":[{text}],"more":true,"next":"n"}}"#),
+        );
+        let plain = RoomInfo { description: None, max_size: None, created_by: None, ..room.clone() };
+        golden(
+            Rooms { rooms: vec![plain], more: false, next: None },
+            r#"{"type":"rooms","id":1,"rooms":[{"roomId":"project:1","name":"One","size":2}],"more":false}"#,
+        );
+        golden(RoomCreated { room }, &format!(r#"{{"type":"roomCreated","id":1,"room":{text}}}"#));
+        golden(RoomDeleted { room_id: "chat".into() }, r#"{"type":"roomDeleted","id":1,"roomId":"chat"}"#);
+        golden(
+            Members {
+                room_id: "chat".into(),
+                members: vec![Member { user_id: "alice".into(), connections: 2 }],
+                size: 1,
+                more: false,
+            },
+            r#"{"type":"members","id":1,"roomId":"chat","members":[{"userId":"alice","connections":2}],"size":1,"more":false}"#,
+        );
+        golden(
+            Presence {
+                room_id: "chat".into(),
+                user_id: "alice".into(),
+                change: PresenceChange::Joined,
+                size: 1,
+            },
+            r#"{"type":"presence","id":1,"roomId":"chat","userId":"alice","change":"joined","size":1}"#,
+        );
+        golden(
+            Skipped { room_id: "chat".into(), count: 5 },
+            r#"{"type":"skipped","id":1,"roomId":"chat","count":5}"#,
+        );
+        golden(Reconnect { after_ms: 250 }, r#"{"type":"reconnect","id":1,"afterMs":250}"#);
+        let refusal = Refusal::new(Code::RoomFull, "full");
+        golden::<Error<'static>>(
+            serde_json::from_slice(&Error::from(&refusal).encode(None).json).unwrap(),
+            r#"{"type":"error","id":1,"code":"ROOM_FULL","message":"full"}"#,
+        );
+    }
+
+    #[test]
+    fn connected_has_the_text_of_the_protocol() {
+        let mut connected = Connected {
+            client_id: "c".into(),
+            user_id: "u".into(),
+            protocol: 1,
+            schema: Some("s".into()),
+            anonymous_token: Some("t".into()),
+        };
+        assert_eq!(
+            String::from_utf8(connected.encode(None).json).unwrap(),
+            r#"{"type":"connected","clientId":"c","userId":"u","protocol":1,"schema":"s","anonymousToken":"t"}"#
+        );
+        connected.anonymous_token = None;
+        assert!(!String::from_utf8(connected.encode(None).json).unwrap().contains("anonymous"));
+    }
+
+    #[test]
+    fn the_frames_of_an_older_server_are_read() {
+        let connected: Connected<'_> = serde_json::from_str(r#"{"clientId":"c","userId":"u"}"#).unwrap();
+        assert_eq!((connected.schema, connected.anonymous_token), (None, None));
+        let joined = r#"{"roomId":"chat","epoch":"k","seq":5,"resume":"fresh"}"#;
+        let joined: Joined<'_> = serde_json::from_str(joined).unwrap();
+        assert_eq!((joined.name, &*joined.event_id, joined.replay, joined.members), (None, "", 0, 0));
+        let members: Members<'_> = serde_json::from_str(r#"{"members":[{"userId":"a"}]}"#).unwrap();
+        assert_eq!((members.members[0].connections, members.size, members.more), (0, 0, false));
+        let history: History<'_> = serde_json::from_str(r#"{"roomId":"chat","events":[]}"#).unwrap();
+        assert!(!history.more && history.next.is_none());
+        let event =
+            r#"{"roomId":"chat","event":"m","data":null,"from":"a","timestamp":1,"eventId":"e","meta":null}"#;
+        let event: Event<'_> = serde_json::from_str(event).unwrap();
+        assert_eq!((event.seq, event.server, event.meta, &*event.data.0), (None, false, None, "null"));
+        let error: Error<'_> = serde_json::from_str(r#"{"code":"OF_A_LATER_VERSION"}"#).unwrap();
+        assert_eq!(Refusal::from(error).code, Code::Unknown);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The wire protocol, version 1. `PROTOCOL.md`, beside the crate's manifest, specifies all of it; this module holds the
-//! types that are part of the API.
+//! The wire protocol, version 1, which `PROTOCOL.md` beside the crate's manifest specifies: the frames of the server
+//! and the requests of clients, each declared once for both ends, their encodings, and the types that are part of the
+//! API.
 
 mod code;
 #[cfg(feature = "server")]

@@ -4,7 +4,7 @@
 //! A frame has, beside the fields declared here, `type` and an optional `id`. Optional fields may be absent or `null`.
 //! What a field means, and its bounds, is checked by the session (`session/requests`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Deref};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ pub(crate) trait ClientRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Auth<'a> {
     #[serde(borrow)]
-    pub(crate) token: Cow<'a, str>,
+    pub(crate) token: Text<'a>,
 }
 
 /// `join`: joins a room, or joins it again from a position.
@@ -27,9 +27,9 @@ pub(crate) struct Auth<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Join<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) events: Option<Vec<Cow<'a, str>>>,
+    pub(crate) room_id: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) events: Option<Vec<Text<'a>>>,
     /// The [`Position`](super::Position) to resume from.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Raw<'a>>,
@@ -40,7 +40,7 @@ pub(crate) struct Join<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Leave<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
 }
 
 /// `subscribe`: receives these events of a room, too.
@@ -48,8 +48,9 @@ pub(crate) struct Leave<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Subscribe<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
-    pub(crate) events: Vec<Cow<'a, str>>,
+    pub(crate) room_id: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) events: Vec<Text<'a>>,
 }
 
 /// `unsubscribe`: receives these events of a room no more.
@@ -57,8 +58,9 @@ pub(crate) struct Subscribe<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Unsubscribe<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
-    pub(crate) events: Vec<Cow<'a, str>>,
+    pub(crate) room_id: Text<'a>,
+    #[serde(borrow)]
+    pub(crate) events: Vec<Text<'a>>,
 }
 
 /// `trigger`: sends an event to a room.
@@ -66,13 +68,13 @@ pub(crate) struct Unsubscribe<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Trigger<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
     #[serde(borrow)]
-    pub(crate) event: Cow<'a, str>,
+    pub(crate) event: Text<'a>,
     #[serde(borrow)]
     pub(crate) data: Raw<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<Cow<'a, str>>,
+    pub(crate) key: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(crate) meta: Option<Raw<'a>>,
 }
@@ -82,9 +84,9 @@ pub(crate) struct Trigger<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GetHistory<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) event: Option<Cow<'a, str>>,
+    pub(crate) event: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) before: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,11 +98,11 @@ pub(crate) struct GetHistory<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GetMembers<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) after: Option<Cow<'a, str>>,
+    pub(crate) after: Option<Text<'a>>,
 }
 
 /// `listRooms`: requests a page of the rooms that the user sees.
@@ -109,7 +111,7 @@ pub(crate) struct ListRooms<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) after: Option<Cow<'a, str>>,
+    pub(crate) after: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) watch: Option<bool>,
 }
@@ -119,11 +121,11 @@ pub(crate) struct ListRooms<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreateRoom<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<Cow<'a, str>>,
+    pub(crate) name: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) description: Option<Cow<'a, str>>,
+    pub(crate) description: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) max_size: Option<u32>,
 }
@@ -133,7 +135,7 @@ pub(crate) struct CreateRoom<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeleteRoom<'a> {
     #[serde(borrow)]
-    pub(crate) room_id: Cow<'a, str>,
+    pub(crate) room_id: Text<'a>,
 }
 
 /// `registerPush`: registers a device for the notifications of rooms.
@@ -141,15 +143,15 @@ pub(crate) struct DeleteRoom<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RegisterPush<'a> {
     #[serde(borrow)]
-    pub(crate) provider: Cow<'a, str>,
+    pub(crate) provider: Text<'a>,
     /// The device's token, of a provider that has tokens.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) token: Option<Cow<'a, str>>,
+    pub(crate) token: Option<Text<'a>>,
     /// The browser's subscription, of a provider that has subscriptions.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub(crate) subscription: Option<Raw<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub(crate) language: Option<Cow<'a, str>>,
+    pub(crate) language: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rooms: Option<Vec<String>>,
 }
@@ -184,6 +186,38 @@ types! {
     Unsubscribe = "unsubscribe",
 }
 
+/// The names of all fields that requests have, `type` and `id` included: the server skips others.
+#[cfg(feature = "server")]
+pub(crate) const FIELDS: &[&str] = &[
+    "type",
+    "id",
+    "roomId",
+    "event",
+    "data",
+    "key",
+    "meta",
+    "events",
+    "since",
+    "before",
+    "limit",
+    "after",
+    "watch",
+    "name",
+    "description",
+    "maxSize",
+    "token",
+    "provider",
+    "subscription",
+    "language",
+    "rooms",
+];
+
+/// A text, borrowed from the frame if it has no escapes. (serde borrows a `Cow` only if it is the type of the field
+/// itself.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
 /// A JSON value as the client wrote it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
@@ -199,5 +233,25 @@ impl Raw<'_> {
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         <&RawValue>::deserialize(deserializer).map(|raw| Raw(Cow::Borrowed(raw)))
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text(Cow::Owned(text))
     }
 }

@@ -11,8 +11,10 @@ use super::{HEADERS, stream::retry_delay};
 use crate::{
     Code, Refusal,
     engine::{Engine, reconnect_delay_ms},
-    wire::frame::ServerFrame,
-    wire::{Encoding, frame},
+    wire::{
+        Encoding,
+        frame::{self, ServerFrame},
+    },
 };
 
 /// Returns the stream that sets the time of the retry, if the refusal is temporary and the client asks for an event

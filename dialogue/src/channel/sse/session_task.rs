@@ -23,8 +23,7 @@ use crate::{
     identity::expired,
     observe::CloseReason,
     session::Session,
-    wire::frame,
-    wire::frame::ServerFrame,
+    wire::frame::{self, ServerFrame},
 };
 
 /// The body's handle of the task. The task ends, and the session with it, when this is dropped.

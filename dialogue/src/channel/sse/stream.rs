@@ -20,8 +20,7 @@ use crate::{
     hub::Outbox,
     observe::CloseReason,
     session::Session,
-    wire::frame,
-    wire::frame::ServerFrame,
+    wire::frame::{self, ServerFrame},
 };
 
 /// The body of an event stream. Dropping it ends the stream's session, and with it the client's memberships.

@@ -23,8 +23,10 @@ use crate::{
     identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
     observe::CloseReason,
     session::{FrameOutcome, NewConnection, Session, invalid},
-    wire::frame::ServerFrame,
-    wire::{Encoding, frame},
+    wire::{
+        Encoding,
+        frame::{self, ServerFrame},
+    },
 };
 
 /// A WebSocket connection: see the [module](self).

@@ -7,8 +7,10 @@ use super::room_buffer::{BufferedItem, RoomBuffer};
 use crate::{
     client::incoming::{Change, Joined, Lost, Presence, Resume},
     event::Unreadable,
-    wire::frame::{PresenceChange, ResumeOutcome},
-    wire::{Position, frame},
+    wire::{
+        Position,
+        frame::{self, PresenceChange, ResumeOutcome},
+    },
 };
 
 /// Number of recent event ids kept, to tell a repeated event from an event of a rewritten log.

@@ -5,9 +5,9 @@
 //! [`poll`](Core::poll), and calls `tick` at [`timeout`](Core::timeout). Unit tests can thereby run many reconnects in
 //! virtual time, and a browser's WebSocket can drive the core as well as tokio's.
 
-use crate::{
-    wire::frame,
-    wire::request::{Join, Leave, Raw},
+use crate::wire::{
+    frame,
+    request::{Join, Leave, Raw},
 };
 mod backoff;
 mod membership;

@@ -179,7 +179,7 @@ impl Core {
             let wanted = wanted.get_or_insert_with(|| default.clone());
             for event in events {
                 if more {
-                    wanted.insert(event.clone().into_owned());
+                    wanted.insert(String::from(&**event));
                 } else {
                     wanted.remove(&**event);
                 }

@@ -10,8 +10,7 @@ use std::{
 use crate::{
     client::incoming::{Interruption, Joined, Lost, Presence},
     event::Unreadable,
-    wire::Position,
-    wire::frame::Event,
+    wire::{Position, frame::Event},
 };
 
 /// A bounded single-consumer queue of received items, limited in number and in bytes.
@@ -263,7 +262,8 @@ impl RoomBufferState {
             BufferedItem::Event(event_frame) | BufferedItem::History(event_frame, None) => {
                 if let Some(seq) = event_frame.seq {
                     self.position.seq = seq;
-                    self.position.event_id.replace_range(.., &event_frame.event_id);
+                    self.position.event_id.clear();
+                    self.position.event_id.push_str(&event_frame.event_id);
                 }
             }
             BufferedItem::Unreadable(unreadable, None) => {

@@ -16,8 +16,7 @@ use tokio::task::JoinSet;
 use super::{Address, Io};
 use crate::{
     client::error::{Error, ErrorKind},
-    wire::Refusal,
-    wire::frame::ServerFrameHeader,
+    wire::{Refusal, frame::ServerFrameHeader},
 };
 
 /// Maximum size of a body that is read as a whole: 16 MiB.

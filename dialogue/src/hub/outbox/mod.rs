@@ -20,10 +20,7 @@ use tokio::{
 };
 
 use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
-use crate::{
-    wire::frame::EncodedFrame,
-    wire::{Encoding, EventSet},
-};
+use crate::wire::{Encoding, EventSet, frame::EncodedFrame};
 pub(crate) use queue::StreamSlot;
 use queue::{LatestKey, Queue, Replay, StreamPosition};
 

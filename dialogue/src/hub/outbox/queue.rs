@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use super::{Outbox, OutboxCloseReason};
 use crate::{
     hub::{LiveRoom, batch::id_line},
-    wire::frame::ServerFrame,
-    wire::{EventIndex, frame},
+    wire::{
+        EventIndex,
+        frame::{self, ServerFrame},
+    },
 };
 
 /// Empty items up to which the queue isn't compacted.

@@ -44,8 +44,10 @@ use crate::{
     Refusal,
     log::{Log, LogHead, LogPage, Record, RecordPage},
     store::Query,
-    wire::frame::{EncodedFrame, ServerFrame},
-    wire::{Accepted, EventIndex, EventSet, Position, frame},
+    wire::{
+        Accepted, EventIndex, EventSet, Position,
+        frame::{self, EncodedFrame, ServerFrame},
+    },
 };
 
 /// The time until every node has published its roster of a room again, after the store was emptied.

@@ -1,22 +1,16 @@
 //! `createRoom`: creates an instance of a keyed room, over a WebSocket or HTTP.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Apply, Session, invalid};
+use super::{Apply, Requester, Session, invalid};
 use crate::{
-    Refusal, engine::Engine, hooks::UntypedCaller, hub::RoomInstanceInfo, wire::request::CreateRoom,
+    Refusal,
+    engine::Engine,
+    hub::RoomInstanceInfo,
+    wire::request::{CreateRoom, Text},
 };
-
-/// The caller of a `createRoom` or `deleteRoom` request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Requester<'a> {
-    /// A user, with the address if it is known. Subject to the application's hooks and to the bounds on created rooms.
-    User(&'a UntypedCaller, Option<IpAddr>),
-    /// The application's backend with a server key, under this name.
-    Backend(&'a Arc<str>),
-}
 
 /// The maximum length of a room's name or description.
 const MAX_TEXT_BYTES: usize = 1_024;
@@ -74,9 +68,9 @@ pub(super) fn info(request: &CreateRoom<'_>) -> Result<RoomInstanceInfo, Refusal
     })
 }
 
-fn short(name: &str, text: Option<&Cow<'_, str>>) -> Result<Option<String>, Refusal> {
+fn short(name: &str, text: Option<&Text<'_>>) -> Result<Option<String>, Refusal> {
     if text.is_some_and(|text| text.len() > MAX_TEXT_BYTES) {
         return Err(invalid(format!("`{name}` is at most {MAX_TEXT_BYTES} bytes")));
     }
-    Ok(text.map(|text| text.clone().into_owned()))
+    Ok(text.map(|text| String::from(&**text)))
 }

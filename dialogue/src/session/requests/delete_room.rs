@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Apply, Session, create_room::Requester};
+use super::{Apply, Requester, Session};
 use crate::{Code, Refusal, engine::Engine, hub::not_found, wire::request::DeleteRoom};
 
 impl Apply for DeleteRoom<'_> {

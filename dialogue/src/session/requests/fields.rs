@@ -1,8 +1,8 @@
 //! The fields of a client's frame, from which a request is read.
 //!
 //! The fields stay raw JSON until the frame's type is known, so that an error names the field, and fields that the type
-//! doesn't have are never refused. Of a repeated field the last one counts. A field that is `null` is absent, but for
-//! `data`, of which `null` is a value.
+//! doesn't have are never refused. Of a repeated field the last one counts. `null` is the absence of a field, unless
+//! its type is any JSON value.
 
 use std::{borrow::Cow, fmt};
 
@@ -16,16 +16,19 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::invalid;
-use crate::{Refusal, wire::json};
+use super::{check_depth, invalid};
+use crate::{
+    Refusal,
+    wire::{json, request::FIELDS},
+};
 
-/// The fields of one frame, in their order.
+/// The fields of one frame that requests have, each once: their number is bounded by [`FIELDS`].
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(&'static str, &'a RawValue)>);
 
 /// The maximum length of an `id`.
 const MAX_ID_BYTES: usize = 64;
-/// The number of fields for which space is reserved: no request has more.
+/// The number of fields for which space is reserved; most frames have fewer.
 const USUAL_FIELDS: usize = 8;
 
 impl<'a> Fields<'a> {
@@ -42,18 +45,36 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Returns a field, `null` or not.
-    fn get_nullable(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(own, _)| own == name).map(|(_, value)| *value)
+    /// Parses the body of an HTTP request: a frame without `type`.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_REQUEST`, also for JSON that is nested deeper than `max_depth` levels.
+    pub(crate) fn parse_body(text: &'a str, max_depth: usize) -> Result<Self, Refusal> {
+        let fields = Self::parse(text)?;
+        check_depth(text, max_depth)?;
+        Ok(fields)
     }
 
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.get_nullable(name).filter(|value| name == "data" || value.get() != "null")
+        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn put(&mut self, name: &'static str, value: &'a RawValue) {
+        match self.0.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, before)) => *before = value,
+            None => self.0.push((name, value)),
+        }
     }
 
     /// Returns the request's id as JSON, to be sent back unchanged.
     pub(crate) fn id(&self) -> Result<Option<&'a RawValue>, Refusal> {
-        let Some(id) = self.get_nullable("id") else { return Ok(None) };
+        let Some(id) = self.get("id") else { return Ok(None) };
         let json = id.get();
         let fits = if json.starts_with('"') {
             serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= MAX_ID_BYTES)
@@ -123,7 +144,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(FieldName(name)) = map.next_key()? {
             match name {
-                Some(name) => self.0.0.push((name, map.next_value()?)),
+                Some(name) => self.0.put(name, map.next_value()?),
                 None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
@@ -131,29 +152,26 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
     }
 }
 
-/// The name of a field; `None` for one with a lone surrogate, which is no valid UTF-8, and so is unknown.
-struct FieldName<'a>(Option<Cow<'a, str>>);
+/// The name of a field; `None` for one that no request has.
+struct FieldName(Option<&'static str>);
 
-impl<'de> Deserialize<'de> for FieldName<'de> {
+impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
 
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = FieldName<'de>;
+        impl Visitor<'_> for NameVisitor {
+            type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the name of a field")
             }
 
-            fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-                Ok(FieldName(std::str::from_utf8(name).ok().map(Cow::Borrowed)))
-            }
-
-            fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
-                Ok(FieldName(std::str::from_utf8(name).ok().map(|name| Cow::Owned(name.to_owned()))))
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<FieldName, E> {
+                Ok(FieldName(FIELDS.iter().copied().find(|known| known.as_bytes() == name)))
             }
         }
 
+        // As bytes: a name with a lone surrogate is not valid UTF-8, and is an unknown field.
         deserializer.deserialize_bytes(NameVisitor)
     }
 }
@@ -217,8 +235,12 @@ impl<'de> MapAccess<'de> for RequestAccess<'_, 'de> {
             return seed.deserialize(&mut json).map_err(|_| FieldError::default());
         }
         let mut track = serde_path_to_error::Track::new();
-        seed.deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track))
-            .map_err(|error| FieldError::at(name, &track.path(), &error))
+        seed.deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track)).map_err(|error| {
+            match value.get() {
+                "null" => de::Error::missing_field(name),
+                _ => FieldError::at(name, &track.path(), &error),
+            }
+        })
     }
 }
 

@@ -11,7 +11,7 @@ const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
 impl Apply for GetMembers<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = session.joined(&self.room_id)?;
-        let (after, limit) = (self.after.map(String::from), MEMBER_LIMITS.check(self.limit)?);
+        let (after, limit) = (self.after.as_deref().map(str::to_owned), MEMBER_LIMITS.check(self.limit)?);
         let own_id = id.map(RawValue::to_owned);
         let list =
             instance.run(move |core| core.members_frame(after.as_deref(), limit, own_id.as_deref())).await;

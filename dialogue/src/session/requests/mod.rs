@@ -1,37 +1,43 @@
 //! The requests of clients, with a file for each: what its fields mean, their bounds, and how it is carried out.
 //!
-//! A request is declared in `wire::request`, checked and carried out by its implementation of [`Apply`] here, and listed
-//! in [`apply`].
+//! A request is declared in `wire::request`, checked and carried out by its implementation of [`Apply`] here, and
+//! listed in [`apply`].
 
 mod auth;
 mod bounds;
-pub(crate) mod create_room;
-pub(crate) mod delete_room;
+mod create_room;
+mod delete_room;
 mod fields;
 mod history;
 mod join;
 mod leave;
 mod list_rooms;
+pub(super) mod malformed;
 mod members;
 #[cfg(feature = "push")]
-pub(crate) mod push;
+mod push;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod trigger;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, future::Future, net::IpAddr, sync::Arc};
 
 use serde_json::value::RawValue;
 
 pub(crate) use bounds::{PageLimits, check_depth, check_event_count};
+pub(crate) use create_room::create_room;
+pub(crate) use delete_room::delete_room;
 pub(crate) use fields::Fields;
 pub(crate) use history::HISTORY_LIMITS;
 pub(crate) use list_rooms::ROOM_LIST_LIMITS;
+#[cfg(feature = "push")]
+pub(crate) use push::{PushChange, change_push};
 
 use super::Session;
 use crate::{
     Code, Refusal,
+    hooks::UntypedCaller,
     hub::RoomSpec,
     wire::{EventSet, request::*},
 };
@@ -43,7 +49,11 @@ pub(super) trait Apply {
     /// # Errors
     ///
     /// The refusal to be sent as the reply.
-    async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal>;
+    fn apply(
+        self,
+        session: &mut Session,
+        id: Option<&RawValue>,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
 /// Carries out a request of any type but `trigger`, which is on the hot path.
@@ -56,7 +66,10 @@ pub(super) async fn apply(
     macro_rules! apply_one_of {
         ($($(#[$cfg:meta])* $request:ident),* $(,)?) => {
             match kind {
-                $($(#[$cfg])* $request::TYPE => fields.read::<$request<'_>>()?.apply(session, id).await,)*
+                $($(#[$cfg])* $request::TYPE => match fields.read::<$request<'_>>() {
+                    Ok(request) => request.apply(session, id).await,
+                    Err(invalid) => Err(malformed::refusal(session, kind, fields, invalid)),
+                },)*
                 other => {
                     let shown: String = other.chars().take(64).collect();
                     Err(invalid(format!("`type`: there is no frame `{shown}`")))
@@ -83,13 +96,22 @@ pub(super) async fn apply(
     )
 }
 
+/// The caller of a `createRoom` or `deleteRoom` request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Requester<'a> {
+    /// A user, with the address if it is known. Subject to the application's hooks and to the bounds on created rooms.
+    User(&'a UntypedCaller, Option<IpAddr>),
+    /// The application's backend with a server key, under this name.
+    Backend(&'a Arc<str>),
+}
+
 /// Returns a refusal with [`Code::InvalidRequest`].
 pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::InvalidRequest, message)
 }
 
 /// Returns the events of a room that a request names, which may be `max` at most.
-fn named_events(room: &RoomSpec, names: &[Cow<'_, str>], max: usize) -> Result<EventSet, Refusal> {
+fn named_events(room: &RoomSpec, names: &[Text<'_>], max: usize) -> Result<EventSet, Refusal> {
     check_event_count(names.len(), max)?;
     room.events_named(names.iter().map(|name| &**name))
 }

@@ -30,7 +30,8 @@ const MAX_LANGUAGE_BYTES: usize = 35;
 impl Apply for RegisterPush<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let actor = session.connection()?.actor();
-        change(&session.engine, &actor, session.rate_limit_key.as_ref(), PushChange::Register, self).await?;
+        change_push(&session.engine, &actor, session.rate_limit_key.as_ref(), PushChange::Register, self)
+            .await?;
         session.send_done(id);
         Ok(())
     }
@@ -40,7 +41,7 @@ impl Apply for UnregisterPush<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let actor = session.connection()?.actor();
         let UnregisterPush(device) = self;
-        change(&session.engine, &actor, session.rate_limit_key.as_ref(), PushChange::Unregister, device)
+        change_push(&session.engine, &actor, session.rate_limit_key.as_ref(), PushChange::Unregister, device)
             .await?;
         session.send_done(id);
         Ok(())
@@ -60,7 +61,7 @@ pub(crate) enum PushChange {
 ///
 /// `INVALID_REQUEST` for an unknown provider or a target that it doesn't take, and `UNAVAILABLE` while the store is. Of
 /// a registration also `ROOM_NOT_FOUND` for a room that isn't pushed, the refusal of a join, and `TOO_MANY`.
-pub(crate) async fn change(
+pub(crate) async fn change_push(
     engine: &Arc<Engine>,
     actor: &UntypedCaller,
     rate_limit_key: Option<&RateLimitKey>,
@@ -78,7 +79,7 @@ pub(crate) async fn change(
         let shown: String = name.chars().take(64).collect();
         return Err(invalid(format!("`provider`: `{shown}` is unknown")));
     }
-    let not_configured = || invalid(format!("`provider`: this server has no `{name}`"));
+    let not_configured = || invalid(format!("`provider`: this server has no `{}`", &*name));
     if let Some(key) = rate_limit_key {
         engine.limiter.device(key).await?;
     }

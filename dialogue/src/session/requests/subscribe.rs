@@ -1,7 +1,5 @@
 //! `subscribe` and `unsubscribe`: change the events of a room that the connection receives.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 
 use super::{Apply, Session, named_events};
@@ -10,7 +8,7 @@ use crate::{
     hub::{not_in_room, unavailable},
     wire::{
         EventSet,
-        request::{Subscribe, Unsubscribe},
+        request::{Subscribe, Text, Unsubscribe},
     },
 };
 
@@ -33,7 +31,7 @@ impl Apply for Unsubscribe<'_> {
 async fn change(
     session: &Session,
     room_id: &str,
-    names: &[Cow<'_, str>],
+    names: &[Text<'_>],
     change: fn(EventSet, EventSet) -> EventSet,
 ) -> Result<(), Refusal> {
     let instance = session.joined(room_id)?;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::Position;
+use crate::wire::request::FIELDS;
 
 /// Reads a frame as each type of request, and checks all fields. Returns the message of the first refusal.
 fn refusal(json: &str) -> Option<String> {
@@ -165,17 +165,77 @@ fn an_error_behind_a_raw_value_is_found_too() {
 }
 
 #[test]
-fn what_the_client_writes_is_what_the_server_reads() {
-    let since = Position { epoch: "k".into(), seq: 5, event_id: "x".into() };
-    let json = serde_json::to_string(&Join {
-        room_id: "chat".into(),
-        events: Some(vec!["a\u{0}b".into()]),
-        since: Some(Raw(Cow::Owned(serde_json::value::to_raw_value(&since).unwrap()))),
-    });
-    let json = json.unwrap();
-    let join: Join<'_> = Fields::parse(&json).unwrap().read().unwrap();
-    assert_eq!((&*join.room_id, join.events.unwrap()), ("chat", vec![Cow::Borrowed("a\u{0}b")]));
-    assert_eq!(join::position(&join.since.unwrap()), Ok(since));
+fn a_field_that_is_null_is_missing() {
+    let refused = Fields::parse(r#"{"roomId":null}"#).and_then(|fields| fields.read::<Leave<'_>>().map(drop));
+    assert_eq!(refused, Err(invalid("`roomId` is missing")));
+    let json = r#"{"roomId":"chat","event":"m","data":1,"key":"k","key":null,"roomId":"ch\u0061t"}"#;
+    let trigger: Trigger<'_> = Fields::parse(json).unwrap().read().unwrap();
+    assert_eq!((&*trigger.room_id, trigger.key), ("chat", None));
+}
+
+/// Records the names of a request's fields.
+struct FieldNames<'n>(&'n mut Vec<&'static str>);
+
+impl<'de> serde::Deserializer<'de> for FieldNames<'_> {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0.extend(names);
+        Err(serde::de::Error::custom("only the names are wanted"))
+    }
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("a request is a struct"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[test]
+fn the_list_of_fields_has_those_of_all_requests() {
+    use serde::Deserialize;
+
+    let mut names = vec!["type", "id"];
+    macro_rules! collect {
+        ($($request:ident),*) => { $(let _ = $request::deserialize(FieldNames(&mut names));)* };
+    }
+    collect!(
+        Auth,
+        CreateRoom,
+        DeleteRoom,
+        GetHistory,
+        GetMembers,
+        Join,
+        Leave,
+        ListRooms,
+        Subscribe,
+        Trigger,
+        Unsubscribe
+    );
+    #[cfg(feature = "push")]
+    collect!(RegisterPush, UnregisterPush);
+    let declared: std::collections::BTreeSet<_> = names.into_iter().collect();
+    let listed: std::collections::BTreeSet<_> = FIELDS.iter().copied().collect();
+    assert!(listed.is_superset(&declared), "{declared:?}");
+    assert_eq!(listed.len(), FIELDS.len());
+    #[cfg(feature = "push")]
+    assert_eq!(listed, declared);
+}
+
+#[test]
+fn a_frame_of_many_fields_holds_no_memory() {
+    let many = (0..10_000).map(|n| format!(r#""{n}":0,"roomId":"{n}","#)).collect::<String>();
+    let json = format!(r#"{{{many}"type":"leave"}}"#);
+    let fields = Fields::parse(&json).unwrap();
+    assert_eq!((fields.len(), &*fields.read::<Leave<'_>>().unwrap().room_id), (2, "9999"));
 }
 
 proptest! {

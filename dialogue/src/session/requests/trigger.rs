@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use super::{Apply, Session, invalid};
+use super::{Apply, Fields, Session, invalid};
 use crate::{
     Code, Refusal,
     event::Sender,
-    hub::{LiveRoom, PublishReply, PublishRequest, RoomCommand, busy, not_found, not_in_room},
+    hub::{LiveRoom, PublishReply, PublishRequest, RoomCommand, RoomSpec, busy, not_found, not_in_room},
     ingest::{EncodedEvent, Trigger},
     observe::{EventOrigin, Source, record_refusal, spans},
     store::{KeyScope, scoped},
-    wire::{EventIndex, json, request},
+    wire::{EventIndex, frame::ServerFrame, json, request},
 };
 
 /// The maximum length of a `key`.
@@ -21,25 +22,64 @@ pub(super) const MAX_KEY_BYTES: usize = 128;
 /// The maximum size of `meta` as compact JSON.
 const MAX_META_BYTES: usize = 1_024;
 
-impl Apply for request::Trigger<'_> {
+impl Apply for Box<request::Trigger<'_>> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let instance = session.joined(&self.room_id)?;
         let room = &instance.room;
         let event = room.event(&self.event).ok_or_else(|| room.not_carried(&self.event))?;
-        let parent = Some(&session.span);
-        let span = spans::trigger(parent, Source::WebSocket, room.name, &instance.id, room.event_name(event));
+        let span = span(session, &instance, event);
         let origin = EventOrigin::now(&room.meter, Source::WebSocket, span.clone());
         let triggered = self.trigger_in(session, &instance, event, origin, id).await;
-        triggered.inspect_err(|refusal| {
-            room.meter.refused(Source::WebSocket, refusal);
-            record_refusal(&span, refusal);
-        })
+        triggered.inspect_err(|refusal| refused(room, &span, refusal))
+    }
+}
+
+/// Returns the refusal of a trigger with an invalid field, whose sender is in the room: that of its event and of its
+/// sender comes first. Counts it as that of any trigger.
+pub(super) fn malformed(
+    session: &Session,
+    instance: &LiveRoom,
+    fields: &Fields<'_>,
+    invalid: Refusal,
+) -> Refusal {
+    #[derive(Deserialize)]
+    struct EventName<'a> {
+        #[serde(borrow)]
+        event: request::Text<'a>,
+    }
+
+    let Ok(EventName { event: name }) = fields.read() else { return invalid };
+    let room = &instance.room;
+    let Some(event) = room.event(&name) else { return room.not_carried(&name) };
+    let refusal = check_sender(room, event).err().unwrap_or(invalid);
+    refused(room, &span(session, instance, event), &refusal);
+    refusal
+}
+
+fn span(session: &Session, instance: &LiveRoom, event: EventIndex) -> Span {
+    let room = &instance.room;
+    spans::trigger(Some(&session.span), Source::WebSocket, room.name, &instance.id, room.event_name(event))
+}
+
+fn refused(room: &RoomSpec, span: &Span, refusal: &Refusal) {
+    room.meter.refused(Source::WebSocket, refusal);
+    record_refusal(span, refusal);
+}
+
+/// Refuses an event that only the server sends.
+fn check_sender(room: &RoomSpec, event: EventIndex) -> Result<(), Refusal> {
+    match room.kind(event) {
+        Some(kind) if kind.sender != Sender::Server => Ok(()),
+        _ => {
+            let message = format!("`{}` is sent by the server only", room.event_name(event));
+            Err(Refusal::new(Code::EventNotAllowed, message))
+        }
     }
 }
 
 impl request::Trigger<'_> {
     async fn trigger_in(
-        self,
+        &self,
         session: &mut Session,
         instance: &Arc<LiveRoom>,
         event: EventIndex,
@@ -48,10 +88,7 @@ impl request::Trigger<'_> {
     ) -> Result<(), Refusal> {
         let connection = Arc::clone(session.connection()?);
         let room = &instance.room;
-        if room.kind(event).is_none_or(|kind| kind.sender == Sender::Server) {
-            let message = format!("`{}` is sent by the server only", room.event_name(event));
-            return Err(Refusal::new(Code::EventNotAllowed, message));
-        }
+        check_sender(room, event)?;
         let (data, key, meta) = (self.data.get(), self.checked_key()?, self.checked_meta()?);
         let meta = session.engine.traces.inject(&origin.span, meta);
         if let Some(key) = &session.rate_limit_key {
@@ -110,7 +147,7 @@ impl request::Trigger<'_> {
         let accepted =
             session.engine.trigger(connection.actor(), any_room, data, trigger).instrument(span).await?;
         if let Some(id) = id {
-            session.outbox.send(&accepted.encode_ok(id.get()));
+            session.outbox.send(&accepted.encode(Some(id)));
         }
         Ok(())
     }
@@ -121,7 +158,7 @@ impl request::Trigger<'_> {
             Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => {
                 Err(invalid("`key` is a string of 1 to 128 bytes"))
             }
-            key => Ok(key.as_deref().map(Box::from)),
+            key => Ok(key.as_ref().map(|key| Box::from(&**key))),
         }
     }
 
