@@ -74,7 +74,7 @@ impl Raw<'static> {
 
 impl From<Box<RawValue>> for Raw<'static> {
     fn from(json: Box<RawValue>) -> Self {
-        Raw(std::borrow::Cow::Owned(json))
+        Raw::Owned(json)
     }
 }
 

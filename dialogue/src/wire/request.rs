@@ -4,9 +4,9 @@
 //! A frame has, beside the fields declared here, `type` and an optional `id`. Optional fields may be absent or `null`.
 //! What a field means, and its bounds, is checked by the session (`session/requests`).
 
-use std::{borrow::Cow, ops::Deref};
+use std::{borrow::Cow, fmt, ops::Deref};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor, ser};
 use serde_json::value::RawValue;
 
 /// A request of a client.
@@ -186,31 +186,53 @@ types! {
     Unsubscribe = "unsubscribe",
 }
 
-/// The names of all fields that requests have, `type` and `id` included: the server skips others.
 #[cfg(feature = "server")]
-pub(crate) const FIELDS: &[&str] = &[
-    "type",
-    "id",
-    "roomId",
-    "event",
-    "data",
-    "key",
-    "meta",
-    "events",
-    "since",
-    "before",
-    "limit",
-    "after",
-    "watch",
-    "name",
-    "description",
-    "maxSize",
-    "token",
-    "provider",
-    "subscription",
-    "language",
-    "rooms",
-];
+macro_rules! fields {
+    ($($field:ident = $name:literal),* $(,)?) => {
+        /// A field of requests, `type` and `id` included. The server skips fields with other names.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Field {
+            $($field),*
+        }
+
+        impl Field {
+            pub(crate) const ALL: &[Field] = &[$(Field::$field),*];
+
+            /// Returns the field of a name; `None` if no request has one of that name.
+            pub(crate) fn named(name: &[u8]) -> Option<Self> {
+                match name {
+                    $($name => Some(Field::$field),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+#[cfg(feature = "server")]
+fields! {
+    Type = b"type",
+    Id = b"id",
+    RoomId = b"roomId",
+    Event = b"event",
+    Data = b"data",
+    Key = b"key",
+    Meta = b"meta",
+    Events = b"events",
+    Since = b"since",
+    Before = b"before",
+    Limit = b"limit",
+    After = b"after",
+    Watch = b"watch",
+    Name = b"name",
+    Description = b"description",
+    MaxSize = b"maxSize",
+    Token = b"token",
+    Provider = b"provider",
+    Subscription = b"subscription",
+    Language = b"language",
+    Rooms = b"rooms",
+}
 
 /// A text, borrowed from the frame if it has no escapes. (serde borrows a `Cow` only if it is the type of the field
 /// itself.)
@@ -219,20 +241,65 @@ pub(crate) const FIELDS: &[&str] = &[
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// A JSON value as the client wrote it.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub(crate) struct Raw<'a>(pub(crate) Cow<'a, RawValue>);
+#[derive(Debug, Clone)]
+pub(crate) enum Raw<'a> {
+    /// Of a frame that was parsed.
+    Borrowed(&'a str),
+    /// Of a frame that is to be sent.
+    #[cfg_attr(not(feature = "client"), expect(dead_code, reason = "the server sends no requests"))]
+    Owned(Box<RawValue>),
+}
+
+/// The name by which [`Raw`] asks a deserializer for the text of a value. That of a frame's fields has the text
+/// already, and need not read it again.
+pub(crate) const RAW_TOKEN: &str = "$dialogue::Raw";
 
 impl Raw<'_> {
     /// Returns the value as text.
     pub(crate) fn get(&self) -> &str {
-        self.0.get()
+        match self {
+            Raw::Borrowed(text) => text,
+            Raw::Owned(raw) => raw.get(),
+        }
+    }
+}
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Raw::Borrowed(text) => {
+                let raw: &RawValue = serde_json::from_str(text).map_err(ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+            Raw::Owned(raw) => raw.serialize(serializer),
+        }
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(|raw| Raw(Cow::Borrowed(raw)))
+        struct RawVisitor;
+
+        impl<'de> Visitor<'de> for RawVisitor {
+            type Value = Raw<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any JSON value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Raw<'de>, E> {
+                Ok(Raw::Borrowed(text))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Raw<'de>, D::Error> {
+                <&RawValue>::deserialize(deserializer).map(|raw| Raw::Borrowed(raw.get()))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(RAW_TOKEN, RawVisitor)
     }
 }
 

@@ -19,18 +19,19 @@ use serde_json::value::RawValue;
 use super::{check_depth, invalid};
 use crate::{
     Refusal,
-    wire::{json, request::FIELDS},
+    wire::{
+        json,
+        request::{Field, RAW_TOKEN, Text},
+    },
 };
 
-/// The fields of one frame that requests have, each once: their number is bounded by [`FIELDS`].
+/// The fields of one frame that requests have. Boxed, and filled in place, since every frame has them, and an idle
+/// connection none.
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(Vec<(&'static str, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Box<[Option<&'a RawValue>; Field::ALL.len()]>);
 
 /// The maximum length of an `id`.
 const MAX_ID_BYTES: usize = 64;
-/// The number of fields for which space is reserved; most frames have fewer.
-const USUAL_FIELDS: usize = 8;
-
 impl<'a> Fields<'a> {
     /// Parses a frame. The refusal of a malformed frame is sent without an `id`, since its own can't be trusted. The
     /// nesting depth is not checked yet; raw fields are skipped without recursion.
@@ -38,7 +39,7 @@ impl<'a> Fields<'a> {
         if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(invalid("a frame is one JSON object"));
         }
-        let mut fields = Fields(Vec::with_capacity(USUAL_FIELDS));
+        let mut fields = Fields(Box::default());
         let mut reader = serde_json::Deserializer::from_str(text);
         let read = reader.deserialize_map(FieldsVisitor(&mut fields)).and_then(|()| reader.end());
         read.map_err(|error| invalid(format!("not a JSON object: {error}")))?;
@@ -56,25 +57,24 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
+    fn get(&self, field: Field) -> Option<&'a RawValue> {
+        self.0.get(field as usize).copied().flatten()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.0.iter().flatten().count()
     }
 
-    fn put(&mut self, name: &'static str, value: &'a RawValue) {
-        match self.0.iter_mut().find(|(own, _)| *own == name) {
-            Some((_, before)) => *before = value,
-            None => self.0.push((name, value)),
+    fn put(&mut self, field: Field, value: &'a RawValue) {
+        if let Some(place) = self.0.get_mut(field as usize) {
+            *place = Some(value);
         }
     }
 
     /// Returns the request's id as JSON, to be sent back unchanged.
     pub(crate) fn id(&self) -> Result<Option<&'a RawValue>, Refusal> {
-        let Some(id) = self.get("id") else { return Ok(None) };
+        let Some(id) = self.get(Field::Id) else { return Ok(None) };
         let json = id.get();
         let fits = if json.starts_with('"') {
             serde_json::from_str::<Cow<'_, str>>(json).is_ok_and(|text| text.len() <= MAX_ID_BYTES)
@@ -88,13 +88,12 @@ impl<'a> Fields<'a> {
 
     /// Returns the `type` of the frame.
     pub(crate) fn kind(&self) -> Result<Cow<'a, str>, Refusal> {
-        #[derive(Deserialize)]
-        struct Kind<'a> {
-            #[serde(borrow, rename = "type")]
-            kind: Cow<'a, str>,
+        let kind = self.get(Field::Type).filter(|kind| kind.get() != "null");
+        let kind = kind.ok_or_else(|| invalid("`type` is missing"))?;
+        match serde_json::from_str::<Text<'a>>(kind.get()) {
+            Ok(Text(kind)) => Ok(kind),
+            Err(_) => Err(invalid("`type`: invalid type, expected a string")),
         }
-
-        self.read::<Kind<'a>>().map(|Kind { kind }| kind)
     }
 
     /// Reads the fields of a request.
@@ -142,9 +141,9 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(FieldName(name)) = map.next_key()? {
-            match name {
-                Some(name) => self.0.put(name, map.next_value()?),
+        while let Some(FieldName(field)) = map.next_key()? {
+            match field {
+                Some(field) => self.0.put(field, map.next_value()?),
                 None => _ = map.next_value::<IgnoredAny>()?,
             }
         }
@@ -153,7 +152,7 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_, 'de> {
 }
 
 /// The name of a field; `None` for one that no request has.
-struct FieldName(Option<&'static str>);
+struct FieldName(Option<Field>);
 
 impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -167,7 +166,7 @@ impl<'de> Deserialize<'de> for FieldName {
             }
 
             fn visit_bytes<E>(self, name: &[u8]) -> Result<FieldName, E> {
-                Ok(FieldName(FIELDS.iter().copied().find(|known| known.as_bytes() == name)))
+                Ok(FieldName(Field::named(name)))
             }
         }
 
@@ -220,7 +219,7 @@ impl<'de> MapAccess<'de> for RequestAccess<'_, 'de> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, FieldError> {
         let fields = self.fields;
-        self.next = self.names.find_map(|name| Some((*name, fields.get(name)?)));
+        self.next = self.names.find_map(|name| Some((*name, fields.get(Field::named(name.as_bytes())?)?)));
         let Some((name, _)) = self.next else { return Ok(None) };
         let name: StrDeserializer<'static, FieldError> = name.into_deserializer();
         seed.deserialize(name).map(Some)
@@ -230,17 +229,50 @@ impl<'de> MapAccess<'de> for RequestAccess<'_, 'de> {
         let Some((name, value)) = self.next.take() else {
             return Err(de::Error::custom("a value follows its name"));
         };
-        let mut json = serde_json::Deserializer::from_str(value.get());
         if !self.is_tracked {
-            return seed.deserialize(&mut json).map_err(|_| FieldError::default());
+            return seed.deserialize(FieldValue(value)).map_err(|_| FieldError::default());
         }
         let mut track = serde_path_to_error::Track::new();
-        seed.deserialize(serde_path_to_error::Deserializer::new(&mut json, &mut track)).map_err(|error| {
-            match value.get() {
-                "null" => de::Error::missing_field(name),
-                _ => FieldError::at(name, &track.path(), &error),
-            }
+        let tracked = serde_path_to_error::Deserializer::new(FieldValue(value), &mut track);
+        seed.deserialize(tracked).map_err(|error| match value.get() {
+            "null" => de::Error::missing_field(name),
+            _ => FieldError::at(name, &track.path(), &error),
         })
+    }
+}
+
+/// Deserialises the value of a field: as `serde_json` does, but for [`Raw`](crate::wire::request::Raw), whose text is
+/// at hand.
+struct FieldValue<'a>(&'a RawValue);
+
+impl<'de> Deserializer<'de> for FieldValue<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        serde_json::Deserializer::from_str(self.0.get()).deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        match self.0.get() {
+            "null" => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match name {
+            RAW_TOKEN => visitor.visit_borrowed_str(self.0.get()),
+            _ => visitor.visit_newtype_struct(self),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
