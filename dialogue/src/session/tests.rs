@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    observe::{MetricValue, Series},
+    observe::{MetricValue, MetricsExporter, MetricsReader, Series},
     wire::Encoding,
 };
 
@@ -56,10 +56,16 @@ async fn a_member_that_was_just_removed_can_not_subscribe() {
     assert_eq!(sent(&session)[0]["code"], "NOT_IN_ROOM");
 }
 
+/// An exporter that exports nothing: with one, a server counts.
+struct NoExporter;
+
+impl MetricsExporter for NoExporter {
+    fn attach(&self, _: MetricsReader) {}
+}
+
 #[tokio::test]
 async fn membership_comes_before_invalid_fields() {
-    let engine =
-        Acme::server().inspector().server_key("a key of the application").build().await.unwrap().engine();
+    let engine = Acme::server().metrics(NoExporter).build().await.unwrap().engine();
     let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
     let new = NewConnection { source: Source::WebSocket, address: None, parent: None };
     let mut session = Session::new(Arc::clone(&engine), outbox, new);
