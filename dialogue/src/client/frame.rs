@@ -1,4 +1,4 @@
-//! What the client takes from the server's frames beyond their declaration (`wire::frame`).
+//! The methods by which the client reads frames of the server, beyond their declaration (`wire::frame`).
 
 use crate::{
     event::Unreadable,

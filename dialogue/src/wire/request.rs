@@ -2,7 +2,7 @@
 //! this declaration.
 //!
 //! A frame has, beside the fields declared here, `type` and an optional `id`. Optional fields may be absent or `null`.
-//! What a field means, and its bounds, is checked by the session (`session/requests`).
+//! The session checks the meaning and the bounds of each field (`session/requests`).
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
