@@ -63,6 +63,8 @@
 extern crate self as dialogue;
 
 #[cfg(feature = "server")]
+mod access;
+#[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
 pub mod backplane;
@@ -72,6 +74,8 @@ mod catch_panic;
 mod channel;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+mod drain;
 #[cfg(feature = "server")]
 mod engine;
 pub mod event;

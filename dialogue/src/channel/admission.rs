@@ -22,7 +22,8 @@ use http::{
 use super::anonymous_token;
 use crate::{
     Code, Refusal,
-    engine::{Engine, draining},
+    drain::draining,
+    engine::Engine,
     identity::{Credentials, Principal, User},
     limits::{ConnectionPermit, RateLimitKey},
     origins::{Origins, is_hidden},

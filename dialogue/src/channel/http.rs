@@ -1,7 +1,7 @@
 //! Rooms over plain HTTP: the requests to trigger an event, list, create and delete rooms, and read history; and the
 //! health check.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -22,7 +22,7 @@ use http::{
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::{
     admission::{RefusalResponse, address, admit_request, check_origin},
@@ -30,21 +30,19 @@ use super::{
 };
 use crate::{
     Code, Refusal,
-    engine::{Engine, Health, draining},
-    event::Sender,
+    drain::draining,
+    engine::{Engine, Health},
     hooks::UntypedCaller,
-    hub::{RoomSpec, history as history_page, not_found},
-    identity::Principal,
-    ingest::{AnyRoom, Trigger},
-    limits::RateLimitKey,
-    observe::{EventOrigin, Source, TraceParent, record_refusal, spans},
+    hub::{PublishReply, history as history_page, not_found},
+    identity::{Principal, SERVER_SENDER},
+    ingest::{Payload, Trigger, TriggerFields, TriggerSender},
+    observe::{EventOrigin, Source, TraceParent, spans},
     session::{
         Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, create_room,
         delete_room as delete_instance, invalid,
     },
-    store::KeyScope,
     wire::{
-        Accepted, EventIndex, EventSet,
+        EventSet,
         frame::{self, ServerFrame},
         request::CreateRoom,
     },
@@ -91,107 +89,49 @@ async fn admit_trigger(
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let (room, any_room) = engine.room(&room_id)?;
+    let (room, _) = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, room.name, &room_id, room.event_name(event));
     engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
-    let post = EventPost {
-        room,
-        any_room,
-        room_id: &room_id,
-        event,
-        caller,
-        rate_limit_key,
-        address: address(engine, parts),
-        headers,
+    let (rate_limit_key, address) = (rate_limit_key.as_ref(), address(engine, parts));
+    let sender = match &caller {
+        Principal::User(user) => TriggerSender::User { user, rate_limit_key, address },
+        Principal::Backend => TriggerSender::Backend { name: sender(headers)? },
     };
-    let triggered = post.ingest(engine, body, span.clone());
-    let accepted = triggered.instrument(span.clone()).await.inspect_err(|refusal| {
-        room.meter.refused(Source::Http, refusal);
-        record_refusal(&span, refusal);
-    })?;
+    let body = read_body(body, engine.bounds.max_frame_bytes).instrument(span.clone()).await;
+    // A drain that starts from here on waits for the event.
+    let _publish_guard = engine.drain.publish_guard();
+    if engine.drain.is_on() {
+        return Err(draining().into());
+    }
+    let fields = match &body {
+        Ok(body) => trigger_fields(body, headers, engine.bounds.max_json_depth),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let fields = fields.map_err(Box::new);
+    let origin = EventOrigin::now(&room.meter, Source::Http, span);
+    let (room_id, reply) = (&room_id.into(), PublishReply::None);
+    let trigger = Trigger { room, room_id, event, sender, fields, origin, reply };
+    let (accepted, _) = engine.ingest.trigger(trigger).await?;
     Ok(frame_response(&accepted))
 }
 
-/// A POST of an event to a room.
-struct EventPost<'a> {
-    room: &'a Arc<RoomSpec>,
-    any_room: &'a Arc<dyn AnyRoom>,
-    room_id: &'a str,
-    event: EventIndex,
-    caller: Principal,
-    /// The key that rate limits count by; `None` for the application's backend.
-    rate_limit_key: Option<RateLimitKey>,
-    address: Option<IpAddr>,
-    headers: &'a HeaderMap,
-}
-
-impl EventPost<'_> {
-    /// Reads the event from `body`, and passes it to ingest.
-    async fn ingest(self, engine: &Arc<Engine>, body: &mut Body, span: Span) -> Result<Accepted, Refusal> {
-        let EventPost { room, any_room, room_id, event, caller, rate_limit_key, address, headers } = self;
-        let server = matches!(caller, Principal::Backend);
-        if !server && room.kind(event).is_none_or(|kind| kind.sender == Sender::Server) {
-            let message = format!("`{}` is sent by the server only", room.event_name(event));
-            return Err(Refusal::new(Code::EventNotAllowed, message));
-        }
-        if let Principal::User(user) = &caller {
-            engine.may_join(&UntypedCaller { user: user.clone(), client_id: None }, room, room_id).await?;
-        }
-        let key = key(headers)?;
-        let body = read_body(body, engine.bounds.max_frame_bytes).await?;
-        let origin = EventOrigin::now(&room.meter, Source::Http, span);
-        // A drain that starts from here on waits for the event.
-        let _publish_guard = engine.publish_guard();
-        if engine.drain.is_on() {
-            return Err(draining());
-        }
-        let data = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
-        if data.trim().is_empty() {
-            return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
-        }
-        check_depth(data, engine.bounds.max_json_depth)?;
-        if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
-            return Err(invalid("the body is not JSON"));
-        }
-        if let Some(key) = &rate_limit_key {
-            engine.limiter.event(key, room.index).await?;
-        }
-        let mut trigger = Box::new(Trigger {
-            registry: Arc::clone(&engine.registry),
-            room: Arc::clone(room),
-            room_id: room_id.into(),
-            event,
-            from: "system".into(),
-            user: None,
-            rate_limit_key,
-            limiter: Arc::clone(&engine.limiter),
-            is_server: server,
-            maker: None,
-            meta: engine.traces.inject(&origin.span, None),
-            idempotency_key: key,
-            key_scope: KeyScope::Server,
-            origin,
-            recipient: None,
-            recipient_count: None,
-            push: engine.push.clone(),
-            connection: None,
-            is_submitted: Arc::default(),
-        });
-        match caller {
-            Principal::User(user) => {
-                trigger.from = Arc::clone(&user.id);
-                trigger.maker = Some(engine.maker(&user.id, address));
-                trigger.user = Some(user.clone());
-                trigger.key_scope = if user.is_new { KeyScope::Unauthenticated } else { KeyScope::User };
-                engine.trigger(UntypedCaller { user, client_id: None }, any_room, data, trigger).await
-            }
-            Principal::Backend => {
-                trigger.from = sender(headers)?;
-                engine.ingest_event(any_room, data, trigger).await
-            }
-        }
+/// Reads the fields of a trigger from the body and the headers of its request.
+fn trigger_fields<'a>(
+    body: &'a [u8],
+    headers: &HeaderMap,
+    max_depth: usize,
+) -> Result<TriggerFields<'a>, Refusal> {
+    let key = key(headers)?;
+    let data = std::str::from_utf8(body).map_err(|_| invalid("the body is not UTF-8"))?;
+    if data.trim().is_empty() {
+        return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
     }
+    check_depth(data, max_depth)?;
+    if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
+        return Err(invalid("the body is not JSON"));
+    }
+    Ok(TriggerFields { payload: Payload::Json(data.into()), key, meta: None })
 }
 
 async fn create(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {
@@ -293,7 +233,7 @@ async fn history(
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     let (room, _) = engine.room(&room_id)?;
     if let Some(actor) = &actor {
-        engine.may_join(actor, room, &room_id).await?;
+        engine.access.may_join(actor, room, &room_id).await?;
     }
     let wanted = match &query.event {
         Some(event) => room.events_named([event.as_str()])?,
@@ -397,7 +337,7 @@ fn key(headers: &HeaderMap) -> Result<Option<Box<str>>, Refusal> {
 }
 
 /// Returns the sender's name that the application's backend has set for its event or room: the percent-encoded header
-/// `Dialogue-From`, or `system`.
+/// `Dialogue-From`, or [`SERVER_SENDER`].
 fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
     const MAX_BYTES: usize = 128;
     let invalid = || {
@@ -413,7 +353,7 @@ fn sender(headers: &HeaderMap) -> Result<Arc<str>, Refusal> {
     }
     let from = percent_encoding::percent_decode(raw).decode_utf8().map_err(|_| invalid())?;
     match &*from {
-        "" => Ok("system".into()),
+        "" => Ok(SERVER_SENDER.into()),
         from if from.len() > MAX_BYTES || from.chars().any(char::is_control) => Err(invalid()),
         from => Ok(from.into()),
     }

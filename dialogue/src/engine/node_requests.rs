@@ -7,7 +7,7 @@ use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
     hub::{
-        ConnectionHandle, DELETED_REASON, LiveRoom, NodeRequest, NodeRequestHandler, NodeResponse,
+        ConnectionHandle, DELETED_REASON, LiveRoom, NewEvent, NodeRequest, NodeRequestHandler, NodeResponse,
         OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
     },
     observe::EventOrigin,
@@ -123,20 +123,18 @@ impl Engine {
         };
         let to = self.directory.connections_of(&user).iter().map(|link| link.id()).collect();
         let targeted = TargetedEvent { event_id, timestamp, to };
-        let from = (*from).into();
-        let publish = PublishRequest {
-            event,
+        let event = NewEvent {
+            index: event,
             data,
-            conflated: None,
-            from,
+            conflation_key: None,
+            from: (*from).into(),
             server,
             meta,
             key: None,
             event_id: None,
-            origin: EventOrigin::other_node(),
-            sender_outbox: None,
-            reply: PublishReply::None,
         };
+        let origin = EventOrigin::other_node();
+        let publish = PublishRequest { event, origin, sender_outbox: None, reply: PublishReply::None };
         instance.run(move |state| state.deliver_targeted(publish, &targeted)).await.unwrap_or(0)
     }
 

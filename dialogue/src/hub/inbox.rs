@@ -35,42 +35,52 @@ pub(crate) enum RoomCommand {
 pub(super) type AsyncOperation =
     dyn for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send;
 
-/// An event to publish, after it passed the ingest's checks.
+/// A request to publish an event, after it passed ingest.
 #[derive(Debug)]
 pub(crate) struct PublishRequest {
-    /// The index of the event among those of the room.
-    pub(crate) event: EventIndex,
-    /// The payload as JSON.
-    pub(crate) data: String,
-    pub(crate) conflated: Option<String>,
-    pub(crate) from: Arc<str>,
-    pub(crate) server: bool,
-    /// The sender's metadata, as JSON.
-    pub(crate) meta: Option<Box<str>>,
-    /// The idempotency key of the sender's request.
-    pub(crate) key: Option<Box<str>>,
-    /// The event's id, where a caller needs it before the event is accepted.
-    pub(crate) event_id: Option<Id>,
+    pub(crate) event: NewEvent,
     pub(crate) origin: EventOrigin,
     /// The outbox of the connection that sent it, where the [reply](Self::reply) doesn't name it.
     pub(crate) sender_outbox: Option<Arc<Outbox>>,
     pub(crate) reply: PublishReply,
 }
 
+/// An event that its room has not numbered yet.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvent {
+    /// The index of the event among those of the room.
+    pub(crate) index: EventIndex,
+    /// The payload as JSON.
+    pub(crate) data: String,
+    /// The key of a `latest` event: a newer event with the same key replaces this one.
+    pub(crate) conflation_key: Option<String>,
+    pub(crate) from: Arc<str>,
+    pub(crate) server: bool,
+    /// The sender's metadata, as JSON.
+    pub(crate) meta: Option<Box<str>>,
+    /// The idempotency key of the sender's request, in its scope.
+    pub(crate) key: Option<Box<str>>,
+    /// The event's id, where it is known before the event is accepted.
+    pub(crate) event_id: Option<Id>,
+}
+
 /// The receiver of an event's outcome.
+#[derive(Default)]
 pub(crate) enum PublishReply {
     /// No receiver.
+    #[default]
     None,
     /// A connection: `ok` or `error` with this `id` (as JSON); without an id, only `error`.
     Frame(Arc<Outbox>, Option<Box<str>>),
     /// A caller that waits until the event is accepted.
-    Accepted(oneshot::Sender<Result<Accepted, Refusal>>),
-    /// A caller that waits until the event is delivered, and gets the number of this node's recipients.
-    Delivered(DeliveryReceipt),
+    Accepted(oneshot::Sender<PublishOutcome>),
+    /// A caller that waits until the event is delivered, and gets the number of its recipients on this node.
+    Delivered(oneshot::Sender<PublishOutcome>),
 }
 
-/// See [`PublishReply::Delivered`].
-pub(crate) type DeliveryReceipt = oneshot::Sender<Result<(Accepted, usize), Refusal>>;
+/// The outcome of an event for a caller that waits for it: its acceptance, and the number of subscriptions that it was
+/// handed to; 0 for a caller that waits for the acceptance only.
+pub(crate) type PublishOutcome = Result<(Accepted, usize), Refusal>;
 
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -113,7 +123,7 @@ impl RoomCommand {
     pub(super) fn size(&self) -> usize {
         match self {
             RoomCommand::Publish(publish) => {
-                publish.data.len() + publish.meta.as_ref().map_or(0, |meta| meta.len())
+                publish.event.data.len() + publish.event.meta.as_ref().map_or(0, |meta| meta.len())
             }
             RoomCommand::Receive(told) => told.events.iter().map(|event| event.data.len()).sum(),
             RoomCommand::Run(_)
@@ -155,18 +165,24 @@ impl PublishReply {
         self.send(Err(refusal))
     }
 
-    /// Sends the outcome of an event; returns the outbox that now has a queued reply.
+    /// Sends the outcome of an event at once.
+    pub(crate) fn send_now(self, outcome: PublishOutcome) {
+        match self {
+            // The caller may have dropped its future, here and below.
+            PublishReply::Accepted(sender) | PublishReply::Delivered(sender) => _ = sender.send(outcome),
+            reply => {
+                let outbox = reply.send(outcome.map(|(accepted, _)| accepted));
+                outbox.inspect(|outbox| outbox.flush_queued());
+            }
+        }
+    }
+
+    /// Sends the outcome of an event without recipients; returns the outbox that now has a queued reply.
     pub(super) fn send(self, outcome: Result<Accepted, Refusal>) -> Option<Arc<Outbox>> {
         match self {
             PublishReply::None => None,
-            PublishReply::Delivered(sender) => {
-                // A duplicate isn't delivered again: it has no recipients.
+            PublishReply::Accepted(sender) | PublishReply::Delivered(sender) => {
                 let _ = sender.send(outcome.map(|accepted| (accepted, 0)));
-                None
-            }
-            PublishReply::Accepted(sender) => {
-                // The caller may have dropped its future.
-                let _ = sender.send(outcome);
                 None
             }
             PublishReply::Frame(outbox, id) => {

@@ -41,7 +41,9 @@ pub(crate) use archive::{Archive, SavedState, StateLock};
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
 pub(crate) use connection::ConnectionHandle;
-pub(crate) use inbox::{PublishReply, PublishRequest, RoomCommand, not_in_room, revoked};
+pub(crate) use inbox::{
+    NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, not_in_room, revoked,
+};
 pub(crate) use listener::{Listener, ListenerReceiver};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};

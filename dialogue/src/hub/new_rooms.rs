@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{LiveRoom, maintenance::monotonic_ms};
-use crate::{Code, Refusal, identity::is_anonymous, observe::RefusalLog};
+use crate::{Code, Refusal, identity::is_anonymous, limits::ConnectionLimiter, observe::RefusalLog};
 
 /// The client whose request opens a room instance. The application itself has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub(crate) struct Opener {
     pub(crate) user: Arc<str>,
     /// Its address without the part that its owner chooses; `None` where addresses aren't counted.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Opener {
+    pub(crate) fn new(user: &Arc<str>, address: Option<IpAddr>, connections: &ConnectionLimiter) -> Self {
+        Opener { user: Arc::clone(user), address: connections.counted_address(address) }
+    }
 }
 
 /// Bounds on the new rooms of a user and of an address.

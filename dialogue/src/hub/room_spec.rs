@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     Code, Refusal,
     event::DeliveryClass,
-    identity::{is_anonymous, provides::IdentityRequirement},
+    identity::{User, is_anonymous, provides::IdentityRequirement},
     observe::{Meter, Traces},
     room::{Channel, EventKind, Retention, RoomOptions},
     wire::{EventIndex, EventSet, RoomIndex},
@@ -59,6 +59,18 @@ impl RoomSpec {
 
     pub(crate) fn event_name(&self, event: EventIndex) -> &'static str {
         self.kind(event).map_or("", |kind| kind.name)
+    }
+
+    /// Checks that a user has the role and the identity that the room requires.
+    ///
+    /// # Errors
+    ///
+    /// `JOIN_DENIED`.
+    pub(crate) fn admits(&self, user: &User) -> Result<(), Refusal> {
+        if let Some(role) = self.options.role.filter(|role| !user.has_role(role)) {
+            return Err(Refusal::join_denied(format!("room `{}` needs the role `{role}`", self.name)));
+        }
+        self.identity.identity_of(user, self.name).map(drop)
     }
 
     /// Returns the set of the named events; `*` stands for all.

@@ -73,6 +73,8 @@ pub(crate) struct Authentication {
 const AUTHENTICATOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of a user's id.
 const MAX_USER_ID_BYTES: usize = 128;
+/// The id of the sender of events of the application itself, unless its backend chose a name. No user has it.
+pub(crate) const SERVER_SENDER: &str = "system";
 
 impl Authentication {
     /// Authenticates the sender of an HTTP request.
@@ -209,7 +211,7 @@ fn checked_user(authenticated: AuthenticatedUser) -> Result<User, Refusal> {
 
 /// Returns whether an authenticator may return the id.
 fn is_valid_user_id(id: &str) -> bool {
-    let reserved = id == "system" || id.starts_with(anonymous::PREFIX);
+    let reserved = id == SERVER_SENDER || id.starts_with(anonymous::PREFIX);
     !(id.is_empty() || id.len() > MAX_USER_ID_BYTES || id.chars().any(char::is_control) || reserved)
 }
 

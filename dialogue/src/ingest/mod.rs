@@ -1,13 +1,201 @@
 //! Ingest: the path of an event into a room's log.
 //!
-//! An event arrives as a [`Trigger`], from a connection, an HTTP request or server code. Its sender's rate limits
-//! ([`Limiter`](crate::limits::Limiter)) and the application's hooks have been applied by then (`engine`). Here it is
-//! decoded and validated, runs through the middleware stack that `rooms!` composed for it, and is published to the room
-//! instance. [`AnyRoom`] is the entry point.
+//! An entry (a socket, an HTTP request, server code) creates a [`Trigger`], and [`Ingest::trigger`] does all that comes
+//! between it and the room: membership, the sender, rate limits, hooks, decoding, validation, middleware, the offer to
+//! push, and the append. There is no other way in.
 
+mod codec;
+mod completion;
+mod in_flight;
+mod push_on_accept;
 mod room;
 mod trigger;
 
+use std::{
+    fmt, mem,
+    sync::{Arc, atomic::Ordering},
+};
+
+use completion::CompletedOnDrop;
+pub(crate) use completion::DetachedIngests;
+pub(crate) use in_flight::EncodedEvent;
+use in_flight::EventInFlight;
 pub(crate) use room::{AnyRoom, build_room};
 pub use room::{EventIngest, MiddlewareFromState, RoomIngest};
-pub(crate) use trigger::{DirectRecipient, EncodedEvent, Trigger};
+use tokio::sync::oneshot;
+use tracing::Instrument;
+pub(crate) use trigger::{Payload, Trigger, TriggerFields, TriggerSender};
+
+use crate::{
+    Code, Refusal,
+    access::Access,
+    drain::Drain,
+    hooks::{AnyHooks, RoomRef, UntypedCaller},
+    hub::{
+        NewEvent, PublishOutcome, PublishReply, PublishRequest, Registry, RoomCommand, RoomSpec, busy,
+        not_found,
+    },
+    limits::{ConnectionLimiter, Limiter},
+    push::PushDispatcher,
+    room::Channel,
+    store::scoped,
+    user_connections::UserConnections,
+};
+
+/// The path of events into rooms, and what it needs of the server.
+pub(crate) struct Ingest {
+    pub(crate) registry: Arc<Registry>,
+    /// The decoding and middleware of each declared room.
+    pub(crate) rooms: Vec<Arc<dyn AnyRoom>>,
+    pub(crate) access: Access,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
+    /// The application's hooks; `None` if it has set none, so that events skip them at no cost.
+    pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
+    /// The dispatcher of push notifications; `None` without a push provider.
+    pub(crate) push: Option<Arc<PushDispatcher>>,
+    pub(crate) directory: Arc<UserConnections>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) detached: DetachedIngests,
+}
+
+impl Ingest {
+    /// Ingests an event, and waits for its outcome.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the event.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before the event is handed to its room, the event is discarded. After that, it is
+    /// accepted, and the code of hooks and middleware behind it still runs.
+    pub(crate) async fn trigger(self: &Arc<Self>, mut trigger: Trigger<'_>) -> PublishOutcome {
+        let (reply, outcome) = oneshot::channel();
+        trigger.reply = PublishReply::Accepted(reply);
+        self.trigger_with_reply(&mut trigger).await?;
+        let outcome = outcome.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, "internal error")));
+        outcome.inspect_err(|refusal| trigger.note_refusal(refusal))
+    }
+
+    /// Ingests an event. Its `reply` receives the acceptance, or the refusal of a room that it was handed to.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the event before that.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`trigger`](Self::trigger).
+    pub(crate) async fn trigger_with_reply(
+        self: &Arc<Self>,
+        trigger: &mut Trigger<'_>,
+    ) -> Result<(), Refusal> {
+        let ingested = self.ingest(trigger).await;
+        ingested.inspect_err(|refusal| trigger.note_refusal(refusal))
+    }
+
+    /// The path of every event, from top to bottom. What the event needs is taken out of the trigger where it is used:
+    /// every connection has the memory of this future.
+    async fn ingest(self: &Arc<Self>, trigger: &mut Trigger<'_>) -> Result<(), Refusal> {
+        let Trigger { room, room_id, event, ref sender, ref mut fields, ref origin, ref mut reply } =
+            *trigger;
+
+        // The membership. A connection shows the room instance that it is in.
+        if let TriggerSender::User { user, .. } = sender {
+            let caller = UntypedCaller { user: (*user).clone(), client_id: None };
+            let joining = self.access.may_join(&caller, room, room_id).instrument(origin.span.clone());
+            // Boxed here and below, so that a connection's future is not larger for what its events don't need.
+            Box::pin(joining).await?;
+        }
+
+        // The sender, and then the fields.
+        sender.check_event(room, event)?;
+        let fields = fields.as_mut().map_err(|refusal| (**refusal).clone())?;
+
+        // The room's rate limit.
+        if let Some(key) = sender.rate_limit_key() {
+            self.limiter.event(key, room.index).await?;
+        }
+
+        let any_room = room.index.entry_of(&self.rooms).ok_or_else(|| not_found(room_id))?;
+
+        // The usual event has neither hooks, push nor middleware: it is decoded, validated and appended.
+        if self.hooks.is_none()
+            && !self.pushes(room)
+            && !any_room.has_middleware(event)
+            && sender.recipient().is_none()
+        {
+            let instance = sender.instance();
+            // Before the event is encoded, so that nothing is held while this waits.
+            if let Some(instance) = instance
+                && instance.wait_for_inbox().await?
+            {
+                sender.check_again(room_id)?;
+            }
+            let EncodedEvent { data, conflation_key } =
+                any_room.encode(event, mem::take(&mut fields.payload))?;
+            let event = NewEvent {
+                index: event,
+                data,
+                conflation_key,
+                from: sender.id(),
+                server: sender.is_server(),
+                meta: room.traces.inject(&origin.span, fields.meta.take()),
+                key: fields.key.take().map(|key| scoped(sender.key_scope(), key)),
+                event_id: None,
+            };
+            let (origin, reply) = (origin.clone(), mem::take(reply));
+            let publish = PublishRequest { event, origin, sender_outbox: None, reply };
+            // The room replies. A connection's next frame is handled in the meantime.
+            return match instance {
+                Some(instance) => instance.push(RoomCommand::Publish(publish)).map_err(|_| busy(room_id)),
+                None => {
+                    let opener = sender.opener(&self.connection_limiter);
+                    Box::pin(self.registry.publish(room, room_id, publish, opener.as_ref())).await
+                }
+            };
+        }
+
+        // Hooks, decoding, validation, middleware, the offer to push, the append, and the rest of middleware and hooks.
+        let context = sender.context(room_id, fields.key.take(), &self.limiter);
+        let meta = room.traces.inject(&origin.span, fields.meta.take());
+        let payload = mem::take(&mut fields.payload).into_owned();
+        let span = origin.span.clone();
+        let reply = mem::take(reply);
+        let in_flight = EventInFlight::new(self, trigger, Arc::clone(&context), meta);
+        let hooks = self.hooks.clone().zip(sender.caller());
+        let (any_room, spec, event_context) = (Arc::clone(any_room), Arc::clone(room), Arc::clone(&context));
+        let work = async move {
+            let room = RoomRef { id: &event_context.room_id, name: spec.name };
+            let event_name = spec.event_name(event);
+            if let Some((hooks, caller)) = &hooks {
+                hooks.before_trigger(caller, room, event_name).await?;
+            }
+            let accepted = match any_room.has_middleware(event) {
+                true => any_room.run_middleware(payload, in_flight).await?,
+                false => in_flight.publish(any_room.encode(event, payload)?).await?,
+            };
+            if let Some((hooks, caller)) = &hooks {
+                let recipients = event_context.recipients.load(Ordering::Relaxed);
+                hooks.after_trigger(caller, room, event_name, &accepted, recipients).await;
+            }
+            Ok(accepted)
+        };
+        let wait = room.options.wait.unwrap_or_default();
+        let accepted = CompletedOnDrop::new(self, &context.is_submitted, wait, work.instrument(span)).await?;
+        reply.send_now(Ok((accepted, context.recipients.load(Ordering::Relaxed))));
+        Ok(())
+    }
+
+    /// Returns whether events of a room are pushed to members without a connection.
+    fn pushes(&self, room: &RoomSpec) -> bool {
+        self.push.is_some() && room.channels.contains(&Channel::WebPush)
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest").finish_non_exhaustive()
+    }
+}

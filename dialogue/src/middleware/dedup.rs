@@ -64,7 +64,7 @@ impl Dedup {
 
 impl<R: Room, E: Event> Middleware<R, E> for Dedup {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        let (Some(_), Ok(json)) = (&cx.rate_limit_key, serde_json::to_string(&event)) else {
+        let (Some(_), Ok(json)) = (&cx.event.rate_limit_key, serde_json::to_string(&event)) else {
             return next.run(cx, event).await;
         };
         // By user, as idempotency keys are, and not by address: other users of an address may send the same.

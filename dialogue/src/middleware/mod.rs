@@ -6,6 +6,7 @@
 
 #[cfg(feature = "filter")]
 mod content_filter;
+mod context;
 mod dedup;
 mod from_state;
 pub(crate) mod function;
@@ -18,6 +19,8 @@ mod timeout;
 
 #[cfg(feature = "filter")]
 pub use content_filter::ContentFilter;
+pub use context::Cx;
+pub(crate) use context::EventContext;
 pub use dedup::Dedup;
 pub use from_state::FromState;
 pub use logger::Logger;
@@ -25,5 +28,5 @@ pub use rate_limit::RateLimit;
 pub use require::Require;
 pub use require_role::RequireRole;
 pub(crate) use stack::RunStack;
-pub use stack::{Cx, Flow, Layered, Middleware, MiddlewareStack, Next};
+pub use stack::{Flow, Layered, Middleware, MiddlewareStack, Next};
 pub use timeout::Timeout;

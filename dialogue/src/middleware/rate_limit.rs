@@ -61,9 +61,9 @@ impl RateLimit {
 
 impl<R: Room, E: Event> Middleware<R, E> for RateLimit {
     async fn handle(&self, cx: &Cx<R>, event: E, next: impl Next<R, E>) -> Flow {
-        match (&cx.rate_limit_key, self.name) {
+        match (&cx.event.rate_limit_key, self.name) {
             (Some(rate_limit_key), Some(name)) => {
-                self.limit.take_shared(name, rate_limit_key, cx.limiter.shared()).await?;
+                self.limit.take_shared(name, rate_limit_key, cx.event.limiter.shared()).await?;
             }
             (Some(rate_limit_key), None) => {
                 self.limit.take(rate_limit_key).map_err(crate::Refusal::rate_limited)?

@@ -47,7 +47,7 @@ impl<R: Room, E: Event> Middleware<R, E> for Timeout {
             flow = &mut rest => return flow,
             () = tokio::time::sleep(self.0) => {}
         }
-        match cx.is_submitted.load(Ordering::Relaxed) {
+        match cx.event.is_submitted.load(Ordering::Relaxed) {
             true => rest.await,
             false => Err(Refusal::new(Code::Unavailable, "this takes too long at the moment; try again")),
         }

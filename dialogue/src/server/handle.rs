@@ -5,16 +5,12 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
-use tracing::Instrument;
 
 use super::Server;
 use crate::{
@@ -22,15 +18,14 @@ use crate::{
     engine::Engine,
     event::Sending,
     hub::{
-        ConnectionId, Listener, ListenerReceiver, LiveRoom, Registry, RoomCore, RoomSpec, TargetedEvent,
-        not_found,
+        ConnectionId, Listener, ListenerReceiver, LiveRoom, PublishOutcome, PublishReply, Registry, RoomCore,
+        RoomSpec, not_found,
     },
-    ingest::{DirectRecipient, Trigger},
+    ingest::{Payload, Trigger, TriggerFields, TriggerSender},
     log::Record,
-    observe::{EventOrigin, Source, record_refusal, spans},
+    observe::{EventOrigin, Source, spans},
     room::{EventOf, Key, ServerRoom},
-    store::KeyScope,
-    wire::{Accepted, EventIndex, EventSet},
+    wire::{EventIndex, EventSet},
 };
 
 /// A handle of one room instance for server code: `server.chat()`, `server.project(ProjectId(7))`.
@@ -96,68 +91,29 @@ impl<R: ServerRoom> RoomHandle<R> {
     /// If the future is dropped, the event may have been published or not. If it was with the room's log by then, the
     /// code of middleware after the append still runs, and the event is pushed.
     pub fn trigger<E: EventOf<R>>(&self, event: E) -> Sending<'_, Refusal> {
-        Sending::new(self.publish(event, None, None))
+        let publish = self.publish(event, None);
+        Sending::new(async move { publish.await.map(|(accepted, _)| accepted) })
     }
 
     /// Sends an event to a user's connections without the log, and returns to how many.
     pub(super) async fn send_to<E: EventOf<R>>(&self, user: &Arc<str>, event: E) -> Result<usize, Refusal> {
-        let recipients = Arc::new(AtomicUsize::new(0));
-        let links = self.engine.directory.connections_of(user);
-        let whisper = TargetedEvent::new(links.iter().map(|link| link.id()).collect());
-        let to = DirectRecipient { user_id: Arc::clone(user), direct_event: whisper };
-        self.publish(event, Some(to), Some(Arc::clone(&recipients))).await?;
-        Ok(recipients.load(Ordering::Relaxed))
+        self.publish(event, Some(user)).await.map(|(_, recipients)| recipients)
     }
 
-    async fn publish<E: EventOf<R>>(
-        &self,
-        event: E,
-        to: Option<DirectRecipient>,
-        recipients: Option<Arc<AtomicUsize>>,
-    ) -> Result<Accepted, Refusal> {
-        let (target, index) = self.target_of::<E>()?;
-        let Some(any_room) = target.room.index.entry_of(&self.engine.any_rooms) else {
-            return Err(not_found(&target.room_id));
-        };
-        let span = spans::trigger(
-            None,
-            Source::Server,
-            target.room.name,
-            &target.room_id,
-            target.room.event_name(index),
-        );
-        let trigger = Box::new(Trigger {
-            registry: Arc::clone(&self.engine.registry),
-            room: Arc::clone(&target.room),
-            room_id: Arc::clone(&target.room_id),
+    async fn publish<E: EventOf<R>>(&self, event: E, recipient: Option<&Arc<str>>) -> PublishOutcome {
+        let (RoomTarget { room, room_id }, index) = self.target_of::<E>()?;
+        let span = spans::trigger(None, Source::Server, room.name, room_id, room.event_name(index));
+        let fields = TriggerFields { payload: Payload::Typed(Box::new(event)), key: None, meta: None };
+        let trigger = Trigger {
+            room,
+            room_id,
             event: index,
-            from: "system".into(),
-            user: None,
-            rate_limit_key: None,
-            limiter: Arc::clone(&self.engine.limiter),
-            is_server: true,
-            maker: None,
-            meta: self.engine.traces.inject(&span, None),
-            idempotency_key: None,
-            key_scope: KeyScope::Server,
-            origin: EventOrigin::now(&target.room.meter, Source::Server, span.clone()),
-            recipient: to,
-            recipient_count: recipients,
-            push: self.engine.push.clone(),
-            connection: None,
-            is_submitted: Arc::default(),
-        });
-        let (any_room, wait, at_log) =
-            (Arc::clone(any_room), target.room.options.wait, Arc::clone(&trigger.is_submitted));
-        let ingest = async move {
-            let mut event = Some(event);
-            any_room.ingest_event(&mut event, trigger).await
+            sender: TriggerSender::Server { recipient },
+            origin: EventOrigin::now(&room.meter, Source::Server, span),
+            fields: Ok(fields),
+            reply: PublishReply::None,
         };
-        let ingest = self.engine.ingest(wait, at_log, ingest.instrument(span.clone()));
-        ingest.await.inspect_err(|refusal| {
-            target.room.meter.refused(Source::Server, refusal);
-            record_refusal(&span, refusal);
-        })
+        self.engine.ingest.trigger(trigger).await
     }
 
     /// Runs `handler` for each event of type `E` from now on, one at a time, in a task of its own. On several nodes,

@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 
-use requests::{Apply, malformed};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 use tracing::Span;
@@ -37,10 +36,11 @@ pub(crate) use requests::{PushChange, change_push};
 
 use crate::{
     Code, Refusal,
-    engine::{Engine, draining},
+    drain::draining,
+    engine::Engine,
     hub::{
-        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Outbox, StreamSlot, not_in_room,
-        unavailable,
+        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Opener, Outbox, StreamSlot,
+        not_in_room, unavailable,
     },
     identity::{Expiry, User},
     limits::{FrameLimiter, RateLimitKey},
@@ -73,8 +73,8 @@ pub(crate) struct Session {
     watches_rooms: bool,
     /// The expiry of the user's token.
     expires: Option<Expiry>,
-    /// Set once the event of the current frame is handed to its room; present if it passes middleware or hooks.
-    is_submitted: Option<Arc<AtomicBool>>,
+    /// Set once the request of the current frame may have been carried out.
+    is_submitted: Arc<AtomicBool>,
     /// Set if the connection was refused, by a bound or by the application's hook.
     is_refused: bool,
     connected: ConnectionMeter,
@@ -146,7 +146,7 @@ impl Session {
             rate_limit_key: address.map(RateLimitKey::of_address),
             watches_rooms: false,
             expires: None,
-            is_submitted: None,
+            is_submitted: Arc::default(),
             is_refused: false,
             connected: ConnectionMeter::new(source),
         }
@@ -224,7 +224,7 @@ impl Session {
 
     /// Handles one text frame. Every request with an `id` gets exactly one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> FrameOutcome {
-        self.is_submitted = None;
+        self.is_submitted.store(false, Ordering::Relaxed);
         let parsed = Fields::parse(text).and_then(|fields| fields.id().map(|id| (fields, id)));
         let (fields, id) = match parsed {
             Ok(parsed) => parsed,
@@ -256,7 +256,7 @@ impl Session {
     /// Refuses a frame whose handling was cancelled because the node drains; nothing was stored. Sends no reply if the
     /// event may have been stored, because it was already handed to the room.
     pub(crate) fn abandon_frame(&mut self, text: &str) -> FrameOutcome {
-        let is_submitted = self.is_submitted.take().is_some_and(|set| set.load(Ordering::Relaxed));
+        let is_submitted = self.is_submitted.load(Ordering::Relaxed);
         let id = Fields::parse(text).and_then(|fields| fields.id());
         match id {
             Ok(id) if !is_submitted => self.refuse(id, &draining()),
@@ -338,8 +338,8 @@ impl Session {
                 format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
             return Err(Refusal::new(Code::TooMany, message));
         }
-        engine.may_join(&connection.actor(), room, room_id).await?;
-        let maker = engine.maker(&connection.user_id, self.address);
+        engine.access.may_join(&connection.actor(), room, room_id).await?;
+        let opener = Opener::new(&connection.user_id, self.address, &engine.connection_limiter);
         let mut has_freed_places = false;
         loop {
             let retired = connection.room(room_id).filter(|before| before.is_closed());
@@ -355,7 +355,7 @@ impl Session {
             if options.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
                 return Ok(JoinOutcome::RoomDeleted);
             }
-            let instance = engine.registry.find_or_open(room, room_id, Some(&maker))?;
+            let instance = engine.registry.find_or_open(room, room_id, Some(&opener))?;
             let JoinOptions { filter: wanted, since, slot, id } = options.clone();
             let mut join = JoinRequest {
                 handle: Arc::clone(&connection),
@@ -453,28 +453,22 @@ impl Session {
     async fn answer(&mut self, fields: &Fields<'_>, id: Option<&RawValue>) -> Result<(), Refusal> {
         let kind = fields.kind()?;
         if self.connection.is_none() && kind != Auth::TYPE {
-            return Err(Refusal::new(Code::Unauthenticated, "show a token first: `auth`"));
+            return Err(unidentified());
         }
         match &*kind {
-            // Boxed, so that an idle connection holds no memory for its fields.
-            request::Trigger::TYPE => match fields.read::<Box<request::Trigger<'_>>>() {
-                Ok(trigger) => trigger.apply(self, id).await,
-                Err(invalid) => Err(malformed::refusal(self, &kind, fields, invalid)),
-            },
-            // Boxed likewise.
+            request::Trigger::TYPE => requests::trigger(self, fields, id).await,
+            // Boxed, so that an idle connection holds no memory for it.
             kind => Box::pin(requests::apply(self, kind, fields, id)).await,
         }
     }
 
     /// Marks the current request as submitted: if its frame is abandoned, the request may still be carried out.
     fn mark_submitted(&mut self) {
-        self.is_submitted = Some(Arc::new(AtomicBool::new(true)));
+        self.is_submitted.store(true, Ordering::Relaxed);
     }
 
     fn connection(&self) -> Result<&Arc<ConnectionHandle>, Refusal> {
-        self.connection
-            .as_ref()
-            .ok_or_else(|| Refusal::new(Code::Unauthenticated, "show a token first: `auth`"))
+        self.connection.as_ref().ok_or_else(unidentified)
     }
 
     /// Returns a room instance that the connection is in.
@@ -508,6 +502,11 @@ impl Session {
     }
 }
 
+/// Returns the refusal of a request before the user is identified.
+fn unidentified() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "show a token first: `auth`")
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
@@ -525,7 +524,7 @@ impl Drop for Session {
         // Hooks are asynchronous, so they run on a task.
         let reason = self.connected.reason();
         // Counted, so that a drain waits for the hooks: the process may end after it.
-        let counted = self.engine.drain_guard();
+        let counted = self.engine.drain.guard();
         self.engine.registry.spawn(async move {
             let actor = connection.actor();
             for instance in connection.rooms() {

@@ -264,6 +264,15 @@ impl Raw<'_> {
     }
 }
 
+impl<'a> From<Raw<'a>> for Cow<'a, str> {
+    fn from(raw: Raw<'a>) -> Self {
+        match raw {
+            Raw::Borrowed(text) => Cow::Borrowed(text),
+            Raw::Owned(raw) => Cow::Owned(raw.get().to_owned()),
+        }
+    }
+}
+
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -22,7 +22,8 @@ use tokio::time::sleep;
 
 use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
-    engine::{Engine, draining},
+    drain::draining,
+    engine::Engine,
     hub::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
     log::Record,
     session::invalid,

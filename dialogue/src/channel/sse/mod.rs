@@ -28,7 +28,8 @@ use super::admission::{
 };
 use crate::{
     Refusal,
-    engine::{Engine, draining},
+    drain::draining,
+    engine::Engine,
     hooks::UntypedCaller,
     hub::{DELETED_REASON, Outbox, StreamSlot, not_found},
     identity::{Expiry, expired},
@@ -75,7 +76,7 @@ async fn probe(
         if !room.channels.contains(&Channel::Sse) {
             return Err(not_found(room_id).into());
         }
-        engine.may_join(&actor, room, room_id).await?;
+        engine.access.may_join(&actor, room, room_id).await?;
         rooms.push(room);
     }
     query.events_by_room(&rooms, engine.bounds.max_subscribed_events)?;
@@ -99,7 +100,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let (address, slot) = admit_connection(engine, parts)?;
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
-    let guard = engine.admit_connection(slot)?;
+    let guard = engine.drain.admit_connection(slot)?;
     let rooms = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
     let wanted =
         query.events_by_room(&rooms.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;

@@ -10,7 +10,8 @@ use http::{HeaderMap, header::ACCEPT};
 use super::{HEADERS, stream::retry_delay};
 use crate::{
     Code, Refusal,
-    engine::{Engine, reconnect_delay_ms},
+    drain::reconnect_delay_ms,
+    engine::Engine,
     wire::{
         Encoding,
         frame::{self, ServerFrame},

@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::session_task::SessionTask;
 use crate::{
-    engine::{DrainGuard, Engine},
+    drain::DrainGuard,
+    engine::Engine,
     hub::Outbox,
     observe::CloseReason,
     session::Session,
@@ -46,7 +47,7 @@ const RETRY_SPREAD: Duration = Duration::from_secs(4);
 
 impl SseBody {
     pub(super) fn new(engine: &Engine, outbox: Arc<Outbox>, session: Session, guard: DrainGuard) -> Self {
-        let (publishers_done, caught_up) = (engine.publishers_done(), session.caught_up());
+        let (publishers_done, caught_up) = (engine.drain.publishers_done(), session.caught_up());
         let drained = async move {
             publishers_done.await;
             caught_up.await;
@@ -72,7 +73,7 @@ impl SseBody {
 
     /// Asks the client to reconnect after a random delay: at another node, as this one drains.
     fn send_reconnect(&self) {
-        let after_ms = crate::engine::reconnect_delay_ms();
+        let after_ms = crate::drain::reconnect_delay_ms();
         // For browsers, which don't parse the event.
         self.outbox.send_raw([format!("retry: {after_ms}\n").into()]);
         self.outbox.send(&frame::Reconnect { after_ms }.encode(None));

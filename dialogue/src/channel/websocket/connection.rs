@@ -18,7 +18,8 @@ use super::{
     socket::{UpgradedSocket, WriteOutcome, linger},
 };
 use crate::{
-    engine::{Engine, PublishGuard, reconnect_delay_ms},
+    drain::{PublishGuard, reconnect_delay_ms},
+    engine::Engine,
     hub::{Outbox, OutboxCloseReason},
     identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
     observe::CloseReason,
@@ -278,7 +279,7 @@ impl Connection {
     /// `reconnect`.
     async fn drain(&mut self) -> ConnectionEnd {
         drop(self.publish_guard.take());
-        let publishers_done = self.engine.publishers_done();
+        let publishers_done = self.engine.drain.publishers_done();
         tokio::pin!(publishers_done);
         let reads_until = Instant::now() + CLOSE_TIMEOUT;
         loop {
@@ -436,7 +437,7 @@ async fn handle_while_monitoring<T>(
     mut handling: Pin<&mut impl Future<Output = T>>,
 ) -> Handled<T> {
     // This connection holds a publish guard, so that this completes only with the timeout of a drain.
-    let mut drain_timeout = pin!(engine.publishers_done());
+    let mut drain_timeout = pin!(engine.drain.publishers_done());
     let mut is_lost = false;
     loop {
         let left = expires.as_ref().map(Expiry::remaining);

@@ -63,8 +63,8 @@ async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
     let (address, slot) = admit_connection(&engine, &parts)?;
     let token = subprotocol.token.as_ref().map(|token| token.reveal());
     let user = authenticate_user(&engine, &parts, token).await?;
-    let publish_guard = engine.publish_guard();
-    let drain_guard = engine.admit_connection(slot)?;
+    let publish_guard = engine.drain.publish_guard();
+    let drain_guard = engine.drain.admit_connection(slot)?;
     let entrance = NewConnection {
         source: Source::WebSocket,
         address,
@@ -88,7 +88,7 @@ async fn echo(State(engine): State<Arc<Engine>>, request: Request) -> Result<Res
         Err(error) => return Ok(handshake_error_response(error)),
     };
     let (_, slot) = admit_connection(&engine, &parts)?;
-    let drain_guard = engine.admit_connection(slot)?;
+    let drain_guard = engine.drain.admit_connection(slot)?;
     tokio::spawn(async move {
         if let Ok(socket) = UpgradedSocket::open(upgrade).await {
             echo::run(socket).await;

@@ -9,7 +9,7 @@ use tokio::time::Instant as Moment;
 use super::{
     super::{
         batch::Batch,
-        inbox::{PublishReply, PublishRequest, not_in_room, revoked},
+        inbox::{NewEvent, PublishReply, PublishRequest, not_in_room, revoked},
     },
     RoomCore,
     held::HeldDraft,
@@ -104,7 +104,7 @@ impl RoomCore {
             self.refuse(publish.origin.source, publish.reply, revoked());
             return self.pending_bytes();
         }
-        let class = self.room.kind(publish.event).map(|kind| kind.class);
+        let class = self.room.kind(publish.event.index).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
         let until = until.filter(|_| !ephemeral);
         if let (Some(until), false, true) = (until, self.is_closed(), self.probe_at.is_some()) {
@@ -115,19 +115,11 @@ impl RoomCore {
             self.refuse(publish.origin.source, publish.reply, refusal);
             return self.pending_bytes();
         }
-        let PublishRequest {
-            event,
-            data,
-            conflated,
-            from,
-            server,
-            meta,
-            key,
-            event_id,
-            origin,
-            sender_outbox,
-            reply,
-        } = publish;
+        let PublishRequest { event: new, origin, sender_outbox, reply } = publish;
+        let retry = until
+            .filter(|_| self.archive.is_some())
+            .map(|until| Box::new(HeldDraft { event: new.clone(), sender_outbox, until }));
+        let NewEvent { index: event, data, conflation_key, from, server, meta, key, event_id } = new;
         let key = key.map(|key| (Arc::clone(&from), key));
         if let Some((seen, (from, key))) =
             key.as_ref().and_then(|key| Some((self.log.keys.find(&key.0, &key.1)?, key)))
@@ -181,18 +173,6 @@ impl RoomCore {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
-        let retry = until.filter(|_| self.archive.is_some()).map(|until| {
-            let (data, meta, from) = (data.clone(), meta.clone(), Arc::clone(&from));
-            Box::new(HeldDraft {
-                data,
-                meta,
-                conflated: conflated.clone(),
-                from,
-                server,
-                sender_outbox,
-                until,
-            })
-        });
         if self.archive.is_some() && (seq.is_some() || self.cluster.is_some()) {
             pending.events.push(StoredEvent {
                 seq: seq.unwrap_or(0),
@@ -203,13 +183,13 @@ impl RoomCore {
                 from_server: server,
                 data: data.into(),
                 meta: meta.map(Arc::from),
-                conflation_key: conflated.as_deref().map(Arc::from),
+                conflation_key: conflation_key.as_deref().map(Arc::from),
                 key: key.as_ref().map(|(_, key)| Arc::from(&**key)),
                 offset,
                 digest: digest.as_deref().copied(),
             });
         }
-        let conflated = conflated.map(String::into_boxed_str);
+        let conflated = conflation_key.map(String::into_boxed_str);
         let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json });
         if let Some(key) = owned {
             pending.keys.insert(key, pending.drafts.len());
@@ -376,7 +356,8 @@ impl RoomCore {
         publish: PublishRequest,
         deliver_targeted: &TargetedEvent,
     ) -> usize {
-        let PublishRequest { event, data, from, server, meta, origin, .. } = publish;
+        let PublishRequest { event: new, origin, .. } = publish;
+        let NewEvent { index: event, data, from, server, meta, .. } = new;
         let TargetedEvent { event_id, timestamp, to } = deliver_targeted;
         let (event_id, timestamp) = (*event_id, *timestamp);
         let frame = frame::Event {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     hub::{
         Outbox,
-        inbox::{PublishRequest, not_in_room},
+        inbox::{NewEvent, PublishRequest, not_in_room},
     },
     store::StoredEvent,
     wire::{EventIndex, Id},
@@ -33,14 +33,10 @@ struct HeldEvent {
     event_id: Option<Id>,
 }
 
-/// The parts of an event that are needed to accept it again if the log can't be written.
+/// An event to accept again if the log can't be written.
 #[derive(Debug)]
 pub(super) struct HeldDraft {
-    pub(super) data: String,
-    pub(super) meta: Option<Box<str>>,
-    pub(super) conflated: Option<String>,
-    pub(super) from: Arc<str>,
-    pub(super) server: bool,
+    pub(super) event: NewEvent,
     pub(super) sender_outbox: Option<Arc<Outbox>>,
     pub(super) until: Instant,
 }
@@ -52,7 +48,7 @@ const MAX_HELD_BYTES: usize = 4 << 20;
 impl RoomCore {
     /// Holds an event until `until`, or refuses it if too many are held.
     pub(super) fn hold(&mut self, publish: PublishRequest, until: Instant, event_id: Option<Id>) {
-        let bytes = publish.data.len();
+        let bytes = publish.event.data.len();
         if self.held.events.len() >= MAX_HELD_EVENTS
             || self.held.bytes + bytes > MAX_HELD_BYTES
             || until <= Instant::now()
@@ -72,27 +68,13 @@ impl RoomCore {
 
     /// Holds an event whose append failed or has an unknown outcome, or refuses it where the room doesn't hold events.
     pub(super) fn hold_or_refuse(&mut self, draft: PendingEvent) {
-        let PendingEvent { record, key, origin, reply, retry } = draft;
+        let PendingEvent { record, origin, reply, retry, .. } = draft;
         match retry {
             Some(retry) => {
-                let HeldDraft { data, meta, conflated, from, server, sender_outbox, until } = *retry;
-                let key = key.map(|(_, key)| key);
-                let event = record.event;
+                let HeldDraft { event, sender_outbox, until } = *retry;
                 let event_id = Some(record.event_id);
-                let publish = PublishRequest {
-                    event,
-                    data,
-                    conflated,
-                    from,
-                    server,
-                    meta,
-                    key,
-                    event_id,
-                    origin,
-                    sender_outbox,
-                    reply,
-                };
-                self.hold(publish, until, Some(record.event_id));
+                let event = NewEvent { event_id, ..event };
+                self.hold(PublishRequest { event, origin, sender_outbox, reply }, until, event_id);
             }
             None => self.refuse(origin.source, reply, unavailable(&self.id)),
         }
@@ -108,8 +90,8 @@ impl RoomCore {
         let mut tried = self.held.events.iter().take_while(|events| events.event_id.is_some());
         let place = tried.position(|events| events.event_id == Some(stored.event_id))?;
         let HeldEvent { publish, .. } = self.held.events.remove(place)?;
-        self.held.bytes -= publish.data.len();
-        let (accepted, event, at) = (accepted(stored), publish.event, publish.origin.received_at);
+        self.held.bytes -= publish.event.data.len();
+        let (accepted, event, at) = (accepted(stored), publish.event.index, publish.origin.received_at);
         self.room.meter.accepted(event, publish.origin.source);
         publish.origin.accepted(&accepted);
         self.reply(publish.reply, Ok(accepted));
@@ -133,7 +115,7 @@ impl RoomCore {
         self.held.events = left;
         let refused: VecDeque<HeldEvent> = refused;
         for HeldEvent { publish, .. } in refused {
-            self.held.bytes -= publish.data.len();
+            self.held.bytes -= publish.event.data.len();
             self.refuse(publish.origin.source, publish.reply, not_in_room());
         }
     }
@@ -143,7 +125,7 @@ impl RoomCore {
         let (late, left) =
             mem::take(&mut self.held).events.into_iter().partition(|events| events.until <= now);
         self.held.events = left;
-        self.held.bytes = self.held.events.iter().map(|events| events.publish.data.len()).sum();
+        self.held.bytes = self.held.events.iter().map(|events| events.publish.event.data.len()).sum();
         let late: VecDeque<HeldEvent> = late;
         for events in late {
             self.refuse(events.publish.origin.source, events.publish.reply, unavailable(&self.id));

@@ -21,7 +21,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::time::Instant as Moment;
+use tokio::{sync::oneshot, time::Instant as Moment};
 
 pub(in crate::hub) use accept::PendingAppend;
 pub(crate) use accept::{TargetedEvent, unavailable};
@@ -34,7 +34,7 @@ use super::{
     archive::{Archive, SavedState, StateLock, StoredRoom, TrimPlan},
     batch::Batch,
     cluster::{Cluster, NodeMessage, RemoteRoster},
-    inbox::DeliveryReceipt,
+    inbox::PublishOutcome,
     members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence},
     migration::{MigratingMember, Migration, send_left},
     outbox::OutboxCloseReason,
@@ -101,7 +101,7 @@ pub(crate) struct RoomCore {
     replied: Vec<Arc<Outbox>>,
     /// Callers that wait for the delivery of the pending batch: the kind of their event, its outcome, and where to send
     /// both.
-    awaiting_delivery: Vec<(EventIndex, Accepted, DeliveryReceipt)>,
+    awaiting_delivery: Vec<(EventIndex, Accepted, oneshot::Sender<PublishOutcome>)>,
 }
 
 impl RoomCore {

@@ -184,30 +184,27 @@ fn registry(rooms: Vec<RoomSpec>) -> Arc<Registry> {
     )
 }
 
-fn event(event: EventIndex, data: &str) -> (PublishRequest, oneshot::Receiver<Result<Accepted, Refusal>>) {
+fn event(index: EventIndex, data: &str) -> (PublishRequest, oneshot::Receiver<PublishOutcome>) {
     let (reply, answer) = oneshot::channel();
-    let (data, reply) = (data.to_owned(), PublishReply::Accepted(reply));
-    let publish = PublishRequest {
-        event,
-        data,
-        conflated: None,
+    let event = NewEvent {
+        index,
+        data: data.to_owned(),
+        conflation_key: None,
         from: "a".into(),
         server: false,
         meta: None,
         key: None,
-        origin: EventOrigin::now(&Meter::default(), Source::Server, tracing::Span::none()),
         event_id: None,
-        sender_outbox: None,
-        reply,
     };
-    (publish, answer)
+    let origin = EventOrigin::now(&Meter::default(), Source::Server, tracing::Span::none());
+    (PublishRequest { event, origin, sender_outbox: None, reply: PublishReply::Accepted(reply) }, answer)
 }
 
 async fn publish(registry: &Arc<Registry>, room_id: &str, kind: EventIndex, data: &str) -> Accepted {
     let room = Arc::clone(registry.declared(room_id).expect("a room").0);
     let (publish, answer) = event(kind, data);
     registry.publish(&room, room_id, publish, None).await.expect("there is room");
-    answer.await.expect("an answer").expect("accepted")
+    answer.await.expect("an answer").expect("accepted").0
 }
 
 fn numbers(frames: &[Value]) -> Vec<u64> {

@@ -8,7 +8,7 @@ use super::{Apply, Requester, Session, invalid};
 use crate::{
     Refusal,
     engine::Engine,
-    hub::RoomInstanceInfo,
+    hub::{Opener, RoomInstanceInfo},
     wire::request::{CreateRoom, Text},
 };
 
@@ -40,18 +40,18 @@ pub(crate) async fn create_room(
     let mut info = info(&request)?;
     let room_id = &*request.room_id;
     let (room, _) = engine.room(room_id)?;
-    let maker = match by {
+    let opener = match by {
         Requester::User(actor, address) => {
             info.created_by = Some(Arc::clone(&actor.user.id));
-            engine.may_create(actor, room, room_id).await?;
-            Some(engine.maker(&actor.user.id, address))
+            engine.access.may_create(actor, room, room_id).await?;
+            Some(Opener::new(&actor.user.id, address, &engine.connection_limiter))
         }
         Requester::Backend(from) => {
             (info.created_by, info.unbounded) = (Some(Arc::clone(from)), true);
             None
         }
     };
-    engine.create(room, room_id, info, maker).await.map(drop)
+    engine.create(room, room_id, info, opener).await.map(drop)
 }
 
 /// Checks the description of the instance.

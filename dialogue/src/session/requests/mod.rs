@@ -12,7 +12,7 @@ mod history;
 mod join;
 mod leave;
 mod list_rooms;
-pub(super) mod malformed;
+mod malformed;
 mod members;
 #[cfg(feature = "push")]
 mod push;
@@ -33,6 +33,7 @@ pub(crate) use history::HISTORY_LIMITS;
 pub(crate) use list_rooms::ROOM_LIST_LIMITS;
 #[cfg(feature = "push")]
 pub(crate) use push::{PushChange, change_push};
+pub(super) use trigger::trigger;
 
 use super::Session;
 use crate::{
@@ -56,7 +57,7 @@ pub(super) trait Apply {
     ) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
-/// Carries out a request of any type but `trigger`, which is on the hot path.
+/// Carries out a request of any type but `trigger`, which is on the hot path and has a function of its own.
 pub(super) async fn apply(
     session: &mut Session,
     kind: &str,

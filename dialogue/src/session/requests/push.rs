@@ -99,7 +99,7 @@ pub(crate) async fn change_push(
         if !room.channels.contains(&Channel::WebPush) {
             return Err(not_found(room_id));
         }
-        engine.may_join(actor, room, room_id).await?;
+        engine.access.may_join(actor, room, room_id).await?;
     }
     let (push, provider) = provider.ok_or_else(not_configured)?;
     provider.check(&target).map_err(|reason| Refusal::new(Code::InvalidRequest, reason))?;

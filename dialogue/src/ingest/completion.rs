@@ -1,4 +1,4 @@
-//! The future of an event's ingest, which completes an event that is with the log even if its caller is cancelled.
+//! The future of an event's ingest, which completes an event that is with its room even if its caller is cancelled.
 
 use std::{
     fmt,
@@ -12,49 +12,64 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::{Instrument, Span};
 
-use super::Engine;
+use super::Ingest;
 use crate::{Code, Refusal, middleware::Flow};
 
-/// The ingest of an event: hooks and middleware, the append to its room's log, and the code of hooks and middleware
-/// after it.
+/// The rest of the ingest of an event with hooks, middleware or push.
 ///
 /// # Cancel safety
 ///
 /// The future runs in the task that awaits it, so that an event costs no task of its own. It is dropped when an HTTP
-/// client disconnects or a socket closes. If the event isn't with the log by then, the event is discarded. If it is, a
+/// client disconnects or a socket closes. If the event isn't with its room by then, the event is discarded. If it is, a
 /// task of its own runs the rest, for at most [`DETACHED_TIMEOUT`] beside the time that the room waits for its log, and
 /// at most [`MAX_DETACHED`] of them at a time.
 #[must_use = "nothing is published until this is awaited"]
-pub(crate) struct IngestFuture {
-    engine: Arc<Engine>,
-    /// Set once the event was handed to the log.
-    at_log: Arc<AtomicBool>,
+pub(super) struct CompletedOnDrop {
+    ingest: Arc<Ingest>,
+    /// Set once the event is handed to its room.
+    is_submitted: Arc<AtomicBool>,
     /// The maximum time that the room holds the event while its log can't be written.
     wait: Duration,
     work: Option<Pin<Box<dyn Future<Output = Flow> + Send>>>,
 }
 
+/// The bound on the ingests that go on in a task of their own after their callers dropped them.
+pub(crate) struct DetachedIngests {
+    permits: Arc<Semaphore>,
+    /// Set when the lack of permits was logged, until one is free again.
+    is_bound_logged: AtomicBool,
+}
+
 /// The timeout of an ingest without a caller, beside the time that its room waits for the log.
 const DETACHED_TIMEOUT: Duration = Duration::from_secs(60);
 /// The maximum number of ingests without callers; the rest of further ones is dropped.
-pub(super) const MAX_DETACHED: usize = 4_096;
+const MAX_DETACHED: usize = 4_096;
 
-impl IngestFuture {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        at_log: Arc<AtomicBool>,
-        wait: Option<Duration>,
-        work: impl Future<Output = Flow> + Send + 'static,
-    ) -> Self {
-        let (engine, wait) = (Arc::clone(engine), wait.unwrap_or_default());
-        IngestFuture { engine, at_log, wait, work: Some(Box::pin(work)) }
+impl Default for DetachedIngests {
+    fn default() -> Self {
+        DetachedIngests {
+            permits: Arc::new(Semaphore::new(MAX_DETACHED)),
+            is_bound_logged: AtomicBool::new(false),
+        }
     }
 }
 
-impl Future for IngestFuture {
+impl CompletedOnDrop {
+    pub(super) fn new(
+        ingest: &Arc<Ingest>,
+        is_submitted: &Arc<AtomicBool>,
+        wait: Duration,
+        work: impl Future<Output = Flow> + Send + 'static,
+    ) -> Self {
+        let (ingest, is_submitted) = (Arc::clone(ingest), Arc::clone(is_submitted));
+        CompletedOnDrop { ingest, is_submitted, wait, work: Some(Box::pin(work)) }
+    }
+}
+
+impl Future for CompletedOnDrop {
     type Output = Flow;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Flow> {
@@ -69,15 +84,15 @@ impl Future for IngestFuture {
     }
 }
 
-impl Drop for IngestFuture {
+impl Drop for CompletedOnDrop {
     fn drop(&mut self) {
         let Some(work) = self.work.take() else { return };
-        if !self.at_log.load(Ordering::Relaxed) {
+        if !self.is_submitted.load(Ordering::Relaxed) {
             return;
         }
-        let bound_logged = &self.engine.detached_bound_logged;
-        let Ok(permit) = Arc::clone(&self.engine.detached_ingests).try_acquire_owned() else {
-            if !bound_logged.swap(true, Ordering::Relaxed) {
+        let DetachedIngests { permits, is_bound_logged } = &self.ingest.detached;
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+            if !is_bound_logged.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
                     max = MAX_DETACHED,
                     "the part of middleware after `next.run()` is dropped for events whose senders disconnected: it takes too long"
@@ -85,9 +100,9 @@ impl Drop for IngestFuture {
             }
             return;
         };
-        bound_logged.store(false, Ordering::Relaxed);
-        let (guard, limit) = (self.engine.drain_guard(), DETACHED_TIMEOUT.saturating_add(self.wait));
-        self.engine.registry.spawn(
+        is_bound_logged.store(false, Ordering::Relaxed);
+        let (guard, limit) = (self.ingest.drain.guard(), DETACHED_TIMEOUT.saturating_add(self.wait));
+        self.ingest.registry.spawn(
             async move {
                 // Nothing waits for the outcome.
                 let _ = timeout(limit, work).await;
@@ -98,8 +113,8 @@ impl Drop for IngestFuture {
     }
 }
 
-impl fmt::Debug for IngestFuture {
+impl fmt::Debug for CompletedOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IngestFuture").field("at_log", &self.at_log).finish_non_exhaustive()
+        f.debug_struct("CompletedOnDrop").field("is_submitted", &self.is_submitted).finish_non_exhaustive()
     }
 }
