@@ -78,7 +78,7 @@ impl Drain {
     pub(crate) fn started(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut started = self.started.subscribe();
         async move {
-            // It fails only if the sender is dropped, and the server, which owns it, outlives its callers.
+            // It fails only if the sender is dropped, whose owner, the engine, outlives the callers.
             let _ = started.wait_for(|started| *started).await.map(drop);
         }
     }

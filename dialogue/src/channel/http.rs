@@ -89,26 +89,25 @@ async fn admit_trigger(
     if !is_json(headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let (room, _) = engine.room(&room_id)?;
+    let room = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, room.name, &room_id, room.event_name(event));
     engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
-    let (rate_limit_key, address) = (rate_limit_key.as_ref(), address(engine, parts));
-    let sender = match &caller {
-        Principal::User(user) => TriggerSender::User { user, rate_limit_key, address },
-        Principal::Backend => TriggerSender::Backend { name: sender(headers)? },
-    };
     let body = read_body(body, engine.bounds.max_frame_bytes).instrument(span.clone()).await;
     // A drain that starts from here on waits for the event.
     let _publish_guard = engine.drain.publish_guard();
-    if engine.drain.is_on() {
-        return Err(draining().into());
-    }
-    let fields = match &body {
-        Ok(body) => trigger_fields(body, headers, engine.bounds.max_json_depth),
-        Err(refusal) => Err(refusal.clone()),
+    let (rate_limit_key, address) = (rate_limit_key.as_ref(), address(engine, parts));
+    let mut fields = trigger_fields(engine, headers, &body).map_err(Box::new);
+    let sender = match &caller {
+        Principal::User(user) => TriggerSender::User { user, rate_limit_key, address },
+        Principal::Backend => {
+            let name = sender(headers).unwrap_or_else(|refusal| {
+                fields = Err(Box::new(refusal));
+                SERVER_SENDER.into()
+            });
+            TriggerSender::Backend { name }
+        }
     };
-    let fields = fields.map_err(Box::new);
     let origin = EventOrigin::now(&room.meter, Source::Http, span);
     let (room_id, reply) = (&room_id.into(), PublishReply::None);
     let trigger = Trigger { room, room_id, event, sender, fields, origin, reply };
@@ -117,17 +116,25 @@ async fn admit_trigger(
 }
 
 /// Reads the fields of a trigger from the body and the headers of its request.
+///
+/// # Errors
+///
+/// The refusal of the body, or of an invalid field; `UNAVAILABLE` if the node has begun to drain.
 fn trigger_fields<'a>(
-    body: &'a [u8],
+    engine: &Engine,
     headers: &HeaderMap,
-    max_depth: usize,
+    body: &'a Result<Bytes, Refusal>,
 ) -> Result<TriggerFields<'a>, Refusal> {
     let key = key(headers)?;
+    let body = body.as_ref().map_err(Refusal::clone)?;
+    if engine.drain.is_on() {
+        return Err(draining());
+    }
     let data = std::str::from_utf8(body).map_err(|_| invalid("the body is not UTF-8"))?;
     if data.trim().is_empty() {
         return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
     }
-    check_depth(data, max_depth)?;
+    check_depth(data, engine.bounds.max_json_depth)?;
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
         return Err(invalid("the body is not JSON"));
     }
@@ -231,7 +238,7 @@ async fn history(
     let actor = actor(admit_request(&engine, &parts).await?.0);
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
-    let (room, _) = engine.room(&room_id)?;
+    let room = engine.room(&room_id)?;
     if let Some(actor) = &actor {
         engine.access.may_join(actor, room, &room_id).await?;
     }

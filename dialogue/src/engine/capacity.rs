@@ -14,10 +14,10 @@ impl Engine {
     /// A client that reconnects after a network failure would otherwise be refused with `ROOM_FULL` because of its own
     /// old connection, until the keep-alive timeout ends that. Each of the user's connections in the room is sent a
     /// ping; the call takes some seconds if one of them doesn't answer.
-    pub(crate) async fn reclaim_capacity(
-        self: &Arc<Self>,
-        instance: &Arc<LiveRoom>,
+    pub(super) async fn remove_dead_connections_of(
+        &self,
         link: &ConnectionHandle,
+        instance: &Arc<LiveRoom>,
     ) -> bool {
         let user = &link.user_id;
         let remote = async {

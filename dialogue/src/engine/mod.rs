@@ -1,5 +1,5 @@
 //! The engine: the state of a server that all channels share, and the operations on rooms that need more than one
-//! room's own state: authorisation, creation and deletion, announcements, ingest of triggers, and draining.
+//! room's own state: creation and deletion, announcements, and the removal of members.
 //!
 //! [`Server`](crate::Server) owns it; channels and sessions call it.
 
@@ -154,20 +154,22 @@ impl Engine {
         engine
     }
 
-    /// Returns the declaration of a room and its ingest path, by the id of an instance.
+    /// Returns the declaration of a room, by the id of an instance.
     ///
     /// # Errors
     ///
     /// `ROOM_NOT_FOUND` if no such room is declared, or its key is invalid: over 128 bytes, with control characters, or
     /// not parsed by the key's type.
-    pub(crate) fn room(&self, room_id: &str) -> Result<(&Arc<RoomSpec>, &Arc<dyn AnyRoom>), Refusal> {
+    pub(crate) fn room(&self, room_id: &str) -> Result<&Arc<RoomSpec>, Refusal> {
         const MAX_KEY_BYTES: usize = 128;
         let (room, key) = self.registry.declared(room_id)?;
         let is_invalid =
             key.is_some_and(|key| key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control));
-        let any_room =
-            room.index.entry_of(&self.ingest.rooms).filter(|any_room| !is_invalid && any_room.is_key(key));
-        any_room.map(|any_room| (room, any_room)).ok_or_else(|| not_found(room_id))
+        let any_room = room.index.entry_of(&self.ingest.rooms);
+        match any_room.is_some_and(|any_room| !is_invalid && any_room.is_key(key)) {
+            true => Ok(room),
+            false => Err(not_found(room_id)),
+        }
     }
 
     /// Returns the id of a new connection.
@@ -327,6 +329,18 @@ impl Engine {
         true
     }
 
+    /// Runs the application's `joined` hook for a connection that is new in a room.
+    pub(crate) async fn after_join(&self, link: &ConnectionHandle, instance: &LiveRoom) {
+        let Some(hooks) = &self.hooks else { return };
+        if link.begin_joined_hook(instance) {
+            hooks.joined(&link.actor(), instance.room_ref()).await;
+            // If it has left while the hook ran, that left this to the caller.
+            if let Some(reason) = link.end_joined_hook(instance) {
+                hooks.left(&link.actor(), instance.room_ref(), &reason).await;
+            }
+        }
+    }
+
     /// Completes a leave once the room has removed the connection, or was deleted: updates the connection and push, and
     /// runs the `left` hook once.
     pub(crate) async fn after_leave(&self, link: &ConnectionHandle, instance: &LiveRoom, reason: &str) {
@@ -404,6 +418,14 @@ impl RegistryObserver for Engine {
         instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move { self.after_leave(&link, &instance, DELETED_REASON).await })
+    }
+
+    fn reclaim_capacity(
+        self: Arc<Self>,
+        handle: Arc<ConnectionHandle>,
+        instance: Arc<LiveRoom>,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(async move { self.remove_dead_connections_of(&handle, &instance).await })
     }
 }
 

@@ -53,7 +53,7 @@ impl Engine {
         if self.registry.cluster().is_none() {
             return Ok(false);
         }
-        let (room, _) = self.room(room_id)?;
+        let room = self.room(room_id)?;
         let user = Arc::clone(user);
         self.registry.run(room, room_id, move |state| !state.nodes_of_user(&user).is_empty()).await
     }
@@ -140,7 +140,7 @@ impl Engine {
 
     /// Announces a room that another node has created or deleted to the watching clients of this one.
     async fn announce_from_node(&self, room_id: &str, created: bool) {
-        let Ok((room, _)) = self.room(room_id) else { return };
+        let Ok(room) = self.room(room_id) else { return };
         if !created {
             if let Some(instance) = self.registry.find(room_id) {
                 // The room's members get `left` before watchers get `roomDeleted`.

@@ -1,22 +1,15 @@
-//! Reading a room's history, from memory and from the store for older events; and joins, which may have to read the
-//! store first.
+//! Reading a room's history, from memory and from the store for older events.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant as Moment, timeout},
-};
+use tokio::time::{Instant as Moment, timeout};
 
-use super::{JoinError, JoinRequest, LiveRoom, archive::Archive, inbox::RoomCommand, room_core::unavailable};
+use super::{LiveRoom, archive::Archive, room_core::unavailable};
 use crate::{
     Refusal,
-    log::{LogPage, PAGE_BYTES, RecordPage, StoredId},
+    log::{LogPage, PAGE_BYTES, RecordPage},
     store::{Order, Query, StoreError},
-    wire::{EventSet, Position},
+    wire::EventSet,
 };
 
 /// The time that a request waits for its turn to read, and that server code searches for rare events.
@@ -106,69 +99,6 @@ impl LiveRoom {
         Refusal { message: "the room's history can't be read now; try again".into(), ..unavailable(&self.id) }
     }
 
-    /// Adds a member; returns `None` if the instance is closed.
-    pub(crate) async fn join(self: &Arc<Self>, mut join: JoinRequest) -> Option<Result<bool, JoinError>> {
-        let shared = self.archive().is_some_and(|archive| archive.cluster.is_some());
-        let _coming = (shared && self.room.keyed).then(|| PendingJoin::new(self));
-        match self.admit(join.clone()).await {
-            Some(Err(JoinError::NeedsCatchUp)) => {
-                let (sender, probed) = oneshot::channel();
-                self.push(RoomCommand::ProbeStore(sender)).ok()?;
-                probed.await.ok()?;
-                join.caught_up = true;
-                self.admit(join).await
-            }
-            joined => joined,
-        }
-    }
-
-    /// Adds a member that has a place already; returns `None` if the instance is closed.
-    pub(super) async fn join_with_place(
-        self: &Arc<Self>,
-        join: JoinRequest,
-    ) -> Option<Result<bool, JoinError>> {
-        self.run(move |core| core.join(join)).await
-    }
-
-    async fn admit(self: &Arc<Self>, join: JoinRequest) -> Option<Result<bool, JoinError>> {
-        let cluster = self.archive().and_then(|archive| archive.cluster.clone());
-        let Some(cluster) = cluster else { return self.run(move |core| core.join(join)).await };
-        let connection = join.handle.id();
-        let needs = self.run(move |core| core.needs_place(connection)).await?;
-        let Some(most) = needs else { return self.run(move |core| core.join(join)).await };
-        match cluster.reserve(&self.id, &join.handle.user_id, most).await {
-            // The reservation is kept until the connection itself is counted.
-            Ok(Some(place)) => {
-                self.run(move |core| {
-                    let joined = core.join(join);
-                    drop(place);
-                    joined
-                })
-                .await
-            }
-            Ok(None) => {
-                let most = usize::try_from(most).unwrap_or(usize::MAX);
-                self.run(move |core| Err(JoinError::Refused(core.full_refusal(most)))).await
-            }
-            Err(error) => {
-                tracing::debug!(room_id = &*self.id, %error, "a place in a room can't be reserved");
-                Some(Err(JoinError::Refused(unavailable(&self.id))))
-            }
-        }
-    }
-
-    /// Returns the id that the store has for the event at a position.
-    pub(crate) async fn stored_id_at(
-        self: &Arc<Self>,
-        epoch: &Arc<str>,
-        since: Option<&Position>,
-    ) -> Result<StoredId, Refusal> {
-        let (Some(archive), Some(since)) = (self.archive(), since) else { return Ok(StoredId::Missing) };
-        let page = archive.after(&self.room, &self.id, epoch, since.seq.saturating_sub(1)).await;
-        let page = page.map_err(|_| unavailable(&self.id))?;
-        Ok(page.and_then(|page| page.id_of(since.seq)).map_or(StoredId::Missing, StoredId::Found))
-    }
-
     async fn read_stored(&self, archive: &Archive, query: &Query) -> Result<RecordPage, StoreError> {
         let page = archive.journal.read(&self.id, query.clone()).await?;
         let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
@@ -178,24 +108,5 @@ impl LiveRoom {
     /// Returns the refusal of a request to a closed instance.
     pub(super) fn closed_refusal(&self) -> Refusal {
         self.failure().unwrap_or_else(|| super::busy(&self.id))
-    }
-}
-
-/// Counts a join under way; while there is one, the instance isn't closed for being empty.
-struct PendingJoin<'a>(&'a Arc<LiveRoom>);
-
-impl<'a> PendingJoin<'a> {
-    fn new(instance: &'a Arc<LiveRoom>) -> Self {
-        instance.pending_joins.fetch_add(1, Ordering::Relaxed);
-        PendingJoin(instance)
-    }
-}
-
-impl Drop for PendingJoin<'_> {
-    fn drop(&mut self) {
-        if self.0.pending_joins.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // A join that failed may leave an empty room, which the driver then closes.
-            self.0.enqueue(|_| ());
-        }
     }
 }

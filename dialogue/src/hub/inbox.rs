@@ -125,7 +125,7 @@ impl RoomCommand {
             RoomCommand::Publish(publish) => {
                 publish.event.data.len() + publish.event.meta.as_ref().map_or(0, |meta| meta.len())
             }
-            RoomCommand::Receive(told) => told.events.iter().map(|event| event.data.len()).sum(),
+            RoomCommand::Receive(feed) => feed.events.iter().map(|event| event.data.len()).sum(),
             RoomCommand::Run(_)
             | RoomCommand::RunAsync(_)
             | RoomCommand::CatchUp
@@ -215,10 +215,10 @@ impl fmt::Debug for RoomCommand {
         f.write_str(match self {
             RoomCommand::Publish(_) => "Publish",
             RoomCommand::Run(_) => "Run",
-            RoomCommand::RunAsync(_) => "Wait",
-            RoomCommand::Receive(_) => "Hear",
+            RoomCommand::RunAsync(_) => "RunAsync",
+            RoomCommand::Receive(_) => "Receive",
             RoomCommand::CatchUp => "CatchUp",
-            RoomCommand::ProbeStore(_) => "Look",
+            RoomCommand::ProbeStore(_) => "ProbeStore",
         })
     }
 }
@@ -228,7 +228,7 @@ impl fmt::Debug for PublishReply {
         f.write_str(match self {
             PublishReply::None => "None",
             PublishReply::Frame(..) => "Frame",
-            PublishReply::Accepted(_) => "Wait",
+            PublishReply::Accepted(_) => "Accepted",
             PublishReply::Delivered(_) => "Delivered",
         })
     }

@@ -12,15 +12,10 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{
-    ConnectionHandle, JoinError, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON,
-};
-use crate::{
-    log::StoredId,
-    wire::{
-        EventSet, Position,
-        frame::{self, ServerFrame},
-    },
+use super::{ConnectionHandle, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON};
+use crate::wire::{
+    EventSet, Position,
+    frame::{self, ServerFrame},
 };
 
 /// The members of a superseded instance.
@@ -181,27 +176,16 @@ pub(super) fn send_left(handle: &ConnectionHandle, room_id: &str, reason: &str) 
 
 impl MigratingMember {
     async fn enter(&self, next: &Arc<LiveRoom>) -> MigrationOutcome {
-        let mut join = JoinRequest {
+        let join = JoinRequest {
             handle: Arc::clone(&self.handle),
             slot: self.slot,
             filter: Some(self.filter),
             since: Some(self.since.clone()),
-            stored_id: StoredId::NotRead,
-            // The instance was opened just now.
-            caught_up: true,
-            migrated: true,
             id: None,
+            is_migrating: true,
         };
-        let mut joined = next.join_with_place(join.clone()).await;
-        if let Some(Err(JoinError::NeedsStoredId(epoch))) = &joined {
-            let Ok(stored_id) = next.stored_id_at(epoch, join.since.as_ref()).await else {
-                return MigrationOutcome::Later;
-            };
-            join.stored_id = stored_id;
-            joined = next.join_with_place(join).await;
-        }
-        match joined {
-            Some(Ok(_)) => MigrationOutcome::In,
+        match next.join(&Arc::new(join)).await {
+            Ok(_) => MigrationOutcome::In,
             _ if self.handle.is_migrating(&next.id) => MigrationOutcome::Later,
             _ => MigrationOutcome::Out,
         }

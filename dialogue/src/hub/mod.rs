@@ -17,6 +17,7 @@ mod deletions;
 mod driver;
 mod history;
 mod inbox;
+mod join;
 mod listener;
 mod live_room;
 mod live_rooms;
@@ -44,12 +45,11 @@ pub(crate) use connection::ConnectionHandle;
 pub(crate) use inbox::{
     NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, not_in_room, revoked,
 };
+pub(crate) use join::{JoinOutcome, JoinRequest};
 pub(crate) use listener::{Listener, ListenerReceiver};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};
 pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason, StreamSlot};
 pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
-pub(crate) use room_core::{
-    ConnectionId, DELETED_REASON, JoinError, JoinRequest, RoomCore, TargetedEvent, history, unavailable,
-};
+pub(crate) use room_core::{ConnectionId, DELETED_REASON, RoomCore, TargetedEvent, history, unavailable};
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

@@ -61,12 +61,19 @@ pub(crate) trait RegistryObserver: Send + Sync {
     /// A room was evicted, and its log with it.
     fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str);
 
-    /// A migrating connection was removed, since its room was deleted.
+    /// A connection was removed, since its room was deleted.
     fn removed_by_deletion(
         self: Arc<Self>,
         handle: Arc<ConnectionHandle>,
         instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// A room is full for a connection. Removes what only seems to be in it, and returns whether anything was removed.
+    fn reclaim_capacity(
+        self: Arc<Self>,
+        handle: Arc<ConnectionHandle>,
+        instance: Arc<LiveRoom>,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send>>;
 }
 
 /// The reason that an instance isn't opened.
@@ -231,6 +238,18 @@ impl Registry {
     pub(super) async fn removed_by_deletion(&self, handle: Arc<ConnectionHandle>, instance: Arc<LiveRoom>) {
         if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
             observer.removed_by_deletion(handle, instance).await;
+        }
+    }
+
+    /// Removes from a full room what only seems to be in it; returns whether anything was removed.
+    pub(super) async fn reclaim_capacity(
+        &self,
+        instance: &Arc<LiveRoom>,
+        handle: &Arc<ConnectionHandle>,
+    ) -> bool {
+        match self.observer.get().and_then(Weak::upgrade) {
+            Some(observer) => observer.reclaim_capacity(Arc::clone(handle), Arc::clone(instance)).await,
+            None => false,
         }
     }
 

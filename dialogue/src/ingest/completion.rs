@@ -13,7 +13,6 @@ use std::{
 };
 
 use tokio::{sync::Semaphore, time::timeout};
-use tracing::{Instrument, Span};
 
 use super::Ingest;
 use crate::{Code, Refusal, middleware::Flow};
@@ -102,14 +101,11 @@ impl Drop for CompletedOnDrop {
         };
         is_bound_logged.store(false, Ordering::Relaxed);
         let (guard, limit) = (self.ingest.drain.guard(), DETACHED_TIMEOUT.saturating_add(self.wait));
-        self.ingest.registry.spawn(
-            async move {
-                // Nothing waits for the outcome.
-                let _ = timeout(limit, work).await;
-                drop((permit, guard));
-            }
-            .instrument(Span::current()),
-        );
+        self.ingest.registry.spawn(async move {
+            // Nothing waits for the outcome.
+            let _ = timeout(limit, work).await;
+            drop((permit, guard));
+        });
     }
 }
 

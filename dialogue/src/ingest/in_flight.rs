@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{
     Ingest,
     push_on_accept::PushOnAccept,
-    trigger::{Trigger, check_connection},
+    trigger::{Trigger, check_sender},
 };
 use crate::{
     Code, Refusal, Room,
@@ -15,7 +15,6 @@ use crate::{
         ConnectionHandle, NewEvent, NodeRequest, Opener, PublishOutcome, PublishReply, PublishRequest,
         RoomCore, RoomSpec, TargetedEvent,
     },
-    identity::expired,
     middleware::{Cx, EventContext, Flow},
     observe::EventOrigin,
     push::PushOffer,
@@ -85,8 +84,8 @@ impl EventInFlight {
     /// The refusal of the room; and that of a sender whose token expired, or that was removed from the room, while
     /// middleware had the event.
     pub(super) async fn publish(self: Box<Self>, encoded: EncodedEvent) -> Flow {
-        self.check_sender()?;
         let context = Arc::clone(&self.context);
+        check_sender(self.connection.as_ref(), context.user.as_ref(), &context.room_id)?;
         context.is_submitted.store(true, Ordering::Relaxed);
         let (accepted, recipients) = match self.recipient.clone() {
             Some(recipient) => self.send_to(&recipient, encoded).await?,
@@ -94,15 +93,6 @@ impl EventInFlight {
         };
         context.recipients.store(recipients, Ordering::Relaxed);
         Ok(accepted)
-    }
-
-    /// Refuses an event whose sender is no longer allowed to send into the room.
-    fn check_sender(&self) -> Result<(), Refusal> {
-        match (&self.connection, &self.context.user) {
-            (Some(connection), _) => check_connection(connection, &self.context.room_id),
-            (None, Some(user)) if user.is_expired() => Err(expired()),
-            _ => Ok(()),
-        }
     }
 
     /// Offers the event to push, appends it to the room's log, and returns its acceptance and the number of

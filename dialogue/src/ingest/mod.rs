@@ -78,11 +78,12 @@ impl Ingest {
         outcome.inspect_err(|refusal| trigger.note_refusal(refusal))
     }
 
-    /// Ingests an event. Its `reply` receives the acceptance, or the refusal of a room that it was handed to.
+    /// Ingests an event. Its `reply` receives the acceptance; or, if this has returned before the room decided, the
+    /// outcome.
     ///
     /// # Errors
     ///
-    /// The refusal of the event before that.
+    /// The refusal of the event, in which case `reply` receives nothing.
     ///
     /// # Cancel safety
     ///
@@ -127,15 +128,17 @@ impl Ingest {
             && sender.recipient().is_none()
         {
             let instance = sender.instance();
-            // Before the event is encoded, so that nothing is held while this waits.
-            if let Some(instance) = instance
-                && instance.wait_for_inbox().await?
-            {
+            // Before the event is encoded, so that nothing is held while this waits. A request has waited for its body.
+            let has_waited = match instance {
+                Some(instance) => instance.wait_for_inbox().await?,
+                None => true,
+            };
+            if has_waited {
                 sender.check_again(room_id)?;
             }
             let EncodedEvent { data, conflation_key } =
                 any_room.encode(event, mem::take(&mut fields.payload))?;
-            let event = NewEvent {
+            let new_event = NewEvent {
                 index: event,
                 data,
                 conflation_key,
@@ -146,8 +149,8 @@ impl Ingest {
                 event_id: None,
             };
             let (origin, reply) = (origin.clone(), mem::take(reply));
-            let publish = PublishRequest { event, origin, sender_outbox: None, reply };
-            // The room replies. A connection's next frame is handled in the meantime.
+            let publish = PublishRequest { event: new_event, origin, sender_outbox: None, reply };
+            // The room replies. The connection's next frame is handled in the meantime.
             return match instance {
                 Some(instance) => instance.push(RoomCommand::Publish(publish)).map_err(|_| busy(room_id)),
                 None => {

@@ -1,7 +1,7 @@
 //! The events of a room with their middleware: one [`EventIngest`] per event encodes it and runs its middleware stack.
 //!
-//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type. The engine holds
-//! the rooms as [`AnyRoom`] trait objects; everything below that boundary is statically dispatched.
+//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type. [`Ingest`](super::Ingest)
+//! holds the rooms as [`AnyRoom`] trait objects; everything below that boundary is statically dispatched.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Code, Event, Refusal, Room,
-    catch_panic::catch_panic,
+    catch_panic::{catch_panic, catch_panic_sync},
     hub::not_found,
     middleware::{Cx, Flow, MiddlewareStack, Next, RunStack},
     room::{EventOf, Key, ServerRoom},
@@ -103,7 +103,8 @@ impl<R: RoomIngest<L>, L: Send + Sync + 'static> AnyRoom for RoomWithMiddleware<
 
     fn encode(&self, event: EventIndex, payload: Payload<'_>) -> Result<EncodedEvent, Refusal> {
         let event = event.entry_of(R::EVENT_INGESTS).ok_or_else(undeclared)?;
-        (event.encode)(payload)
+        let panicked = || Err(Refusal::new(Code::Internal, "internal error"));
+        catch_panic_sync("an event's validation", || (event.encode)(payload)).unwrap_or_else(panicked)
     }
 
     fn run_middleware<'a>(&'a self, payload: Payload<'a>, in_flight: Box<EventInFlight>) -> BoxFlow<'a> {

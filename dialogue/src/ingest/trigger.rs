@@ -29,10 +29,11 @@ pub(crate) struct Trigger<'a> {
     /// The index of the event in [`Room::EVENTS`](crate::Room::EVENTS).
     pub(crate) event: EventIndex,
     pub(crate) sender: TriggerSender<'a>,
-    /// The request's fields; or the refusal of one, before which those of the membership and of the sender come.
+    /// The request's fields, or the refusal of an invalid one. The refusals of the membership and of the sender take
+    /// precedence over it.
     pub(crate) fields: Result<TriggerFields<'a>, Box<Refusal>>,
     pub(crate) origin: EventOrigin,
-    /// Receives the acceptance.
+    /// Receives the outcome; set by [`trigger`](super::Ingest::trigger) for a caller that waits.
     pub(crate) reply: PublishReply,
 }
 
@@ -62,7 +63,7 @@ pub(crate) enum TriggerSender<'a> {
         rate_limit_key: Option<&'a RateLimitKey>,
         /// The client's address, if it is known.
         address: Option<IpAddr>,
-        /// Set once the event is handed to the room, if it passes hooks or middleware before.
+        /// Set once the event is handed to the room, if it passes hooks, middleware or the offer to push before.
         is_submitted: &'a Arc<AtomicBool>,
     },
     /// The user of an HTTP request.
@@ -116,11 +117,11 @@ impl TriggerSender<'_> {
     /// Refuses a sender who was allowed to send into the room, and no longer is: the token expired, or the connection
     /// left or was closed, while the event waited.
     pub(super) fn check_again(&self, room_id: &str) -> Result<(), Refusal> {
-        match self {
-            TriggerSender::Member { connection, .. } => check_connection(connection, room_id),
-            TriggerSender::User { user, .. } if user.is_expired() => Err(expired()),
-            _ => Ok(()),
-        }
+        let user = match self {
+            TriggerSender::User { user, .. } => Some(*user),
+            _ => None,
+        };
+        check_sender(self.connection(), user, room_id)
     }
 
     /// Returns the room instance that a connection is in.
@@ -229,12 +230,18 @@ impl TriggerSender<'_> {
     }
 }
 
-/// Refuses an event of a connection that is closed, whose token expired, or that is no longer in the room.
-pub(super) fn check_connection(connection: &ConnectionHandle, room_id: &str) -> Result<(), Refusal> {
-    match () {
-        () if connection.outbox.is_revoked() => Err(revoked()),
-        () if connection.is_expired() => Err(expired()),
-        () if connection.room(room_id).is_none() => Err(not_in_room()),
-        () => Ok(()),
+/// Refuses an event of a connection that is closed, whose token expired, or that is no longer in the room; or of a
+/// request whose user's token expired.
+pub(super) fn check_sender(
+    connection: Option<&Arc<ConnectionHandle>>,
+    user: Option<&User>,
+    room_id: &str,
+) -> Result<(), Refusal> {
+    match (connection, user) {
+        (Some(connection), _) if connection.outbox.is_revoked() => Err(revoked()),
+        (Some(connection), _) if connection.is_expired() => Err(expired()),
+        (Some(connection), _) if connection.room(room_id).is_none() => Err(not_in_room()),
+        (None, Some(user)) if user.is_expired() => Err(expired()),
+        _ => Ok(()),
     }
 }

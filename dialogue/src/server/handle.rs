@@ -51,7 +51,7 @@ impl<R: ServerRoom> RoomHandle<R> {
             None => R::NAME.into(),
         };
         let engine = Arc::clone(&server.engine);
-        let room = engine.room(&room_id).map(|(room, _)| Arc::clone(room)).ok();
+        let room = engine.room(&room_id).map(Arc::clone).ok();
         let target = room.map(|room| RoomTarget { room, room_id: Arc::clone(&room_id) });
         RoomHandle { engine, target, room_id: room_id.to_string(), room: PhantomData }
     }

@@ -24,7 +24,6 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 use tracing::Span;
 
 pub(crate) use requests::{
@@ -39,12 +38,11 @@ use crate::{
     drain::draining,
     engine::Engine,
     hub::{
-        ConnectionHandle, DELETED_REASON, JoinError, JoinRequest, LiveRoom, Opener, Outbox, StreamSlot,
+        ConnectionHandle, DELETED_REASON, JoinOutcome, JoinRequest, LiveRoom, Opener, Outbox, StreamSlot,
         not_in_room, unavailable,
     },
     identity::{Expiry, User},
     limits::{FrameLimiter, RateLimitKey},
-    log::StoredId,
     observe::{CloseReason, ConnectionMeter, Source, TraceParent, spans},
     room::Channel,
     wire::{
@@ -115,17 +113,6 @@ pub(crate) struct JoinOptions {
     pub(crate) id: Option<Box<RawValue>>,
 }
 
-/// The outcome of a join that was not refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum JoinOutcome {
-    Joined,
-    /// The join named a position in a room instance that was deleted. A resume does not create the instance again.
-    RoomDeleted,
-}
-
-/// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to
-/// the next.
-const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of frames that are charged to the user's HTTP limit at once: charging each one would cost as much as the
 /// frame limit itself.
 const FRAMES_PER_CHARGE: NonZeroU32 = NonZeroU32::new(32).expect("it is not 0");
@@ -224,7 +211,11 @@ impl Session {
 
     /// Handles one text frame. Every request with an `id` gets exactly one reply.
     pub(crate) async fn handle(&mut self, text: &str) -> FrameOutcome {
-        self.is_submitted.store(false, Ordering::Relaxed);
+        match Arc::get_mut(&mut self.is_submitted) {
+            Some(is_submitted) => *is_submitted.get_mut() = false,
+            // An earlier event is still under way, without its frame.
+            None => self.is_submitted = Arc::default(),
+        }
         let parsed = Fields::parse(text).and_then(|fields| fields.id().map(|id| (fields, id)));
         let (fields, id) = match parsed {
             Ok(parsed) => parsed,
@@ -311,7 +302,7 @@ impl Session {
         options: JoinOptions,
     ) -> Result<(), Refusal> {
         match self.join_unless_deleted(room_id, channel, options).await? {
-            JoinOutcome::Joined => Ok(()),
+            JoinOutcome::Joined { .. } => Ok(()),
             JoinOutcome::RoomDeleted => {
                 Err(Refusal { message: DELETED_REASON.into(), ..crate::hub::not_found(room_id) })
             }
@@ -327,7 +318,7 @@ impl Session {
     ) -> Result<JoinOutcome, Refusal> {
         let engine = Arc::clone(&self.engine);
         let connection = Arc::clone(self.connection()?);
-        let (room, _) = engine.room(room_id)?;
+        let room = engine.room(room_id)?;
         if !room.channels.contains(&channel) {
             return Err(crate::hub::not_found(room_id));
         }
@@ -340,88 +331,14 @@ impl Session {
         }
         engine.access.may_join(&connection.actor(), room, room_id).await?;
         let opener = Opener::new(&connection.user_id, self.address, &engine.connection_limiter);
-        let mut has_freed_places = false;
-        loop {
-            let retired = connection.room(room_id).filter(|before| before.is_closed());
-            if connection.is_migrating(room_id) {
-                // The instance lost its log, and its members are moving to the next: joins that one once it has moved.
-                let arrived = Box::pin(timeout(MOVE_TIMEOUT, connection.migration_ended(room_id))).await;
-                arrived.map_err(|_| unavailable(room_id))?;
-                continue;
-            }
-            if let Some(before) = retired {
-                engine.after_leave(&connection, &before, DELETED_REASON).await;
-            }
-            if options.since.is_some() && room.keyed && engine.registry.was_deleted(room_id).await? {
-                return Ok(JoinOutcome::RoomDeleted);
-            }
-            let instance = engine.registry.find_or_open(room, room_id, Some(&opener))?;
-            let JoinOptions { filter: wanted, since, slot, id } = options.clone();
-            let mut join = JoinRequest {
-                handle: Arc::clone(&connection),
-                slot,
-                filter: wanted,
-                since,
-                stored_id: StoredId::NotRead,
-                caught_up: false,
-                migrated: false,
-                id,
-            };
-            // Before the first await, so that a session that is dropped during the join leaves the room.
-            let Some(new) = connection.enter(&instance) else { continue };
-            let mut joined = instance.join(join.clone()).await;
-            if let Some(Err(JoinError::NeedsStoredId(epoch))) = &joined {
-                joined = match instance.stored_id_at(epoch, join.since.as_ref()).await {
-                    Ok(stored_id) => {
-                        join.stored_id = stored_id;
-                        instance.join(join).await
-                    }
-                    Err(refusal) => Some(Err(JoinError::Refused(refusal))),
-                };
-            }
-            match joined {
-                Some(Ok(new)) => {
-                    // The connection may leave while `joined` runs: then `end_joined_hook` returns the reason, and
-                    // `left` is called here.
-                    if let Some(hooks) = &engine.hooks
-                        && new
-                        && connection.begin_joined_hook(&instance)
-                    {
-                        hooks.joined(&connection.actor(), instance.room_ref()).await;
-                        if let Some(reason) = connection.end_joined_hook(&instance) {
-                            hooks.left(&connection.actor(), instance.room_ref(), &reason).await;
-                        }
-                    }
-                    return Ok(JoinOutcome::Joined);
-                }
-                Some(Err(JoinError::Refused(refusal))) => {
-                    // A connection that was already in the instance stays a member.
-                    if new {
-                        connection.exit(&instance, "refused");
-                    }
-                    let full = refusal.code == Code::RoomFull;
-                    if full && !std::mem::replace(&mut has_freed_places, true) {
-                        // Boxed, since it is rare and large.
-                        if Box::pin(engine.reclaim_capacity(&instance, &connection)).await {
-                            continue;
-                        }
-                    }
-                    return Err(refusal);
-                }
-                // The instance has just ended: the next attempt creates another.
-                Some(Err(JoinError::Closed | JoinError::NeedsStoredId(_) | JoinError::NeedsCatchUp))
-                | None => {
-                    if connection.is_migrating(room_id) {
-                        continue;
-                    }
-                    engine.after_leave(&connection, &instance, DELETED_REASON).await;
-                    if let Some(refusal) = instance.failure() {
-                        return Err(refusal);
-                    }
-                    tokio::task::yield_now().await;
-                }
-            }
+        let JoinOptions { filter, since, slot, id } = options;
+        let join =
+            JoinRequest { handle: Arc::clone(&connection), slot, filter, since, id, is_migrating: false };
+        let outcome = engine.registry.join(room, room_id, join, &opener).await?;
+        if let JoinOutcome::Joined { instance, is_new: true } = &outcome {
+            engine.after_join(&connection, instance).await;
         }
+        Ok(outcome)
     }
 
     /// Returns a future that waits until the events that were published to the connection's rooms before are in its

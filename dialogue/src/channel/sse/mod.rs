@@ -31,12 +31,12 @@ use crate::{
     drain::draining,
     engine::Engine,
     hooks::UntypedCaller,
-    hub::{DELETED_REASON, Outbox, StreamSlot, not_found},
+    hub::{DELETED_REASON, JoinOutcome, Outbox, StreamSlot, not_found},
     identity::{Expiry, expired},
     limits::RateLimitKey,
     observe::{Source, TraceParent},
     room::Channel,
-    session::{JoinOptions, JoinOutcome, NewConnection, Session},
+    session::{JoinOptions, NewConnection, Session},
     wire::{Encoding, stream_position},
 };
 use query::StreamQuery;
@@ -72,7 +72,7 @@ async fn probe(
     let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
     for room_id in &query.rooms {
-        let (room, _) = engine.room(room_id)?;
+        let room = engine.room(room_id)?;
         if !room.channels.contains(&Channel::Sse) {
             return Err(not_found(room_id).into());
         }
@@ -101,7 +101,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
     engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
     let guard = engine.drain.admit_connection(slot)?;
-    let rooms = query.rooms.iter().map(|room_id| engine.room(room_id).map(|(room, _)| room));
+    let rooms = query.rooms.iter().map(|room_id| engine.room(room_id));
     let wanted =
         query.events_by_room(&rooms.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
 
@@ -127,7 +127,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
             let since = query.since(room_id).cloned();
             let entry = JoinOptions { filter: wanted, since, slot, id: None };
             match session.join_unless_deleted(room_id, Channel::Sse, entry).await? {
-                JoinOutcome::Joined => {}
+                JoinOutcome::Joined { .. } => {}
                 JoinOutcome::RoomDeleted => deleted.push(room_id),
             }
         }

@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use local_roster::LocalRosters;
+pub(super) use local_roster::PlaceReservation;
 pub(super) use message::NodeMessage;
 pub(super) use remote_roster::{ConnectionDelta, RemoteRoster};
 pub(crate) use requests::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};

@@ -245,9 +245,7 @@ impl RoomCore {
             self.log.keys.remember(&from, &key, accepted.clone());
         }
         match reply {
-            PublishReply::Delivered(pending_bytes) => {
-                self.awaiting_delivery.push((event, accepted.clone(), pending_bytes))
-            }
+            PublishReply::Delivered(sender) => self.awaiting_delivery.push((event, accepted.clone(), sender)),
             reply => self.reply(reply, Ok(accepted.clone())),
         }
         accepted
@@ -351,14 +349,10 @@ impl RoomCore {
     }
 
     /// Delivers an event to some members only, without the log; returns their number.
-    pub(crate) fn deliver_targeted(
-        &mut self,
-        publish: PublishRequest,
-        deliver_targeted: &TargetedEvent,
-    ) -> usize {
+    pub(crate) fn deliver_targeted(&mut self, publish: PublishRequest, targeted: &TargetedEvent) -> usize {
         let PublishRequest { event: new, origin, .. } = publish;
         let NewEvent { index: event, data, from, server, meta, .. } = new;
-        let TargetedEvent { event_id, timestamp, to } = deliver_targeted;
+        let TargetedEvent { event_id, timestamp, to } = targeted;
         let (event_id, timestamp) = (*event_id, *timestamp);
         let frame = frame::Event {
             room_id: (&*self.id).into(),

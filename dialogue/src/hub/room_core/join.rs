@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use super::{
     super::{
-        ConnectionHandle, ConnectionId, StreamSlot,
+        ConnectionId,
+        join::{JoinRequest, ResumeEvidence},
         members::{EventSink, RoomSubscription, UserPresence},
     },
     RoomCore,
@@ -18,34 +17,20 @@ use super::{
 };
 use crate::{
     Code, Refusal,
-    log::{LogHead, ResumeDecision, StoredId},
+    log::{LogHead, ResumeDecision},
     wire::{
-        EventSet, Position,
         frame::{self, ResumeOutcome, ServerFrame},
         stream_position,
     },
 };
 
-/// A connection's request to join the room.
-#[derive(Debug, Clone)]
-pub(crate) struct JoinRequest {
-    pub(crate) handle: Arc<ConnectionHandle>,
-    pub(crate) slot: StreamSlot,
-    pub(crate) filter: Option<EventSet>,
-    pub(crate) since: Option<Position>,
-    /// The id that the store has for the event at `since`.
-    pub(crate) stored_id: StoredId,
-    /// Set once the room has compared its log with the store's since the request was made.
-    pub(crate) caught_up: bool,
-    /// Set if the member migrates from a superseded instance: it keeps its place, and its user was present there.
-    pub(crate) migrated: bool,
-    /// The `id` of the request, as JSON.
-    pub(crate) id: Option<Box<RawValue>>,
-}
-
-/// The reason that a join failed.
+/// The outcome of an attempt to join.
 #[derive(Debug)]
-pub(crate) enum JoinError {
+pub(crate) enum JoinStep {
+    Joined {
+        /// Set if the connection was not in the room before.
+        is_new: bool,
+    },
     Refused(Refusal),
     /// The instance is closed; there may be a new one.
     Closed,
@@ -58,52 +43,55 @@ pub(crate) enum JoinError {
 }
 
 impl RoomCore {
-    /// Adds a member, and sends it `joined` before anything else of the room; returns whether the connection is new in
-    /// the room.
-    pub(crate) fn join(&mut self, join: JoinRequest) -> Result<bool, JoinError> {
+    /// Adds a member, and sends it `joined` before anything else of the room.
+    pub(in crate::hub) fn join(&mut self, join: &JoinRequest, evidence: ResumeEvidence) -> JoinStep {
         if self.deleted || self.superseded {
-            return Err(JoinError::Closed);
+            return JoinStep::Closed;
         }
         let connection = join.handle.id();
-        let new = !self.members.has(connection);
+        let is_new = !self.members.has(connection);
         let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
         // In a cluster, its place was reserved already.
-        if new
-            && !join.migrated
+        if is_new
+            && !join.is_migrating
             && self.cluster.is_none()
             && let Some(capacity) = capacity
         {
             let size = self.size_with_migrating();
             if size >= usize::try_from(capacity).unwrap_or(usize::MAX) {
-                return Err(JoinError::Refused(self.full_refusal(size)));
+                return JoinStep::Refused(self.full_refusal(size));
             }
         }
         self.log.trim(now());
-        let resume = self.log.resume(join.since.as_ref(), join.stored_id);
+        let resume = self.log.resume(join.since.as_ref(), evidence.stored_id);
         if resume == ResumeDecision::Unknown {
-            return Err(JoinError::NeedsStoredId(Arc::clone(self.log.epoch())));
+            return JoinStep::NeedsStoredId(Arc::clone(self.log.epoch()));
         }
         if resume == ResumeDecision::Lost && self.is_clustered() {
-            if !join.caught_up {
-                return Err(JoinError::NeedsCatchUp);
+            if !evidence.is_caught_up {
+                return JoinStep::NeedsCatchUp;
             }
             if self.is_uncertain() {
-                return Err(JoinError::Refused(unavailable(&self.id)));
+                return JoinStep::Refused(unavailable(&self.id));
             }
         }
-        if join.migrated
-            && !self.instance.upgrade().is_some_and(|instance| join.handle.finish_migration(&instance))
-        {
-            // It was removed during its migration.
-            return Err(JoinError::Closed);
-        }
-        if join.migrated {
+        if join.is_migrating {
+            if !self.instance.upgrade().is_some_and(|instance| join.handle.finish_migration(&instance)) {
+                // It was removed during its migration.
+                return JoinStep::Closed;
+            }
             self.migrating.remove(&connection);
         }
-        if new {
-            self.enter(&join);
+        if is_new {
+            self.enter(join);
         }
-        let Some(subscription) = self.members.get_mut(connection) else { return Err(JoinError::Closed) };
+        self.admit(join, resume, is_new);
+        JoinStep::Joined { is_new }
+    }
+
+    /// Sets the subscription of a member that joins, sends it `joined`, and starts its replay.
+    fn admit(&mut self, join: &JoinRequest, resume: ResumeDecision, is_new: bool) {
+        let Some(subscription) = self.members.get_mut(join.handle.id()) else { return };
         if let Some(filter) = join.filter {
             subscription.filter = filter;
         }
@@ -114,18 +102,16 @@ impl RoomCore {
             _ => None,
         };
         // A repeated join without a position starts no replay: its subscription has had the earlier events.
-        let late = new || join.since.is_some();
-        if late {
+        let resumes = is_new || join.since.is_some();
+        if resumes {
             let before = std::mem::replace(&mut subscription.replaying, behind);
             if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
                 join.handle.outbox.replay_page_sent(&instance, false);
             }
-        }
-        if late {
             self.room.meter.resumed(resume.outcome());
         }
-        self.send_joined(&join, resume, behind);
-        if late && self.room.options.sync > 0 && !matches!(resume, ResumeDecision::Complete { .. }) {
+        self.send_joined(join, resume, behind);
+        if resumes && self.room.options.sync > 0 && !matches!(resume, ResumeDecision::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, filter, limit);
             page.records.reverse();
@@ -136,7 +122,6 @@ impl RoomCore {
         {
             join.handle.outbox.start_replay(&instance);
         }
-        Ok(new)
     }
 
     /// Returns the number of connections in the room, including migrating ones, which keep their places.

@@ -25,7 +25,7 @@ use tokio::{sync::oneshot, time::Instant as Moment};
 
 pub(in crate::hub) use accept::PendingAppend;
 pub(crate) use accept::{TargetedEvent, unavailable};
-pub(crate) use join::{JoinError, JoinRequest};
+pub(in crate::hub) use join::JoinStep;
 
 use held::HeldEvents;
 

@@ -51,8 +51,8 @@ impl MigratedRoom {
     }
 
     async fn admit(&self, member: &Client) {
-        let join = JoinRequest { migrated: true, caught_up: true, ..member.joining(None) };
-        assert!(matches!(self.next.join_with_place(join).await, Some(Ok(true))));
+        let join = JoinRequest { is_migrating: true, ..member.joining(None) };
+        assert!(matches!(self.next.join(&Arc::new(join)).await, Ok(true)));
     }
 }
 
@@ -97,9 +97,10 @@ async fn migrating_members_keep_their_places() {
     migrated.expect(&[&ann, &ben]).await;
     let join = async || {
         let join = cem.joining(None);
-        match migrated.next.run(move |core| core.join(join)).await.expect("it is there") {
-            Err(JoinError::Refused(refusal)) => Some(refusal.code),
-            joined => joined.map(|_| None).expect("it joins"),
+        match migrated.next.run(move |core| core.join(&join, NO_EVIDENCE)).await.expect("it is there") {
+            JoinStep::Refused(refusal) => Some(refusal.code),
+            JoinStep::Joined { .. } => None,
+            step => panic!("{step:?}"),
         }
     };
     assert_eq!(join().await, Some(Code::RoomFull));

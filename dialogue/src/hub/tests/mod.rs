@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
-use super::{registry::MAX_LISTED_SCANS, *};
+use super::{join::ResumeEvidence, registry::MAX_LISTED_SCANS, room_core::JoinStep, *};
 use crate::{
     Refusal, RoomRef,
     event::{DeliveryClass, Sender},
@@ -27,6 +27,8 @@ use crate::{
 pub(super) const MESSAGE: EventIndex = EventIndex::at(0);
 pub(super) const TYPING: EventIndex = EventIndex::at(1);
 pub(super) const PRICE: EventIndex = EventIndex::at(2);
+/// The evidence of a room without a store.
+const NO_EVIDENCE: ResumeEvidence = ResumeEvidence { stored_id: StoredId::NotRead, is_caught_up: false };
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomSpec {
@@ -127,10 +129,8 @@ impl Client {
             slot: StreamSlot::default(),
             filter: None,
             since,
-            stored_id: StoredId::NotRead,
-            caught_up: false,
-            migrated: false,
             id: None,
+            is_migrating: false,
         }
     }
 
@@ -138,9 +138,9 @@ impl Client {
         let room = Arc::clone(registry.declared(room_id).expect("a room").0);
         loop {
             let join = self.joining(since.clone());
-            match registry.run(&room, room_id, move |core| core.join(join)).await {
-                Ok(Ok(_)) => return,
-                Ok(Err(JoinError::Closed)) => tokio::task::yield_now().await,
+            match registry.run(&room, room_id, move |core| core.join(&join, NO_EVIDENCE)).await {
+                Ok(JoinStep::Joined { .. }) => return,
+                Ok(JoinStep::Closed) => tokio::task::yield_now().await,
                 other => panic!("{other:?}"),
             }
         }
@@ -454,12 +454,11 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
             slot: StreamSlot::default(),
             filter: None,
             since,
-            stored_id: StoredId::NotRead,
-            caught_up: false,
-            migrated: false,
             id: None,
+            is_migrating: false,
         };
-        registry.run(&declared, "chat", move |core| core.join(join)).await.expect("it runs").expect("joined");
+        let step = registry.run(&declared, "chat", move |core| core.join(&join, NO_EVIDENCE)).await;
+        assert!(matches!(step, Ok(JoinStep::Joined { .. })));
         handle.outbox.replays()
     };
     assert_eq!([replays(since(0)).await, replays(since(1)).await, replays(since(10)).await], [1, 1, 0]);

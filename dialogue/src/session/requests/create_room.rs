@@ -39,7 +39,7 @@ pub(crate) async fn create_room(
 ) -> Result<(), Refusal> {
     let mut info = info(&request)?;
     let room_id = &*request.room_id;
-    let (room, _) = engine.room(room_id)?;
+    let room = engine.room(room_id)?;
     let opener = match by {
         Requester::User(actor, address) => {
             info.created_by = Some(Arc::clone(&actor.user.id));

@@ -29,7 +29,7 @@ pub(crate) async fn delete_room(
     by: Requester<'_>,
 ) -> Result<(), Refusal> {
     let denied = |message: &'static str| Refusal::new(Code::PermissionDenied, message);
-    let (room, _) = engine.room(room_id)?;
+    let room = engine.room(room_id)?;
     if !room.keyed {
         return Err(denied("a declared room can't be deleted"));
     }

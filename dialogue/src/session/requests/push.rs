@@ -95,7 +95,7 @@ pub(crate) async fn change_push(
         push.check_room_count(&rooms)?;
     }
     for room_id in &rooms {
-        let (room, _) = engine.room(room_id)?;
+        let room = engine.room(room_id)?;
         if !room.channels.contains(&Channel::WebPush) {
             return Err(not_found(room_id));
         }

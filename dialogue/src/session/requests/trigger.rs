@@ -22,7 +22,7 @@ const MAX_META_BYTES: usize = 1_024;
 /// The request's room and event, and its other fields or their refusal.
 type ReadTrigger<'a> = (Arc<LiveRoom>, EventIndex, Result<TriggerFields<'a>, Box<Refusal>>);
 
-/// Passes the event of a `trigger` request to ingest. Its room sends the reply.
+/// Passes the event of a `trigger` request to ingest, which has its acceptance sent.
 ///
 /// # Errors
 ///
