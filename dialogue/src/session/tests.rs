@@ -82,6 +82,9 @@ async fn membership_comes_before_invalid_fields() {
     let requests = [
         json!({ "type": "trigger", "roomId": "chat", "event": "message" }),
         json!({ "type": "trigger", "roomId": "chat", "event": "message", "data": {}, "key": 7 }),
+        json!({ "type": "trigger", "roomId": "chat", "event": "message", "data": {}, "key": "" }),
+        json!({ "type": "trigger", "roomId": "chat", "event": "message", "data": {}, "meta": [] }),
+        json!({ "type": "trigger", "roomId": "chat", "data": {} }),
         json!({ "type": "subscribe", "roomId": "chat" }),
         json!({ "type": "unsubscribe", "roomId": "chat", "events": 7 }),
         json!({ "type": "getHistory", "roomId": "chat", "limit": "many" }),
@@ -99,7 +102,9 @@ async fn membership_comes_before_invalid_fields() {
     assert_eq!(code(unknown, true).await, "EVENT_NOT_ALLOWED");
     let alert = json!({ "type": "trigger", "roomId": "chat", "event": "alert" });
     assert_eq!(code(alert, true).await, "EVENT_NOT_ALLOWED");
-    // Of the triggers in the room, two had an invalid field, and one the name of the server's event.
+    let alert = json!({ "type": "trigger", "roomId": "chat", "event": "alert", "data": {}, "key": "" });
+    assert_eq!(code(alert, true).await, "EVENT_NOT_ALLOWED");
+    // Of the triggers in the room, four named an event and had an invalid field, and two named the server's event.
     let families = engine.metrics.as_ref().unwrap().read();
     let triggers = families.into_iter().filter(|family| family.descriptor.name == "dialogue_triggers_total");
     let count = |outcome: &str, series: &[Series]| {
@@ -110,5 +115,5 @@ async fn membership_comes_before_invalid_fields() {
     };
     let counts: Vec<_> =
         triggers.map(|family| (count("invalid", &family.series), count("denied", &family.series))).collect();
-    assert_eq!(counts, [(2, 1)]);
+    assert_eq!(counts, [(4, 2)]);
 }

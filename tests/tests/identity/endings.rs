@@ -9,7 +9,7 @@ use deadline::took;
 use dialogue::{Cx, Event, Flow, Middleware, Next, Room, Server, backplane::Local, middleware::FromState};
 use serde_json::{Value, json};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, watch},
 };
 
@@ -276,6 +276,31 @@ async fn a_request_whose_token_expires_meanwhile_puts_nothing_into_the_log() -> 
     let (status, body) = soon("an answer", posting).await???;
     assert!(status == 401 && is_refused(&body, "UNAUTHENTICATED"), "{status} {body}");
     assert_eq!(said(&running).await?, 0);
+    running.stop().await
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_its_body_is_sent_puts_nothing_into_the_log() -> Result {
+    let running = open(&Turnstile::closed_before()).await?;
+    let mut wire = connect(running.address).await?;
+    let body = r#"{"text":"x"}"#;
+    // A room without middleware.
+    let head = format!(
+        "POST /rooms/plain/events/message HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n{}\r\n",
+        running.address,
+        body.len(),
+        bearer("alice//1500/secret")
+    );
+    wire.write_all(head.as_bytes()).await?;
+    // The same lifetime, so that the older token is over when this one is.
+    let mut clock = knock(running.address, "bob//1500/secret").await?;
+    assert_eq!(clock.rest().await?.1, Some(4401));
+    wire.write_all(body.as_bytes()).await?;
+    let mut answer = String::new();
+    soon("an answer", wire.read_to_string(&mut answer)).await??;
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("UNAUTHENTICATED"), "{answer}");
+    assert_eq!(running.server.plain().history().await?.events.len(), 0);
     running.stop().await
 }
 

@@ -1,6 +1,9 @@
 //! Rooms over plain HTTP: the requests to trigger an event, list, create and delete rooms, and read history; and the
 //! health check.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -377,110 +380,4 @@ fn json(body: Vec<u8>) -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, body).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        convert::Infallible,
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use http_body::Frame;
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    #[crate::event]
-    struct Message {
-        text: String,
-    }
-
-    crate::rooms! { struct Acme; project(u64): [Message] via [websocket]; }
-
-    /// Hooks whose `room_created` signals its start, waits for permission, and signals its end.
-    #[derive(Clone, Default)]
-    struct BlockingHooks {
-        started: Arc<Notify>,
-        proceed: Arc<Notify>,
-        finished: Arc<Notify>,
-    }
-
-    impl crate::Hooks for BlockingHooks {
-        async fn room_created(&self, _: &crate::RoomRef<'_>, _: Option<&str>) {
-            self.started.notify_one();
-            self.proceed.notified().await;
-            self.finished.notify_one();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_creation_completes_after_its_client_disconnects() {
-        let hooks = BlockingHooks::default();
-        let server = Acme::server().hooks(hooks.clone()).build().await.expect("a server");
-        let request = Request::post("/rooms").header("content-type", "application/json");
-        let request = request.body(Body::from(r#"{"roomId":"project:1"}"#)).expect("a request");
-        let mut creating = Box::pin(create(State(server.engine()), request));
-        tokio::select! {
-            _ = &mut creating => panic!("the request completed before the hook"),
-            () = hooks.started.notified() => {}
-        }
-        drop(creating);
-        hooks.proceed.notify_one();
-        let finished =
-            deadline::within(Duration::from_secs(10), "the hook ends", hooks.finished.notified()).await;
-        finished.unwrap_or_else(|late| panic!("{late}"));
-        assert!(server.engine().registry.find("project:1").is_some());
-    }
-
-    /// A body that never produces a frame.
-    struct PendingBody;
-
-    impl http_body::Body for PendingBody {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Pending
-        }
-    }
-
-    #[test]
-    fn a_backend_sets_the_sender_percent_encoded() {
-        let from = |value: &[u8]| {
-            let value = HeaderValue::from_bytes(value).expect("a header");
-            sender(&HeaderMap::from_iter([(http::HeaderName::from_static("dialogue-from"), value)])).ok()
-        };
-        assert_eq!(sender(&HeaderMap::new()).ok().as_deref(), Some("system"));
-        for (value, expected) in [
-            ("", "system"),
-            ("billing", "billing"),
-            ("J%C3%BCrgen%20M", "Jürgen M"),
-            ("100%25", "100%"),
-            ("a+b", "a+b"),
-        ] {
-            assert_eq!(from(value.as_bytes()).as_deref(), Some(expected), "{value}");
-        }
-        assert_eq!(from("Jürgen".as_bytes()).as_deref(), Some("Jürgen"));
-        assert_eq!(from("%41".repeat(128).as_bytes()).as_deref(), Some(&*"A".repeat(128)));
-        for value in ["%", "%4", "%zz", "a%2", "%C3", "%FF", "%0A", "a%00", "%C2%85", "%7f", "%+1"] {
-            assert_eq!(from(value.as_bytes()), None, "{value}");
-        }
-        assert_eq!(from("%41".repeat(129).as_bytes()), None);
-        assert_eq!((from(b"\xc3"), from(b"a\tb")), (None, None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_has_one_timeout() {
-        let arrived_at = Instant::now();
-        let mut sent = Body::new(PendingBody);
-        let late = read_body(&mut sent, 100).await.map_err(RefusalResponse);
-        assert!(read_refused_body(late, sent, arrived_at).await.is_err());
-        let waited = arrived_at.elapsed();
-        assert!(waited < BODY_TIMEOUT + Duration::from_secs(1), "{waited:?}");
-    }
 }
