@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    LiveRoom, archive::Archive, batch::Batch, inbox::RoomCommand, probe::check_log_exists,
+    LiveRoom, archive::Archive, delivery::Batch, inbox::RoomCommand, probe::check_log_exists,
     publish::ensure_in_catalog, room_core::RoomCore,
 };
 use crate::{Refusal, log::NotAppended, store::Append};

@@ -14,14 +14,15 @@ use parking_lot::{Mutex, RwLock};
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
-    ConnectionHandle, Opener, Registry, RoomSpec,
+    ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
     archive::{Archive, StoredRoom},
     cluster::FollowGuard,
+    delivery::ReplaySource,
     driver::RoomDriver,
     inbox::{Inbox, RoomCommand},
     maintenance::{monotonic_ms, monotonic_us},
     new_rooms::RecentRoom,
-    room_core::{ConnectionId, RoomCore},
+    room_core::RoomCore,
     room_spec::RoomInstanceInfo,
 };
 use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError};
@@ -403,11 +404,6 @@ impl LiveRoom {
         });
     }
 
-    /// Requests the next page of a subscription's replay: the outbox has taken the previous one.
-    pub(super) fn request_replay_page(self: &Arc<Self>, connection: ConnectionId) {
-        self.enqueue(move |core| core.replay_page(connection));
-    }
-
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         !self.inbox.lock().running
@@ -432,6 +428,12 @@ impl LiveRoom {
     pub(super) fn is_inbox_full(&self) -> bool {
         let inbox = self.inbox.lock();
         !inbox.closed && (inbox.bytes > MAX_INBOX_BYTES || inbox.commands.len() > MAX_INBOX_COMMANDS)
+    }
+}
+
+impl ReplaySource for LiveRoom {
+    fn request_page(self: Arc<Self>, connection: ConnectionId) {
+        self.enqueue(move |core| core.replay_page(connection));
     }
 }
 

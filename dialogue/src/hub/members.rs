@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    ConnectionHandle, ConnectionId, Listener, Outbox, StreamSlot, batch::Batch, outbox::OutboxCloseReason,
+    ConnectionHandle, ConnectionId, Listener, Outbox, OutboxCloseReason, StreamSlot, delivery::Batch,
 };
 use crate::wire::{
     EventSet,

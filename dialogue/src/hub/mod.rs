@@ -9,16 +9,15 @@
 
 mod archive;
 mod audit_log;
-mod batch;
 mod catch_up;
 mod cluster;
 mod connection;
 mod deletions;
+mod delivery;
 mod driver;
 mod history;
 mod inbox;
 mod join;
-mod listener;
 mod live_room;
 mod live_rooms;
 mod maintenance;
@@ -26,7 +25,6 @@ mod members;
 mod migration;
 mod new_rooms;
 mod opening;
-mod outbox;
 mod presence;
 mod probe;
 mod publish;
@@ -42,14 +40,16 @@ pub(crate) use archive::{Archive, SavedState, StateLock};
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
 pub(crate) use connection::ConnectionHandle;
+pub(crate) use delivery::{
+    ConnectionId, DirectWriter, FlushStatus, Listener, ListenerReceiver, Outbox, OutboxCloseReason,
+    StreamSlot,
+};
 pub(crate) use inbox::{
     NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, not_in_room, revoked,
 };
 pub(crate) use join::{JoinOutcome, JoinRequest};
-pub(crate) use listener::{Listener, ListenerReceiver};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};
-pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason, StreamSlot};
 pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
-pub(crate) use room_core::{ConnectionId, DELETED_REASON, RoomCore, TargetedEvent, history, unavailable};
+pub(crate) use room_core::{DELETED_REASON, RoomCore, TargetedEvent, history, unavailable};
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

@@ -8,7 +8,7 @@ use tokio::time::Instant as Moment;
 
 use super::{
     super::{
-        batch::Batch,
+        delivery::Batch,
         inbox::{NewEvent, PublishReply, PublishRequest, not_in_room, revoked},
     },
     RoomCore,

@@ -9,8 +9,8 @@ use super::{
     super::{
         ConnectionHandle,
         archive::SavedState,
-        batch::Batch,
         cluster::{ConnectionDelta, RemoteRoster},
+        delivery::Batch,
     },
     DELETED_REASON, RoomCore,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},

@@ -5,13 +5,13 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    ConnectionId, RoomCore,
+    RoomCore,
     accept::{PendingEvent, unavailable},
     clustered::accepted,
 };
 use crate::{
     hub::{
-        Outbox,
+        ConnectionId, Outbox,
         inbox::{NewEvent, PublishRequest, not_in_room},
     },
     store::StoredEvent,

@@ -30,14 +30,13 @@ pub(in crate::hub) use join::JoinStep;
 use held::HeldEvents;
 
 use super::{
-    ConnectionHandle, Listener, LiveRoom, Outbox, RoomSpec, StreamSlot,
+    ConnectionHandle, ConnectionId, Listener, LiveRoom, Outbox, OutboxCloseReason, RoomSpec, StreamSlot,
     archive::{Archive, SavedState, StateLock, StoredRoom, TrimPlan},
-    batch::Batch,
     cluster::{Cluster, NodeMessage, RemoteRoster},
+    delivery::Batch,
     inbox::PublishOutcome,
     members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence},
     migration::{MigratingMember, Migration, send_left},
-    outbox::OutboxCloseReason,
     presence::{self, PresenceTracker},
 };
 use crate::{
@@ -55,10 +54,6 @@ const ROSTER_REFRESH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The reason in the `left` frame of a deleted room.
 pub(crate) const DELETED_REASON: &str = "the room was deleted";
-
-/// The number of a subscriber on this node: a socket, a stream, or a listener in server code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ConnectionId(pub(crate) u64);
 
 /// The state of a [`LiveRoom`]. Only one driver at a time owns it.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{
-    super::{ConnectionId, LiveRoom, archive::ArchivedPage, members::EventSink},
+    super::{ConnectionId, LiveRoom, archive::ArchivedPage, delivery::ReplaySource, members::EventSink},
     RoomCore,
 };
 use crate::{log::LogSlice, wire::EventSet};
@@ -79,7 +79,7 @@ impl RoomCore {
             (EventSink::Member(outbox, _), Some(instance)) => outbox.replay_page_sent(&instance, more),
             // While its queue has space; otherwise the listener requests the page itself.
             (EventSink::Listener(listener), Some(instance)) if more && !listener.is_lagging() => {
-                instance.request_replay_page(connection);
+                instance.request_page(connection);
             }
             _ => {}
         }

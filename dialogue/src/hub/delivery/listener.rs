@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
+use super::{Batch, ConnectionId, ReplaySource};
 use crate::{log::Record, wire::EventSet};
 
 /// A bounded queue of records to a task of the application.
@@ -47,12 +47,12 @@ impl Listener {
         self.id
     }
 
-    pub(super) fn is_lagging(&self) -> bool {
+    pub(in crate::hub) fn is_lagging(&self) -> bool {
         self.is_lagging.load(Ordering::Relaxed)
     }
 
     /// Queues the events of a batch that are in `filter`; returns the position to replay from if the queue is full.
-    pub(super) fn deliver(&self, batch: &Batch, filter: EventSet) -> Option<u64> {
+    pub(in crate::hub) fn deliver(&self, batch: &Batch, filter: EventSet) -> Option<u64> {
         for record in batch.events().iter().filter(|record| filter.contains(record.event)) {
             match (self.queue.try_send(Arc::clone(record)), record.seq) {
                 (Err(TrySendError::Full(record)), Some(seq)) => {
@@ -70,15 +70,15 @@ impl Listener {
 }
 
 impl ListenerReceiver {
-    /// Returns the next record; `None` when the instance is closed.
-    pub(crate) async fn next(&mut self, instance: &Weak<LiveRoom>) -> Option<Arc<Record>> {
+    /// Returns the next record; `None` when the room instance, the source of replays, is closed.
+    pub(crate) async fn next<S: ReplaySource>(&mut self, source: &Weak<S>) -> Option<Arc<Record>> {
         if let Ok(record) = self.queue.try_recv() {
             return Some(record);
         }
         if self.is_lagging.swap(false, Ordering::SeqCst)
-            && let Some(instance) = instance.upgrade()
+            && let Some(source) = source.upgrade()
         {
-            instance.request_replay_page(self.id);
+            source.request_page(self.id);
         }
         self.queue.recv().await
     }

@@ -9,13 +9,13 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
-use super::{Outbox, OutboxCloseReason};
-use crate::{
-    hub::{LiveRoom, batch::id_line},
-    wire::{
-        EventIndex,
-        frame::{self, ServerFrame},
-    },
+use super::{
+    super::{ReplaySource, batch::id_line},
+    Outbox, OutboxCloseReason,
+};
+use crate::wire::{
+    EventIndex,
+    frame::{self, ServerFrame},
 };
 
 /// Empty items up to which the queue isn't compacted.
@@ -91,8 +91,8 @@ pub(super) struct StreamPosition {
 
 /// A replay of a room to this connection, a page each time that the queue is empty.
 pub(super) struct Replay {
-    pub(super) instance: Weak<LiveRoom>,
-    pub(super) requested: bool,
+    pub(super) source: Weak<dyn ReplaySource>,
+    pub(super) is_requested: bool,
 }
 
 impl Queue {
@@ -205,10 +205,10 @@ impl Queue {
             }
             return outbox.write_out(self);
         }
-        for replay in self.replays.iter_mut().filter(|replay| !replay.requested) {
-            if let Some(instance) = replay.instance.upgrade() {
-                replay.requested = true;
-                instance.request_replay_page(outbox.id);
+        for replay in self.replays.iter_mut().filter(|replay| !replay.is_requested) {
+            if let Some(source) = replay.source.upgrade() {
+                replay.is_requested = true;
+                source.request_page(outbox.id);
             }
         }
     }
@@ -272,7 +272,7 @@ impl Queue {
 }
 
 impl Replay {
-    pub(super) fn counts_for(&self, instance: &Arc<LiveRoom>) -> bool {
-        std::ptr::eq(self.instance.as_ptr(), Arc::as_ptr(instance))
+    pub(super) fn is_from<S>(&self, source: &Arc<S>) -> bool {
+        std::ptr::addr_eq(self.source.as_ptr(), Arc::as_ptr(source))
     }
 }

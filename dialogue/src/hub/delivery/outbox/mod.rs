@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{LiveRoom, batch::Batch, room_core::ConnectionId};
+use super::{Batch, ConnectionId, ReplaySource};
 use crate::wire::{Encoding, EventSet, frame::EncodedFrame};
 pub(crate) use queue::StreamSlot;
 use queue::{LatestKey, Queue, Replay, StreamPosition};
@@ -432,34 +432,35 @@ impl Outbox {
         rest
     }
 
-    /// Starts a replay: each time that the queue is empty, another page is requested from `instance`.
-    pub(crate) fn start_replay(&self, instance: &Arc<LiveRoom>) {
+    /// Starts a replay: each time that the queue is empty, another page is requested from `source`.
+    pub(crate) fn start_replay<S: ReplaySource + 'static>(&self, source: &Arc<S>) {
         let mut queue = self.queue.lock();
-        queue.replays.retain(|replay| replay.instance.strong_count() > 0);
+        queue.replays.retain(|replay| replay.source.strong_count() > 0);
         // A replay that is under way goes on from the new position: a second request would be a second replay.
-        if !queue.replays.iter().any(|replay| replay.counts_for(instance)) {
-            queue.replays.push(Replay { instance: Arc::downgrade(instance), requested: false });
+        if !queue.replays.iter().any(|replay| replay.is_from(source)) {
+            let source = Arc::<S>::downgrade(source);
+            queue.replays.push(Replay { source, is_requested: false });
         }
         queue.on_drained(self);
     }
 
     /// Returns the number of replays under way.
     #[cfg(test)]
-    pub(super) fn replays(&self) -> usize {
+    pub(in crate::hub) fn replays(&self) -> usize {
         self.queue.lock().replays.len()
     }
 
-    /// Notes that `instance` sent a page of the replay, or ended it; `more` tells whether the replay goes on.
-    pub(crate) fn replay_page_sent(&self, instance: &Arc<LiveRoom>, more: bool) {
+    /// Notes that `source` sent a page of the replay, or ended it; `more` tells whether the replay goes on.
+    pub(crate) fn replay_page_sent<S: ReplaySource>(&self, source: &Arc<S>, more: bool) {
         let mut queue = self.queue.lock();
         if more {
             queue
                 .replays
                 .iter_mut()
-                .filter(|replay| replay.counts_for(instance))
-                .for_each(|replay| replay.requested = false);
+                .filter(|replay| replay.is_from(source))
+                .for_each(|replay| replay.is_requested = false);
         } else {
-            queue.replays.retain(|replay| !replay.counts_for(instance));
+            queue.replays.retain(|replay| !replay.is_from(source));
         }
         queue.on_drained(self);
     }

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::RoomSpec;
 use crate::{
+    hub::RoomSpec,
     log::Record,
     observe::Meter,
     wire::{Encoding, EventIndex, EventSet, put_id, stream_position},
