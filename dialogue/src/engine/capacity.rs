@@ -14,7 +14,7 @@ impl Engine {
     /// A client that reconnects after a network failure would otherwise be refused with `ROOM_FULL` because of its own
     /// old connection, until the keep-alive timeout ends that. Each of the user's connections in the room is sent a
     /// ping; the call takes some seconds if one of them doesn't answer.
-    pub(super) async fn remove_dead_connections_of(
+    pub(super) async fn remove_dead_connections_at_all_nodes(
         &self,
         link: &ConnectionHandle,
         instance: &Arc<LiveRoom>,

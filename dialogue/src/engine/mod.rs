@@ -329,12 +329,13 @@ impl Engine {
         true
     }
 
-    /// Runs the application's `joined` hook for a connection that is new in a room.
+    /// Runs the application's `joined` hook for a connection that is new in a room; and the `left` hook, if the connection
+    /// left meanwhile.
     pub(crate) async fn after_join(&self, link: &ConnectionHandle, instance: &LiveRoom) {
         let Some(hooks) = &self.hooks else { return };
         if link.begin_joined_hook(instance) {
             hooks.joined(&link.actor(), instance.room_ref()).await;
-            // If it has left while the hook ran, that left this to the caller.
+            // A leave while `joined` runs only notes its reason.
             if let Some(reason) = link.end_joined_hook(instance) {
                 hooks.left(&link.actor(), instance.room_ref(), &reason).await;
             }
@@ -412,7 +413,7 @@ impl RegistryObserver for Engine {
         self.announce_to_nodes(room_id, false);
     }
 
-    fn removed_by_deletion(
+    fn removed_from_closed(
         self: Arc<Self>,
         link: Arc<ConnectionHandle>,
         instance: Arc<LiveRoom>,
@@ -425,7 +426,7 @@ impl RegistryObserver for Engine {
         handle: Arc<ConnectionHandle>,
         instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = bool> + Send>> {
-        Box::pin(async move { self.remove_dead_connections_of(&handle, &instance).await })
+        Box::pin(async move { self.remove_dead_connections_at_all_nodes(&handle, &instance).await })
     }
 }
 

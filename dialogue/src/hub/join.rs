@@ -1,7 +1,7 @@
 //! Joins: a connection becomes a member of a room, and receives the events after the position that its client has.
 //!
-//! [`Registry::join`] is all of it: it finds or opens the instance, reserves a place in it among all nodes, compares the
-//! log with the store's where another node may be further on, reads from the store the event at the client's position
+//! [`Registry::join`] is called once the user may join: it finds or opens the instance, reserves a place in it among all
+//! nodes, probes the store where another node may be further on, reads from the store the event at the client's position
 //! where memory doesn't have it, and admits the connection. What the room itself decides with these is in
 //! `room_core/join.rs`, and the replay of what the client missed in `room_core/replay.rs`.
 
@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::value::RawValue;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -26,19 +27,25 @@ use crate::{
 };
 
 /// A connection's request to join a room.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct JoinRequest {
     pub(crate) handle: Arc<ConnectionHandle>,
-    /// The index of the room among those of an event stream.
-    pub(crate) slot: StreamSlot,
+    pub(crate) options: JoinOptions,
+    /// Set if the member migrates from a superseded instance: it keeps its place, and its user was present there.
+    pub(crate) is_migrating: bool,
+}
+
+/// The parameters of a join.
+#[derive(Debug, Default)]
+pub(crate) struct JoinOptions {
     /// The events to subscribe to; `None` keeps the subscription, or subscribes to the room's default events.
     pub(crate) filter: Option<EventSet>,
     /// The position to resume from.
     pub(crate) since: Option<Position>,
+    /// The index of the room among those of an event stream.
+    pub(crate) slot: StreamSlot,
     /// The `id` of the request, as JSON.
-    pub(crate) id: Option<Box<serde_json::value::RawValue>>,
-    /// Set if the member migrates from a superseded instance: it keeps its place, and its user was present there.
-    pub(crate) is_migrating: bool,
+    pub(crate) id: Option<Box<RawValue>>,
 }
 
 /// What is known of the store's log, by which the room decides whether a client can resume.
@@ -46,8 +53,8 @@ pub(crate) struct JoinRequest {
 pub(crate) struct ResumeEvidence {
     /// The id that the store has for the event at the client's position.
     pub(crate) stored_id: StoredId,
-    /// Set once the room has compared its log with the store's since the request was made.
-    pub(crate) is_caught_up: bool,
+    /// Set once the room has probed the store since the request was made.
+    pub(crate) is_probed: bool,
 }
 
 /// The outcome of a join that was not refused.
@@ -76,13 +83,13 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `ROOM_FULL`; `UNAVAILABLE` if the store or the other nodes can't be reached; the refusal of an instance that
-    /// can't be opened.
+    /// `ROOM_FULL`; `UNAVAILABLE` if the store or the other nodes can't be reached, or if a migration of the member
+    /// takes over 5 s; the refusal of an instance that can't be opened.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the connection may be in the room or not. It is in the list of its rooms in both
-    /// cases, so that it leaves the room when it ends.
+    /// If the future is dropped, a join that is queued in the room still runs. The room is in the list of the
+    /// connection's rooms by then, so that the connection leaves it when it ends. A reserved place is given back.
     pub(crate) async fn join(
         self: &Arc<Self>,
         room: &Arc<RoomSpec>,
@@ -100,10 +107,10 @@ impl Registry {
                 arrived.map_err(|_| unavailable(room_id))?;
                 continue;
             }
-            if let Some(deleted) = closed {
-                self.removed_by_deletion(Arc::clone(handle), deleted).await;
+            if let Some(closed) = closed {
+                self.removed_from_closed(handle, &closed).await;
             }
-            if join.since.is_some() && room.keyed && self.was_deleted(room_id).await? {
+            if join.options.since.is_some() && room.keyed && self.was_deleted(room_id).await? {
                 return Ok(JoinOutcome::RoomDeleted);
             }
             let instance = self.find_or_open(room, room_id, Some(opener))?;
@@ -118,14 +125,14 @@ impl Registry {
                     }
                     let may_reclaim =
                         refusal.code == Code::RoomFull && !mem::replace(&mut has_reclaimed, true);
-                    if !(may_reclaim && self.reclaim_capacity(&instance, handle).await) {
+                    if !(may_reclaim && self.reclaim_capacity(handle, &instance).await) {
                         return Err(refusal);
                     }
                 }
                 // The instance has just ended: the next attempt opens another.
                 Err(JoinError::Closed) if handle.is_migrating(room_id) => {}
                 Err(JoinError::Closed) => {
-                    self.removed_by_deletion(Arc::clone(handle), Arc::clone(&instance)).await;
+                    self.removed_from_closed(handle, &instance).await;
                     if let Some(refusal) = instance.failure() {
                         return Err(refusal);
                     }
@@ -142,27 +149,32 @@ impl LiveRoom {
         let is_clustered = self.archive().is_some_and(|archive| archive.cluster.is_some());
         let _pending = (is_clustered && self.room.keyed).then(|| PendingJoin::new(self));
         // The next instance of a migrating member was opened just now.
-        let mut evidence = ResumeEvidence { stored_id: StoredId::NotRead, is_caught_up: join.is_migrating };
-        let place = if join.is_migrating { None } else { self.reserve(join).await?.map(Arc::new) };
+        let mut evidence = ResumeEvidence { stored_id: StoredId::NotRead, is_probed: join.is_migrating };
+        let mut reserved = None;
         // Each of the two needs comes up once at most.
         loop {
-            let (request, reserved) = (Arc::clone(join), place.clone());
+            if reserved.is_none() && !join.is_migrating {
+                reserved = self.reserve(join).await?;
+            }
+            let (request, place) = (Arc::clone(join), reserved.take());
             let step = self.run(move |core| {
                 let step = core.join(&request, evidence);
-                // Kept until the connection itself is counted.
-                drop(reserved);
-                step
+                // Given back at once if the connection is counted or refused; otherwise kept for the next attempt.
+                let place = place.filter(|_| step.needs_evidence());
+                (step, place)
             });
-            match step.await.ok_or(JoinError::Closed)? {
+            let (step, place) = step.await.ok_or(JoinError::Closed)?;
+            reserved = place;
+            match step {
                 JoinStep::Joined { is_new } => return Ok(is_new),
                 JoinStep::Refused(refusal) => return Err(JoinError::Refused(refusal)),
                 JoinStep::Closed => return Err(JoinError::Closed),
-                JoinStep::NeedsCatchUp => {
-                    self.compare_with_store().await.ok_or(JoinError::Closed)?;
-                    evidence.is_caught_up = true;
+                JoinStep::NeedsProbe => {
+                    self.probe().await.ok_or(JoinError::Closed)?;
+                    evidence.is_probed = true;
                 }
                 JoinStep::NeedsStoredId(epoch) => {
-                    let stored_id = self.stored_id_at(&epoch, join.since.as_ref()).await;
+                    let stored_id = self.stored_id_at(&epoch, join.options.since.as_ref()).await;
                     evidence.stored_id = stored_id.map_err(JoinError::Refused)?;
                 }
             }
@@ -192,11 +204,11 @@ impl LiveRoom {
         }
     }
 
-    /// Waits until the room has compared its log with the store's; returns `None` if the instance is closed.
-    async fn compare_with_store(self: &Arc<Self>) -> Option<()> {
-        let (sender, compared) = oneshot::channel();
+    /// Waits until the room has probed the store; returns `None` if the instance is closed.
+    async fn probe(self: &Arc<Self>) -> Option<()> {
+        let (sender, probed) = oneshot::channel();
         self.push(RoomCommand::ProbeStore(sender)).ok()?;
-        compared.await.ok()
+        probed.await.ok()
     }
 
     /// Returns the id that the store has for the event at a position.

@@ -12,7 +12,9 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{ConnectionHandle, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON};
+use super::{
+    ConnectionHandle, JoinOptions, JoinRequest, LiveRoom, Registry, StreamSlot, room_core::DELETED_REASON,
+};
 use crate::wire::{
     EventSet, Position,
     frame::{self, ServerFrame},
@@ -164,7 +166,7 @@ async fn end(registry: &Registry, remaining: Remaining) {
     for (MigratingMember { handle, .. }, from) in remaining {
         if from.end_migration(&handle) {
             send_left(&handle, &from.id, DELETED_REASON);
-            registry.removed_by_deletion(handle, from).await;
+            registry.removed_from_closed(&handle, &from).await;
         }
     }
 }
@@ -178,10 +180,12 @@ impl MigratingMember {
     async fn enter(&self, next: &Arc<LiveRoom>) -> MigrationOutcome {
         let join = JoinRequest {
             handle: Arc::clone(&self.handle),
-            slot: self.slot,
-            filter: Some(self.filter),
-            since: Some(self.since.clone()),
-            id: None,
+            options: JoinOptions {
+                filter: Some(self.filter),
+                since: Some(self.since.clone()),
+                slot: self.slot,
+                id: None,
+            },
             is_migrating: true,
         };
         match next.join(&Arc::new(join)).await {

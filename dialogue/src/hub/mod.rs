@@ -47,7 +47,7 @@ pub(crate) use delivery::{
 pub(crate) use inbox::{
     NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, not_in_room, revoked,
 };
-pub(crate) use join::{JoinOutcome, JoinRequest};
+pub(crate) use join::{JoinOptions, JoinOutcome, JoinRequest};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};
 pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};

@@ -56,19 +56,21 @@ pub(crate) struct Registry {
     end: watch::Sender<()>,
 }
 
-/// The receiver of events about rooms that the registry removed by itself.
+/// The server above the registry: it is told of rooms that the registry removed by itself, and asked for what only it can
+/// do.
 pub(crate) trait RegistryObserver: Send + Sync {
     /// A room was evicted, and its log with it.
     fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str);
 
-    /// A connection was removed, since its room was deleted.
-    fn removed_by_deletion(
+    /// A connection was removed from an instance that closed: its room was deleted, or the instance was idle or failed.
+    fn removed_from_closed(
         self: Arc<Self>,
         handle: Arc<ConnectionHandle>,
         instance: Arc<LiveRoom>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// A room is full for a connection. Removes what only seems to be in it, and returns whether anything was removed.
+    /// A room is full for a connection. Removes the dead connections of its user from the room, at all nodes; returns
+    /// whether there was any.
     fn reclaim_capacity(
         self: Arc<Self>,
         handle: Arc<ConnectionHandle>,
@@ -234,18 +236,18 @@ impl Registry {
         let _ = self.observer.set(observer);
     }
 
-    /// Reports a connection that was removed from `instance` because the room was deleted.
-    pub(super) async fn removed_by_deletion(&self, handle: Arc<ConnectionHandle>, instance: Arc<LiveRoom>) {
+    /// Reports a connection that was removed from `instance`, which closed.
+    pub(super) async fn removed_from_closed(&self, handle: &Arc<ConnectionHandle>, instance: &Arc<LiveRoom>) {
         if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
-            observer.removed_by_deletion(handle, instance).await;
+            observer.removed_from_closed(Arc::clone(handle), Arc::clone(instance)).await;
         }
     }
 
-    /// Removes from a full room what only seems to be in it; returns whether anything was removed.
+    /// See [`RegistryObserver::reclaim_capacity`].
     pub(super) async fn reclaim_capacity(
         &self,
-        instance: &Arc<LiveRoom>,
         handle: &Arc<ConnectionHandle>,
+        instance: &Arc<LiveRoom>,
     ) -> bool {
         match self.observer.get().and_then(Weak::upgrade) {
             Some(observer) => observer.reclaim_capacity(Arc::clone(handle), Arc::clone(instance)).await,

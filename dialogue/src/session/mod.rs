@@ -38,7 +38,7 @@ use crate::{
     drain::draining,
     engine::Engine,
     hub::{
-        ConnectionHandle, DELETED_REASON, JoinOutcome, JoinRequest, LiveRoom, Opener, Outbox, StreamSlot,
+        ConnectionHandle, DELETED_REASON, JoinOptions, JoinOutcome, JoinRequest, LiveRoom, Opener, Outbox,
         not_in_room, unavailable,
     },
     identity::{Expiry, User},
@@ -46,7 +46,6 @@ use crate::{
     observe::{CloseReason, ConnectionMeter, Source, TraceParent, spans},
     room::Channel,
     wire::{
-        EventSet, Position,
         frame::{self, ServerFrame},
         request::{self, Auth, ClientRequest},
     },
@@ -98,19 +97,6 @@ pub(crate) struct NewConnection {
     pub(crate) address: Option<IpAddr>,
     /// The trace context of the handshake (W3C Trace Context).
     pub(crate) parent: Option<TraceParent>,
-}
-
-/// The parameters of a join, without the room.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct JoinOptions {
-    /// The events to subscribe to; `None` keeps the subscription, or subscribes to the room's default events.
-    pub(crate) filter: Option<EventSet>,
-    /// The position to resume from.
-    pub(crate) since: Option<Position>,
-    /// The index of the room among those of an event stream.
-    pub(crate) slot: StreamSlot,
-    /// The id of the request.
-    pub(crate) id: Option<Box<RawValue>>,
 }
 
 /// The number of frames that are charged to the user's HTTP limit at once: charging each one would cost as much as the
@@ -331,9 +317,7 @@ impl Session {
         }
         engine.access.may_join(&connection.actor(), room, room_id).await?;
         let opener = Opener::new(&connection.user_id, self.address, &engine.connection_limiter);
-        let JoinOptions { filter, since, slot, id } = options;
-        let join =
-            JoinRequest { handle: Arc::clone(&connection), slot, filter, since, id, is_migrating: false };
+        let join = JoinRequest { handle: Arc::clone(&connection), options, is_migrating: false };
         let outcome = engine.registry.join(room, room_id, join, &opener).await?;
         if let JoinOutcome::Joined { instance, is_new: true } = &outcome {
             engine.after_join(&connection, instance).await;

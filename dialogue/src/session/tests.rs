@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    backplane::Local,
     observe::{MetricValue, MetricsExporter, MetricsReader, Series},
     wire::Encoding,
 };
@@ -22,6 +23,18 @@ dialogue::rooms! {
     struct Acme;
 
     chat: [Message, Alert] via [websocket];
+
+    #[room(capacity = 2)]
+    pair: [Message] via [websocket];
+}
+
+async fn identified(engine: &Arc<Engine>, user: &str) -> Session {
+    let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
+    let new = NewConnection { source: Source::WebSocket, address: None, parent: None };
+    let mut session = Session::new(Arc::clone(engine), outbox, new);
+    let user = User { id: user.into(), authenticated: None, anonymous_token: None, is_new: false };
+    session.identify(user).await.unwrap();
+    session
 }
 
 /// Takes the frames that a session sent since the last call.
@@ -66,11 +79,7 @@ impl MetricsExporter for NoExporter {
 #[tokio::test]
 async fn membership_comes_before_invalid_fields() {
     let engine = Acme::server().metrics(NoExporter).build().await.unwrap().engine();
-    let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, usize::MAX, None, Vec::new());
-    let new = NewConnection { source: Source::WebSocket, address: None, parent: None };
-    let mut session = Session::new(Arc::clone(&engine), outbox, new);
-    let user = User { id: "alice".into(), authenticated: None, anonymous_token: None, is_new: false };
-    session.identify(user).await.unwrap();
+    let mut session = identified(&engine, "alice").await;
     let mut code = async |request: Value, joined: bool| {
         if joined {
             session.join("chat", Channel::WebSocket, JoinOptions::default()).await.unwrap();
@@ -116,4 +125,24 @@ async fn membership_comes_before_invalid_fields() {
     let counts: Vec<_> =
         triggers.map(|family| (count("invalid", &family.series), count("denied", &family.series))).collect();
     assert_eq!(counts, [(4, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_takes_one_place_at_each_step_of_its_join() {
+    for polls in 0..16 {
+        let engine = Acme::server().backplane(Local::new()).build().await.unwrap().engine();
+        let (mut alice, mut bob) = (identified(&engine, "alice").await, identified(&engine, "bob").await);
+        let mut joining = Box::pin(alice.join("pair", Channel::WebSocket, JoinOptions::default()));
+        let mut is_done = false;
+        for _ in 0..polls {
+            is_done = is_done || joining.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            // The tasks of the room and of the cluster run, and the join doesn't.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let joined = bob.join("pair", Channel::WebSocket, JoinOptions::default()).await;
+        assert_eq!(joined, Ok(()), "after {polls} polls of the other join");
+        if !is_done {
+            assert_eq!(joining.await, Ok(()));
+        }
+    }
 }

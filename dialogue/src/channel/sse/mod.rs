@@ -31,12 +31,12 @@ use crate::{
     drain::draining,
     engine::Engine,
     hooks::UntypedCaller,
-    hub::{DELETED_REASON, JoinOutcome, Outbox, StreamSlot, not_found},
+    hub::{DELETED_REASON, JoinOptions, JoinOutcome, Outbox, StreamSlot, not_found},
     identity::{Expiry, expired},
     limits::RateLimitKey,
     observe::{Source, TraceParent},
     room::Channel,
-    session::{JoinOptions, NewConnection, Session},
+    session::{NewConnection, Session},
     wire::{Encoding, stream_position},
 };
 use query::StreamQuery;

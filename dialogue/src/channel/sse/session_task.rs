@@ -148,10 +148,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        identity::User,
-        observe::Source,
-        room::Channel,
-        session::{JoinOptions, NewConnection},
+        hub::JoinOptions, identity::User, observe::Source, room::Channel, session::NewConnection,
         wire::Encoding,
     };
 

@@ -37,9 +37,16 @@ pub(crate) enum JoinStep {
     /// Only the store can say whether the client can resume: its event at the position has to be read first, in the log
     /// of this epoch.
     NeedsStoredId(Arc<str>),
-    /// The position is unknown here, but the client may have it from a node that is further on: the log has to be
-    /// compared with the store's first.
-    NeedsCatchUp,
+    /// The position is unknown here, but the client may have it from a node that is further on: the store has to be
+    /// probed first.
+    NeedsProbe,
+}
+
+impl JoinStep {
+    /// Returns whether another attempt may succeed, with more evidence.
+    pub(in crate::hub) fn needs_evidence(&self) -> bool {
+        matches!(self, JoinStep::NeedsStoredId(_) | JoinStep::NeedsProbe)
+    }
 }
 
 impl RoomCore {
@@ -63,13 +70,13 @@ impl RoomCore {
             }
         }
         self.log.trim(now());
-        let resume = self.log.resume(join.since.as_ref(), evidence.stored_id);
+        let resume = self.log.resume(join.options.since.as_ref(), evidence.stored_id);
         if resume == ResumeDecision::Unknown {
             return JoinStep::NeedsStoredId(Arc::clone(self.log.epoch()));
         }
         if resume == ResumeDecision::Lost && self.is_clustered() {
-            if !evidence.is_caught_up {
-                return JoinStep::NeedsCatchUp;
+            if !evidence.is_probed {
+                return JoinStep::NeedsProbe;
             }
             if self.is_uncertain() {
                 return JoinStep::Refused(unavailable(&self.id));
@@ -92,7 +99,7 @@ impl RoomCore {
     /// Sets the subscription of a member that joins, sends it `joined`, and starts its replay.
     fn admit(&mut self, join: &JoinRequest, resume: ResumeDecision, is_new: bool) {
         let Some(subscription) = self.members.get_mut(join.handle.id()) else { return };
-        if let Some(filter) = join.filter {
+        if let Some(filter) = join.options.filter {
             subscription.filter = filter;
         }
         let filter = subscription.filter;
@@ -102,7 +109,7 @@ impl RoomCore {
             _ => None,
         };
         // A repeated join without a position starts no replay: its subscription has had the earlier events.
-        let resumes = is_new || join.since.is_some();
+        let resumes = is_new || join.options.since.is_some();
         if resumes {
             let before = std::mem::replace(&mut subscription.replaying, behind);
             if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
@@ -146,7 +153,7 @@ impl RoomCore {
     fn enter(&mut self, join: &JoinRequest) {
         let user_presence = self.members.add(RoomSubscription {
             sink: EventSink::Member(Arc::clone(&join.handle.outbox), Arc::clone(&join.handle)),
-            slot: join.slot,
+            slot: join.options.slot,
             filter: self.room.default_events(),
             replaying: None,
         });
@@ -174,12 +181,12 @@ impl RoomCore {
             replay: behind.map_or(0, |after| head - after),
             members: self.members.users(),
         };
-        let (seq, event_id) = match (resume, &join.since) {
+        let (seq, event_id) = match (resume, &join.options.since) {
             (ResumeDecision::Complete { after }, Some(since)) => (after, since.event_id.as_str()),
             _ => (head, event_id),
         };
         let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
-        join.handle.outbox.send_at(&joined.encode(join.id.as_deref()), join.slot, position);
+        join.handle.outbox.send_at(&joined.encode(join.options.id.as_deref()), join.options.slot, position);
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) const MESSAGE: EventIndex = EventIndex::at(0);
 pub(super) const TYPING: EventIndex = EventIndex::at(1);
 pub(super) const PRICE: EventIndex = EventIndex::at(2);
 /// The evidence of a room without a store.
-const NO_EVIDENCE: ResumeEvidence = ResumeEvidence { stored_id: StoredId::NotRead, is_caught_up: false };
+const NO_EVIDENCE: ResumeEvidence = ResumeEvidence { stored_id: StoredId::NotRead, is_probed: false };
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomSpec {
@@ -126,10 +126,7 @@ impl Client {
     fn joining(&self, since: Option<Position>) -> JoinRequest {
         JoinRequest {
             handle: Arc::clone(&self.handle),
-            slot: StreamSlot::default(),
-            filter: None,
-            since,
-            id: None,
+            options: JoinOptions { since, ..JoinOptions::default() },
             is_migrating: false,
         }
     }
@@ -451,10 +448,7 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let replays = async |since: Option<Position>| {
         let join = JoinRequest {
             handle: Arc::clone(&handle),
-            slot: StreamSlot::default(),
-            filter: None,
-            since,
-            id: None,
+            options: JoinOptions { since, ..JoinOptions::default() },
             is_migrating: false,
         };
         let step = registry.run(&declared, "chat", move |core| core.join(&join, NO_EVIDENCE)).await;

@@ -5,9 +5,8 @@ use serde_json::value::RawValue;
 use super::{Apply, Session, fields::object, invalid, named_events};
 use crate::{
     Refusal,
-    hub::StreamSlot,
+    hub::{JoinOptions, StreamSlot},
     room::Channel,
-    session::JoinOptions,
     wire::{
         Position,
         request::{Join, Raw},
