@@ -286,9 +286,8 @@ impl Engine {
     }
 
     async fn delete_inner(&self, instance: &Arc<LiveRoom>) -> Result<(), Refusal> {
-        let deleting = instance.run_async(|state| Box::pin(state.delete(DELETED_REASON))).await;
         // `None` if a concurrent call has deleted it.
-        let Some(removed) = deleting?? else { return Ok(()) };
+        let Some(removed) = instance.delete(DELETED_REASON).await? else { return Ok(()) };
         for link in removed {
             self.after_leave(&link, instance, DELETED_REASON).await;
         }

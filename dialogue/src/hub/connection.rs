@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,6 +13,18 @@ use tokio::sync::Notify;
 
 use super::{ConnectionId, LiveRoom, Outbox};
 use crate::{hooks::UntypedCaller, identity::User, wire::Id};
+
+/// The number of a room instance in memory, never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InstanceId(u64);
+
+impl InstanceId {
+    /// Returns the number of a new instance.
+    pub(super) fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        InstanceId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The handle of a connection.
 ///
@@ -110,7 +122,7 @@ impl ConnectionHandle {
         if membership.is_some_and(|membership| membership.migrating) {
             return None;
         }
-        let is_in = membership.is_some_and(|membership| membership.is_in(instance));
+        let is_in = membership.is_some_and(|membership| membership.is_in(instance.number));
         if !is_in {
             let membership = RoomMembership {
                 instance: Arc::clone(instance),
@@ -124,10 +136,10 @@ impl ConnectionHandle {
 
     /// Marks a member of the superseded instance `lost` as migrating; returns `false` if the connection is closed, or
     /// in another instance already.
-    pub(super) fn begin_migration(&self, lost: &LiveRoom) -> bool {
+    pub(super) fn begin_migration(&self, room_id: &str, lost: InstanceId) -> bool {
         let mut rooms = self.rooms.lock();
         let membership =
-            rooms.get_mut(&lost.id).filter(|membership| membership.is_in(lost) && !self.is_closed());
+            rooms.get_mut(room_id).filter(|membership| membership.is_in(lost) && !self.is_closed());
         membership.map(|membership| membership.migrating = true).is_some()
     }
 
@@ -136,7 +148,7 @@ impl ConnectionHandle {
     pub(super) fn retarget_migration(&self, from: &LiveRoom, next: &Arc<LiveRoom>) -> bool {
         let mut rooms = self.rooms.lock();
         let moves = |membership: &&mut RoomMembership| {
-            membership.is_in(from) && membership.migrating && !self.is_closed()
+            membership.is_in(from.number) && membership.migrating && !self.is_closed()
         };
         let membership = rooms.get_mut(&next.id).filter(moves);
         membership.map(|membership| membership.instance = Arc::clone(next)).is_some()
@@ -144,14 +156,14 @@ impl ConnectionHandle {
 
     /// Ends the migration of a connection in `instance`, which admits it; returns `false` if the connection was removed
     /// from the room meanwhile, or closed.
-    pub(super) fn finish_migration(&self, instance: &LiveRoom) -> bool {
-        !self.is_closed() && self.end_migration(instance)
+    pub(super) fn finish_migration(&self, room_id: &str, instance: InstanceId) -> bool {
+        !self.is_closed() && self.end_migration(room_id, instance)
     }
 
     /// Ends the migration of a connection in `instance`; returns `true` to one caller only.
-    pub(super) fn end_migration(&self, instance: &LiveRoom) -> bool {
+    pub(super) fn end_migration(&self, room_id: &str, instance: InstanceId) -> bool {
         let mut rooms = self.rooms.lock();
-        let membership = rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance));
+        let membership = rooms.get_mut(room_id).filter(|membership| membership.is_in(instance));
         let ended = membership.is_some_and(|membership| std::mem::take(&mut membership.migrating));
         if ended {
             self.changed.notify_waiters();
@@ -192,7 +204,7 @@ impl ConnectionHandle {
         let mut rooms = self.rooms.lock();
         // It may have migrated to the next instance already.
         let not_run = |membership: &RoomMembership| {
-            membership.is_in(instance) || matches!(membership.joined_hook, JoinedHook::NotRun)
+            membership.is_in(instance.number) || matches!(membership.joined_hook, JoinedHook::NotRun)
         };
         let membership = rooms.get_mut(&instance.id).filter(|membership| not_run(membership));
         membership.map(|membership| membership.joined_hook = JoinedHook::Running(None)).is_some()
@@ -204,7 +216,7 @@ impl ConnectionHandle {
         let mut rooms = self.rooms.lock();
         // While the hook ran, the connection may have migrated to the next instance.
         let is_running = |membership: &RoomMembership| {
-            membership.is_in(instance) || matches!(membership.joined_hook, JoinedHook::Running(_))
+            membership.is_in(instance.number) || matches!(membership.joined_hook, JoinedHook::Running(_))
         };
         let membership = rooms.get_mut(&instance.id).filter(|membership| is_running(membership))?;
         match std::mem::replace(&mut membership.joined_hook, JoinedHook::Ran) {
@@ -221,7 +233,8 @@ impl ConnectionHandle {
     /// only, and not while the `joined` hook runs.
     pub(crate) fn exit(&self, instance: &LiveRoom, reason: &str) -> bool {
         let mut rooms = self.rooms.lock();
-        let Some(membership) = rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance))
+        let Some(membership) =
+            rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance.number))
         else {
             return false;
         };
@@ -251,14 +264,14 @@ impl ConnectionHandle {
     /// [`exit`](Self::exit).
     pub(crate) fn exit_closed(&self, instance: &LiveRoom) -> bool {
         let mut rooms = self.rooms.lock();
-        let is_in = rooms.get(&instance.id).is_some_and(|membership| membership.is_in(instance));
+        let is_in = rooms.get(&instance.id).is_some_and(|membership| membership.is_in(instance.number));
         let membership = is_in.then(|| rooms.remove(&instance.id)).flatten();
         membership.is_some_and(|membership| !matches!(membership.joined_hook, JoinedHook::NotRun))
     }
 }
 
 impl RoomMembership {
-    fn is_in(&self, instance: &LiveRoom) -> bool {
-        std::ptr::eq(Arc::as_ptr(&self.instance), instance)
+    fn is_in(&self, instance: InstanceId) -> bool {
+        self.instance.number == instance
     }
 }

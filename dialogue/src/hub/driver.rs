@@ -2,9 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::{
-    LiveRoom, archive::Archive, delivery::Batch, inbox::RoomCommand, probe::check_log_exists,
-    publish::ensure_in_catalog, room_core::RoomCore,
+    LiveRoom,
+    archive::Archive,
+    delivery::Batch,
+    inbox::RoomCommand,
+    probe::check_log_exists,
+    publish::ensure_in_catalog,
+    room_core::{RoomCore, RoomTime},
 };
 use crate::{Refusal, log::NotAppended, store::Append};
 
@@ -30,6 +37,7 @@ impl RoomDriver {
             // Once for all probes of a group of commands: many clients may reconnect at once.
             let mut probed = false;
             for command in commands.drain(..) {
+                driver.set_time();
                 if driver.core.as_ref().is_some_and(|core| core.is_probe_due()) {
                     driver.commit_pending().await;
                     // Boxed, as everything that only stores need: most drivers run for a single event.
@@ -46,12 +54,27 @@ impl RoomDriver {
                         // A join's position then includes the events that were accepted before.
                         driver.commit_pending().await;
                         let Some(core) = &mut driver.core else { return };
-                        f(core);
+                        f(core, &driver.instance);
                     }
-                    RoomCommand::RunAsync(f) => {
+                    RoomCommand::Timer(timer) => {
                         driver.commit_pending().await;
                         let Some(core) = &mut driver.core else { return };
-                        f(core).await;
+                        core.timer_fired(timer);
+                    }
+                    RoomCommand::Create(info, reply) => {
+                        driver.commit_pending().await;
+                        let created = Box::pin(driver.create(info)).await;
+                        driver.reply(reply, created);
+                    }
+                    RoomCommand::SaveState(change, reply) => {
+                        driver.commit_pending().await;
+                        let saved = Box::pin(driver.save_state(change)).await;
+                        driver.reply(reply, saved);
+                    }
+                    RoomCommand::Delete(reason, reply) => {
+                        driver.commit_pending().await;
+                        let deleted = Box::pin(driver.delete(reason)).await;
+                        driver.reply(reply, deleted);
                     }
                     RoomCommand::Receive(events) => Box::pin(driver.receive_events(*events)).await,
                     RoomCommand::CatchUp => Box::pin(driver.catch_up()).await,
@@ -60,13 +83,41 @@ impl RoomDriver {
                             driver.commit_pending().await;
                             driver.probe_store().await;
                         }
-                        // The caller may have dropped its future.
-                        let _ = reply.send(());
+                        driver.reply(reply, ());
+                    }
+                    #[cfg(test)]
+                    RoomCommand::Pause(begun, resume) => {
+                        begun.send(()).expect("the test waits");
+                        // It is dropped.
+                        let _ = resume.await;
                     }
                 }
+                driver.carry_out();
             }
             driver.commit_pending().await;
+            driver.carry_out();
         }
+    }
+
+    /// Sets the time of what the core does next.
+    pub(super) fn set_time(&mut self) {
+        if let Some(core) = &mut self.core {
+            core.set_time(RoomTime::now());
+        }
+    }
+
+    /// Carries out what the core asked for.
+    pub(super) fn carry_out(&mut self) {
+        if let Some(core) = &mut self.core {
+            self.instance.carry_out(core);
+        }
+    }
+
+    /// Sends the reply of a command, after its effects.
+    fn reply<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.carry_out();
+        // The caller may have dropped its future.
+        let _ = reply.send(answer);
     }
 
     /// Takes the queued commands; puts the core back and returns `false` if there are none.
@@ -83,7 +134,7 @@ impl RoomDriver {
         inbox.commands = Vec::new();
         if let Some(core) = self.core.take() {
             is_evictable = self.instance.note_activity(&core);
-            inbox.closed |= core.should_close();
+            inbox.closed |= core.should_close(self.instance.is_in_use());
             loses_log = core.loses_log();
             *self.instance.core.lock() = Some(core);
         }
@@ -187,7 +238,7 @@ async fn append_to_store(
             if error.is_conflict() {
                 tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that another process appended");
             }
-            core.mark_uncertain();
+            core.mark_uncertain(RoomTime::now());
         }
     })
 }
@@ -215,6 +266,7 @@ impl Drop for RoomDriver {
             }
             self.instance.inbox_space.notify_waiters();
             core.fail_connections();
+            self.instance.carry_out(&mut core);
             if let Some(registry) = self.instance.registry.upgrade() {
                 registry.remove(&self.instance, self.instance.archive().is_none());
             }

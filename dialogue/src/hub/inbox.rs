@@ -1,14 +1,18 @@
 //! The inbox of a room instance: its commands, the events to publish, and the replies to their senders.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{Outbox, room_core::RoomCore};
+use super::{
+    ConnectionHandle, LiveRoom, Outbox, RoomInstanceInfo, SavedState, StateLock,
+    room_core::{RoomCore, RoomTimer},
+};
 use crate::{
     Code, Refusal,
     backplane::FeedEvents,
     observe::{EventOrigin, Meter, Source},
+    store::StoreError,
     wire::{
         Accepted, EventIndex, Id,
         frame::{self, ServerFrame},
@@ -19,21 +23,38 @@ use crate::{
 pub(crate) enum RoomCommand {
     /// Publish an event.
     Publish(PublishRequest),
-    /// Run a synchronous operation: a join, a read of the log.
-    Run(Box<dyn FnOnce(&mut RoomCore) + Send>),
-    /// Run an asynchronous operation, such as a write to the store.
-    RunAsync(Box<AsyncOperation>),
+    /// Run an operation that needs only the room's state: a join, a read of the log.
+    Run(Box<Operation>),
+    /// Run a timer that the room has started.
+    Timer(RoomTimer),
+    /// Add the room to the catalog, with this info; the reply is whether it is new.
+    Create(RoomInstanceInfo, oneshot::Sender<Result<bool, StoreError>>),
+    /// Save a changed state.
+    SaveState(StateChange, oneshot::Sender<Result<(), Refusal>>),
+    /// Delete the room, and remove its connections for this reason. The reply has them, or nothing if the room was deleted
+    /// already.
+    Delete(&'static str, oneshot::Sender<Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal>>),
     /// Add events that other nodes published.
     Receive(Box<FeedEvents>),
     /// Compare the room with the store, since messages of other nodes may have been lost.
     CatchUp,
     /// Read the end of the log from the store, and send a signal when that is done.
     ProbeStore(oneshot::Sender<()>),
+    /// Run nothing until the sender is dropped; the other end is told when that begins.
+    #[cfg(test)]
+    Pause(oneshot::Sender<()>, oneshot::Receiver<()>),
 }
 
-/// See [`RoomCommand::RunAsync`]. It ends in a bounded time, since every call of the store has a timeout.
-pub(super) type AsyncOperation =
-    dyn for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> + Send;
+/// See [`RoomCommand::Run`]. It gets the instance to carry out the effects itself before it replies.
+pub(super) type Operation = dyn FnOnce(&mut RoomCore, &Arc<LiveRoom>) + Send;
+
+/// A change of a room's saved state.
+pub(crate) struct StateChange {
+    /// Held if other nodes may change the state too, in which case it is read again before the change.
+    pub(super) lock: Option<StateLock>,
+    /// Returns the new state as JSON.
+    pub(super) change: Box<dyn FnOnce(&SavedState) -> Result<Vec<u8>, Refusal> + Send>,
+}
 
 /// A request to publish an event, after it passed ingest.
 #[derive(Debug)]
@@ -99,25 +120,13 @@ impl RoomCommand {
         f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
     ) -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        let run = move |core: &mut RoomCore| {
+        let run = move |core: &mut RoomCore, instance: &Arc<LiveRoom>| {
+            let result = f(core);
+            instance.carry_out(core);
             // The caller may have dropped its future.
-            let _ = sender.send(f(core));
+            let _ = sender.send(result);
         };
         (RoomCommand::Run(Box::new(run)), receiver)
-    }
-
-    /// Creates a command that runs an asynchronous `f` and sends its result to the receiver.
-    pub(super) fn run_async<T: Send + 'static>(
-        f: impl for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
-    ) -> (Self, oneshot::Receiver<T>) {
-        let (sender, receiver) = oneshot::channel();
-        let command = RoomCommand::RunAsync(Box::new(move |core| {
-            Box::pin(async move {
-                // The caller may have dropped its future.
-                let _ = sender.send(f(core).await);
-            })
-        }));
-        (command, receiver)
     }
 
     pub(super) fn size(&self) -> usize {
@@ -126,10 +135,7 @@ impl RoomCommand {
                 publish.event.data.len() + publish.event.meta.as_ref().map_or(0, |meta| meta.len())
             }
             RoomCommand::Receive(feed) => feed.events.iter().map(|event| event.data.len()).sum(),
-            RoomCommand::Run(_)
-            | RoomCommand::RunAsync(_)
-            | RoomCommand::CatchUp
-            | RoomCommand::ProbeStore(_) => 0,
+            _ => 0,
         }
     }
 }
@@ -215,10 +221,15 @@ impl fmt::Debug for RoomCommand {
         f.write_str(match self {
             RoomCommand::Publish(_) => "Publish",
             RoomCommand::Run(_) => "Run",
-            RoomCommand::RunAsync(_) => "RunAsync",
+            RoomCommand::Timer(_) => "Timer",
+            RoomCommand::Create(..) => "Create",
+            RoomCommand::SaveState(..) => "SaveState",
+            RoomCommand::Delete(..) => "Delete",
             RoomCommand::Receive(_) => "Receive",
             RoomCommand::CatchUp => "CatchUp",
             RoomCommand::ProbeStore(_) => "ProbeStore",
+            #[cfg(test)]
+            RoomCommand::Pause(..) => "Pause",
         })
     }
 }

@@ -156,9 +156,9 @@ impl LiveRoom {
             if reserved.is_none() && !join.is_migrating {
                 reserved = self.reserve(join).await?;
             }
-            let (request, place) = (Arc::clone(join), reserved.take());
+            let (instance, request, place) = (Arc::clone(self), Arc::clone(join), reserved.take());
             let step = self.run(move |core| {
-                let step = core.join(&request, evidence);
+                let step = core.join(&request, evidence, &instance.info());
                 // Given back at once if the connection is counted or refused; otherwise kept for the next attempt.
                 let place = place.filter(|_| step.needs_evidence());
                 (step, place)
@@ -187,8 +187,9 @@ impl LiveRoom {
         let Some(cluster) = self.archive().and_then(|archive| archive.cluster.clone()) else {
             return Ok(None);
         };
-        let connection = join.handle.id();
-        let needed = self.run(move |core| core.needs_place(connection)).await.ok_or(JoinError::Closed)?;
+        let (instance, connection) = (Arc::clone(self), join.handle.id());
+        let needed = self.run(move |core| core.needs_place(connection, &instance.info())).await;
+        let needed = needed.ok_or(JoinError::Closed)?;
         let Some(capacity) = needed else { return Ok(None) };
         match cluster.reserve(&self.id, &join.handle.user_id, capacity).await {
             Ok(Some(place)) => Ok(Some(place)),

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    pin::Pin,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -11,18 +10,23 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{runtime::Handle, sync::Notify, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use super::{
     ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
     archive::{Archive, StoredRoom},
     cluster::FollowGuard,
+    connection::InstanceId,
     delivery::ReplaySource,
     driver::RoomDriver,
     inbox::{Inbox, RoomCommand},
     maintenance::{monotonic_ms, monotonic_us},
     new_rooms::RecentRoom,
-    room_core::RoomCore,
+    room_core::{RoomCore, RoomStorage, RoomTime},
     room_spec::RoomInstanceInfo,
 };
 use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError};
@@ -33,6 +37,7 @@ use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError
 /// and ends: an idle room has no task, a busy one has a single writer, and the commands that arrive while that writes
 /// to subscribers form the next batch. While a new instance is being read from the store, its commands wait likewise.
 pub(crate) struct LiveRoom {
+    pub(super) number: InstanceId,
     pub(crate) room: Arc<RoomSpec>,
     pub(crate) id: Arc<str>,
     info: RwLock<Arc<RoomInstanceInfo>>,
@@ -100,40 +105,40 @@ impl LiveRoom {
         // Before the store is read: the feed then has every event that the read doesn't.
         let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
-        let instance = Arc::new_cyclic(|this| {
-            let core = (!opening).then(|| {
-                let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
-                let (this, room) = (Weak::clone(this), Arc::clone(&room));
-                Box::new(RoomCore::new(this, room, Arc::clone(&id), None, epoch, found))
-            });
-            LiveRoom {
-                _counted: room.meter.count_instance(),
-                room,
-                id,
-                creator: info.created_by.clone(),
-                info: RwLock::new(Arc::new(info)),
-                opener,
-                used_by_application: AtomicBool::new(false),
-                quota_entry: OnceLock::new(),
-                archive,
-                _follow_guard: follow_guard,
-                failure: OnceLock::new(),
-                deleted: AtomicBool::new(false),
-                size: AtomicUsize::new(0),
-                remote_size: AtomicUsize::new(0),
-                head: AtomicU64::new(0),
-                head_id: AtomicU64::new(0),
-                needs_catch_up: AtomicBool::new(false),
-                deleted_remotely: AtomicBool::new(false),
-                pending_joins: AtomicUsize::new(0),
-                emptied_at_us: AtomicU64::new(monotonic_us()),
-                trimmed_at_ms: AtomicU64::new(monotonic_ms()),
-                inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
-                core: Mutex::new(core),
-                inbox_space: Notify::new(),
-                registry: Arc::downgrade(registry),
-                runtime: registry.runtime.clone(),
-            }
+        let number = InstanceId::fresh();
+        let core = (!opening).then(|| {
+            let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
+            let (room, id) = (Arc::clone(&room), Arc::clone(&id));
+            Box::new(RoomCore::new(number, room, id, RoomStorage::Memory, epoch, found))
+        });
+        let instance = Arc::new(LiveRoom {
+            number,
+            _counted: room.meter.count_instance(),
+            room,
+            id,
+            creator: info.created_by.clone(),
+            info: RwLock::new(Arc::new(info)),
+            opener,
+            used_by_application: AtomicBool::new(false),
+            quota_entry: OnceLock::new(),
+            archive,
+            _follow_guard: follow_guard,
+            failure: OnceLock::new(),
+            deleted: AtomicBool::new(false),
+            size: AtomicUsize::new(0),
+            remote_size: AtomicUsize::new(0),
+            head: AtomicU64::new(0),
+            head_id: AtomicU64::new(0),
+            needs_catch_up: AtomicBool::new(false),
+            deleted_remotely: AtomicBool::new(false),
+            pending_joins: AtomicUsize::new(0),
+            emptied_at_us: AtomicU64::new(monotonic_us()),
+            trimmed_at_ms: AtomicU64::new(monotonic_ms()),
+            inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
+            core: Mutex::new(core),
+            inbox_space: Notify::new(),
+            registry: Arc::downgrade(registry),
+            runtime: registry.runtime.clone(),
         });
         if opening {
             instance.runtime.spawn(Arc::clone(&instance).open());
@@ -162,12 +167,6 @@ impl LiveRoom {
         self.creator.as_ref()
     }
 
-    /// Returns the room's display name.
-    pub(crate) fn name(&self) -> String {
-        let info = self.info();
-        info.name.as_deref().or(self.room.options.title).unwrap_or(self.room.name).to_owned()
-    }
-
     pub(super) fn archive(&self) -> Option<&Arc<Archive>> {
         self.archive.as_ref()
     }
@@ -182,6 +181,11 @@ impl LiveRoom {
         if let Some(registry) = self.registry.upgrade() {
             registry.trim_queue.push(&self.id);
         }
+    }
+
+    /// Returns whether the instance stays even if it is empty: it was created explicitly, or is about to be joined.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.info.read().created || self.pending_joins.load(Ordering::Relaxed) > 0
     }
 
     /// Notes activity, which restarts the idle time; returns whether the instance may be evicted.
@@ -203,7 +207,7 @@ impl LiveRoom {
     /// Ends the migration of a connection into or out of this instance, and removes it from this node's roster. Returns
     /// `true` to one caller only.
     pub(super) fn end_migration(&self, handle: &ConnectionHandle) -> bool {
-        let ended = handle.end_migration(self);
+        let ended = handle.end_migration(&self.id, self.number);
         if ended {
             self.uncount_member(handle);
         }
@@ -213,7 +217,7 @@ impl LiveRoom {
     /// Removes a closed connection from the room, or ends its migration.
     pub(crate) fn release(self: &Arc<Self>, handle: &Arc<ConnectionHandle>) {
         let gone = Arc::clone(handle);
-        if self.push(RoomCommand::Run(Box::new(move |core| _ = core.release_connection(&gone)))).is_err() {
+        if self.push(RoomCommand::Run(Box::new(move |core, _| _ = core.release_connection(&gone)))).is_err() {
             self.end_migration(handle);
         }
     }
@@ -254,11 +258,6 @@ impl LiveRoom {
     /// Returns the number of connections at this node.
     pub(crate) fn size(&self) -> usize {
         self.size.load(Ordering::Relaxed)
-    }
-
-    /// Returns the bound on its connections.
-    pub(crate) fn max_size(&self) -> Option<u32> {
-        self.room.max_size(&self.info())
     }
 
     /// Returns whether the room was deleted.
@@ -318,6 +317,7 @@ impl LiveRoom {
         if !inbox.running
             && let Some(core) = self.core.lock().as_mut()
         {
+            core.set_time(RoomTime::now());
             core.trim_memory();
         }
     }
@@ -368,40 +368,24 @@ impl LiveRoom {
         done.await.ok()
     }
 
-    /// Runs an asynchronous operation, such as a write to the store, on the core, and returns its result.
+    /// Runs a command that replies, and returns its reply.
     ///
     /// # Errors
     ///
     /// `UNAVAILABLE` if the instance is closed, or the refusal with which opening it failed.
-    pub(crate) async fn run_async<T: Send + 'static>(
+    pub(super) async fn ask<T>(
         self: &Arc<Self>,
-        f: impl for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+        command: impl FnOnce(oneshot::Sender<T>) -> RoomCommand,
     ) -> Result<T, Refusal> {
-        let (command, done) = RoomCommand::run_async(f);
-        let gone = || self.failure().unwrap_or_else(|| super::busy(&self.id));
-        self.push(command).map_err(|_| gone())?;
-        done.await.map_err(|_| gone())
+        let (reply, answer) = oneshot::channel();
+        self.push(command(reply)).map_err(|_| self.closed_refusal())?;
+        answer.await.map_err(|_| self.closed_refusal())
     }
 
     /// Runs `f` on the core, without waiting for it.
     pub(crate) fn enqueue(self: &Arc<Self>, f: impl FnOnce(&mut RoomCore) + Send + 'static) {
         // A closed instance has no members to run it for.
-        let _ = self.push(RoomCommand::Run(Box::new(f)));
-    }
-
-    /// Runs `f` on the core after a delay, unless the instance is dropped before.
-    pub(super) fn enqueue_after(
-        self: &Arc<Self>,
-        time: Duration,
-        f: impl FnOnce(&mut RoomCore) + Send + 'static,
-    ) {
-        let instance = Arc::downgrade(self);
-        self.runtime.spawn(async move {
-            tokio::time::sleep(time).await;
-            if let Some(instance) = instance.upgrade() {
-                instance.enqueue(f);
-            }
-        });
+        let _ = self.push(RoomCommand::Run(Box::new(|core, _| f(core))));
     }
 
     #[cfg(test)]

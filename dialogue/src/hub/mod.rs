@@ -15,6 +15,7 @@ mod connection;
 mod deletions;
 mod delivery;
 mod driver;
+mod effects;
 mod history;
 mod inbox;
 mod join;
@@ -33,6 +34,7 @@ mod remote;
 mod room_core;
 mod room_spec;
 mod scan_backoff;
+mod stored_changes;
 #[cfg(test)]
 mod tests;
 

@@ -11,7 +11,7 @@ use super::{
     driver::RoomDriver,
     inbox::RoomCommand,
     new_rooms::QuotaSubject,
-    room_core::{RoomCore, now, unavailable},
+    room_core::{RoomCore, RoomStorage, now, unavailable},
 };
 use crate::{Refusal, store::StoreError};
 
@@ -49,8 +49,12 @@ impl LiveRoom {
                 if let Some(info) = &found.info {
                     self.set_info(info.clone());
                 }
-                let (this, room, id) = (Arc::downgrade(&self), Arc::clone(&self.room), Arc::clone(&self.id));
-                let core = RoomCore::new(this, room, id, Some(Arc::clone(archive)), registry.epoch(), found);
+                let (room, id) = (Arc::clone(&self.room), Arc::clone(&self.id));
+                let storage = match &archive.cluster {
+                    Some(cluster) => RoomStorage::Cluster { nodes: cluster.counted() },
+                    None => RoomStorage::Store,
+                };
+                let core = RoomCore::new(self.number, room, id, storage, registry.epoch(), found);
                 self.set_head(core.log().head());
                 self.update_size(0, core.remote_size());
                 *self.core.lock() = Some(Box::new(core));

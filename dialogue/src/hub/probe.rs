@@ -10,7 +10,7 @@ use super::{
     archive::Archive,
     cluster::NodeMessage,
     driver::RoomDriver,
-    room_core::{DELETED_REASON, RoomCore},
+    room_core::{DELETED_REASON, RoomCore, RoomTime},
 };
 use crate::{
     log::LogHead,
@@ -42,9 +42,11 @@ impl RoomDriver {
     pub(super) async fn probe_store(&mut self) {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
         if !archive.journal.is_up() {
-            return core.mark_uncertain();
+            return core.mark_uncertain(RoomTime::now());
         }
-        match end(core, &self.instance, archive).await {
+        let end = end(core, &self.instance, archive).await;
+        core.set_time(RoomTime::now());
+        match end {
             Ok(StoreHead::Same) => core.mark_certain(),
             Ok(StoreHead::Ahead) => self.append_stored().await,
             Ok(StoreHead::New(epoch)) => {
@@ -60,7 +62,7 @@ impl RoomDriver {
             }
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
-                core.mark_uncertain();
+                core.mark_uncertain(RoomTime::now());
             }
         }
     }
@@ -72,7 +74,7 @@ impl RoomDriver {
             let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
             query.after = Some(core.log().head().seq);
             let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
-                return core.mark_uncertain();
+                return core.mark_uncertain(RoomTime::now());
             };
             let before = core.log().head().seq;
             if page.events.first().is_some_and(|first| first.seq > before + 1) {
@@ -117,15 +119,15 @@ pub(super) async fn check_log_exists(
     match end(core, instance, archive).await {
         Ok(StoreHead::Same | StoreHead::Ahead | StoreHead::New(_)) | Err(_) => Ok(()),
         Ok(StoreHead::Replaced | StoreHead::Deleted) => {
-            core.mark_uncertain();
+            core.mark_uncertain(RoomTime::now());
             Err(())
         }
     }
 }
 
-async fn end(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoreHead, StoreError> {
-    let (log, store_epoch) = (core.log(), core.store_epoch());
-    let LogHead { seq: head, event_id } = log.head();
+async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoreHead, StoreError> {
+    let store_epoch = &*Arc::clone(core.store_epoch());
+    let LogHead { seq: head, event_id } = core.log().head();
     let Some(found) = archive.journal.head(&instance.id).await? else {
         if head == 0 {
             return Ok(StoreHead::Same);
@@ -138,7 +140,7 @@ async fn end(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<
         archive.remove_epoch_override(&instance.id).await?;
         return Ok(StoreHead::Replaced);
     };
-    if found.epoch != *store_epoch {
+    if *found.epoch != *store_epoch {
         // An empty log adopts the epoch of the node that appended first.
         return Ok(if head == 0 { StoreHead::New(found.epoch) } else { StoreHead::Replaced });
     }

@@ -7,7 +7,7 @@ use super::{
     LiveRoom,
     archive::Archive,
     driver::RoomDriver,
-    room_core::{PendingAppend, RoomCore},
+    room_core::{PendingAppend, RoomCore, RoomTime},
 };
 use crate::{backplane::Published, log::NotAppended};
 
@@ -96,7 +96,7 @@ impl RoomDriver {
                 self.probe_store().await;
             }
             NotAppended::Unknown(_) => {
-                core.mark_uncertain();
+                core.mark_uncertain(RoomTime::now());
                 core.flush_replies();
             }
         }

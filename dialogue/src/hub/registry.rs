@@ -7,13 +7,17 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use super::{
-    Archive, ConnectionHandle, LiveRoom, NewRoomBounds, Opener, RoomSpec, StateLock,
-    cluster::{Cluster, NodeMessage},
+    Archive, ConnectionHandle, LiveRoom, NewRoomBounds, Opener, RoomSpec, SavedState, StateLock,
+    cluster::Cluster,
     deletions::Deletions,
-    inbox::{PublishRequest, RoomCommand},
+    inbox::{PublishRequest, RoomCommand, StateChange},
     live_rooms::LiveRooms,
     maintenance::{self, TrimQueue},
     new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded},
@@ -277,10 +281,10 @@ impl Registry {
             return Err(Refusal::new(Code::TooMany, message));
         }
         let exists = || Refusal::new(Code::RoomExists, format!("room `{room_id}` exists already"));
-        let Some(archive) = self.archive.clone() else {
+        if self.archive.is_none() {
             let (instance, new) = self.insert(room, room_id, info, opener)?;
             return if new { Ok(instance) } else { Err(exists()) };
-        };
+        }
         // Without the info, until the catalog has shown that the room is new.
         let (instance, new) = self.insert(room, room_id, RoomInstanceInfo::default(), opener)?;
         if !new {
@@ -289,24 +293,7 @@ impl Registry {
         if self.remote_size(room_id).await? > 0 {
             return Err(exists());
         }
-        let creating = Arc::clone(&instance);
-        let create = instance.run_async(move |core| {
-            Box::pin(async move {
-                if core.exists() || core.is_closed() {
-                    return Ok(false);
-                }
-                let new = archive.add_room(&creating.id, &info).await?;
-                if new {
-                    creating.set_info(info);
-                    core.send_to_nodes(NodeMessage::InfoChanged);
-                } else {
-                    creating.catch_up();
-                }
-                core.mark_in_catalog();
-                Ok::<_, StoreError>(new)
-            })
-        });
-        match create.await? {
+        match instance.create(info).await? {
             Ok(true) => {
                 if instance.info().is_permanent() {
                     self.new_room_quota.withdraw(room_id);
@@ -492,16 +479,23 @@ impl Registry {
         done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }
 
-    /// Runs an asynchronous operation on the core of a room, opening it if need be, and returns its result.
-    pub(crate) async fn run_async<T: Send + 'static>(
+    /// Changes the saved state of a room, which is opened if need be, and returns the result of the change.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of `change`, or `UNAVAILABLE` if the store can't be written; the state is then unchanged.
+    pub(crate) async fn save_state<T: Send + 'static>(
         self: &Arc<Self>,
         room: &Arc<RoomSpec>,
         room_id: &str,
-        f: impl for<'a> FnOnce(&'a mut RoomCore) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> + Send + 'static,
+        lock: Option<StateLock>,
+        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (command, done) = RoomCommand::run_async(f);
-        let instance = self.push(room, room_id, command)?;
-        done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
+        let (change, result) = StateChange::new(lock, change);
+        let (reply, saved) = oneshot::channel();
+        let instance = self.push(room, room_id, RoomCommand::SaveState(change, reply))?;
+        saved.await.map_err(|_| instance.closed_refusal())??;
+        result.await.map_err(|_| instance.closed_refusal())
     }
 
     /// Runs `f` on the core of a room, opening it if need be, without waiting for it. Returns the instance.
@@ -511,7 +505,7 @@ impl Registry {
         room_id: &str,
         f: impl FnOnce(&mut RoomCore) + Send + 'static,
     ) -> Result<Arc<LiveRoom>, Refusal> {
-        self.push(room, room_id, RoomCommand::Run(Box::new(f)))
+        self.push(room, room_id, RoomCommand::Run(Box::new(|core, _| f(core))))
     }
 
     /// Pushes a command to a room, opening it if need be; returns the instance.

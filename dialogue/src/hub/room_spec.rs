@@ -89,6 +89,11 @@ impl RoomSpec {
         Refusal::new(Code::EventNotAllowed, format!("room `{}` does not carry `{event}`", self.name))
     }
 
+    /// Returns the display name of a room instance.
+    pub(super) fn display_name<'a>(&self, info: &'a RoomInstanceInfo) -> &'a str {
+        info.name.as_deref().or(self.options.title).unwrap_or(self.name)
+    }
+
     /// Returns the bound on the connections of a room instance.
     pub(super) fn max_size(&self, info: &RoomInstanceInfo) -> Option<u32> {
         match (self.options.capacity, info.max_size) {

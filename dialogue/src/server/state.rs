@@ -92,7 +92,7 @@ impl<R: Stateful> RoomHandle<R> {
         let registry = &self.engine().registry;
         // Outside of the room's task, which handles events meanwhile.
         let lock = registry.lock_state(room_id).await?;
-        registry.run_async(room, room_id, |state| Box::pin(state.save(lock, change))).await?
+        registry.save_state(room, room_id, lock, change).await
     }
 }
 

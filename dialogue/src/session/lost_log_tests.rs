@@ -120,16 +120,7 @@ impl TestRoom {
         let next = self.engine.registry.find_or_open(room, self.room_id, None).expect("it is made");
         let (resume, waits) = oneshot::channel::<()>();
         let (begun, begins) = oneshot::channel();
-        let waiting = Arc::clone(&next);
-        tokio::spawn(async move {
-            let wait = waiting.run_async(move |_| {
-                Box::pin(async move {
-                    begun.send(()).expect("the test waits");
-                    drop(waits.await);
-                })
-            });
-            wait.await
-        });
+        assert!(next.push(crate::hub::RoomCommand::Pause(begun, waits)).is_ok());
         begins.await.expect("it begins");
         (next, resume)
     }

@@ -11,7 +11,7 @@ use super::{
         delivery::Batch,
         inbox::{NewEvent, PublishReply, PublishRequest, not_in_room, revoked},
     },
-    RoomCore,
+    RoomCore, RoomEffect, RoomTime, RoomTimer,
     held::HeldDraft,
     now,
 };
@@ -94,7 +94,7 @@ impl RoomCore {
             self.refuse(publish.origin.source, publish.reply, not_in_room());
             return self.pending_bytes();
         }
-        let until = self.room.options.wait.map(|wait| Moment::now() + wait);
+        let until = self.room.options.wait.map(|wait| self.time.monotonic + wait);
         self.accept_until(publish, until)
     }
 
@@ -117,7 +117,7 @@ impl RoomCore {
         }
         let PublishRequest { event: new, origin, sender_outbox, reply } = publish;
         let retry = until
-            .filter(|_| self.archive.is_some())
+            .filter(|_| self.is_stored)
             .map(|until| Box::new(HeldDraft { event: new.clone(), sender_outbox, until }));
         let NewEvent { index: event, data, conflation_key, from, server, meta, key, event_id } = new;
         let key = key.map(|key| (Arc::clone(&from), key));
@@ -125,9 +125,9 @@ impl RoomCore {
             key.as_ref().and_then(|key| Some((self.log.keys.find(&key.0, &key.1)?, key)))
         {
             self.log.keys.remember_for_newcomer(from, key, &seen);
-            match seen.seq.is_some() && self.archive.is_some() {
+            match seen.seq.is_some() && self.is_stored {
                 // The backplane checks the key together with the append, for all nodes.
-                true if self.is_clustered() => {}
+                true if self.is_clustered => {}
                 true => {
                     let pending =
                         self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
@@ -150,7 +150,7 @@ impl RoomCore {
         let seq = (!ephemeral).then(|| pending.end.seq + 1);
         let event_id = event_id.unwrap_or_else(Id::fresh);
         // Times never decrease along the log, so that an event is found by its time with a binary search.
-        let timestamp = now().max(pending.end.timestamp);
+        let timestamp = self.time.unix_ms.max(pending.end.timestamp);
         let frame = frame::Event {
             room_id: (&*self.id).into(),
             event: self.room.event_name(event).into(),
@@ -173,7 +173,7 @@ impl RoomCore {
             pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
             pending.end.digest.clone_from(&digest);
         }
-        if self.archive.is_some() && (seq.is_some() || self.cluster.is_some()) {
+        if self.is_stored && (seq.is_some() || self.is_clustered) {
             pending.events.push(StoredEvent {
                 seq: seq.unwrap_or(0),
                 event_id,
@@ -295,19 +295,21 @@ impl RoomCore {
     }
 
     /// Notes that the outcome of an append is unknown: the log accepts no event until the store's head has been read.
-    pub(in super::super) fn mark_uncertain(&mut self) {
-        let now = Moment::now();
-        self.refuse_expired(now);
-        self.probe_at = Some(now + PROBE_INTERVAL);
-        if let Some(instance) = self.instance.upgrade() {
-            // The driver that runs this command reads the head.
-            instance.enqueue_after(PROBE_INTERVAL, |_| ());
-        }
+    pub(in super::super) fn mark_uncertain(&mut self, time: RoomTime) {
+        self.time = time;
+        self.probe_later();
+    }
+
+    /// Starts the timer of the next probe; until then, the log accepts no event.
+    pub(super) fn probe_later(&mut self) {
+        self.refuse_expired();
+        self.probe_at = Some(self.time.monotonic + PROBE_INTERVAL);
+        self.effects.push(RoomEffect::StartTimer(PROBE_INTERVAL, RoomTimer::Probe));
     }
 
     /// Returns whether it is time to read the store's head.
     pub(in super::super) fn is_probe_due(&self) -> bool {
-        self.probe_at.is_some_and(|until| Moment::now() >= until)
+        self.probe_at.is_some_and(|until| self.time.monotonic >= until)
     }
 
     /// Returns whether the outcome of the last append is unknown.

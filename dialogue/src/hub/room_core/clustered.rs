@@ -14,7 +14,6 @@ use super::{
     },
     DELETED_REASON, RoomCore,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
-    now,
 };
 use crate::{
     audit::link,
@@ -196,7 +195,7 @@ impl RoomCore {
 
     /// Returns whether other nodes write to the log, too.
     pub(in super::super) fn is_clustered(&self) -> bool {
-        self.cluster.is_some()
+        self.is_clustered
     }
 
     pub(in super::super) fn is_audited(&self) -> bool {
@@ -268,7 +267,11 @@ impl RoomCore {
     fn reply_duplicate(&mut self, draft: PendingEvent, key: StoredKey) -> Accepted {
         let event_id = key.event_id.as_str().to_owned();
         let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
-        self.log.keys.remember(&key.from, &key.key, Accepted { timestamp: now(), ..accepted.clone() });
+        self.log.keys.remember(
+            &key.from,
+            &key.key,
+            Accepted { timestamp: self.time.unix_ms, ..accepted.clone() },
+        );
         if let Some((from, own)) = &draft.key {
             self.log.keys.remember_for_newcomer(from, own, &accepted);
         }

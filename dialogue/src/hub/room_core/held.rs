@@ -5,7 +5,7 @@ use std::{collections::VecDeque, mem, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    RoomCore,
+    RoomCore, RoomEffect, RoomTimer,
     accept::{PendingEvent, unavailable},
     clustered::accepted,
 };
@@ -51,7 +51,7 @@ impl RoomCore {
         let bytes = publish.event.data.len();
         if self.held.events.len() >= MAX_HELD_EVENTS
             || self.held.bytes + bytes > MAX_HELD_BYTES
-            || until <= Instant::now()
+            || until <= self.time.monotonic
         {
             return self.refuse(publish.origin.source, publish.reply, unavailable(&self.id));
         }
@@ -62,7 +62,7 @@ impl RoomCore {
         self.held.events.push_back(HeldEvent { publish, until, event_id });
         if self.probe_at.is_none() {
             // Schedules the probe of the store, after which held events are accepted again.
-            self.mark_uncertain();
+            self.probe_later();
         }
     }
 
@@ -121,7 +121,8 @@ impl RoomCore {
     }
 
     /// Refuses the held events whose time has run out.
-    pub(super) fn refuse_expired(&mut self, now: Instant) {
+    pub(super) fn refuse_expired(&mut self) {
+        let now = self.time.monotonic;
         let (late, left) =
             mem::take(&mut self.held).events.into_iter().partition(|events| events.until <= now);
         self.held.events = left;
@@ -130,19 +131,14 @@ impl RoomCore {
         for events in late {
             self.refuse(events.publish.origin.source, events.publish.reply, unavailable(&self.id));
         }
-        if let Some(next) = self.held.events.front() {
-            self.schedule_expiry(next.until);
+        if let Some(until) = self.held.events.front().map(|next| next.until) {
+            self.schedule_expiry(until);
         }
     }
 
-    fn schedule_expiry(&self, until: Instant) {
-        if let Some(instance) = self.instance.upgrade() {
-            let wait = until.saturating_duration_since(Instant::now());
-            instance.enqueue_after(wait, |core| {
-                core.refuse_expired(Instant::now());
-                core.flush_replies();
-            });
-        }
+    fn schedule_expiry(&mut self, until: Instant) {
+        let wait = until.saturating_duration_since(self.time.monotonic);
+        self.effects.push(RoomEffect::StartTimer(wait, RoomTimer::HeldExpiry));
     }
 
     /// Refuses all held events: the instance closes.

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        ConnectionId,
+        ConnectionId, RoomInstanceInfo,
         join::{JoinRequest, ResumeEvidence},
         members::{EventSink, RoomSubscription, UserPresence},
     },
-    RoomCore,
+    RoomCore, RoomEffect,
     accept::unavailable,
-    now,
 };
 use crate::{
     Code, Refusal,
@@ -51,30 +50,34 @@ impl JoinStep {
 
 impl RoomCore {
     /// Adds a member, and sends it `joined` before anything else of the room.
-    pub(in crate::hub) fn join(&mut self, join: &JoinRequest, evidence: ResumeEvidence) -> JoinStep {
+    pub(in crate::hub) fn join(
+        &mut self,
+        join: &JoinRequest,
+        evidence: ResumeEvidence,
+        info: &RoomInstanceInfo,
+    ) -> JoinStep {
         if self.deleted || self.superseded {
             return JoinStep::Closed;
         }
         let connection = join.handle.id();
         let is_new = !self.members.has(connection);
-        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
         // In a cluster, its place was reserved already.
         if is_new
             && !join.is_migrating
-            && self.cluster.is_none()
-            && let Some(capacity) = capacity
+            && !self.is_clustered
+            && let Some(capacity) = self.room.max_size(info)
         {
             let size = self.size_with_migrating();
             if size >= usize::try_from(capacity).unwrap_or(usize::MAX) {
                 return JoinStep::Refused(self.full_refusal(size));
             }
         }
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         let resume = self.log.resume(join.options.since.as_ref(), evidence.stored_id);
         if resume == ResumeDecision::Unknown {
             return JoinStep::NeedsStoredId(Arc::clone(self.log.epoch()));
         }
-        if resume == ResumeDecision::Lost && self.is_clustered() {
+        if resume == ResumeDecision::Lost && self.is_clustered {
             if !evidence.is_probed {
                 return JoinStep::NeedsProbe;
             }
@@ -83,7 +86,7 @@ impl RoomCore {
             }
         }
         if join.is_migrating {
-            if !self.instance.upgrade().is_some_and(|instance| join.handle.finish_migration(&instance)) {
+            if !join.handle.finish_migration(&self.id, self.instance) {
                 // It was removed during its migration.
                 return JoinStep::Closed;
             }
@@ -92,12 +95,12 @@ impl RoomCore {
         if is_new {
             self.enter(join);
         }
-        self.admit(join, resume, is_new);
+        self.admit(join, resume, is_new, info);
         JoinStep::Joined { is_new }
     }
 
     /// Sets the subscription of a member that joins, sends it `joined`, and starts its replay.
-    fn admit(&mut self, join: &JoinRequest, resume: ResumeDecision, is_new: bool) {
+    fn admit(&mut self, join: &JoinRequest, resume: ResumeDecision, is_new: bool, info: &RoomInstanceInfo) {
         let Some(subscription) = self.members.get_mut(join.handle.id()) else { return };
         if let Some(filter) = join.options.filter {
             subscription.filter = filter;
@@ -112,22 +115,20 @@ impl RoomCore {
         let resumes = is_new || join.options.since.is_some();
         if resumes {
             let before = std::mem::replace(&mut subscription.replaying, behind);
-            if let (Some(_), None, Some(instance)) = (before, behind, self.instance.upgrade()) {
-                join.handle.outbox.replay_page_sent(&instance, false);
+            if let (Some(_), None) = (before, behind) {
+                self.effects.push(RoomEffect::ReplayPageSent(Arc::clone(&join.handle.outbox), false));
             }
             self.room.meter.resumed(resume.outcome());
         }
-        self.send_joined(join, resume, behind);
+        self.send_joined(join, resume, behind, info);
         if resumes && self.room.options.sync > 0 && !matches!(resume, ResumeDecision::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, filter, limit);
             page.records.reverse();
             join.handle.outbox.send_page(&super::history(&self.id, &page, None));
         }
-        if behind.is_some()
-            && let Some(instance) = self.instance.upgrade()
-        {
-            join.handle.outbox.start_replay(&instance);
+        if behind.is_some() {
+            self.effects.push(RoomEffect::StartReplay(Arc::clone(&join.handle.outbox)));
         }
     }
 
@@ -145,9 +146,8 @@ impl RoomCore {
 
     /// Returns the room's capacity if the connection needs a new place in it; `None` if it is a member already, or the
     /// capacity is unbounded.
-    pub(crate) fn needs_place(&self, connection: ConnectionId) -> Option<u32> {
-        let capacity = self.instance.upgrade().and_then(|instance| instance.max_size());
-        capacity.filter(|_| !self.is_closed() && !self.members.has(connection))
+    pub(crate) fn needs_place(&self, connection: ConnectionId, info: &RoomInstanceInfo) -> Option<u32> {
+        self.room.max_size(info).filter(|_| !self.is_closed() && !self.members.has(connection))
     }
 
     fn enter(&mut self, join: &JoinRequest) {
@@ -157,9 +157,7 @@ impl RoomCore {
             filter: self.room.default_events(),
             replaying: None,
         });
-        if let Some(cluster) = &self.cluster {
-            cluster.member_joined(&self.id, &join.handle.user_id);
-        }
+        self.count_member(RoomEffect::MemberJoined, &join.handle);
         // No `left` was announced for the user of a migrated member.
         if user_presence == UserPresence::Changed {
             self.user_joined(&join.handle.user_id);
@@ -168,12 +166,17 @@ impl RoomCore {
     }
 
     /// Sends `joined` to a member, with the position at which its stream starts.
-    fn send_joined(&self, join: &JoinRequest, resume: ResumeDecision, behind: Option<u64>) {
+    fn send_joined(
+        &self,
+        join: &JoinRequest,
+        resume: ResumeDecision,
+        behind: Option<u64>,
+        info: &RoomInstanceInfo,
+    ) {
         let LogHead { seq: head, event_id } = self.log.head();
-        let instance = self.instance.upgrade();
         let joined = frame::Joined {
             room_id: (&*self.id).into(),
-            name: Some(instance.map_or_else(|| self.room.name.into(), |instance| instance.name().into())),
+            name: Some(self.room.display_name(info).into()),
             epoch: (&**self.log.epoch()).into(),
             seq: head,
             event_id: event_id.into(),

@@ -8,6 +8,7 @@
 mod accept;
 mod audit_log;
 mod clustered;
+mod effect;
 mod held;
 mod join;
 mod replay;
@@ -15,8 +16,7 @@ mod replay;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
-    sync::atomic::Ordering,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -25,14 +25,16 @@ use tokio::{sync::oneshot, time::Instant as Moment};
 
 pub(in crate::hub) use accept::PendingAppend;
 pub(crate) use accept::{TargetedEvent, unavailable};
+pub(in crate::hub) use effect::{RoomEffect, RoomTimer};
 pub(in crate::hub) use join::JoinStep;
 
 use held::HeldEvents;
 
 use super::{
-    ConnectionHandle, ConnectionId, Listener, LiveRoom, Outbox, OutboxCloseReason, RoomSpec, StreamSlot,
-    archive::{Archive, SavedState, StateLock, StoredRoom, TrimPlan},
-    cluster::{Cluster, NodeMessage, RemoteRoster},
+    ConnectionHandle, ConnectionId, Listener, Outbox, OutboxCloseReason, RoomSpec, StreamSlot,
+    archive::{SavedState, StoredRoom, TrimPlan},
+    cluster::{NodeMessage, RemoteRoster},
+    connection::InstanceId,
     delivery::Batch,
     inbox::PublishOutcome,
     members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence},
@@ -40,11 +42,10 @@ use super::{
     presence::{self, PresenceTracker},
 };
 use crate::{
-    Refusal,
     log::{Log, LogHead, LogPage, Record, RecordPage},
     store::Query,
     wire::{
-        Accepted, EventIndex, EventSet, Position,
+        Accepted, EventIndex, EventSet, Id, Position,
         frame::{self, EncodedFrame, ServerFrame},
     },
 };
@@ -55,15 +56,40 @@ const ROSTER_REFRESH_TIMEOUT: Duration = Duration::from_secs(4);
 /// The reason in the `left` frame of a deleted room.
 pub(crate) const DELETED_REASON: &str = "the room was deleted";
 
-/// The state of a [`LiveRoom`]. Only one driver at a time owns it.
+/// The time of a command.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::hub) struct RoomTime {
+    /// The wall-clock time in Unix milliseconds.
+    pub(in crate::hub) unix_ms: u64,
+    pub(in crate::hub) monotonic: Moment,
+}
+
+/// The kind of a room's log outside of memory.
+#[derive(Debug)]
+pub(in crate::hub) enum RoomStorage {
+    /// None: the log is in memory only.
+    Memory,
+    /// A store that this node alone writes.
+    Store,
+    /// A store that other nodes write too, and the nodes whose members count.
+    Cluster { nodes: BTreeSet<Id> },
+}
+
+/// The state of a room instance. Only one driver at a time owns it. Its methods are the room's commands: what they change
+/// outside of the room is a [`RoomEffect`], carried out after them.
 #[derive(Debug)]
 pub(crate) struct RoomCore {
-    instance: Weak<LiveRoom>,
+    instance: InstanceId,
     room: Arc<RoomSpec>,
     id: Arc<str>,
-    archive: Option<Arc<Archive>>,
-    /// The other nodes; `None` without a backplane.
-    cluster: Option<Arc<Cluster>>,
+    /// Set where a store has the log.
+    is_stored: bool,
+    /// Set where other nodes write the log too.
+    is_clustered: bool,
+    /// The time of the command that runs.
+    time: RoomTime,
+    /// What is to be done outside of the room after the command that runs.
+    effects: Vec<RoomEffect>,
     /// The members of the room at other nodes.
     roster: Option<Box<RemoteRoster>>,
     /// Set if the catalog in the store has a record of the room, if there is a store.
@@ -99,29 +125,39 @@ pub(crate) struct RoomCore {
     awaiting_delivery: Vec<(EventIndex, Accepted, oneshot::Sender<PublishOutcome>)>,
 }
 
+impl RoomTime {
+    /// Returns the current time.
+    pub(in crate::hub) fn now() -> Self {
+        RoomTime { unix_ms: now(), monotonic: Moment::now() }
+    }
+}
+
 impl RoomCore {
     /// Builds the state of a room from its records and log in the store; with an empty `StoredRoom` the log is new and
     /// has the epoch `epoch`.
     pub(super) fn new(
-        instance: Weak<LiveRoom>,
+        instance: InstanceId,
         room: Arc<RoomSpec>,
         id: Arc<str>,
-        archive: Option<Arc<Archive>>,
+        storage: RoomStorage,
         epoch: Arc<str>,
         found: StoredRoom,
     ) -> Self {
+        let is_stored = !matches!(storage, RoomStorage::Memory);
         let presence = room.options.presence.map(PresenceTracker::new);
         let StoredRoom { info, log, state: saved, members } = found;
         let store_epoch = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.store_epoch));
         let log = log.map(|log| log.restore(&room, &id));
         let log = log.unwrap_or_else(|| {
             let log = Log::new(epoch, room.options.retention, &room.own_retention());
-            if archive.is_some() { log.backed_by_store() } else { log }
+            if is_stored { log.backed_by_store() } else { log }
         });
-        let cluster = archive.as_ref().and_then(|archive| archive.cluster.clone());
         let mut core = RoomCore {
             instance,
-            cluster,
+            is_stored,
+            is_clustered: matches!(storage, RoomStorage::Cluster { .. }),
+            time: RoomTime::now(),
+            effects: Vec::new(),
             roster: None,
             in_catalog: info.is_some() || !room.keyed,
             deleted: false,
@@ -133,7 +169,6 @@ impl RoomCore {
             log,
             room,
             id,
-            archive,
             members: RoomMembers::default(),
             has_removed: false,
             migrating: HashMap::new(),
@@ -144,11 +179,9 @@ impl RoomCore {
             replied: Vec::new(),
             awaiting_delivery: Vec::new(),
         };
-        if let Some(cluster) = core.cluster.clone() {
+        if let RoomStorage::Cluster { nodes } = storage {
             // These members are present already: no presence event announces them.
-            for (user, connections) in
-                core.roster.get_or_insert_default().replace(members, &cluster.counted())
-            {
+            for (user, connections) in core.roster.get_or_insert_default().replace(members, &nodes) {
                 core.members.change_remote(&user, connections);
             }
         }
@@ -197,11 +230,9 @@ impl RoomCore {
     pub(crate) fn leave(&mut self, connection: ConnectionId) -> bool {
         let Some((removed, user_presence)) = self.members.remove(connection) else { return false };
         if let EventSink::Member(outbox, handle) = &removed.sink {
-            if let Some(cluster) = &self.cluster {
-                cluster.member_left(&self.id, &handle.user_id);
-            }
-            if let (Some(_), Some(instance)) = (removed.replaying, self.instance.upgrade()) {
-                outbox.replay_page_sent(&instance, false);
+            self.count_member(RoomEffect::MemberLeft, handle);
+            if removed.replaying.is_some() {
+                self.effects.push(RoomEffect::ReplayPageSent(Arc::clone(outbox), false));
             }
             if user_presence == UserPresence::Changed {
                 self.user_left(&handle.user_id);
@@ -233,7 +264,7 @@ impl RoomCore {
         if self.leave(handle.id()) {
             return true;
         }
-        let ended = self.instance.upgrade().is_some_and(|instance| instance.end_migration(handle));
+        let ended = self.end_migration(handle);
         if ended {
             self.cancel_migration(&handle.user_id);
         }
@@ -243,13 +274,13 @@ impl RoomCore {
     /// Returns a page of the log before `before`, newest first. Its older part may be in the store only
     /// ([`LogPage::rest`]).
     pub(crate) fn history_page(&mut self, before: Option<u64>, filter: EventSet, limit: usize) -> LogPage {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         self.log.before(before, filter, limit)
     }
 
     /// Returns the records that `query` selects from a log that is held in memory alone.
     pub(super) fn select(&mut self, query: &Query) -> RecordPage {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         self.log.select(query, |event| self.room.event_name(event))
     }
 
@@ -259,7 +290,7 @@ impl RoomCore {
         mut records: Vec<Arc<Record>>,
         filter: EventSet,
     ) -> Vec<Arc<Record>> {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         let first = self.log.first_seq();
         records.retain(|record| record.seq >= Some(first) && self.log.matches(record, filter));
         records
@@ -267,7 +298,7 @@ impl RoomCore {
 
     /// Returns the oldest `seq` that the log may hold of the events in `filter`.
     pub(super) fn first_seq_of(&mut self, filter: EventSet) -> u64 {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         self.log.first_seq_of(filter)
     }
 
@@ -288,87 +319,37 @@ impl RoomCore {
         self.members.page(None, usize::MAX).members.into_iter().map(|member| member.user_id).collect()
     }
 
-    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
-    /// deleted already.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if the store can't do it now; the room stays.
-    pub(crate) async fn delete(
-        &mut self,
-        reason: &str,
-    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
-        if self.is_closed() {
-            return if self.deleted { Ok(None) } else { Err(unavailable(&self.id)) };
-        }
-        let registry = self.instance.upgrade().and_then(|instance| instance.registry.upgrade());
-        if let Some(registry) = registry {
-            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
-            registry.note_deletion(&self.id).await.map_err(|error| {
-                tracing::debug!(room_id = &*self.id, %error, "the deletion of a room can't be recorded");
-                unavailable(&self.id)
-            })?;
-        }
-        if let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) {
-            let forgetting = async {
-                instance.renew_epoch_if(&self.store_epoch).await?;
-                archive.remove_room(&self.id, &instance.info(), self.in_catalog && self.room.keyed).await
-            };
-            if let Err(error) = forgetting.await {
-                if archive.journal.may_log() {
-                    tracing::error!(room_id = &*self.id, %error, "a room can't be deleted");
-                }
-                // The log may have been removed although the call failed.
-                self.mark_uncertain();
-                return Err(unavailable(&self.id));
-            }
-        }
-        self.send_to_nodes(NodeMessage::Deleted);
-        Ok(Some(self.close_deleted(reason)))
-    }
-
     /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
     pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
         self.deleted = true;
         self.refuse_all_held();
-        // Before the listeners' queues close, since their tasks then look whether the room was deleted.
-        if let Some(instance) = self.instance.upgrade() {
-            instance.mark_deleted();
-        }
         let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.into()) }.encode(None);
-        let mut removed = Vec::new();
+        let (mut removed, mut listeners) = (Vec::new(), Vec::new());
         for subscription in self.members.drain() {
-            // Dropping the subscription closes the listener's queue.
-            if let EventSink::Member(outbox, handle) = subscription.sink {
-                if let Some(cluster) = &self.cluster {
-                    cluster.member_left(&self.id, &handle.user_id);
+            match subscription.sink {
+                EventSink::Member(outbox, handle) => {
+                    self.count_member(RoomEffect::MemberLeft, &handle);
+                    outbox.send(&left);
+                    removed.push(handle);
                 }
-                outbox.send(&left);
-                removed.push(handle);
+                EventSink::Listener(listener) => listeners.push(listener),
             }
         }
         // Members that are migrating into this instance lose their membership too.
-        if let Some(instance) = self.instance.upgrade() {
-            for handle in std::mem::take(&mut self.migrating).into_values() {
-                if instance.end_migration(&handle) {
-                    handle.outbox.send(&left);
-                    removed.push(handle);
-                }
+        for handle in std::mem::take(&mut self.migrating).into_values() {
+            if self.end_migration(&handle) {
+                handle.outbox.send(&left);
+                removed.push(handle);
             }
         }
         self.update_size();
-        // Before any caller is answered: a caller that then creates the room again must not find this instance.
-        if let Some(instance) = self.instance.upgrade() {
-            instance.close();
-        }
+        self.effects.push(RoomEffect::Deleted { listeners });
         removed
     }
 
     /// Sends a message about the room to the other nodes, if it can be sent now.
-    pub(super) fn send_to_nodes(&self, message: NodeMessage) {
-        if let Some(cluster) = &self.cluster {
-            cluster.send_best_effort(&self.id, message);
-        }
+    pub(super) fn send_to_nodes(&mut self, message: NodeMessage) {
+        self.effects.push(RoomEffect::SendToNodes(message));
     }
 
     /// Returns the room's saved state.
@@ -381,42 +362,9 @@ impl RoomCore {
         self.saved_state.version > 0
     }
 
-    /// Changes the room's saved state, writing it to the store first. With a `lock`, the state is read again before the
-    /// change, since other nodes may have changed it.
-    ///
-    /// # Errors
-    ///
-    /// The refusal of `change`, or `UNAVAILABLE` if the store can't be written; the state is then unchanged.
-    pub(crate) async fn save<T>(
-        &mut self,
-        lock: Option<StateLock>,
-        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal>,
-    ) -> Result<T, Refusal> {
-        if self.is_closed() {
-            return Err(unavailable(&self.id));
-        }
-        let (Some(archive), Some(instance)) = (self.archive.clone(), self.instance.upgrade()) else {
-            let (json, changed) = change(&self.saved_state)?;
-            self.saved_state = SavedState { version: self.saved_state.version + 1, json: json.into() };
-            return Ok(changed);
-        };
-        let failed = |_| unavailable(&self.id);
-        if lock.is_some() {
-            // Other nodes may have changed it since.
-            self.saved_state = archive.state(&self.id).await.map_err(failed)?.unwrap_or_default();
-        }
-        let (json, changed) = change(&self.saved_state)?;
-        let saved = SavedState { version: self.saved_state.version + 1, json: json.into() };
-        if !self.in_catalog {
-            archive.add_room(&self.id, &instance.info()).await.map_err(failed)?;
-            self.in_catalog = true;
-        }
-        archive.save_state(&self.id, &self.saved_state, &saved).await.map_err(failed)?;
+    /// Sets the room's saved state, which the store has.
+    pub(super) fn set_saved_state(&mut self, saved: SavedState) {
         self.saved_state = saved;
-        if lock.is_some() {
-            self.send_to_nodes(NodeMessage::StateSaved);
-        }
-        Ok(changed)
     }
 
     /// Returns whether the instance is closed: deleted or superseded.
@@ -426,7 +374,7 @@ impl RoomCore {
 
     /// Returns whether the catalog has the room, or there is no store.
     pub(super) fn is_in_catalog(&self) -> bool {
-        self.in_catalog || self.archive.is_none()
+        self.in_catalog || !self.is_stored
     }
 
     /// Notes that the catalog has the room.
@@ -470,19 +418,16 @@ impl RoomCore {
     }
 
     /// Returns whether the instance is to be closed: it was deleted or superseded, or it is a keyed room with no
-    /// member, event, saved state or pending join, that was not created explicitly.
-    pub(super) fn should_close(&self) -> bool {
-        let instance = self.instance.upgrade();
-        let in_use = instance.is_some_and(|instance| {
-            instance.info().created || instance.pending_joins.load(Ordering::Relaxed) > 0
-        });
-        let kept = in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
+    /// member, event or saved state, that is not in use: neither created explicitly, nor about to be joined.
+    pub(super) fn should_close(&self, is_in_use: bool) -> bool {
+        let kept =
+            is_in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
         self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().seq == 0)
     }
 
     /// Returns whether closing the instance loses its log, so that the next instance needs a new epoch.
     pub(super) fn loses_log(&self) -> bool {
-        self.archive.is_none() && (self.deleted || self.log.head().seq > 0)
+        !self.is_stored && (self.deleted || self.log.head().seq > 0)
     }
 
     /// Closes the instance because its log is lost or was replaced. Returns the members, who migrate into the instance
@@ -493,31 +438,29 @@ impl RoomCore {
         self.migrating = HashMap::new();
         let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
         let LogHead { seq: head, event_id } = self.log.head();
-        let position = |seq, event_id: &str| Position {
-            epoch: self.log.epoch().to_string(),
-            seq,
-            event_id: event_id.to_owned(),
-        };
+        let epoch = Arc::clone(self.log.epoch());
+        let position =
+            |seq, event_id: &str| Position { epoch: epoch.to_string(), seq, event_id: event_id.to_owned() };
         let head = position(head, event_id);
         let mut migrating = Vec::new();
         for subscription in self.members.drain() {
             // Dropping the subscription closes the listener's queue, upon which its task subscribes to the next
             // instance.
             let EventSink::Member(outbox, handle) = subscription.sink else { continue };
-            if let (Some(_), Some(instance)) = (subscription.replaying, self.instance.upgrade()) {
-                outbox.replay_page_sent(&instance, false);
+            if subscription.replaying.is_some() {
+                self.effects.push(RoomEffect::ReplayPageSent(outbox, false));
             }
             let since = subscription.replaying.map_or_else(|| head.clone(), |seq| position(seq, ""));
-            if self.instance.upgrade().is_some_and(|instance| handle.begin_migration(&instance)) {
+            if handle.begin_migration(&self.id, self.instance) {
                 migrating.push(MigratingMember {
                     handle,
                     slot: subscription.slot,
                     filter: subscription.filter,
                     since,
                 });
-            } else if let Some(cluster) = &self.cluster {
+            } else {
                 // Its connection is closed, so that it doesn't migrate.
-                cluster.member_left(&self.id, &handle.user_id);
+                self.count_member(RoomEffect::MemberLeft, &handle);
             }
         }
         self.update_size();
@@ -551,7 +494,7 @@ impl RoomCore {
         migrating.iter().for_each(|user| presence.hold(user));
         // Users at other nodes may be missing only until those nodes publish their rosters again.
         let grace =
-            if self.cluster.is_some() { presence.grace.max(ROSTER_REFRESH_TIMEOUT) } else { presence.grace };
+            if self.is_clustered { presence.grace.max(ROSTER_REFRESH_TIMEOUT) } else { presence.grace };
         departed.iter().for_each(|user| self.user_left_after(user, grace));
         for user in self.members.user_ids().filter(|user| !shown.contains(user)).collect::<Vec<_>>() {
             self.user_joined(&user);
@@ -583,9 +526,7 @@ impl RoomCore {
         self.migrating = HashMap::new();
         for subscription in self.members.drain() {
             if let EventSink::Member(outbox, handle) = subscription.sink {
-                if let Some(cluster) = &self.cluster {
-                    cluster.member_left(&self.id, &handle.user_id);
-                }
+                self.count_member(RoomEffect::MemberLeft, &handle);
                 outbox.close(OutboxCloseReason::Disconnected);
             }
         }
@@ -607,7 +548,7 @@ impl RoomCore {
     /// Returns the plan for trimming the room's log in the store, and schedules the next trim after an eighth of the
     /// events that are held, 8 to 1,024.
     pub(super) fn trim_plan(&mut self) -> TrimPlan {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
         let head = self.log.head().seq;
         self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
         TrimPlan {
@@ -623,7 +564,7 @@ impl RoomCore {
 
     /// Drops the records from memory that retention no longer keeps.
     pub(super) fn trim_memory(&mut self) {
-        self.log.trim(now());
+        self.log.trim(self.time.unix_ms);
     }
 
     /// Notes that the store's part of the log was trimmed up to `first`.
@@ -633,12 +574,9 @@ impl RoomCore {
 
     /// Requests a trim of the store's part of the log when its time has come.
     fn request_trim_if_due(&mut self) {
-        if self.archive.is_some()
-            && self.log.next_seq() > self.trim_at
-            && let Some(instance) = self.instance.upgrade()
-        {
+        if self.is_stored && self.log.next_seq() > self.trim_at {
             self.trim_at = u64::MAX;
-            instance.request_trim();
+            self.effects.push(RoomEffect::TrimStore);
         }
     }
 
@@ -662,26 +600,65 @@ impl RoomCore {
     }
 
     fn user_left_after(&mut self, user: &Arc<str>, grace: Duration) {
-        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        let Some(presence) = &mut self.presence else { return };
         let departure = presence.user_left(user);
-        let user = Arc::clone(user);
-        instance.enqueue_after(grace, move |state| {
-            if state.presence.as_mut().is_some_and(|presence| presence.grace_ended(&user, departure)) {
-                state.schedule_presence();
-            }
-        });
+        let timer = RoomTimer::GracePeriod { user: Arc::clone(user), departure };
+        self.effects.push(RoomEffect::StartTimer(grace, timer));
     }
 
     fn schedule_presence(&mut self) {
-        let (Some(presence), Some(instance)) = (&mut self.presence, self.instance.upgrade()) else { return };
+        let Some(presence) = &mut self.presence else { return };
         if !std::mem::replace(&mut presence.is_scheduled, true) {
-            instance.enqueue_after(presence::GATHER_INTERVAL, RoomCore::send_presence);
+            self.effects.push(RoomEffect::StartTimer(presence::GATHER_INTERVAL, RoomTimer::Presence));
         }
     }
 
-    fn update_size(&self) {
-        if let Some(instance) = self.instance.upgrade() {
-            instance.update_size(self.members.size(), self.members.remote_size());
+    fn update_size(&mut self) {
+        let (local, remote) = (self.members.size(), self.members.remote_size());
+        self.effects.push(RoomEffect::Resized { local, remote });
+    }
+
+    /// Counts a member in this node's roster, or no longer, where there are other nodes.
+    fn count_member(&mut self, change: fn(Arc<str>) -> RoomEffect, handle: &ConnectionHandle) {
+        if self.is_clustered {
+            self.effects.push(change(Arc::clone(&handle.user_id)));
+        }
+    }
+
+    /// Ends the migration of a connection into this instance; returns whether it was migrating.
+    fn end_migration(&mut self, handle: &ConnectionHandle) -> bool {
+        let ended = handle.end_migration(&self.id, self.instance);
+        if ended {
+            self.count_member(RoomEffect::MemberLeft, handle);
+        }
+        ended
+    }
+
+    /// Sets the time of the commands that follow.
+    pub(super) fn set_time(&mut self, time: RoomTime) {
+        self.time = time;
+    }
+
+    /// Takes what is to be done outside of the room.
+    pub(super) fn take_effects(&mut self) -> Vec<RoomEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Handles a timer that the room has started.
+    pub(super) fn timer_fired(&mut self, timer: RoomTimer) {
+        match timer {
+            RoomTimer::HeldExpiry => {
+                self.refuse_expired();
+                self.flush_replies();
+            }
+            // The driver probes the store before a command, if that is due.
+            RoomTimer::Probe => {}
+            RoomTimer::GracePeriod { user, departure } => {
+                if self.presence.as_mut().is_some_and(|presence| presence.grace_ended(&user, departure)) {
+                    self.schedule_presence();
+                }
+            }
+            RoomTimer::Presence => self.send_presence(),
         }
     }
 }

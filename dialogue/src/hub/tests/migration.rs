@@ -97,7 +97,12 @@ async fn migrating_members_keep_their_places() {
     migrated.expect(&[&ann, &ben]).await;
     let join = async || {
         let join = cem.joining(None);
-        match migrated.next.run(move |core| core.join(&join, NO_EVIDENCE)).await.expect("it is there") {
+        match migrated
+            .next
+            .run(move |core| core.join(&join, NO_EVIDENCE, &RoomInstanceInfo::default()))
+            .await
+            .expect("it is there")
+        {
             JoinStep::Refused(refusal) => Some(refusal.code),
             JoinStep::Joined { .. } => None,
             step => panic!("{step:?}"),

@@ -135,7 +135,10 @@ impl Client {
         let room = Arc::clone(registry.declared(room_id).expect("a room").0);
         loop {
             let join = self.joining(since.clone());
-            match registry.run(&room, room_id, move |core| core.join(&join, NO_EVIDENCE)).await {
+            match registry
+                .run(&room, room_id, move |core| core.join(&join, NO_EVIDENCE, &RoomInstanceInfo::default()))
+                .await
+            {
                 Ok(JoinStep::Joined { .. }) => return,
                 Ok(JoinStep::Closed) => tokio::task::yield_now().await,
                 other => panic!("{other:?}"),
@@ -451,7 +454,9 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
             options: JoinOptions { since, ..JoinOptions::default() },
             is_migrating: false,
         };
-        let step = registry.run(&declared, "chat", move |core| core.join(&join, NO_EVIDENCE)).await;
+        let step = registry
+            .run(&declared, "chat", move |core| core.join(&join, NO_EVIDENCE, &RoomInstanceInfo::default()))
+            .await;
         assert!(matches!(step, Ok(JoinStep::Joined { .. })));
         handle.outbox.replays()
     };

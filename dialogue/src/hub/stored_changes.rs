@@ -1,0 +1,142 @@
+//! Changes to a room that the store makes before memory does: its creation, its saved state and its deletion.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{
+    ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock,
+    cluster::NodeMessage,
+    driver::RoomDriver,
+    inbox::{RoomCommand, StateChange},
+    room_core::{RoomTime, unavailable},
+};
+use crate::{Refusal, store::StoreError};
+
+impl LiveRoom {
+    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
+    /// deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if the store can't do it now; the room stays.
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        reason: &'static str,
+    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
+        self.ask(|reply| RoomCommand::Delete(reason, reply)).await?
+    }
+
+    /// Adds the room to the catalog; returns whether it is new.
+    pub(super) async fn create(
+        self: &Arc<Self>,
+        info: RoomInstanceInfo,
+    ) -> Result<Result<bool, StoreError>, Refusal> {
+        self.ask(|reply| RoomCommand::Create(info, reply)).await
+    }
+}
+
+impl StateChange {
+    /// Returns the change, and a receiver of its result.
+    pub(super) fn new<T: Send + 'static>(
+        lock: Option<StateLock>,
+        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (sender, result) = oneshot::channel();
+        let change = move |saved: &SavedState| {
+            let (json, changed) = change(saved)?;
+            // The caller may have dropped its future.
+            let _ = sender.send(changed);
+            Ok(json)
+        };
+        (StateChange { lock, change: Box::new(change) }, result)
+    }
+}
+
+impl RoomDriver {
+    /// See [`LiveRoom::create`].
+    pub(super) async fn create(&mut self, info: RoomInstanceInfo) -> Result<bool, StoreError> {
+        let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return Ok(false) };
+        if core.exists() || core.is_closed() {
+            return Ok(false);
+        }
+        let is_new = archive.add_room(&self.instance.id, &info).await?;
+        if is_new {
+            self.instance.set_info(info);
+            core.send_to_nodes(NodeMessage::InfoChanged);
+        } else {
+            self.instance.catch_up();
+        }
+        core.mark_in_catalog();
+        Ok(is_new)
+    }
+
+    /// Changes the room's saved state, in the store first.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the change, or `UNAVAILABLE` if the store can't be written; the state is then unchanged.
+    pub(super) async fn save_state(&mut self, change: StateChange) -> Result<(), Refusal> {
+        let StateChange { lock, change } = change;
+        let room_id = &self.instance.id;
+        let Some(core) = self.core.as_mut().filter(|core| !core.is_closed()) else {
+            return Err(unavailable(room_id));
+        };
+        let failed = |_| unavailable(room_id);
+        if let (Some(_), Some(archive)) = (&lock, self.instance.archive()) {
+            // Other nodes may have changed it since.
+            core.set_saved_state(archive.state(room_id).await.map_err(failed)?.unwrap_or_default());
+        }
+        let before = core.saved_state();
+        let saved = SavedState { version: before.version + 1, json: change(&before)?.into() };
+        if let Some(archive) = self.instance.archive() {
+            if !core.is_in_catalog() {
+                archive.add_room(room_id, &self.instance.info()).await.map_err(failed)?;
+                core.mark_in_catalog();
+            }
+            archive.save_state(room_id, &before, &saved).await.map_err(failed)?;
+        }
+        core.set_saved_state(saved);
+        if lock.is_some() {
+            core.send_to_nodes(NodeMessage::StateSaved);
+        }
+        Ok(())
+    }
+
+    /// See [`LiveRoom::delete`].
+    pub(super) async fn delete(
+        &mut self,
+        reason: &str,
+    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
+        let (instance, room_id) = (&self.instance, &self.instance.id);
+        let Some(core) = &mut self.core else { return Err(unavailable(room_id)) };
+        if core.is_closed() {
+            return if instance.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
+        }
+        if let Some(registry) = instance.registry.upgrade() {
+            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
+            registry.note_deletion(room_id).await.map_err(|error| {
+                tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
+                unavailable(room_id)
+            })?;
+        }
+        if let Some(archive) = instance.archive() {
+            let removing = async {
+                instance.renew_epoch_if(core.store_epoch()).await?;
+                archive
+                    .remove_room(room_id, &instance.info(), core.is_in_catalog() && instance.room.keyed)
+                    .await
+            };
+            if let Err(error) = removing.await {
+                if archive.journal.may_log() {
+                    tracing::error!(%room_id, %error, "a room can't be deleted");
+                }
+                // The log may have been removed although the call failed.
+                core.mark_uncertain(RoomTime::now());
+                return Err(unavailable(room_id));
+            }
+        }
+        core.send_to_nodes(NodeMessage::Deleted);
+        Ok(Some(core.close_deleted(reason)))
+    }
+}
