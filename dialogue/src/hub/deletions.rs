@@ -9,11 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::{
-    Registry,
-    archive::Archive,
-    room_core::{now, unavailable},
-};
+use super::{Registry, archive::Archive, clock::unix_ms, room_core::unavailable};
 use crate::{Refusal, store::StoreError};
 
 /// A list of deletions, oldest first. There are [`LIST_COUNT`] lists, each a record of the store where there is one, so
@@ -67,11 +63,11 @@ impl Registry {
                 .0
                 .lock()
                 .get(&list_of(room))
-                .is_some_and(|deleted| deleted.has(room, now())));
+                .is_some_and(|deleted| deleted.has(room, unix_ms())));
         };
         let unreadable = |_| unavailable(room_id);
         let list = archive.journal.get(&key(room)).await.map_err(unreadable)?;
-        if !list.is_some_and(|list| DeletionList::decode(&list).has(room, now())) {
+        if !list.is_some_and(|list| DeletionList::decode(&list).has(room, unix_ms())) {
             return Ok(false);
         }
         Ok(archive.known(room_id).await.map_err(unreadable)?.is_none())
@@ -87,7 +83,7 @@ impl Registry {
         match &self.archive {
             Some(archive) => archive.note_deletion(room).await,
             None => {
-                self.deletions.0.lock().entry(list_of(room)).or_default().note(room, now());
+                self.deletions.0.lock().entry(list_of(room)).or_default().note(room, unix_ms());
                 Ok(())
             }
         }
@@ -100,7 +96,7 @@ impl Archive {
         for _ in 0..MAX_SWAP_ATTEMPTS {
             let before = self.journal.get(&key).await?;
             let mut list = before.as_deref().map(DeletionList::decode).unwrap_or_default();
-            list.note(room, now());
+            list.note(room, unix_ms());
             if self.journal.swap(&key, before, Some(list.encode())).await? {
                 return Ok(());
             }

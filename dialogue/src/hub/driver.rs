@@ -5,13 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    LiveRoom,
-    archive::Archive,
-    delivery::Batch,
-    inbox::RoomCommand,
-    probe::check_log_exists,
-    publish::ensure_in_catalog,
-    room_core::{RoomCore, RoomTime},
+    LiveRoom, archive::Archive, clock, delivery::Batch, inbox::RoomCommand, probe::check_log_exists,
+    publish::ensure_in_catalog, room_core::RoomCore,
 };
 use crate::{Refusal, log::NotAppended, store::Append};
 
@@ -102,7 +97,7 @@ impl RoomDriver {
     /// Sets the time of what the core does next.
     pub(super) fn set_time(&mut self) {
         if let Some(core) = &mut self.core {
-            core.set_time(RoomTime::now());
+            core.set_time(clock::room_time());
         }
     }
 
@@ -238,7 +233,7 @@ async fn append_to_store(
             if error.is_conflict() {
                 tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that another process appended");
             }
-            core.mark_uncertain(RoomTime::now());
+            core.mark_uncertain(clock::room_time());
         }
     })
 }

@@ -45,7 +45,7 @@ pub(crate) enum RoomCommand {
     Pause(oneshot::Sender<()>, oneshot::Receiver<()>),
 }
 
-/// See [`RoomCommand::Run`]. It gets the instance to carry out the effects itself before it replies.
+/// See [`RoomCommand::Run`]. It gets the instance too, to carry out its effects before it replies.
 pub(super) type Operation = dyn FnOnce(&mut RoomCore, &Arc<LiveRoom>) + Send;
 
 /// A change of a room's saved state.
@@ -115,13 +115,13 @@ pub(super) struct Inbox {
 }
 
 impl RoomCommand {
-    /// Creates a command that runs `f` and sends its result to the receiver.
+    /// Creates a command that runs `f`, carries out its effects, and sends its result to the receiver.
     pub(super) fn run<T: Send + 'static>(
-        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
+        f: impl FnOnce(&mut RoomCore, &Arc<LiveRoom>) -> T + Send + 'static,
     ) -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
         let run = move |core: &mut RoomCore, instance: &Arc<LiveRoom>| {
-            let result = f(core);
+            let result = f(core, instance);
             instance.carry_out(core);
             // The caller may have dropped its future.
             let _ = sender.send(result);

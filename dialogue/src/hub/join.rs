@@ -156,9 +156,11 @@ impl LiveRoom {
             if reserved.is_none() && !join.is_migrating {
                 reserved = self.reserve(join).await?;
             }
-            let (instance, request, place) = (Arc::clone(self), Arc::clone(join), reserved.take());
-            let step = self.run(move |core| {
+            let (request, place) = (Arc::clone(join), reserved.take());
+            let step = self.run_with_instance(move |core, instance| {
                 let step = core.join(&request, evidence, &instance.info());
+                // The connection is counted before its place is given back.
+                instance.carry_out(core);
                 // Given back at once if the connection is counted or refused; otherwise kept for the next attempt.
                 let place = place.filter(|_| step.needs_evidence());
                 (step, place)
@@ -187,9 +189,9 @@ impl LiveRoom {
         let Some(cluster) = self.archive().and_then(|archive| archive.cluster.clone()) else {
             return Ok(None);
         };
-        let (instance, connection) = (Arc::clone(self), join.handle.id());
-        let needed = self.run(move |core| core.needs_place(connection, &instance.info())).await;
-        let needed = needed.ok_or(JoinError::Closed)?;
+        let connection = join.handle.id();
+        let needed = self.run_with_instance(move |core, room| core.needs_place(connection, &room.info()));
+        let needed = needed.await.ok_or(JoinError::Closed)?;
         let Some(capacity) = needed else { return Ok(None) };
         match cluster.reserve(&self.id, &join.handle.user_id, capacity).await {
             Ok(Some(place)) => Ok(Some(place)),

@@ -19,14 +19,14 @@ use tokio::{
 use super::{
     ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
     archive::{Archive, StoredRoom},
+    clock::{self, monotonic_ms, monotonic_us},
     cluster::FollowGuard,
     connection::InstanceId,
     delivery::ReplaySource,
     driver::RoomDriver,
     inbox::{Inbox, RoomCommand},
-    maintenance::{monotonic_ms, monotonic_us},
     new_rooms::RecentRoom,
-    room_core::{RoomCore, RoomStorage, RoomTime},
+    room_core::{RoomCore, RoomStorage},
     room_spec::RoomInstanceInfo,
 };
 use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError};
@@ -109,7 +109,7 @@ impl LiveRoom {
         let core = (!opening).then(|| {
             let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
             let (room, id) = (Arc::clone(&room), Arc::clone(&id));
-            Box::new(RoomCore::new(number, room, id, RoomStorage::Memory, epoch, found))
+            Box::new(RoomCore::new(number, room, id, RoomStorage::Memory, epoch, found, clock::room_time()))
         });
         let instance = Arc::new(LiveRoom {
             number,
@@ -317,7 +317,7 @@ impl LiveRoom {
         if !inbox.running
             && let Some(core) = self.core.lock().as_mut()
         {
-            core.set_time(RoomTime::now());
+            core.set_time(clock::room_time());
             core.trim_memory();
         }
     }
@@ -362,6 +362,14 @@ impl LiveRoom {
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.run_with_instance(|core, _| f(core)).await
+    }
+
+    /// Does the same for an `f` that also needs the instance.
+    pub(super) async fn run_with_instance<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut RoomCore, &Arc<LiveRoom>) -> T + Send + 'static,
     ) -> Option<T> {
         let (command, done) = RoomCommand::run(f);
         self.push(command).ok()?;

@@ -2,18 +2,18 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, OnceLock, Weak, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     LiveRoom, Registry,
     archive::{Archive, TrimPlan},
-    room_core::now,
+    clock::{monotonic_us, unix_ms},
 };
 use crate::store::StoreError;
 
@@ -37,17 +37,6 @@ const MAX_CONCURRENT_TRIMS: usize = 8;
 const IDLE_TIMEOUT_US: u64 = 60_000_000;
 /// Rooms per page of a sweep.
 const SWEEP_PAGE_ROOMS: usize = 256;
-
-/// Returns the milliseconds of a monotonic clock.
-pub(super) fn monotonic_ms() -> u64 {
-    monotonic_us() / 1_000
-}
-
-/// Returns the microseconds of a monotonic clock, fine enough to order rooms that became empty one after the other.
-pub(super) fn monotonic_us() -> u64 {
-    static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
-}
 
 impl TrimQueue {
     /// Adds a room to be trimmed in the next round.
@@ -164,7 +153,7 @@ async fn sweep_once(registry: &Arc<Registry>, archive: &Archive) -> Result<(), S
                 end: head.last.offset,
                 needs_store_lookup: true,
             };
-            archive.trim(&trim_plan, now()).await?;
+            archive.trim(&trim_plan, unix_ms()).await?;
         }
         match next {
             Some(next) => last = Some(next),
@@ -177,7 +166,7 @@ impl LiveRoom {
     /// Trims the store's part of the log.
     async fn trim_stored(self: &Arc<Self>, archive: &Archive) -> Result<(), StoreError> {
         let Some(trim_plan) = self.run(|state| state.trim_plan()).await else { return Ok(()) };
-        let first = archive.trim(&trim_plan, now()).await?;
+        let first = archive.trim(&trim_plan, unix_ms()).await?;
         self.enqueue(move |state| state.trimmed(first));
         Ok(())
     }

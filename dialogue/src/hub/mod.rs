@@ -10,6 +10,7 @@
 mod archive;
 mod audit_log;
 mod catch_up;
+mod clock;
 mod cluster;
 mod connection;
 mod deletions;

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{LiveRoom, maintenance::monotonic_ms};
+use super::{LiveRoom, clock::monotonic_ms};
 use crate::{Code, Refusal, identity::is_anonymous, limits::ConnectionLimiter, observe::RefusalLog};
 
 /// The client whose request opens a room instance. The application itself has none.

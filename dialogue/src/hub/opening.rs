@@ -8,10 +8,11 @@ use tokio::sync::OnceCell;
 use super::{
     Archive, LiveRoom, Registry,
     archive::EvictionOutcome,
+    clock,
     driver::RoomDriver,
     inbox::RoomCommand,
     new_rooms::QuotaSubject,
-    room_core::{RoomCore, RoomStorage, now, unavailable},
+    room_core::{RoomCore, RoomStorage, unavailable},
 };
 use crate::{Refusal, store::StoreError};
 
@@ -23,7 +24,7 @@ impl LiveRoom {
     pub(super) async fn open(self: Arc<Self>) {
         let (Some(archive), Some(registry)) = (self.archive(), self.registry.upgrade()) else { return };
         let opened = async {
-            let found = archive.find(&self.room, &self.id, now()).await?;
+            let found = archive.find(&self.room, &self.id, clock::unix_ms()).await?;
             if found.log.is_none() {
                 // Without a log, its epoch is the store's: that is a new one if the store was emptied.
                 registry.read_epoch().await?;
@@ -54,7 +55,15 @@ impl LiveRoom {
                     Some(cluster) => RoomStorage::Cluster { nodes: cluster.counted() },
                     None => RoomStorage::Store,
                 };
-                let core = RoomCore::new(self.number, room, id, storage, registry.epoch(), found);
+                let core = RoomCore::new(
+                    self.number,
+                    room,
+                    id,
+                    storage,
+                    registry.epoch(),
+                    found,
+                    clock::room_time(),
+                );
                 self.set_head(core.log().head());
                 self.update_size(0, core.remote_size());
                 *self.core.lock() = Some(Box::new(core));

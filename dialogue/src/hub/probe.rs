@@ -8,9 +8,10 @@ use tokio::time::sleep;
 use super::{
     LiveRoom,
     archive::Archive,
+    clock,
     cluster::NodeMessage,
     driver::RoomDriver,
-    room_core::{DELETED_REASON, RoomCore, RoomTime},
+    room_core::{DELETED_REASON, RoomCore},
 };
 use crate::{
     log::LogHead,
@@ -42,10 +43,10 @@ impl RoomDriver {
     pub(super) async fn probe_store(&mut self) {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
         if !archive.journal.is_up() {
-            return core.mark_uncertain(RoomTime::now());
+            return core.mark_uncertain(clock::room_time());
         }
         let end = end(core, &self.instance, archive).await;
-        core.set_time(RoomTime::now());
+        core.set_time(clock::room_time());
         match end {
             Ok(StoreHead::Same) => core.mark_certain(),
             Ok(StoreHead::Ahead) => self.append_stored().await,
@@ -62,7 +63,7 @@ impl RoomDriver {
             }
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
-                core.mark_uncertain(RoomTime::now());
+                core.mark_uncertain(clock::room_time());
             }
         }
     }
@@ -74,7 +75,7 @@ impl RoomDriver {
             let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
             query.after = Some(core.log().head().seq);
             let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
-                return core.mark_uncertain(RoomTime::now());
+                return core.mark_uncertain(clock::room_time());
             };
             let before = core.log().head().seq;
             if page.events.first().is_some_and(|first| first.seq > before + 1) {
@@ -119,7 +120,7 @@ pub(super) async fn check_log_exists(
     match end(core, instance, archive).await {
         Ok(StoreHead::Same | StoreHead::Ahead | StoreHead::New(_)) | Err(_) => Ok(()),
         Ok(StoreHead::Replaced | StoreHead::Deleted) => {
-            core.mark_uncertain(RoomTime::now());
+            core.mark_uncertain(clock::room_time());
             Err(())
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{
     LiveRoom,
     archive::Archive,
+    clock,
     driver::RoomDriver,
-    room_core::{PendingAppend, RoomCore, RoomTime},
+    room_core::{PendingAppend, RoomCore},
 };
 use crate::{backplane::Published, log::NotAppended};
 
@@ -96,7 +97,7 @@ impl RoomDriver {
                 self.probe_store().await;
             }
             NotAppended::Unknown(_) => {
-                core.mark_uncertain(RoomTime::now());
+                core.mark_uncertain(clock::room_time());
                 core.flush_replies();
             }
         }

@@ -474,7 +474,7 @@ impl Registry {
         room_id: &str,
         f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (command, done) = RoomCommand::run(f);
+        let (command, done) = RoomCommand::run(|core, _| f(core));
         let instance = self.push(room, room_id, command)?;
         done.await.map_err(|_| instance.failure().unwrap_or_else(internal))
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock,
+    ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock, clock,
     cluster::NodeMessage,
     driver::RoomDriver,
     inbox::{RoomCommand, StateChange},
-    room_core::{RoomTime, unavailable},
+    room_core::unavailable,
 };
 use crate::{Refusal, store::StoreError};
 
@@ -132,7 +132,7 @@ impl RoomDriver {
                     tracing::error!(%room_id, %error, "a room can't be deleted");
                 }
                 // The log may have been removed although the call failed.
-                core.mark_uncertain(RoomTime::now());
+                core.mark_uncertain(clock::room_time());
                 return Err(unavailable(room_id));
             }
         }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::Archive;
 use crate::{
-    hub::{LiveRoom, room_core::now, room_spec::RoomInstanceInfo, scan_backoff::ScanBackoff},
+    hub::{LiveRoom, clock::unix_ms, room_spec::RoomInstanceInfo, scan_backoff::ScanBackoff},
     store::StoreError,
 };
 
@@ -299,7 +299,7 @@ impl Archive {
 
     /// Scans all rooms that aren't in memory, and remembers the least recently used ones.
     async fn full_scan(&self, is_live: &impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let at = now();
+        let at = unix_ms();
         let mut last_used = HashMap::new();
         let mut last: Option<String> = None;
         loop {
@@ -361,7 +361,7 @@ impl Archive {
     /// have an order, too.
     fn next_use_time(&self) -> u64 {
         let mut newest = self.eviction.newest.lock();
-        *newest = now().max(*newest + 1);
+        *newest = unix_ms().max(*newest + 1);
         *newest
     }
 }

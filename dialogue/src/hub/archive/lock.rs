@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::Archive;
-use crate::{hub::room_core::now, store::StoreError, wire::Id};
+use crate::{hub::clock::unix_ms, store::StoreError, wire::Id};
 
 /// The time after which waiting for the lock fails.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,9 +41,9 @@ impl Archive {
             let held = self.journal.get(&key).await?;
             let holder = held.as_deref().and_then(read);
             let free = holder.is_none_or(|(node, since)| {
-                !cluster.nodes().contains(&node) || now().saturating_sub(since) > LOCK_EXPIRY_MS
+                !cluster.nodes().contains(&node) || unix_ms().saturating_sub(since) > LOCK_EXPIRY_MS
             });
-            let own = Bytes::from(format!("{} {} {}", cluster.id(), now(), fastrand::u64(..)));
+            let own = Bytes::from(format!("{} {} {}", cluster.id(), unix_ms(), fastrand::u64(..)));
             if free && self.journal.swap(&key, held, Some(own.clone())).await? {
                 let (archive, room_id) = (Arc::clone(self), Arc::clone(room_id));
                 return Ok(Some(StateLock { archive, room_id, own, runtime: runtime.clone() }));

@@ -8,12 +8,12 @@ use tokio::time::Instant as Moment;
 
 use super::{
     super::{
+        clock::unix_ms,
         delivery::Batch,
         inbox::{NewEvent, PublishReply, PublishRequest, not_in_room, revoked},
     },
-    RoomCore, RoomEffect, RoomTime, RoomTimer,
+    Lifecycle, RoomCore, RoomEffect, RoomTime, RoomTimer,
     held::HeldDraft,
-    now,
 };
 use crate::{
     Code, Refusal,
@@ -107,7 +107,7 @@ impl RoomCore {
         let class = self.room.kind(publish.event.index).map(|kind| kind.class);
         let ephemeral = class == Some(DeliveryClass::Ephemeral);
         let until = until.filter(|_| !ephemeral);
-        if let (Some(until), false, true) = (until, self.is_closed(), self.probe_at.is_some()) {
+        if let (Some(until), false, true) = (until, self.is_closed(), self.is_uncertain()) {
             self.hold(publish, until, None);
             return self.pending_bytes();
         }
@@ -303,23 +303,28 @@ impl RoomCore {
     /// Starts the timer of the next probe; until then, the log accepts no event.
     pub(super) fn probe_later(&mut self) {
         self.refuse_expired();
-        self.probe_at = Some(self.time.monotonic + PROBE_INTERVAL);
+        if self.is_closed() {
+            return;
+        }
+        self.lifecycle = Lifecycle::Uncertain { probe_at: self.time.monotonic + PROBE_INTERVAL };
         self.effects.push(RoomEffect::StartTimer(PROBE_INTERVAL, RoomTimer::Probe));
     }
 
     /// Returns whether it is time to read the store's head.
     pub(in super::super) fn is_probe_due(&self) -> bool {
-        self.probe_at.is_some_and(|until| self.time.monotonic >= until)
+        matches!(self.lifecycle, Lifecycle::Uncertain { probe_at } if self.time.monotonic >= probe_at)
     }
 
     /// Returns whether the outcome of the last append is unknown.
     pub(super) fn is_uncertain(&self) -> bool {
-        self.probe_at.is_some()
+        matches!(self.lifecycle, Lifecycle::Uncertain { .. })
     }
 
     /// Notes that the log is equal to the store's: held events are accepted again.
     pub(in super::super) fn mark_certain(&mut self) {
-        self.probe_at = None;
+        if self.is_uncertain() {
+            self.lifecycle = Lifecycle::Live;
+        }
         self.resubmit_held();
     }
 
@@ -388,10 +393,10 @@ impl RoomCore {
 
     /// Returns the refusal of all events, if none can be accepted now.
     fn takes_nothing(&self, ephemeral: bool) -> Option<Refusal> {
-        if self.deleted {
+        if self.is_deleted() {
             return Some(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id)));
         }
-        (self.superseded || (self.probe_at.is_some() && !ephemeral)).then(|| unavailable(&self.id))
+        (self.is_closed() || (self.is_uncertain() && !ephemeral)).then(|| unavailable(&self.id))
     }
 
     fn pending_bytes(&self) -> usize {
@@ -421,7 +426,7 @@ impl RoomCore {
 impl TargetedEvent {
     /// Creates an event with a fresh id and the current time.
     pub(crate) fn new(to: Vec<ConnectionId>) -> Self {
-        TargetedEvent { event_id: Id::fresh(), timestamp: now(), to }
+        TargetedEvent { event_id: Id::fresh(), timestamp: unix_ms(), to }
     }
 
     /// Returns the acknowledgement for the sender.

@@ -60,7 +60,7 @@ impl RoomCore {
         }
         self.held.bytes += bytes;
         self.held.events.push_back(HeldEvent { publish, until, event_id });
-        if self.probe_at.is_none() {
+        if !self.is_uncertain() {
             // Schedules the probe of the store, after which held events are accepted again.
             self.probe_later();
         }

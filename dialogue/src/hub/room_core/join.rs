@@ -56,7 +56,7 @@ impl RoomCore {
         evidence: ResumeEvidence,
         info: &RoomInstanceInfo,
     ) -> JoinStep {
-        if self.deleted || self.superseded {
+        if self.is_closed() {
             return JoinStep::Closed;
         }
         let connection = join.handle.id();

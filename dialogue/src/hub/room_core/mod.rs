@@ -17,7 +17,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde_json::value::RawValue;
@@ -64,6 +64,20 @@ pub(in crate::hub) struct RoomTime {
     pub(in crate::hub) monotonic: Moment,
 }
 
+/// The lifecycle of a room instance that was opened.
+#[derive(Debug, Clone, Copy)]
+enum Lifecycle {
+    Live,
+    /// The outcome of the last append is unknown: the store failed or timed out. The store's head is read again at this
+    /// time; until then the log accepts no event.
+    Uncertain {
+        probe_at: Moment,
+    },
+    Deleted,
+    /// The log was found to be lost or replaced, or the driver failed: requests for the room open a new instance.
+    Superseded,
+}
+
 /// The kind of a room's log outside of memory.
 #[derive(Debug)]
 pub(in crate::hub) enum RoomStorage {
@@ -94,13 +108,7 @@ pub(crate) struct RoomCore {
     roster: Option<Box<RemoteRoster>>,
     /// Set if the catalog in the store has a record of the room, if there is a store.
     in_catalog: bool,
-    deleted: bool,
-    /// Set once the log was found to be lost or replaced, or the driver failed: requests for the room then open a new
-    /// instance.
-    superseded: bool,
-    /// Set while the outcome of the last append is unknown (the store failed or timed out). The store's head is read
-    /// again at this time; until then the log accepts no event.
-    probe_at: Option<Moment>,
+    lifecycle: Lifecycle,
     log: Log,
     /// The epoch under which the store has the log. It differs from the log's own epoch where the catalog overrides
     /// that.
@@ -125,13 +133,6 @@ pub(crate) struct RoomCore {
     awaiting_delivery: Vec<(EventIndex, Accepted, oneshot::Sender<PublishOutcome>)>,
 }
 
-impl RoomTime {
-    /// Returns the current time.
-    pub(in crate::hub) fn now() -> Self {
-        RoomTime { unix_ms: now(), monotonic: Moment::now() }
-    }
-}
-
 impl RoomCore {
     /// Builds the state of a room from its records and log in the store; with an empty `StoredRoom` the log is new and
     /// has the epoch `epoch`.
@@ -142,6 +143,7 @@ impl RoomCore {
         storage: RoomStorage,
         epoch: Arc<str>,
         found: StoredRoom,
+        time: RoomTime,
     ) -> Self {
         let is_stored = !matches!(storage, RoomStorage::Memory);
         let presence = room.options.presence.map(PresenceTracker::new);
@@ -156,13 +158,11 @@ impl RoomCore {
             instance,
             is_stored,
             is_clustered: matches!(storage, RoomStorage::Cluster { .. }),
-            time: RoomTime::now(),
+            time,
             effects: Vec::new(),
             roster: None,
             in_catalog: info.is_some() || !room.keyed,
-            deleted: false,
-            superseded: false,
-            probe_at: None,
+            lifecycle: Lifecycle::Live,
             // The first event after a start trims what earlier runs left.
             trim_at: log.next_seq(),
             store_epoch,
@@ -321,7 +321,7 @@ impl RoomCore {
 
     /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
     pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
-        self.deleted = true;
+        self.lifecycle = Lifecycle::Deleted;
         self.refuse_all_held();
         let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.into()) }.encode(None);
         let (mut removed, mut listeners) = (Vec::new(), Vec::new());
@@ -369,7 +369,11 @@ impl RoomCore {
 
     /// Returns whether the instance is closed: deleted or superseded.
     pub(super) fn is_closed(&self) -> bool {
-        self.deleted || self.superseded
+        matches!(self.lifecycle, Lifecycle::Deleted | Lifecycle::Superseded)
+    }
+
+    fn is_deleted(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Deleted)
     }
 
     /// Returns whether the catalog has the room, or there is no store.
@@ -413,7 +417,7 @@ impl RoomCore {
         self.members.is_empty()
             && self.migrating.is_empty()
             && self.pending.is_none()
-            && self.probe_at.is_none()
+            && !self.is_uncertain()
             && self.presence.as_ref().is_none_or(PresenceTracker::is_quiet)
     }
 
@@ -422,18 +426,18 @@ impl RoomCore {
     pub(super) fn should_close(&self, is_in_use: bool) -> bool {
         let kept =
             is_in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
-        self.deleted || self.superseded || (!kept && self.members.is_empty() && self.log.head().seq == 0)
+        self.is_closed() || (!kept && self.members.is_empty() && self.log.head().seq == 0)
     }
 
     /// Returns whether closing the instance loses its log, so that the next instance needs a new epoch.
     pub(super) fn loses_log(&self) -> bool {
-        !self.is_stored && (self.deleted || self.log.head().seq > 0)
+        !self.is_stored && (self.is_deleted() || self.log.head().seq > 0)
     }
 
     /// Closes the instance because its log is lost or was replaced. Returns the members, who migrate into the instance
     /// that supersedes this one.
     pub(super) fn supersede(&mut self) -> Migration {
-        self.superseded = true;
+        self.lifecycle = Lifecycle::Superseded;
         self.refuse_all_held();
         self.migrating = HashMap::new();
         let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
@@ -521,7 +525,7 @@ impl RoomCore {
     /// Closes the instance after a panic or at the end of the runtime: its connections are closed, and reconnect to a
     /// new instance.
     pub(super) fn fail_connections(&mut self) {
-        self.superseded = true;
+        self.lifecycle = Lifecycle::Superseded;
         self.refuse_all_held();
         self.migrating = HashMap::new();
         for subscription in self.members.drain() {
@@ -672,10 +676,4 @@ pub(crate) fn history(room_id: &str, page: &LogPage, id: Option<&RawValue>) -> E
         .filter_map(|record| serde_json::from_slice(&record.json).ok().map(Cow::Borrowed))
         .collect();
     frame::History { room_id: room_id.into(), events, more: page.next.is_some(), next: page.next }.encode(id)
-}
-
-/// Returns the wall-clock time in Unix milliseconds.
-pub(super) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
