@@ -6,6 +6,8 @@ use tokio::sync::oneshot;
 
 use super::{
     ConnectionHandle, LiveRoom, Outbox, RoomInstanceInfo, SavedState, StateLock,
+    clock::unix_ms,
+    delivery::ConnectionId,
     room_core::{RoomCore, RoomTimer},
 };
 use crate::{
@@ -85,6 +87,15 @@ pub(crate) struct NewEvent {
     pub(crate) event_id: Option<Id>,
 }
 
+/// An event for some connections only, in no log.
+#[derive(Debug)]
+pub(crate) struct TargetedEvent {
+    pub(crate) event_id: Id,
+    /// Unix milliseconds.
+    pub(crate) timestamp: u64,
+    pub(crate) to: Vec<ConnectionId>,
+}
+
 /// The receiver of an event's outcome.
 #[derive(Default)]
 pub(crate) enum PublishReply {
@@ -137,6 +148,19 @@ impl RoomCommand {
             RoomCommand::Receive(feed) => feed.events.iter().map(|event| event.data.len()).sum(),
             _ => 0,
         }
+    }
+}
+
+impl TargetedEvent {
+    /// Creates an event with a fresh id and the current time.
+    pub(crate) fn new(to: Vec<ConnectionId>) -> Self {
+        TargetedEvent { event_id: Id::fresh(), timestamp: unix_ms(), to }
+    }
+
+    /// Returns the acknowledgement for the sender.
+    pub(crate) fn accepted(&self) -> Accepted {
+        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
+        Accepted { seq: None, event_id, timestamp, duplicate: false }
     }
 }
 

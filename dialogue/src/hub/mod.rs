@@ -48,11 +48,11 @@ pub(crate) use delivery::{
     StreamSlot,
 };
 pub(crate) use inbox::{
-    NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, not_in_room, revoked,
+    NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, TargetedEvent, not_in_room, revoked,
 };
 pub(crate) use join::{JoinOptions, JoinOutcome, JoinRequest};
 pub(crate) use live_room::LiveRoom;
 pub(crate) use new_rooms::{NewRoomBounds, Opener};
 pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
-pub(crate) use room_core::{DELETED_REASON, RoomCore, TargetedEvent, history, unavailable};
+pub(crate) use room_core::{DELETED_REASON, RoomCore, history, unavailable};
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

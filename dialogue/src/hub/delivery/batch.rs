@@ -102,11 +102,15 @@ impl Batch {
     }
 
     /// Returns the bytes for a WebSocket recipient with `filter`: one buffer, shared by all that want the same.
+    // Inlined, since it is called for each delivery.
+    #[inline]
     pub(crate) fn websocket(&self, filter: EventSet) -> Bytes {
         let all = self.encoded(Encoding::WebSocket);
-        if filter.covers(self.kinds) {
-            return all.bytes.clone();
-        }
+        if filter.covers(self.kinds) { all.bytes.clone() } else { self.filtered(all, filter) }
+    }
+
+    /// Returns the bytes for a WebSocket recipient that wants only some of the events.
+    fn filtered(&self, all: &Encoded, filter: EventSet) -> Bytes {
         let mut filtered = self.filtered.borrow_mut();
         if let Some((_, bytes)) = filtered.iter().find(|(set, _)| *set == filter) {
             return bytes.clone();

@@ -8,9 +8,8 @@ use tokio::time::Instant as Moment;
 
 use super::{
     super::{
-        clock::unix_ms,
         delivery::Batch,
-        inbox::{NewEvent, PublishReply, PublishRequest, not_in_room, revoked},
+        inbox::{NewEvent, PublishReply, PublishRequest, TargetedEvent, not_in_room, revoked},
     },
     Lifecycle, RoomCore, RoomEffect, RoomTime, RoomTimer,
     held::HeldDraft,
@@ -18,7 +17,7 @@ use super::{
 use crate::{
     Code, Refusal,
     event::DeliveryClass,
-    hub::{ConnectionId, Outbox},
+    hub::Outbox,
     log::{LogEnd, Record, owner},
     observe::{EventOrigin, Source},
     store::{Append, StoredEvent},
@@ -59,15 +58,6 @@ struct LoggedDuplicate {
     seen: Accepted,
     origin: EventOrigin,
     reply: PublishReply,
-}
-
-/// An event for some connections only, in no log.
-#[derive(Debug)]
-pub(crate) struct TargetedEvent {
-    pub(crate) event_id: Id,
-    /// Unix milliseconds.
-    pub(crate) timestamp: u64,
-    pub(crate) to: Vec<ConnectionId>,
 }
 
 /// The owner of an idempotency key ([`owner`]), and the key.
@@ -420,19 +410,6 @@ impl RoomCore {
         {
             self.replied.push(outbox);
         }
-    }
-}
-
-impl TargetedEvent {
-    /// Creates an event with a fresh id and the current time.
-    pub(crate) fn new(to: Vec<ConnectionId>) -> Self {
-        TargetedEvent { event_id: Id::fresh(), timestamp: unix_ms(), to }
-    }
-
-    /// Returns the acknowledgement for the sender.
-    pub(crate) fn accepted(&self) -> Accepted {
-        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
-        Accepted { seq: None, event_id, timestamp, duplicate: false }
     }
 }
 

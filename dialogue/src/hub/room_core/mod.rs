@@ -1,8 +1,9 @@
 //! The state machine of a room instance: its log, its subscriptions, its presence and the events that are about to be
 //! committed.
 //!
-//! A [`RoomCore`] is owned by its [`LiveRoom`] and changed by one [`RoomDriver`](super::driver::RoomDriver) at a time
-//! (single writer), so it has no locks. Each submodule holds one part: `accept` (an event's path into the log), `held`
+//! A [`RoomCore`] is owned by its [`LiveRoom`](super::LiveRoom) and changed by one
+//! [`RoomDriver`](super::driver::RoomDriver) at a time (single writer), so it has no locks. It awaits nothing, reads no
+//! clock and knows neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect). Each submodule holds one part: `accept` (an event's path into the log), `held`
 //! (events that wait for the store), `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
 
 mod accept;
@@ -24,7 +25,7 @@ use serde_json::value::RawValue;
 use tokio::{sync::oneshot, time::Instant as Moment};
 
 pub(in crate::hub) use accept::PendingAppend;
-pub(crate) use accept::{TargetedEvent, unavailable};
+pub(crate) use accept::unavailable;
 pub(in crate::hub) use effect::{RoomEffect, RoomTimer};
 pub(in crate::hub) use join::JoinStep;
 
