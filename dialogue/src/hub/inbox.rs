@@ -54,9 +54,11 @@ pub(super) type Operation = dyn FnOnce(&mut RoomCore, &Arc<LiveRoom>) + Send;
 pub(crate) struct StateChange {
     /// Held if other nodes may change the state too, in which case it is read again before the change.
     pub(super) lock: Option<StateLock>,
-    /// Returns the new state as JSON.
-    pub(super) change: Box<dyn FnOnce(&SavedState) -> Result<Vec<u8>, Refusal> + Send>,
+    pub(super) change: Box<ChangeState>,
 }
+
+/// Returns the new state as JSON.
+pub(super) type ChangeState = dyn FnOnce(&SavedState) -> Result<Vec<u8>, Refusal> + Send;
 
 /// A request to publish an event, after it passed ingest.
 #[derive(Debug)]

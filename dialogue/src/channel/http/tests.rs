@@ -187,7 +187,9 @@ async fn the_refusals_of_a_trigger_have_an_order_and_are_counted_once() {
     let backend = ("authorization", "Bearer a server key of the backend");
     let bad_name = ("dialogue-from", "%zz");
     let message = r#"{"text":"x"}"#;
-    let cases: [(&str, &str, &[(&str, &str)], &str, Code, &str); 8] = [
+    /// Room, event, headers, body; the code, and a part of the message.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'static str, Code, &'a str);
+    let cases: [Case<'_>; 8] = [
         ("project:13", "alert", &[bad_key], "", Code::JoinDenied, "nobody enters"),
         ("project:1", "alert", &[bad_key], "", Code::EventNotAllowed, "`alert` is sent"),
         ("project:1", "message", &[bad_key], "", Code::InvalidRequest, "`Idempotency-Key`"),
