@@ -328,8 +328,8 @@ impl Engine {
         true
     }
 
-    /// Runs the application's `joined` hook for a connection that is new in a room; and the `left` hook, if the connection
-    /// left meanwhile.
+    /// Runs the application's `joined` hook for a connection that is new in a room; and the `left` hook, if the
+    /// connection left meanwhile.
     pub(crate) async fn after_join(&self, link: &ConnectionHandle, instance: &LiveRoom) {
         let Some(hooks) = &self.hooks else { return };
         if link.begin_joined_hook(instance) {

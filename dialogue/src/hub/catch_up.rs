@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{LiveRoom, driver::RoomDriver, inbox::RoomCommand, room_core::DELETED_REASON};
+use super::{LiveRoom, driver::RoomDriver, inbox::RoomCommand};
 use crate::store::StoreError;
 
 /// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
@@ -75,10 +75,7 @@ impl RoomDriver {
             Ok::<_, StoreError>((known, is_deleted, saved, epoch, members))
         };
         match read.await {
-            Ok((_, true, ..)) => {
-                let removed = core.close_deleted(DELETED_REASON);
-                cluster.room_closed(&self.instance, removed);
-            }
+            Ok((_, true, ..)) => self.close_deleted(),
             Ok((known, false, saved, epoch, members)) => {
                 match known {
                     Some(info) => {

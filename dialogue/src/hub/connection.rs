@@ -122,7 +122,7 @@ impl ConnectionHandle {
         if membership.is_some_and(|membership| membership.migrating) {
             return None;
         }
-        let is_in = membership.is_some_and(|membership| membership.is_in(instance.number));
+        let is_in = membership.is_some_and(|membership| membership.is_in(instance.instance_id));
         if !is_in {
             let membership = RoomMembership {
                 instance: Arc::clone(instance),
@@ -148,7 +148,7 @@ impl ConnectionHandle {
     pub(super) fn retarget_migration(&self, from: &LiveRoom, next: &Arc<LiveRoom>) -> bool {
         let mut rooms = self.rooms.lock();
         let moves = |membership: &&mut RoomMembership| {
-            membership.is_in(from.number) && membership.migrating && !self.is_closed()
+            membership.is_in(from.instance_id) && membership.migrating && !self.is_closed()
         };
         let membership = rooms.get_mut(&next.id).filter(moves);
         membership.map(|membership| membership.instance = Arc::clone(next)).is_some()
@@ -204,7 +204,7 @@ impl ConnectionHandle {
         let mut rooms = self.rooms.lock();
         // It may have migrated to the next instance already.
         let not_run = |membership: &RoomMembership| {
-            membership.is_in(instance.number) || matches!(membership.joined_hook, JoinedHook::NotRun)
+            membership.is_in(instance.instance_id) || matches!(membership.joined_hook, JoinedHook::NotRun)
         };
         let membership = rooms.get_mut(&instance.id).filter(|membership| not_run(membership));
         membership.map(|membership| membership.joined_hook = JoinedHook::Running(None)).is_some()
@@ -216,7 +216,7 @@ impl ConnectionHandle {
         let mut rooms = self.rooms.lock();
         // While the hook ran, the connection may have migrated to the next instance.
         let is_running = |membership: &RoomMembership| {
-            membership.is_in(instance.number) || matches!(membership.joined_hook, JoinedHook::Running(_))
+            membership.is_in(instance.instance_id) || matches!(membership.joined_hook, JoinedHook::Running(_))
         };
         let membership = rooms.get_mut(&instance.id).filter(|membership| is_running(membership))?;
         match std::mem::replace(&mut membership.joined_hook, JoinedHook::Ran) {
@@ -234,7 +234,7 @@ impl ConnectionHandle {
     pub(crate) fn exit(&self, instance: &LiveRoom, reason: &str) -> bool {
         let mut rooms = self.rooms.lock();
         let Some(membership) =
-            rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance.number))
+            rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance.instance_id))
         else {
             return false;
         };
@@ -264,7 +264,7 @@ impl ConnectionHandle {
     /// [`exit`](Self::exit).
     pub(crate) fn exit_closed(&self, instance: &LiveRoom) -> bool {
         let mut rooms = self.rooms.lock();
-        let is_in = rooms.get(&instance.id).is_some_and(|membership| membership.is_in(instance.number));
+        let is_in = rooms.get(&instance.id).is_some_and(|membership| membership.is_in(instance.instance_id));
         let membership = is_in.then(|| rooms.remove(&instance.id)).flatten();
         membership.is_some_and(|membership| !matches!(membership.joined_hook, JoinedHook::NotRun))
     }
@@ -272,6 +272,6 @@ impl ConnectionHandle {
 
 impl RoomMembership {
     fn is_in(&self, instance: InstanceId) -> bool {
-        self.instance.number == instance
+        self.instance.instance_id == instance
     }
 }

@@ -29,14 +29,15 @@ impl RoomDriver {
         let mut commands = Vec::new();
         while driver.next_commands(&mut commands) {
             driver.instance.inbox_space.notify_waiters();
+            driver.set_time();
             // Once for all probes of a group of commands: many clients may reconnect at once.
             let mut probed = false;
             for command in commands.drain(..) {
-                driver.set_time();
                 if driver.core.as_ref().is_some_and(|core| core.is_probe_due()) {
                     driver.commit_pending().await;
                     // Boxed, as everything that only stores need: most drivers run for a single event.
                     Box::pin(driver.probe_store()).await;
+                    driver.carry_out();
                 }
                 match command {
                     RoomCommand::Publish(publish) => {
@@ -71,6 +72,12 @@ impl RoomDriver {
                         let deleted = Box::pin(driver.delete(reason)).await;
                         driver.reply(reply, deleted);
                     }
+                    RoomCommand::Deleted => {
+                        driver.commit_pending().await;
+                        if driver.core.as_ref().is_some_and(|core| core.is_unlisted()) {
+                            driver.close_deleted();
+                        }
+                    }
                     RoomCommand::Receive(events) => Box::pin(driver.receive_events(*events)).await,
                     RoomCommand::CatchUp => Box::pin(driver.catch_up()).await,
                     RoomCommand::ProbeStore(reply) => {
@@ -94,7 +101,7 @@ impl RoomDriver {
         }
     }
 
-    /// Sets the time of what the core does next.
+    /// Sets the time of what the core does next: it is read for each group of commands, and after what takes time.
     pub(super) fn set_time(&mut self) {
         if let Some(core) = &mut self.core {
             core.set_time(clock::room_time());
@@ -154,6 +161,7 @@ impl RoomDriver {
         let Some(mut pending) = core.take_pending() else { return core.flush_replies() };
         if core.is_clustered() {
             Box::pin(self.publish(pending)).await;
+            self.set_time();
             // Refused senders have queued replies.
             return self.flush_replies();
         }
@@ -164,6 +172,7 @@ impl RoomDriver {
                 None if pending.repeats() => Box::pin(check_log_exists(core, &self.instance, archive)).await,
                 None => Ok(()),
             };
+            core.set_time(clock::room_time());
             if stored.is_err() {
                 match core.refuse_pending(pending) {
                     Some(rest) => pending = rest,
@@ -199,7 +208,7 @@ impl RoomDriver {
             tokio::task::yield_now().await;
             match self.deliver_slice(&batch, from) {
                 Some(next) => from = next,
-                None => return,
+                None => return self.set_time(),
             }
         }
     }

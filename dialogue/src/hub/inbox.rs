@@ -33,11 +33,14 @@ pub(crate) enum RoomCommand {
     Create(RoomInstanceInfo, oneshot::Sender<Result<bool, StoreError>>),
     /// Save a changed state.
     SaveState(StateChange, oneshot::Sender<Result<(), Refusal>>),
-    /// Delete the room, and remove its connections for this reason. The reply has them, or nothing if the room was deleted
-    /// already.
+    /// Delete the room, and remove its connections for this reason. The reply has them, or nothing if the room was
+    /// deleted already.
     Delete(&'static str, oneshot::Sender<Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal>>),
     /// Add events that other nodes published.
     Receive(Box<FeedEvents>),
+    /// Another node reports the room's deletion, which only closes a room that the catalog never had: a catch-up finds
+    /// out about others.
+    Deleted,
     /// Compare the room with the store, since messages of other nodes may have been lost.
     CatchUp,
     /// Read the end of the log from the store, and send a signal when that is done.
@@ -148,7 +151,16 @@ impl RoomCommand {
                 publish.event.data.len() + publish.event.meta.as_ref().map_or(0, |meta| meta.len())
             }
             RoomCommand::Receive(feed) => feed.events.iter().map(|event| event.data.len()).sum(),
-            _ => 0,
+            RoomCommand::Run(_)
+            | RoomCommand::Timer(_)
+            | RoomCommand::Create(..)
+            | RoomCommand::SaveState(..)
+            | RoomCommand::Delete(..)
+            | RoomCommand::Deleted
+            | RoomCommand::CatchUp
+            | RoomCommand::ProbeStore(_) => 0,
+            #[cfg(test)]
+            RoomCommand::Pause(..) => 0,
         }
     }
 }
@@ -252,6 +264,7 @@ impl fmt::Debug for RoomCommand {
             RoomCommand::SaveState(..) => "SaveState",
             RoomCommand::Delete(..) => "Delete",
             RoomCommand::Receive(_) => "Receive",
+            RoomCommand::Deleted => "Deleted",
             RoomCommand::CatchUp => "CatchUp",
             RoomCommand::ProbeStore(_) => "ProbeStore",
             #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Joins: a connection becomes a member of a room, and receives the events after the position that its client has.
 //!
-//! [`Registry::join`] is called once the user may join: it finds or opens the instance, reserves a place in it among all
-//! nodes, probes the store where another node may be further on, reads from the store the event at the client's position
-//! where memory doesn't have it, and admits the connection. What the room itself decides with these is in
+//! [`Registry::join`] is called once the user may join: it finds or opens the instance, reserves a place in it among
+//! all nodes, probes the store where another node may be further on, reads from the store the event at the client's
+//! position where memory doesn't have it, and admits the connection. What the room itself decides with these is in
 //! `room_core/join.rs`, and the replay of what the client missed in `room_core/replay.rs`.
 
 use std::{

@@ -37,7 +37,7 @@ use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError
 /// and ends: an idle room has no task, a busy one has a single writer, and the commands that arrive while that writes
 /// to subscribers form the next batch. While a new instance is being read from the store, its commands wait likewise.
 pub(crate) struct LiveRoom {
-    pub(super) number: InstanceId,
+    pub(super) instance_id: InstanceId,
     pub(crate) room: Arc<RoomSpec>,
     pub(crate) id: Arc<str>,
     info: RwLock<Arc<RoomInstanceInfo>>,
@@ -105,14 +105,22 @@ impl LiveRoom {
         // Before the store is read: the feed then has every event that the read doesn't.
         let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
-        let number = InstanceId::fresh();
+        let instance_id = InstanceId::fresh();
         let core = (!opening).then(|| {
             let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
             let (room, id) = (Arc::clone(&room), Arc::clone(&id));
-            Box::new(RoomCore::new(number, room, id, RoomStorage::Memory, epoch, found, clock::room_time()))
+            Box::new(RoomCore::new(
+                instance_id,
+                room,
+                id,
+                RoomStorage::Memory,
+                epoch,
+                found,
+                clock::room_time(),
+            ))
         });
         let instance = Arc::new(LiveRoom {
-            number,
+            instance_id,
             _counted: room.meter.count_instance(),
             room,
             id,
@@ -207,7 +215,7 @@ impl LiveRoom {
     /// Ends the migration of a connection into or out of this instance, and removes it from this node's roster. Returns
     /// `true` to one caller only.
     pub(super) fn end_migration(&self, handle: &ConnectionHandle) -> bool {
-        let ended = handle.end_migration(&self.id, self.number);
+        let ended = handle.end_migration(&self.id, self.instance_id);
         if ended {
             self.uncount_member(handle);
         }
@@ -366,7 +374,7 @@ impl LiveRoom {
         self.run_with_instance(|core, _| f(core)).await
     }
 
-    /// Does the same for an `f` that also needs the instance.
+    /// Runs as [`run`](Self::run) an `f` that also needs the instance.
     pub(super) async fn run_with_instance<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl FnOnce(&mut RoomCore, &Arc<LiveRoom>) -> T + Send + 'static,

@@ -56,7 +56,7 @@ impl LiveRoom {
                     None => RoomStorage::Store,
                 };
                 let core = RoomCore::new(
-                    self.number,
+                    self.instance_id,
                     room,
                     id,
                     storage,

@@ -6,12 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    LiveRoom,
-    archive::Archive,
-    clock,
-    cluster::NodeMessage,
-    driver::RoomDriver,
-    room_core::{DELETED_REASON, RoomCore},
+    LiveRoom, archive::Archive, clock, cluster::NodeMessage, driver::RoomDriver, room_core::RoomCore,
 };
 use crate::{
     log::LogHead,
@@ -46,21 +41,15 @@ impl RoomDriver {
             return core.mark_uncertain(clock::room_time());
         }
         let end = end(core, &self.instance, archive).await;
-        core.set_time(clock::room_time());
         match end {
-            Ok(StoreHead::Same) => core.mark_certain(),
+            Ok(StoreHead::Same) => core.mark_certain(clock::room_time()),
             Ok(StoreHead::Ahead) => self.append_stored().await,
             Ok(StoreHead::New(epoch)) => {
                 core.set_epoch_if_empty(&epoch);
                 self.append_stored().await;
             }
             Ok(StoreHead::Replaced) => self.supersede("the store has another log of a room than this node"),
-            Ok(StoreHead::Deleted) => {
-                let gone = core.close_deleted(DELETED_REASON);
-                if let Some(cluster) = &archive.cluster {
-                    cluster.room_closed(&self.instance, gone);
-                }
-            }
+            Ok(StoreHead::Deleted) => self.close_deleted(),
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
                 core.mark_uncertain(clock::room_time());
@@ -85,7 +74,7 @@ impl RoomDriver {
             }
             let batch = core.append_stored(&page.events);
             if core.log().head().seq == before {
-                return core.mark_certain();
+                return core.mark_certain(clock::room_time());
             }
             self.deliver(batch).await;
         }

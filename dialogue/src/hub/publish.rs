@@ -26,12 +26,12 @@ impl RoomDriver {
                 .exact
                 .then(|| publication.drafts.iter().map(|draft| draft.event.clone()).collect());
             if !ensure_in_catalog(core, &self.instance, archive).await {
-                return core.refuse_all(pending);
+                return core.refuse_all(pending, clock::room_time());
             }
             let published = match archive.journal.publish(publication).await {
                 Ok(published) => published,
                 Err(error) => {
-                    core.refuse_all(pending);
+                    core.refuse_all(pending, clock::room_time());
                     return self.publish_failed(error).await;
                 }
             };
@@ -46,7 +46,7 @@ impl RoomDriver {
                 self.commit_published(committed, published).await;
             } else if !self.catch_up_to(&published).await {
                 let Some(core) = &mut self.core else { return };
-                return core.refuse_all(rest);
+                return core.refuse_all(rest, clock::room_time());
             }
             let Some(core) = &mut self.core else { return };
             match rest.is_empty() {
@@ -55,7 +55,7 @@ impl RoomDriver {
             }
         }
         if let Some(core) = &mut self.core {
-            core.refuse_all(pending);
+            core.refuse_all(pending, clock::room_time());
         }
     }
 

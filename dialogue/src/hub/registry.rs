@@ -60,8 +60,8 @@ pub(crate) struct Registry {
     end: watch::Sender<()>,
 }
 
-/// The server above the registry: it is told of rooms that the registry removed by itself, and asked for what only it can
-/// do.
+/// The server above the registry: it is told of rooms that the registry removed by itself, and asked for what only it
+/// can do.
 pub(crate) trait RegistryObserver: Send + Sync {
     /// A room was evicted, and its log with it.
     fn room_evicted(self: Arc<Self>, room: &Arc<RoomSpec>, room_id: &str);
@@ -494,8 +494,9 @@ impl Registry {
         let (change, result) = StateChange::new(lock, change);
         let (reply, saved) = oneshot::channel();
         let instance = self.push(room, room_id, RoomCommand::SaveState(change, reply))?;
-        saved.await.map_err(|_| instance.closed_refusal())??;
-        result.await.map_err(|_| instance.closed_refusal())
+        let lost = |_| instance.failure().unwrap_or_else(internal);
+        saved.await.map_err(lost)??;
+        result.await.map_err(lost)
     }
 
     /// Runs `f` on the core of a room, opening it if need be, without waiting for it. Returns the instance.

@@ -35,15 +35,8 @@ impl LiveRoom {
         match message {
             // The catalog is read as well: the message may be about an earlier room with the same id.
             NodeMessage::Deleted => {
-                let instance = Arc::downgrade(self);
-                self.enqueue(move |core| {
-                    // The catalog never had the room.
-                    if let (Some(gone), Some(instance)) = (core.close_if_not_in_catalog(), instance.upgrade())
-                        && let Some(cluster) = instance.archive().and_then(|archive| archive.cluster.as_ref())
-                    {
-                        cluster.room_closed(&instance, gone);
-                    }
-                });
+                // A closed instance has no members.
+                let _ = self.push(RoomCommand::Deleted);
                 self.deleted_remotely.store(true, Ordering::Release);
                 self.catch_up();
             }

@@ -9,7 +9,7 @@ use super::{
     cluster::NodeMessage,
     driver::RoomDriver,
     inbox::{RoomCommand, StateChange},
-    room_core::unavailable,
+    room_core::{DELETED_REASON, unavailable},
 };
 use crate::{Refusal, store::StoreError};
 
@@ -103,6 +103,17 @@ impl RoomDriver {
         Ok(())
     }
 
+    /// Closes the instance of a room that another node deleted.
+    pub(super) fn close_deleted(&mut self) {
+        let Some(core) = &mut self.core else { return };
+        let removed = core.close_deleted(DELETED_REASON);
+        // First, so that the instance is closed before anything else learns of the deletion.
+        self.carry_out();
+        if let Some(cluster) = self.instance.archive().and_then(|archive| archive.cluster.as_ref()) {
+            cluster.room_closed(&self.instance, removed);
+        }
+    }
+
     /// See [`LiveRoom::delete`].
     pub(super) async fn delete(
         &mut self,
@@ -111,7 +122,7 @@ impl RoomDriver {
         let (instance, room_id) = (&self.instance, &self.instance.id);
         let Some(core) = &mut self.core else { return Err(unavailable(room_id)) };
         if core.is_closed() {
-            return if instance.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
+            return if core.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
         }
         if let Some(registry) = instance.registry.upgrade() {
             // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.

@@ -128,8 +128,8 @@ impl Ingest {
             && sender.recipient().is_none()
         {
             let instance = sender.instance();
-            // Before the event is encoded, so that nothing is held while this waits. A request over HTTP has waited for its
-            // body.
+            // Before the event is encoded, so that nothing is held while this waits. A request over HTTP has waited for
+            // its body.
             let has_waited = match instance {
                 Some(instance) => instance.wait_for_inbox().await?,
                 None => true,

@@ -1,7 +1,8 @@
 //! The events of a room with their middleware: one [`EventIngest`] per event encodes it and runs its middleware stack.
 //!
-//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type. [`Ingest`](super::Ingest)
-//! holds the rooms as [`AnyRoom`] trait objects; everything below that boundary is statically dispatched.
+//! `rooms!` implements [`ServerRoom`], [`MiddlewareFromState`] and [`RoomIngest`] for each room type.
+//! [`Ingest`](super::Ingest) holds the rooms as [`AnyRoom`] trait objects; everything below that boundary is statically
+//! dispatched.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 

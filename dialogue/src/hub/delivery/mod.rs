@@ -1,7 +1,7 @@
 //! Delivery: the events of a room on their way to its subscriptions.
 //!
-//! A [`Batch`] is encoded once for all subscriptions. Each connection has an [`Outbox`], and each handler of server code a
-//! [`Listener`]. Nothing here knows a room instance: what sends a replay is a [`ReplaySource`].
+//! A [`Batch`] is encoded once for all subscriptions. Each connection has an [`Outbox`], and each handler of server
+//! code a [`Listener`]. Nothing here knows a room instance: what sends a replay is a [`ReplaySource`].
 
 mod batch;
 mod listener;
@@ -17,8 +17,8 @@ pub(crate) use outbox::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason, St
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
-/// The sender of a replay, which sends its pages on request: the previous one has been taken.
+/// The sender of a replay.
 pub(crate) trait ReplaySource: Send + Sync {
-    /// Requests the next page for a subscription.
+    /// Requests the next page for a subscription, once the previous one has left its queue.
     fn request_page(self: Arc<Self>, connection: ConnectionId);
 }

@@ -311,7 +311,8 @@ impl RoomCore {
     }
 
     /// Notes that the log is equal to the store's: held events are accepted again.
-    pub(in super::super) fn mark_certain(&mut self) {
+    pub(in super::super) fn mark_certain(&mut self, time: RoomTime) {
+        self.time = time;
         if self.is_uncertain() {
             self.lifecycle = Lifecycle::Live;
         }

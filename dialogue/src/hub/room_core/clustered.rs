@@ -7,12 +7,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{
-        ConnectionHandle,
         archive::SavedState,
         cluster::{ConnectionDelta, RemoteRoster},
         delivery::Batch,
     },
-    DELETED_REASON, RoomCore,
+    RoomCore, RoomTime,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
 };
 use crate::{
@@ -123,7 +122,8 @@ impl RoomCore {
     }
 
     /// Refuses or holds pending events that were not published, as far as is known.
-    pub(in super::super) fn refuse_all(&mut self, pending: PendingAppend) {
+    pub(in super::super) fn refuse_all(&mut self, pending: PendingAppend, time: RoomTime) {
+        self.time = time;
         let refusal = unavailable(&self.id);
         for draft in pending.drafts {
             self.hold_or_refuse(draft);
@@ -182,10 +182,9 @@ impl RoomCore {
         batch
     }
 
-    /// Closes a room that another node deleted and the catalog never had, so that reading the catalog can't show its
-    /// deletion.
-    pub(in super::super) fn close_if_not_in_catalog(&mut self) -> Option<Vec<Arc<ConnectionHandle>>> {
-        (!self.in_catalog && !self.is_closed()).then(|| self.close_deleted(DELETED_REASON))
+    /// Returns whether the catalog never had the room, so that reading it can't show the room's deletion.
+    pub(in super::super) fn is_unlisted(&self) -> bool {
+        !self.in_catalog && !self.is_closed()
     }
 
     /// Returns the number of connections at other nodes.

@@ -14,7 +14,7 @@ pub(in crate::hub) enum RoomEffect {
     /// A connection of the user no longer counts at this node, in a cluster.
     MemberLeft(Arc<str>),
     /// A message for the other nodes.
-    SendToNodes(NodeMessage),
+    SendToNodes(Box<NodeMessage>),
     /// The room's [`timer`](super::RoomCore::timer_fired) is to be called after this time.
     StartTimer(Duration, RoomTimer),
     /// The store's part of the log is to be trimmed.

@@ -46,10 +46,11 @@ const MAX_HELD_EVENTS: usize = 10_000;
 const MAX_HELD_BYTES: usize = 4 << 20;
 
 impl RoomCore {
-    /// Holds an event until `until`, or refuses it if too many are held.
+    /// Holds an event until `until`, or refuses it if too many are held or the instance is closed.
     pub(super) fn hold(&mut self, publish: PublishRequest, until: Instant, event_id: Option<Id>) {
         let bytes = publish.event.data.len();
-        if self.held.events.len() >= MAX_HELD_EVENTS
+        if self.is_closed()
+            || self.held.events.len() >= MAX_HELD_EVENTS
             || self.held.bytes + bytes > MAX_HELD_BYTES
             || until <= self.time.monotonic
         {

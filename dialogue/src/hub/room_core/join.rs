@@ -86,7 +86,7 @@ impl RoomCore {
             }
         }
         if join.is_migrating {
-            if !join.handle.finish_migration(&self.id, self.instance) {
+            if !join.handle.finish_migration(&self.id, self.instance_id) {
                 // It was removed during its migration.
                 return JoinStep::Closed;
             }

@@ -3,8 +3,9 @@
 //!
 //! A [`RoomCore`] is owned by its [`LiveRoom`](super::LiveRoom) and changed by one
 //! [`RoomDriver`](super::driver::RoomDriver) at a time (single writer), so it has no locks. It awaits nothing, reads no
-//! clock and knows neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect). Each submodule holds one part: `accept` (an event's path into the log), `held`
-//! (events that wait for the store), `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
+//! clock and knows neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect).
+//! Each submodule holds one part: `accept` (an event's path into the log), `held` (events that wait for the store),
+//! `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
 
 mod accept;
 mod audit_log;
@@ -90,11 +91,11 @@ pub(in crate::hub) enum RoomStorage {
     Cluster { nodes: BTreeSet<Id> },
 }
 
-/// The state of a room instance. Only one driver at a time owns it. Its methods are the room's commands: what they change
-/// outside of the room is a [`RoomEffect`], carried out after them.
+/// The state of a room instance. Only one driver at a time owns it. Its methods are the room's commands. They write to
+/// outboxes and answer senders themselves; what else is to be done outside is a [`RoomEffect`], carried out after them.
 #[derive(Debug)]
 pub(crate) struct RoomCore {
-    instance: InstanceId,
+    instance_id: InstanceId,
     room: Arc<RoomSpec>,
     id: Arc<str>,
     /// Set where a store has the log.
@@ -138,7 +139,7 @@ impl RoomCore {
     /// Builds the state of a room from its records and log in the store; with an empty `StoredRoom` the log is new and
     /// has the epoch `epoch`.
     pub(super) fn new(
-        instance: InstanceId,
+        instance_id: InstanceId,
         room: Arc<RoomSpec>,
         id: Arc<str>,
         storage: RoomStorage,
@@ -156,7 +157,7 @@ impl RoomCore {
             if is_stored { log.backed_by_store() } else { log }
         });
         let mut core = RoomCore {
-            instance,
+            instance_id,
             is_stored,
             is_clustered: matches!(storage, RoomStorage::Cluster { .. }),
             time,
@@ -350,7 +351,7 @@ impl RoomCore {
 
     /// Sends a message about the room to the other nodes, if it can be sent now.
     pub(super) fn send_to_nodes(&mut self, message: NodeMessage) {
-        self.effects.push(RoomEffect::SendToNodes(message));
+        self.effects.push(RoomEffect::SendToNodes(Box::new(message)));
     }
 
     /// Returns the room's saved state.
@@ -363,7 +364,7 @@ impl RoomCore {
         self.saved_state.version > 0
     }
 
-    /// Sets the room's saved state, which the store has.
+    /// Sets the room's saved state, which the store has by then, if there is one.
     pub(super) fn set_saved_state(&mut self, saved: SavedState) {
         self.saved_state = saved;
     }
@@ -373,7 +374,8 @@ impl RoomCore {
         matches!(self.lifecycle, Lifecycle::Deleted | Lifecycle::Superseded)
     }
 
-    fn is_deleted(&self) -> bool {
+    /// Returns whether the room was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Deleted)
     }
 
@@ -456,7 +458,7 @@ impl RoomCore {
                 self.effects.push(RoomEffect::ReplayPageSent(outbox, false));
             }
             let since = subscription.replaying.map_or_else(|| head.clone(), |seq| position(seq, ""));
-            if handle.begin_migration(&self.id, self.instance) {
+            if handle.begin_migration(&self.id, self.instance_id) {
                 migrating.push(MigratingMember {
                     handle,
                     slot: subscription.slot,
@@ -632,7 +634,7 @@ impl RoomCore {
 
     /// Ends the migration of a connection into this instance; returns whether it was migrating.
     fn end_migration(&mut self, handle: &ConnectionHandle) -> bool {
-        let ended = handle.end_migration(&self.id, self.instance);
+        let ended = handle.end_migration(&self.id, self.instance_id);
         if ended {
             self.count_member(RoomEffect::MemberLeft, handle);
         }
