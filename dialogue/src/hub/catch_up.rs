@@ -56,6 +56,9 @@ impl RoomDriver {
     /// Compares the room with the store and the backplane, and adopts the differences.
     pub(super) async fn catch_up(&mut self) {
         self.instance.needs_catch_up.store(false, Ordering::Release);
+        if self.core.as_ref().is_none_or(|core| core.is_closed()) {
+            return;
+        }
         let Some(archive) = self.instance.archive().cloned() else { return };
         let Some(cluster) = archive.cluster.clone() else { return };
         let Some(_permit) = cluster.catch_up_permit().filter(|_| archive.journal.is_up()) else {

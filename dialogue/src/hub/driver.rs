@@ -78,8 +78,14 @@ impl RoomDriver {
                             driver.close_deleted();
                         }
                     }
-                    RoomCommand::Receive(events) => Box::pin(driver.receive_events(*events)).await,
-                    RoomCommand::CatchUp => Box::pin(driver.catch_up()).await,
+                    RoomCommand::Receive(events) => {
+                        Box::pin(driver.receive_events(*events)).await;
+                        driver.set_time();
+                    }
+                    RoomCommand::CatchUp => {
+                        Box::pin(driver.catch_up()).await;
+                        driver.set_time();
+                    }
                     RoomCommand::ProbeStore(reply) => {
                         if !std::mem::replace(&mut probed, true) {
                             driver.commit_pending().await;
@@ -118,6 +124,7 @@ impl RoomDriver {
     /// Sends the reply of a command, after its effects.
     fn reply<T>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         self.carry_out();
+        self.set_time();
         // The caller may have dropped its future.
         let _ = reply.send(answer);
     }

@@ -37,6 +37,10 @@ impl RoomDriver {
     /// Reads the end of the log from the store, and resolves an unknown outcome by it.
     pub(super) async fn probe_store(&mut self) {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
+        // A closed instance has nothing to resolve; the log in the store may be that of the next one.
+        if core.is_closed() {
+            return;
+        }
         if !archive.journal.is_up() {
             return core.mark_uncertain(clock::room_time());
         }

@@ -1,10 +1,12 @@
 use std::task::{Context, Poll, Waker};
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
     backplane::Local,
+    hub::RoomCommand,
     observe::{MetricValue, MetricsExporter, MetricsReader, Series},
     wire::Encoding,
 };
@@ -26,6 +28,8 @@ dialogue::rooms! {
 
     #[room(capacity = 2)]
     pair: [Message] via [websocket];
+
+    project(u64): [Message] via [websocket];
 }
 
 async fn identified(engine: &Arc<Engine>, user: &str) -> Session {
@@ -145,4 +149,29 @@ async fn a_connection_takes_one_place_at_each_step_of_its_join() {
             assert_eq!(joining.await, Ok(()));
         }
     }
+}
+
+#[tokio::test]
+async fn a_room_that_is_deleted_stays_so_whatever_was_queued_behind() {
+    let server = Acme::server().backplane(Local::new()).build().await.unwrap();
+    server.project(1).trigger(Message { text: "x".to_owned() }).await.unwrap();
+    let instance = server.engine().registry.find("project:1").unwrap();
+    let (begun, begins) = oneshot::channel();
+    let (resume, waits) = oneshot::channel();
+    assert!(instance.push(RoomCommand::Pause(begun, waits)).is_ok());
+    begins.await.unwrap();
+    let delete = || {
+        let (reply, deleted) = oneshot::channel();
+        assert!(instance.push(RoomCommand::Delete(DELETED_REASON, reply)).is_ok());
+        deleted
+    };
+    let first = delete();
+    let (probe, probed) = oneshot::channel();
+    assert!(instance.push(RoomCommand::ProbeStore(probe)).is_ok());
+    assert!(instance.push(RoomCommand::CatchUp).is_ok());
+    let second = delete();
+    drop(resume);
+    assert!(first.await.unwrap().is_ok_and(|removed| removed.is_some()));
+    probed.await.unwrap();
+    assert!(second.await.unwrap().is_ok_and(|removed| removed.is_none()));
 }

@@ -3,7 +3,7 @@
 //!
 //! A [`RoomCore`] is owned by its [`LiveRoom`](super::LiveRoom) and changed by one
 //! [`RoomDriver`](super::driver::RoomDriver) at a time (single writer), so it has no locks. It awaits nothing, reads no
-//! clock and knows neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect).
+//! clock and calls neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect).
 //! Each submodule holds one part: `accept` (an event's path into the log), `held` (events that wait for the store),
 //! `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
 
@@ -323,7 +323,7 @@ impl RoomCore {
 
     /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
     pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
-        self.lifecycle = Lifecycle::Deleted;
+        self.close(Lifecycle::Deleted);
         self.refuse_all_held();
         let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.into()) }.encode(None);
         let (mut removed, mut listeners) = (Vec::new(), Vec::new());
@@ -367,6 +367,13 @@ impl RoomCore {
     /// Sets the room's saved state, which the store has by then, if there is one.
     pub(super) fn set_saved_state(&mut self, saved: SavedState) {
         self.saved_state = saved;
+    }
+
+    /// Closes the instance; one that is deleted stays so.
+    fn close(&mut self, closed: Lifecycle) {
+        if !self.is_deleted() {
+            self.lifecycle = closed;
+        }
     }
 
     /// Returns whether the instance is closed: deleted or superseded.
@@ -440,7 +447,7 @@ impl RoomCore {
     /// Closes the instance because its log is lost or was replaced. Returns the members, who migrate into the instance
     /// that supersedes this one.
     pub(super) fn supersede(&mut self) -> Migration {
-        self.lifecycle = Lifecycle::Superseded;
+        self.close(Lifecycle::Superseded);
         self.refuse_all_held();
         self.migrating = HashMap::new();
         let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
@@ -528,7 +535,7 @@ impl RoomCore {
     /// Closes the instance after a panic or at the end of the runtime: its connections are closed, and reconnect to a
     /// new instance.
     pub(super) fn fail_connections(&mut self) {
-        self.lifecycle = Lifecycle::Superseded;
+        self.close(Lifecycle::Superseded);
         self.refuse_all_held();
         self.migrating = HashMap::new();
         for subscription in self.members.drain() {
