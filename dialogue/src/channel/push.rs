@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     admission::{RefusalResponse, admit_request, admit_unauthenticated, check_origin, token_required},
     fallback::fallback,
-    http::{frame_response, is_json, read_body, read_refused_body},
+    http::{frame_response, is_json, read_body_of, read_refused_body},
 };
 use crate::{
     engine::Engine,
@@ -74,7 +74,7 @@ async fn apply_request(
     if change == PushChange::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let bytes = read_body(request_body, engine.bounds.max_frame_bytes).await?;
+    let bytes = read_body_of(Some(&user), request_body, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
     let request: RegisterPush<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
     let actor = UntypedCaller { user, client_id: None };

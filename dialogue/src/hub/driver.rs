@@ -21,6 +21,7 @@ pub(super) struct RoomDriver {
 const MAX_RECIPIENTS_PER_YIELD: usize = 256;
 /// Bytes of payloads after which a batch is committed.
 const MAX_BATCH_BYTES: usize = 128 << 10;
+
 impl RoomDriver {
     /// Runs commands until the inbox is empty.
     pub(super) async fn run(instance: Arc<LiveRoom>) {
@@ -114,7 +115,7 @@ impl RoomDriver {
         }
     }
 
-    /// Carries out what the core asked for.
+    /// Carries out the effects of the last command.
     pub(super) fn carry_out(&mut self) {
         if let Some(core) = &mut self.core {
             self.instance.carry_out(core);

@@ -1,4 +1,5 @@
-//! Carrying out what a room asks of its surroundings.
+//! The execution of a room's effects: timers, pages from the store, messages and member counts for other nodes, marks
+//! of the instance.
 
 use std::{
     sync::{Arc, Weak},

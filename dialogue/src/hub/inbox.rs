@@ -33,8 +33,8 @@ pub(crate) enum RoomCommand {
     Create(RoomInstanceInfo, oneshot::Sender<Result<bool, StoreError>>),
     /// Save a changed state.
     SaveState(StateChange, oneshot::Sender<Result<(), Refusal>>),
-    /// Delete the room, and remove its connections for this reason. The reply has them, or nothing if the room was
-    /// deleted already.
+    /// Delete the room, and remove its connections for this reason. The reply has these connections, or nothing if the
+    /// room was deleted already.
     Delete(&'static str, oneshot::Sender<Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal>>),
     /// Add events that other nodes published.
     Receive(Box<FeedEvents>),
@@ -45,7 +45,7 @@ pub(crate) enum RoomCommand {
     CatchUp,
     /// Read the end of the log from the store, and send a signal when that is done.
     ProbeStore(oneshot::Sender<()>),
-    /// Run nothing until the sender is dropped; the other end is told when that begins.
+    /// Wait until the sender of the second channel is dropped; the first one tells that the wait has begun.
     #[cfg(test)]
     Pause(oneshot::Sender<()>, oneshot::Receiver<()>),
 }

@@ -48,7 +48,7 @@ pub(crate) struct JoinOptions {
     pub(crate) id: Option<Box<RawValue>>,
 }
 
-/// What is known of the store's log, by which the room decides whether a client can resume.
+/// The knowledge of the store's log by which the room decides whether a client can resume.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResumeEvidence {
     /// The id that the store has for the event at the client's position.

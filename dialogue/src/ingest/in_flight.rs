@@ -68,7 +68,7 @@ impl EventInFlight {
             connection: sender.connection().cloned(),
             opener: sender.opener(&ingest.connection_limiter),
             recipient: sender.recipient().cloned(),
-            // The hook `after_trigger`, which runs for events of users, is told their number.
+            // For the hook `after_trigger`, which runs for events of users.
             counts_recipients: ingest.hooks.is_some() && !sender.is_server(),
             key_scope: sender.key_scope(),
             meta,

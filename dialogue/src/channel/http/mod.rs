@@ -37,7 +37,7 @@ use crate::{
     engine::{Engine, Health},
     hooks::UntypedCaller,
     hub::{PublishReply, history as history_page, not_found},
-    identity::{Principal, SERVER_SENDER},
+    identity::{Principal, SERVER_SENDER, User, expired},
     ingest::{Payload, Trigger, TriggerFields, TriggerSender},
     observe::{EventOrigin, Source, TraceParent, spans},
     session::{
@@ -161,7 +161,11 @@ async fn admit_create(
     if !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let sent = read_body(sent, engine.bounds.max_frame_bytes).await?;
+    let user = match &caller {
+        Principal::User(user) => Some(user),
+        Principal::Backend => None,
+    };
+    let sent = read_body_of(user, sent, engine.bounds.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
     let creation: CreateRoom<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
     as_requester(engine, caller, parts, async |by| create_room(engine, creation, by).await).await
@@ -304,8 +308,19 @@ pub(super) async fn read_refused_body<T>(
     outcome
 }
 
+/// Reads the body of a user's request as [`read_body`] does, and refuses the request if the user's token has expired
+/// meanwhile.
+pub(super) async fn read_body_of(
+    user: Option<&User>,
+    body: &mut Body,
+    limit: usize,
+) -> Result<Bytes, Refusal> {
+    let body = read_body(body, limit).await?;
+    if user.is_some_and(User::is_expired) { Err(expired()) } else { Ok(body) }
+}
+
 /// Reads a body of at most `limit` bytes, within [`BODY_TIMEOUT`].
-pub(super) async fn read_body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read_body(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     timeout(BODY_TIMEOUT, read(body, limit))
         .await
         .map_err(|_| invalid("the body was not received in time"))?

@@ -1,4 +1,5 @@
-//! What a room asks of its surroundings: [`LiveRoom::carry_out`](crate::hub::LiveRoom) does it after each command.
+//! The effects of a room's commands: the work that the room's state asks of its surroundings, which
+//! [`LiveRoom::carry_out`](crate::hub::LiveRoom) does after each command.
 
 use std::{sync::Arc, time::Duration};
 

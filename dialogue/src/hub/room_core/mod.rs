@@ -104,7 +104,7 @@ pub(crate) struct RoomCore {
     is_clustered: bool,
     /// The time of the command that runs.
     time: RoomTime,
-    /// What is to be done outside of the room after the command that runs.
+    /// The effects of the command that runs.
     effects: Vec<RoomEffect>,
     /// The members of the room at other nodes.
     roster: Option<Box<RemoteRoster>>,
@@ -653,7 +653,7 @@ impl RoomCore {
         self.time = time;
     }
 
-    /// Takes what is to be done outside of the room.
+    /// Takes the effects of the last command.
     pub(super) fn take_effects(&mut self) -> Vec<RoomEffect> {
         std::mem::take(&mut self.effects)
     }
