@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     Refusal,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
-    hub::RoomSpec,
+    live::RoomSpec,
 };
 
 /// Decides on a user's access to rooms.

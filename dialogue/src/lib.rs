@@ -84,13 +84,13 @@ pub mod guide;
 #[cfg(feature = "server")]
 pub mod hooks;
 #[cfg(feature = "server")]
-mod hub;
-#[cfg(feature = "server")]
 pub mod identity;
 #[cfg(feature = "server")]
 mod ingest;
 #[cfg(feature = "server")]
 pub mod limits;
+#[cfg(feature = "server")]
+mod live;
 #[cfg(feature = "server")]
 mod log;
 #[cfg(feature = "server")]

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{Code, Refusal, hub::ConnectionHandle};
+use crate::{Code, Refusal, live::ConnectionHandle};
 
 /// The connections of each user, and the bound on their number.
 #[derive(Debug)]

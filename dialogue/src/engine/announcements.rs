@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use crate::{
     hooks::RoomRef,
-    hub::{ConnectionId, RoomSpec},
+    live::{ConnectionId, RoomSpec},
     wire::frame::EncodedFrame,
 };
 
@@ -230,8 +230,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        hub::{ConnectionHandle, Outbox},
         identity::User,
+        live::{ConnectionHandle, Outbox},
         wire::Encoding,
     };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::Engine;
-use crate::hub::{ConnectionHandle, ConnectionId, LiveRoom, NodeRequest, OutboxCloseReason};
+use crate::live::{ConnectionHandle, ConnectionId, LiveRoom, NodeRequest, OutboxCloseReason};
 
 impl Engine {
     /// Removes the dead connections of a user from a full room, at all nodes, and returns whether there was any.
@@ -22,8 +22,7 @@ impl Engine {
         let user = &link.user_id;
         let remote = async {
             let Some(cluster) = self.registry.cluster() else { return 0 };
-            let user_id = Arc::clone(user);
-            let nodes = instance.run(move |state| state.nodes_of_user(&user_id)).await.unwrap_or_default();
+            let nodes = instance.nodes_of(user).await;
             let request = NodeRequest::FreePlaces { room_id: (*instance.id).into(), user: (**user).into() };
             match cluster.request(&instance.id, request, nodes).await {
                 Ok(responses) => responses.iter().map(|response| response.count).sum(),

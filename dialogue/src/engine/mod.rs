@@ -10,6 +10,7 @@ mod health;
 mod node_requests;
 mod response_budget;
 
+use crate::live::RoomChange;
 use std::{
     collections::HashMap,
     pin::Pin,
@@ -31,13 +32,13 @@ use crate::{
     access::Access,
     drain::Drain,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
-    hub::{
-        ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
-        RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
-    },
     identity::Authentication,
     ingest::{AnyRoom, DetachedIngests, Ingest},
     limits::{ConnectionLimiter, Limiter},
+    live::{
+        ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
+        RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
+    },
     observe::{Sample, ServerMetrics, Source, Traces},
     origins::Origins,
     push::PushDispatcher,
@@ -321,8 +322,7 @@ impl Engine {
             && let Some(successor) = self.registry.find(&was_in.id)
         {
             // Events that the connection has sent go to the successor.
-            let connection = link.id();
-            successor.enqueue(move |state| state.refuse_events_from(connection));
+            successor.enqueue(RoomChange::RefuseEventsFrom(link.id()));
         }
         self.after_leave(link, &was_in, reason).await;
         true

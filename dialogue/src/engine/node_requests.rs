@@ -1,12 +1,14 @@
 //! Operations on a user's connections at all nodes: the requests that this node sends to the others, and the handler of
 //! the requests that it receives.
 
+use crate::live::RoomChange;
+use crate::live::RoomRead;
 use std::{pin::Pin, sync::Arc};
 
 use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
-    hub::{
+    live::{
         ConnectionHandle, DELETED_REASON, LiveRoom, NewEvent, NodeRequest, NodeRequestHandler, NodeResponse,
         OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
     },
@@ -54,8 +56,9 @@ impl Engine {
             return Ok(false);
         }
         let room = self.room(room_id)?;
-        let user = Arc::clone(user);
-        self.registry.run(room, room_id, move |state| !state.nodes_of_user(&user).is_empty()).await
+        let nodes =
+            self.registry.request(room, room_id, |reply| RoomRead::NodesOfUser(Arc::clone(user), reply));
+        Ok(!nodes.await?.is_empty())
     }
 
     /// Announces a created or deleted room to the watching clients of other nodes.
@@ -134,8 +137,11 @@ impl Engine {
             event_id: None,
         };
         let origin = EventOrigin::other_node();
-        let publish = PublishRequest { event, origin, sender_outbox: None, reply: PublishReply::None };
-        instance.run(move |state| state.deliver_targeted(publish, &targeted)).await.unwrap_or(0)
+        let publish =
+            Box::new(PublishRequest { event, origin, sender_outbox: None, reply: PublishReply::None });
+        let user = user.into();
+        let deliver = |reply| RoomChange::DeliverTargeted { publish, targeted, user, reply };
+        instance.request(deliver).await.map_or(0, |(subscriptions, _)| subscriptions)
     }
 
     /// Announces a room that another node has created or deleted to the watching clients of this one.
@@ -145,7 +151,7 @@ impl Engine {
             if let Some(instance) = self.registry.find(room_id) {
                 // The room's members get `left` before watchers get `roomDeleted`.
                 instance.catch_up();
-                instance.run(|_| ()).await;
+                instance.barrier().await;
             }
             return self.announce_deleted(room, &room_id.into());
         }

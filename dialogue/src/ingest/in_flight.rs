@@ -1,5 +1,7 @@
 //! An event on its way through the application's hooks and middleware to its room.
 
+use crate::live::unix_ms;
+use crate::wire::Id;
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::oneshot;
@@ -11,9 +13,9 @@ use super::{
 };
 use crate::{
     Code, Refusal, Room,
-    hub::{
+    live::{
         ConnectionHandle, NewEvent, NodeRequest, Opener, PublishOutcome, PublishReply, PublishRequest,
-        RoomCore, RoomSpec, TargetedEvent,
+        RoomChange, RoomSpec, TargetedEvent,
     },
     middleware::{Cx, EventContext, Flow},
     observe::EventOrigin,
@@ -130,7 +132,11 @@ impl EventInFlight {
             (Arc::clone(&self.ingest), Arc::clone(&self.room), Arc::clone(&self.context));
         let (registry, room_id) = (&ingest.registry, &context.room_id);
         let connections = ingest.directory.connections_of(recipient);
-        let targeted = TargetedEvent::new(connections.iter().map(|connection| connection.id()).collect());
+        let targeted = TargetedEvent {
+            event_id: Id::fresh(),
+            timestamp: unix_ms(),
+            to: connections.iter().map(|connection| connection.id()).collect(),
+        };
         let accepted = targeted.accepted();
         let publish = self.into_publish(encoded, PublishReply::None);
         let request = registry.cluster().map(|_| NodeRequest::SendToUser {
@@ -145,9 +151,9 @@ impl EventInFlight {
             meta: publish.event.meta.clone(),
         });
         let (event, source, user) = (publish.event.index, publish.origin.source, Arc::clone(recipient));
-        let send =
-            move |core: &mut RoomCore| (core.deliver_targeted(publish, &targeted), core.nodes_of_user(&user));
-        let (mut recipients, other_nodes) = registry.run(&room, room_id, send).await?;
+        let publish = Box::new(publish);
+        let deliver = |reply| RoomChange::DeliverTargeted { publish, targeted, user, reply };
+        let (mut recipients, other_nodes) = registry.request(&room, room_id, deliver).await?;
         if let (Some(cluster), Some(request)) = (registry.cluster(), request) {
             let responses = cluster.request(room_id, request, other_nodes).await.map_err(|error| {
                 tracing::debug!(%room_id, %error, "can't send an event for one user to other nodes");

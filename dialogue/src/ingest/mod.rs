@@ -31,11 +31,11 @@ use crate::{
     access::Access,
     drain::Drain,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
-    hub::{
+    limits::{ConnectionLimiter, Limiter},
+    live::{
         NewEvent, PublishOutcome, PublishReply, PublishRequest, Registry, RoomCommand, RoomSpec, busy,
         not_found,
     },
-    limits::{ConnectionLimiter, Limiter},
     push::PushDispatcher,
     room::Channel,
     store::scoped,

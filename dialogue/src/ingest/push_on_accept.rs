@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Code, Refusal,
-    hub::{PublishOutcome, Registry},
+    live::{PublishOutcome, Registry},
     push::PushOffer,
 };
 

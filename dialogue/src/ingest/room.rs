@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Code, Event, Refusal, Room,
     catch_panic::{catch_panic, catch_panic_sync},
-    hub::not_found,
+    live::not_found,
     middleware::{Cx, Flow, MiddlewareStack, Next, RunStack},
     room::{EventOf, Key, ServerRoom},
     wire::EventIndex,

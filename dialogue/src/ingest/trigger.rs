@@ -13,9 +13,9 @@ use std::{
 use crate::{
     Code, Refusal, event,
     hooks::UntypedCaller,
-    hub::{ConnectionHandle, LiveRoom, Opener, PublishReply, RoomSpec, not_in_room, revoked},
     identity::{SERVER_SENDER, User, expired},
     limits::{ConnectionLimiter, Limiter, RateLimitKey},
+    live::{ConnectionHandle, LiveRoom, Opener, PublishReply, RoomSpec, not_in_room, revoked},
     middleware::EventContext,
     observe::{EventOrigin, record_refusal},
     store::KeyScope,

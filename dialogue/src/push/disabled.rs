@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    hub::RoomSpec,
+    live::RoomSpec,
     wire::{Accepted, EventIndex, Id},
 };
 

@@ -40,7 +40,7 @@ use crate::{
     Refusal,
     event::DeliveryClass,
     hooks::AnyHooks,
-    hub::{Registry, RoomSpec},
+    live::{Registry, RoomSpec},
     log::Journal,
     store::Memory,
     user_connections::UserConnections,

@@ -21,7 +21,7 @@ use super::{
     retry_budget::{RetryBudget, RetryReservation},
 };
 use crate::{
-    hub::RoomSpec,
+    live::RoomSpec,
     notification::{Audience, PushSpec},
     wire::{Accepted, Position},
 };

@@ -1,5 +1,6 @@
 //! The users that a room has at other nodes. They receive its events over their connections there, and need no push.
 
+use crate::live::RoomRead;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use super::last_seen::LastSeen;
-use crate::{Refusal, hub::Registry};
+use crate::{Refusal, live::Registry};
 
 /// A cached snapshot of the users that one room has at other nodes.
 ///
@@ -103,6 +104,6 @@ impl RemoteUsers {
     async fn fetch(&self) -> Result<Users, Refusal> {
         let Some(registry) = self.registry.upgrade() else { return Ok(Users::default()) };
         let Some(room) = registry.look_up(&self.room_id).await? else { return Ok(Users::default()) };
-        Ok(room.run(|state| state.remote_users()).await.unwrap_or_default())
+        Ok(room.request(RoomRead::RemoteUsers).await.unwrap_or_default())
     }
 }

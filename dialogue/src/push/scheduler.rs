@@ -1,6 +1,7 @@
 //! The scheduler: holds fan-outs until they are due, gives them to the providers' workers, and keeps their records in
 //! the store up to date. It also goes on with the pushes of processes that have ended.
 
+use crate::live::RoomRead;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
@@ -24,7 +25,7 @@ use super::{
     retry_queue,
     worker::WorkerCommand,
 };
-use crate::hub::{Registry, RoomSpec};
+use crate::live::{Registry, RoomSpec};
 
 /// The task between the [`PushDispatcher`](super::PushDispatcher) and the workers.
 pub(super) struct PushScheduler {
@@ -330,7 +331,7 @@ impl PushScheduler {
             return Some(Arc::clone(epoch));
         }
         let room = self.registry.upgrade()?.find(room_id)?;
-        let epoch: Arc<str> = room.run(|state| state.epoch().into()).await?;
+        let epoch = room.request(RoomRead::Epoch).await?;
         self.epochs.insert(Arc::clone(room_id), Arc::clone(&epoch));
         Some(epoch)
     }

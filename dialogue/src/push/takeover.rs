@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{context::PushContext, pending::PendingPush};
-use crate::{hub::Cluster, store::StoreError, wire::Id};
+use crate::{live::Cluster, store::StoreError, wire::Id};
 
 /// The interval at which the set of nodes is compared with the last one.
 const MEMBERSHIP_CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -35,7 +35,7 @@ use super::{
     worker::WorkerCommand,
 };
 use crate::{
-    backplane::Local, engine::Engine, hub::Cluster, log::Journal, store::Memory,
+    backplane::Local, engine::Engine, live::Cluster, log::Journal, store::Memory,
     user_connections::UserConnections, wire::Accepted,
 };
 

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use super::Server;
 use crate::{
-    hub::RoomSpec,
     identity::provides::IdentityRequirement,
     ingest::{AnyRoom, MiddlewareFromState, RoomIngest, build_room},
+    live::RoomSpec,
     observe::{Meter, Traces},
     room::{Key, ServerRoom},
     wire::RoomIndex,

@@ -23,9 +23,9 @@ use crate::{
     backplane::{AnyBackplane, Backplane},
     engine::{Engine, EngineConfig, ServerBounds},
     hooks::{AnyHooks, Hooks, TypedHooks},
-    hub::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
     identity::{Authentication, Authenticator, ServerKeys, provides::IdentityRequirement},
     limits::{ConnectionLimiter, Limiter, Quota, RateLimits, SharedQuota},
+    live::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
     middleware::Layered,
     observe::{
         InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,

@@ -5,7 +5,7 @@ use tokio::io::AsyncWrite;
 use super::RoomHandle;
 use crate::{
     audit::{Anchor, Export, ExportError, Summary},
-    hub::AuditedEvent,
+    live::AuditedEvent,
     room::ServerRoom,
 };
 

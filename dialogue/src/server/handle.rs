@@ -17,11 +17,11 @@ use crate::{
     Delivery, Event, Refusal,
     engine::Engine,
     event::Sending,
-    hub::{
-        ConnectionId, Listener, ListenerReceiver, LiveRoom, PublishOutcome, PublishReply, Registry, RoomCore,
-        RoomSpec, not_found,
-    },
     ingest::{Payload, Trigger, TriggerFields, TriggerSender},
+    live::{
+        ConnectionId, Listener, ListenerReceiver, LiveRoom, PublishOutcome, PublishReply, Registry,
+        RoomChange, RoomSpec, not_found,
+    },
     log::Record,
     observe::{EventOrigin, Source, spans},
     room::{EventOf, Key, ServerRoom},
@@ -210,8 +210,7 @@ fn listen(
     wanted: EventSet,
 ) -> Result<(Weak<LiveRoom>, ListenerReceiver), Refusal> {
     let (listener, records) = Listener::new(id);
-    let instance =
-        registry.enqueue(room, room_id, move |state: &mut RoomCore| state.listen(listener, wanted))?;
+    let instance = registry.push(room, room_id, RoomChange::Listen(listener, wanted))?;
     Ok((Arc::downgrade(&instance), records))
 }
 
@@ -246,10 +245,9 @@ impl ListenerHandle {
     /// Stops the handler at its next `.await`, even within an event.
     pub fn stop(self) {
         self.task.abort();
-        let id = self.id;
         let registry = self.registry.upgrade();
         if let Some(instance) = registry.zip(self.room).and_then(|(registry, room)| registry.find(&room)) {
-            instance.enqueue(move |state| _ = state.leave(id));
+            instance.enqueue(RoomChange::Unlisten(self.id));
         }
     }
 }

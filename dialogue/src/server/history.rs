@@ -12,7 +12,7 @@ use super::{RoomHandle, handle::RoomTarget};
 use crate::{
     Delivery, Refusal, Room,
     event::Unreadable,
-    hub::LiveRoom,
+    live::LiveRoom,
     log::{Record, RecordPage},
     room::{EventOf, ServerRoom},
     store::{Order, Query},

@@ -1,9 +1,10 @@
 //! Creation, deletion and description of room instances by server code.
 
+use crate::live::RoomRead;
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{Refusal, hub::RoomInstanceInfo, room::ServerRoom};
+use crate::{Refusal, live::RoomInstanceInfo, room::ServerRoom};
 
 /// The properties of a room instance that server code creates.
 ///
@@ -117,7 +118,7 @@ impl<R: ServerRoom> RoomHandle<R> {
     pub async fn members(&self) -> Result<Vec<String>, Refusal> {
         let registry = &self.engine().registry;
         if let Some(instance) = registry.find(self.id()) {
-            return match (instance.run(|state| state.user_ids()).await, instance.failure()) {
+            return match (instance.request(RoomRead::UserIds).await, instance.failure()) {
                 (Some(users), _) => Ok(users),
                 (None, Some(refusal)) => Err(refusal),
                 // Closed meanwhile.
@@ -128,6 +129,6 @@ impl<R: ServerRoom> RoomHandle<R> {
             return Ok(Vec::new());
         }
         let target = self.target()?;
-        registry.run(&target.room, &target.room_id, |state| state.user_ids()).await
+        registry.request(&target.room, &target.room_id, RoomRead::UserIds).await
     }
 }

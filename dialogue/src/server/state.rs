@@ -1,11 +1,12 @@
 //! The application-defined state of a room instance, which the store keeps.
 
+use crate::live::RoomRead;
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::RoomTarget};
-use crate::{Code, Refusal, catch_panic::catch_panic_sync, hub::SavedState, room::ServerRoom};
+use crate::{Code, Refusal, catch_panic::catch_panic_sync, live::SavedState, room::ServerRoom};
 
 /// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(
@@ -38,7 +39,7 @@ impl<R: Stateful> RoomHandle<R> {
     /// is logged.
     pub async fn state(&self) -> Result<Snapshot<R::State>, Refusal> {
         let RoomTarget { room, room_id } = self.target()?;
-        let saved = self.engine().registry.run(room, room_id, |state| state.saved_state()).await?;
+        let saved = self.engine().registry.request(room, room_id, RoomRead::SavedState).await?;
         let state = decode(&saved, room_id)?;
         Ok(Snapshot { version: saved.version, state })
     }

@@ -6,7 +6,7 @@ use super::RoomHandle;
 use crate::{
     Refusal,
     engine::Engine,
-    hub::NodeRequest,
+    live::NodeRequest,
     room::{EventOf, ServerRoom},
 };
 

@@ -83,7 +83,7 @@ impl Connection {
         for room in registry.list(None, |_, _| true, usize::MAX).await.expect("memory lists").rooms {
             // Runs after the commands that were queued before.
             if let Some(instance) = registry.find(&room.room_id) {
-                instance.run(|_| ()).await;
+                instance.barrier().await;
             }
         }
         let mut sent = Vec::new();

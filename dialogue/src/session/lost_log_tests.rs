@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     Caller, Hooks, RoomRef,
-    hub::{NodeRequest, NodeResponse},
+    live::{NodeRequest, NodeResponse},
     wire::Encoding,
 };
 
@@ -120,7 +120,7 @@ impl TestRoom {
         let next = self.engine.registry.find_or_open(room, self.room_id, None).expect("it is made");
         let (resume, waits) = oneshot::channel::<()>();
         let (begun, begins) = oneshot::channel();
-        assert!(next.push(crate::hub::RoomCommand::Pause(begun, waits)).is_ok());
+        assert!(next.push(crate::live::RoomCommand::Pause(begun, waits)).is_ok());
         begins.await.expect("it begins");
         (next, resume)
     }

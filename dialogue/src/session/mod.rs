@@ -37,12 +37,12 @@ use crate::{
     Code, Refusal,
     drain::draining,
     engine::Engine,
-    hub::{
+    identity::{Expiry, User},
+    limits::{FrameLimiter, RateLimitKey},
+    live::{
         ConnectionHandle, DELETED_REASON, JoinOptions, JoinOutcome, JoinRequest, LiveRoom, Opener, Outbox,
         not_in_room, unavailable,
     },
-    identity::{Expiry, User},
-    limits::{FrameLimiter, RateLimitKey},
     observe::{CloseReason, ConnectionMeter, Source, TraceParent, spans},
     room::Channel,
     wire::{
@@ -290,7 +290,7 @@ impl Session {
         match self.join_unless_deleted(room_id, channel, options).await? {
             JoinOutcome::Joined { .. } => Ok(()),
             JoinOutcome::RoomDeleted => {
-                Err(Refusal { message: DELETED_REASON.into(), ..crate::hub::not_found(room_id) })
+                Err(Refusal { message: DELETED_REASON.into(), ..crate::live::not_found(room_id) })
             }
         }
     }
@@ -306,7 +306,7 @@ impl Session {
         let connection = Arc::clone(self.connection()?);
         let room = engine.room(room_id)?;
         if !room.channels.contains(&channel) {
-            return Err(crate::hub::not_found(room_id));
+            return Err(crate::live::not_found(room_id));
         }
         if connection.room_count() >= engine.bounds.max_rooms_per_connection
             && connection.room(room_id).is_none()
@@ -331,7 +331,7 @@ impl Session {
         let connection = self.connection.clone();
         async move {
             for room in connection.map(|connection| connection.rooms()).unwrap_or_default() {
-                room.run(|_| ()).await;
+                room.barrier().await;
             }
         }
     }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::{
     backplane::Local,
-    hub::RoomCommand,
+    live::{RoomCommand, StoreOperation},
     observe::{MetricValue, MetricsExporter, MetricsReader, Series},
     wire::Encoding,
 };
@@ -162,13 +162,13 @@ async fn a_room_that_is_deleted_stays_so_whatever_was_queued_behind() {
     begins.await.unwrap();
     let delete = || {
         let (reply, deleted) = oneshot::channel();
-        assert!(instance.push(RoomCommand::Delete(DELETED_REASON, reply)).is_ok());
+        assert!(instance.push(StoreOperation::Delete(DELETED_REASON, reply)).is_ok());
         deleted
     };
     let first = delete();
     let (probe, probed) = oneshot::channel();
-    assert!(instance.push(RoomCommand::ProbeStore(probe)).is_ok());
-    assert!(instance.push(RoomCommand::CatchUp).is_ok());
+    assert!(instance.push(StoreOperation::Probe(probe)).is_ok());
+    assert!(instance.push(StoreOperation::CatchUp).is_ok());
     let second = delete();
     drop(resume);
     assert!(first.await.unwrap().is_ok_and(|removed| removed.is_some()));

@@ -36,9 +36,9 @@ use crate::{
     drain::draining,
     engine::{Engine, Health},
     hooks::UntypedCaller,
-    hub::{PublishReply, history as history_page, not_found},
     identity::{Principal, SERVER_SENDER, User, expired},
     ingest::{Payload, Trigger, TriggerFields, TriggerSender},
+    live::{PublishReply, history as history_page, not_found},
     observe::{EventOrigin, Source, TraceParent, spans},
     session::{
         Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, create_room,

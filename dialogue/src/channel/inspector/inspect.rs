@@ -1,5 +1,6 @@
 //! The data of the inspector's page, as JSON.
 
+use crate::live::RoomRead;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
@@ -16,7 +17,7 @@ use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     engine::Engine,
     event::{DeliveryClass, Sender},
-    hub::{LiveRoom, RoomSpec},
+    live::{LiveRoom, RoomSpec},
     observe::{MetricFamily, MetricValue},
     room::Channel,
     session::invalid,
@@ -135,7 +136,8 @@ pub(super) async fn inspect(
 
 async fn members(instance: &Arc<LiveRoom>) -> Option<Frame> {
     // The room's task may be busy while the store is slow, when the rest of the page matters most.
-    let listed = instance.run(|state| state.members_frame(None, MAX_MEMBERS, None));
+    let listed =
+        instance.request(|reply| RoomRead::Members { after: None, limit: MAX_MEMBERS, id: None, reply });
     let frame = timeout(MEMBERS_TIMEOUT, listed).await.ok()??;
     serde_json::from_slice(&frame.json).ok()
 }

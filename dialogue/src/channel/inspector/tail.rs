@@ -1,5 +1,6 @@
 //! The tail of a room: an event stream of its events from now on, for operators.
 
+use crate::live::RoomChange;
 use std::{
     pin::Pin,
     sync::{Arc, Weak},
@@ -24,7 +25,7 @@ use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     drain::draining,
     engine::Engine,
-    hub::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
+    live::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
     log::Record,
     session::invalid,
     wire::EventSet,
@@ -64,7 +65,7 @@ pub(super) async fn tail(
     let (listener, records) = Listener::new(id);
     let draining = Box::pin(engine.drain.started());
     let tail = TailListener { id, instance: Arc::downgrade(&instance), records, draining };
-    instance.enqueue(move |state| state.listen(listener, EventSet::ALL));
+    instance.enqueue(RoomChange::Listen(listener, EventSet::ALL));
     let lines = stream::unfold(tail, |mut tail| async {
         let line = tail.next().await?;
         Some((Ok::<_, std::convert::Infallible>(line), tail))
@@ -85,9 +86,8 @@ impl TailListener {
 
 impl Drop for TailListener {
     fn drop(&mut self) {
-        let id = self.id;
         if let Some(instance) = self.instance.upgrade() {
-            instance.enqueue(move |state| _ = state.leave(id));
+            instance.enqueue(RoomChange::Unlisten(self.id));
         }
     }
 }

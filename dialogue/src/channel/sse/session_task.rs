@@ -20,8 +20,8 @@ use tokio::{
 use crate::{
     drain::DrainGuard,
     engine::Engine,
-    hub::{Outbox, OutboxCloseReason},
     identity::expired,
+    live::{Outbox, OutboxCloseReason},
     observe::CloseReason,
     session::Session,
     wire::frame::{self, ServerFrame},
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        hub::JoinOptions, identity::User, observe::Source, room::Channel, session::NewConnection,
+        identity::User, live::JoinOptions, observe::Source, room::Channel, session::NewConnection,
         wire::Encoding,
     };
 
@@ -219,7 +219,7 @@ mod tests {
                 read_all(&outbox);
                 sleep(STALL_TIMEOUT / 2).await;
             }
-            chat.run(|_| ()).await;
+            chat.barrier().await;
             outbox.send_raw(["data: x\n\n".into()]);
             assert_eq!((chat.size(), outbox.queued_bytes() > 0), (1, true));
             if cut {

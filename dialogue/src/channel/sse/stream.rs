@@ -18,7 +18,7 @@ use super::session_task::SessionTask;
 use crate::{
     drain::DrainGuard,
     engine::Engine,
-    hub::Outbox,
+    live::Outbox,
     observe::CloseReason,
     session::Session,
     wire::frame::{self, ServerFrame},

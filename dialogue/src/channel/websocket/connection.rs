@@ -20,8 +20,8 @@ use super::{
 use crate::{
     drain::{PublishGuard, reconnect_delay_ms},
     engine::Engine,
-    hub::{Outbox, OutboxCloseReason},
     identity::{CLOCK_CHECK_INTERVAL, Expiry, User},
+    live::{Outbox, OutboxCloseReason},
     observe::CloseReason,
     session::{FrameOutcome, NewConnection, Session, invalid},
     wire::{

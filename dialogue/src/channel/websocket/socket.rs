@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    hub::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason},
+    live::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason},
     tcp::TcpConnection,
 };
 

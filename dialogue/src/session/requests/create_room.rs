@@ -8,7 +8,7 @@ use super::{Apply, Requester, Session, invalid};
 use crate::{
     Refusal,
     engine::Engine,
-    hub::{Opener, RoomInstanceInfo},
+    live::{Opener, RoomInstanceInfo},
     wire::request::{CreateRoom, Text},
 };
 

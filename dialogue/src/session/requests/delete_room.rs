@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{Apply, Requester, Session};
-use crate::{Code, Refusal, engine::Engine, hub::not_found, wire::request::DeleteRoom};
+use crate::{Code, Refusal, engine::Engine, live::not_found, wire::request::DeleteRoom};
 
 impl Apply for DeleteRoom<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {

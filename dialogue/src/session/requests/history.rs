@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{Apply, PageLimits, Session};
 use crate::{
     Refusal,
-    hub::history,
+    live::history,
     wire::{EventSet, request::GetHistory},
 };
 

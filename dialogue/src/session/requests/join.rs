@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{Apply, Session, fields::object, invalid, named_events};
 use crate::{
     Refusal,
-    hub::{JoinOptions, StreamSlot},
+    live::{JoinOptions, StreamSlot},
     room::Channel,
     wire::{
         Position,

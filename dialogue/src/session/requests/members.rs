@@ -1,9 +1,10 @@
 //! `members`: a page of the users in a room.
 
+use crate::live::RoomRead;
 use serde_json::value::RawValue;
 
 use super::{Apply, PageLimits, Session};
-use crate::{Refusal, hub::busy, wire::request::GetMembers};
+use crate::{Refusal, live::busy, wire::request::GetMembers};
 
 /// `limit` in `members`.
 const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };
@@ -13,8 +14,7 @@ impl Apply for GetMembers<'_> {
         let instance = session.joined(&self.room_id)?;
         let (after, limit) = (self.after.as_deref().map(str::to_owned), MEMBER_LIMITS.check(self.limit)?);
         let own_id = id.map(RawValue::to_owned);
-        let list =
-            instance.run(move |core| core.members_frame(after.as_deref(), limit, own_id.as_deref())).await;
+        let list = instance.request(|reply| RoomRead::Members { after, limit, id: own_id, reply }).await;
         session.outbox.send(&list.ok_or_else(|| busy(&instance.id))?);
         Ok(())
     }

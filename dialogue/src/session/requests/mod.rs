@@ -39,7 +39,7 @@ use super::Session;
 use crate::{
     Code, Refusal,
     hooks::UntypedCaller,
-    hub::RoomSpec,
+    live::RoomSpec,
     wire::{EventSet, request::*},
 };
 

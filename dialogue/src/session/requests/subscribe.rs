@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{Apply, Session, named_events};
 use crate::{
     Refusal,
-    hub::{not_in_room, unavailable},
+    live::{RoomChange, SubscriptionChange, not_in_room, unavailable},
     wire::{
         EventSet,
         request::{Subscribe, Text, Unsubscribe},
@@ -14,7 +14,7 @@ use crate::{
 
 impl Apply for Subscribe<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
-        change(session, &self.room_id, &self.events, EventSet::union).await?;
+        change(session, &self.room_id, &self.events, SubscriptionChange::Add).await?;
         session.send_done(id);
         Ok(())
     }
@@ -22,7 +22,7 @@ impl Apply for Subscribe<'_> {
 
 impl Apply for Unsubscribe<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
-        change(session, &self.room_id, &self.events, EventSet::without).await?;
+        change(session, &self.room_id, &self.events, SubscriptionChange::Remove).await?;
         session.send_done(id);
         Ok(())
     }
@@ -32,12 +32,12 @@ async fn change(
     session: &Session,
     room_id: &str,
     names: &[Text<'_>],
-    change: fn(EventSet, EventSet) -> EventSet,
+    change: fn(EventSet) -> SubscriptionChange,
 ) -> Result<(), Refusal> {
     let instance = session.joined(room_id)?;
     let named = named_events(&instance.room, names, session.engine.bounds.max_subscribed_events)?;
     let connection_id = session.outbox.id();
-    match instance.run(move |core| core.subscribe(connection_id, |wanted| change(wanted, named))).await {
+    match instance.request(|reply| RoomChange::Subscribe(connection_id, change(named), reply)).await {
         Some(true) => Ok(()),
         _ if session.connection()?.is_migrating(&instance.id) => Err(unavailable(&instance.id)),
         // The member was removed just now.

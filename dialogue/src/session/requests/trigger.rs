@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::{Fields, Session, invalid};
 use crate::{
     Refusal,
-    hub::{LiveRoom, PublishReply},
     ingest::{Payload, Trigger, TriggerFields, TriggerSender},
+    live::{LiveRoom, PublishReply},
     observe::{EventOrigin, Source, spans},
     wire::{EventIndex, json, request},
 };

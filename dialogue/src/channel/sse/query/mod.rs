@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::{
     Refusal,
-    hub::RoomSpec,
+    live::RoomSpec,
     session::{check_event_count, invalid},
     wire::{EventSet, Position},
 };

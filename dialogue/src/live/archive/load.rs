@@ -1,0 +1,207 @@
+//! Loading a room from the store when its instance opens, and the records beside its log: saved state, and overrides of
+//! epochs.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::Archive;
+use crate::{
+    backplane::Member,
+    live::{RoomSpec, room_spec::RoomInstanceInfo},
+    log::{KEY_RETENTION_MS, Log, LogEnd, TAIL_BYTES, TAIL_EVENTS, epoch},
+    store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
+    wire::{Accepted, EventIndex},
+};
+
+/// The parts of a room in the store.
+pub(crate) struct StoredRoom {
+    pub(crate) info: Option<RoomInstanceInfo>,
+    pub(crate) log: Option<StoredLog>,
+    pub(crate) state: Option<SavedState>,
+    /// The members at other nodes, including nodes that may have left.
+    pub(crate) members: Vec<Member>,
+}
+
+/// The saved state of a room.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SavedState {
+    /// The number of times that it was saved.
+    pub(crate) version: u64,
+    /// The state as JSON.
+    pub(crate) json: bytes::Bytes,
+}
+
+/// The end of a stored log, from which the log in memory starts.
+pub(crate) struct StoredLog {
+    /// The log's epoch.
+    epoch: Arc<str>,
+    /// The epoch under which the store has the log, which an override may replace.
+    pub(crate) store_epoch: Arc<str>,
+    first: u64,
+    last: StoredEvent,
+    /// The newest events, newest first.
+    tail: Vec<StoredEvent>,
+    keys: Vec<StoredKey>,
+    /// For each kind of event with a bound on its number: the numbers of the newest ones, newest first.
+    counted: Vec<(EventIndex, Vec<u64>)>,
+}
+
+impl Archive {
+    /// Loads a room. The cost doesn't depend on the length of its log.
+    pub(crate) async fn find(
+        &self,
+        room: &RoomSpec,
+        room_id: &str,
+        now: u64,
+    ) -> Result<StoredRoom, StoreError> {
+        let state = async { if room.options.state { self.state(room_id).await } else { Ok(None) } };
+        let known = async { if room.keyed { self.known(room_id).await } else { Ok(None) } };
+        let members = async {
+            match &self.cluster {
+                Some(cluster) => cluster.members(room_id).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (info, head, state, members) =
+            tokio::try_join!(known, self.journal.head(room_id), state, members)?;
+        let Some(head) = head else { return Ok(StoredRoom { info, log: None, state, members }) };
+        let mut newest = Query::new(Order::NewestFirst, TAIL_EVENTS);
+        // Later events that are appended during the read come through the feed.
+        newest.before = Some(head.last.seq + 1);
+        newest.max_bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
+        let keys = self.journal.keys(room_id, now.saturating_sub(KEY_RETENTION_MS));
+        let epoch_override = self.epoch_override(room_id);
+        let (page, keys, epoch_override) =
+            tokio::try_join!(self.journal.read(room_id, newest), keys, epoch_override)?;
+        let mut counted = Vec::new();
+        for (event, max) in room.counted() {
+            counted.push((event, self.newest_of(room_id, room.event_name(event), max).await?));
+        }
+        let log = StoredLog {
+            epoch: epoch_override.unwrap_or_else(|| Arc::clone(&head.epoch)),
+            store_epoch: head.epoch,
+            first: head.first,
+            last: head.last,
+            tail: page.events,
+            keys,
+            counted,
+        };
+        Ok(StoredRoom { info, log: Some(log), state, members })
+    }
+
+    /// Returns the numbers of a room's newest events of one name, newest first.
+    async fn newest_of(&self, room_id: &str, name: &str, max: u64) -> Result<Vec<u64>, StoreError> {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut query = Query::new(Order::NewestFirst, max);
+        query.events = Some(vec![name.into()]);
+        let mut found = Vec::new();
+        loop {
+            let Page { events, next } = self.journal.read(room_id, query.clone()).await?;
+            found.extend(events.iter().map(|event| event.seq));
+            if found.len() >= max || next.is_none() {
+                return Ok(found);
+            }
+            (query.before, query.limit) = (next, max - found.len());
+        }
+    }
+
+    /// Returns the epoch that overrides the stored one, if a node had to override it.
+    pub(in crate::live) async fn epoch_override(
+        &self,
+        room_id: &str,
+    ) -> Result<Option<Arc<str>>, StoreError> {
+        let name = self.journal.get(&epoch_override_key(room_id)).await?;
+        Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
+    }
+
+    /// Removes the override of a log that no longer exists.
+    pub(crate) async fn remove_epoch_override(&self, room_id: &str) -> Result<(), StoreError> {
+        match self.epoch_override(room_id).await? {
+            Some(_) => self.journal.put(vec![(epoch_override_key(room_id), None)]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Overrides the epoch of a log unless another node has done so: the log has lost events whose numbers will be
+    /// given again.
+    pub(crate) async fn renew_epoch_override(&self, room_id: &str, known_as: &str) -> Result<(), StoreError> {
+        let key = epoch_override_key(room_id);
+        let now = self.journal.get(&key).await?;
+        if now.as_deref().is_some_and(|now| now != known_as.as_bytes()) {
+            return Ok(());
+        }
+        let name = bytes::Bytes::copy_from_slice(epoch::fresh().as_bytes());
+        self.journal.swap(&key, now, Some(name)).await.map(drop)
+    }
+
+    /// Returns the saved state of a room.
+    pub(crate) async fn state(&self, room_id: &str) -> Result<Option<SavedState>, StoreError> {
+        let Some(mut value) = self.journal.get(&state_key(room_id)).await? else { return Ok(None) };
+        let version = bytes::Buf::try_get_u64(&mut value)
+            .map_err(|_| StoreError::new("the record of a room's state is damaged"))?;
+        Ok(Some(SavedState { version, json: value }))
+    }
+
+    /// Saves the state of a room in place of `before`.
+    pub(crate) async fn save_state(
+        &self,
+        room_id: &str,
+        before: &SavedState,
+        state: &SavedState,
+    ) -> Result<(), StoreError> {
+        let key = state_key(room_id);
+        let record =
+            |saved: &SavedState| bytes::Bytes::from([&saved.version.to_be_bytes()[..], &saved.json].concat());
+        if self.cluster.is_none() {
+            return self.journal.put(vec![(key, Some(record(state))), self.used_now(room_id)]).await;
+        }
+        let before = (before.version > 0).then(|| record(before));
+        match self.journal.swap(&key, before, Some(record(state))).await? {
+            true => {
+                self.note_used(&Arc::from(room_id));
+                Ok(())
+            }
+            false => Err(StoreError::new("another node saved the room's state meanwhile")),
+        }
+    }
+}
+
+/// Returns the key of the record with a room's saved state: 8 bytes of its version, then JSON.
+pub(super) fn state_key(room_id: &str) -> String {
+    format!("state/{room_id}")
+}
+
+/// Returns the key of the record that overrides a log's epoch.
+pub(super) fn epoch_override_key(room_id: &str) -> String {
+    format!("generation/{room_id}")
+}
+
+impl StoredLog {
+    /// Builds the log in memory.
+    pub(crate) fn restore(self, room: &RoomSpec, room_id: &str) -> Log {
+        let StoredLog { epoch, first, last, tail, keys, counted, store_epoch: _ } = self;
+        let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).backed_by_store();
+        let record = |stored: &StoredEvent| Arc::new(room.record(room_id, stored));
+        let size = record(&last).size();
+        let end = LogEnd {
+            seq: last.seq,
+            event_id: Some(last.event_id),
+            timestamp: last.timestamp,
+            offset: last.offset + size,
+            digest: last.digest.map(Box::new),
+        };
+        let tail = tail.iter().map(record).collect::<VecDeque<_>>();
+        log.restore(first, end, tail.into_iter().rev().collect());
+        for (event, seqs) in counted {
+            log.restore_seqs(event, seqs.into_iter().rev().collect());
+        }
+        for StoredKey { from, key, seq, event_id, timestamp } in keys {
+            let event_id = event_id.as_str().to_owned();
+            log.keys.remember(
+                &from,
+                &key,
+                Accepted { seq: Some(seq), event_id, timestamp, duplicate: false },
+            );
+        }
+        log
+    }
+}

@@ -1,0 +1,145 @@
+//! A cache of pages of old events, so that many clients that come back at once cost one read of the store.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::Archive;
+use crate::{
+    live::RoomSpec,
+    log::Record,
+    store::{Order, Query, StoreError},
+    wire::Id,
+};
+
+/// A page of events that are in the store only, in order.
+#[derive(Debug)]
+pub(crate) struct ArchivedPage {
+    pub(crate) records: Vec<Arc<Record>>,
+    /// The `seq` of the first event that the store had in the page, declared or not.
+    pub(crate) first: u64,
+    /// The `seq` of the last event.
+    pub(crate) through: u64,
+    bytes: usize,
+    /// Set if no event can be added to the page any more.
+    complete: bool,
+    /// The ids of all events, including those of kinds that are no longer declared.
+    ids: Vec<Id>,
+}
+
+impl ArchivedPage {
+    /// Returns the id of event `seq`, if the page has it.
+    pub(crate) fn id_of(&self, seq: u64) -> Option<Id> {
+        self.ids.get(usize::try_from(seq.checked_sub(self.first)?).ok()?).copied()
+    }
+}
+
+/// Pages by room, epoch and the number that they begin after. Accepted events never change, so a cached page stays
+/// valid.
+#[derive(Default)]
+pub(super) struct PageCache {
+    cached: Mutex<CachedPages>,
+}
+
+type PageKey = (Arc<str>, Arc<str>, u64);
+
+#[derive(Default)]
+struct CachedPages {
+    pages: HashMap<PageKey, Arc<OnceCell<Arc<ArchivedPage>>>>,
+    /// The pages that were read, oldest first, with their bytes.
+    order: VecDeque<(PageKey, usize)>,
+    bytes: usize,
+}
+
+/// Events of a page. All pages begin after a multiple of it, so that clients that come back to different positions
+/// share them.
+const PAGE_EVENTS: u64 = 256;
+/// Bytes of payloads after which a page ends early.
+const MAX_PAGE_BYTES: usize = 128 << 10;
+/// Bytes of all cached pages.
+const MAX_CACHED_BYTES: usize = 32 << 20;
+
+impl Archive {
+    /// Returns the page with the events after `seq`; `None` if there are none.
+    pub(crate) async fn after(
+        &self,
+        room: &RoomSpec,
+        room_id: &Arc<str>,
+        epoch: &Arc<str>,
+        seq: u64,
+    ) -> Result<Option<Arc<ArchivedPage>>, StoreError> {
+        let mut from = seq - seq % PAGE_EVENTS;
+        loop {
+            let page = self.page(room, (Arc::clone(room_id), Arc::clone(epoch), from)).await?;
+            if page.through > seq {
+                return Ok(Some(page));
+            }
+            if page.through <= from {
+                return Ok(None);
+            }
+            from = page.through;
+        }
+    }
+
+    async fn page(&self, room: &RoomSpec, key: PageKey) -> Result<Arc<ArchivedPage>, StoreError> {
+        let cell = Arc::clone(self.pages.cached.lock().pages.entry(key.clone()).or_default());
+        let mut new = false;
+        let page = cell
+            .get_or_try_init(|| {
+                new = true;
+                self.read_page(room, &key)
+            })
+            .await;
+        let mut cached = self.pages.cached.lock();
+        match page {
+            Ok(page) if new && page.complete => cached.insert(key, page.bytes),
+            Ok(page) if page.complete => {}
+            // A page that may grow, or wasn't read, isn't cached.
+            _ => cached.discard(&key, &cell),
+        }
+        page.cloned()
+    }
+
+    async fn read_page(
+        &self,
+        room: &RoomSpec,
+        (room_id, _, from): &PageKey,
+    ) -> Result<Arc<ArchivedPage>, StoreError> {
+        let end = from - from % PAGE_EVENTS + PAGE_EVENTS;
+        let mut query = Query::new(Order::OldestFirst, usize::try_from(PAGE_EVENTS).unwrap_or(usize::MAX));
+        (query.after, query.before, query.max_bytes) = (Some(*from), Some(end + 1), MAX_PAGE_BYTES);
+        let _permit = self.replay_reads.acquire().await;
+        let page = self.journal.read(room_id, query).await?;
+        let through = page.events.last().map_or(*from, |last| last.seq);
+        let first = page.events.first().map_or(through + 1, |first| first.seq);
+        let records: Vec<_> =
+            page.events.iter().map(|stored| Arc::new(room.record(room_id, stored))).collect();
+        let ids: Vec<_> = page.events.iter().map(|stored| stored.event_id).collect();
+        let bytes = records.iter().map(|record| record.json.len() + size_of::<Record>()).sum::<usize>();
+        let bytes = bytes + (ids.len() + 1) * size_of::<[Id; 8]>();
+        let complete = through == end || page.next.is_some();
+        Ok(Arc::new(ArchivedPage { records, first, through, bytes, complete, ids }))
+    }
+}
+
+impl CachedPages {
+    fn insert(&mut self, key: PageKey, bytes: usize) {
+        self.bytes += bytes;
+        self.order.push_back((key, bytes));
+        while self.bytes > MAX_CACHED_BYTES {
+            let Some((oldest, bytes)) = self.order.pop_front() else { return };
+            self.bytes -= bytes;
+            self.pages.remove(&oldest);
+        }
+    }
+
+    fn discard(&mut self, key: &PageKey, cell: &Arc<OnceCell<Arc<ArchivedPage>>>) {
+        if self.pages.get(key).is_some_and(|other| Arc::ptr_eq(other, cell)) {
+            self.pages.remove(key);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Probing the store for the end of a log: after an append whose outcome is unknown, and after lost messages of other
+//! nodes. The log then adopts further events, or is superseded if the store has another log.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::live::{
+    LiveRoom, archive::Archive, clock, cluster::NodeMessage, driver::RoomDriver, room::RoomCore,
+};
+use crate::{
+    log::LogHead,
+    store::{Order, Query, StoreError},
+};
+
+/// Events per page, of those that the store has beyond the log.
+const PAGE_EVENTS: usize = 1_000;
+
+/// The time allowed between the removal of a log and the removal of its room from the catalog.
+const DELETION_GRACE: Duration = Duration::from_millis(100);
+
+/// The end of a log in the store, compared with memory.
+enum StoreHead {
+    /// The same as in memory.
+    Same,
+    /// Further events follow.
+    Ahead,
+    /// Not in the same history: the store has another log, or lost it.
+    Replaced,
+    /// No log: another node deleted the room.
+    Deleted,
+    /// Another node began the log, with this epoch.
+    New(Arc<str>),
+}
+
+impl RoomDriver {
+    /// Reads the end of the log from the store, and resolves an unknown outcome by it.
+    pub(in crate::live) async fn probe_store(&mut self) {
+        let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
+        // A closed instance has nothing to resolve; the log in the store may be that of the next one.
+        if core.is_closed() {
+            return;
+        }
+        if !archive.journal.is_up() {
+            return core.mark_uncertain(clock::room_time());
+        }
+        let end = end(core, &self.instance, archive).await;
+        match end {
+            Ok(StoreHead::Same) => core.mark_certain(clock::room_time()),
+            Ok(StoreHead::Ahead) => self.append_stored().await,
+            Ok(StoreHead::New(epoch)) => {
+                core.set_epoch_if_empty(&epoch);
+                self.append_stored().await;
+            }
+            Ok(StoreHead::Replaced) => self.supersede("the store has another log of a room than this node"),
+            Ok(StoreHead::Deleted) => self.close_deleted(),
+            Err(error) => {
+                tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
+                core.mark_uncertain(clock::room_time());
+            }
+        }
+    }
+
+    /// Adds the events that the store has beyond the log, and delivers them.
+    async fn append_stored(&mut self) {
+        loop {
+            let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
+            let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
+            query.after = Some(core.log().head().seq);
+            let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
+                return core.mark_uncertain(clock::room_time());
+            };
+            let before = core.log().head().seq;
+            if page.events.first().is_some_and(|first| first.seq > before + 1) {
+                return self.supersede(
+                    "more events were published to a room than it retains, while this node received none",
+                );
+            }
+            let batch = core.append_stored(&page.events);
+            if core.log().head().seq == before {
+                return core.mark_certain(clock::room_time());
+            }
+            self.deliver(batch).await;
+        }
+    }
+
+    /// Supersedes the instance: its members migrate to one with the log that the store has.
+    fn supersede(&mut self, why: &'static str) {
+        if let Some(archive) = self.instance.archive()
+            && archive.journal.may_log()
+        {
+            let room_id = &*self.instance.id;
+            tracing::error!(
+                room_id,
+                "{why}: the room goes on with the store's log, and its clients may have lost events; other rooms may do so too"
+            );
+        }
+        if let Some(core) = &mut self.core {
+            // Marks the members first: a session that then finds this instance closed sees that they are migrating.
+            let moving = core.supersede();
+            self.instance.close();
+            self.instance.move_on(moving);
+        }
+    }
+}
+
+/// Fails if the store has another log than memory, or none any more. While it can't be read, it counts as unchanged.
+pub(in crate::live) async fn check_log_exists(
+    core: &mut RoomCore,
+    instance: &LiveRoom,
+    archive: &Archive,
+) -> Result<(), ()> {
+    match end(core, instance, archive).await {
+        Ok(StoreHead::Same | StoreHead::Ahead | StoreHead::New(_)) | Err(_) => Ok(()),
+        Ok(StoreHead::Replaced | StoreHead::Deleted) => {
+            core.mark_uncertain(clock::room_time());
+            Err(())
+        }
+    }
+}
+
+async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoreHead, StoreError> {
+    let store_epoch = &*Arc::clone(core.store_epoch());
+    let LogHead { seq: head, event_id } = core.log().head();
+    let Some(found) = archive.journal.head(&instance.id).await? else {
+        if head == 0 {
+            return Ok(StoreHead::Same);
+        }
+        if is_deleted(core, instance, archive).await? {
+            return Ok(StoreHead::Deleted);
+        }
+        // Its numbers will be given again, in this room and in rooms that aren't in memory.
+        instance.renew_epoch_if(store_epoch).await?;
+        archive.remove_epoch_override(&instance.id).await?;
+        return Ok(StoreHead::Replaced);
+    };
+    if *found.epoch != *store_epoch {
+        // An empty log adopts the epoch of the node that appended first.
+        return Ok(if head == 0 { StoreHead::New(found.epoch) } else { StoreHead::Replaced });
+    }
+    let same = match found.last.seq {
+        last if last < head => false,
+        last if last == head => found.last.event_id.as_str() == event_id,
+        _ => head == 0 || has(archive, instance, head, event_id).await?,
+    };
+    if !same {
+        // The log was set back, for example by a restored backup, and gives numbers again.
+        archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
+        core.send_to_nodes(NodeMessage::EpochChanged);
+        return Ok(StoreHead::Replaced);
+    }
+    Ok(if found.last.seq == head { StoreHead::Same } else { StoreHead::Ahead })
+}
+
+/// Returns whether a room without a log was deleted: then the catalog doesn't have it either.
+async fn is_deleted(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<bool, StoreError> {
+    // Without a message of its deletion, the store was emptied, or set back to before it had the room.
+    if !core.is_clustered() || !instance.room.keyed || !instance.was_deleted() {
+        return Ok(false);
+    }
+    if archive.known(&instance.id).await?.is_some() {
+        // A deletion removes the log first.
+        sleep(DELETION_GRACE).await;
+        return Ok(archive.known(&instance.id).await?.is_none());
+    }
+    Ok(true)
+}
+
+/// Returns whether the store has this event at `seq`, or none any more.
+async fn has(archive: &Archive, instance: &LiveRoom, seq: u64, event_id: &str) -> Result<bool, StoreError> {
+    let mut query = Query::new(Order::OldestFirst, 1);
+    (query.after, query.before) = (Some(seq - 1), Some(seq + 1));
+    let page = archive.journal.read(&instance.id, query).await?;
+    Ok(page.events.first().is_none_or(|event| event.event_id.as_str() == event_id))
+}

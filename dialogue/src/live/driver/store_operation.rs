@@ -1,0 +1,228 @@
+//! The commands that need the store: changes that it makes before memory does (the room's creation, its saved state and
+//! its deletion), events of other nodes, and comparisons of the log with it.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::oneshot;
+
+use super::{Reply, RoomDriver};
+use crate::{
+    Refusal,
+    backplane::FeedEvents,
+    live::{
+        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock, clock,
+        cluster::NodeMessage,
+        room::{DELETED_REASON, unavailable},
+    },
+    store::StoreError,
+};
+
+/// A command that needs the store.
+#[derive(Debug)]
+pub(crate) enum StoreOperation {
+    /// Add the room to the catalog, with this info; the reply is whether it is new.
+    Create(RoomInstanceInfo, Reply<Result<bool, StoreError>>),
+    /// Save a changed state.
+    SaveState(StateChange, Reply<Result<(), Refusal>>),
+    /// Delete the room, and remove its connections for this reason. The reply has these connections, or nothing if the
+    /// room was deleted already.
+    Delete(&'static str, Reply<Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal>>),
+    /// Add events that other nodes published.
+    Receive(Box<FeedEvents>),
+    /// Another node reports the room's deletion, which only closes a room that the catalog never had: a catch-up finds
+    /// out about others.
+    DeletedElsewhere,
+    /// Compare the room with the store, since messages of other nodes may have been lost.
+    CatchUp,
+    /// Read the end of the log from the store, and send a signal when that is done.
+    Probe(Reply<()>),
+}
+
+/// A change of a room's saved state.
+pub(crate) struct StateChange {
+    /// Held if other nodes may change the state too, in which case it is read again before the change.
+    lock: Option<StateLock>,
+    change: Box<ChangeState>,
+}
+
+/// Returns the new state as JSON.
+type ChangeState = dyn FnOnce(&SavedState) -> Result<Vec<u8>, Refusal> + Send;
+
+impl LiveRoom {
+    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
+    /// deleted already.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if the store can't do it now; the room stays.
+    pub(crate) async fn delete(
+        self: &Arc<Self>,
+        reason: &'static str,
+    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
+        self.ask(|reply| StoreOperation::Delete(reason, reply)).await?
+    }
+
+    /// Adds the room to the catalog; returns whether it is new.
+    pub(in crate::live) async fn create(
+        self: &Arc<Self>,
+        info: RoomInstanceInfo,
+    ) -> Result<Result<bool, StoreError>, Refusal> {
+        self.ask(|reply| StoreOperation::Create(info, reply)).await
+    }
+}
+
+impl StateChange {
+    /// Returns the change, and a receiver of its result.
+    pub(in crate::live) fn new<T: Send + 'static>(
+        lock: Option<StateLock>,
+        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal> + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (sender, result) = oneshot::channel();
+        let change = move |saved: &SavedState| {
+            let (json, changed) = change(saved)?;
+            // The caller may have dropped its future.
+            let _ = sender.send(changed);
+            Ok(json)
+        };
+        (StateChange { lock, change: Box::new(change) }, result)
+    }
+}
+
+impl fmt::Debug for StateChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateChange").finish_non_exhaustive()
+    }
+}
+
+impl RoomDriver {
+    /// Runs a command that needs the store, carries out its effects, and replies.
+    pub(super) async fn operate(&mut self, operation: StoreOperation) {
+        // Events that were accepted before are in the log first. A receipt and a catch-up see to that where they need
+        // it.
+        if !matches!(operation, StoreOperation::Receive(_) | StoreOperation::CatchUp) {
+            self.commit_pending().await;
+        }
+        match operation {
+            StoreOperation::Create(info, reply) => {
+                let created = self.create(info).await;
+                self.answer(reply, created);
+            }
+            StoreOperation::SaveState(change, reply) => {
+                let saved = self.save_state(change).await;
+                self.answer(reply, saved);
+            }
+            StoreOperation::Delete(reason, reply) => {
+                let deleted = self.delete(reason).await;
+                self.answer(reply, deleted);
+            }
+            StoreOperation::Receive(events) => self.receive_events(*events).await,
+            StoreOperation::DeletedElsewhere => {
+                if self.core.as_ref().is_some_and(|core| core.is_unlisted()) {
+                    self.close_deleted();
+                }
+            }
+            StoreOperation::CatchUp => self.catch_up().await,
+            StoreOperation::Probe(reply) => {
+                self.probe_once().await;
+                self.answer(reply, ());
+            }
+        }
+        self.carry_out();
+        self.flush_replies();
+        self.set_time();
+    }
+
+    /// See [`LiveRoom::create`].
+    async fn create(&mut self, info: RoomInstanceInfo) -> Result<bool, StoreError> {
+        let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return Ok(false) };
+        if core.exists() || core.is_closed() {
+            return Ok(false);
+        }
+        let is_new = archive.add_room(&self.instance.id, &info).await?;
+        if is_new {
+            self.instance.set_info(info);
+            core.send_to_nodes(NodeMessage::InfoChanged);
+        } else {
+            self.instance.catch_up();
+        }
+        core.mark_in_catalog();
+        Ok(is_new)
+    }
+
+    /// Changes the room's saved state, in the store first.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the change, or `UNAVAILABLE` if the store can't be written; the state is then unchanged.
+    async fn save_state(&mut self, change: StateChange) -> Result<(), Refusal> {
+        let StateChange { lock, change } = change;
+        let room_id = &self.instance.id;
+        let Some(core) = self.core.as_mut().filter(|core| !core.is_closed()) else {
+            return Err(unavailable(room_id));
+        };
+        let failed = |_| unavailable(room_id);
+        if let (Some(_), Some(archive)) = (&lock, self.instance.archive()) {
+            // Other nodes may have changed it since.
+            core.set_saved_state(archive.state(room_id).await.map_err(failed)?.unwrap_or_default());
+        }
+        let before = core.saved_state();
+        let saved = SavedState { version: before.version + 1, json: change(&before)?.into() };
+        if let Some(archive) = self.instance.archive() {
+            if !core.is_in_catalog() {
+                archive.add_room(room_id, &self.instance.info()).await.map_err(failed)?;
+                core.mark_in_catalog();
+            }
+            archive.save_state(room_id, &before, &saved).await.map_err(failed)?;
+        }
+        core.set_saved_state(saved);
+        if lock.is_some() {
+            core.send_to_nodes(NodeMessage::StateSaved);
+        }
+        Ok(())
+    }
+
+    /// Closes the instance of a room that another node deleted.
+    pub(super) fn close_deleted(&mut self) {
+        let Some(core) = &mut self.core else { return };
+        let removed = core.close_deleted(DELETED_REASON);
+        // First, so that the instance is closed before anything else learns of the deletion.
+        self.carry_out();
+        if let Some(cluster) = self.instance.archive().and_then(|archive| archive.cluster.as_ref()) {
+            cluster.room_closed(&self.instance, removed);
+        }
+    }
+
+    /// See [`LiveRoom::delete`].
+    async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
+        let (instance, room_id) = (&self.instance, &self.instance.id);
+        let Some(core) = &mut self.core else { return Err(unavailable(room_id)) };
+        if core.is_closed() {
+            return if core.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
+        }
+        if let Some(registry) = instance.registry.upgrade() {
+            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
+            registry.note_deletion(room_id).await.map_err(|error| {
+                tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
+                unavailable(room_id)
+            })?;
+        }
+        if let Some(archive) = instance.archive() {
+            let removing = async {
+                instance.renew_epoch_if(core.store_epoch()).await?;
+                archive
+                    .remove_room(room_id, &instance.info(), core.is_in_catalog() && instance.room.keyed)
+                    .await
+            };
+            if let Err(error) = removing.await {
+                if archive.journal.may_log() {
+                    tracing::error!(%room_id, %error, "a room can't be deleted");
+                }
+                // The log may have been removed although the call failed.
+                core.mark_uncertain(clock::room_time());
+                return Err(unavailable(room_id));
+            }
+        }
+        core.send_to_nodes(NodeMessage::Deleted);
+        Ok(Some(core.close_deleted(reason)))
+    }
+}

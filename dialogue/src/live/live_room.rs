@@ -1,0 +1,470 @@
+//! A room instance in memory: the inbox of its commands and the lifecycle from opening to closed.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+    time::timeout,
+};
+
+use super::{
+    ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
+    archive::{Archive, StoredRoom},
+    clock::{self, monotonic_ms, monotonic_us},
+    cluster::FollowGuard,
+    connection::InstanceId,
+    delivery::ReplaySource,
+    driver::{Inbox, Reply, RoomChange, RoomCommand, RoomDriver, RoomRead},
+    registry::RecentRoom,
+    room::{RoomCore, RoomStorage},
+    room_spec::RoomInstanceInfo,
+};
+use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError, wire::Id};
+
+/// A room instance in memory.
+///
+/// Commands are pushed into its inbox. The first of them spawns a driver, which runs commands until the inbox is empty,
+/// and ends: an idle room has no task, a busy one has a single writer, and the commands that arrive while that writes
+/// to subscribers form the next batch. While a new instance is being read from the store, its commands wait likewise.
+pub(crate) struct LiveRoom {
+    pub(super) instance_id: InstanceId,
+    pub(crate) room: Arc<RoomSpec>,
+    pub(crate) id: Arc<str>,
+    info: RwLock<Arc<RoomInstanceInfo>>,
+    /// The user who created the room, as known when the instance was inserted.
+    creator: Option<Arc<str>>,
+    /// The client whose request opened the instance; `None` if the application did.
+    pub(super) opener: Option<Opener>,
+    /// Set once the application has used an instance that a client opened: it then doesn't count against the client.
+    pub(super) used_by_application: AtomicBool,
+    /// Its entry in the quota of new rooms, if it was new when it was opened.
+    pub(super) quota_entry: OnceLock<Arc<RecentRoom>>,
+    archive: Option<Arc<Archive>>,
+    /// Keeps the backplane's feed of the room subscribed.
+    _follow_guard: Option<FollowGuard>,
+    /// The refusal of all requests, if it could not be opened.
+    pub(super) failure: OnceLock<Refusal>,
+    deleted: AtomicBool,
+    /// Connections at this node: a copy of the core's count for listings.
+    pub(super) size: AtomicUsize,
+    /// Connections at other nodes, likewise.
+    remote_size: AtomicUsize,
+    /// The `seq` of the newest event in its log: a copy for anti-entropy.
+    pub(super) head: AtomicU64,
+    /// The prefix of that event's id ([`id_prefix`]).
+    pub(super) head_id: AtomicU64,
+    /// Set while a catch-up is due, since messages of other nodes may have been lost.
+    pub(super) needs_catch_up: AtomicBool,
+    /// Set once another node reported the room's deletion: a log that the store no longer has was then deleted, not
+    /// lost.
+    pub(super) deleted_remotely: AtomicBool,
+    /// The number of joins under way; until they end, the room isn't closed for being empty.
+    pub(super) pending_joins: AtomicUsize,
+    /// The time at which it last became empty, in microseconds of [`monotonic_us`].
+    pub(super) emptied_at_us: AtomicU64,
+    /// The time of the last trim by age, in milliseconds of [`monotonic_ms`].
+    trimmed_at_ms: AtomicU64,
+    pub(super) inbox: Mutex<Inbox>,
+    /// The core, while no driver runs.
+    pub(super) core: Mutex<Option<Box<RoomCore>>>,
+    pub(super) inbox_space: Notify,
+    pub(super) registry: Weak<Registry>,
+    runtime: Handle,
+    _counted: RoomInstanceGuard,
+}
+
+/// The newest event of a log as two integers: enough to notice that two logs differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HeadMark {
+    /// The event's `seq`; 0 in a log that never had an event.
+    pub(super) seq: u64,
+    /// The first bytes of the event's id.
+    pub(super) id_prefix: u64,
+}
+
+/// Bytes of payloads in the inbox beyond which senders wait.
+const MAX_INBOX_BYTES: usize = 4 << 20;
+/// Commands in the inbox beyond which senders wait.
+const MAX_INBOX_COMMANDS: usize = 16 << 10;
+/// The time after which a sender that waits for inbox space is refused.
+const INBOX_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl LiveRoom {
+    /// Creates an instance. Without an archive it is live at once; with one, it is opened by a task first.
+    pub(super) fn new(
+        registry: &Arc<Registry>,
+        room: Arc<RoomSpec>,
+        id: Arc<str>,
+        epoch: Arc<str>,
+        info: RoomInstanceInfo,
+        opener: Option<Opener>,
+    ) -> Arc<Self> {
+        let archive = registry.archive.clone();
+        let opening = archive.is_some();
+        // Before the store is read: the feed then has every event that the read doesn't.
+        let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
+        let follow_guard = cluster.map(|cluster| cluster.follow(&id));
+        let instance_id = InstanceId::fresh();
+        let core = (!opening).then(|| {
+            let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
+            let (room, id) = (Arc::clone(&room), Arc::clone(&id));
+            Box::new(RoomCore::new(
+                instance_id,
+                room,
+                id,
+                RoomStorage::Memory,
+                epoch,
+                found,
+                clock::room_time(),
+            ))
+        });
+        let instance = Arc::new(LiveRoom {
+            instance_id,
+            _counted: room.meter.count_instance(),
+            room,
+            id,
+            creator: info.created_by.clone(),
+            info: RwLock::new(Arc::new(info)),
+            opener,
+            used_by_application: AtomicBool::new(false),
+            quota_entry: OnceLock::new(),
+            archive,
+            _follow_guard: follow_guard,
+            failure: OnceLock::new(),
+            deleted: AtomicBool::new(false),
+            size: AtomicUsize::new(0),
+            remote_size: AtomicUsize::new(0),
+            head: AtomicU64::new(0),
+            head_id: AtomicU64::new(0),
+            needs_catch_up: AtomicBool::new(false),
+            deleted_remotely: AtomicBool::new(false),
+            pending_joins: AtomicUsize::new(0),
+            emptied_at_us: AtomicU64::new(monotonic_us()),
+            trimmed_at_ms: AtomicU64::new(monotonic_ms()),
+            inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
+            core: Mutex::new(core),
+            inbox_space: Notify::new(),
+            registry: Arc::downgrade(registry),
+            runtime: registry.runtime.clone(),
+        });
+        if opening {
+            instance.runtime.spawn(Arc::clone(&instance).open());
+        }
+        instance
+    }
+
+    /// Returns the room's name, description and the like.
+    pub(crate) fn info(&self) -> Arc<RoomInstanceInfo> {
+        Arc::clone(&self.info.read())
+    }
+
+    /// Sets the instance's entry in the quota of new rooms.
+    pub(super) fn set_quota_entry(self: &Arc<Self>, new_room: Arc<RecentRoom>) {
+        new_room.set_instance(self);
+        let _ = self.quota_entry.set(new_room);
+    }
+
+    /// Returns whether nothing remains of the room once it isn't in memory: it has no event, and was neither created
+    /// explicitly nor deleted.
+    pub(super) fn left_no_trace(&self) -> bool {
+        self.head.load(Ordering::Acquire) == 0 && !self.is_deleted() && !self.info.read().created
+    }
+
+    pub(super) fn creator(&self) -> Option<&Arc<str>> {
+        self.creator.as_ref()
+    }
+
+    pub(super) fn archive(&self) -> Option<&Arc<Archive>> {
+        self.archive.as_ref()
+    }
+
+    /// Returns the refusal of all requests, if the instance could not be opened.
+    pub(crate) fn failure(&self) -> Option<Refusal> {
+        self.failure.get().cloned()
+    }
+
+    /// Requests a trim of the store's part of the log, in the next maintenance round.
+    pub(super) fn request_trim(&self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.trim_queue.push(&self.id);
+        }
+    }
+
+    /// Returns whether the instance stays even if it is empty: it was created explicitly, or is about to be joined.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.info.read().created || self.pending_joins.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes activity, which restarts the idle time; returns whether the instance may be evicted.
+    pub(super) fn note_activity(&self, core: &RoomCore) -> bool {
+        let (idle, stored) = (core.is_idle(), self.archive.is_some());
+        if idle && stored {
+            self.emptied_at_us.store(monotonic_us(), Ordering::Relaxed);
+        }
+        idle && self.room.keyed && (stored || !(core.has_saved_state() || self.info.read().is_permanent()))
+    }
+
+    /// Removes a connection from this node's roster of the room, where there are other nodes.
+    pub(super) fn uncount_member(&self, handle: &ConnectionHandle) {
+        if let Some(cluster) = self.archive.as_ref().and_then(|archive| archive.cluster.as_ref()) {
+            cluster.member_left(&self.id, &handle.user_id);
+        }
+    }
+
+    /// Ends the migration of a connection into or out of this instance, and removes it from this node's roster. Returns
+    /// `true` to one caller only.
+    pub(super) fn end_migration(&self, handle: &ConnectionHandle) -> bool {
+        let ended = handle.end_migration(&self.id, self.instance_id);
+        if ended {
+            self.uncount_member(handle);
+        }
+        ended
+    }
+
+    /// Removes a closed connection from the room, or ends its migration.
+    pub(crate) fn release(self: &Arc<Self>, handle: &Arc<ConnectionHandle>) {
+        if self.push(RoomChange::Release(Arc::clone(handle))).is_err() {
+            self.end_migration(handle);
+        }
+    }
+
+    /// Spawns a task, which has to end by itself.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+
+    /// Renews the epoch of new logs if it still is that of the `lost` log.
+    pub(super) async fn renew_epoch_if(&self, lost: &str) -> Result<(), StoreError> {
+        let Some(registry) = self.registry.upgrade() else { return Ok(()) };
+        registry.read_epoch().await?;
+        if *registry.epoch() == *lost { registry.renew_epoch().await } else { Ok(()) }
+    }
+
+    /// Returns the mark of the log's newest event, without waiting for the room's state.
+    pub(super) fn head(&self) -> HeadMark {
+        HeadMark { seq: self.head.load(Ordering::Acquire), id_prefix: self.head_id.load(Ordering::Acquire) }
+    }
+
+    /// Publishes the end of the log for anti-entropy.
+    pub(super) fn set_head(&self, head: LogHead<'_>) {
+        self.head_id.store(id_prefix(head.event_id), Ordering::Release);
+        self.head.store(head.seq, Ordering::Release);
+    }
+
+    /// Publishes the numbers of connections at this node and at others, for listings and metrics.
+    pub(super) fn update_size(&self, size: usize, remote_size: usize) {
+        self.remote_size.store(remote_size, Ordering::Relaxed);
+        let before = self.size.swap(size, Ordering::Relaxed);
+        self.room.meter.resized(before, size);
+        if size == 0 && before > 0 {
+            self.emptied_at_us.store(monotonic_us(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of connections over all nodes.
+    pub(crate) fn total_size(&self) -> usize {
+        self.size() + self.remote_size.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of connections at this node.
+    pub(crate) fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the room was deleted.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the room was deleted.
+    pub(super) fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether another node reported the room's deletion.
+    pub(super) fn was_deleted(&self) -> bool {
+        self.deleted_remotely.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.lock().closed
+    }
+
+    /// Closes the inbox: no command is accepted any more; queued ones still run.
+    pub(super) fn close(&self) {
+        self.inbox.lock().closed = true;
+    }
+
+    /// Closes the instance if it is idle, and returns whether it did. Without a store, a room that was created
+    /// explicitly or has saved state stays.
+    pub(super) fn close_if_idle(&self) -> bool {
+        let stored = self.archive.is_some();
+        let mut inbox = self.inbox.lock();
+        let idle = !inbox.closed
+            && !inbox.running
+            && (stored || !self.info.read().is_permanent())
+            && self
+                .core
+                .lock()
+                .as_ref()
+                .is_some_and(|core| core.is_idle() && (stored || !core.has_saved_state()));
+        inbox.closed |= idle;
+        idle
+    }
+
+    /// Returns whether the last trim by age was at least `time` ago, and if so notes one now.
+    pub(super) fn take_trim_due(&self, time: Duration) -> bool {
+        let (now, before) = (monotonic_ms(), self.trimmed_at_ms.load(Ordering::Relaxed));
+        let due = u128::from(now.saturating_sub(before)) >= time.as_millis();
+        if due {
+            self.trimmed_at_ms.store(now, Ordering::Relaxed);
+        }
+        due
+    }
+
+    /// Trims the log in memory by age, unless a driver runs, which does so itself.
+    pub(super) fn trim_idle_memory(&self) {
+        let inbox = self.inbox.lock();
+        if !inbox.running
+            && let Some(core) = self.core.lock().as_mut()
+        {
+            core.set_time(clock::room_time());
+            core.trim_memory();
+        }
+    }
+
+    /// Sets the room's name, description and the like, once they are in the catalog.
+    pub(super) fn set_info(&self, info: RoomInstanceInfo) {
+        *self.info.write() = Arc::new(info);
+    }
+
+    /// Pushes a command, and spawns a driver if none runs. Gives the command back if the instance is closed.
+    #[expect(clippy::result_large_err, reason = "it is the caller's own command")]
+    pub(crate) fn push(self: &Arc<Self>, command: impl Into<RoomCommand>) -> Result<(), RoomCommand> {
+        let command = command.into();
+        let mut inbox = self.inbox.lock();
+        if inbox.closed {
+            return Err(command);
+        }
+        inbox.bytes += command.size();
+        inbox.commands.push(command);
+        if !inbox.running {
+            inbox.running = true;
+            self.runtime.spawn(RoomDriver::run(Arc::clone(self)));
+        }
+        Ok(())
+    }
+
+    /// Waits until the inbox has space for an event, which the caller then pushes; returns whether it had to wait.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if there is no space within 5 s.
+    pub(crate) async fn wait_for_inbox(&self) -> Result<bool, Refusal> {
+        let full = self.is_inbox_full();
+        if full {
+            // Boxed, since it is rare and its size would count for every connection.
+            let room = Box::pin(timeout(INBOX_TIMEOUT, self.wait_for_space()));
+            room.await.map_err(|_| super::busy(&self.id))?;
+        }
+        Ok(full)
+    }
+
+    /// Runs a command that replies, and returns its reply; `None` if the instance is closed.
+    pub(crate) async fn request<T, C: Into<RoomCommand>>(
+        self: &Arc<Self>,
+        command: impl FnOnce(Reply<T>) -> C,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.push(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// Runs a command as [`request`](Self::request) does.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` if the instance is closed, or the refusal with which opening it failed.
+    pub(super) async fn ask<T, C: Into<RoomCommand>>(
+        self: &Arc<Self>,
+        command: impl FnOnce(Reply<T>) -> C,
+    ) -> Result<T, Refusal> {
+        self.request(command).await.ok_or_else(|| self.closed_refusal())
+    }
+
+    /// Runs a command without waiting for it. A closed instance has no members to run it for.
+    pub(crate) fn enqueue(self: &Arc<Self>, command: impl Into<RoomCommand>) {
+        let _ = self.push(command);
+    }
+
+    /// Waits until all commands that are queued now have run; returns `None` if the instance is closed.
+    pub(crate) async fn barrier(self: &Arc<Self>) -> Option<()> {
+        self.request(RoomChange::Barrier).await
+    }
+
+    /// Returns the other nodes at which a user is in the room; none if the instance is closed.
+    pub(crate) async fn nodes_of(self: &Arc<Self>, user: &Arc<str>) -> BTreeSet<Id> {
+        self.request(|reply| RoomRead::NodesOfUser(Arc::clone(user), reply)).await.unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.request(|reply| RoomCommand::run(f, Some(reply))).await
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        !self.inbox.lock().running
+    }
+
+    /// The number of queued commands.
+    #[cfg(test)]
+    pub(super) fn queued_commands(&self) -> usize {
+        self.inbox.lock().commands.len()
+    }
+
+    /// Waits until the inbox has space.
+    async fn wait_for_space(&self) {
+        while self.is_inbox_full() {
+            let space = self.inbox_space.notified();
+            if self.is_inbox_full() {
+                space.await;
+            }
+        }
+    }
+
+    pub(super) fn is_inbox_full(&self) -> bool {
+        let inbox = self.inbox.lock();
+        !inbox.closed && (inbox.bytes > MAX_INBOX_BYTES || inbox.commands.len() > MAX_INBOX_COMMANDS)
+    }
+}
+
+impl ReplaySource for LiveRoom {
+    fn request_page(self: Arc<Self>, connection: ConnectionId) {
+        self.enqueue(RoomChange::ReplayPage(connection));
+    }
+}
+
+/// Returns the first eight bytes of an event's id, which stand for it in comparisons between nodes.
+pub(super) fn id_prefix(event_id: &str) -> u64 {
+    event_id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+impl fmt::Debug for LiveRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("id", &self.id).finish_non_exhaustive()
+    }
+}

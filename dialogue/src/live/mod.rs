@@ -1,0 +1,49 @@
+//! Live rooms: the room instances in memory, their subscriptions, and the delivery of events to connections.
+//!
+//! A [`LiveRoom`] owns a room instance's log and subscriptions. A [`RoomDriver`](driver::RoomDriver) runs its commands
+//! one at a time (an actor without a permanent task), and writes each batch of events to the [`Outbox`] of every
+//! member; the channel that owns the connection drains the outbox. The [`Registry`] opens and closes instances, the
+//! [`Archive`] is their part in the store, and the [`Cluster`] connects them with the same rooms at other nodes.
+//!
+//! Nothing in this module knows a socket, a request or the application's types.
+
+mod archive;
+mod audit_log;
+mod clock;
+mod cluster;
+mod connection;
+mod delivery;
+mod driver;
+mod history;
+mod join;
+mod live_room;
+mod migration;
+mod registry;
+mod room;
+mod room_spec;
+mod scan_backoff;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use archive::{Archive, SavedState, StateLock};
+pub(crate) use audit_log::AuditedEvent;
+pub(crate) use clock::unix_ms;
+pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
+pub(crate) use connection::ConnectionHandle;
+pub(crate) use delivery::{
+    ConnectionId, DirectWriter, FlushStatus, Listener, ListenerReceiver, Outbox, OutboxCloseReason,
+    PublishOutcome, PublishReply, StreamSlot,
+};
+#[cfg(test)]
+pub(crate) use driver::StoreOperation;
+pub(crate) use driver::{RoomChange, RoomCommand, RoomRead};
+pub(crate) use join::JoinOutcome;
+pub(crate) use live_room::LiveRoom;
+pub(crate) use registry::{NewRoomBounds, Opener, Registry, RegistryObserver, RoomListPage, busy, not_found};
+#[cfg(test)]
+pub(crate) use room::RoomCore;
+pub(crate) use room::{
+    DELETED_REASON, JoinOptions, JoinRequest, NewEvent, PublishRequest, SubscriptionChange, TargetedEvent,
+    history, not_in_room, revoked, unavailable,
+};
+pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

@@ -1,0 +1,456 @@
+//! The path of an event into the log: accepted (numbered and encoded), appended to the store, committed, and then
+//! acknowledged (group commit).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    super::delivery::{Batch, PublishOutcome, PublishReply},
+    Lifecycle, RoomCore, RoomEffect, RoomTime, RoomTimer,
+    held::HeldDraft,
+    request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked},
+};
+use crate::{
+    Code, Refusal,
+    event::DeliveryClass,
+    log::{LogEnd, Record, owner},
+    observe::{EventOrigin, Source},
+    store::{Append, StoredEvent},
+    wire::{Accepted, EventIndex, Id, frame},
+};
+
+/// Events that are accepted and not yet durable: neither their senders nor any subscriber sees them before they are.
+#[derive(Debug)]
+pub(in crate::live) struct PendingAppend {
+    pub(super) drafts: Vec<PendingEvent>,
+    /// The log's end with these events.
+    pub(super) end: LogEnd,
+    /// The events as the store keeps them, where there is one: the durable ones, and in a cluster also the ephemeral
+    /// ones, which are published to the other nodes.
+    pub(super) events: Vec<StoredEvent>,
+    /// The index of the draft with each idempotency key, for a key that occurs twice in a batch.
+    keys: HashMap<OwnedKey, usize>,
+    /// Retries of events in this batch.
+    pub(super) batch_duplicates: Vec<BatchDuplicate>,
+    /// Retries of events that are in the log already: they are acknowledged once the store has shown that it still has
+    /// that log.
+    duplicates: Vec<LoggedDuplicate>,
+    bytes: usize,
+}
+
+/// A retry of an event that is in the same batch.
+#[derive(Debug)]
+pub(super) struct BatchDuplicate {
+    /// The index of the original among the batch's drafts.
+    original: usize,
+    pub(super) source: Source,
+    pub(super) reply: PublishReply,
+}
+
+/// A retry of an event that was accepted in an earlier batch.
+#[derive(Debug)]
+struct LoggedDuplicate {
+    seen: Accepted,
+    origin: EventOrigin,
+    reply: PublishReply,
+}
+
+/// The owner of an idempotency key ([`owner`]), and the key.
+type OwnedKey = (Arc<str>, Box<str>);
+
+#[derive(Debug)]
+pub(super) struct PendingEvent {
+    pub(super) record: Arc<Record>,
+    pub(super) key: Option<OwnedKey>,
+    pub(super) origin: EventOrigin,
+    pub(super) reply: PublishReply,
+    /// In a room whose events wait while the log can't be written: the event as it came.
+    pub(super) retry: Option<Box<HeldDraft>>,
+}
+
+/// The interval between two reads of the store's head while the outcome of an append is unknown.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+impl RoomCore {
+    /// Accepts an event into the pending batch, or refuses or holds it; returns the batch's size in bytes.
+    pub(in crate::live) fn accept(&mut self, publish: PublishRequest) -> usize {
+        let is_out = |id| !self.members.has(id) && !self.is_expecting(id);
+        if self.has_removed && publish.connection().is_some_and(|outbox| is_out(outbox.id())) {
+            self.refuse(publish.origin.source, publish.reply, not_in_room());
+            return self.pending_bytes();
+        }
+        let until = self.room.options.wait.map(|wait| self.time.monotonic + wait);
+        self.accept_until(publish, until)
+    }
+
+    /// Accepts an event. If the log can't be written, the event is held until `until`, where that is given.
+    pub(super) fn accept_until(&mut self, publish: PublishRequest, until: Option<Duration>) -> usize {
+        if publish.is_revoked() {
+            self.refuse(publish.origin.source, publish.reply, revoked());
+            return self.pending_bytes();
+        }
+        let class = self.room.kind(publish.event.index).map(|kind| kind.class);
+        let ephemeral = class == Some(DeliveryClass::Ephemeral);
+        let until = until.filter(|_| !ephemeral);
+        if let (Some(until), false, true) = (until, self.is_closed(), self.is_uncertain()) {
+            self.hold(publish, until, None);
+            return self.pending_bytes();
+        }
+        if let Some(refusal) = self.takes_nothing(ephemeral) {
+            self.refuse(publish.origin.source, publish.reply, refusal);
+            return self.pending_bytes();
+        }
+        let PublishRequest { event: new, origin, sender_outbox, reply } = publish;
+        let retry = until
+            .filter(|_| self.is_stored)
+            .map(|until| Box::new(HeldDraft { event: new.clone(), sender_outbox, until }));
+        let NewEvent { index: event, data, conflation_key, from, server, meta, key, event_id } = new;
+        let key = key.map(|key| (Arc::clone(&from), key));
+        if let Some((seen, (from, key))) =
+            key.as_ref().and_then(|key| Some((self.log.keys.find(&key.0, &key.1)?, key)))
+        {
+            self.log.keys.remember_for_newcomer(from, key, &seen);
+            match seen.seq.is_some() && self.is_stored {
+                // The backplane checks the key together with the append, for all nodes.
+                true if self.is_clustered => {}
+                true => {
+                    let pending =
+                        self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
+                    pending.duplicates.push(LoggedDuplicate { seen, origin, reply });
+                    return pending.bytes;
+                }
+                false => {
+                    self.reply_repeated(LoggedDuplicate { seen, origin, reply });
+                    return self.pending_bytes();
+                }
+            }
+        }
+        let pending = self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
+        let owned = key.as_ref().map(|(from, key)| (owner(from, key), key.clone()));
+        if let Some(first) = owned.as_ref().and_then(|key| pending.keys.get(key)) {
+            let source = origin.source;
+            pending.batch_duplicates.push(BatchDuplicate { original: *first, source, reply });
+            return pending.bytes;
+        }
+        let seq = (!ephemeral).then(|| pending.end.seq + 1);
+        let event_id = event_id.unwrap_or_else(Id::fresh);
+        // Times never decrease along the log, so that an event is found by its time with a binary search.
+        let timestamp = self.time.unix_ms.max(pending.end.timestamp);
+        let frame = frame::Event {
+            room_id: (&*self.id).into(),
+            event: self.room.event_name(event).into(),
+            data: (&*data).into(),
+            from: (&*from).into(),
+            timestamp,
+            event_id: event_id.as_str().into(),
+            seq,
+            server,
+            meta: meta.as_deref().map(Into::into),
+        };
+        let json = Bytes::from(frame.to_json());
+        let digest = (self.room.options.audit && seq.is_some())
+            .then(|| Box::new(crate::audit::link(pending.end.digest.as_deref(), &json)));
+        let offset = pending.end.offset;
+        pending.bytes += json.len();
+        if let Some(seq) = seq {
+            (pending.end.seq, pending.end.event_id) = (seq, Some(event_id));
+            pending.end.timestamp = timestamp;
+            pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
+            pending.end.digest.clone_from(&digest);
+        }
+        if self.is_stored && (seq.is_some() || self.is_clustered) {
+            pending.events.push(StoredEvent {
+                seq: seq.unwrap_or(0),
+                event_id,
+                timestamp,
+                event: self.room.event_name(event).into(),
+                from,
+                from_server: server,
+                data: data.into(),
+                meta: meta.map(Arc::from),
+                conflation_key: conflation_key.as_deref().map(Arc::from),
+                key: key.as_ref().map(|(_, key)| Arc::from(&**key)),
+                offset,
+                digest: digest.as_deref().copied(),
+            });
+        }
+        let conflated = conflation_key.map(String::into_boxed_str);
+        let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json });
+        if let Some(key) = owned {
+            pending.keys.insert(key, pending.drafts.len());
+        }
+        pending.drafts.push(PendingEvent { record, key, origin, reply, retry });
+        pending.bytes
+    }
+
+    /// Takes the pending batch.
+    pub(in crate::live) fn take_pending(&mut self) -> Option<PendingAppend> {
+        self.pending.take()
+    }
+
+    /// Takes the store's part of a pending batch; `None` if there is nothing to append.
+    pub(in crate::live) fn take_append(&self, pending: &mut PendingAppend) -> Option<Append> {
+        let events = std::mem::take(&mut pending.events);
+        (!events.is_empty()).then(|| Append::new(Arc::clone(&self.id), Arc::clone(&self.store_epoch), events))
+    }
+
+    /// Commits events that are durable: adds them to the log and acknowledges them. Returns the batch to deliver.
+    pub(in crate::live) fn commit(&mut self, pending: PendingAppend) -> Batch {
+        let PendingAppend { drafts, batch_duplicates, duplicates, .. } = pending;
+        duplicates.into_iter().for_each(|duplicates| self.reply_repeated(duplicates));
+        let mut batch = self.new_batch();
+        let mut outcomes = Vec::new();
+        for draft in drafts {
+            let accepted = self.commit_one(draft, &mut batch);
+            if !batch_duplicates.is_empty() {
+                outcomes.push(accepted);
+            }
+        }
+        self.reply_to_duplicates(batch_duplicates, &outcomes);
+        self.request_trim_if_due();
+        batch
+    }
+
+    /// Adds an event to the log and acknowledges it.
+    pub(super) fn commit_one(&mut self, draft: PendingEvent, batch: &mut Batch) -> Accepted {
+        let PendingEvent { record, key, origin, reply, .. } = draft;
+        let accepted = Accepted {
+            seq: record.seq,
+            event_id: record.event_id.as_str().to_owned(),
+            timestamp: record.timestamp,
+            duplicate: false,
+        };
+        let event = record.event;
+        self.room.meter.accepted(event, origin.source);
+        origin.accepted(&accepted);
+        batch.note_origin(event, origin.received_at);
+        batch.push(Arc::clone(&record));
+        self.log.append(record);
+        if let Some((from, key)) = key {
+            self.log.keys.remember(&from, &key, accepted.clone());
+        }
+        let recipients = match &reply {
+            PublishReply::Delivered(_) => self.recipients_of(event),
+            _ => 0,
+        };
+        self.send_reply(reply, Ok((accepted.clone(), recipients)));
+        accepted
+    }
+
+    fn reply_repeated(&mut self, duplicates: LoggedDuplicate) {
+        let LoggedDuplicate { seen, origin, reply } = duplicates;
+        self.room.meter.duplicate(origin.source);
+        origin.accepted(&seen);
+        self.reply(reply, Ok(seen));
+    }
+
+    /// Acknowledges retries that were in the same batch as their original, with the original's outcome.
+    pub(super) fn reply_to_duplicates(
+        &mut self,
+        batch_duplicates: Vec<BatchDuplicate>,
+        outcomes: &[Accepted],
+    ) {
+        for BatchDuplicate { original, source, reply } in batch_duplicates {
+            self.room.meter.duplicate(source);
+            let seen =
+                outcomes.get(original).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
+            self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
+        }
+    }
+
+    /// Refuses or holds the durable events of a batch that the store failed to append. Returns the ephemeral ones,
+    /// which are still to be delivered.
+    pub(in crate::live) fn refuse_pending(&mut self, pending: PendingAppend) -> Option<PendingAppend> {
+        let refusal = unavailable(&self.id);
+        let mut left = PendingAppend::after(self.log.end().clone());
+        for draft in pending.drafts {
+            if draft.record.seq.is_none() {
+                left.drafts.push(draft);
+            } else {
+                self.hold_or_refuse(draft);
+            }
+        }
+        // The class of an event that came twice is no longer known; a retry finds out.
+        for BatchDuplicate { source, reply, .. } in pending.batch_duplicates {
+            self.refuse(source, reply, refusal.clone());
+        }
+        for LoggedDuplicate { origin, reply, .. } in pending.duplicates {
+            self.refuse(origin.source, reply, refusal.clone());
+        }
+        (!left.drafts.is_empty()).then_some(left)
+    }
+
+    /// Notes that the outcome of an append is unknown: the log accepts no event until the store's head has been read.
+    pub(in crate::live) fn mark_uncertain(&mut self, time: RoomTime) {
+        self.time = time;
+        self.probe_later();
+    }
+
+    /// Starts the timer of the next probe; until then, the log accepts no event.
+    pub(super) fn probe_later(&mut self) {
+        self.refuse_expired();
+        if self.is_closed() {
+            return;
+        }
+        self.lifecycle = Lifecycle::Uncertain { probe_at: self.time.monotonic + PROBE_INTERVAL };
+        self.effects.push(RoomEffect::StartTimer(PROBE_INTERVAL, RoomTimer::Probe));
+    }
+
+    /// Returns whether it is time to read the store's head.
+    pub(in crate::live) fn is_probe_due(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Uncertain { probe_at } if self.time.monotonic >= probe_at)
+    }
+
+    /// Returns whether the outcome of the last append is unknown.
+    pub(super) fn is_uncertain(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Uncertain { .. })
+    }
+
+    /// Notes that the log is equal to the store's: held events are accepted again.
+    pub(in crate::live) fn mark_certain(&mut self, time: RoomTime) {
+        self.time = time;
+        if self.is_uncertain() {
+            self.lifecycle = Lifecycle::Live;
+        }
+        self.resubmit_held();
+    }
+
+    /// Adds events that the store has beyond the log: an append that seemed to fail, or events of other nodes. Returns
+    /// the batch to deliver.
+    pub(in crate::live) fn append_stored(&mut self, events: &[StoredEvent]) -> Batch {
+        let mut batch = self.new_batch();
+        events.iter().for_each(|stored| self.append_stored_event(stored, &mut batch));
+        self.request_trim_if_due();
+        batch
+    }
+
+    /// Adds the event if it has the next `seq`.
+    pub(super) fn append_stored_event(&mut self, stored: &StoredEvent, batch: &mut Batch) {
+        if stored.seq != self.log.next_seq() {
+            return;
+        }
+        if let Some((event, at)) = self.take_held(stored) {
+            batch.note_origin(event, at);
+        }
+        let record = Arc::new(self.room.record(&self.id, stored));
+        if record.is_declared() {
+            batch.push(Arc::clone(&record));
+        }
+        self.log.append(record);
+        if let Some(key) = &stored.key {
+            self.log.keys.remember(&stored.from, key, super::clustered::accepted(stored));
+        }
+    }
+
+    /// Delivers an event to some members only, without the log; returns their number.
+    pub(crate) fn deliver_targeted(&mut self, publish: PublishRequest, targeted: &TargetedEvent) -> usize {
+        let PublishRequest { event: new, origin, .. } = publish;
+        let NewEvent { index: event, data, from, server, meta, .. } = new;
+        let TargetedEvent { event_id, timestamp, to } = targeted;
+        let (event_id, timestamp) = (*event_id, *timestamp);
+        let frame = frame::Event {
+            room_id: (&*self.id).into(),
+            event: self.room.event_name(event).into(),
+            data: (&*data).into(),
+            from: (&*from).into(),
+            timestamp,
+            event_id: event_id.as_str().into(),
+            seq: None,
+            server,
+            meta: meta.as_deref().map(Into::into),
+        };
+        let json = Bytes::from(frame.to_json());
+        let mut batch = self.new_batch();
+        let (seq, conflated, digest) = (None, None, None);
+        batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
+        batch.note_origin(event, origin.received_at);
+        let mut subscriptions = 0;
+        for connection in to {
+            if let Some(subscription) = self.members.get_mut(*connection)
+                && subscription.filter.contains(event)
+            {
+                batch.note_recipient(subscription.filter);
+                subscription.deliver(&batch);
+                subscriptions += 1;
+            }
+        }
+        batch.delivered();
+        subscriptions
+    }
+
+    /// Returns the refusal of all events, if none can be accepted now.
+    fn takes_nothing(&self, ephemeral: bool) -> Option<Refusal> {
+        if self.is_deleted() {
+            return Some(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id)));
+        }
+        (self.is_closed() || (self.is_uncertain() && !ephemeral)).then(|| unavailable(&self.id))
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.bytes)
+    }
+
+    pub(super) fn refuse(&mut self, source: Source, reply: PublishReply, refusal: Refusal) {
+        if reply.is_uncounted() {
+            self.room.meter.refused_later(source, &refusal);
+        }
+        self.send_reply(reply, Err(refusal));
+    }
+
+    pub(super) fn reply(&mut self, reply: PublishReply, outcome: Result<Accepted, Refusal>) {
+        self.send_reply(reply, outcome.map(|accepted| (accepted, 0)));
+    }
+
+    fn send_reply(&mut self, reply: PublishReply, outcome: PublishOutcome) {
+        if !matches!(reply, PublishReply::None) {
+            self.replies.push((reply, outcome));
+        }
+    }
+
+    /// Returns the number of subscriptions that an event of this kind is handed to.
+    fn recipients_of(&self, event: EventIndex) -> usize {
+        self.members.iter().filter(|subscription| subscription.filter.contains(event)).count()
+    }
+}
+
+impl PendingAppend {
+    pub(in crate::live) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+    }
+
+    /// Returns whether the batch has retries of events that are in the log.
+    pub(in crate::live) fn repeats(&self) -> bool {
+        !self.duplicates.is_empty()
+    }
+
+    /// Splits the batch after its first `first` events.
+    pub(in crate::live) fn split(mut self, first: usize) -> (Self, Self) {
+        let mut rest = PendingAppend::after(self.end.clone());
+        rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
+        for duplicate in std::mem::take(&mut self.batch_duplicates) {
+            match duplicate.original.checked_sub(first) {
+                Some(original) => rest.batch_duplicates.push(BatchDuplicate { original, ..duplicate }),
+                None => self.batch_duplicates.push(duplicate),
+            }
+        }
+        (self, rest)
+    }
+
+    pub(super) fn after(end: LogEnd) -> Self {
+        PendingAppend {
+            drafts: Vec::new(),
+            end,
+            events: Vec::new(),
+            keys: HashMap::new(),
+            batch_duplicates: Vec::new(),
+            duplicates: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+/// Returns the refusal of a request while the room's log can't be reached.
+pub(crate) fn unavailable(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
+}

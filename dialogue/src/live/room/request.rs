@@ -1,0 +1,94 @@
+//! Requests to publish events.
+
+use std::sync::Arc;
+
+use crate::{
+    Code, Refusal,
+    live::{
+        Outbox,
+        delivery::{ConnectionId, PublishReply},
+    },
+    observe::{EventOrigin, Meter},
+    wire::{Accepted, EventIndex, Id},
+};
+
+/// A request to publish an event, after it passed ingest.
+#[derive(Debug)]
+pub(crate) struct PublishRequest {
+    pub(crate) event: NewEvent,
+    pub(crate) origin: EventOrigin,
+    /// The outbox of the connection that sent it, where the [reply](Self::reply) doesn't name it.
+    pub(crate) sender_outbox: Option<Arc<Outbox>>,
+    pub(crate) reply: PublishReply,
+}
+
+/// An event that its room has not numbered yet.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvent {
+    /// The index of the event among those of the room.
+    pub(crate) index: EventIndex,
+    /// The payload as JSON.
+    pub(crate) data: String,
+    /// The key of a `latest` event: a newer event with the same key replaces this one.
+    pub(crate) conflation_key: Option<String>,
+    pub(crate) from: Arc<str>,
+    pub(crate) server: bool,
+    /// The sender's metadata, as JSON.
+    pub(crate) meta: Option<Box<str>>,
+    /// The idempotency key of the sender's request, in its scope.
+    pub(crate) key: Option<Box<str>>,
+    /// The event's id, where it is known before the event is accepted.
+    pub(crate) event_id: Option<Id>,
+}
+
+/// An event for the connections of one user only, in no log.
+#[derive(Debug)]
+pub(crate) struct TargetedEvent {
+    pub(crate) event_id: Id,
+    /// Unix milliseconds.
+    pub(crate) timestamp: u64,
+    /// The user's connections at this node.
+    pub(crate) to: Vec<ConnectionId>,
+}
+
+impl TargetedEvent {
+    /// Returns the acknowledgement for the sender.
+    pub(crate) fn accepted(&self) -> Accepted {
+        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
+        Accepted { seq: None, event_id, timestamp, duplicate: false }
+    }
+}
+
+impl PublishRequest {
+    /// Returns whether the event may no longer be accepted: while it waited, the application removed its connection, or
+    /// the token expired.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.connection().is_some_and(|outbox| outbox.is_revoked())
+    }
+
+    /// The outbox of the connection that sent the event, if one did.
+    pub(super) fn connection(&self) -> Option<&Arc<Outbox>> {
+        match &self.reply {
+            PublishReply::Frame(outbox, _) => Some(outbox),
+            _ => self.sender_outbox.as_ref(),
+        }
+    }
+
+    /// Refuses an event that didn't reach its room.
+    pub(in crate::live) fn refuse(self, meter: &Meter, refusal: Refusal) {
+        if self.reply.is_uncounted() {
+            meter.refused_later(self.origin.source, &refusal);
+        }
+        self.reply.send_now(Err(refusal));
+    }
+}
+
+/// Returns the refusal of a request about a room that its connection isn't in.
+pub(crate) fn not_in_room() -> Refusal {
+    Refusal::new(Code::NotInRoom, "join the room first")
+}
+
+/// Returns the refusal of an event whose connection was removed or whose token expired before the event was accepted.
+pub(crate) fn revoked() -> Refusal {
+    Refusal::new(Code::Unauthenticated, "the connection ended before the event was accepted")
+}
