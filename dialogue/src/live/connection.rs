@@ -1,7 +1,9 @@
 //! The handle of a connection: its user, its outbox and its room memberships.
 
 use std::{
+    any::Any,
     collections::HashMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,12 +13,12 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::{ConnectionId, LiveRoom, Outbox};
+use super::{ConnectionId, Outbox};
 use crate::{hooks::UntypedCaller, identity::User, wire::Id};
 
 /// The number of a room instance in memory, never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct InstanceId(u64);
+pub(crate) struct InstanceId(u64);
 
 impl InstanceId {
     /// Returns the number of a new instance.
@@ -24,6 +26,15 @@ impl InstanceId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         InstanceId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// A room instance, as the connections know it that are in it.
+pub(crate) trait JoinedRoom: Any + fmt::Debug + Send + Sync {
+    /// Returns the id of the room instance.
+    fn id(&self) -> &Arc<str>;
+
+    /// Returns its number on this node.
+    fn instance_id(&self) -> InstanceId;
 }
 
 /// The handle of a connection.
@@ -48,7 +59,7 @@ pub(crate) struct ConnectionHandle {
 /// The membership of a connection in a room.
 #[derive(Debug)]
 struct RoomMembership {
-    instance: Arc<LiveRoom>,
+    instance: Arc<dyn JoinedRoom>,
     joined_hook: JoinedHook,
     /// Set from the moment at which the instance was superseded until the connection is in the next instance, or is
     /// removed. The caller that clears it accounts for the place that the connection had in the old instance.
@@ -101,12 +112,12 @@ impl ConnectionHandle {
     }
 
     /// Returns the instance of room `room_id`, if the connection is a member.
-    pub(crate) fn room(&self, room_id: &str) -> Option<Arc<LiveRoom>> {
+    pub(super) fn joined(&self, room_id: &str) -> Option<Arc<dyn JoinedRoom>> {
         self.rooms.lock().get(room_id).map(|membership| Arc::clone(&membership.instance))
     }
 
     /// Returns the instances of all rooms in which the connection is a member.
-    pub(crate) fn rooms(&self) -> Vec<Arc<LiveRoom>> {
+    pub(super) fn all_joined(&self) -> Vec<Arc<dyn JoinedRoom>> {
         self.rooms.lock().values().map(|membership| Arc::clone(&membership.instance)).collect()
     }
 
@@ -116,20 +127,20 @@ impl ConnectionHandle {
 
     /// Notes that the connection is about to join `instance`; returns whether it wasn't a member. Returns `None`, and
     /// notes nothing, for a member that is migrating: joining would end its own migration.
-    pub(crate) fn enter(&self, instance: &Arc<LiveRoom>) -> Option<bool> {
+    pub(crate) fn enter<R: JoinedRoom>(&self, instance: &Arc<R>) -> Option<bool> {
         let mut rooms = self.rooms.lock();
-        let membership = rooms.get(&instance.id);
+        let membership = rooms.get(instance.id());
         if membership.is_some_and(|membership| membership.migrating) {
             return None;
         }
-        let is_in = membership.is_some_and(|membership| membership.is_in(instance.instance_id));
+        let is_in = membership.is_some_and(|membership| membership.is_in(instance.instance_id()));
         if !is_in {
             let membership = RoomMembership {
-                instance: Arc::clone(instance),
+                instance: Arc::<R>::clone(instance),
                 joined_hook: JoinedHook::NotRun,
                 migrating: false,
             };
-            rooms.insert(Arc::clone(&instance.id), membership);
+            rooms.insert(Arc::clone(instance.id()), membership);
         }
         Some(!is_in)
     }
@@ -145,13 +156,13 @@ impl ConnectionHandle {
 
     /// Sets the target of a connection's migration from `from` to `next`; returns `false` if it isn't migrating any
     /// more. To the application it stays in the room.
-    pub(super) fn retarget_migration(&self, from: &LiveRoom, next: &Arc<LiveRoom>) -> bool {
+    pub(super) fn retarget_migration<R: JoinedRoom>(&self, from: &R, next: &Arc<R>) -> bool {
         let mut rooms = self.rooms.lock();
         let moves = |membership: &&mut RoomMembership| {
-            membership.is_in(from.instance_id) && membership.migrating && !self.is_closed()
+            membership.is_in(from.instance_id()) && membership.migrating && !self.is_closed()
         };
-        let membership = rooms.get_mut(&next.id).filter(moves);
-        membership.map(|membership| membership.instance = Arc::clone(next)).is_some()
+        let membership = rooms.get_mut(next.id()).filter(moves);
+        membership.map(|membership| membership.instance = Arc::<R>::clone(next)).is_some()
     }
 
     /// Ends the migration of a connection in `instance`, which admits it; returns `false` if the connection was removed
@@ -200,28 +211,29 @@ impl ConnectionHandle {
 
     /// Notes that the `joined` hook for `instance` is about to run; returns `false` if the connection has left the room
     /// meanwhile.
-    pub(crate) fn begin_joined_hook(&self, instance: &LiveRoom) -> bool {
+    pub(crate) fn begin_joined_hook(&self, instance: &impl JoinedRoom) -> bool {
         let mut rooms = self.rooms.lock();
         // It may have migrated to the next instance already.
         let not_run = |membership: &RoomMembership| {
-            membership.is_in(instance.instance_id) || matches!(membership.joined_hook, JoinedHook::NotRun)
+            membership.is_in(instance.instance_id()) || matches!(membership.joined_hook, JoinedHook::NotRun)
         };
-        let membership = rooms.get_mut(&instance.id).filter(|membership| not_run(membership));
+        let membership = rooms.get_mut(instance.id()).filter(|membership| not_run(membership));
         membership.map(|membership| membership.joined_hook = JoinedHook::Running(None)).is_some()
     }
 
     /// Notes that the `joined` hook for `instance` has run. Returns the reason if the connection has left the room
     /// meanwhile: the caller then runs the `left` hook.
-    pub(crate) fn end_joined_hook(&self, instance: &LiveRoom) -> Option<Box<str>> {
+    pub(crate) fn end_joined_hook(&self, instance: &impl JoinedRoom) -> Option<Box<str>> {
         let mut rooms = self.rooms.lock();
         // While the hook ran, the connection may have migrated to the next instance.
         let is_running = |membership: &RoomMembership| {
-            membership.is_in(instance.instance_id) || matches!(membership.joined_hook, JoinedHook::Running(_))
+            membership.is_in(instance.instance_id())
+                || matches!(membership.joined_hook, JoinedHook::Running(_))
         };
-        let membership = rooms.get_mut(&instance.id).filter(|membership| is_running(membership))?;
+        let membership = rooms.get_mut(instance.id()).filter(|membership| is_running(membership))?;
         match std::mem::replace(&mut membership.joined_hook, JoinedHook::Ran) {
             JoinedHook::Running(Some(reason)) => {
-                rooms.remove(&instance.id);
+                rooms.remove(instance.id());
                 self.changed.notify_waiters();
                 Some(reason)
             }
@@ -231,10 +243,10 @@ impl ConnectionHandle {
 
     /// Removes the membership in `instance`. Returns whether the caller is to run the `left` hook: `true` to one caller
     /// only, and not while the `joined` hook runs.
-    pub(crate) fn exit(&self, instance: &LiveRoom, reason: &str) -> bool {
+    pub(crate) fn exit(&self, instance: &impl JoinedRoom, reason: &str) -> bool {
         let mut rooms = self.rooms.lock();
         let Some(membership) =
-            rooms.get_mut(&instance.id).filter(|membership| membership.is_in(instance.instance_id))
+            rooms.get_mut(instance.id()).filter(|membership| membership.is_in(instance.instance_id()))
         else {
             return false;
         };
@@ -243,7 +255,9 @@ impl ConnectionHandle {
             return false;
         }
         self.changed.notify_waiters();
-        rooms.remove(&instance.id).is_some_and(|membership| matches!(membership.joined_hook, JoinedHook::Ran))
+        rooms
+            .remove(instance.id())
+            .is_some_and(|membership| matches!(membership.joined_hook, JoinedHook::Ran))
     }
 
     /// Waits until the connection is in no room.
@@ -262,16 +276,17 @@ impl ConnectionHandle {
 
     /// Removes the membership in `instance` of a closed connection, whose `joined` hook no longer runs; otherwise as
     /// [`exit`](Self::exit).
-    pub(crate) fn exit_closed(&self, instance: &LiveRoom) -> bool {
+    pub(crate) fn exit_closed(&self, instance: &impl JoinedRoom) -> bool {
         let mut rooms = self.rooms.lock();
-        let is_in = rooms.get(&instance.id).is_some_and(|membership| membership.is_in(instance.instance_id));
-        let membership = is_in.then(|| rooms.remove(&instance.id)).flatten();
+        let is_in =
+            rooms.get(instance.id()).is_some_and(|membership| membership.is_in(instance.instance_id()));
+        let membership = is_in.then(|| rooms.remove(instance.id())).flatten();
         membership.is_some_and(|membership| !matches!(membership.joined_hook, JoinedHook::NotRun))
     }
 }
 
 impl RoomMembership {
     fn is_in(&self, instance: InstanceId) -> bool {
-        self.instance.instance_id == instance
+        self.instance.instance_id() == instance
     }
 }

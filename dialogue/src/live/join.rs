@@ -85,7 +85,7 @@ impl Registry {
                 Err(JoinError::Refused(refusal)) => {
                     // A connection that was already in the instance stays a member.
                     if entered {
-                        handle.exit(&instance, "refused");
+                        handle.exit(&*instance, "refused");
                     }
                     let may_reclaim =
                         refusal.code == Code::RoomFull && !mem::replace(&mut has_reclaimed, true);

@@ -1,6 +1,7 @@
 //! A room instance in memory: the inbox of its commands and the lifecycle from opening to closed.
 
 use std::{
+    any::Any,
     collections::BTreeSet,
     fmt,
     sync::{
@@ -19,14 +20,14 @@ use tokio::{
 
 use super::{
     ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
-    archive::{Archive, StoredRoom},
+    archive::Archive,
     clock::{self, monotonic_ms, monotonic_us},
     cluster::FollowGuard,
-    connection::InstanceId,
+    connection::{InstanceId, JoinedRoom},
     delivery::ReplaySource,
     driver::{Inbox, Reply, RoomChange, RoomCommand, RoomDriver, RoomRead},
     registry::RecentRoom,
-    room::{RoomCore, RoomStorage},
+    room::{RoomCore, RoomStorage, StoredRoom},
     room_spec::RoomInstanceInfo,
 };
 use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError, wire::Id};
@@ -450,6 +451,34 @@ impl LiveRoom {
         let inbox = self.inbox.lock();
         !inbox.closed && (inbox.bytes > MAX_INBOX_BYTES || inbox.commands.len() > MAX_INBOX_COMMANDS)
     }
+}
+
+impl JoinedRoom for LiveRoom {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn instance_id(&self) -> InstanceId {
+        self.instance_id
+    }
+}
+
+impl ConnectionHandle {
+    /// Returns the instance of room `room_id`, if the connection is a member.
+    pub(crate) fn room(&self, room_id: &str) -> Option<Arc<LiveRoom>> {
+        self.joined(room_id).and_then(live)
+    }
+
+    /// Returns the instances of all rooms in which the connection is a member.
+    pub(crate) fn rooms(&self) -> Vec<Arc<LiveRoom>> {
+        self.all_joined().into_iter().filter_map(live).collect()
+    }
+}
+
+/// Returns the instance itself: connections are in no other rooms.
+fn live(room: Arc<dyn JoinedRoom>) -> Option<Arc<LiveRoom>> {
+    let room: Arc<dyn Any + Send + Sync> = room;
+    room.downcast().ok()
 }
 
 impl ReplaySource for LiveRoom {

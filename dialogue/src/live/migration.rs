@@ -109,7 +109,7 @@ async fn move_into(
 ) -> Remaining {
     let mut coming = Vec::with_capacity(remaining.len());
     for (migrating, from) in remaining {
-        if migrating.handle.retarget_migration(&from, next) {
+        if migrating.handle.retarget_migration(&*from, next) {
             coming.push(migrating);
         } else {
             // Its connection may be closed, and its session may have found no instance to remove it from.

@@ -25,7 +25,7 @@ mod scan_backoff;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use archive::{Archive, SavedState, StateLock};
+pub(crate) use archive::{Archive, StateLock};
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use clock::unix_ms;
 pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
@@ -43,7 +43,7 @@ pub(crate) use registry::{NewRoomBounds, Opener, Registry, RegistryObserver, Roo
 #[cfg(test)]
 pub(crate) use room::RoomCore;
 pub(crate) use room::{
-    DELETED_REASON, JoinOptions, JoinRequest, NewEvent, PublishRequest, SubscriptionChange, TargetedEvent,
-    history, not_in_room, revoked, unavailable,
+    DELETED_REASON, JoinOptions, JoinRequest, NewEvent, PublishRequest, SavedState, SubscriptionChange,
+    TargetedEvent, history, not_in_room, revoked, unavailable,
 };
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

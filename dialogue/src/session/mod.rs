@@ -431,7 +431,7 @@ impl Drop for Session {
             for instance in connection.rooms() {
                 // Also if the instance has ended.
                 connection.remove_from(&instance, None).await;
-                if connection.exit_closed(&instance) {
+                if connection.exit_closed(&*instance) {
                     hooks.left(&actor, instance.room_ref(), reason).await;
                 }
             }

@@ -1,49 +1,17 @@
 //! Loading a room from the store when its instance opens, and the records beside its log: saved state, and overrides of
 //! epochs.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use super::Archive;
 use crate::{
-    backplane::Member,
-    live::{RoomSpec, room_spec::RoomInstanceInfo},
-    log::{KEY_RETENTION_MS, Log, LogEnd, TAIL_BYTES, TAIL_EVENTS, epoch},
-    store::{Order, Page, Query, StoreError, StoredEvent, StoredKey},
-    wire::{Accepted, EventIndex},
+    live::{
+        RoomSpec,
+        room::{SavedState, StoredLog, StoredRoom},
+    },
+    log::{KEY_RETENTION_MS, TAIL_BYTES, TAIL_EVENTS, epoch},
+    store::{Order, Page, Query, StoreError},
 };
-
-/// The parts of a room in the store.
-pub(crate) struct StoredRoom {
-    pub(crate) info: Option<RoomInstanceInfo>,
-    pub(crate) log: Option<StoredLog>,
-    pub(crate) state: Option<SavedState>,
-    /// The members at other nodes, including nodes that may have left.
-    pub(crate) members: Vec<Member>,
-}
-
-/// The saved state of a room.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SavedState {
-    /// The number of times that it was saved.
-    pub(crate) version: u64,
-    /// The state as JSON.
-    pub(crate) json: bytes::Bytes,
-}
-
-/// The end of a stored log, from which the log in memory starts.
-pub(crate) struct StoredLog {
-    /// The log's epoch.
-    epoch: Arc<str>,
-    /// The epoch under which the store has the log, which an override may replace.
-    pub(crate) store_epoch: Arc<str>,
-    first: u64,
-    last: StoredEvent,
-    /// The newest events, newest first.
-    tail: Vec<StoredEvent>,
-    keys: Vec<StoredKey>,
-    /// For each kind of event with a bound on its number: the numbers of the newest ones, newest first.
-    counted: Vec<(EventIndex, Vec<u64>)>,
-}
 
 impl Archive {
     /// Loads a room. The cost doesn't depend on the length of its log.
@@ -173,35 +141,4 @@ pub(super) fn state_key(room_id: &str) -> String {
 /// Returns the key of the record that overrides a log's epoch.
 pub(super) fn epoch_override_key(room_id: &str) -> String {
     format!("generation/{room_id}")
-}
-
-impl StoredLog {
-    /// Builds the log in memory.
-    pub(crate) fn restore(self, room: &RoomSpec, room_id: &str) -> Log {
-        let StoredLog { epoch, first, last, tail, keys, counted, store_epoch: _ } = self;
-        let mut log = Log::new(epoch, room.options.retention, &room.own_retention()).backed_by_store();
-        let record = |stored: &StoredEvent| Arc::new(room.record(room_id, stored));
-        let size = record(&last).size();
-        let end = LogEnd {
-            seq: last.seq,
-            event_id: Some(last.event_id),
-            timestamp: last.timestamp,
-            offset: last.offset + size,
-            digest: last.digest.map(Box::new),
-        };
-        let tail = tail.iter().map(record).collect::<VecDeque<_>>();
-        log.restore(first, end, tail.into_iter().rev().collect());
-        for (event, seqs) in counted {
-            log.restore_seqs(event, seqs.into_iter().rev().collect());
-        }
-        for StoredKey { from, key, seq, event_id, timestamp } in keys {
-            let event_id = event_id.as_str().to_owned();
-            log.keys.remember(
-                &from,
-                &key,
-                Accepted { seq: Some(seq), event_id, timestamp, duplicate: false },
-            );
-        }
-        log
-    }
 }

@@ -2,7 +2,6 @@
 //! rooms, saved state, and cached pages of old events.
 
 mod catalog;
-mod event;
 mod eviction;
 mod load;
 mod lock;
@@ -20,12 +19,8 @@ use tokio::{
 
 use eviction::Eviction;
 pub(super) use eviction::EvictionOutcome;
-pub(crate) use load::SavedState;
-pub(super) use load::StoredRoom;
 pub(crate) use lock::StateLock;
-pub(super) use page_cache::ArchivedPage;
 use page_cache::PageCache;
-pub(super) use trim::TrimPlan;
 
 use super::Cluster;
 use crate::{backplane::AnyBackplane, log::Journal, store::AnyStore};

@@ -10,33 +10,11 @@ use tokio::sync::OnceCell;
 
 use super::Archive;
 use crate::{
-    live::RoomSpec,
+    live::{RoomSpec, room::ArchivedPage},
     log::Record,
     store::{Order, Query, StoreError},
     wire::Id,
 };
-
-/// A page of events that are in the store only, in order.
-#[derive(Debug)]
-pub(crate) struct ArchivedPage {
-    pub(crate) records: Vec<Arc<Record>>,
-    /// The `seq` of the first event that the store had in the page, declared or not.
-    pub(crate) first: u64,
-    /// The `seq` of the last event.
-    pub(crate) through: u64,
-    bytes: usize,
-    /// Set if no event can be added to the page any more.
-    complete: bool,
-    /// The ids of all events, including those of kinds that are no longer declared.
-    ids: Vec<Id>,
-}
-
-impl ArchivedPage {
-    /// Returns the id of event `seq`, if the page has it.
-    pub(crate) fn id_of(&self, seq: u64) -> Option<Id> {
-        self.ids.get(usize::try_from(seq.checked_sub(self.first)?).ok()?).copied()
-    }
-}
 
 /// Pages by room, epoch and the number that they begin after. Accepted events never change, so a cached page stays
 /// valid.

@@ -4,26 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::Archive;
 use crate::{
+    live::room::TrimPlan,
     log::KEY_RETENTION_MS,
-    room::Retention,
     store::{Order, Query, StoreError, StoredEvent, Trim},
 };
-
-/// The plan of a trim.
-#[derive(Debug, Clone)]
-pub(crate) struct TrimPlan {
-    pub(crate) room_id: Arc<str>,
-    /// The epoch under which the store has the log.
-    pub(crate) epoch: Arc<str>,
-    pub(crate) retention: Retention,
-    /// The oldest event that is retained, as far as memory knows, and the newest.
-    pub(crate) first: u64,
-    pub(crate) head: u64,
-    /// The byte offset of the log's end, counting all events that it ever had.
-    pub(crate) end: u64,
-    /// Set if events from `first` on may be dropped by bytes or age, for which the store has to be read.
-    pub(crate) needs_store_lookup: bool,
-}
 
 impl Archive {
     /// Trims the store's part of a log; returns the number of the oldest event that is retained now.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::requests::{NodeRequest, NodeResponse};
+use crate::live::room::RoomNotice;
 
 /// A message between nodes, encoded as JSON. A node ignores the messages of newer versions that it doesn't know.
 /// Variants keep the names that they have in the encoding.
@@ -36,6 +37,17 @@ pub(in crate::live) enum NodeMessage {
     /// A response, with the id of its request.
     #[serde(rename = "answer")]
     Response(Box<str>, NodeResponse),
+}
+
+impl From<RoomNotice> for NodeMessage {
+    fn from(notice: RoomNotice) -> Self {
+        match notice {
+            RoomNotice::Deleted => NodeMessage::Deleted,
+            RoomNotice::EpochChanged => NodeMessage::EpochChanged,
+            RoomNotice::InfoChanged => NodeMessage::InfoChanged,
+            RoomNotice::StateSaved => NodeMessage::StateSaved,
+        }
+    }
 }
 
 impl NodeMessage {

@@ -6,11 +6,10 @@ use super::{Reply, RoomDriver};
 use crate::{
     live::{
         ConnectionHandle, ConnectionId, Listener,
-        archive::{ArchivedPage, TrimPlan},
         cluster::PlaceReservation,
         room::{
-            JoinRequest, JoinStep, PublishRequest, ResumeEvidence, RoomTimer, RosterChange,
-            SubscriptionChange, TargetedEvent,
+            ArchivedPage, JoinRequest, JoinStep, PublishRequest, ResumeEvidence, RoomTimer, RosterChange,
+            SubscriptionChange, TargetedEvent, TrimPlan,
         },
     },
     wire::{EventSet, Id},

@@ -33,8 +33,10 @@ impl LiveRoom {
             (RoomEffect::Resized { local, remote }, _) => self.update_size(local, remote),
             (RoomEffect::MemberJoined(user), Some(cluster)) => cluster.member_joined(&self.id, &user),
             (RoomEffect::MemberLeft(user), Some(cluster)) => cluster.member_left(&self.id, &user),
-            (RoomEffect::SendToNodes(message), Some(cluster)) => cluster.send_best_effort(&self.id, *message),
-            (RoomEffect::MemberJoined(_) | RoomEffect::MemberLeft(_) | RoomEffect::SendToNodes(_), None) => {}
+            (RoomEffect::NotifyNodes(notice), Some(cluster)) => {
+                cluster.send_best_effort(&self.id, notice.into());
+            }
+            (RoomEffect::MemberJoined(_) | RoomEffect::MemberLeft(_) | RoomEffect::NotifyNodes(_), None) => {}
             (RoomEffect::StartTimer(after, timer), _) => self.start_timer(after, timer),
             (RoomEffect::TrimStore, _) => self.request_trim(),
             (RoomEffect::StartReplay(outbox), _) => outbox.start_replay(self),

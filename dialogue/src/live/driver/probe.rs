@@ -6,12 +6,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use crate::live::{
-    LiveRoom, archive::Archive, clock, cluster::NodeMessage, driver::RoomDriver, room::RoomCore,
+    LiveRoom,
+    archive::Archive,
+    clock,
+    driver::RoomDriver,
+    room::{RoomCore, RoomNotice, StoreHead},
 };
-use crate::{
-    log::LogHead,
-    store::{Order, Query, StoreError},
-};
+use crate::store::{Order, Query, StoreError};
 
 /// Events per page, of those that the store has beyond the log.
 const PAGE_EVENTS: usize = 1_000;
@@ -19,8 +20,8 @@ const PAGE_EVENTS: usize = 1_000;
 /// The time allowed between the removal of a log and the removal of its room from the catalog.
 const DELETION_GRACE: Duration = Duration::from_millis(100);
 
-/// The end of a log in the store, compared with memory.
-enum StoreHead {
+/// The log in the store, compared with memory.
+enum StoredLog {
     /// The same as in memory.
     Same,
     /// Further events follow.
@@ -46,14 +47,14 @@ impl RoomDriver {
         }
         let end = end(core, &self.instance, archive).await;
         match end {
-            Ok(StoreHead::Same) => core.mark_certain(clock::room_time()),
-            Ok(StoreHead::Ahead) => self.append_stored().await,
-            Ok(StoreHead::New(epoch)) => {
+            Ok(StoredLog::Same) => core.mark_certain(clock::room_time()),
+            Ok(StoredLog::Ahead) => self.append_stored().await,
+            Ok(StoredLog::New(epoch)) => {
                 core.set_epoch_if_empty(&epoch);
                 self.append_stored().await;
             }
-            Ok(StoreHead::Replaced) => self.supersede("the store has another log of a room than this node"),
-            Ok(StoreHead::Deleted) => self.close_deleted(),
+            Ok(StoredLog::Replaced) => self.supersede("the store has another log of a room than this node"),
+            Ok(StoredLog::Deleted) => self.close_deleted(),
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
                 core.mark_uncertain(clock::room_time());
@@ -111,45 +112,41 @@ pub(in crate::live) async fn check_log_exists(
     archive: &Archive,
 ) -> Result<(), ()> {
     match end(core, instance, archive).await {
-        Ok(StoreHead::Same | StoreHead::Ahead | StoreHead::New(_)) | Err(_) => Ok(()),
-        Ok(StoreHead::Replaced | StoreHead::Deleted) => {
+        Ok(StoredLog::Same | StoredLog::Ahead | StoredLog::New(_)) | Err(_) => Ok(()),
+        Ok(StoredLog::Replaced | StoredLog::Deleted) => {
             core.mark_uncertain(clock::room_time());
             Err(())
         }
     }
 }
 
-async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoreHead, StoreError> {
-    let store_epoch = &*Arc::clone(core.store_epoch());
-    let LogHead { seq: head, event_id } = core.log().head();
-    let Some(found) = archive.journal.head(&instance.id).await? else {
-        if head == 0 {
-            return Ok(StoreHead::Same);
-        }
-        if is_deleted(core, instance, archive).await? {
-            return Ok(StoreHead::Deleted);
-        }
-        // Its numbers will be given again, in this room and in rooms that aren't in memory.
-        instance.renew_epoch_if(store_epoch).await?;
-        archive.remove_epoch_override(&instance.id).await?;
-        return Ok(StoreHead::Replaced);
-    };
-    if *found.epoch != *store_epoch {
-        // An empty log adopts the epoch of the node that appended first.
-        return Ok(if head == 0 { StoreHead::New(found.epoch) } else { StoreHead::Replaced });
+async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoredLog, StoreError> {
+    let found = archive.journal.head(&instance.id).await?;
+    let mut end = core.compare_head(found.as_ref());
+    if let StoreHead::AheadOf { seq } = end {
+        let event_id = core.log().head().event_id;
+        end =
+            if has(archive, instance, seq, event_id).await? { StoreHead::Ahead } else { StoreHead::SetBack };
     }
-    let same = match found.last.seq {
-        last if last < head => false,
-        last if last == head => found.last.event_id.as_str() == event_id,
-        _ => head == 0 || has(archive, instance, head, event_id).await?,
-    };
-    if !same {
-        // The log was set back, for example by a restored backup, and gives numbers again.
-        archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
-        core.send_to_nodes(NodeMessage::EpochChanged);
-        return Ok(StoreHead::Replaced);
-    }
-    Ok(if found.last.seq == head { StoreHead::Same } else { StoreHead::Ahead })
+    Ok(match end {
+        StoreHead::Same => StoredLog::Same,
+        StoreHead::Ahead | StoreHead::AheadOf { .. } => StoredLog::Ahead,
+        StoreHead::New(epoch) => StoredLog::New(epoch),
+        StoreHead::Replaced => StoredLog::Replaced,
+        StoreHead::Missing if is_deleted(core, instance, archive).await? => StoredLog::Deleted,
+        StoreHead::Missing => {
+            // Its numbers will be given again, in this room and in rooms that aren't in memory.
+            instance.renew_epoch_if(&Arc::clone(core.store_epoch())).await?;
+            archive.remove_epoch_override(&instance.id).await?;
+            StoredLog::Replaced
+        }
+        StoreHead::SetBack => {
+            // For example by a restored backup.
+            archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
+            core.notify_nodes(RoomNotice::EpochChanged);
+            StoredLog::Replaced
+        }
+    })
 }
 
 /// Returns whether a room without a log was deleted: then the catalog doesn't have it either.

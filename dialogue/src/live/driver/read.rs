@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{Reply, RoomDriver};
 use crate::{
     audit::Anchor,
-    live::{ConnectionId, archive::SavedState},
+    live::{ConnectionId, room::SavedState},
     log::{LogPage, Record, RecordPage},
     store::Query,
     wire::{EventSet, Id, frame::EncodedFrame},

@@ -11,8 +11,7 @@ use crate::{
     backplane::FeedEvents,
     live::{
         ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock, clock,
-        cluster::NodeMessage,
-        room::{DELETED_REASON, unavailable},
+        room::{DELETED_REASON, RoomNotice, unavailable},
     },
     store::StoreError,
 };
@@ -141,7 +140,7 @@ impl RoomDriver {
         let is_new = archive.add_room(&self.instance.id, &info).await?;
         if is_new {
             self.instance.set_info(info);
-            core.send_to_nodes(NodeMessage::InfoChanged);
+            core.notify_nodes(RoomNotice::InfoChanged);
         } else {
             self.instance.catch_up();
         }
@@ -176,7 +175,7 @@ impl RoomDriver {
         }
         core.set_saved_state(saved);
         if lock.is_some() {
-            core.send_to_nodes(NodeMessage::StateSaved);
+            core.notify_nodes(RoomNotice::StateSaved);
         }
         Ok(())
     }
@@ -222,7 +221,7 @@ impl RoomDriver {
                 return Err(unavailable(room_id));
             }
         }
-        core.send_to_nodes(NodeMessage::Deleted);
+        core.notify_nodes(RoomNotice::Deleted);
         Ok(Some(core.close_deleted(reason)))
     }
 }

@@ -13,8 +13,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::live::{
     LiveRoom, Registry,
-    archive::{Archive, TrimPlan},
+    archive::Archive,
     clock::{monotonic_us, unix_ms},
+    room::TrimPlan,
 };
 use crate::store::StoreError;
 

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    super::{archive::SavedState, delivery::Batch},
-    RoomCore, RoomTime, RosterChange,
+    RoomCore, RoomTime, RosterChange, SavedState,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
 };
 use crate::{
     audit::link,
     backplane::{self, DraftOutcome, Publication},
+    live::delivery::Batch,
     log::{LogHead, Record},
     store::{StoredEvent, StoredKey},
     wire::{Accepted, Id, frame::PresenceChange},

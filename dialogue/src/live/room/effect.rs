@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::live::{ConnectionId, Listener, Outbox, cluster::NodeMessage};
+use crate::live::{ConnectionId, Listener, Outbox};
 
 /// An effect of a command on what is outside of the room.
 #[derive(Debug)]
@@ -14,8 +14,8 @@ pub(in crate::live) enum RoomEffect {
     MemberJoined(Arc<str>),
     /// A connection of the user no longer counts at this node, in a cluster.
     MemberLeft(Arc<str>),
-    /// A message for the other nodes.
-    SendToNodes(Box<NodeMessage>),
+    /// The other nodes are to be notified.
+    NotifyNodes(RoomNotice),
     /// The room's [`timer`](super::RoomCore::timer_fired) is to be called after this time.
     StartTimer(Duration, RoomTimer),
     /// The store's part of the log is to be trimmed.
@@ -30,6 +30,19 @@ pub(in crate::live) enum RoomEffect {
     FetchPage { connection: ConnectionId, after: u64, epoch: Arc<str> },
     /// The room was deleted. Its listeners end after the instance is marked as deleted, since they look whether it is.
     Deleted { listeners: Vec<Arc<Listener>> },
+}
+
+/// A notice to the other nodes about the room: they read again what changed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::live) enum RoomNotice {
+    /// The room was deleted.
+    Deleted,
+    /// The epoch of the room's log was overridden: the room starts again.
+    EpochChanged,
+    /// The room's record in the catalog has changed.
+    InfoChanged,
+    /// The room's saved state has changed.
+    StateSaved,
 }
 
 /// A timer of a room.

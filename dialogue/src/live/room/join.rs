@@ -214,7 +214,8 @@ impl RoomCore {
             _ => (head, event_id),
         };
         let position = stream_position(&self.id, self.log.epoch(), seq, event_id);
-        join.handle.outbox.send_at(&joined.encode(join.options.id.as_deref()), join.options.slot, position);
+        let frame = joined.encode(join.options.id.as_deref());
+        join.handle.outbox.send_joined(&frame, &self.id, join.options.slot, position);
     }
 }
 

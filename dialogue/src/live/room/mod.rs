@@ -15,10 +15,15 @@ mod held;
 mod join;
 mod members;
 mod migration;
+#[cfg(test)]
+mod model;
 mod presence;
 mod remote_roster;
 mod replay;
 mod request;
+mod store_head;
+mod stored;
+mod trim;
 
 use std::{
     borrow::Cow,
@@ -31,13 +36,19 @@ use serde_json::value::RawValue;
 
 pub(in crate::live) use accept::PendingAppend;
 pub(crate) use accept::unavailable;
-pub(in crate::live) use effect::{RoomEffect, RoomTimer};
+pub(crate) use effect::RoomTimer;
+pub(in crate::live) use effect::{RoomEffect, RoomNotice};
 pub(crate) use join::{JoinOptions, JoinRequest};
 pub(in crate::live) use join::{JoinStep, ResumeEvidence, full_refusal};
 pub(in crate::live) use migration::{MigratingMember, Migration, send_left};
 pub(crate) use remote_roster::RosterChange;
+pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
 pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked};
+pub(in crate::live) use store_head::StoreHead;
+pub(crate) use stored::SavedState;
+pub(in crate::live) use stored::{StoredLog, StoredRoom};
+pub(crate) use trim::TrimPlan;
 
 use held::HeldEvents;
 use members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence};
@@ -46,8 +57,6 @@ use remote_roster::RemoteRoster;
 
 use super::{
     ConnectionHandle, ConnectionId, Listener, OutboxCloseReason, RoomSpec, StreamSlot,
-    archive::{SavedState, StoredRoom, TrimPlan},
-    cluster::NodeMessage,
     connection::InstanceId,
     delivery::{Batch, PublishOutcome, PublishReply},
 };
@@ -333,9 +342,9 @@ impl RoomCore {
         removed
     }
 
-    /// Sends a message about the room to the other nodes, if it can be sent now.
-    pub(super) fn send_to_nodes(&mut self, message: NodeMessage) {
-        self.effects.push(RoomEffect::SendToNodes(Box::new(message)));
+    /// Notifies the other nodes, if they can be reached now.
+    pub(super) fn notify_nodes(&mut self, notice: RoomNotice) {
+        self.effects.push(RoomEffect::NotifyNodes(notice));
     }
 
     /// Returns the room's saved state.
@@ -442,41 +451,6 @@ impl RoomCore {
             }
         }
         self.update_size();
-    }
-
-    /// Returns the plan for trimming the room's log in the store, and schedules the next trim after an eighth of the
-    /// events that are held, 8 to 1,024.
-    pub(super) fn trim_plan(&mut self) -> TrimPlan {
-        self.log.trim(self.time.unix_ms);
-        let head = self.log.head().seq;
-        self.trim_at = self.log.next_seq() + (head - self.log.first_seq().min(head)).clamp(64, 8_192) / 8;
-        TrimPlan {
-            room_id: Arc::clone(&self.id),
-            epoch: Arc::clone(&self.store_epoch),
-            retention: self.room.options.retention,
-            first: self.log.first_seq(),
-            head,
-            end: self.log.end().offset,
-            needs_store_lookup: self.log.needs_store_lookup(),
-        }
-    }
-
-    /// Drops the records from memory that retention no longer keeps.
-    pub(super) fn trim_memory(&mut self) {
-        self.log.trim(self.time.unix_ms);
-    }
-
-    /// Notes that the store's part of the log was trimmed up to `first`.
-    pub(super) fn trimmed(&mut self, first: u64) {
-        self.log.trimmed(first);
-    }
-
-    /// Requests a trim of the store's part of the log when its time has come.
-    fn request_trim_if_due(&mut self) {
-        if self.is_stored && self.log.next_seq() > self.trim_at {
-            self.trim_at = u64::MAX;
-            self.effects.push(RoomEffect::TrimStore);
-        }
     }
 
     /// Returns an empty batch for this room.

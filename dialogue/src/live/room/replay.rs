@@ -6,10 +6,32 @@ use std::sync::Arc;
 
 use super::{RoomCore, RoomEffect, members::EventSink};
 use crate::{
-    live::{ConnectionId, archive::ArchivedPage},
-    log::LogSlice,
-    wire::EventSet,
+    live::ConnectionId,
+    log::{LogSlice, Record},
+    wire::{EventSet, Id},
 };
+
+/// A page of events that are in the store only, in order.
+#[derive(Debug)]
+pub(crate) struct ArchivedPage {
+    pub(in crate::live) records: Vec<Arc<Record>>,
+    /// The `seq` of the first event that the store had in the page, declared or not.
+    pub(in crate::live) first: u64,
+    /// The `seq` of the last event.
+    pub(in crate::live) through: u64,
+    pub(in crate::live) bytes: usize,
+    /// Set if no event can be added to the page any more.
+    pub(in crate::live) complete: bool,
+    /// The ids of all events, including those of kinds that are no longer declared.
+    pub(in crate::live) ids: Vec<Id>,
+}
+
+impl ArchivedPage {
+    /// Returns the id of event `seq`, if the page has it.
+    pub(in crate::live) fn id_of(&self, seq: u64) -> Option<Id> {
+        self.ids.get(usize::try_from(seq.checked_sub(self.first)?).ok()?).copied()
+    }
+}
 
 /// A change to the events that a member receives.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +98,7 @@ impl RoomCore {
         self.send_replay(connection, records, true);
     }
 
-    fn send_replay(&mut self, connection: ConnectionId, records: Vec<Arc<crate::log::Record>>, more: bool) {
+    fn send_replay(&mut self, connection: ConnectionId, records: Vec<Arc<Record>>, more: bool) {
         let mut batch = self.new_batch();
         records.into_iter().for_each(|record| batch.push(record));
         let Some(subscription) = self.members.get_mut(connection) else { return };

@@ -38,7 +38,7 @@ impl MigratedRoom {
 
     fn begin_migration(&self, members: &[&Client]) {
         for member in members {
-            assert!(member.handle.retarget_migration(&self.lost, &self.next));
+            assert!(member.handle.retarget_migration(&*self.lost, &self.next));
         }
     }
 

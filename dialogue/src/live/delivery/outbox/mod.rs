@@ -179,15 +179,26 @@ impl Outbox {
         self.enforce_bound_after(&mut queue, idle);
     }
 
-    /// Sends a frame with the position of an event stream in room `slot`, from which the client resumes.
-    pub(crate) fn send_at(&self, frame: &EncodedFrame, slot: StreamSlot, position: String) {
-        if self.encoding == Encoding::WebSocket {
-            return self.send(frame);
-        }
+    /// Sends `joined` for a room, in an event stream with the position from which the client resumes. Events of the room
+    /// that are queued are not conflated with later ones: a replay sends some of them again, and a client that is cut
+    /// off between the two has a position behind the first.
+    pub(crate) fn send_joined(
+        &self,
+        frame: &EncodedFrame,
+        room_id: &str,
+        slot: StreamSlot,
+        position: String,
+    ) {
         let bytes = self.encoding.frame(frame);
+        let at = match self.encoding {
+            Encoding::WebSocket => None,
+            Encoding::Sse => Some(StreamPosition { slot, text: position.into() }),
+        };
         let mut queue = self.queue.lock();
-        queue.push_at(bytes, None, Some(StreamPosition { slot, text: position.into() }));
+        queue.latest.retain(|key, _| *key.room_id != *room_id);
+        queue.push_at(bytes, None, at);
         self.write_out(&mut queue);
+        self.enforce_bound(&mut queue);
     }
 
     /// Sends a page of the log that the client didn't request; it doesn't count towards the bound.
