@@ -386,6 +386,23 @@ fn in_a_stalled_stream_a_newer_event_replaces_the_older_with_its_id() {
 }
 
 #[test]
+fn what_is_queued_before_joined_is_not_conflated_with_what_follows() {
+    let mut connection = Connection::new(false, Encoding::Sse, vec!["".into()]);
+    let mut offered = Offered { sorts: Vec::new(), seq: 0 };
+    let price = offered.batch(&[(Sort::Latest(1), 0)]);
+    let later = offered.batch(&[(Sort::Kept, 0)]);
+    connection.outbox.deliver(StreamSlot::default(), &price, EventSet::ALL);
+    connection.outbox.deliver(StreamSlot::default(), &later, EventSet::ALL);
+    let joined = frame("joined", b"{}");
+    connection.outbox.send_joined(&joined, "chat", StreamSlot::default(), "chat=e.0.".into());
+    // The replay has the price again. A client that is cut off before it has the position of the event between.
+    connection.outbox.deliver_page(StreamSlot::default(), &price, EventSet::ALL);
+    connection.drain(1 << 20);
+    let stream = stream(connection);
+    assert_eq!(stream.matches("event: price").count(), 2, "{stream}");
+}
+
+#[test]
 fn a_client_that_stalls_for_long_costs_bounded_memory() {
     let stalled: Vec<_> = (0..5_000).map(|n| Step::Deliver(vec![(Sort::Latest(n as u8 % 3), 9)])).collect();
     for direct in [true, false] {
