@@ -67,8 +67,10 @@ impl World {
         if self.mode != Mode::Cluster || !self.is_up {
             return;
         }
-        let drafts = (0..self.random.u32(1..4)).map(|_| {
-            let kind = [MESSAGE, MESSAGE, PRICE, TYPING][self.random.usize(..4)];
+        let drafts = (0..self.random.u32(1..4)).map(|number| {
+            // One at least is in the log.
+            let kind =
+                [MESSAGE, MESSAGE, PRICE, TYPING][self.random.usize(..if number == 0 { 3 } else { 4 })];
             let price = (kind == PRICE).then(|| self.random.u32(..2).to_string().into());
             let event = StoredEvent {
                 seq: u64::from(kind != TYPING),
@@ -151,6 +153,12 @@ impl World {
         events.truncate(kept);
         self.head = events.last().map(|event| event.event_id);
         self.store = Local::new();
+        self.was_set_back = true;
+        if events.is_empty() && self.random.bool() {
+            // All records are lost, too.
+            self.epoch = self.fresh_epoch();
+            self.epoch_override = None;
+        }
         if !events.is_empty() {
             now(self.store.append(vec![Append::new(ROOM.into(), head.epoch, events)])).expect("it works");
         }
