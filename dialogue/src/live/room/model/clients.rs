@@ -7,12 +7,20 @@ pub(super) struct Client {
     pub(super) outbox: Arc<Outbox>,
     pub(super) unread: Vec<u8>,
     /// The joins whose `joined` was not read yet.
-    pub(super) joins: VecDeque<(Option<Position>, EventSet)>,
+    pub(super) joins: VecDeque<Join>,
     /// What the client has of the room, while it is in it.
     pub(super) reading: Option<Reading>,
     /// The position that it resumes from.
     pub(super) position: Option<Position>,
     pub(super) filter: EventSet,
+}
+
+/// A join that was sent.
+#[derive(Debug)]
+pub(super) struct Join {
+    since: Option<Position>,
+    /// Set if the log has all that follows on the position.
+    is_continued: bool,
 }
 
 /// A client's view of a room that it is in.
@@ -135,14 +143,15 @@ impl World {
         let request = JoinRequest { handle: Arc::clone(&handle), options, is_migrating: false };
         let join = |world: &mut Self| {
             handle.enter(&world.instance);
-            world.try_join(&request)
+            let step = world.try_join(&request);
+            (step, since.as_ref().is_some_and(|since| world.is_continued(since)))
         };
         match self.run(join) {
-            JoinStep::Joined { is_new } => {
+            (JoinStep::Joined { is_new }, is_continued) => {
                 assert_eq!(is_new, !is_member);
-                self.clients[client].joins.push_back((since, filter));
+                self.clients[client].joins.push_back(Join { since, is_continued });
             }
-            JoinStep::Refused(refusal) => {
+            (JoinStep::Refused(refusal), _) => {
                 let full = self.local_size >= usize::try_from(CAPACITY).expect("small");
                 assert!(refusal.code == Code::Unavailable || (refusal.code == Code::RoomFull && full));
                 if !is_member {
@@ -151,6 +160,12 @@ impl World {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Returns whether the log certainly has all that follows on a position.
+    fn is_continued(&self, since: &Position) -> bool {
+        let truth = Id::parse(&since.event_id).and_then(|id| self.truth.get(&id));
+        truth.is_some_and(|truth| truth.losses == self.losses) && since.seq + 1 >= self.core.log().first_seq()
     }
 
     pub(super) fn try_join(&mut self, request: &JoinRequest) -> JoinStep {
@@ -294,8 +309,9 @@ impl World {
         let join = is_requested.then(|| self.clients[client].joins.pop_front().expect("a join"));
         let now_reading = self.clients[client].reading.take();
         let (start, resumes) = match (frame.resume.expect("an outcome"), join) {
-            ("fresh", Some((None, _))) | ("lost", Some((Some(_), _)) | None) => (head, false),
-            ("complete", Some((Some(since), _))) => (since, true),
+            ("fresh", Some(Join { since: None, .. })) | ("lost", None) => (head, false),
+            ("lost", Some(Join { since: Some(_), is_continued: false })) => (head, false),
+            ("complete", Some(Join { since: Some(since), .. })) => (since, true),
             ("complete", None) => (self.clients[client].position.clone().expect("a position"), true),
             other => panic!("{other:?}"),
         };

@@ -177,8 +177,9 @@ impl World {
             match record.seq {
                 Some(seq) if self.mode == Mode::Memory => {
                     let key = record.conflated.clone();
-                    let order = self.truth.len();
-                    let truth = Truth { seq, order, before: self.head, kind: record.event, key };
+                    let order = self.next_order();
+                    let truth =
+                        Truth { seq, order, losses: self.losses, before: self.head, kind: record.event, key };
                     self.truth.insert(record.event_id, truth);
                     self.head = Some(record.event_id);
                 }
@@ -195,6 +196,11 @@ impl World {
         self.carry_out();
     }
 
+    fn next_order(&mut self) -> u64 {
+        self.orders += 1;
+        self.orders
+    }
+
     /// Notes the events that the store has.
     pub(super) fn note_stored(&mut self) {
         let Some(head) = now(self.store.head(ROOM)).expect("it works") else { return };
@@ -208,8 +214,8 @@ impl World {
         for event in now(self.store.read(ROOM, query)).expect("it works").events {
             let kind = self.spec.event(&event.event).expect("it is declared");
             let key = event.conflation_key.as_deref().map(Box::from);
-            let order = self.truth.len();
-            let truth = Truth { seq: event.seq, order, before: self.head, kind, key };
+            let order = self.next_order();
+            let truth = Truth { seq: event.seq, order, losses: self.losses, before: self.head, kind, key };
             self.truth.insert(event.event_id, truth);
             self.head = Some(event.event_id);
         }

@@ -6,7 +6,7 @@
 //! - An idempotency key stands for one event.
 //! - A member gets the events of its filter in order and without a hole from the position that `joined` tells, and an
 //!   event that is in no log at most once.
-//! - A resume is `complete` only if the log continues the client's history.
+//! - A resume is `complete` if and only if the log continues the client's history.
 //! - A room is never over its capacity, and presence tells of each user's coming and going in turn.
 //! - Once the faults end, the room has the store's log, and every member all of it.
 //!
@@ -150,8 +150,10 @@ impl ReplaySource for Instance {
 #[derive(Debug, Clone)]
 struct Truth {
     seq: u64,
-    /// The number of events that were known before.
-    order: usize,
+    /// Its place in the order in which events became true.
+    order: u64,
+    /// The number of times that the log had lost events before.
+    losses: u64,
     /// The event before it.
     before: Option<Id>,
     kind: EventIndex,
@@ -188,6 +190,7 @@ struct World {
     epoch_override: Option<Arc<str>>,
     epochs: u64,
     truth: HashMap<Id, Truth>,
+    orders: u64,
     /// The newest event that the store is known to have, or the room without a store.
     head: Option<Id>,
     unlogged: HashSet<Id>,
@@ -270,6 +273,7 @@ impl World {
             epoch_override: None,
             epochs: 1,
             truth: HashMap::new(),
+            orders: 0,
             head: None,
             unlogged: HashSet::new(),
             losses: 0,
