@@ -67,13 +67,13 @@ mod access;
 #[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
-pub mod backplane;
-#[cfg(feature = "server")]
 mod catch_panic;
 #[cfg(feature = "server")]
 mod channel;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+mod cluster;
 #[cfg(feature = "server")]
 mod drain;
 #[cfg(feature = "server")]
@@ -131,6 +131,8 @@ pub mod __private;
 pub use self::redis::Redis;
 #[cfg(feature = "client")]
 pub use client::{Client, RoomClient};
+#[cfg(feature = "server")]
+pub use cluster::backplane;
 pub use dialogue_macros::{Validate, event};
 pub use event::{Delivery, Event};
 #[cfg(feature = "server")]

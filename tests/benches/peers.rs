@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dialogue::{
     Redis,
-    backplane::{Backplane, Draft, DraftOutcome, Feed, FeedMessage, Publication},
+    backplane::{Draft, DraftOutcome, Feed, FeedMessage, NodeMessages, Publication, SharedLogs},
     wire::Id,
 };
 use dialogue_tests::{RedisServer, Result, event};

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::Engine;
-use crate::live::{ConnectionHandle, ConnectionId, LiveRoom, NodeRequest, OutboxCloseReason};
+use crate::{
+    cluster::NodeRequest,
+    live::{ConnectionHandle, ConnectionId, LiveRoom, OutboxCloseReason},
+};
 
 impl Engine {
     /// Removes the dead connections of a user from a full room, at all nodes, and returns whether there was any.

@@ -8,10 +8,8 @@ use std::{pin::Pin, sync::Arc};
 use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
-    live::{
-        ConnectionHandle, DELETED_REASON, LiveRoom, NewEvent, NodeRequest, NodeRequestHandler, NodeResponse,
-        OutboxCloseReason, PublishReply, PublishRequest, RemoteConnection, TargetedEvent,
-    },
+    cluster::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection},
+    live::{ConnectionHandle, NewEvent, OutboxCloseReason, PublishReply, PublishRequest, TargetedEvent},
     observe::EventOrigin,
     wire::{
         Id,
@@ -170,18 +168,6 @@ impl Engine {
 impl NodeRequestHandler for Engine {
     fn handle(self: Arc<Self>, request: NodeRequest) -> Pin<Box<dyn Future<Output = NodeResponse> + Send>> {
         Box::pin(self.handle_locally(request))
-    }
-
-    fn room_closed(
-        self: Arc<Self>,
-        instance: Arc<LiveRoom>,
-        removed: Vec<Arc<ConnectionHandle>>,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move {
-            for link in removed {
-                self.after_leave(&link, &instance, DELETED_REASON).await;
-            }
-        })
     }
 
     fn room_changed(

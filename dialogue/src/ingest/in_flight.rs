@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     Code, Refusal, Room,
+    cluster::NodeRequest,
     live::{
-        ConnectionHandle, NewEvent, NodeRequest, Opener, PublishOutcome, PublishReply, PublishRequest,
-        RoomChange, RoomSpec, TargetedEvent,
+        ConnectionHandle, NewEvent, Opener, PublishOutcome, PublishReply, PublishRequest, RoomChange,
+        RoomSpec, TargetedEvent,
     },
     middleware::{Cx, EventContext, Flow},
     observe::EventOrigin,

@@ -15,11 +15,10 @@ use tokio::time::timeout;
 
 use super::{
     LiveRoom, Opener, Registry, RoomSpec,
-    cluster::PlaceReservation,
     driver::{RoomChange, RoomRead, StoreOperation},
     room::{JoinRequest, JoinStep, ResumeEvidence, full_refusal, unavailable},
 };
-use crate::{Code, Refusal, log::StoredId, wire::Position};
+use crate::{Code, Refusal, cluster::PlaceReservation, log::StoredId, wire::Position};
 
 /// The outcome of a join that was not refused.
 #[derive(Debug)]

@@ -22,7 +22,6 @@ use super::{
     ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
     archive::Archive,
     clock::{self, monotonic_ms, monotonic_us},
-    cluster::FollowGuard,
     connection::{InstanceId, JoinedRoom},
     delivery::ReplaySource,
     driver::{Inbox, Reply, RoomChange, RoomCommand, RoomDriver, RoomRead},
@@ -30,7 +29,14 @@ use super::{
     room::{RoomCore, RoomStorage, StoredRoom},
     room_spec::RoomInstanceInfo,
 };
-use crate::{Refusal, log::LogHead, observe::RoomInstanceGuard, store::StoreError, wire::Id};
+use crate::{
+    Refusal,
+    cluster::{FollowGuard, HeadMark, id_prefix},
+    log::LogHead,
+    observe::RoomInstanceGuard,
+    store::StoreError,
+    wire::Id,
+};
 
 /// A room instance in memory.
 ///
@@ -82,15 +88,6 @@ pub(crate) struct LiveRoom {
     pub(super) registry: Weak<Registry>,
     runtime: Handle,
     _counted: RoomInstanceGuard,
-}
-
-/// The newest event of a log as two integers: enough to notice that two logs differ.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct HeadMark {
-    /// The event's `seq`; 0 in a log that never had an event.
-    pub(super) seq: u64,
-    /// The first bytes of the event's id.
-    pub(super) id_prefix: u64,
 }
 
 /// Bytes of payloads in the inbox beyond which senders wait.
@@ -485,11 +482,6 @@ impl ReplaySource for LiveRoom {
     fn request_page(self: Arc<Self>, connection: ConnectionId) {
         self.enqueue(RoomChange::ReplayPage(connection));
     }
-}
-
-/// Returns the first eight bytes of an event's id, which stand for it in comparisons between nodes.
-pub(super) fn id_prefix(event_id: &str) -> u64 {
-    event_id.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl fmt::Debug for LiveRoom {

@@ -3,14 +3,13 @@
 //! A [`LiveRoom`] owns a room instance's log and subscriptions. A [`RoomDriver`](driver::RoomDriver) runs its commands
 //! one at a time (an actor without a permanent task), and writes each batch of events to the [`Outbox`] of every
 //! member; the channel that owns the connection drains the outbox. The [`Registry`] opens and closes instances, the
-//! [`Archive`] is their part in the store, and the [`Cluster`] connects them with the same rooms at other nodes.
+//! [`Archive`] is their part in the store, and the [`Cluster`](crate::cluster::Cluster) connects them with the same rooms at other nodes.
 //!
 //! Nothing in this module knows a socket, a request or the application's types.
 
 mod archive;
 mod audit_log;
 mod clock;
-mod cluster;
 mod connection;
 mod delivery;
 mod driver;
@@ -25,10 +24,9 @@ mod scan_backoff;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use archive::{Archive, StateLock};
+pub(crate) use archive::Archive;
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use clock::unix_ms;
-pub(crate) use cluster::{Cluster, NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
 pub(crate) use connection::ConnectionHandle;
 pub(crate) use delivery::{
     ConnectionId, DirectWriter, FlushStatus, Listener, ListenerReceiver, Outbox, OutboxCloseReason,

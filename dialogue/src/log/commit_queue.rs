@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    backplane::{Publication, Published},
+    cluster::backplane::{Publication, Published},
     store::{Append, StoreError},
 };
 

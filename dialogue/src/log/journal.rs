@@ -10,8 +10,8 @@ use super::{
     health::{PROBE, StoreHealth},
 };
 use crate::{
-    backplane::{AnyBackplane, Publication, Published},
     catch_panic::catch_panic,
+    cluster::backplane::{AnyBackplane, AnySharedLogs, AnySharedRecords, Publication, Published},
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
     wire::Id,
 };
@@ -31,7 +31,8 @@ pub(crate) struct Journal {
 
 /// The journal's connection to a backplane.
 struct SharedJournal {
-    backplane: Arc<dyn AnyBackplane>,
+    logs: Arc<dyn AnySharedLogs>,
+    records: Arc<dyn AnySharedRecords>,
     /// The id of this node.
     node: Id,
     publications: Arc<CommitQueue<Publication>>,
@@ -58,7 +59,8 @@ impl Journal {
 
     /// Creates a journal over logs that other nodes write to as well.
     pub(crate) fn shared(backplane: Arc<dyn AnyBackplane>, node: Id, runtime: &Handle) -> Arc<Self> {
-        let store = Arc::clone(&backplane) as Arc<dyn AnyStore>;
+        let logs: Arc<dyn AnySharedLogs> = Arc::<dyn AnyBackplane>::clone(&backplane);
+        let store: Arc<dyn AnyStore> = Arc::<dyn AnyBackplane>::clone(&backplane);
         let health = StoreHealth::new(Arc::clone(&store), runtime.clone());
         let (appends, publications) = (
             CommitQueue::new(store.max_concurrent_appends()),
@@ -67,7 +69,7 @@ impl Journal {
         Arc::new(Journal {
             store,
             appends,
-            shared: Some(SharedJournal { backplane, node, publications }),
+            shared: Some(SharedJournal { logs, records: backplane, node, publications }),
             health,
         })
     }
@@ -181,7 +183,7 @@ impl Journal {
     ) -> Result<bool, StoreError> {
         if let Some(shared) = &self.shared {
             return self
-                .guard_write(with_timeout("write", shared.backplane.compare_and_swap(key, old, new)))
+                .guard_write(with_timeout("write", shared.records.compare_and_swap(key, old, new)))
                 .await;
         }
         // No other node writes.
@@ -232,7 +234,7 @@ impl Journal {
         mut lead: GroupLeader<Publication>,
     ) -> Result<Published, StoreError> {
         let WriteGroup { writes: publications, replies } = lead.group();
-        let shared = shared.backplane.publish(shared.node, publications);
+        let shared = shared.logs.publish(shared.node, publications);
         let outcomes = with_timeout("publish", async { Ok(shared.await) }).await;
         // The next leader starts before the outcomes are sent.
         drop(lead);

@@ -16,7 +16,10 @@ use super::{
     spans,
 };
 use crate::{
-    backplane::{AnyBackplane, Feed, Member, MembersUpdate, Publication, Published},
+    cluster::backplane::{
+        AnyBackplane, AnyNodeMessages, AnySharedLogs, AnySharedMembers, AnySharedRecords, Feed, Member,
+        MembersUpdate, Publication, Published,
+    },
     store::{AnyStore, Append, Head, Page, Query, StoreError, StoreFuture, StoredKey, Trim},
     wire::{Id, Position},
 };
@@ -194,11 +197,7 @@ impl AnyStore for InstrumentedBackplane {
     }
 }
 
-impl AnyBackplane for InstrumentedBackplane {
-    fn join(&self, node: Id) -> StoreFuture<'_, Feed> {
-        self.backplane.join(node)
-    }
-
+impl AnySharedLogs for InstrumentedBackplane {
     fn publish(
         &self,
         node: Id,
@@ -208,14 +207,12 @@ impl AnyBackplane for InstrumentedBackplane {
         self.instrument(BackplaneCall::Publish, self.backplane.publish(node, publications), failed)
     }
 
-    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()> {
-        self.instrument(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
-    }
-
     fn heads<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<Option<Position>>> {
         self.instrument(BackplaneCall::Heads, self.backplane.heads(room_ids), Result::is_err)
     }
+}
 
+impl AnySharedMembers for InstrumentedBackplane {
     fn update_members(&self, node: Id, update: MembersUpdate) -> StoreFuture<'_, bool> {
         self.instrument(
             BackplaneCall::UpdateMembers,
@@ -231,7 +228,9 @@ impl AnyBackplane for InstrumentedBackplane {
     fn sizes<'a>(&'a self, room_ids: &'a [Arc<str>]) -> StoreFuture<'a, Vec<usize>> {
         self.instrument(BackplaneCall::Members, self.backplane.sizes(room_ids), Result::is_err)
     }
+}
 
+impl AnySharedRecords for InstrumentedBackplane {
     fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
@@ -243,5 +242,15 @@ impl AnyBackplane for InstrumentedBackplane {
             self.backplane.compare_and_swap(key, old, new),
             Result::is_err,
         )
+    }
+}
+
+impl AnyNodeMessages for InstrumentedBackplane {
+    fn join(&self, node: Id) -> StoreFuture<'_, Feed> {
+        self.backplane.join(node)
+    }
+
+    fn send<'a>(&'a self, node: Id, room_id: &'a str, message: Bytes) -> StoreFuture<'a, ()> {
+        self.instrument(BackplaneCall::Send, self.backplane.send(node, room_id, message), Result::is_err)
     }
 }

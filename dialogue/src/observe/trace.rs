@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tracing::Span;
 
 use super::spans;
-use crate::backplane::FeedEvents;
+use crate::cluster::backplane::FeedEvents;
 
 /// The position in a trace, as the `traceparent` of [W3C Trace Context](https://www.w3.org/TR/trace-context/): such as
 /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.

@@ -25,7 +25,7 @@ use super::{
     retry_budget::RetryBudget,
 };
 use crate::{
-    live::Cluster,
+    cluster::Cluster,
     log::Journal,
     store::{Order, Query, StoreError},
     wire::Id,

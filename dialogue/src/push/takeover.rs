@@ -1,42 +1,29 @@
 //! Takeover: finds the pending pushes of nodes that have left the deployment, and claims them for this node.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::{
-    sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{context::PushContext, pending::PendingPush};
-use crate::{live::Cluster, store::StoreError, wire::Id};
+use crate::{
+    cluster::{Cluster, JOIN_SETTLE_TIME},
+    store::StoreError,
+};
 
-/// The interval at which the set of nodes is compared with the last one.
-const MEMBERSHIP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The time after which all nodes know of one that has joined. Until then, its own pushes look orphaned to the others.
-const JOIN_SETTLE_TIME: Duration = Duration::from_secs(5);
-
-/// Sends the pushes that this node takes over to `takeovers`: once at the start, and whenever a node has left. Runs
-/// until it is dropped.
+/// Sends the pushes that this node takes over to `takeovers`. Runs until it is dropped.
 pub(super) async fn take_over_orphans(
     context: Arc<PushContext>,
     cluster: Arc<Cluster>,
     takeovers: mpsc::Sender<PendingPush>,
 ) {
-    let mut ticks = interval(MEMBERSHIP_CHECK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: Option<Arc<BTreeSet<Id>>> = None;
+    let mut departures = cluster.departures();
     loop {
-        ticks.tick().await;
-        let nodes = cluster.nodes();
-        if known.as_ref().is_some_and(|known| nodes.is_superset(known)) {
-            known = Some(nodes);
-            continue;
-        }
-        match take_over(&context, &cluster, &takeovers).await {
+        departures.next().await;
+        match claim_orphans(&context, &cluster, &takeovers).await {
             // A takeover may take long. A node that joined and left in the meantime is in no set that was compared: try
             // again.
             Ok(true) => {}
-            Ok(false) => known = Some(nodes),
+            Ok(false) => departures.set_handled(),
             Err(error) => {
                 tracing::warn!(%error, "can't take over the pushes of another node; trying again");
             }
@@ -45,7 +32,7 @@ pub(super) async fn take_over_orphans(
 }
 
 /// Claims all orphaned pushes; returns whether there were any.
-async fn take_over(
+async fn claim_orphans(
     context: &PushContext,
     cluster: &Cluster,
     takeovers: &mpsc::Sender<PendingPush>,

@@ -35,8 +35,12 @@ use super::{
     worker::WorkerCommand,
 };
 use crate::{
-    backplane::Local, engine::Engine, live::Cluster, log::Journal, store::Memory,
-    user_connections::UserConnections, wire::Accepted,
+    cluster::{Cluster, backplane::Local},
+    engine::Engine,
+    log::Journal,
+    store::Memory,
+    user_connections::UserConnections,
+    wire::Accepted,
 };
 
 #[dialogue::event(

@@ -20,12 +20,15 @@ use super::{
 use crate::push::{Push, PushDispatcher};
 use crate::{
     Rate,
-    backplane::{AnyBackplane, Backplane},
+    cluster::{
+        Cluster,
+        backplane::{AnyBackplane, Backplane},
+    },
     engine::{Engine, EngineConfig, ServerBounds},
     hooks::{AnyHooks, Hooks, TypedHooks},
     identity::{Authentication, Authenticator, ServerKeys, provides::IdentityRequirement},
     limits::{ConnectionLimiter, Limiter, Quota, RateLimits, SharedQuota},
-    live::{Archive, Cluster, NewRoomBounds, Registry, RoomSpec},
+    live::{Archive, NewRoomBounds, Registry, RoomSpec},
     middleware::Layered,
     observe::{
         InstrumentedBackplane, InstrumentedStore, MetricsExporter, MetricsReader, ServerMetrics,
@@ -770,8 +773,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
             }
         }
         let registry = Registry::new(rooms, self.max_instances, self.new_rooms, archive, runtime);
-        if let (Some(peers), Some(feed)) = (registry.cluster(), feed) {
-            peers.begin(feed, &registry);
+        if let Some(feed) = feed {
+            registry.follow_other_nodes(feed);
         }
         registry.open().await.map_err(Error::store)?;
         let connection_limiter = ConnectionLimiter::new(

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use super::RoomHandle;
 use crate::{
     Refusal,
+    cluster::NodeRequest,
     engine::Engine,
-    live::NodeRequest,
     room::{EventOf, ServerRoom},
 };
 

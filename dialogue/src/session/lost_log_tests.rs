@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     Caller, Hooks, RoomRef,
-    live::{NodeRequest, NodeResponse},
+    cluster::{NodeRequest, NodeResponse},
     wire::Encoding,
 };
 

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::{
-    backplane::Local,
+    cluster::backplane::Local,
     live::{RoomCommand, StoreOperation},
     observe::{MetricValue, MetricsExporter, MetricsReader, Series},
     wire::Encoding,

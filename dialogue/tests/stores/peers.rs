@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use dialogue::{
     Code, Delivery,
-    backplane::{Backplane, Feed, FeedMessage, Local, Member, MembersUpdate, Publication, Published},
+    backplane::{
+        Backplane, Feed, FeedMessage, Local, Member, MembersUpdate, NodeMessages, Publication, Published,
+        SharedLogs, SharedMembers, SharedRecords,
+    },
     server::NewRoom,
     store::{Append, Head, Order, Page, Query, Store, StoreError, StoredKey, Trim},
     wire::{Id, Position},
@@ -199,9 +202,43 @@ async fn a_store_and_a_backplane_are_one_too_many() {
     assert!(built.is_err_and(|error| error.to_string().contains("remove the `store`")));
 }
 
-impl Backplane for Deaf {
+impl SharedLogs for Deaf {
+    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
+        self.local.publish(node, publications).await
+    }
+
+    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
+        match self.blind.load(Ordering::SeqCst) {
+            true => Err(StoreError::new("it is blind")),
+            false => self.local.heads(room_ids).await,
+        }
+    }
+}
+
+impl SharedMembers for Deaf {
+    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
+        self.local.update_members(node, roll).await
+    }
+
+    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+        self.local.members(room_id).await
+    }
+}
+
+impl SharedRecords for Deaf {
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        self.local.compare_and_swap(key, old, new).await
+    }
+}
+
+impl NodeMessages for Deaf {
     async fn join(&self, node: Id) -> Result<Feed, StoreError> {
-        let mut hears = Backplane::join(&self.local, node).await?;
+        let mut hears = NodeMessages::join(&self.local, node).await?;
         let follower = hears.follower();
         let (feed, teller) = Feed::new(move |room_id, follow| match follow {
             true => follower.follow(room_id),
@@ -218,36 +255,8 @@ impl Backplane for Deaf {
         Ok(feed)
     }
 
-    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
-        self.local.publish(node, publications).await
-    }
-
     async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
         self.local.send(node, room_id, message).await
-    }
-
-    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
-        match self.blind.load(Ordering::SeqCst) {
-            true => Err(StoreError::new("it is blind")),
-            false => self.local.heads(room_ids).await,
-        }
-    }
-
-    async fn update_members(&self, node: Id, roll: MembersUpdate) -> Result<bool, StoreError> {
-        self.local.update_members(node, roll).await
-    }
-
-    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
-        self.local.members(room_id).await
-    }
-
-    async fn compare_and_swap(
-        &self,
-        key: &str,
-        old: Option<Bytes>,
-        new: Option<Bytes>,
-    ) -> Result<bool, StoreError> {
-        self.local.compare_and_swap(key, old, new).await
     }
 }
 

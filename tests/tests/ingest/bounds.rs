@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dialogue::{PerTime, backplane::Backplane};
+use dialogue::{PerTime, backplane::SharedMembers};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -8,7 +8,7 @@ use std::{
 
 use dialogue::{
     Redis,
-    backplane::{Backplane, Draft, DraftOutcome, Feed, FeedMessage, Publication, Published},
+    backplane::{Draft, DraftOutcome, Feed, FeedMessage, NodeMessages, Publication, Published, SharedLogs},
     store::{Order, Query, Store, StoreError, StoredEvent},
     wire::Id,
 };

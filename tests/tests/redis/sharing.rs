@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use dialogue::{
     Redis,
     backplane::{
-        Backplane, Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, MemberChange, MembersUpdate,
-        Publication,
+        Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, MemberChange, MembersUpdate, NodeMessages,
+        Publication, SharedLogs, SharedMembers,
     },
     store::{Order, Query, Store, StoredEvent, Trim},
     wire::Id,

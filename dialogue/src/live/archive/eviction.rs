@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::Archive;
 use crate::{
+    cluster::RoomNotice,
     live::{LiveRoom, clock::unix_ms, room_spec::RoomInstanceInfo, scan_backoff::ScanBackoff},
     store::StoreError,
 };
@@ -263,7 +264,7 @@ impl Archive {
         self.remove_room(room_id, &info, true).await?;
         if let Some(cluster) = &self.cluster {
             // An instance of it that is still in memory closes.
-            cluster.send_best_effort(room_id, crate::live::cluster::NodeMessage::Deleted);
+            cluster.notify(room_id, RoomNotice::Deleted);
         }
         Ok(EvictionOutcome::Evicted)
     }

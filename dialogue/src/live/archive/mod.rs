@@ -4,7 +4,6 @@
 mod catalog;
 mod eviction;
 mod load;
-mod lock;
 mod page_cache;
 mod trim;
 
@@ -19,11 +18,13 @@ use tokio::{
 
 use eviction::Eviction;
 pub(super) use eviction::EvictionOutcome;
-pub(crate) use lock::StateLock;
 use page_cache::PageCache;
 
-use super::Cluster;
-use crate::{backplane::AnyBackplane, log::Journal, store::AnyStore};
+use crate::{
+    cluster::{Cluster, backplane::AnyBackplane},
+    log::Journal,
+    store::AnyStore,
+};
 
 /// The store as rooms use it.
 pub(crate) struct Archive {

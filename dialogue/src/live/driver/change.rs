@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Reply, RoomDriver};
 use crate::{
+    cluster::{PlaceReservation, RosterChange},
     live::{
         ConnectionHandle, ConnectionId, Listener,
-        cluster::PlaceReservation,
         room::{
-            ArchivedPage, JoinRequest, JoinStep, PublishRequest, ResumeEvidence, RoomTimer, RosterChange,
+            ArchivedPage, JoinRequest, JoinStep, PublishRequest, ResumeEvidence, RoomTimer,
             SubscriptionChange, TargetedEvent, TrimPlan,
         },
     },

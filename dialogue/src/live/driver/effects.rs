@@ -34,7 +34,7 @@ impl LiveRoom {
             (RoomEffect::MemberJoined(user), Some(cluster)) => cluster.member_joined(&self.id, &user),
             (RoomEffect::MemberLeft(user), Some(cluster)) => cluster.member_left(&self.id, &user),
             (RoomEffect::NotifyNodes(notice), Some(cluster)) => {
-                cluster.send_best_effort(&self.id, notice.into());
+                cluster.notify(&self.id, notice);
             }
             (RoomEffect::MemberJoined(_) | RoomEffect::MemberLeft(_) | RoomEffect::NotifyNodes(_), None) => {}
             (RoomEffect::StartTimer(after, timer), _) => self.start_timer(after, timer),

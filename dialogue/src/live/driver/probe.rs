@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
+use crate::cluster::RoomNotice;
 use crate::live::{
     LiveRoom,
     archive::Archive,
     clock,
     driver::RoomDriver,
-    room::{RoomCore, RoomNotice, StoreHead},
+    room::{RoomCore, StoreHead},
 };
 use crate::store::{Order, Query, StoreError};
 

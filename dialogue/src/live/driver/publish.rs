@@ -10,7 +10,7 @@ use crate::live::{
     driver::RoomDriver,
     room::{PendingAppend, RoomCore},
 };
-use crate::{backplane::Published, log::NotAppended};
+use crate::{cluster::backplane::Published, log::NotAppended};
 
 /// Attempts to append to an audited log, whose events have to follow each other exactly, while other nodes append
 /// first.

@@ -7,8 +7,11 @@ use std::{
 
 use super::{RoomChange, RoomDriver, StoreOperation};
 use crate::{
-    backplane::{FeedEvents, MemberChange},
-    live::{LiveRoom, cluster::NodeMessage, room::RosterChange},
+    cluster::{
+        RoomNotice, RosterChange,
+        backplane::{FeedEvents, MemberChange},
+    },
+    live::LiveRoom,
     wire::Id,
 };
 
@@ -31,18 +34,17 @@ impl LiveRoom {
         self.enqueue(RoomChange::Roster(RosterChange::Members { node, changes }));
     }
 
-    /// Receives a message about the room.
-    pub(in crate::live) fn receive_message(self: &Arc<Self>, message: &NodeMessage) {
-        match message {
+    /// Receives a notice about the room.
+    pub(in crate::live) fn receive_notice(self: &Arc<Self>, notice: RoomNotice) {
+        match notice {
             // The catalog is read as well: the message may be about an earlier room with the same id.
-            NodeMessage::Deleted => {
+            RoomNotice::Deleted => {
                 // A closed instance has no members.
                 let _ = self.push(StoreOperation::DeletedElsewhere);
                 self.deleted_remotely.store(true, Ordering::Release);
                 self.catch_up();
             }
-            NodeMessage::EpochChanged | NodeMessage::StateSaved | NodeMessage::InfoChanged => self.catch_up(),
-            _ => {}
+            RoomNotice::EpochChanged | RoomNotice::StateSaved | RoomNotice::InfoChanged => self.catch_up(),
         }
     }
 

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use super::{Reply, RoomDriver};
 use crate::{
     Refusal,
-    backplane::FeedEvents,
+    cluster::{RoomNotice, StateLock, backplane::FeedEvents},
     live::{
-        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, StateLock, clock,
-        room::{DELETED_REASON, RoomNotice, unavailable},
+        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, clock,
+        room::{DELETED_REASON, unavailable},
     },
     store::StoreError,
 };
@@ -186,8 +186,8 @@ impl RoomDriver {
         let removed = core.close_deleted(DELETED_REASON);
         // First, so that the instance is closed before anything else learns of the deletion.
         self.carry_out();
-        if let Some(cluster) = self.instance.archive().and_then(|archive| archive.cluster.as_ref()) {
-            cluster.room_closed(&self.instance, removed);
+        if let Some(registry) = self.instance.registry.upgrade() {
+            registry.deleted_elsewhere(&self.instance, removed);
         }
     }
 

@@ -5,6 +5,7 @@ mod live_rooms;
 mod maintenance;
 mod new_rooms;
 mod opening;
+mod shared_rooms;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,8 +29,8 @@ use maintenance::TrimQueue;
 use new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded};
 
 use crate::live::{
-    Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState, StateLock,
-    cluster::Cluster,
+    Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
+    clock::unix_ms,
     driver::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
     room::{PublishRequest, unavailable},
     room_spec::RoomInstanceInfo,
@@ -39,6 +40,7 @@ use crate::live::{
 use crate::log::Journal;
 use crate::{
     Code, Refusal,
+    cluster::{Cluster, SharedRooms, StateLock, backplane::Feed},
     hooks::RoomRef,
     log::epoch,
     observe::StoreSample,
@@ -259,6 +261,22 @@ impl Registry {
         if let Some(observer) = self.observer.get().and_then(Weak::upgrade) {
             observer.removed_from_closed(Arc::clone(handle), Arc::clone(instance)).await;
         }
+    }
+
+    /// Reports the members of a room that another node deleted, in a task.
+    pub(in crate::live) fn deleted_elsewhere(
+        &self,
+        instance: &Arc<LiveRoom>,
+        members: Vec<Arc<ConnectionHandle>>,
+    ) {
+        let Some(observer) = self.observer.get().and_then(Weak::upgrade) else { return };
+        let instance = Arc::clone(instance);
+        // The task ends with the application's hooks.
+        self.runtime.spawn(async move {
+            for handle in members {
+                Arc::clone(&observer).removed_from_closed(handle, Arc::clone(&instance)).await;
+            }
+        });
     }
 
     /// See [`RegistryObserver::reclaim_capacity`].
@@ -564,11 +582,15 @@ impl Registry {
 
     /// Locks a room's saved state against changes by other nodes.
     pub(crate) async fn lock_state(&self, room_id: &Arc<str>) -> Result<Option<StateLock>, Refusal> {
-        let Some(archive) = &self.archive else { return Ok(None) };
-        archive.lock_state(room_id, &self.runtime).await.map_err(|error| {
+        let Some(cluster) = self.cluster() else { return Ok(None) };
+        if !self.is_up() {
+            return Err(unavailable(room_id));
+        }
+        let lock = cluster.lock_state(room_id, unix_ms).await.map_err(|error| {
             tracing::debug!(%room_id, %error, "the state of a room can't be locked");
             unavailable(room_id)
-        })
+        });
+        lock.map(Some)
     }
 
     /// Returns the connection to the other nodes; `None` without a backplane.
@@ -582,9 +604,12 @@ impl Registry {
         self.archive.as_ref().map(|archive| &archive.journal)
     }
 
-    /// Returns a receiver that is closed when the registry is dropped.
-    pub(in crate::live) fn end_signal(&self) -> watch::Receiver<()> {
-        self.end.subscribe()
+    /// Starts receiving what the other nodes send.
+    pub(crate) fn follow_other_nodes(self: &Arc<Self>, feed: Feed) {
+        if let Some(cluster) = self.cluster() {
+            let rooms: Arc<dyn SharedRooms> = Arc::<Self>::clone(self);
+            cluster.begin(feed, &Arc::downgrade(&rooms), self.end.subscribe());
+        }
     }
 
     /// Returns whether events can be accepted, as far as is known.

@@ -6,12 +6,15 @@ use std::collections::HashSet;
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    RoomCore, RoomTime, RosterChange, SavedState,
+    RoomCore, RoomTime, SavedState,
     accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
 };
 use crate::{
     audit::link,
-    backplane::{self, DraftOutcome, Publication},
+    cluster::{
+        RosterChange,
+        backplane::{self, DraftOutcome, Publication},
+    },
     live::delivery::Batch,
     log::{LogHead, Record},
     store::{StoredEvent, StoredKey},

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::live::{ConnectionId, Listener, Outbox};
+use crate::{
+    cluster::RoomNotice,
+    live::{ConnectionId, Listener, Outbox},
+};
 
 /// An effect of a command on what is outside of the room.
 #[derive(Debug)]
@@ -30,19 +33,6 @@ pub(in crate::live) enum RoomEffect {
     FetchPage { connection: ConnectionId, after: u64, epoch: Arc<str> },
     /// The room was deleted. Its listeners end after the instance is marked as deleted, since they look whether it is.
     Deleted { listeners: Vec<Arc<Listener>> },
-}
-
-/// A notice to the other nodes about the room: they read again what changed.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::live) enum RoomNotice {
-    /// The room was deleted.
-    Deleted,
-    /// The epoch of the room's log was overridden: the room starts again.
-    EpochChanged,
-    /// The room's record in the catalog has changed.
-    InfoChanged,
-    /// The room's saved state has changed.
-    StateSaved,
 }
 
 /// A timer of a room.

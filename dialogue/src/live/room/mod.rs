@@ -18,7 +18,6 @@ mod migration;
 #[cfg(test)]
 mod model;
 mod presence;
-mod remote_roster;
 mod replay;
 mod request;
 mod store_head;
@@ -36,12 +35,11 @@ use serde_json::value::RawValue;
 
 pub(in crate::live) use accept::PendingAppend;
 pub(crate) use accept::unavailable;
+pub(in crate::live) use effect::RoomEffect;
 pub(crate) use effect::RoomTimer;
-pub(in crate::live) use effect::{RoomEffect, RoomNotice};
 pub(crate) use join::{JoinOptions, JoinRequest};
 pub(in crate::live) use join::{JoinStep, ResumeEvidence, full_refusal};
 pub(in crate::live) use migration::{MigratingMember, Migration, send_left};
-pub(crate) use remote_roster::RosterChange;
 pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
 pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked};
@@ -53,7 +51,6 @@ pub(crate) use trim::TrimPlan;
 use held::HeldEvents;
 use members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence};
 use presence::PresenceTracker;
-use remote_roster::RemoteRoster;
 
 use super::{
     ConnectionHandle, ConnectionId, Listener, OutboxCloseReason, RoomSpec, StreamSlot,
@@ -61,6 +58,7 @@ use super::{
     delivery::{Batch, PublishOutcome, PublishReply},
 };
 use crate::{
+    cluster::{RemoteRoster, RoomNotice},
     log::{Log, LogPage, Record, RecordPage},
     store::Query,
     wire::{

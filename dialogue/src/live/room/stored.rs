@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    backplane::Member,
+    cluster::backplane::Member,
     live::{RoomSpec, room_spec::RoomInstanceInfo},
     log::{Log, LogEnd, Record},
     store::{StoredEvent, StoredKey},

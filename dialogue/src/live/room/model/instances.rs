@@ -80,6 +80,15 @@ impl World {
         self.reopen();
     }
 
+    pub(super) fn empty(&mut self) {
+        for client in 0..self.clients.len() {
+            self.disconnect(client);
+        }
+        // The grace periods of presence end, and what they announce is sent.
+        (0..2).for_each(|_| self.pass(Duration::from_secs(1)));
+        self.evict();
+    }
+
     pub(super) fn delete(&mut self) {
         if self.random.u32(..4) != 0 {
             return;

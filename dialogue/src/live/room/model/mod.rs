@@ -31,8 +31,11 @@ use clients::Client;
 use super::*;
 use crate::{
     Code,
-    backplane::{
-        Backplane, Draft, DraftOutcome, FeedEvents, Local, Member, MemberChange, Publication, Published,
+    cluster::{
+        RosterChange,
+        backplane::{
+            Draft, DraftOutcome, FeedEvents, Local, Member, MemberChange, Publication, Published, SharedLogs,
+        },
     },
     live::{
         connection::JoinedRoom,
@@ -85,11 +88,13 @@ enum Step {
     SetBack,
     /// The room leaves memory, if it is idle.
     Evict,
+    /// All connections are lost, and the room leaves memory.
+    Empty,
     Trim,
     Delete,
 }
 
-const STEPS: [(Step, u32); 21] = [
+const STEPS: [(Step, u32); 22] = [
     (Step::Trigger, 60),
     (Step::Repeat, 10),
     (Step::Commit, 30),
@@ -109,6 +114,7 @@ const STEPS: [(Step, u32); 21] = [
     (Step::StoreWorks, 8),
     (Step::SetBack, 1),
     (Step::Evict, 4),
+    (Step::Empty, 1),
     (Step::Trim, 2),
     (Step::Delete, 1),
 ];
@@ -317,7 +323,10 @@ impl World {
             Step::FetchPage => self.fetch_page(),
             Step::Join => self.join(),
             Step::Leave | Step::Remove | Step::Disconnect => self.leave(step),
-            Step::Pass => self.pass(),
+            Step::Pass => {
+                let time = self.random.u64(1..800);
+                self.pass(Duration::from_millis(time));
+            }
             Step::OtherPublishes => self.other_publishes(),
             Step::Receive => self.receive(),
             Step::LoseFeed => {
@@ -329,6 +338,7 @@ impl World {
             Step::StoreWorks => self.is_up = true,
             Step::SetBack => self.set_back(),
             Step::Evict => self.evict(),
+            Step::Empty => self.empty(),
             Step::Trim => self.trim(),
             Step::Delete => self.delete(),
         }

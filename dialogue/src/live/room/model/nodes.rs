@@ -13,7 +13,8 @@ impl World {
         let mut query = Query::new(Order::OldestFirst, usize::try_from(length).expect("small"));
         query.after = Some(after - after % length);
         let events = now(self.store.read(ROOM, query)).expect("it works").events;
-        let events = events.last().is_some_and(|last| last.seq > after).then_some(events).unwrap_or_default();
+        let is_beyond = events.last().is_some_and(|last| last.seq > after);
+        let events = if is_beyond { events } else { Vec::new() };
         let page = events.first().zip(events.last()).map(|(first, last)| ArchivedPage {
             records: events.iter().map(|event| Arc::new(self.spec.record(ROOM, event))).collect(),
             first: first.seq,
@@ -25,8 +26,7 @@ impl World {
         self.run(|world| world.core.replay_archived(connection, after, page.as_ref()));
     }
 
-    pub(super) fn pass(&mut self) {
-        let time = Duration::from_millis(self.random.u64(1..800));
+    pub(super) fn pass(&mut self, time: Duration) {
         self.time.monotonic += time;
         self.time.unix_ms += u64::try_from(time.as_millis()).expect("small");
         let due = |(at, _): &(Duration, RoomTimer)| *at <= self.time.monotonic;
@@ -53,7 +53,7 @@ impl World {
                 world.probe();
                 let members = world.other_members.iter().map(|(user, connections)| {
                     let connections = u32::try_from(*connections).expect("few");
-                    Member { node: world.other_node, user_id: Arc::clone(user), connections: connections }
+                    Member { node: world.other_node, user_id: Arc::clone(user), connections }
                 });
                 let listed = BTreeSet::from([world.this_node, world.other_node]);
                 let change = RosterChange::Replaced { members: members.collect(), listed };

@@ -26,7 +26,7 @@ use crate::{
     wire::{Id, Position},
 };
 
-pub(crate) use any::AnyBackplane;
+pub(crate) use any::{AnyBackplane, AnyNodeMessages, AnySharedLogs, AnySharedMembers, AnySharedRecords};
 pub use feed::{Feed, FeedEvents, FeedMessage, FeedSender, Follower};
 pub use local::Local;
 pub use member::{Member, MemberChange, MembersUpdate};
@@ -34,20 +34,25 @@ pub use publication::{Draft, DraftOutcome, Publication, Published};
 
 /// The link between the nodes of an application, over which they share their rooms. It is also their [`Store`].
 ///
+/// It is made of what the nodes share: [`SharedLogs`], [`SharedMembers`], [`SharedRecords`] and [`NodeMessages`]. A type
+/// that implements all of them is a backplane.
+///
 /// The log is the truth; the [`Feed`] is its fast path. A feed may therefore lose any message, as long as it then sends
 /// [`FeedMessage::Gap`] for every room that the message may have concerned: nodes compare such a room with its log, and
 /// read what they missed (anti-entropy).
 ///
 /// Nodes are named by their [`Id`]. A call that takes longer than 5 s is dropped and counts as failed.
-pub trait Backplane: Store {
-    /// Joins the other nodes, as `node`. Messages about the rooms that this node [follows](Follower::follow) come out
-    /// of the feed. The node is a member of the deployment until the feed is dropped or [left](Feed::leave).
-    ///
-    /// # Errors
-    ///
-    /// The node can't join, or could never receive anything; the error's text says what to change.
-    fn join(&self, node: Id) -> impl Future<Output = Result<Feed, StoreError>> + Send;
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a backplane",
+    label = "can't connect nodes",
+    note = "implement `Store`, `SharedLogs`, `SharedMembers`, `SharedRecords` and `NodeMessages` of `dialogue` for `{Self}`"
+)]
+pub trait Backplane: SharedLogs + SharedMembers + SharedRecords + NodeMessages {}
 
+impl<B: SharedLogs + SharedMembers + SharedRecords + NodeMessages> Backplane for B {}
+
+/// Logs to which several nodes append.
+pub trait SharedLogs: Store {
     /// Appends events to the logs of some rooms, each room at most once in a call, behind the events that other nodes
     /// have appended in the meantime. For each room, numbering the events, appending them and sending them to all nodes
     /// that follow the room, `node` included, is one atomic step.
@@ -61,19 +66,6 @@ pub trait Backplane: Store {
         publications: Vec<Publication>,
     ) -> impl Future<Output = Vec<Result<Published, StoreError>>> + Send;
 
-    /// Sends a message that is in no log to all nodes that follow a room, in order with the events of
-    /// [`publish`](Self::publish).
-    ///
-    /// # Errors
-    ///
-    /// The message was sent to no node.
-    fn send(
-        &self,
-        node: Id,
-        room_id: &str,
-        message: Bytes,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
     /// Returns the position of the newest event of each room, in the order of `room_ids`; `None` for an empty log.
     ///
     /// # Errors
@@ -83,7 +75,10 @@ pub trait Backplane: Store {
         &self,
         room_ids: &[Arc<str>],
     ) -> impl Future<Output = Result<Vec<Option<Position>>, StoreError>> + Send;
+}
 
+/// The members that rooms have at all nodes.
+pub trait SharedMembers: Send + Sync + 'static {
     /// Records changes to the members that a room has at `node`, and sends them to the nodes that follow it. Returns
     /// `false`, and changes nothing, if the room would then have more connections than
     /// [`MembersUpdate::max_connections`].
@@ -123,7 +118,10 @@ pub trait Backplane: Store {
             Ok(sizes)
         }
     }
+}
 
+/// Records that several nodes change.
+pub trait SharedRecords: Store {
     /// Replaces the value of a record if its value is `old`, and returns whether it was. `None` stands for an absent
     /// record, both as `old` and as `new`. By this, nodes that change the same record at once lose no change.
     ///
@@ -136,4 +134,28 @@ pub trait Backplane: Store {
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// The messages between nodes, and the list of nodes.
+pub trait NodeMessages: Send + Sync + 'static {
+    /// Joins the other nodes, as `node`. Messages about the rooms that this node [follows](Follower::follow) come out
+    /// of the feed. The node is a member of the deployment until the feed is dropped or [left](Feed::leave).
+    ///
+    /// # Errors
+    ///
+    /// The node can't join, or could never receive anything; the error's text says what to change.
+    fn join(&self, node: Id) -> impl Future<Output = Result<Feed, StoreError>> + Send;
+
+    /// Sends a message that is in no log to all nodes that follow a room, in order with the events of
+    /// [`publish`](SharedLogs::publish).
+    ///
+    /// # Errors
+    ///
+    /// The message was sent to no node.
+    fn send(
+        &self,
+        node: Id,
+        room_id: &str,
+        message: Bytes,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

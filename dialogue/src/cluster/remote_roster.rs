@@ -5,17 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    backplane::{Member, MemberChange},
-    wire::Id,
-};
+use super::backplane::{Member, MemberChange};
+use crate::wire::Id;
 
 /// The users of a room by the node to which they are connected.
 ///
 /// Members of nodes that aren't in the list of nodes are kept aside, and count once their node is listed or publishes a
 /// change.
 #[derive(Debug, Default)]
-pub(super) struct RemoteRoster {
+pub(crate) struct RemoteRoster {
     nodes: BTreeMap<Id, NodeUsers>,
     unlisted: BTreeMap<Id, NodeUsers>,
     /// Nodes with members here that the last list of nodes didn't have: the list may be a moment old, so they are
@@ -38,11 +36,11 @@ pub(crate) enum RosterChange {
 type NodeUsers = BTreeMap<Arc<str>, usize>;
 
 /// The change in the number of a user's connections at other nodes.
-pub(super) type ConnectionDelta = (Arc<str>, isize);
+pub(crate) type ConnectionDelta = (Arc<str>, isize);
 
 impl RemoteRoster {
     /// Applies a change; returns the differences.
-    pub(super) fn apply(&mut self, change: RosterChange) -> Vec<ConnectionDelta> {
+    pub(crate) fn apply(&mut self, change: RosterChange) -> Vec<ConnectionDelta> {
         match change {
             RosterChange::Members { node, changes } => self.change(node, &changes),
             RosterChange::Nodes { before, listed } => self.set_nodes(&before, &listed),
@@ -66,7 +64,7 @@ impl RemoteRoster {
     }
 
     /// Replaces the roster by a snapshot of all nodes' members. Returns the differences.
-    pub(super) fn replace(&mut self, members: Vec<Member>, listed: &BTreeSet<Id>) -> Vec<ConnectionDelta> {
+    pub(crate) fn replace(&mut self, members: Vec<Member>, listed: &BTreeSet<Id>) -> Vec<ConnectionDelta> {
         let before = std::mem::take(self);
         self.suspected = before.suspected;
         for Member { node, user_id, connections } in members {
@@ -89,7 +87,7 @@ impl RemoteRoster {
     }
 
     /// Returns whether a list of nodes changes the roster.
-    pub(super) fn is_roster_affected(&self, listed: &BTreeSet<Id>) -> bool {
+    pub(crate) fn is_roster_affected(&self, listed: &BTreeSet<Id>) -> bool {
         !self.unlisted.is_empty()
             || !self.suspected.is_empty()
             || self.nodes.keys().any(|node| !listed.contains(node))
@@ -114,7 +112,7 @@ impl RemoteRoster {
     }
 
     /// Returns the nodes to which a user is connected.
-    pub(super) fn nodes_of(&self, user: &str) -> BTreeSet<Id> {
+    pub(crate) fn nodes_of(&self, user: &str) -> BTreeSet<Id> {
         self.nodes.iter().filter(|(_, users)| users.contains_key(user)).map(|(node, _)| *node).collect()
     }
 

@@ -1,4 +1,4 @@
-//! The Redis backplane: [`Backplane`] for [`Redis`]. One script appends events to a room's stream and publishes them in
+//! The Redis backplane: [`Backplane`](super::Backplane) for [`Redis`]. One script appends events to a room's stream and publishes them in
 //! the room's channel.
 //!
 //! | key or channel | type and contents |
@@ -24,7 +24,10 @@ use bytes::Bytes;
 use redis::{Value, cmd};
 use tokio::{sync::Notify, time::timeout};
 
-use super::{Backplane, Feed, Member, MembersUpdate, Publication, Published};
+use super::{
+    Feed, Member, MembersUpdate, NodeMessages, Publication, Published, SharedLogs, SharedMembers,
+    SharedRecords,
+};
 use crate::{
     redis::{
         KeyedCommand, Redis, Subscriber,
@@ -42,34 +45,7 @@ use scripts::SCRIPTS;
 /// The timeout for the first subscription when a node joins.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Backplane for Redis {
-    async fn join(&self, node: Id) -> Result<Feed, StoreError> {
-        let (subscribed, channels) = (Arc::new(Notify::new()), ChannelNames::new(self.keys().clone(), node));
-        let subscriber = Arc::new(OnceLock::<Subscriber>::new());
-        let follower = Arc::clone(&subscriber);
-        let keys = self.keys().clone();
-        let (feed, sender) = Feed::new(move |room_id, follow| {
-            let Some(subscriber) = follower.get() else { return };
-            let channel = keys.room(&room_id, "feed").into();
-            if follow { subscriber.subscribe(channel) } else { subscriber.unsubscribe(&channel) }
-        });
-        let (feed_sender, notify) = (sender.clone(), Arc::clone(&subscribed));
-        let handler = move |event| match channels.interpret(event) {
-            ChannelEvent::OwnSubscribed => notify.notify_one(),
-            ChannelEvent::Message(message) => feed_sender.try_send(message),
-            ChannelEvent::Ignored => {}
-        };
-        let subscriber = subscriber.get_or_init(|| Subscriber::new(self.clone(), Arc::new(handler)));
-        subscriber.subscribe(self.keys().node(node.as_str(), "feed").into());
-        if timeout(JOIN_TIMEOUT, subscribed.notified()).await.is_err() {
-            let reason = subscriber.unavailable_reason().or_else(|| self.unavailable_reason());
-            let reason = reason.unwrap_or_else(|| "Redis does not answer".to_owned());
-            return Err(StoreError::new(format!("can't subscribe to channels in Redis: {reason}")));
-        }
-        tokio::spawn(nodes::run_heartbeats(self.clone(), node, sender));
-        Ok(feed)
-    }
-
+impl SharedLogs for Redis {
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
         let commands: Vec<_> =
             publications.iter().map(|publication| self.publish_command(node, publication)).collect();
@@ -85,14 +61,6 @@ impl Backplane for Redis {
                 Err(failure) => Err(failed("publish events to a room", failure).for_rooms([0])),
             })
             .collect()
-    }
-
-    async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
-        let channel = self.keys().room(room_id, "feed");
-        let mut publish = cmd("SPUBLISH");
-        publish.arg(&channel).arg(&*message::message(node, &message));
-        let result = self.run_one(KeyedCommand::new(channel, publish)).await;
-        result.map(drop).map_err(|failure| failed("send a message to the nodes of a room", failure))
     }
 
     async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
@@ -125,7 +93,9 @@ impl Backplane for Redis {
         }
         Ok(heads)
     }
+}
 
+impl SharedMembers for Redis {
     async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
         let MembersUpdate { room_id, changes, has_members, max_connections } = update;
         let (members, rooms) =
@@ -181,7 +151,9 @@ impl Backplane for Redis {
         let sizes = replies.into_iter().map(|reply| reply.map(size));
         sizes.collect::<Result<_, _>>().map_err(|failure| failed("count the members of rooms", failure))
     }
+}
 
+impl SharedRecords for Redis {
     async fn compare_and_swap(
         &self,
         key: &str,
@@ -198,6 +170,43 @@ impl Backplane for Redis {
         let result = self.write(&SCRIPTS.compare_and_swap, vec![KeyedCommand::new(values, call)]).await;
         let result = result.into_iter().next().unwrap_or(Ok(Value::Nil));
         Ok(integer(&result.map_err(|failure| failed("write a record", failure))?) == Some(1))
+    }
+}
+
+impl NodeMessages for Redis {
+    async fn join(&self, node: Id) -> Result<Feed, StoreError> {
+        let (subscribed, channels) = (Arc::new(Notify::new()), ChannelNames::new(self.keys().clone(), node));
+        let subscriber = Arc::new(OnceLock::<Subscriber>::new());
+        let follower = Arc::clone(&subscriber);
+        let keys = self.keys().clone();
+        let (feed, sender) = Feed::new(move |room_id, follow| {
+            let Some(subscriber) = follower.get() else { return };
+            let channel = keys.room(&room_id, "feed").into();
+            if follow { subscriber.subscribe(channel) } else { subscriber.unsubscribe(&channel) }
+        });
+        let (feed_sender, notify) = (sender.clone(), Arc::clone(&subscribed));
+        let handler = move |event| match channels.interpret(event) {
+            ChannelEvent::OwnSubscribed => notify.notify_one(),
+            ChannelEvent::Message(message) => feed_sender.try_send(message),
+            ChannelEvent::Ignored => {}
+        };
+        let subscriber = subscriber.get_or_init(|| Subscriber::new(self.clone(), Arc::new(handler)));
+        subscriber.subscribe(self.keys().node(node.as_str(), "feed").into());
+        if timeout(JOIN_TIMEOUT, subscribed.notified()).await.is_err() {
+            let reason = subscriber.unavailable_reason().or_else(|| self.unavailable_reason());
+            let reason = reason.unwrap_or_else(|| "Redis does not answer".to_owned());
+            return Err(StoreError::new(format!("can't subscribe to channels in Redis: {reason}")));
+        }
+        tokio::spawn(nodes::run_heartbeats(self.clone(), node, sender));
+        Ok(feed)
+    }
+
+    async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
+        let channel = self.keys().room(room_id, "feed");
+        let mut publish = cmd("SPUBLISH");
+        publish.arg(&channel).arg(&*message::message(node, &message));
+        let result = self.run_one(KeyedCommand::new(channel, publish)).await;
+        result.map(drop).map_err(|failure| failed("send a message to the nodes of a room", failure))
     }
 }
 

@@ -7,18 +7,17 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Cluster, NodeMessage, SERVER_ROOM};
-use crate::{
+use super::{
+    Cluster, NodeMessage, SERVER_ROOM, SharedRooms,
     backplane::{Feed, FeedMessage},
-    live::Registry,
-    wire::Id,
 };
+use crate::wire::Id;
 
-/// Dispatches the feed until the registry is dropped or the node leaves.
+/// Dispatches the feed until the rooms are dropped or the node leaves.
 pub(super) async fn run(
     cluster: Arc<Cluster>,
     mut feed: Feed,
-    registry: Weak<Registry>,
+    rooms: Weak<dyn SharedRooms>,
     mut end: watch::Receiver<()>,
     mut leaving: watch::Receiver<bool>,
 ) {
@@ -28,48 +27,36 @@ pub(super) async fn run(
             _ = end.changed() => None,
             _ = leaving.changed() => None,
         };
-        let (Some(message), Some(registry)) = (message, registry.upgrade()) else { break };
-        cluster.handle(&registry, message);
+        let (Some(message), Some(rooms)) = (message, rooms.upgrade()) else { break };
+        cluster.handle(&*rooms, message);
     }
     feed.leave().await;
 }
 
 impl Cluster {
-    fn handle(self: &Arc<Self>, registry: &Registry, message: FeedMessage) {
+    fn handle(self: &Arc<Self>, rooms: &dyn SharedRooms, message: FeedMessage) {
         match message {
             // This node knows its own events from the result of publishing them.
             FeedMessage::Events(batch) if batch.node == self.id => {}
-            FeedMessage::Events(batch) => {
-                if let Some(instance) = registry.find(&batch.room_id) {
-                    instance.receive_events(batch);
-                }
-            }
+            FeedMessage::Events(batch) => rooms.receive_events(batch),
             FeedMessage::Members { node, .. } | FeedMessage::Message { node, .. } if node == self.id => {}
             FeedMessage::Members { room_id, node, changes } => {
                 if !self.nodes().contains(&node) {
                     self.note_unlisted_node(node);
                 }
-                if let Some(instance) = registry.find(&room_id) {
-                    instance.receive_members(node, changes);
-                }
+                rooms.receive_members(&room_id, node, changes);
             }
             FeedMessage::Message { room_id, node, message } => {
-                let Some(message) = NodeMessage::decode(&message) else { return };
-                if let Some(instance) = registry.find(&room_id) {
-                    instance.receive_message(&message);
+                if let Some(message) = NodeMessage::decode(&message) {
+                    self.handle_message(rooms, &room_id, node, message);
                 }
-                self.handle_message(&room_id, node, message);
             }
             // From now on, this node receives requests.
             FeedMessage::Gap(room_id) if &*room_id == SERVER_ROOM => {
                 self.send_best_effort(&room_id, NodeMessage::Joined)
             }
-            FeedMessage::Gap(room_id) => {
-                if let Some(instance) = registry.find(&room_id) {
-                    instance.catch_up();
-                }
-            }
-            FeedMessage::Nodes(nodes) => self.set_nodes(registry, nodes),
+            FeedMessage::Gap(room_id) => rooms.catch_up(&room_id),
+            FeedMessage::Nodes(nodes) => self.set_nodes(rooms, nodes),
             FeedMessage::Forgotten => {
                 self.forgotten_count.fetch_add(1, Ordering::AcqRel);
                 self.republish_all();
@@ -77,39 +64,60 @@ impl Cluster {
         }
     }
 
-    fn set_nodes(&self, registry: &Registry, nodes: BTreeSet<Id>) {
+    fn set_nodes(&self, rooms: &dyn SharedRooms, nodes: BTreeSet<Id>) {
         let nodes = Arc::new(nodes);
         let before = std::mem::replace(&mut *self.nodes.write(), Arc::clone(&nodes));
-        let mut last: Option<Arc<str>> = None;
-        loop {
-            let page = registry.page_after(last.as_deref());
-            let Some(end) = page.last() else { return };
-            last = Some(Arc::clone(&end.id));
-            page.iter().for_each(|instance| instance.set_nodes(&before, &nodes));
-        }
+        rooms.set_nodes(&before, &nodes);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use tokio::runtime::Handle;
 
     use super::*;
-    use crate::{
-        backplane::Local,
-        live::{NewRoomBounds, NodeRequest},
+    use crate::cluster::{
+        HeadMark, NodeRequest, RoomNotice,
+        backplane::{FeedEvents, Local, MemberChange},
     };
+
+    struct NoRooms;
+
+    impl SharedRooms for NoRooms {
+        fn receive_events(&self, _: FeedEvents) {}
+
+        fn receive_members(&self, _: &str, _: Id, _: Vec<MemberChange>) {}
+
+        fn receive_notice(&self, _: &str, _: RoomNotice) {}
+
+        fn catch_up(&self, _: &str) {}
+
+        fn set_nodes(&self, _: &Arc<BTreeSet<Id>>, _: &Arc<BTreeSet<Id>>) {}
+
+        fn heads_after(&self, _: Option<&str>) -> Vec<(Arc<str>, HeadMark)> {
+            Vec::new()
+        }
+
+        fn head(&self, _: &str) -> Option<HeadMark> {
+            None
+        }
+
+        fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            Box::pin(async {})
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_left_gets_no_request_though_it_published_members_last() {
         let (cluster, _feed) =
             Cluster::join(Arc::new(Local::new()), Handle::current()).await.expect("it joins");
-        let registry = Registry::new(Vec::new(), 1, NewRoomBounds::default(), None, Handle::current());
         let left = Id::fresh();
-        cluster.handle(&registry, FeedMessage::Nodes(BTreeSet::from([left])));
-        cluster.handle(&registry, FeedMessage::Nodes(BTreeSet::new()));
+        cluster.handle(&NoRooms, FeedMessage::Nodes(BTreeSet::from([left])));
+        cluster.handle(&NoRooms, FeedMessage::Nodes(BTreeSet::new()));
         cluster.handle(
-            &registry,
+            &NoRooms,
             FeedMessage::Members { room_id: "chat".into(), node: left, changes: Vec::new() },
         );
         let request =

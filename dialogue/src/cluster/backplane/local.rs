@@ -11,15 +11,15 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Backplane, Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, FeedSender, Member, MembersUpdate,
-    Publication, Published,
+    Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, FeedSender, Member, MembersUpdate, NodeMessages,
+    Publication, Published, SharedLogs, SharedMembers, SharedRecords,
 };
 use crate::{
     store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
     wire::{Id, Position},
 };
 
-/// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that
+/// A [`Backplane`](super::Backplane) for the servers of one process, over a store in [memory](Memory): for tests of an application that
 /// runs on several nodes, and as an example of an implementation. All clones share one backplane.
 ///
 /// A single server needs no backplane, and is faster without one.
@@ -135,7 +135,64 @@ impl Local {
     }
 }
 
-impl Backplane for Local {
+impl SharedLogs for Local {
+    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
+        let _guard = self.write_lock.lock().await;
+        let mut outcomes = Vec::with_capacity(publications.len());
+        for publication in publications {
+            outcomes.push(self.publish_one(node, publication).await);
+        }
+        outcomes
+    }
+
+    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
+        let mut heads = Vec::with_capacity(room_ids.len());
+        for room_id in room_ids {
+            heads.push(self.store.head(room_id).await?.map(|head| Position {
+                epoch: head.epoch.to_string(),
+                seq: head.last.seq,
+                event_id: head.last.event_id.to_string(),
+            }));
+        }
+        Ok(heads)
+    }
+}
+
+impl SharedMembers for Local {
+    async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
+        let _guard = self.write_lock.lock().await;
+        Ok(self.nodes.lock().update_members(node, update))
+    }
+
+    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+        let nodes = self.nodes.lock();
+        let members = nodes.members.get(room_id).into_iter().flatten();
+        let members = members.map(|((node, user_id), connections)| Member {
+            node: *node,
+            user_id: Arc::clone(user_id),
+            connections: *connections,
+        });
+        Ok(members.collect())
+    }
+}
+
+impl SharedRecords for Local {
+    async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: Option<Bytes>,
+        new: Option<Bytes>,
+    ) -> Result<bool, StoreError> {
+        let _guard = self.write_lock.lock().await;
+        let same = self.store.get(key).await? == old;
+        if same {
+            self.store.put(vec![(key.to_owned(), new)]).await?;
+        }
+        Ok(same)
+    }
+}
+
+impl NodeMessages for Local {
     async fn join(&self, node: Id) -> Result<Feed, StoreError> {
         let nodes = Arc::clone(&self.nodes);
         let (feed, sender) = Feed::new(move |room_id: Arc<str>, follow| {
@@ -164,61 +221,10 @@ impl Backplane for Local {
         Ok(feed)
     }
 
-    async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
-        let _guard = self.write_lock.lock().await;
-        let mut outcomes = Vec::with_capacity(publications.len());
-        for publication in publications {
-            outcomes.push(self.publish_one(node, publication).await);
-        }
-        outcomes
-    }
-
     async fn send(&self, node: Id, room_id: &str, message: Bytes) -> Result<(), StoreError> {
         let _guard = self.write_lock.lock().await;
         self.nodes.lock().publish(room_id, &FeedMessage::Message { room_id: room_id.into(), node, message });
         Ok(())
-    }
-
-    async fn heads(&self, room_ids: &[Arc<str>]) -> Result<Vec<Option<Position>>, StoreError> {
-        let mut heads = Vec::with_capacity(room_ids.len());
-        for room_id in room_ids {
-            heads.push(self.store.head(room_id).await?.map(|head| Position {
-                epoch: head.epoch.to_string(),
-                seq: head.last.seq,
-                event_id: head.last.event_id.to_string(),
-            }));
-        }
-        Ok(heads)
-    }
-
-    async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
-        let _guard = self.write_lock.lock().await;
-        Ok(self.nodes.lock().update_members(node, update))
-    }
-
-    async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
-        let nodes = self.nodes.lock();
-        let members = nodes.members.get(room_id).into_iter().flatten();
-        let members = members.map(|((node, user_id), connections)| Member {
-            node: *node,
-            user_id: Arc::clone(user_id),
-            connections: *connections,
-        });
-        Ok(members.collect())
-    }
-
-    async fn compare_and_swap(
-        &self,
-        key: &str,
-        old: Option<Bytes>,
-        new: Option<Bytes>,
-    ) -> Result<bool, StoreError> {
-        let _guard = self.write_lock.lock().await;
-        let same = self.store.get(key).await? == old;
-        if same {
-            self.store.put(vec![(key.to_owned(), new)]).await?;
-        }
-        Ok(same)
     }
 }
 

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::requests::{NodeRequest, NodeResponse};
-use crate::live::room::RoomNotice;
 
 /// A message between nodes, encoded as JSON. A node ignores the messages of newer versions that it doesn't know.
 /// Variants keep the names that they have in the encoding.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "is", content = "of")]
-pub(in crate::live) enum NodeMessage {
+pub(super) enum NodeMessage {
     /// The sender has joined, and responds to requests from now on.
     #[serde(rename = "here")]
     Joined,
@@ -37,6 +36,19 @@ pub(in crate::live) enum NodeMessage {
     /// A response, with the id of its request.
     #[serde(rename = "answer")]
     Response(Box<str>, NodeResponse),
+}
+
+/// A notice about a room: the nodes that have it read again what changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoomNotice {
+    /// The room was deleted.
+    Deleted,
+    /// The epoch of the room's log was overridden: the room starts again.
+    EpochChanged,
+    /// The room's record in the catalog has changed.
+    InfoChanged,
+    /// The room's saved state has changed.
+    StateSaved,
 }
 
 impl From<RoomNotice> for NodeMessage {

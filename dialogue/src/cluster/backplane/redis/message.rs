@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{
-    backplane::{Draft, FeedEvents, FeedMessage, MemberChange},
+    cluster::backplane::{Draft, FeedEvents, FeedMessage, MemberChange},
     store::{
         StoredEvent,
         redis::{EpochNumber, epoch_text},

@@ -18,12 +18,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Cluster, NodeMessage, SERVER_ROOM};
-use crate::{
-    live::{ConnectionHandle, LiveRoom},
-    store::StoreError,
-    wire::Id,
-};
+use super::{Cluster, NodeMessage, RoomNotice, SERVER_ROOM, SharedRooms};
+use crate::{store::StoreError, wire::Id};
 
 /// A request to a node. Variants keep the names that they have in messages between nodes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,13 +76,6 @@ pub(crate) struct RemoteConnection {
 pub(crate) trait NodeRequestHandler: Send + Sync {
     /// Handles a request, in a bounded time.
     fn handle(self: Arc<Self>, request: NodeRequest) -> Pin<Box<dyn Future<Output = NodeResponse> + Send>>;
-
-    /// Runs the application's hooks for the members of a room that was deleted at another node.
-    fn room_closed(
-        self: Arc<Self>,
-        instance: Arc<LiveRoom>,
-        members: Vec<Arc<ConnectionHandle>>,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
     /// Announces to this node's watchers of the list of rooms that another node created or deleted a room.
     fn room_changed(
@@ -181,7 +170,13 @@ impl Cluster {
     }
 
     /// Handles a message of another node.
-    pub(super) fn handle_message(self: &Arc<Self>, room_id: &Arc<str>, node: Id, message: NodeMessage) {
+    pub(super) fn handle_message(
+        self: &Arc<Self>,
+        rooms: &dyn SharedRooms,
+        room_id: &Arc<str>,
+        node: Id,
+        message: NodeMessage,
+    ) {
         match message {
             NodeMessage::Request(id, request) => self.serve_request(Arc::clone(room_id), id, request),
             NodeMessage::Response(id, response) => {
@@ -192,11 +187,10 @@ impl Cluster {
             NodeMessage::RoomCreated(room) => self.announce(room, true),
             NodeMessage::RoomDeleted(room) => self.announce(room, false),
             NodeMessage::Joined => note_recent(&self.requests.joined, node),
-            // These are handled by the room.
-            NodeMessage::Deleted
-            | NodeMessage::EpochChanged
-            | NodeMessage::InfoChanged
-            | NodeMessage::StateSaved => {}
+            NodeMessage::Deleted => rooms.receive_notice(room_id, RoomNotice::Deleted),
+            NodeMessage::EpochChanged => rooms.receive_notice(room_id, RoomNotice::EpochChanged),
+            NodeMessage::InfoChanged => rooms.receive_notice(room_id, RoomNotice::InfoChanged),
+            NodeMessage::StateSaved => rooms.receive_notice(room_id, RoomNotice::StateSaved),
         }
     }
 
@@ -212,7 +206,7 @@ impl Cluster {
 
     /// Returns the nodes whose members count: [reachable](Self::reachable) ones, and those that published members
     /// recently.
-    pub(in crate::live) fn counted(&self) -> BTreeSet<Id> {
+    pub(crate) fn counted(&self) -> BTreeSet<Id> {
         self.reachable().into_iter().chain(recent(&self.requests.unlisted)).collect()
     }
 
@@ -238,15 +232,6 @@ impl Cluster {
             }
             drop(permit);
         });
-    }
-
-    /// Hands the members of a room that another node deleted to the handler.
-    pub(in crate::live) fn room_closed(&self, instance: &Arc<LiveRoom>, members: Vec<Arc<ConnectionHandle>>) {
-        if let Some(handler) = self.handler() {
-            let instance = Arc::clone(instance);
-            // The task ends with the application's hooks.
-            self.runtime.spawn(async move { handler.room_closed(instance, members).await });
-        }
     }
 
     fn announce(&self, room: Box<str>, created: bool) {

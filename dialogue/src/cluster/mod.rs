@@ -1,16 +1,25 @@
 //! The cluster: this node's connection to the other nodes of the deployment, for its rooms.
 //!
-//! Events that other nodes publish come out of the backplane's [`Feed`] and are pushed to the live room. This node
-//! publishes its members of each room in its local roster, and keeps those of other nodes in a remote roster beside the
-//! room's own members. Heads of logs are compared in rounds (anti-entropy), since a feed may lose messages. An
-//! operation on a user's connections is requested from every node. The [`Backplane`](crate::Backplane) is the
-//! transport; the [`Registry`] and the engine call this module.
+//! Events that other nodes publish come out of the backplane's [`Feed`] and go to this node's [`SharedRooms`]. This node
+//! publishes its members of each room in its local roster, and a room keeps those of other nodes in a remote roster
+//! beside its own members. Heads of logs are compared in rounds (anti-entropy), since a feed may lose messages. An
+//! operation on a user's connections is requested from every node. The work of a node that left is taken over.
+//! The [`Backplane`](backplane::Backplane) is the transport.
+//!
+//! Nothing here knows a live room or a connection: rooms, the engine and push call this module, and implement its
+//! traits for what it calls.
 
 mod anti_entropy;
+pub mod backplane;
 mod feed;
 mod local_roster;
 mod message;
+mod remote_roster;
 mod requests;
+mod shared_rooms;
+mod state_lock;
+#[cfg(feature = "push")]
+mod takeover;
 
 #[cfg(feature = "push")]
 use std::sync::atomic::Ordering;
@@ -28,18 +37,20 @@ use tokio::{
     time::timeout,
 };
 
-use local_roster::LocalRosters;
-pub(super) use local_roster::PlaceReservation;
-pub(super) use message::NodeMessage;
+pub(crate) use local_roster::PlaceReservation;
+pub(crate) use message::RoomNotice;
+pub(crate) use remote_roster::{RemoteRoster, RosterChange};
 pub(crate) use requests::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
+pub(crate) use shared_rooms::{HeadMark, SharedRooms, id_prefix};
+pub(crate) use state_lock::StateLock;
+#[cfg(feature = "push")]
+pub(crate) use takeover::JOIN_SETTLE_TIME;
 
-use super::Registry;
-use crate::{
-    backplane::{AnyBackplane, Feed, FeedMessage, Follower, Member},
-    catch_panic::catch_panic,
-    store::StoreError,
-    wire::Id,
-};
+use backplane::{AnyBackplane, Feed, FeedMessage, Follower, Member};
+use local_roster::LocalRosters;
+use message::NodeMessage;
+
+use crate::{catch_panic::catch_panic, store::StoreError, wire::Id};
 
 /// The pseudo-room that all nodes follow, for messages about no room. No declared room can have this name.
 const SERVER_ROOM: &str = "@server";
@@ -74,7 +85,7 @@ pub(crate) struct Cluster {
 }
 
 /// Keeps the feed of a room subscribed until it is dropped.
-pub(in crate::live) struct FollowGuard {
+pub(crate) struct FollowGuard {
     cluster: Arc<Cluster>,
     room_id: Arc<str>,
 }
@@ -129,20 +140,21 @@ impl Cluster {
         Ok((cluster, feed))
     }
 
-    /// Starts the tasks that dispatch the feed to the rooms and compare the heads of logs; they end with the registry.
-    pub(crate) fn begin(self: &Arc<Self>, feed: Feed, registry: &Arc<Registry>) {
-        self.runtime.spawn(feed::run(
-            Arc::clone(self),
-            feed,
-            Arc::downgrade(registry),
-            registry.end_signal(),
-            self.leaving.subscribe(),
-        ));
-        self.runtime.spawn(anti_entropy::run(Arc::clone(self), Arc::downgrade(registry)));
+    /// Starts the tasks that dispatch the feed to the rooms and compare the heads of logs; they end with
+    /// the rooms, of whose end `end` tells.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        feed: Feed,
+        rooms: &Weak<dyn SharedRooms>,
+        end: watch::Receiver<()>,
+    ) {
+        let (feed_rooms, leaving) = (Weak::clone(rooms), self.leaving.subscribe());
+        self.runtime.spawn(feed::run(Arc::clone(self), feed, feed_rooms, end, leaving));
+        self.runtime.spawn(anti_entropy::run(Arc::clone(self), Weak::clone(rooms)));
     }
 
     /// Returns a permit for a room to catch up, unless many do.
-    pub(super) fn catch_up_permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) fn catch_up_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.catching_up.try_acquire().ok()
     }
 
@@ -159,7 +171,7 @@ impl Cluster {
     }
 
     /// Subscribes the feed of a room until the guard is dropped.
-    pub(super) fn follow(self: &Arc<Self>, room_id: &Arc<str>) -> FollowGuard {
+    pub(crate) fn follow(self: &Arc<Self>, room_id: &Arc<str>) -> FollowGuard {
         let mut followed = self.followed.lock();
         let count = followed.entry(Arc::clone(room_id)).or_default();
         *count += 1;
@@ -187,21 +199,21 @@ impl Cluster {
     }
 
     /// Returns the members of a room at other nodes, including nodes that may have left.
-    pub(super) async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
+    pub(crate) async fn members(&self, room_id: &str) -> Result<Vec<Member>, StoreError> {
         let mut members = with_timeout(self.backplane.members(room_id)).await?;
         members.retain(|member| member.node != self.id);
         Ok(members)
     }
 
     /// Returns the number of connections in a room at the listed nodes.
-    pub(super) async fn size(&self, room_id: &str) -> Result<usize, StoreError> {
+    pub(crate) async fn size(&self, room_id: &str) -> Result<usize, StoreError> {
         let (members, nodes) = (with_timeout(self.backplane.members(room_id)).await?, self.nodes());
         let counted = members.iter().filter(|member| nodes.contains(&member.node));
         Ok(counted.map(|member| usize::try_from(member.connections).unwrap_or(usize::MAX)).sum())
     }
 
     /// Returns the number of connections in each of some rooms at all nodes.
-    pub(super) async fn sizes(&self, room_ids: &[Arc<str>]) -> Result<Vec<usize>, StoreError> {
+    pub(crate) async fn sizes(&self, room_ids: &[Arc<str>]) -> Result<Vec<usize>, StoreError> {
         with_timeout(self.backplane.sizes(room_ids)).await
     }
 
@@ -210,8 +222,13 @@ impl Cluster {
         with_timeout(self.backplane.send(self.id, room_id, message.encode())).await
     }
 
+    /// Notifies the other nodes of a change to a room if it can be sent now; anti-entropy makes up for it if not.
+    pub(crate) fn notify(self: &Arc<Self>, room_id: &Arc<str>, notice: RoomNotice) {
+        self.send_best_effort(room_id, notice.into());
+    }
+
     /// Sends a message to the other nodes if it can be sent now; it is logged if not, and anti-entropy makes up for it.
-    pub(super) fn send_best_effort(self: &Arc<Self>, room_id: &Arc<str>, message: NodeMessage) {
+    fn send_best_effort(self: &Arc<Self>, room_id: &Arc<str>, message: NodeMessage) {
         let (cluster, room_id) = (Arc::clone(self), Arc::clone(room_id));
         // The task ends with the call, which has a timeout.
         self.runtime.spawn(async move {
@@ -248,6 +265,6 @@ async fn with_timeout<T>(call: impl Future<Output = Result<T, StoreError>>) -> R
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Cluster").field("id", &self.id).finish_non_exhaustive()
     }
 }

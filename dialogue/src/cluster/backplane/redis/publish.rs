@@ -4,7 +4,7 @@ use redis::{Value, cmd};
 
 use super::{message, scripts::SCRIPTS};
 use crate::{
-    backplane::{Draft, DraftOutcome, Publication, Published},
+    cluster::backplane::{Draft, DraftOutcome, Publication, Published},
     redis::{KeyedCommand, Redis, reply::text},
     store::{
         StoreError,

@@ -6,13 +6,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{
-    runtime::Handle,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
-use super::Archive;
-use crate::{live::clock::unix_ms, store::StoreError, wire::Id};
+use super::{Cluster, with_timeout};
+use crate::{store::StoreError, wire::Id};
 
 /// The time after which waiting for the lock fails.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,33 +17,32 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_EXPIRY_MS: u64 = 20_000;
 
 /// The lock of a room's saved state, released when it is dropped.
+#[derive(Debug)]
 pub(crate) struct StateLock {
-    archive: Arc<Archive>,
+    cluster: Arc<Cluster>,
     room_id: Arc<str>,
     /// The content of the lock's record.
     own: Bytes,
-    runtime: Handle,
 }
 
-impl Archive {
-    /// Waits for the lock of a room's saved state; returns `None` without other nodes.
-    pub(in crate::live) async fn lock_state(
+impl Cluster {
+    /// Waits for the lock of a room's saved state; `unix_ms` returns the time in Unix milliseconds.
+    pub(crate) async fn lock_state(
         self: &Arc<Self>,
         room_id: &Arc<str>,
-        runtime: &Handle,
-    ) -> Result<Option<StateLock>, StoreError> {
-        let Some(cluster) = &self.cluster else { return Ok(None) };
+        unix_ms: fn() -> u64,
+    ) -> Result<StateLock, StoreError> {
         let (key, until) = (lock_key(room_id), Instant::now() + LOCK_TIMEOUT);
         loop {
-            let held = self.journal.get(&key).await?;
+            let held = with_timeout(self.backplane.get(&key)).await?;
             let holder = held.as_deref().and_then(read);
             let free = holder.is_none_or(|(node, since)| {
-                !cluster.nodes().contains(&node) || unix_ms().saturating_sub(since) > LOCK_EXPIRY_MS
+                !self.nodes().contains(&node) || unix_ms().saturating_sub(since) > LOCK_EXPIRY_MS
             });
-            let own = Bytes::from(format!("{} {} {}", cluster.id(), unix_ms(), fastrand::u64(..)));
-            if free && self.journal.swap(&key, held, Some(own.clone())).await? {
-                let (archive, room_id) = (Arc::clone(self), Arc::clone(room_id));
-                return Ok(Some(StateLock { archive, room_id, own, runtime: runtime.clone() }));
+            let own = Bytes::from(format!("{} {} {}", self.id(), unix_ms(), fastrand::u64(..)));
+            let swap = || self.backplane.compare_and_swap(&key, held, Some(own.clone()));
+            if free && with_timeout(swap()).await? {
+                return Ok(StateLock { cluster: Arc::clone(self), room_id: Arc::clone(room_id), own });
             }
             if Instant::now() >= until {
                 return Err(StoreError::new(
@@ -61,11 +57,13 @@ impl Archive {
 impl Drop for StateLock {
     /// Releases the lock in a task.
     fn drop(&mut self) {
-        let (archive, room_id, own) =
-            (Arc::clone(&self.archive), Arc::clone(&self.room_id), self.own.clone());
+        let (cluster, room_id, own) =
+            (Arc::clone(&self.cluster), Arc::clone(&self.room_id), self.own.clone());
         // The task ends with a bounded call; if that fails, the lock expires.
-        self.runtime.spawn(async move {
-            if let Err(error) = archive.journal.swap(&lock_key(&room_id), Some(own), None).await {
+        self.cluster.runtime.spawn(async move {
+            let key = lock_key(&room_id);
+            let released = with_timeout(cluster.backplane.compare_and_swap(&key, Some(own), None)).await;
+            if let Err(error) = released {
                 tracing::debug!(%room_id, %error, "the lock of a room's state can't be released");
             }
         });

@@ -5,11 +5,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{sync::Mutex as AsyncMutex, time::sleep};
 
-use super::{Cluster, with_timeout};
-use crate::{
+use super::{
+    Cluster,
     backplane::{MemberChange, MembersUpdate},
-    store::StoreError,
+    with_timeout,
 };
+use crate::store::StoreError;
 
 /// The users of each room, with their number of connections, and the number last published.
 #[derive(Default)]
@@ -62,12 +63,12 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// Counts a connection of a user that joined a room.
-    pub(in crate::live) fn member_joined(self: &Arc<Self>, room_id: &Arc<str>, user: &Arc<str>) {
+    pub(crate) fn member_joined(self: &Arc<Self>, room_id: &Arc<str>, user: &Arc<str>) {
         self.count(room_id, user, |current| current + 1);
     }
 
     /// Removes a connection of a user that left a room from the count.
-    pub(in crate::live) fn member_left(self: &Arc<Self>, room_id: &Arc<str>, user: &Arc<str>) {
+    pub(crate) fn member_left(self: &Arc<Self>, room_id: &Arc<str>, user: &Arc<str>) {
         self.count(room_id, user, |current| current.saturating_sub(1));
     }
 

@@ -1,5 +1,5 @@
 //! The membership of nodes by leases in Redis: each node renews its lease by a heartbeat every 2 s, and is dead 8 s
-//! after the last. [`join`](crate::backplane::Backplane::join) spawns the task; its messages go into the node's feed.
+//! after the last. [`join`](crate::cluster::backplane::Backplane::join) spawns the task; its messages go into the node's feed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::scripts::SCRIPTS;
 use crate::{
-    backplane::{FeedMessage, FeedSender},
+    cluster::backplane::{FeedMessage, FeedSender},
     redis::{
         CommandError, KeyedCommand, Redis,
         reply::{integer, list, text},

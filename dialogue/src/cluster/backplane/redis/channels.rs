@@ -1,10 +1,10 @@
-//! The mapping between the Pub/Sub channels of a node and the messages of its [`Feed`](crate::backplane::Feed).
+//! The mapping between the Pub/Sub channels of a node and the messages of its [`Feed`](crate::cluster::backplane::Feed).
 
 use std::sync::Arc;
 
 use super::message;
 use crate::{
-    backplane::FeedMessage,
+    cluster::backplane::FeedMessage,
     redis::{KeySpace, PubSubEvent},
     wire::Id,
 };
