@@ -18,7 +18,7 @@ use crate::{store::StoredEvent, wire::Id};
 pub enum FeedMessage {
     /// Events were published to a room.
     Events(FeedEvents),
-    /// A node sent a message that is in no log ([`Backplane::send`](super::Backplane::send)).
+    /// A node sent a message that is in no log ([`NodeMessages::send`](super::NodeMessages::send)).
     Message {
         /// The id of the room instance.
         room_id: Arc<str>,

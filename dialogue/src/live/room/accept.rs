@@ -1,73 +1,25 @@
 //! The path of an event into the log: accepted (numbered and encoded), appended to the store, committed, and then
 //! acknowledged (group commit).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     super::delivery::{Batch, PublishOutcome, PublishReply},
     Lifecycle, RoomCore, RoomEffect, RoomTime, RoomTimer,
-    held::HeldDraft,
-    request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked},
+    pending::{BatchDuplicate, HeldDraft, LoggedDuplicate, PendingAppend, PendingEvent},
+    request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked, unavailable},
+    stored::accepted,
 };
 use crate::{
     Code, Refusal,
     event::DeliveryClass,
-    log::{LogEnd, Record, owner},
-    observe::{EventOrigin, Source},
+    log::{Record, owner},
+    observe::Source,
     store::{Append, StoredEvent},
     wire::{Accepted, EventIndex, Id, frame},
 };
-
-/// Events that are accepted and not yet durable: neither their senders nor any subscriber sees them before they are.
-#[derive(Debug)]
-pub(in crate::live) struct PendingAppend {
-    pub(super) drafts: Vec<PendingEvent>,
-    /// The log's end with these events.
-    pub(super) end: LogEnd,
-    /// The events as the store keeps them, where there is one: the durable ones, and in a cluster also the ephemeral
-    /// ones, which are published to the other nodes.
-    pub(super) events: Vec<StoredEvent>,
-    /// The index of the draft with each idempotency key, for a key that occurs twice in a batch.
-    keys: HashMap<OwnedKey, usize>,
-    /// Retries of events in this batch.
-    pub(super) batch_duplicates: Vec<BatchDuplicate>,
-    /// Retries of events that are in the log already: they are acknowledged once the store has shown that it still has
-    /// that log.
-    duplicates: Vec<LoggedDuplicate>,
-    bytes: usize,
-}
-
-/// A retry of an event that is in the same batch.
-#[derive(Debug)]
-pub(super) struct BatchDuplicate {
-    /// The index of the original among the batch's drafts.
-    original: usize,
-    pub(super) source: Source,
-    pub(super) reply: PublishReply,
-}
-
-/// A retry of an event that was accepted in an earlier batch.
-#[derive(Debug)]
-struct LoggedDuplicate {
-    seen: Accepted,
-    origin: EventOrigin,
-    reply: PublishReply,
-}
-
-/// The owner of an idempotency key ([`owner`]), and the key.
-type OwnedKey = (Arc<str>, Box<str>);
-
-#[derive(Debug)]
-pub(super) struct PendingEvent {
-    pub(super) record: Arc<Record>,
-    pub(super) key: Option<OwnedKey>,
-    pub(super) origin: EventOrigin,
-    pub(super) reply: PublishReply,
-    /// In a room whose events wait while the log can't be written: the event as it came.
-    pub(super) retry: Option<Box<HeldDraft>>,
-}
 
 /// The interval between two reads of the store's head while the outcome of an append is unknown.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
@@ -339,7 +291,7 @@ impl RoomCore {
         }
         self.log.append(record);
         if let Some(key) = &stored.key {
-            self.log.keys.remember(&stored.from, key, super::clustered::accepted(stored));
+            self.log.keys.remember(&stored.from, key, accepted(stored));
         }
     }
 
@@ -412,45 +364,4 @@ impl RoomCore {
     fn recipients_of(&self, event: EventIndex) -> usize {
         self.members.iter().filter(|subscription| subscription.filter.contains(event)).count()
     }
-}
-
-impl PendingAppend {
-    pub(in crate::live) fn is_empty(&self) -> bool {
-        self.drafts.is_empty()
-    }
-
-    /// Returns whether the batch has retries of events that are in the log.
-    pub(in crate::live) fn repeats(&self) -> bool {
-        !self.duplicates.is_empty()
-    }
-
-    /// Splits the batch after its first `first` events.
-    pub(in crate::live) fn split(mut self, first: usize) -> (Self, Self) {
-        let mut rest = PendingAppend::after(self.end.clone());
-        rest.drafts = self.drafts.split_off(first.min(self.drafts.len()));
-        for duplicate in std::mem::take(&mut self.batch_duplicates) {
-            match duplicate.original.checked_sub(first) {
-                Some(original) => rest.batch_duplicates.push(BatchDuplicate { original, ..duplicate }),
-                None => self.batch_duplicates.push(duplicate),
-            }
-        }
-        (self, rest)
-    }
-
-    pub(super) fn after(end: LogEnd) -> Self {
-        PendingAppend {
-            drafts: Vec::new(),
-            end,
-            events: Vec::new(),
-            keys: HashMap::new(),
-            batch_duplicates: Vec::new(),
-            duplicates: Vec::new(),
-            bytes: 0,
-        }
-    }
-}
-
-/// Returns the refusal of a request while the room's log can't be reached.
-pub(crate) fn unavailable(room_id: &str) -> Refusal {
-    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
 }

@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     RoomCore, RoomTime, SavedState,
-    accept::{BatchDuplicate, PendingAppend, PendingEvent, unavailable},
+    pending::{BatchDuplicate, PendingAppend, PendingEvent},
+    request::unavailable,
+    stored::accepted,
 };
 use crate::{
     audit::link,
@@ -276,9 +278,4 @@ impl RoomCore {
         self.reply(draft.reply, Ok(duplicate));
         accepted
     }
-}
-
-pub(super) fn accepted(event: &StoredEvent) -> Accepted {
-    let event_id = event.event_id.as_str().to_owned();
-    Accepted { seq: Some(event.seq), event_id, timestamp: event.timestamp, duplicate: false }
 }

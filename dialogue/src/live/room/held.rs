@@ -1,15 +1,15 @@
 //! Events that are held while the log can't be written, in a room that declares it (`wait = …`).
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use super::{
     RoomCore, RoomEffect, RoomTimer,
-    accept::{PendingEvent, unavailable},
-    clustered::accepted,
-    request::{NewEvent, PublishRequest, not_in_room},
+    pending::{HeldDraft, PendingEvent},
+    request::{NewEvent, PublishRequest, not_in_room, unavailable},
+    stored::accepted,
 };
 use crate::{
-    live::{ConnectionId, Outbox},
+    live::ConnectionId,
     store::StoredEvent,
     wire::{EventIndex, Id},
 };
@@ -27,14 +27,6 @@ struct HeldEvent {
     until: Duration,
     /// The event's id if an append of it may have succeeded.
     event_id: Option<Id>,
-}
-
-/// An event to accept again if the log can't be written.
-#[derive(Debug)]
-pub(super) struct HeldDraft {
-    pub(super) event: NewEvent,
-    pub(super) sender_outbox: Option<Arc<Outbox>>,
-    pub(super) until: Duration,
 }
 
 /// Bounds on the held events of a room instance, and on the bytes of their payloads.

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::{
     RoomCore, RoomEffect,
-    accept::unavailable,
     members::{EventSink, RoomSubscription, UserPresence},
+    request::unavailable,
 };
 use crate::{
     Code, Refusal,

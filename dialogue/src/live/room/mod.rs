@@ -17,6 +17,7 @@ mod members;
 mod migration;
 #[cfg(test)]
 mod model;
+mod pending;
 mod presence;
 mod replay;
 mod request;
@@ -33,16 +34,15 @@ use std::{
 
 use serde_json::value::RawValue;
 
-pub(in crate::live) use accept::PendingAppend;
-pub(crate) use accept::unavailable;
 pub(in crate::live) use effect::RoomEffect;
 pub(crate) use effect::RoomTimer;
 pub(crate) use join::{JoinOptions, JoinRequest};
 pub(in crate::live) use join::{JoinStep, ResumeEvidence, full_refusal};
 pub(in crate::live) use migration::{MigratingMember, Migration, send_left};
+pub(in crate::live) use pending::PendingAppend;
 pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
-pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked};
+pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked, unavailable};
 pub(in crate::live) use store_head::StoreHead;
 pub(crate) use stored::SavedState;
 pub(in crate::live) use stored::{StoredLog, StoredRoom};

@@ -92,3 +92,8 @@ pub(crate) fn not_in_room() -> Refusal {
 pub(crate) fn revoked() -> Refusal {
     Refusal::new(Code::Unauthenticated, "the connection ended before the event was accepted")
 }
+
+/// Returns the refusal of a request while the room's log can't be reached.
+pub(crate) fn unavailable(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
+}

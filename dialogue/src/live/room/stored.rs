@@ -93,3 +93,9 @@ impl RoomSpec {
         }
     }
 }
+
+/// Returns the acknowledgement of a stored event.
+pub(super) fn accepted(event: &StoredEvent) -> Accepted {
+    let event_id = event.event_id.as_str().to_owned();
+    Accepted { seq: Some(event.seq), event_id, timestamp: event.timestamp, duplicate: false }
+}

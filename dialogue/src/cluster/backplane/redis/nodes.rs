@@ -1,5 +1,5 @@
 //! The membership of nodes by leases in Redis: each node renews its lease by a heartbeat every 2 s, and is dead 8 s
-//! after the last. [`join`](crate::cluster::backplane::Backplane::join) spawns the task; its messages go into the node's feed.
+//! after the last. [`join`](crate::cluster::backplane::NodeMessages::join) spawns the task; its messages go into the node's feed.
 
 use std::{collections::BTreeSet, time::Duration};
 
