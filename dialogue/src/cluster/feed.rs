@@ -8,13 +8,13 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Cluster, NodeMessage, SERVER_ROOM, SharedRooms,
+    Cluster, NodeMessage, SERVER_ROOM, SharedRooms, anti_entropy,
     backplane::{Feed, FeedMessage},
 };
 use crate::wire::Id;
 
 /// Dispatches the feed until the rooms are dropped or the node leaves.
-pub(super) async fn run(
+async fn run(
     cluster: Arc<Cluster>,
     mut feed: Feed,
     rooms: Weak<dyn SharedRooms>,
@@ -34,6 +34,19 @@ pub(super) async fn run(
 }
 
 impl Cluster {
+    /// Starts the tasks that dispatch the feed to the rooms and compare the heads of logs; they end with
+    /// the rooms, of whose end `end` tells.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        feed: Feed,
+        rooms: &Weak<dyn SharedRooms>,
+        end: watch::Receiver<()>,
+    ) {
+        let (feed_rooms, leaving) = (Weak::clone(rooms), self.leaving.subscribe());
+        self.runtime.spawn(run(Arc::clone(self), feed, feed_rooms, end, leaving));
+        self.runtime.spawn(anti_entropy::run(Arc::clone(self), Weak::clone(rooms)));
+    }
+
     fn handle(self: &Arc<Self>, rooms: &dyn SharedRooms, message: FeedMessage) {
         match message {
             // This node knows its own events from the result of publishing them.

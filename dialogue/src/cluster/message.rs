@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::requests::{NodeRequest, NodeResponse};
+use super::node_request::{NodeRequest, NodeResponse};
 
 /// A message between nodes, encoded as JSON. A node ignores the messages of newer versions that it doesn't know.
 /// Variants keep the names that they have in the encoding.

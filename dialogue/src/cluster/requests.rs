@@ -5,99 +5,22 @@
 //! nodes that are reachable, and fails if one of them doesn't respond in time.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    pin::Pin,
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{Instant, timeout},
 };
 
-use super::{Cluster, NodeMessage, RoomNotice, SERVER_ROOM, SharedRooms};
+use super::{
+    Cluster, NodeMessage, NodeRequest, NodeRequestHandler, NodeResponse, RoomNotice, SERVER_ROOM,
+    SharedRooms,
+    pending_requests::{PendingRequests, note_recent, recent},
+};
 use crate::{store::StoreError, wire::Id};
-
-/// A request to a node. Variants keep the names that they have in messages between nodes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum NodeRequest {
-    /// Deliver an event to a user's connections in a room.
-    #[serde(rename = "whisper", rename_all = "camelCase")]
-    SendToUser {
-        room_id: Box<str>,
-        user: Box<str>,
-        event: Box<str>,
-        event_id: Box<str>,
-        timestamp: u64,
-        /// The payload as JSON.
-        data: String,
-        from: Box<str>,
-        server: bool,
-        meta: Option<Box<str>>,
-    },
-    /// Remove a user's connections from a room, or from all.
-    #[serde(rename = "putOut", rename_all = "camelCase")]
-    RemoveMember { user: Box<str>, room_id: Option<Box<str>>, reason: String },
-    /// Close a user's connections, or one of them.
-    #[serde(rename_all = "camelCase")]
-    Disconnect { user: Box<str>, client_id: Option<Box<str>>, reason: String },
-    /// Free the places in a full room that unresponsive connections of a user hold.
-    #[serde(rename = "free", rename_all = "camelCase")]
-    FreePlaces { user: Box<str>, room_id: Box<str> },
-    /// List a user's connections.
-    #[serde(rename = "connections")]
-    ListConnections { user: Box<str> },
-}
-
-/// The result of a request at a node.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct NodeResponse {
-    /// The number of connections affected.
-    pub(crate) count: usize,
-    /// The connections, if they were to be listed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) connections: Vec<RemoteConnection>,
-}
-
-/// A connection at another node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RemoteConnection {
-    pub(crate) client_id: String,
-    pub(crate) rooms: Vec<String>,
-}
-
-/// The handler of requests from other nodes.
-pub(crate) trait NodeRequestHandler: Send + Sync {
-    /// Handles a request, in a bounded time.
-    fn handle(self: Arc<Self>, request: NodeRequest) -> Pin<Box<dyn Future<Output = NodeResponse> + Send>>;
-
-    /// Announces to this node's watchers of the list of rooms that another node created or deleted a room.
-    fn room_changed(
-        self: Arc<Self>,
-        room_id: &str,
-        created: bool,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
-}
-
-/// Requests that wait for responses, and limits on those that are being served.
-pub(super) struct PendingRequests {
-    awaiting: Mutex<HashMap<Box<str>, ResponseSender>>,
-    serving: Arc<Semaphore>,
-    /// Nodes that joined recently and may not be in the backplane's list yet.
-    joined: Mutex<HashMap<Id, Instant>>,
-    /// Nodes that published members and aren't in the backplane's list, which may be a moment old. They may also have
-    /// left: no request waits for their responses.
-    unlisted: Mutex<HashMap<Id, Instant>>,
-}
-
-/// The receiver of the responses to a request, each with its node.
-type ResponseSender = mpsc::Sender<(Id, NodeResponse)>;
 
 /// The timeout of a request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,11 +30,6 @@ const FREE_PLACES_TIMEOUT: Duration = Duration::from_secs(4);
 const NODE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Responses queued for a request.
 const MAX_QUEUED_RESPONSES: usize = 1_024;
-/// The time for which a node counts as recently joined or unlisted.
-const RECENT_NODE_AGE: Duration = Duration::from_secs(5);
-/// Requests of other nodes served at the same time; more are dropped.
-const MAX_CONCURRENT_REQUESTS: usize = 256;
-
 impl Cluster {
     /// Sets the handler of requests from other nodes.
     pub(crate) fn handle_requests_with(&self, handler: Weak<dyn NodeRequestHandler>) {
@@ -248,21 +166,6 @@ impl Cluster {
     }
 }
 
-/// Notes a recently seen node, up to a bounded number of them.
-fn note_recent(nodes: &Mutex<HashMap<Id, Instant>>, node: Id) {
-    let mut nodes = nodes.lock();
-    nodes.retain(|_, noted| noted.elapsed() < RECENT_NODE_AGE);
-    if nodes.len() < MAX_CONCURRENT_REQUESTS {
-        nodes.insert(node, Instant::now());
-    }
-}
-
-/// Returns the nodes that were noted recently.
-fn recent(nodes: &Mutex<HashMap<Id, Instant>>) -> Vec<Id> {
-    let nodes = nodes.lock();
-    nodes.iter().filter(|(_, noted)| noted.elapsed() < RECENT_NODE_AGE).map(|(node, _)| *node).collect()
-}
-
 /// Removes a request from those that wait when it is dropped.
 struct PendingRequest<'a> {
     requests: &'a PendingRequests,
@@ -272,17 +175,5 @@ struct PendingRequest<'a> {
 impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.requests.awaiting.lock().remove(self.id.as_str());
-    }
-}
-
-impl Default for PendingRequests {
-    fn default() -> Self {
-        let serving = Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS));
-        PendingRequests {
-            awaiting: Mutex::default(),
-            serving,
-            joined: Mutex::default(),
-            unlisted: Mutex::default(),
-        }
     }
 }
