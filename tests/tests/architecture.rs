@@ -21,9 +21,11 @@ fn sources(folder: &str) -> Result<Vec<(String, String)>> {
         for entry in fs::read_dir(next)? {
             let path = entry?.path();
             let name = path.strip_prefix(&folder)?.to_string_lossy().replace('\\', "/");
-            let is_test = name.split('/').any(|part| {
-                ["tests", "model", "model.rs", "fuzz.rs"].contains(&part) || part.ends_with("tests.rs")
-            });
+            let is_test = name
+                .split('/')
+                .any(|part| part == "tests" || part.ends_with("tests.rs") || part == "fuzz.rs")
+                || name == "client/core/model.rs"
+                || name.starts_with("live/room/model/");
             if path.is_dir() {
                 folders.push(path);
             } else if name.ends_with(".rs") && !is_test {

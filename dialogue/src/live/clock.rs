@@ -12,9 +12,19 @@ pub(crate) fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Returns the time for a room's next command.
-pub(super) fn room_time() -> RoomTime {
-    RoomTime { unix_ms: unix_ms(), monotonic: start().elapsed() }
+/// The clock of a room instance, whose monotonic time counts from its start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoomClock(Instant);
+
+impl RoomClock {
+    pub(super) fn start() -> Self {
+        RoomClock(Instant::now())
+    }
+
+    /// Returns the time for the room's next command.
+    pub(super) fn now(self) -> RoomTime {
+        RoomTime { unix_ms: unix_ms(), monotonic: self.0.elapsed() }
+    }
 }
 
 /// Returns the milliseconds of a monotonic clock.
@@ -24,11 +34,6 @@ pub(super) fn monotonic_ms() -> u64 {
 
 /// Returns the microseconds of a monotonic clock, fine enough to order rooms that became empty one after the other.
 pub(super) fn monotonic_us() -> u64 {
-    u64::try_from(start().elapsed().as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Returns the moment from which the monotonic clock counts.
-fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(Instant::now)
+    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
 }

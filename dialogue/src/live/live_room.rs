@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
     archive::Archive,
-    clock::{self, monotonic_ms, monotonic_us},
+    clock::{RoomClock, monotonic_ms, monotonic_us},
     connection::{InstanceId, JoinedRoom},
     delivery::ReplaySource,
     driver::{Inbox, Reply, RoomChange, RoomCommand, RoomDriver, RoomRead},
@@ -45,6 +45,7 @@ use crate::{
 /// to subscribers form the next batch. While a new instance is being read from the store, its commands wait likewise.
 pub(crate) struct LiveRoom {
     pub(super) instance_id: InstanceId,
+    pub(super) clock: RoomClock,
     pub(crate) room: Arc<RoomSpec>,
     pub(crate) id: Arc<str>,
     info: RwLock<Arc<RoomInstanceInfo>>,
@@ -112,22 +113,15 @@ impl LiveRoom {
         // Before the store is read: the feed then has every event that the read doesn't.
         let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
-        let instance_id = InstanceId::fresh();
+        let (instance_id, clock) = (InstanceId::fresh(), RoomClock::start());
         let core = (!opening).then(|| {
             let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
             let (room, id) = (Arc::clone(&room), Arc::clone(&id));
-            Box::new(RoomCore::new(
-                instance_id,
-                room,
-                id,
-                RoomStorage::Memory,
-                epoch,
-                found,
-                clock::room_time(),
-            ))
+            Box::new(RoomCore::new(instance_id, room, id, RoomStorage::Memory, epoch, found, clock.now()))
         });
         let instance = Arc::new(LiveRoom {
             instance_id,
+            clock,
             _counted: room.meter.count_instance(),
             room,
             id,
@@ -336,7 +330,7 @@ impl LiveRoom {
         if !inbox.running
             && let Some(core) = self.core.lock().as_mut()
         {
-            core.set_time(clock::room_time());
+            core.set_time(self.clock.now());
             core.trim_memory();
         }
     }

@@ -15,8 +15,9 @@ use tokio::time::sleep;
 use super::{
     ConnectionHandle, JoinOptions, JoinRequest, LiveRoom, Registry,
     driver::RoomChange,
-    room::{DELETED_REASON, MigratingMember, Migration, send_left},
+    room::{DELETED_REASON, MigratingMember, Migration},
 };
+use crate::wire::frame::{self, ServerFrame};
 
 /// Members that aren't admitted yet, each with the instance that it comes from.
 type Remaining = Vec<(MigratingMember, Arc<LiveRoom>)>;
@@ -149,6 +150,11 @@ async fn end(registry: &Registry, remaining: Remaining) {
             registry.removed_from_closed(&handle, &from).await;
         }
     }
+}
+
+/// Sends `left` to a client that the server removed from a room.
+fn send_left(handle: &ConnectionHandle, room_id: &str, reason: &str) {
+    handle.outbox.send(&frame::Left { room_id: room_id.into(), reason: Some(reason.into()) }.encode(None));
 }
 
 impl MigratingMember {

@@ -1,7 +1,8 @@
 //! Delivery: the events of a room on their way to its subscriptions.
 //!
 //! A [`Batch`] is encoded once for all subscriptions. Each connection has an [`Outbox`], and each handler of server
-//! code a [`Listener`]; a [`PublishReply`] tells a sender what became of its event. Nothing here knows a room instance: what sends a replay is a [`ReplaySource`].
+//! code a [`Listener`]; a [`PublishReply`] tells a sender what became of its event. Nothing here knows a room instance:
+//! what sends a replay is a [`ReplaySource`].
 
 mod batch;
 mod listener;

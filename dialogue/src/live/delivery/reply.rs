@@ -70,6 +70,14 @@ impl PublishReply {
         matches!(self, PublishReply::Frame(..))
     }
 
+    /// Returns the reply for an outcome without a delivery, for which the caller need not wait.
+    pub(in crate::live) fn without_delivery(self) -> Self {
+        match self {
+            PublishReply::Delivered(sender) => PublishReply::Accepted(sender),
+            reply => reply,
+        }
+    }
+
     /// Sends the outcome of an event at once.
     pub(crate) fn send_now(self, outcome: PublishOutcome) {
         let mut replies = ReplyQueue::default();

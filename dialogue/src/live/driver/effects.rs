@@ -14,6 +14,7 @@ use crate::live::{
     driver::{RoomChange, change::Unreadable},
     room::{RoomCore, RoomEffect, RoomTimer},
 };
+use crate::wire::frame::{self, ServerFrame};
 
 /// Attempts to read a page from the store, with a delay that doubles from the first: 6 s together.
 const MAX_READ_ATTEMPTS: u32 = 5;
@@ -45,6 +46,11 @@ impl LiveRoom {
             (RoomEffect::FetchPage { connection, after, epoch }, _) => {
                 // The task ends with the instance, or after a bounded number of attempts.
                 self.spawn(fetch(Arc::downgrade(self), epoch, connection, after));
+            }
+            (RoomEffect::SendLeft { handles, reason }, _) => {
+                let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.as_ref().into()) };
+                let left = left.encode(None);
+                handles.iter().for_each(|handle| handle.outbox.send(&left));
             }
             (RoomEffect::Deleted { listeners }, _) => {
                 self.mark_deleted();

@@ -26,7 +26,6 @@ use crate::{
     live::{
         LiveRoom,
         archive::Archive,
-        clock,
         delivery::{Batch, ReplyQueue},
         room::RoomCore,
     },
@@ -82,6 +81,7 @@ impl RoomDriver {
                     }
                     RoomCommand::Read(read) => {
                         driver.commit_pending().await;
+                        driver.carry_out();
                         driver.read(read);
                     }
                     RoomCommand::Store(operation) => Box::pin(driver.operate(operation)).await,
@@ -110,12 +110,13 @@ impl RoomDriver {
     /// Sets the time of what the core does next: it is read for each group of commands, and after what takes time.
     pub(in crate::live) fn set_time(&mut self) {
         if let Some(core) = &mut self.core {
-            core.set_time(clock::room_time());
+            core.set_time(self.instance.clock.now());
         }
     }
 
-    /// Carries out the effects of the last command.
+    /// Queues the replies of the last command, then carries out its effects.
     pub(super) fn carry_out(&mut self) {
+        self.queue_replies();
         if let Some(core) = &mut self.core {
             self.instance.carry_out(core);
         }
@@ -148,7 +149,8 @@ impl RoomDriver {
         inbox.running = false;
         // A burst may have grown the buffer; an idle room keeps none.
         inbox.commands = Vec::new();
-        if let Some(core) = self.core.take() {
+        if let Some(mut core) = self.core.take() {
+            core.free_buffers();
             is_evictable = self.instance.note_activity(&core);
             inbox.closed |= core.should_close(self.instance.is_in_use());
             loses_log = core.loses_log();
@@ -186,7 +188,7 @@ impl RoomDriver {
                 None if pending.repeats() => Box::pin(check_log_exists(core, &self.instance, archive)).await,
                 None => Ok(()),
             };
-            core.set_time(clock::room_time());
+            core.set_time(self.instance.clock.now());
             if stored.is_err() {
                 match core.refuse_pending(pending) {
                     Some(rest) => pending = rest,
@@ -264,7 +266,7 @@ async fn append_to_store(
             if error.is_conflict() {
                 tracing::warn!(room_id = &*instance.id, %error, "the store has events of a room that another process appended");
             }
-            core.mark_uncertain(clock::room_time());
+            core.mark_uncertain(instance.clock.now());
         }
     })
 }
@@ -287,10 +289,11 @@ impl Drop for RoomDriver {
                 }
             }
             self.instance.inbox_space.notify_waiters();
-            core.fail_connections();
-            self.instance.carry_out(&mut core);
+            core.refuse_all_held();
             core.drain_replies().for_each(|(reply, outcome)| self.replies.push(reply, outcome));
             self.replies.flush();
+            core.fail_connections();
+            self.instance.carry_out(&mut core);
             if let Some(registry) = self.instance.registry.upgrade() {
                 registry.remove(&self.instance, self.instance.archive().is_none());
             }

@@ -9,7 +9,6 @@ use crate::cluster::RoomNotice;
 use crate::live::{
     LiveRoom,
     archive::Archive,
-    clock,
     driver::RoomDriver,
     room::{RoomCore, StoreHead},
 };
@@ -22,7 +21,7 @@ const PAGE_EVENTS: usize = 1_000;
 const DELETION_GRACE: Duration = Duration::from_millis(100);
 
 /// The log in the store, compared with memory.
-enum StoredLog {
+enum LogComparison {
     /// The same as in memory.
     Same,
     /// Further events follow.
@@ -36,29 +35,37 @@ enum StoredLog {
 }
 
 impl RoomDriver {
-    /// Reads the end of the log from the store, and resolves an unknown outcome by it.
+    /// Reads the end of the log from the store, resolves an unknown outcome by it, and replies to the senders of events
+    /// that are refused by that.
     pub(in crate::live) async fn probe_store(&mut self) {
+        self.resolve().await;
+        self.flush_replies();
+    }
+
+    async fn resolve(&mut self) {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
         // A closed instance has nothing to resolve; the log in the store may be that of the next one.
         if core.is_closed() {
             return;
         }
         if !archive.journal.is_up() {
-            return core.mark_uncertain(clock::room_time());
+            return core.mark_uncertain(self.instance.clock.now());
         }
         let end = end(core, &self.instance, archive).await;
         match end {
-            Ok(StoredLog::Same) => core.mark_certain(clock::room_time()),
-            Ok(StoredLog::Ahead) => self.append_stored().await,
-            Ok(StoredLog::New(epoch)) => {
+            Ok(LogComparison::Same) => core.mark_certain(self.instance.clock.now()),
+            Ok(LogComparison::Ahead) => self.append_stored().await,
+            Ok(LogComparison::New(epoch)) => {
                 core.set_epoch_if_empty(&epoch);
                 self.append_stored().await;
             }
-            Ok(StoredLog::Replaced) => self.supersede("the store has another log of a room than this node"),
-            Ok(StoredLog::Deleted) => self.close_deleted(),
+            Ok(LogComparison::Replaced) => {
+                self.supersede("the store has another log of a room than this node")
+            }
+            Ok(LogComparison::Deleted) => self.close_deleted(),
             Err(error) => {
                 tracing::debug!(room_id = &*self.instance.id, %error, "the end of a log can't be read");
-                core.mark_uncertain(clock::room_time());
+                core.mark_uncertain(self.instance.clock.now());
             }
         }
     }
@@ -70,7 +77,7 @@ impl RoomDriver {
             let mut query = Query::new(Order::OldestFirst, PAGE_EVENTS);
             query.after = Some(core.log().head().seq);
             let Ok(page) = archive.journal.read(&self.instance.id, query).await else {
-                return core.mark_uncertain(clock::room_time());
+                return core.mark_uncertain(self.instance.clock.now());
             };
             let before = core.log().head().seq;
             if page.events.first().is_some_and(|first| first.seq > before + 1) {
@@ -80,7 +87,7 @@ impl RoomDriver {
             }
             let batch = core.append_stored(&page.events);
             if core.log().head().seq == before {
-                return core.mark_certain(clock::room_time());
+                return core.mark_certain(self.instance.clock.now());
             }
             self.deliver(batch).await;
         }
@@ -101,6 +108,8 @@ impl RoomDriver {
             // Marks the members first: a session that then finds this instance closed sees that they are migrating.
             let moving = core.supersede();
             self.instance.close();
+            // The next instance writes to the same members.
+            self.flush_replies();
             self.instance.move_on(moving);
         }
     }
@@ -113,15 +122,19 @@ pub(in crate::live) async fn check_log_exists(
     archive: &Archive,
 ) -> Result<(), ()> {
     match end(core, instance, archive).await {
-        Ok(StoredLog::Same | StoredLog::Ahead | StoredLog::New(_)) | Err(_) => Ok(()),
-        Ok(StoredLog::Replaced | StoredLog::Deleted) => {
-            core.mark_uncertain(clock::room_time());
+        Ok(LogComparison::Same | LogComparison::Ahead | LogComparison::New(_)) | Err(_) => Ok(()),
+        Ok(LogComparison::Replaced | LogComparison::Deleted) => {
+            core.mark_uncertain(instance.clock.now());
             Err(())
         }
     }
 }
 
-async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Result<StoredLog, StoreError> {
+async fn end(
+    core: &mut RoomCore,
+    instance: &LiveRoom,
+    archive: &Archive,
+) -> Result<LogComparison, StoreError> {
     let found = archive.journal.head(&instance.id).await?;
     let mut end = core.compare_head(found.as_ref());
     if let StoreHead::AheadOf { seq } = end {
@@ -130,22 +143,22 @@ async fn end(core: &mut RoomCore, instance: &LiveRoom, archive: &Archive) -> Res
             if has(archive, instance, seq, event_id).await? { StoreHead::Ahead } else { StoreHead::SetBack };
     }
     Ok(match end {
-        StoreHead::Same => StoredLog::Same,
-        StoreHead::Ahead | StoreHead::AheadOf { .. } => StoredLog::Ahead,
-        StoreHead::New(epoch) => StoredLog::New(epoch),
-        StoreHead::Replaced => StoredLog::Replaced,
-        StoreHead::Missing if is_deleted(core, instance, archive).await? => StoredLog::Deleted,
+        StoreHead::Same => LogComparison::Same,
+        StoreHead::Ahead | StoreHead::AheadOf { .. } => LogComparison::Ahead,
+        StoreHead::New(epoch) => LogComparison::New(epoch),
+        StoreHead::Replaced => LogComparison::Replaced,
+        StoreHead::Missing if is_deleted(core, instance, archive).await? => LogComparison::Deleted,
         StoreHead::Missing => {
             // Its numbers will be given again, in this room and in rooms that aren't in memory.
             instance.renew_epoch_if(&Arc::clone(core.store_epoch())).await?;
             archive.remove_epoch_override(&instance.id).await?;
-            StoredLog::Replaced
+            LogComparison::Replaced
         }
         StoreHead::SetBack => {
             // For example by a restored backup.
             archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
             core.notify_nodes(RoomNotice::EpochChanged);
-            StoredLog::Replaced
+            LogComparison::Replaced
         }
     })
 }

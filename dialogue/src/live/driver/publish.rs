@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::live::{
     LiveRoom,
     archive::Archive,
-    clock,
     driver::RoomDriver,
     room::{PendingAppend, RoomCore},
 };
@@ -26,12 +25,12 @@ impl RoomDriver {
                 .exact
                 .then(|| publication.drafts.iter().map(|draft| draft.event.clone()).collect());
             if !ensure_in_catalog(core, &self.instance, archive).await {
-                return core.refuse_all(pending, clock::room_time());
+                return core.refuse_all(pending, self.instance.clock.now());
             }
             let published = match archive.journal.publish(publication).await {
                 Ok(published) => published,
                 Err(error) => {
-                    core.refuse_all(pending, clock::room_time());
+                    core.refuse_all(pending, self.instance.clock.now());
                     return self.publish_failed(error).await;
                 }
             };
@@ -46,7 +45,7 @@ impl RoomDriver {
                 self.commit_published(committed, published).await;
             } else if !self.catch_up_to(&published).await {
                 let Some(core) = &mut self.core else { return };
-                return core.refuse_all(rest, clock::room_time());
+                return core.refuse_all(rest, self.instance.clock.now());
             }
             let Some(core) = &mut self.core else { return };
             match rest.is_empty() {
@@ -55,7 +54,7 @@ impl RoomDriver {
             }
         }
         if let Some(core) = &mut self.core {
-            core.refuse_all(pending, clock::room_time());
+            core.refuse_all(pending, self.instance.clock.now());
         }
     }
 
@@ -97,7 +96,7 @@ impl RoomDriver {
                 self.probe_store().await;
             }
             NotAppended::Unknown(_) => {
-                core.mark_uncertain(clock::room_time());
+                core.mark_uncertain(self.instance.clock.now());
                 self.flush_replies();
             }
         }

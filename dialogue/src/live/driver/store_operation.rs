@@ -10,7 +10,7 @@ use crate::{
     Refusal,
     cluster::{RoomNotice, StateLock, backplane::FeedEvents},
     live::{
-        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState, clock,
+        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState,
         room::{DELETED_REASON, unavailable},
     },
     store::StoreError,
@@ -217,7 +217,7 @@ impl RoomDriver {
                     tracing::error!(%room_id, %error, "a room can't be deleted");
                 }
                 // The log may have been removed although the call failed.
-                core.mark_uncertain(clock::room_time());
+                core.mark_uncertain(self.instance.clock.now());
                 return Err(unavailable(room_id));
             }
         }

@@ -61,7 +61,7 @@ impl LiveRoom {
                     storage,
                     registry.epoch(),
                     found,
-                    clock::room_time(),
+                    self.clock.now(),
                 );
                 self.set_head(core.log().head());
                 self.update_size(0, core.remote_size());

@@ -347,11 +347,11 @@ impl RoomCore {
         if reply.is_uncounted() {
             self.room.meter.refused_later(source, &refusal);
         }
-        self.send_reply(reply, Err(refusal));
+        self.send_reply(reply.without_delivery(), Err(refusal));
     }
 
     pub(super) fn reply(&mut self, reply: PublishReply, outcome: Result<Accepted, Refusal>) {
-        self.send_reply(reply, outcome.map(|accepted| (accepted, 0)));
+        self.send_reply(reply.without_delivery(), outcome.map(|accepted| (accepted, 0)));
     }
 
     fn send_reply(&mut self, reply: PublishReply, outcome: PublishOutcome) {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     cluster::RoomNotice,
-    live::{ConnectionId, Listener, Outbox},
+    live::{ConnectionHandle, ConnectionId, Listener, Outbox},
 };
 
 /// An effect of a command on what is outside of the room.
@@ -31,6 +31,8 @@ pub(in crate::live) enum RoomEffect {
     RequestPage(ConnectionId),
     /// A page of a replay is to be read from the store, after this position in the log of this epoch.
     FetchPage { connection: ConnectionId, after: u64, epoch: Arc<str> },
+    /// Connections that are no longer members are to be sent `left`, with this reason, after the replies to their events.
+    SendLeft { handles: Vec<Arc<ConnectionHandle>>, reason: Box<str> },
     /// The room was deleted. Its listeners end after the instance is marked as deleted, since they look whether it is.
     Deleted { listeners: Vec<Arc<Listener>> },
 }

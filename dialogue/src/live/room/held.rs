@@ -131,7 +131,7 @@ impl RoomCore {
     }
 
     /// Refuses all held events: the instance closes.
-    pub(super) fn refuse_all_held(&mut self) {
+    pub(in crate::live) fn refuse_all_held(&mut self) {
         for events in mem::take(&mut self.held).events {
             self.refuse(events.publish.origin.source, events.publish.reply, unavailable(&self.id));
         }

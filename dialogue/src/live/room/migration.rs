@@ -12,10 +12,7 @@ use super::{Lifecycle, RoomCore, RoomEffect, members::EventSink};
 use crate::{
     live::{ConnectionHandle, ConnectionId, StreamSlot},
     log::LogHead,
-    wire::{
-        EventSet, Position,
-        frame::{self, ServerFrame},
-    },
+    wire::{EventSet, Position},
 };
 
 /// The members of a superseded instance.
@@ -151,9 +148,4 @@ impl RoomCore {
         }
         ended
     }
-}
-
-/// Sends `left` to a client that the server removed from a room.
-pub(in crate::live) fn send_left(handle: &ConnectionHandle, room_id: &str, reason: &str) {
-    handle.outbox.send(&frame::Left { room_id: room_id.into(), reason: Some(reason.into()) }.encode(None));
 }

@@ -38,7 +38,7 @@ pub(in crate::live) use effect::RoomEffect;
 pub(crate) use effect::RoomTimer;
 pub(crate) use join::{JoinOptions, JoinRequest};
 pub(in crate::live) use join::{JoinStep, ResumeEvidence, full_refusal};
-pub(in crate::live) use migration::{MigratingMember, Migration, send_left};
+pub(in crate::live) use migration::{MigratingMember, Migration};
 pub(in crate::live) use pending::PendingAppend;
 pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
@@ -105,7 +105,8 @@ pub(in crate::live) enum RoomStorage {
 }
 
 /// The state of a room instance. Only one driver at a time owns it. Its methods are the room's commands. They write to
-/// outboxes and answer senders themselves; what else is to be done outside is a [`RoomEffect`], carried out after them.
+/// outboxes; what else is to be done outside is a [`RoomEffect`], carried out after them, or a reply to the sender of an
+/// event, sent before the events that follow.
 #[derive(Debug)]
 pub(crate) struct RoomCore {
     instance_id: InstanceId,
@@ -217,6 +218,11 @@ impl RoomCore {
         self.replies.drain(..)
     }
 
+    /// Frees the buffers that a burst may have grown.
+    pub(in crate::live) fn free_buffers(&mut self) {
+        self.replies = Vec::new();
+    }
+
     /// Subscribes a listener of server code to the events in `filter`, from now on.
     pub(crate) fn listen(&mut self, listener: Arc<Listener>, filter: EventSet) {
         if self.is_closed() {
@@ -249,11 +255,12 @@ impl RoomCore {
 
     /// Removes a connection on the server's behalf and sends it `left` with the reason; returns whether it was a
     /// member.
-    pub(crate) fn remove(&mut self, handle: &ConnectionHandle, reason: &str) -> bool {
+    pub(crate) fn remove(&mut self, handle: &Arc<ConnectionHandle>, reason: &str) -> bool {
         let was_in = self.release_connection(handle);
         if was_in {
             self.refuse_events_from(handle.id());
-            send_left(handle, &self.id, reason);
+            let (handles, reason) = (vec![Arc::clone(handle)], reason.into());
+            self.effects.push(RoomEffect::SendLeft { handles, reason });
         }
         was_in
     }
@@ -316,13 +323,11 @@ impl RoomCore {
     pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
         self.close(Lifecycle::Deleted);
         self.refuse_all_held();
-        let left = frame::Left { room_id: (&*self.id).into(), reason: Some(reason.into()) }.encode(None);
         let (mut removed, mut listeners) = (Vec::new(), Vec::new());
         for subscription in self.members.drain() {
             match subscription.sink {
-                EventSink::Member(outbox, handle) => {
+                EventSink::Member(_, handle) => {
                     self.count_member(RoomEffect::MemberLeft, &handle);
-                    outbox.send(&left);
                     removed.push(handle);
                 }
                 EventSink::Listener(listener) => listeners.push(listener),
@@ -331,11 +336,11 @@ impl RoomCore {
         // Members that are migrating into this instance lose their membership too.
         for handle in std::mem::take(&mut self.migrating).into_values() {
             if self.end_migration(&handle) {
-                handle.outbox.send(&left);
                 removed.push(handle);
             }
         }
         self.update_size();
+        self.effects.push(RoomEffect::SendLeft { handles: removed.clone(), reason: reason.into() });
         self.effects.push(RoomEffect::Deleted { listeners });
         removed
     }

@@ -198,7 +198,10 @@ impl Outbox {
         queue.latest.retain(|key, _| *key.room_id != *room_id);
         queue.push_at(bytes, None, at);
         self.write_out(&mut queue);
-        self.enforce_bound(&mut queue);
+        // A stream joins all its rooms before anything is taken from it.
+        if self.encoding == Encoding::WebSocket {
+            self.enforce_bound(&mut queue);
+        }
     }
 
     /// Sends a page of the log that the client didn't request; it doesn't count towards the bound.

@@ -13,6 +13,8 @@ pub(super) struct Client {
     /// The position that it resumes from.
     pub(super) position: Option<Position>,
     pub(super) filter: EventSet,
+    /// The instance from which the server removed it last.
+    pub(super) removed_from: Option<InstanceId>,
 }
 
 /// A join that was sent.
@@ -21,6 +23,8 @@ pub(super) struct Join {
     since: Option<Position>,
     /// Set if the log has all that follows on the position.
     is_continued: bool,
+    /// The users that the room's members took for present.
+    shown: BTreeSet<Arc<str>>,
 }
 
 /// A client's view of a room that it is in.
@@ -30,6 +34,8 @@ pub(super) struct Reading {
     /// The event up to which the client has all.
     pub(super) cursor: Option<Id>,
     pub(super) unlogged: HashSet<Id>,
+    /// The users that the room's members took for present when it joined, and the changes since.
+    pub(super) shown: BTreeSet<Arc<str>>,
     pub(super) users: HashMap<String, bool>,
 }
 
@@ -69,7 +75,7 @@ impl World {
             _ => EventSet::ALL,
         };
         let (joins, unread) = (VecDeque::new(), Vec::new());
-        Client { handle, outbox, unread, joins, reading: None, position: None, filter }
+        Client { handle, outbox, unread, joins, reading: None, position: None, filter, removed_from: None }
     }
 
     /// Returns the index of a client that is in the room, as the server sees it.
@@ -84,7 +90,10 @@ impl World {
     }
 
     pub(super) fn trigger(&mut self) {
-        let Some(client) = self.member() else { return };
+        // Events of a connection that was just removed may be under way.
+        let removed = |client: &usize| self.clients[*client].removed_from == Some(self.instance.instance_id);
+        let removed = (0..self.clients.len()).find(removed).filter(|_| self.random.u32(..10) == 0);
+        let Some(client) = removed.or_else(|| self.member()) else { return };
         let kind = match self.random.u32(..8) {
             0 | 1 => TYPING,
             2 | 3 => PRICE,
@@ -107,7 +116,9 @@ impl World {
         let Client { handle, outbox, .. } = &self.clients[client];
         let number = self.sent.len();
         let from = Arc::clone(&handle.user_id);
-        self.sent.push(Sent { kind, from: Arc::clone(&from), key: key.clone(), answers: 0 });
+        let is_late = !self.is_member(&self.clients[client]);
+        let (at, sender) = (self.time.monotonic, Arc::clone(&from));
+        self.sent.push(Sent { kind, from: sender, key: key.clone(), at, is_late, answers: 0 });
         let event = NewEvent {
             index: kind,
             data: format!("\"{}\"", "x".repeat(self.random.usize(..200))),
@@ -149,7 +160,9 @@ impl World {
         match self.run(join) {
             (JoinStep::Joined { is_new }, is_continued) => {
                 assert_eq!(is_new, !is_member);
-                self.clients[client].joins.push_back(Join { since, is_continued });
+                let shown = self.shown();
+                self.clients[client].removed_from = None;
+                self.clients[client].joins.push_back(Join { since, is_continued, shown });
             }
             (JoinStep::Refused(refusal), _) => {
                 let full = self.local_size >= usize::try_from(CAPACITY).expect("small");
@@ -165,7 +178,8 @@ impl World {
     /// Returns whether the log certainly has all that follows on a position.
     fn is_continued(&self, since: &Position) -> bool {
         let truth = Id::parse(&since.event_id).and_then(|id| self.truth.get(&id));
-        truth.is_some_and(|truth| truth.losses == self.losses) && since.seq + 1 >= self.core.log().first_seq()
+        let is_kept = since.seq + 1 >= self.core.log().first_seq() && since.epoch == **self.core.epoch();
+        truth.is_some_and(|truth| truth.losses == self.losses) && is_kept
     }
 
     pub(super) fn try_join(&mut self, request: &JoinRequest) -> JoinStep {
@@ -208,7 +222,10 @@ impl World {
                 self.clients[client].joins.clear();
                 self.drop_unread(client);
             }
-            Step::Remove => assert!(self.run(|world| world.core.remove(&handle, "enough"))),
+            Step::Remove => {
+                assert!(self.run(|world| world.core.remove(&handle, "enough")));
+                self.clients[client].removed_from = Some(self.instance.instance_id);
+            }
             _ => return self.disconnect(client),
         }
         handle.exit(&*self.instance, "left");
@@ -305,25 +322,27 @@ impl World {
             seq: frame.seq.expect("a seq"),
             event_id: frame.event_id.expect("an id").to_owned(),
         };
-        let is_requested = frame.id.is_some();
-        let join = is_requested.then(|| self.clients[client].joins.pop_front().expect("a join"));
+        let mut join = frame.id.map(|_| self.clients[client].joins.pop_front().expect("a join"));
+        let shown = join.as_mut().map(|join| std::mem::take(&mut join.shown));
         let now_reading = self.clients[client].reading.take();
         let (start, resumes) = match (frame.resume.expect("an outcome"), join) {
             ("fresh", Some(Join { since: None, .. })) | ("lost", None) => (head, false),
-            ("lost", Some(Join { since: Some(_), is_continued: false })) => (head, false),
+            ("lost", Some(Join { since: Some(_), is_continued: false, .. })) => (head, false),
             ("complete", Some(Join { since: Some(since), .. })) => (since, true),
             ("complete", None) => (self.clients[client].position.clone().expect("a position"), true),
             other => panic!("{other:?}"),
         };
         assert!(!resumes || start.epoch == epoch, "complete, but in another log");
         let cursor = Id::parse(&start.event_id);
-        let users = match (is_requested, now_reading) {
+        let (shown, users) = match (shown, now_reading) {
+            (Some(shown), _) => (shown, HashMap::new()),
             // A migration is no join.
-            (false, Some(reading)) => reading.users,
-            _ => HashMap::new(),
+            (None, Some(reading)) => (reading.shown, reading.users),
+            (None, None) => panic!("a client that isn't in the room migrates"),
         };
         self.clients[client].position = Some(Position { epoch: epoch.clone(), ..start });
-        self.clients[client].reading = Some(Reading { epoch, cursor, unlogged: HashSet::new(), users });
+        self.clients[client].reading =
+            Some(Reading { epoch, cursor, unlogged: HashSet::new(), shown, users });
     }
 
     pub(super) fn event(&mut self, client: usize, frame: &Frame<'_>) {
@@ -367,10 +386,32 @@ impl World {
         }
     }
 
-    pub(super) fn is_replaced(&self, price: &Truth) -> bool {
-        self.truth
-            .values()
-            .any(|other| other.kind == PRICE && other.order > price.order && other.key == price.key)
+    /// Returns the users that the room's members take for present, by what they were sent.
+    fn shown(&self) -> BTreeSet<Arc<str>> {
+        self.core.presence.as_ref().map(|presence| presence.shown(&self.core.members)).unwrap_or_default()
+    }
+
+    /// Asserts that a member was told of everybody who came or went, but for its own user.
+    pub(super) fn assert_presence(&self, reading: &Reading, own: &Arc<str>) {
+        let mut told = reading.shown.clone();
+        for (user, is_in) in &reading.users {
+            match is_in {
+                true => _ = told.insert(user.as_str().into()),
+                false => _ = told.remove(user.as_str()),
+            }
+        }
+        let mut shown = self.shown();
+        told.remove(own);
+        shown.remove(own);
+        assert_eq!(told, shown, "whom a member takes for present");
+    }
+
+    /// Returns whether a newer event of its key has replaced a price, in the same history.
+    fn is_replaced(&self, price: &Truth) -> bool {
+        self.truth.iter().any(|(id, other)| {
+            let is_newer = other.kind == PRICE && other.key == price.key && other.order > price.order;
+            is_newer && (other.losses == price.losses || self.is_in_log(*id))
+        })
     }
 }
 

@@ -30,6 +30,7 @@ impl World {
     }
 
     pub(super) fn carry_out(&mut self) {
+        self.queue_replies();
         for effect in self.core.take_effects() {
             if self.is_traced {
                 eprintln!("  {effect:?}");
@@ -41,6 +42,11 @@ impl World {
                     let connections = self.roster.entry(user).or_default();
                     *connections -= 1;
                     assert!(*connections >= 0, "more connections left than joined");
+                }
+                RoomEffect::SendLeft { handles, reason } => {
+                    let reason = Some(reason.as_ref().into());
+                    let left = frame::Left { room_id: ROOM.into(), reason }.encode(None);
+                    handles.iter().for_each(|handle| handle.outbox.send(&left));
                 }
                 RoomEffect::NotifyNodes(_) | RoomEffect::Deleted { .. } => {}
                 RoomEffect::StartTimer(after, timer) => {
@@ -75,8 +81,10 @@ impl World {
         let sent = &mut self.sent[number];
         sent.answers += 1;
         assert_eq!(sent.answers, 1, "event {number} was answered twice");
+        let is_late = sent.is_late;
         let (from, key, kind) = (Arc::clone(&sent.from), sent.key.clone(), sent.kind);
         let accepted = match outcome {
+            Ok(_) if is_late => panic!("an event of a removed connection was accepted"),
             Ok((accepted, _)) => accepted,
             Err(refusal) => {
                 let expected =
@@ -90,6 +98,9 @@ impl World {
             Some(seq) => {
                 let truth = self.truth.get(&id).unwrap_or_else(|| panic!("{accepted:?} is not in the store"));
                 assert_eq!(truth.seq, seq);
+                // A repeat is acknowledged from memory while the store can't be read.
+                let is_there = self.is_in_log(id) || (accepted.duplicate && !self.is_up);
+                assert!(is_there, "{accepted:?} is not in the store any more");
                 assert_eq!(truth.kind, kind);
             }
         }
@@ -194,6 +205,12 @@ impl World {
         }
         self.replies.flush();
         self.carry_out();
+    }
+
+    /// Returns whether the log has the event, as far as the store is known to have it.
+    pub(super) fn is_in_log(&self, id: Id) -> bool {
+        let before = |id: &Id| self.truth.get(id).and_then(|truth| truth.before);
+        std::iter::successors(self.head, before).any(|other| other == id)
     }
 
     fn next_order(&mut self) -> u64 {

@@ -6,11 +6,14 @@
 //! - An idempotency key stands for one event.
 //! - A member gets the events of its filter in order and without a hole from the position that `joined` tells, and an
 //!   event that is in no log at most once.
-//! - A resume is `complete` if and only if the log continues the client's history.
-//! - A room is never over its capacity, and presence tells of each user's coming and going in turn.
+//! - A resume is `complete` only if the log continues the client's history, and it is so if that has the same epoch.
+//! - A room without other nodes is never over its capacity. Presence tells of each user's coming and going in turn, and
+//!   of all.
+//! - An event is held no longer than the room declares, and one of a removed connection is refused.
 //! - Once the faults end, the room has the store's log, and every member all of it.
 //!
-//! The world has the place of the driver: it carries out effects, and appends to a real [`Local`].
+//! The world has the place of the driver: it carries out effects, and appends to a real [`Local`]. All its clients have
+//! WebSockets that are read by a task.
 
 mod clients;
 mod driver;
@@ -173,6 +176,9 @@ struct Sent {
     kind: EventIndex,
     from: Arc<str>,
     key: Option<Box<str>>,
+    at: Duration,
+    /// Set if its connection was removed before.
+    is_late: bool,
     answers: u32,
 }
 
@@ -206,6 +212,8 @@ struct World {
     clients: Vec<Client>,
     connections: u64,
     sent: Vec<Sent>,
+    /// The first event that may not be answered yet.
+    unanswered: usize,
     /// The event of each key that was accepted, and the losses before that.
     keys: HashMap<(Arc<str>, Box<str>), (String, u64)>,
     /// The connections of each user that count at this node.
@@ -287,6 +295,7 @@ impl World {
             clients: Vec::new(),
             connections: 0,
             sent: Vec::new(),
+            unanswered: 0,
             keys: HashMap::new(),
             roster: BTreeMap::new(),
             local_size: 0,
@@ -403,6 +412,7 @@ impl World {
             let Some(reading) = &client.reading else { continue };
             *users.entry(Arc::clone(&client.handle.user_id)).or_default() += 1;
             self.assert_nothing_missed(self.head, reading.cursor, client.filter);
+            self.assert_presence(reading, &client.handle.user_id);
         }
         if self.mode == Mode::Cluster {
             self.roster.retain(|_, connections| *connections != 0);
@@ -426,7 +436,11 @@ fn storage(mode: Mode, this_node: Id, other_node: Id) -> RoomStorage {
 fn run(seed: u64, steps: u32, is_traced: bool) {
     let mut world = World::new(seed, is_traced);
     // Each world has habits of its own: what never happens in one is common in another.
-    let weights = STEPS.map(|(step, weight)| (step, weight * [0, 1, 1, 6][world.random.usize(..4)]));
+    let weights = STEPS.map(|(step, weight)| {
+        let habit = [0, 1, 1, 6][world.random.usize(..4)];
+        let is_needed = matches!(step, Step::Join | Step::Trigger | Step::Commit);
+        (step, weight * if is_needed { habit.max(1) } else { habit })
+    });
     let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
     for _ in 0..steps {
         let mut at = world.random.u32(..total);

@@ -44,6 +44,15 @@ impl World {
         if self.needs_catch_up {
             self.catch_up();
         }
+        self.run(|_| {});
+        // With the time until the timer was run.
+        let held = self.spec.options.wait.unwrap_or_default() + Duration::from_secs(1);
+        while let Some(sent) = self.sent.get(self.unanswered).filter(|sent| sent.answers > 0) {
+            assert_eq!(sent.answers, 1);
+            self.unanswered += 1;
+        }
+        let late = self.sent.get(self.unanswered).filter(|sent| sent.at + held < self.time.monotonic);
+        assert!(late.is_none(), "an event was held for too long: {late:?}");
     }
 
     pub(super) fn catch_up(&mut self) {
