@@ -10,7 +10,6 @@ mod health;
 mod node_requests;
 mod response_budget;
 
-use crate::live::RoomChange;
 use std::{
     collections::HashMap,
     pin::Pin,
@@ -37,7 +36,7 @@ use crate::{
     limits::{ConnectionLimiter, Limiter},
     live::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
-        RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
+        RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
     observe::{Sample, ServerMetrics, Source, Traces},
     origins::Origins,

@@ -1,15 +1,16 @@
 //! Operations on a user's connections at all nodes: the requests that this node sends to the others, and the handler of
 //! the requests that it receives.
 
-use crate::live::RoomChange;
-use crate::live::RoomRead;
 use std::{pin::Pin, sync::Arc};
 
 use super::{AnnouncementKind, Engine};
 use crate::{
     Code, Refusal,
     cluster::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection},
-    live::{ConnectionHandle, NewEvent, OutboxCloseReason, PublishReply, PublishRequest, TargetedEvent},
+    live::{
+        ConnectionHandle, NewEvent, OutboxCloseReason, PublishReply, PublishRequest, RoomChange, RoomRead,
+        TargetedEvent,
+    },
     observe::EventOrigin,
     wire::{
         Id,

@@ -1,7 +1,5 @@
 //! An event on its way through the application's hooks and middleware to its room.
 
-use crate::live::unix_ms;
-use crate::wire::Id;
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::oneshot;
@@ -16,13 +14,13 @@ use crate::{
     cluster::NodeRequest,
     live::{
         ConnectionHandle, NewEvent, Opener, PublishOutcome, PublishReply, PublishRequest, RoomChange,
-        RoomSpec, TargetedEvent,
+        RoomSpec, TargetedEvent, unix_ms,
     },
     middleware::{Cx, EventContext, Flow},
     observe::EventOrigin,
     push::PushOffer,
     store::{KeyScope, scoped},
-    wire::EventIndex,
+    wire::{EventIndex, Id},
 };
 
 /// An event as it is written to the log.

@@ -1,6 +1,5 @@
 //! The users that a room has at other nodes. They receive its events over their connections there, and need no push.
 
-use crate::live::RoomRead;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
@@ -14,7 +13,10 @@ use tokio::{
 };
 
 use super::last_seen::LastSeen;
-use crate::{Refusal, live::Registry};
+use crate::{
+    Refusal,
+    live::{Registry, RoomRead},
+};
 
 /// A cached snapshot of the users that one room has at other nodes.
 ///

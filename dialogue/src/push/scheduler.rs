@@ -1,7 +1,6 @@
 //! The scheduler: holds fan-outs until they are due, gives them to the providers' workers, and keeps their records in
 //! the store up to date. It also goes on with the pushes of processes that have ended.
 
-use crate::live::RoomRead;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
@@ -25,7 +24,7 @@ use super::{
     retry_queue,
     worker::WorkerCommand,
 };
-use crate::live::{Registry, RoomSpec};
+use crate::live::{Registry, RoomRead, RoomSpec};
 
 /// The task between the [`PushDispatcher`](super::PushDispatcher) and the workers.
 pub(super) struct PushScheduler {

@@ -1,10 +1,13 @@
 //! Creation, deletion and description of room instances by server code.
 
-use crate::live::RoomRead;
 use std::sync::Arc;
 
 use super::RoomHandle;
-use crate::{Refusal, live::RoomInstanceInfo, room::ServerRoom};
+use crate::{
+    Refusal,
+    live::{RoomInstanceInfo, RoomRead},
+    room::ServerRoom,
+};
 
 /// The properties of a room instance that server code creates.
 ///

@@ -1,12 +1,16 @@
 //! The application-defined state of a room instance, which the store keeps.
 
-use crate::live::RoomRead;
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RoomHandle, handle::RoomTarget};
-use crate::{Code, Refusal, catch_panic::catch_panic_sync, live::SavedState, room::ServerRoom};
+use crate::{
+    Code, Refusal,
+    catch_panic::catch_panic_sync,
+    live::{RoomRead, SavedState},
+    room::ServerRoom,
+};
 
 /// A room whose instances have an application-defined state: `#[room(state = Board)]`. `rooms!` implements it.
 #[diagnostic::on_unimplemented(

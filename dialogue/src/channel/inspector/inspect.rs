@@ -1,6 +1,5 @@
 //! The data of the inspector's page, as JSON.
 
-use crate::live::RoomRead;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
@@ -17,7 +16,7 @@ use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     engine::Engine,
     event::{DeliveryClass, Sender},
-    live::{LiveRoom, RoomSpec},
+    live::{LiveRoom, RoomRead, RoomSpec},
     observe::{MetricFamily, MetricValue},
     room::Channel,
     session::invalid,

@@ -1,6 +1,5 @@
 //! The tail of a room: an event stream of its events from now on, for operators.
 
-use crate::live::RoomChange;
 use std::{
     pin::Pin,
     sync::{Arc, Weak},
@@ -25,7 +24,7 @@ use super::{super::admission::RefusalResponse, require_server_key};
 use crate::{
     drain::draining,
     engine::Engine,
-    live::{ConnectionId, Listener, ListenerReceiver, LiveRoom, not_found},
+    live::{ConnectionId, Listener, ListenerReceiver, LiveRoom, RoomChange, not_found},
     log::Record,
     session::invalid,
     wire::EventSet,

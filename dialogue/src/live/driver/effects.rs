@@ -8,13 +8,15 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::live::{
-    ConnectionId, LiveRoom,
-    delivery::ReplaySource,
-    driver::{RoomChange, change::Unreadable},
-    room::{RoomCore, RoomEffect, RoomTimer},
+use crate::{
+    live::{
+        ConnectionId, LiveRoom,
+        delivery::ReplaySource,
+        driver::{RoomChange, change::Unreadable},
+        room::{RoomCore, RoomEffect, RoomTimer},
+    },
+    wire::frame::{self, ServerFrame},
 };
-use crate::wire::frame::{self, ServerFrame};
 
 /// Attempts to read a page from the store, with a delay that doubles from the first: 6 s together.
 const MAX_READ_ATTEMPTS: u32 = 5;

@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use crate::cluster::RoomNotice;
-use crate::live::{
-    LiveRoom,
-    archive::Archive,
-    driver::RoomDriver,
-    room::{RoomCore, StoreHead},
+use crate::{
+    cluster::RoomNotice,
+    live::{
+        LiveRoom,
+        archive::Archive,
+        driver::RoomDriver,
+        room::{RoomCore, StoreHead},
+    },
+    store::{Order, Query, StoreError},
 };
-use crate::store::{Order, Query, StoreError};
 
 /// Events per page, of those that the store has beyond the log.
 const PAGE_EVENTS: usize = 1_000;

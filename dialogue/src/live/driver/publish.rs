@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::live::{
-    LiveRoom,
-    archive::Archive,
-    driver::RoomDriver,
-    room::{PendingAppend, RoomCore},
+use crate::{
+    cluster::backplane::Published,
+    live::{
+        LiveRoom,
+        archive::Archive,
+        driver::RoomDriver,
+        room::{PendingAppend, RoomCore},
+    },
+    log::NotAppended,
 };
-use crate::{cluster::backplane::Published, log::NotAppended};
 
 /// Attempts to append to an audited log, whose events have to follow each other exactly, while other nodes append
 /// first.

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use crate::live::{Registry, archive::Archive, clock::unix_ms, room::unavailable};
-use crate::{Refusal, store::StoreError};
+use crate::{
+    Refusal,
+    live::{Registry, archive::Archive, clock::unix_ms, room::unavailable},
+    store::StoreError,
+};
 
 /// A list of deletions, oldest first. There are [`LIST_COUNT`] lists, each a record of the store where there is one, so
 /// that other nodes and a restarted process know of them.

@@ -1,6 +1,5 @@
 //! Maintenance: periodic tasks that trim logs and close idle instances that a store has.
 
-use crate::live::driver::RoomChange;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak, atomic::Ordering},
@@ -11,13 +10,16 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::live::{
-    LiveRoom, Registry,
-    archive::Archive,
-    clock::{monotonic_us, unix_ms},
-    room::TrimPlan,
+use crate::{
+    live::{
+        LiveRoom, Registry,
+        archive::Archive,
+        clock::{monotonic_us, unix_ms},
+        driver::RoomChange,
+        room::TrimPlan,
+    },
+    store::StoreError,
 };
-use crate::store::StoreError;
 
 /// The rooms whose logs are to be trimmed in the store.
 #[derive(Debug, Default)]

@@ -28,20 +28,20 @@ use live_rooms::LiveRooms;
 use maintenance::TrimQueue;
 use new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded};
 
-use crate::live::{
-    Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
-    clock::unix_ms,
-    driver::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
-    room::{PublishRequest, unavailable},
-    room_spec::RoomInstanceInfo,
-    scan_backoff::ScanBackoff,
-};
 #[cfg(feature = "push")]
 use crate::log::Journal;
 use crate::{
     Code, Refusal,
     cluster::{Cluster, SharedRooms, StateLock, backplane::Feed},
     hooks::RoomRef,
+    live::{
+        Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
+        clock::unix_ms,
+        driver::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
+        room::{PublishRequest, unavailable},
+        room_spec::RoomInstanceInfo,
+        scan_backoff::ScanBackoff,
+    },
     log::epoch,
     observe::StoreSample,
     store::StoreError,

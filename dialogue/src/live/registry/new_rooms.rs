@@ -11,8 +11,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::live::{LiveRoom, clock::monotonic_ms};
-use crate::{Code, Refusal, identity::is_anonymous, limits::ConnectionLimiter, observe::RefusalLog};
+use crate::{
+    Code, Refusal,
+    identity::is_anonymous,
+    limits::ConnectionLimiter,
+    live::{LiveRoom, clock::monotonic_ms},
+    observe::RefusalLog,
+};
 
 /// The client whose request opens a room instance. The application itself has none.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,14 +6,17 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::OnceCell;
 
-use crate::live::{
-    Archive, LiveRoom, Registry,
-    archive::EvictionOutcome,
-    clock,
-    driver::{RoomCommand, RoomDriver},
-    room::{RoomCore, RoomStorage, unavailable},
+use crate::{
+    Refusal,
+    live::{
+        Archive, LiveRoom, Registry,
+        archive::EvictionOutcome,
+        clock,
+        driver::{RoomCommand, RoomDriver},
+        room::{RoomCore, RoomStorage, unavailable},
+    },
+    store::StoreError,
 };
-use crate::{Refusal, store::StoreError};
 
 /// Rooms of a client that the store is queried for in one eviction.
 const MAX_OWN_QUERIES: usize = 64;

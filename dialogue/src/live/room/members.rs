@@ -9,12 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use crate::live::{
-    ConnectionHandle, ConnectionId, Listener, Outbox, OutboxCloseReason, StreamSlot, delivery::Batch,
-};
-use crate::wire::{
-    EventSet,
-    frame::{self, PresenceChange},
+use crate::{
+    live::{
+        ConnectionHandle, ConnectionId, Listener, Outbox, OutboxCloseReason, StreamSlot, delivery::Batch,
+    },
+    wire::{
+        EventSet,
+        frame::{self, PresenceChange},
+    },
 };
 
 /// The subscriptions of one room instance: those of members, and of listeners in server code.

@@ -4,8 +4,9 @@
 //! A [`RoomCore`] is owned by its [`LiveRoom`](super::LiveRoom) and changed by one
 //! [`RoomDriver`](super::driver::RoomDriver) at a time (single writer), so it has no locks. It awaits nothing, reads no
 //! clock and calls neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect).
-//! Each submodule holds one part: `accept` (an event's path into the log), `held` (events that wait for the store),
-//! `join`, `replay`, `clustered` (logs that other nodes write too) and `audit_log`.
+//! Each submodule holds one part: `accept` (an event's path into the log) and `pending` (events before the store has
+//! them), `held` (events that wait for the store), `join`, `replay`, `members`, `presence`, `migration`, `clustered` (logs
+//! that other nodes write too), `store_head` and `stored` (the log in the store), `trim` and `audit_log`.
 
 mod accept;
 mod audit_log;

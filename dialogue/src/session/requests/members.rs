@@ -1,10 +1,13 @@
 //! `members`: a page of the users in a room.
 
-use crate::live::RoomRead;
 use serde_json::value::RawValue;
 
 use super::{Apply, PageLimits, Session};
-use crate::{Refusal, live::busy, wire::request::GetMembers};
+use crate::{
+    Refusal,
+    live::{RoomRead, busy},
+    wire::request::GetMembers,
+};
 
 /// `limit` in `members`.
 const MEMBER_LIMITS: PageLimits = PageLimits { default: 100, max: 1_000 };

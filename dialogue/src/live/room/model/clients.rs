@@ -380,7 +380,8 @@ impl World {
         while from != to {
             let id = from.expect("the log doesn't continue what the client has");
             let truth = &self.truth[&id];
-            let may_miss = !filter.contains(truth.kind) || (truth.kind == PRICE && self.is_replaced(truth));
+            let may_miss =
+                !filter.contains(truth.kind) || (truth.kind == PRICE && self.is_replaced(id, truth));
             assert!(may_miss, "not delivered: {truth:?}");
             from = truth.before;
         }
@@ -406,11 +407,15 @@ impl World {
         assert_eq!(told, shown, "whom a member takes for present");
     }
 
-    /// Returns whether a newer event of its key has replaced a price, in the same history.
-    fn is_replaced(&self, price: &Truth) -> bool {
-        self.truth.iter().any(|(id, other)| {
-            let is_newer = other.kind == PRICE && other.key == price.key && other.order > price.order;
-            is_newer && (other.losses == price.losses || self.is_in_log(*id))
+    /// Returns whether a newer event of its key has replaced a price, in a history that it is in.
+    fn is_replaced(&self, id: Id, price: &Truth) -> bool {
+        let before = |id: &Id| self.truth.get(id).and_then(|truth| truth.before);
+        self.truth.iter().any(|(newer, other)| {
+            other.kind == PRICE
+                && other.key == price.key
+                && other.order > price.order
+                && std::iter::successors(other.before, before).any(|other| other == id)
+                && *newer != id
         })
     }
 }
