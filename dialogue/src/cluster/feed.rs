@@ -109,7 +109,7 @@ mod tests {
 
         fn set_nodes(&self, _: &Arc<BTreeSet<Id>>, _: &Arc<BTreeSet<Id>>) {}
 
-        fn heads_after(&self, _: Option<&str>) -> Vec<(Arc<str>, HeadMark)> {
+        fn rooms_after(&self, _: Option<&str>) -> Vec<Arc<str>> {
             Vec::new()
         }
 
@@ -117,7 +117,7 @@ mod tests {
             None
         }
 
-        fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
             Box::pin(async {})
         }
     }

@@ -39,6 +39,7 @@ pub(super) struct UserCount {
 
 /// User changes in one call.
 pub(super) const MAX_CHANGES_PER_CALL: usize = 500;
+
 impl LocalRosters {
     pub(super) fn publish_lock(&self, room_id: &Arc<str>) -> Arc<AsyncMutex<()>> {
         Arc::clone(&self.rooms.lock().entry(Arc::clone(room_id)).or_default().publish_lock)

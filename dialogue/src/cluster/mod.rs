@@ -31,7 +31,7 @@ pub(crate) use message::RoomNotice;
 pub(crate) use node_request::{NodeRequest, NodeRequestHandler, NodeResponse, RemoteConnection};
 pub(crate) use remote_roster::{RemoteRoster, RosterChange};
 pub(crate) use shared_rooms::{HeadMark, SharedRooms, id_prefix};
-pub(crate) use state_lock::StateLock;
+pub(crate) use state_lock::{LockRecords, StateLock};
 #[cfg(feature = "push")]
 pub(crate) use takeover::JOIN_SETTLE_TIME;
 

@@ -30,6 +30,7 @@ const FREE_PLACES_TIMEOUT: Duration = Duration::from_secs(4);
 const NODE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Responses queued for a request.
 const MAX_QUEUED_RESPONSES: usize = 1_024;
+
 impl Cluster {
     /// Sets the handler of requests from other nodes.
     pub(crate) fn handle_requests_with(&self, handler: Weak<dyn NodeRequestHandler>) {

@@ -25,14 +25,14 @@ pub(crate) trait SharedRooms: Send + Sync {
     /// Receives the list of nodes, and the one before: the members at all other nodes are gone.
     fn set_nodes(&self, before: &Arc<BTreeSet<Id>>, nodes: &Arc<BTreeSet<Id>>);
 
-    /// Returns the heads of the logs of some rooms after `after`, in the order of their ids; empty at the end.
-    fn heads_after(&self, after: Option<&str>) -> Vec<(Arc<str>, HeadMark)>;
+    /// Returns the ids of some rooms after `after`, in their order; none at the end.
+    fn rooms_after(&self, after: Option<&str>) -> Vec<Arc<str>>;
 
     /// Returns the head of the log of a room.
     fn head(&self, room_id: &str) -> Option<HeadMark>;
 
     /// Checks that the store responds, so that an outage isn't first noticed by a refused event.
-    fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The newest event of a log as two integers: enough to notice that two logs differ.

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::{
     catch_panic::catch_panic,
-    cluster::backplane::{AnyBackplane, AnySharedLogs, AnySharedRecords, Publication, Published},
-    store::{AnyStore, Append, Head, Page, Query, StoreError, StoredKey, Trim},
+    cluster::{
+        LockRecords,
+        backplane::{AnyBackplane, AnySharedLogs, AnySharedRecords, Publication, Published},
+    },
+    store::{AnyStore, Append, Head, Page, Query, StoreError, StoreFuture, StoredKey, Trim},
     wire::Id,
 };
 
@@ -263,6 +266,16 @@ impl Journal {
             return Err(StoreError::new("the store is down"));
         }
         call.await.inspect_err(|error| self.health.failed(error))
+    }
+}
+
+impl LockRecords for Journal {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
+        Box::pin(Journal::get(self, key))
+    }
+
+    fn swap<'a>(&'a self, key: &'a str, old: Option<Bytes>, new: Option<Bytes>) -> StoreFuture<'a, bool> {
+        Box::pin(Journal::swap(self, key, old, new))
     }
 }
 

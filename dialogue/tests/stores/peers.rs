@@ -87,6 +87,8 @@ struct Deaf {
     local: Local,
     hears: Arc<AtomicBool>,
     blind: Arc<AtomicBool>,
+    /// Set while records can be read but not written.
+    is_read_only: Arc<AtomicBool>,
     forwarding: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -177,6 +179,20 @@ async fn a_state_loses_no_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lock_that_cant_be_written_shows_in_the_health_of_the_node() {
+    let deaf = Deaf { hears: Arc::new(true.into()), ..Deaf::default() };
+    let server = join(deaf.clone()).await;
+    server.project(7).update(|board| board.tasks.len()).await.unwrap();
+    deaf.is_read_only.store(true, Ordering::SeqCst);
+    let refused = server.project(7).update(|board| board.tasks.len()).await.unwrap_err();
+    assert_eq!((refused.code, server.health().is_ok()), (Code::Unavailable, false));
+    deaf.is_read_only.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(2)).await;
+    assert!(server.health().is_ok());
+    server.project(7).update(|board| board.tasks.len()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_room_is_created_once_and_deleted_everywhere() {
     let backplane = Local::new();
     let (one, other) = (join(backplane.clone()).await, join(backplane).await);
@@ -201,6 +217,8 @@ async fn a_store_and_a_backplane_are_one_too_many() {
     let built = Acme::server().store(dialogue::store::Memory::new()).backplane(Local::new()).build().await;
     assert!(built.is_err_and(|error| error.to_string().contains("remove the `store`")));
 }
+
+impl Backplane for Deaf {}
 
 impl SharedLogs for Deaf {
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
@@ -232,7 +250,10 @@ impl SharedRecords for Deaf {
         old: Option<Bytes>,
         new: Option<Bytes>,
     ) -> Result<bool, StoreError> {
-        self.local.compare_and_swap(key, old, new).await
+        match self.is_read_only.load(Ordering::SeqCst) {
+            true => Err(StoreError::new("it is read-only")),
+            false => self.local.compare_and_swap(key, old, new).await,
+        }
     }
 }
 

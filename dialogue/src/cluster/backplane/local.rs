@@ -11,15 +11,15 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, FeedSender, Member, MembersUpdate, NodeMessages,
-    Publication, Published, SharedLogs, SharedMembers, SharedRecords,
+    Backplane, Draft, DraftOutcome, Feed, FeedEvents, FeedMessage, FeedSender, Member, MembersUpdate,
+    NodeMessages, Publication, Published, SharedLogs, SharedMembers, SharedRecords,
 };
 use crate::{
     store::{Append, Head, Memory, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
     wire::{Id, Position},
 };
 
-/// A [`Backplane`](super::Backplane) for the servers of one process, over a store in [memory](Memory): for tests of an application that
+/// A [`Backplane`] for the servers of one process, over a store in [memory](Memory): for tests of an application that
 /// runs on several nodes, and as an example of an implementation. All clones share one backplane.
 ///
 /// A single server needs no backplane, and is faster without one.
@@ -134,6 +134,8 @@ impl Local {
         Ok(Published { epoch, missed, before, outcomes })
     }
 }
+
+impl Backplane for Local {}
 
 impl SharedLogs for Local {
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {

@@ -34,8 +34,8 @@ pub use publication::{Draft, DraftOutcome, Publication, Published};
 
 /// The link between the nodes of an application, over which they share their rooms. It is also their [`Store`].
 ///
-/// It is made of what the nodes share: [`SharedLogs`], [`SharedMembers`], [`SharedRecords`] and [`NodeMessages`]. A type
-/// that implements all of them is a backplane.
+/// It is made of what the nodes share: [`SharedLogs`], [`SharedMembers`], [`SharedRecords`] and [`NodeMessages`]. The trait
+/// itself has no method: `impl Backplane for MyBackplane {}`.
 ///
 /// The log is the truth; the [`Feed`] is its fast path. A feed may therefore lose any message, as long as it then sends
 /// [`FeedMessage::Gap`] for every room that the message may have concerned: nodes compare such a room with its log, and
@@ -45,11 +45,9 @@ pub use publication::{Draft, DraftOutcome, Publication, Published};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a backplane",
     label = "can't connect nodes",
-    note = "implement `Store`, `SharedLogs`, `SharedMembers`, `SharedRecords` and `NodeMessages` of `dialogue` for `{Self}`"
+    note = "implement `dialogue::backplane::Backplane` for `{Self}`: it has no method of its own, but needs `SharedLogs`, `SharedMembers`, `SharedRecords` and `NodeMessages`, which are beside it, and `dialogue::store::Store`"
 )]
 pub trait Backplane: SharedLogs + SharedMembers + SharedRecords + NodeMessages {}
-
-impl<B: SharedLogs + SharedMembers + SharedRecords + NodeMessages> Backplane for B {}
 
 /// Logs to which several nodes append.
 pub trait SharedLogs: Store {

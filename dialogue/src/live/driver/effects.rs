@@ -1,4 +1,4 @@
-//! The execution of a room's effects: timers, pages from the store, messages and member counts for other nodes, marks
+//! The execution of a room's effects: `left` for its former members, timers, pages from the store, messages and member counts for other nodes, marks
 //! of the instance.
 
 use std::{

@@ -122,7 +122,7 @@ impl RoomDriver {
         }
     }
 
-    /// Carries out the effects of a command, then replies to the senders of its events and to its own sender.
+    /// Queues the replies to the senders of events, carries out the effects of a command, and replies to its sender.
     fn answer<T>(&mut self, reply: Reply<T>, answer: T) {
         self.carry_out();
         self.flush_replies();

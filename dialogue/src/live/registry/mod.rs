@@ -32,7 +32,7 @@ use new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded};
 use crate::log::Journal;
 use crate::{
     Code, Refusal,
-    cluster::{Cluster, SharedRooms, StateLock, backplane::Feed},
+    cluster::{Cluster, LockRecords, SharedRooms, StateLock, backplane::Feed},
     hooks::RoomRef,
     live::{
         Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
@@ -582,11 +582,10 @@ impl Registry {
 
     /// Locks a room's saved state against changes by other nodes.
     pub(crate) async fn lock_state(&self, room_id: &Arc<str>) -> Result<Option<StateLock>, Refusal> {
-        let Some(cluster) = self.cluster() else { return Ok(None) };
-        if !self.is_up() {
-            return Err(unavailable(room_id));
-        }
-        let lock = cluster.lock_state(room_id, unix_ms).await.map_err(|error| {
+        let Some(archive) = &self.archive else { return Ok(None) };
+        let Some(cluster) = &archive.cluster else { return Ok(None) };
+        let records = Arc::clone(&archive.journal) as Arc<dyn LockRecords>;
+        let lock = cluster.lock_state(records, room_id, unix_ms).await.map_err(|error| {
             tracing::debug!(%room_id, %error, "the state of a room can't be locked");
             unavailable(room_id)
         });

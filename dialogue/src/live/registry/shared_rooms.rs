@@ -46,18 +46,18 @@ impl SharedRooms for Registry {
         }
     }
 
-    fn heads_after(&self, after: Option<&str>) -> Vec<(Arc<str>, HeadMark)> {
-        let page = self.page_after(after);
-        page.iter().map(|instance| (Arc::clone(&instance.id), instance.head())).collect()
+    fn rooms_after(&self, after: Option<&str>) -> Vec<Arc<str>> {
+        self.page_after(after).iter().map(|instance| Arc::clone(&instance.id)).collect()
     }
 
     fn head(&self, room_id: &str) -> Option<HeadMark> {
         self.find(room_id).map(|instance| instance.head())
     }
 
-    fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async {
-            if let Some(archive) = &self.archive {
+    fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let archive = self.archive.clone();
+        Box::pin(async move {
+            if let Some(archive) = archive {
                 archive.journal.check().await;
             }
         })

@@ -443,6 +443,30 @@ async fn an_event_that_passed_middleware_is_refused_once_its_member_was_removed(
     assert_eq!(refusal.code, crate::Code::NotInRoom);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_held_event_of_a_removed_member_is_refused_before_the_member_is_told() {
+    let mut options = RoomOptions::new();
+    options.wait = Some(Duration::from_secs(60));
+    let registry = registry(vec![room("chat", false, options)]);
+    let declared = Arc::clone(registry.declared("chat").expect("declared").0);
+    let client = Client::new(1);
+    client.join(&registry, "chat", None).await;
+    let instance = registry.find("chat").expect("it stays");
+    let now = instance.clock.now();
+    instance.run(move |core| core.mark_uncertain(now)).await.expect("it runs");
+    let reply = PublishReply::Frame(Arc::clone(&client.outbox), Some("7".into()));
+    let publish = PublishRequest { reply, ..event(MESSAGE, "1").0 };
+    registry.publish(&declared, "chat", publish, None).await.expect("there is room");
+    let (handle, reason) = (Arc::clone(&client.handle), Some("enough".to_owned()));
+    let was_in = instance.request(|reply| RoomChange::Remove { handle, reason, reply }).await;
+    assert_eq!(was_in, Some(true));
+    let seen = client.seen(|frames| frames.len() > 2).await;
+    let kinds: Vec<_> = seen.iter().map(|frame| (&frame["type"], frame.get("code"))).collect();
+    let refused = ("error".into(), Some("NOT_IN_ROOM".into()));
+    assert_eq!(kinds[1], (&refused.0, refused.1.as_ref()));
+    assert_eq!(seen[2]["type"], "left");
+}
+
 #[tokio::test]
 async fn a_replay_ends_with_its_membership_and_is_never_two() {
     let options = RoomOptions::new().retain(Retention::new().events(1_000));

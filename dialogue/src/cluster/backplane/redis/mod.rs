@@ -1,4 +1,4 @@
-//! The Redis backplane: [`Backplane`](super::Backplane) for [`Redis`]. One script appends events to a room's stream and publishes them in
+//! The Redis backplane: [`Backplane`] for [`Redis`]. One script appends events to a room's stream and publishes them in
 //! the room's channel.
 //!
 //! | key or channel | type and contents |
@@ -25,7 +25,7 @@ use redis::{Value, cmd};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
-    Feed, Member, MembersUpdate, NodeMessages, Publication, Published, SharedLogs, SharedMembers,
+    Backplane, Feed, Member, MembersUpdate, NodeMessages, Publication, Published, SharedLogs, SharedMembers,
     SharedRecords,
 };
 use crate::{
@@ -44,6 +44,8 @@ use scripts::SCRIPTS;
 
 /// The timeout for the first subscription when a node joins.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Backplane for Redis {}
 
 impl SharedLogs for Redis {
     async fn publish(&self, node: Id, publications: Vec<Publication>) -> Vec<Result<Published, StoreError>> {
