@@ -65,7 +65,7 @@ impl ReplyQueue {
 }
 
 impl PublishReply {
-    /// Returns whether nobody else counts a refusal that is sent: a caller that waits for it does.
+    /// Returns whether the room counts a refusal that it sends; a caller that waits for one counts it itself.
     pub(in crate::live) fn is_uncounted(&self) -> bool {
         matches!(self, PublishReply::Frame(..))
     }

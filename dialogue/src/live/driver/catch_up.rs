@@ -40,7 +40,7 @@ impl LiveRoom {
 
 impl RoomDriver {
     /// Compares the room with the store and the backplane, and adopts the differences.
-    pub(in crate::live) async fn catch_up(&mut self) {
+    pub(super) async fn catch_up(&mut self) {
         self.instance.needs_catch_up.store(false, Ordering::Release);
         if self.core.as_ref().is_none_or(|core| core.is_closed()) {
             return;

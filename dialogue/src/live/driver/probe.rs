@@ -39,7 +39,7 @@ enum LogComparison {
 impl RoomDriver {
     /// Reads the end of the log from the store, resolves an unknown outcome by it, and replies to the senders of events
     /// that are refused by that.
-    pub(in crate::live) async fn probe_store(&mut self) {
+    pub(super) async fn probe_store(&mut self) {
         self.resolve().await;
         self.flush_replies();
     }
@@ -118,7 +118,7 @@ impl RoomDriver {
 }
 
 /// Fails if the store has another log than memory, or none any more. While it can't be read, it counts as unchanged.
-pub(in crate::live) async fn check_log_exists(
+pub(super) async fn check_log_exists(
     core: &mut RoomCore,
     instance: &LiveRoom,
     archive: &Archive,

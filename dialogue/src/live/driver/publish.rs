@@ -20,7 +20,7 @@ const MAX_ATTEMPTS: usize = 16;
 
 impl RoomDriver {
     /// Publishes the pending batch, and delivers it together with the events that other nodes published before it.
-    pub(in crate::live) async fn publish(&mut self, mut pending: PendingAppend) {
+    pub(super) async fn publish(&mut self, mut pending: PendingAppend) {
         for _ in 0..MAX_ATTEMPTS {
             let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return };
             let publication = core.take_publication(&mut pending);
@@ -111,7 +111,7 @@ impl RoomDriver {
 }
 
 /// Adds the room to the catalog before its first event; returns `false` if the store can't be written.
-pub(in crate::live) async fn ensure_in_catalog(
+pub(super) async fn ensure_in_catalog(
     core: &mut RoomCore,
     instance: &Arc<LiveRoom>,
     archive: &Archive,

@@ -67,7 +67,7 @@ impl LiveRoom {
 
 impl RoomDriver {
     /// Adds events of other nodes to the log, and delivers them.
-    pub(in crate::live) async fn receive_events(&mut self, events: FeedEvents) {
+    pub(super) async fn receive_events(&mut self, events: FeedEvents) {
         let room = &self.instance.room;
         // The spans last until the events are written to all recipients.
         let _spans = room.traces.delivery_spans(room.name, &events);

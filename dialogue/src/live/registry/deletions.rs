@@ -31,7 +31,7 @@ struct Deletion {
 
 /// The deletions of a server without a store.
 #[derive(Debug, Default)]
-pub(in crate::live) struct Deletions(Mutex<HashMap<u8, DeletionList>>);
+pub(super) struct Deletions(Mutex<HashMap<u8, DeletionList>>);
 
 /// The time for which a deletion is remembered, in milliseconds.
 const DELETION_RETENTION_MS: u64 = 10 * 60 * 1_000;

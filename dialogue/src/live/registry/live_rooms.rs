@@ -11,27 +11,27 @@ use crate::live::LiveRoom;
 /// Room instances by their ids, ordered so that a list of them can be paged through, and the number that each user
 /// created.
 #[derive(Default)]
-pub(in crate::live) struct LiveRooms {
+pub(super) struct LiveRooms {
     by_id: BTreeMap<Arc<str>, Arc<LiveRoom>>,
     /// By the creator known when an instance is inserted, which doesn't change afterwards.
     creators: HashMap<Arc<str>, usize>,
 }
 
 impl LiveRooms {
-    pub(in crate::live) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    pub(in crate::live) fn get(&self, room_id: &str) -> Option<&Arc<LiveRoom>> {
+    pub(super) fn get(&self, room_id: &str) -> Option<&Arc<LiveRoom>> {
         self.by_id.get(room_id)
     }
 
-    pub(in crate::live) fn iter(&self) -> impl Iterator<Item = &Arc<LiveRoom>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<LiveRoom>> {
         self.by_id.values()
     }
 
     /// Returns up to `max` instances after `after`, in the order of their ids.
-    pub(in crate::live) fn after(&self, after: Option<&str>, max: usize) -> Vec<Arc<LiveRoom>> {
+    pub(super) fn after(&self, after: Option<&str>, max: usize) -> Vec<Arc<LiveRoom>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_id
             .range::<str, _>((from, Bound::Unbounded))
@@ -41,12 +41,12 @@ impl LiveRooms {
     }
 
     /// Returns the number of instances that a user created.
-    pub(in crate::live) fn created_by(&self, user: &str) -> usize {
+    pub(super) fn created_by(&self, user: &str) -> usize {
         self.creators.get(user).copied().unwrap_or(0)
     }
 
     /// Inserts an instance, replacing a closed one with the same id.
-    pub(in crate::live) fn insert(&mut self, instance: &Arc<LiveRoom>) {
+    pub(super) fn insert(&mut self, instance: &Arc<LiveRoom>) {
         if let Some(user) = instance.creator() {
             *self.creators.entry(Arc::clone(user)).or_default() += 1;
         }
@@ -56,7 +56,7 @@ impl LiveRooms {
     }
 
     /// Removes an instance, unless another one has taken its place.
-    pub(in crate::live) fn remove(&mut self, instance: &Arc<LiveRoom>) {
+    pub(super) fn remove(&mut self, instance: &Arc<LiveRoom>) {
         if self.by_id.get(&instance.id).is_some_and(|other| Arc::ptr_eq(other, instance)) {
             self.by_id.remove(&instance.id);
             self.uncount_creator(instance);

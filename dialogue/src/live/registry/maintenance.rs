@@ -50,7 +50,7 @@ impl TrimQueue {
 }
 
 /// Runs maintenance rounds until the registry is dropped.
-pub(in crate::live) async fn run(registry: Weak<Registry>) {
+pub(super) async fn run(registry: Weak<Registry>) {
     let mut rounds = interval(ROUND_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 1_u64.. {
@@ -68,7 +68,7 @@ pub(in crate::live) async fn run(registry: Weak<Registry>) {
 }
 
 /// Sweeps the rooms that aren't in memory, at intervals, until the registry is dropped.
-pub(in crate::live) async fn sweep(registry: Weak<Registry>) {
+pub(super) async fn sweep(registry: Weak<Registry>) {
     let mut sweeps = interval(SWEEP_INTERVAL);
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick comes at once, while the server starts.

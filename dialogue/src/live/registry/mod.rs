@@ -60,10 +60,10 @@ pub(crate) struct Registry {
     /// The instances' part in the store, if there is one.
     pub(in crate::live) archive: Option<Arc<Archive>>,
     /// Rooms that were deleted recently, where there is no store to record them.
-    pub(in crate::live) deletions: Deletions,
+    deletions: Deletions,
     pub(in crate::live) trim_queue: TrimQueue,
-    pub(in crate::live) max_rooms: usize,
-    pub(in crate::live) new_room_quota: NewRoomQuota,
+    max_rooms: usize,
+    new_room_quota: NewRoomQuota,
     /// The backoff of full scans for instances that may leave memory.
     pub(in crate::live) scans: ScanBackoff,
     observer: OnceLock<Weak<dyn RegistryObserver>>,
@@ -724,7 +724,7 @@ impl Registry {
 
     /// Evicts the instances that have been empty longest from memory, where the store has them, or some of a client's
     /// own. Returns their ids.
-    pub(in crate::live) fn unload_idle(&self, own: Option<&OpenerRooms>) -> Vec<Arc<str>> {
+    fn unload_idle(&self, own: Option<&OpenerRooms>) -> Vec<Arc<str>> {
         let evicted = self.evict(&mut self.instances.write(), own);
         evicted.into_iter().map(|one| Arc::clone(&one.id)).collect()
     }

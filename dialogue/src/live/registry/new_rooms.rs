@@ -42,7 +42,7 @@ pub(crate) struct NewRoomBounds {
 
 /// The subject that a new room counts for: its opener's user, or the address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::live) enum QuotaSubject {
+pub(super) enum QuotaSubject {
     User(Arc<str>),
     Address(IpAddr),
     /// All clients that have neither a token nor a counted address: each of them can have any number of ids.
@@ -66,7 +66,7 @@ pub(in crate::live) struct RecentRoom {
 /// The quota of new rooms. A room is new for an hour, and for as long as it has connections; one that leaves no trace
 /// doesn't count.
 #[derive(Debug)]
-pub(in crate::live) struct NewRoomQuota {
+pub(super) struct NewRoomQuota {
     bounds: NewRoomBounds,
     /// Entries beyond this number are dropped, the oldest first.
     max_entries: usize,
@@ -105,17 +105,17 @@ struct SubjectRooms {
 
 /// The rooms of a client, as candidates for eviction.
 #[derive(Debug)]
-pub(in crate::live) struct OpenerRooms {
-    pub(in crate::live) subject: QuotaSubject,
+pub(super) struct OpenerRooms {
+    pub(super) subject: QuotaSubject,
     /// Their ids, each with its number.
-    pub(in crate::live) rooms: Vec<(u64, Arc<str>)>,
+    pub(super) rooms: Vec<(u64, Arc<str>)>,
     /// The number of the last room that was scanned, or 0 if all were.
-    pub(in crate::live) last: u64,
+    pub(super) last: u64,
 }
 
 /// A bound on new rooms that a client has reached.
 #[derive(Debug)]
-pub(in crate::live) struct QuotaExceeded {
+pub(super) struct QuotaExceeded {
     subject: QuotaSubject,
     max: usize,
 }
@@ -150,7 +150,7 @@ impl Opener {
 }
 
 impl RecentRoom {
-    pub(in crate::live) fn counts_for(&self, subject: &QuotaSubject) -> bool {
+    pub(super) fn counts_for(&self, subject: &QuotaSubject) -> bool {
         self.opener.is(subject)
     }
 
@@ -166,7 +166,7 @@ impl RecentRoom {
 
 impl NewRoomQuota {
     /// Creates the quota of a server with at most `max` rooms.
-    pub(in crate::live) fn new(bounds: NewRoomBounds, max: usize) -> Self {
+    pub(super) fn new(bounds: NewRoomBounds, max: usize) -> Self {
         let share = (max / SHARE_DIVISOR).max(SHARE_DIVISOR);
         NewRoomQuota {
             bounds,
@@ -183,7 +183,7 @@ impl NewRoomQuota {
     /// # Errors
     ///
     /// Its opener has as many new rooms as the bound allows.
-    pub(in crate::live) fn admit(
+    pub(super) fn admit(
         &self,
         opener: &Opener,
         room_id: &Arc<str>,
@@ -225,7 +225,7 @@ impl NewRoomQuota {
 
     /// Returns the refusal of a client that has reached a bound, and logs it, so the caller must hold no lock. A bound
     /// of 0 is not logged: the application refuses all.
-    pub(in crate::live) fn refuse(&self, QuotaExceeded { subject, max }: QuotaExceeded) -> Refusal {
+    pub(super) fn refuse(&self, QuotaExceeded { subject, max }: QuotaExceeded) -> Refusal {
         let log = max > 0;
         let whose = match &subject {
             QuotaSubject::User(user) => {
@@ -249,7 +249,7 @@ impl NewRoomQuota {
     }
 
     /// Ends the count of a room that was not opened, or left no trace.
-    pub(in crate::live) fn release(&self, new_room: &RecentRoom) {
+    pub(super) fn release(&self, new_room: &RecentRoom) {
         let mut ledger = self.ledger.lock();
         if ledger.end(new_room) {
             ledger.stale += 1;
@@ -261,14 +261,14 @@ impl NewRoomQuota {
     }
 
     /// Returns the subject by which a client has opened more than its share: it makes no space among others' rooms.
-    pub(in crate::live) fn over_share(&self, opener: &Opener) -> Option<QuotaSubject> {
+    pub(super) fn over_share(&self, opener: &Opener) -> Option<QuotaSubject> {
         let ledger = self.ledger.lock();
         opener.subjects().find(|subject| ledger.count(subject) > self.share)
     }
 
     /// Returns rooms of a subject that seem to be unused, in the order of opening. At most [`MAX_SCANNED_ROOMS`] are
     /// scanned, from where the last scan that found none ended.
-    pub(in crate::live) fn rooms_of(&self, subject: QuotaSubject) -> OpenerRooms {
+    pub(super) fn rooms_of(&self, subject: QuotaSubject) -> OpenerRooms {
         let ledger = self.ledger.lock();
         let (mut rooms, mut last) = (Vec::new(), 0);
         if let Some(own) = ledger.subjects.get(&subject) {
@@ -287,19 +287,19 @@ impl NewRoomQuota {
     }
 
     /// Starts the next scan of a subject's rooms after number `last`: none up to there could be evicted.
-    pub(in crate::live) fn set_scan_cursor(&self, subject: &QuotaSubject, last: u64) {
+    pub(super) fn set_scan_cursor(&self, subject: &QuotaSubject, last: u64) {
         if let Some(own) = self.ledger.lock().subjects.get_mut(subject) {
             own.after = last;
         }
     }
 
     /// Starts the next scan of a subject's rooms with the first: one was evicted.
-    pub(in crate::live) fn reset_scan_cursor(&self, subject: &QuotaSubject) {
+    pub(super) fn reset_scan_cursor(&self, subject: &QuotaSubject) {
         self.set_scan_cursor(subject, 0);
     }
 
     /// Excludes a room from eviction for its opener: it is removed, or can't be.
-    pub(in crate::live) fn withdraw(&self, room_id: &str) {
+    pub(super) fn withdraw(&self, room_id: &str) {
         let mut ledger = self.ledger.lock();
         if let Some(new_room) = ledger.rooms.remove(room_id) {
             ledger.withdraw(&new_room);
@@ -307,17 +307,17 @@ impl NewRoomQuota {
     }
 
     /// Excludes an entry from eviction for its opener: the room is removed.
-    pub(in crate::live) fn remove(&self, new_room: &RecentRoom) {
+    pub(super) fn remove(&self, new_room: &RecentRoom) {
         self.ledger.lock().remove(new_room);
     }
 
     /// Returns whether the store may be queried for the rooms of a subject that may be evicted.
-    pub(in crate::live) fn may_query_store(&self, subject: &QuotaSubject) -> bool {
+    pub(super) fn may_query_store(&self, subject: &QuotaSubject) -> bool {
         self.ledger.lock().subjects.get(subject).is_none_or(|own| own.next_query_at <= monotonic_ms())
     }
 
     /// Defers the next query of the store for a subject, after none of its rooms up to number `last` could be evicted.
-    pub(in crate::live) fn defer_query(&self, subject: &QuotaSubject, last: u64) {
+    pub(super) fn defer_query(&self, subject: &QuotaSubject, last: u64) {
         if let Some(own) = self.ledger.lock().subjects.get_mut(subject) {
             (own.after, own.next_query_at) = (last, monotonic_ms() + QUERY_INTERVAL_MS);
         }

@@ -131,7 +131,7 @@ impl World {
         };
         let reply = PublishReply::Frame(Arc::clone(outbox), Some(number.to_string().into()));
         let (origin, sender_outbox) = (EventOrigin::other_node(), None);
-        self.core.set_time(self.time);
+        self.begin_command();
         self.core.accept(PublishRequest { event, origin, sender_outbox, reply });
         self.carry_out();
     }
@@ -218,7 +218,7 @@ impl World {
             Step::Leave => {
                 assert!(self.run(|world| world.core.release_connection(&handle)));
                 self.clients[client].reading = None;
-                // What is under way to it is read with the frames before the next join.
+                // Frames that are queued for it are of the membership that has ended.
                 self.clients[client].joins.clear();
                 self.drop_unread(client);
             }
@@ -392,7 +392,7 @@ impl World {
         self.core.presence.as_ref().map(|presence| presence.shown(&self.core.members)).unwrap_or_default()
     }
 
-    /// Asserts that a member was told of everybody who came or went, but for its own user.
+    /// Asserts that a member got the presence of all users who joined or left since, but for its own user.
     pub(super) fn assert_presence(&self, reading: &Reading, own: &Arc<str>) {
         let mut told = reading.shown.clone();
         for (user, is_in) in &reading.users {
@@ -404,7 +404,7 @@ impl World {
         let mut shown = self.shown();
         told.remove(own);
         shown.remove(own);
-        assert_eq!(told, shown, "whom a member takes for present");
+        assert_eq!(told, shown, "the users whom a member takes for present");
     }
 
     /// Returns whether a newer event of its key has replaced a price, in a history that it is in.

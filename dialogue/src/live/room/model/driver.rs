@@ -17,16 +17,21 @@ enum Write {
 impl World {
     /// Runs a command after the pending events are committed, and carries out its effects.
     pub(super) fn run<T>(&mut self, command: impl FnOnce(&mut Self) -> T) -> T {
-        self.core.set_time(self.time);
-        if self.core.is_probe_due() {
-            self.commit();
-            self.probe();
-        }
+        self.begin_command();
         self.commit();
         let result = command(self);
         self.carry_out();
         self.flush();
         result
+    }
+
+    /// Does what the driver does before every command.
+    pub(super) fn begin_command(&mut self) {
+        self.core.set_time(self.time);
+        if self.core.is_probe_due() {
+            self.commit();
+            self.probe();
+        }
     }
 
     pub(super) fn carry_out(&mut self) {

@@ -459,7 +459,7 @@ fn run(seed: u64, steps: u32, is_traced: bool) {
 const RUNS: u64 = 5_000;
 const STEPS_OF_A_RUN: u32 = 200;
 
-/// A failing seed is run alone, and told step by step, by
+/// A failing seed is run alone, and printed step by step, by
 /// `MODEL_SEED=… cargo test -p dialogue --all-features room::model`.
 #[test]
 fn the_promises_hold_in_every_interleaving() {

@@ -120,7 +120,7 @@ impl World {
 
     pub(super) fn receive(&mut self) {
         let Some(feed) = self.feed.pop_front() else { return };
-        self.core.set_time(self.time);
+        self.begin_command();
         if self.spec.options.audit {
             self.commit();
         }
