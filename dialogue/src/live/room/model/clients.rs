@@ -113,6 +113,12 @@ impl World {
     }
 
     pub(super) fn send(&mut self, client: usize, kind: EventIndex, key: Option<Box<str>>) {
+        let instance = self.instance.instance_id;
+        self.begin_command();
+        if self.instance.instance_id != instance {
+            // The room refuses what is sent to an instance that has closed.
+            return;
+        }
         let Client { handle, outbox, .. } = &self.clients[client];
         let number = self.sent.len();
         let from = Arc::clone(&handle.user_id);
@@ -131,7 +137,6 @@ impl World {
         };
         let reply = PublishReply::Frame(Arc::clone(outbox), Some(number.to_string().into()));
         let (origin, sender_outbox) = (EventOrigin::other_node(), None);
-        self.begin_command();
         self.core.accept(PublishRequest { event, origin, sender_outbox, reply });
         self.carry_out();
     }
