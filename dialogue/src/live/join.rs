@@ -73,7 +73,7 @@ impl Registry {
             if let Some(closed) = closed {
                 self.removed_from_closed(handle, &closed).await;
             }
-            if join.options.since.is_some() && room.keyed && self.was_deleted(room_id).await? {
+            if join.options.since.is_some() && room.keyed && self.is_deleted(room_id).await? {
                 return Ok(JoinOutcome::RoomDeleted);
             }
             let instance = self.find_or_open(room, room_id, Some(opener))?;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use dialogue::{
     Authenticator, Redis,
+    backplane::Backplane,
     identity::{AuthError, Authenticated, Credentials},
 };
 use dialogue_tests::{RedisServer, Result, Socket, until};
@@ -49,8 +50,8 @@ pub(crate) async fn open(url: String) -> Result<Place> {
 }
 
 /// Starts one of them.
-pub(crate) async fn over(redis: Redis) -> Result<Place> {
-    let server = Branch::server().auth(Named).backplane(redis).build().await?;
+pub(crate) async fn over(backplane: impl Backplane) -> Result<Place> {
+    let server = Branch::server().auth(Named).backplane(backplane).build().await?;
     let routes = server.router();
     Running::serve(server, routes).await
 }

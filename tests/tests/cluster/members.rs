@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dialogue::server::NewRoom;
+use dialogue::{
+    backplane::{Local, MemberChange, MembersUpdate, NodeMessages, SharedMembers},
+    server::NewRoom,
+    wire::Id,
+};
 use dialogue_tests::{Result, Socket, is_refused, until};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -10,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     harness::{Message, texts},
-    house::{House, open},
+    house::{House, open, over},
 };
 
 /// Longer than anything of which nothing should come.
@@ -178,6 +182,47 @@ async fn a_room_deleted_elsewhere_begins_anew() -> Result {
     assert_eq!((&joined["resume"], &joined["seq"]), (&json!("fresh"), &json!(0)));
     assert_ne!(joined["epoch"], before["epoch"]);
     house.close().await
+}
+
+#[tokio::test]
+async fn members_who_still_count_in_a_deleted_room_do_not_bring_it_back() -> Result {
+    let room = "project:7";
+    let backplane = Local::new();
+    let places = [over(backplane.clone()).await?, over(backplane.clone()).await?];
+    let mut owner = Socket::open_as(places[0].address, "owner").await?;
+    owner.ask(json!({ "type": "createRoom", "id": 1, "roomId": room })).await?;
+    let before = owner.enter(room, Value::Null).await?;
+    let before = json!({ "epoch": before["epoch"], "seq": 0, "eventId": "" });
+    // A node that is late to tell that its member left.
+    let late = Id::parse("late0000000").ok_or("no id")?;
+    let _feed = backplane.join(late).await?;
+    let member = vec![MemberChange::new("member".into(), 1)];
+    backplane.update_members(late, MembersUpdate::new(room.into(), member, true)).await?;
+    for place in &places {
+        until("the member counts", async || {
+            place.server.project(7).members().await.is_ok_and(|members| members.contains(&"member".into()))
+        })
+        .await?;
+    }
+    owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": room })).await?;
+    let [first, second] = [0, 1].map(|place| Socket::open_as(places[place].address, "owner"));
+    for back in &mut [first.await?, second.await?] {
+        assert!(is_refused(&back.enter(room, before.clone()).await?, "ROOM_NOT_FOUND"));
+        assert!(is_refused(
+            &back.ask(json!({ "type": "deleteRoom", "id": 3, "roomId": room })).await?,
+            "ROOM_NOT_FOUND"
+        ));
+    }
+    // Whoever names no position makes it again, at either node, and for all.
+    let mut other = Socket::open_as(places[1].address, "owner").await?;
+    let created = other.ask(json!({ "type": "createRoom", "id": 4, "roomId": room })).await?;
+    assert_eq!(created["type"], "ok", "{created}");
+    let mut back = Socket::open_as(places[0].address, "member").await?;
+    assert_eq!(back.enter(room, before).await?["resume"], "lost");
+    for place in places {
+        place.stop().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

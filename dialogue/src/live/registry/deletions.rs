@@ -44,29 +44,19 @@ const DELETION_BYTES: usize = 16;
 const MAX_SWAP_ATTEMPTS: usize = 16;
 
 impl Registry {
-    /// Returns whether a room that doesn't exist was deleted recently.
+    /// Returns whether a room that doesn't exist was deleted recently. Members that other nodes still count in it are
+    /// those of the deleted instance: the next one withdraws the deletion.
     ///
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't be read.
-    pub(crate) async fn was_deleted(&self, room_id: &str) -> Result<bool, Refusal> {
-        // It may have been created again since, at another node.
-        Ok(self.is_deleted(room_id).await? && self.remote_size(room_id).await? == 0)
-    }
-
-    /// Returns whether the room was deleted recently, even while this node's own members still count in it.
     pub(in crate::live) async fn is_deleted(&self, room_id: &str) -> Result<bool, Refusal> {
         if self.find(room_id).is_some() {
             return Ok(false);
         }
         let room = hash(room_id);
         let Some(archive) = &self.archive else {
-            return Ok(self
-                .deletions
-                .0
-                .lock()
-                .get(&list_of(room))
-                .is_some_and(|deleted| deleted.has(room, unix_ms())));
+            return Ok(self.deletions.has(room, unix_ms()));
         };
         let unreadable = |_| unavailable(room_id);
         let list = archive.journal.get(&key(room)).await.map_err(unreadable)?;
@@ -93,6 +83,23 @@ impl Registry {
     }
 }
 
+impl Deletions {
+    fn has(&self, room: u64, now: u64) -> bool {
+        self.0.lock().get(&list_of(room)).is_some_and(|deleted| deleted.has(room, now))
+    }
+
+    /// Forgets the deletion of a room that was created again.
+    pub(super) fn withdraw(&self, room_id: &str) {
+        let mut lists = self.0.lock();
+        if !lists.is_empty() {
+            let room = hash(room_id);
+            if let Some(list) = lists.get_mut(&list_of(room)) {
+                list.withdraw(room);
+            }
+        }
+    }
+}
+
 impl Archive {
     async fn note_deletion(&self, room: u64) -> Result<(), StoreError> {
         let key = key(room);
@@ -104,7 +111,21 @@ impl Archive {
                 return Ok(());
             }
         }
-        Err(StoreError::new("other nodes kept changing the list of deleted rooms"))
+        Err(contended())
+    }
+
+    /// Forgets the deletion of a room that is created again.
+    pub(super) async fn withdraw_deletion(&self, room_id: &str) -> Result<(), StoreError> {
+        let room = hash(room_id);
+        let key = key(room);
+        for _ in 0..MAX_SWAP_ATTEMPTS {
+            let Some(before) = self.journal.get(&key).await? else { return Ok(()) };
+            let mut list = DeletionList::decode(&before);
+            if !list.withdraw(room) || self.journal.swap(&key, Some(before), Some(list.encode())).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
     }
 }
 
@@ -116,6 +137,13 @@ impl DeletionList {
         while self.0.len() > MAX_DELETIONS_PER_LIST {
             self.0.pop_front();
         }
+    }
+
+    /// Drops the deletion of a room; returns whether there was one.
+    fn withdraw(&mut self, room: u64) -> bool {
+        let before = self.0.len();
+        self.0.retain(|deletion| deletion.room != room);
+        self.0.len() < before
     }
 
     fn has(&self, room: u64, now: u64) -> bool {
@@ -143,6 +171,10 @@ impl Deletion {
     fn is_fresh(self, now: u64) -> bool {
         now.saturating_sub(self.at) < DELETION_RETENTION_MS
     }
+}
+
+fn contended() -> StoreError {
+    StoreError::new("other nodes kept changing the list of deleted rooms")
 }
 
 fn hash(room_id: &str) -> u64 {
@@ -179,6 +211,9 @@ mod tests {
         assert_eq!((deleted.0.len(), deleted.has(7, 1_000 + DELETION_RETENTION_MS)), (1, true));
         deleted.note(9, 2_000 + DELETION_RETENTION_MS);
         assert_eq!(deleted.0.len(), 1);
+        assert!(
+            !deleted.withdraw(7) && deleted.withdraw(9) && !deleted.has(9, 2_000 + DELETION_RETENTION_MS)
+        );
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Registry {
         let instance = match live {
             Some(instance) => instance,
             None if archive.known(room_id).await.map_err(|_| unavailable(room_id))?.is_none()
-                && self.remote_size(room_id).await? == 0 =>
+                && !self.has_remote_members(room_id).await? =>
             {
                 return Ok(None);
             }
@@ -317,12 +317,10 @@ impl Registry {
             let (instance, new) = self.insert(room, room_id, info, opener)?;
             return if new { Ok(instance) } else { Err(exists()) };
         }
+        let has_remote_members = self.has_remote_members(room_id).await?;
         // Without the info, until the catalog has shown that the room is new.
         let (instance, new) = self.insert(room, room_id, RoomInstanceInfo::default(), opener)?;
-        if !new {
-            return Err(exists());
-        }
-        if self.remote_size(room_id).await? > 0 {
+        if !new || has_remote_members {
             return Err(exists());
         }
         match instance.create(info).await? {
@@ -430,6 +428,12 @@ impl Registry {
         let known = archive.known(room_id).await.map_err(|_| unavailable(room_id))?;
         let Some(info) = known else { return Ok(None) };
         Ok(Some(room.describe(room_id, &info, self.remote_size(room_id).await?)))
+    }
+
+    /// Returns whether a room that isn't in memory here has members at other nodes, other than those of an instance
+    /// that has just been deleted.
+    async fn has_remote_members(&self, room_id: &str) -> Result<bool, Refusal> {
+        Ok(self.remote_size(room_id).await? > 0 && !self.is_deleted(room_id).await?)
     }
 
     /// Returns the number of connections in a room that isn't in memory here.
@@ -809,6 +813,9 @@ impl Registry {
             instance.set_quota_entry(new_room);
         }
         instances.insert(&instance);
+        if instance.room.keyed && self.archive.is_none() {
+            self.deletions.withdraw(&instance.id);
+        }
         Ok((instance, true))
     }
 }

@@ -33,11 +33,11 @@ impl LiveRoom {
             }
             if found.info.is_some() {
                 archive.note_used(&self.id);
-            } else if self.room.keyed
-                && found.log.is_none()
-                && let Err(refusal) = self.reserve_place(&registry, archive).await?
-            {
-                return Ok(Err(refusal));
+            } else if self.room.keyed && found.log.is_none() {
+                if let Err(refusal) = self.reserve_place(&registry, archive).await? {
+                    return Ok(Err(refusal));
+                }
+                archive.withdraw_deletion(&self.id).await?;
             }
             Ok(Ok(found))
         };
