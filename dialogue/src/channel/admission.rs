@@ -37,8 +37,8 @@ pub(super) fn check_origin(engine: &Engine, headers: &HeaderMap, uri: &Uri) -> R
     let mut values = headers.get_all(ORIGIN).iter();
     let Some(origin) = values.next() else { return Ok(()) };
     let origin = origin.to_str().ok().filter(|_| values.next().is_none());
-    let hosts = hosts(headers, uri, engine.bounds.proxies);
-    if origin.is_some_and(|origin| engine.origins.allows(origin, &hosts)) {
+    let hosts = hosts(headers, uri, engine.bounds.clients.proxies);
+    if origin.is_some_and(|origin| engine.admission.origins.allows(origin, &hosts)) {
         return Ok(());
     }
     log_foreign_origin(engine, origin, &hosts, headers, uri);
@@ -103,11 +103,13 @@ fn log_foreign_origin(
     let origin = origin.unwrap_or("several, or no text");
     let truncate = |text: &str| text.chars().take(MAX_LOGGED_CHARS).collect::<String>();
     let (origin, host) = (truncate(origin), truncate(hosts.first().map_or("", |host| host)));
-    if !engine.origins.is_first_refusal(&origin, &host) {
+    if !engine.admission.origins.is_first_refusal(&origin, &host) {
         return;
     }
-    let is_own_behind_proxy =
-        || engine.bounds.proxies == 0 && Origins::default().allows(&origin, &self::hosts(headers, uri, 1));
+    let is_own_behind_proxy = || {
+        engine.bounds.clients.proxies == 0
+            && Origins::default().allows(&origin, &self::hosts(headers, uri, 1))
+    };
     let remedy = if is_hidden(&origin) {
         "`allow_hidden_origin()` lets in clients that hide their origin".to_owned()
     } else if is_own_behind_proxy() {
@@ -123,7 +125,7 @@ fn log_foreign_origin(
 
 /// Authenticates an HTTP request.
 async fn authenticate(engine: &Engine, parts: &Parts) -> Result<Principal, Refusal> {
-    let caller = engine.identity.authenticate_request(credentials(parts, None)?).await?;
+    let caller = engine.admission.identity.authenticate_request(credentials(parts, None)?).await?;
     if let Principal::User(user) = &caller {
         anonymous_token::record(&parts.extensions, user);
     }
@@ -149,7 +151,7 @@ pub(super) async fn admit_request(
         Err(_) => address(engine, parts).map(RateLimitKey::of_address),
     };
     if let Some(key) = &rate_limit_key {
-        engine.limiter.http(key).await?;
+        engine.admission.limiter.http(key).await?;
     }
     Ok((caller?, rate_limit_key))
 }
@@ -158,7 +160,7 @@ pub(super) async fn admit_request(
 #[cfg(feature = "push")]
 pub(super) async fn admit_unauthenticated(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     match address(engine, parts).map(RateLimitKey::of_address) {
-        Some(subject) => engine.limiter.http(&subject).await,
+        Some(subject) => engine.admission.limiter.http(&subject).await,
         None => Ok(()),
     }
 }
@@ -181,7 +183,7 @@ pub(super) async fn authenticate_user(
     parts: &Parts,
     offered: Option<&str>,
 ) -> Result<Option<User>, Refusal> {
-    let user = engine.identity.authenticate(credentials(parts, offered)?).await?;
+    let user = engine.admission.identity.authenticate(credentials(parts, offered)?).await?;
     if let Some(user) = &user {
         anonymous_token::record(&parts.extensions, user);
     }
@@ -201,18 +203,18 @@ pub(super) fn admit_connection(
         return Err(Refusal::new(Code::Unavailable, "too many connections are open; try again in a moment"));
     }
     let address = address(engine, parts);
-    Ok((address, engine.connection_limiter.acquire(address)?))
+    Ok((address, engine.admission.connection_limiter.acquire(address)?))
 }
 
 /// Returns the address of the client, if it is known: the peer of the TCP connection, or with proxies in front, the
 /// address that the outermost of them forwards.
 pub(super) fn address(engine: &Engine, parts: &Parts) -> Option<IpAddr> {
     let peer = peer(parts).map(|peer| peer.ip());
-    match engine.bounds.proxies.checked_sub(1) {
+    match engine.bounds.clients.proxies.checked_sub(1) {
         Some(inner) => forwarded_for(&parts.headers, inner).or(peer),
         None => {
             if FORWARDED.iter().any(|name| parts.headers.contains_key(*name)) {
-                engine.connection_limiter.warn_about_proxy();
+                engine.admission.connection_limiter.warn_about_proxy();
             }
             peer
         }

@@ -60,7 +60,7 @@ async fn add_headers(State(engine): State<Arc<Engine>>, request: Request, next: 
     let headers = response.headers_mut();
     headers.append(VARY, if is_preflight { PREFLIGHT_VARIES } else { VARIES });
     if let Some(origin) = origin {
-        allow_reading(headers, origin, engine.identity.cookie.is_some());
+        allow_reading(headers, origin, engine.admission.identity.cookie.is_some());
     }
     response
 }

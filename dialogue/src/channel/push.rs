@@ -74,9 +74,10 @@ async fn apply_request(
     if change == PushChange::Register && !is_json(&parts.headers) {
         return Err(invalid("a POST needs `Content-Type: application/json`").into());
     }
-    let bytes = read_body_of(Some(&user), request_body, engine.bounds.max_frame_bytes).await?;
+    let bytes = read_body_of(Some(&user), request_body, engine.bounds.requests.max_frame_bytes).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| invalid("the body is not UTF-8"))?;
-    let request: RegisterPush<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
+    let request: RegisterPush<'_> =
+        Fields::parse_body(text, engine.bounds.requests.max_json_depth)?.read()?;
     let actor = UntypedCaller { user, client_id: None };
     change_push(engine, &actor, rate_limit_key.as_ref(), change, request).await?;
     Ok(frame_response(&frame::Done {}))

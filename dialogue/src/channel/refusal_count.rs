@@ -17,7 +17,7 @@ pub(crate) fn count_refusals(
     engine: &Arc<Engine>,
     source: Source,
 ) -> Router<Arc<Engine>> {
-    if engine.metrics.is_none() {
+    if engine.observed.metrics.is_none() {
         return routes;
     }
     routes.route_layer(from_fn_with_state((Arc::clone(engine), source), count))

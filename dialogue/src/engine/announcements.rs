@@ -150,7 +150,7 @@ impl Engine {
         for link in slice {
             let (actor, mut bytes) = (link.actor(), Vec::new());
             for (room_id, RoomChanges { room, deleted, created }) in &*changes {
-                if !self.access.is_visible(&actor, RoomRef { id: room_id, name: room.name }, room) {
+                if !self.admission.access.is_visible(&actor, RoomRef { id: room_id, name: room.name }, room) {
                     continue;
                 }
                 for frame in [deleted, created].into_iter().flatten() {

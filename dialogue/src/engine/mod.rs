@@ -8,6 +8,7 @@ mod bounds;
 mod capacity;
 mod health;
 mod node_requests;
+mod parts;
 mod response_budget;
 
 use std::{
@@ -23,23 +24,21 @@ use announcements::{AnnouncementKind, Announcements};
 pub(crate) use bounds::ServerBounds;
 pub use health::Health;
 use parking_lot::Mutex;
+pub(crate) use parts::{Admission, EngineParts, Observed};
 pub(crate) use response_budget::{ResponseBudget, ResponseReservation};
 use tokio::sync::oneshot;
 
 use crate::{
     Code, Refusal,
-    access::Access,
     drain::Drain,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
     identity::Authentication,
-    ingest::{AnyRoom, DetachedIngests, Ingest},
-    limits::{ConnectionLimiter, Limiter},
+    ingest::{DetachedIngests, Ingest},
     live::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
         RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
     },
-    observe::{Sample, ServerMetrics, Source, Traces},
-    origins::Origins,
+    observe::{Sample, Source},
     push::PushDispatcher,
     room::Channel,
     user_connections::UserConnections,
@@ -50,20 +49,14 @@ use crate::{
 pub(crate) struct Engine {
     pub(crate) registry: Arc<Registry>,
     pub(crate) ingest: Arc<Ingest>,
-    pub(crate) access: Access,
-    pub(crate) identity: Authentication,
+    pub(crate) admission: Admission,
     pub(crate) bounds: ServerBounds,
     /// The bound on the bytes of long responses that clients have not read yet.
     pub(crate) response_budget: Arc<ResponseBudget>,
-    pub(crate) origins: Origins,
     pub(crate) directory: Arc<UserConnections>,
     /// The queue of pushes to members without a connection; `None` without a push provider.
     pub(crate) push: Option<Arc<PushDispatcher>>,
-    /// `None` without a metrics exporter.
-    pub(crate) metrics: Option<Arc<ServerMetrics>>,
-    pub(crate) traces: Traces,
-    pub(crate) limiter: Arc<Limiter>,
-    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
+    pub(crate) observed: Observed,
     /// The application's hooks; `None` if it has set none, so that events skip them at no cost.
     pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
     /// The hash of the declared rooms and events.
@@ -76,47 +69,17 @@ pub(crate) struct Engine {
     next_connection: AtomicU64,
 }
 
-/// The parts of an [`Engine`] that the builder makes from the application's settings.
-pub(crate) struct EngineConfig {
-    pub(crate) identity: Authentication,
-    pub(crate) bounds: ServerBounds,
-    pub(crate) limiter: Limiter,
-    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
-    pub(crate) origins: Origins,
-    pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
-    pub(crate) directory: Arc<UserConnections>,
-    pub(crate) push: Option<Arc<PushDispatcher>>,
-    pub(crate) metrics: Option<Arc<ServerMetrics>>,
-    pub(crate) traces: Traces,
-}
-
 impl Engine {
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        any_rooms: Vec<Arc<dyn AnyRoom>>,
-        config: EngineConfig,
-        schema: String,
-    ) -> Arc<Self> {
-        let EngineConfig {
-            identity,
-            bounds,
-            limiter,
-            connection_limiter,
-            origins,
-            hooks,
-            directory,
-            push,
-            metrics,
-            traces,
-        } = config;
-        let (limiter, drain) = (Arc::new(limiter), Drain::new(bounds.drain_timeout));
-        let access = Access::new(hooks.clone());
+    pub(crate) fn new(parts: EngineParts) -> Arc<Self> {
+        let EngineParts { registry, any_rooms, schema, admission, hooks, bounds, directory, push, observed } =
+            parts;
+        let drain = Drain::new(bounds.drain_timeout);
         let ingest = Arc::new(Ingest {
             registry: Arc::clone(&registry),
             rooms: any_rooms,
-            access: access.clone(),
-            limiter: Arc::clone(&limiter),
-            connection_limiter: Arc::clone(&connection_limiter),
+            access: admission.access.clone(),
+            limiter: Arc::clone(&admission.limiter),
+            connection_limiter: Arc::clone(&admission.connection_limiter),
             hooks: hooks.clone(),
             push: push.clone(),
             directory: Arc::clone(&directory),
@@ -128,17 +91,12 @@ impl Engine {
             announcements: Announcements::default(),
             registry,
             ingest,
-            access,
-            identity,
+            admission,
+            response_budget: ResponseBudget::new(bounds.http.max_buffered_response_bytes),
+            bounds,
             directory,
             push,
-            metrics,
-            traces,
-            limiter,
-            connection_limiter,
-            response_budget: ResponseBudget::new(bounds.max_buffered_response_bytes),
-            bounds,
-            origins,
+            observed,
             hooks,
             schema,
             drain,
@@ -205,18 +163,18 @@ impl Engine {
         let after = match after {
             Some(sealed) if Authentication::is_sealed(sealed) => {
                 let invalid = || Refusal::new(Code::InvalidRequest, "`after` is of another server");
-                unsealed = self.identity.unseal(sealed).ok_or_else(invalid)?;
+                unsealed = self.admission.identity.unseal(sealed).ok_or_else(invalid)?;
                 Some(unsealed.as_str())
             }
             after => after,
         };
         let visible = |room: RoomRef<'_>, declared: &RoomSpec| {
-            who.is_none_or(|who| self.access.is_visible(who, room, declared))
+            who.is_none_or(|who| self.admission.access.is_visible(who, room, declared))
         };
         let RoomListPage { rooms, more, scanned_to: looked_to } =
             self.registry.list(after, visible, limit).await?;
         let next = match looked_to {
-            Some(room_id) => Some(self.identity.seal(&room_id)),
+            Some(room_id) => Some(self.admission.identity.seal(&room_id)),
             None => rooms.last().filter(|_| more).map(|last| last.room_id.clone()),
         };
         Ok(frame::Rooms { rooms, more, next })
@@ -263,8 +221,10 @@ impl Engine {
         opener: Option<&Opener>,
     ) -> Result<Arc<LiveRoom>, Refusal> {
         let by = info.created_by.clone();
-        let instance =
-            self.registry.create(room, room_id, info, self.bounds.max_created_rooms_per_user, opener).await?;
+        let instance = self
+            .registry
+            .create(room, room_id, info, self.bounds.clients.max_created_rooms_per_user, opener)
+            .await?;
         let created = frame::RoomCreated { room: instance.describe() }.encode(None);
         self.announce(&instance.room, &instance.id, AnnouncementKind::Created, created);
         self.announce_to_nodes(room_id, true);
@@ -375,7 +335,7 @@ impl Engine {
 
     /// Counts a refused request in the metrics.
     pub(crate) fn refused(&self, source: Source, code: Code) {
-        if let Some(metrics) = &self.metrics {
+        if let Some(metrics) = &self.observed.metrics {
             metrics.refused(source, code);
         }
     }

@@ -106,6 +106,7 @@ use ring::digest::{SHA256, digest};
 
 pub use apns::Apns;
 pub use config::Push;
+pub(crate) use config::PushSetup;
 pub use counts::PushCounts;
 pub(crate) use dispatcher::{PushDispatcher, PushOffer};
 pub use error::PushError;

@@ -72,10 +72,10 @@ pub(super) async fn serve(
     let bounds = Arc::new(engine.bounds.clone());
     let (phases, phase) = watch::channel(ServerPhase { is_closing: false, shortages: 0 });
     let timeouts = ConnectionTimeouts {
-        head: bounds.header_read_timeout,
-        idle: bounds.idle_timeout,
-        response: bounds.response_stall_timeout,
-        stream: bounds.stall_timeout().max(bounds.response_stall_timeout),
+        head: bounds.http.header_read_timeout,
+        idle: bounds.http.idle_timeout,
+        response: bounds.http.response_stall_timeout,
+        stream: bounds.connections.stall_timeout().max(bounds.http.response_stall_timeout),
     };
     let server = ConnectionServer {
         app: TowerToHyperService::new(app),
@@ -96,7 +96,7 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     // A refused connection is closed without a response: after that, browsers reconnect even event
                     // streams.
-                    let Ok(slot) = engine.connection_limiter.acquire_tcp(peer.ip()) else { continue };
+                    let Ok(slot) = engine.admission.connection_limiter.acquire_tcp(peer.ip()) else { continue };
                     let server = server.clone();
                     match reserve.fill() {
                         true => connections.spawn(server.serve_connection(stream, peer, slot)),
@@ -131,15 +131,18 @@ pub(super) async fn serve(
 fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExecutor> {
     let mut http = Builder::new(streams);
     // `ConnectionActivity` has the timeout of a head: hyper's would also count the idle time between two requests.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(bounds.max_header_bytes);
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(bounds.http.max_header_bytes);
     #[cfg(feature = "http2")]
     http.http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(bounds.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(bounds.max_http2_streams)
+        .max_header_list_size(u32::try_from(bounds.http.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(bounds.http.max_http2_streams)
         .max_send_buf_size(super::response::MAX_CHUNK_BYTES)
-        .keep_alive_interval(bounds.ping_interval)
-        .keep_alive_timeout(bounds.pong_timeout)
+        .keep_alive_interval(bounds.connections.ping_interval)
+        .keep_alive_timeout(bounds.connections.pong_timeout)
         .enable_connect_protocol();
     http
 }
@@ -147,8 +150,12 @@ fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExec
 impl ConnectionServer {
     /// Serves a connection for as long as it meets its timeouts.
     async fn serve_connection(mut self, stream: TcpStream, peer: SocketAddr, slot: ConnectionPermit) {
-        let (tcp, traffic) =
-            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+        let (tcp, traffic) = TcpConnection::new(
+            stream,
+            self.bounds.http.unreachable_timeout,
+            self.timeouts.stream,
+            Some(slot),
+        );
         let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let service = self.service(&traffic, peer, false);
         let serving = http.serve_connection_with_upgrades(TokioIo::new(tcp), service);
@@ -195,8 +202,12 @@ impl ConnectionServer {
     /// needs. So health checks are answered, and clients are refused with a response, while the process is out of
     /// descriptors.
     async fn serve_one_request(self, stream: TcpStream, peer: SocketAddr, slot: ConnectionPermit) {
-        let (tcp, traffic) =
-            TcpConnection::new(stream, self.bounds.unreachable_timeout, self.timeouts.stream, Some(slot));
+        let (tcp, traffic) = TcpConnection::new(
+            stream,
+            self.bounds.http.unreachable_timeout,
+            self.timeouts.stream,
+            Some(slot),
+        );
         let http = builder(&self.bounds, StreamExecutor::new(&traffic, self.timeouts, &self.response_budget));
         let serving = http.serve_connection(TokioIo::new(tcp), self.service(&traffic, peer, true));
         let head_timeout = async {

@@ -3,6 +3,7 @@
 
 mod accept;
 pub(crate) mod application;
+mod assembly;
 mod builder;
 mod error;
 mod export;
@@ -230,8 +231,13 @@ mod tests {
     #[test]
     fn the_guide_lists_every_bound_of_the_builder() {
         let guide = include_str!("../docs/guide/limits.md");
-        let methods =
-            include_str!("builder.rs").lines().filter_map(|line| line.trim().strip_prefix("pub fn "));
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/server/builder");
+        let files: Vec<_> = std::fs::read_dir(folder)
+            .expect("the builder's files")
+            .map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("its text"))
+            .collect();
+        let lines = files.iter().flat_map(|file| file.lines());
+        let methods = lines.filter_map(|line| line.trim().strip_prefix("pub fn "));
         let names = methods.filter_map(|method| method.split(['(', '<']).next());
         let bounds = names.filter(|name| {
             name.starts_with("max_")

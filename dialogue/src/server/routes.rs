@@ -30,6 +30,19 @@ pub(super) struct Routes {
     pub(super) inspector: bool,
 }
 
+impl Default for Routes {
+    fn default() -> Self {
+        Routes {
+            websocket: Some("/ws".to_owned()),
+            sse: Some("/events".to_owned()),
+            health: Some("/health".to_owned()),
+            echo: None,
+            http: true,
+            inspector: false,
+        }
+    }
+}
+
 impl Routes {
     /// Checks the paths of all endpoints, those of metrics exporters included: the router would panic on a conflict.
     pub(super) fn check(&self, others: &[MetricsEndpoint]) -> Result<(), Error> {

@@ -107,10 +107,10 @@ impl Session {
     pub(crate) fn new(engine: Arc<Engine>, outbox: Arc<Outbox>, entrance: NewConnection) -> Self {
         let NewConnection { source, address, parent } = entrance;
         let span = spans::connection(source, parent.as_ref());
-        engine.traces.set_parent(&span, parent.as_ref());
+        engine.observed.traces.set_parent(&span, parent.as_ref());
         Session {
             span,
-            frame_limiter: engine.limiter.frame_limiter(),
+            frame_limiter: engine.admission.limiter.frame_limiter(),
             uncharged_frames: 0,
             engine,
             outbox,
@@ -187,7 +187,7 @@ impl Session {
 
     /// Counts the connection as open, once its client knows that it is established.
     pub(crate) fn open(&mut self) {
-        self.connected.open(self.engine.metrics.as_ref());
+        self.connected.open(self.engine.observed.metrics.as_ref());
     }
 
     /// Records the reason for which the session is about to end.
@@ -210,7 +210,8 @@ impl Session {
         if self.engine.drain.is_on() {
             return self.refuse(id, &draining());
         }
-        let counted = self.count().await.and_then(|()| check_depth(text, self.engine.bounds.max_json_depth));
+        let counted =
+            self.count().await.and_then(|()| check_depth(text, self.engine.bounds.requests.max_json_depth));
         let answered = match counted {
             Ok(()) => self.answer(&fields, id).await,
             refused => refused,
@@ -258,10 +259,10 @@ impl Session {
         if self.uncharged_frames >= FRAMES_PER_CHARGE.get() {
             self.uncharged_frames = 0;
             let keys = self.rate_limit_key.iter();
-            keys.for_each(|key| self.engine.limiter.charge_frames(key, FRAMES_PER_CHARGE));
+            keys.for_each(|key| self.engine.admission.limiter.charge_frames(key, FRAMES_PER_CHARGE));
         }
         match &self.rate_limit_key {
-            Some(key) => self.engine.limiter.request(key).await,
+            Some(key) => self.engine.admission.limiter.request(key).await,
             None => Ok(()),
         }
     }
@@ -308,15 +309,17 @@ impl Session {
         if !room.channels.contains(&channel) {
             return Err(crate::live::not_found(room_id));
         }
-        if connection.room_count() >= engine.bounds.max_rooms_per_connection
+        if connection.room_count() >= engine.bounds.connections.max_rooms_per_connection
             && connection.room(room_id).is_none()
         {
-            let message =
-                format!("a connection is in at most {} rooms", engine.bounds.max_rooms_per_connection);
+            let message = format!(
+                "a connection is in at most {} rooms",
+                engine.bounds.connections.max_rooms_per_connection
+            );
             return Err(Refusal::new(Code::TooMany, message));
         }
-        engine.access.may_join(&connection.actor(), room, room_id).await?;
-        let opener = Opener::new(&connection.user_id, self.address, &engine.connection_limiter);
+        engine.admission.access.may_join(&connection.actor(), room, room_id).await?;
+        let opener = Opener::new(&connection.user_id, self.address, &engine.admission.connection_limiter);
         let join = JoinRequest { handle: Arc::clone(&connection), options, is_migrating: false };
         let outcome = engine.registry.join(room, room_id, join, &opener).await?;
         if let JoinOutcome::Joined { instance, is_new: true } = &outcome {

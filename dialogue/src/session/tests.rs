@@ -118,7 +118,7 @@ async fn membership_comes_before_invalid_fields() {
     let alert = json!({ "type": "trigger", "roomId": "chat", "event": "alert", "data": {}, "key": "" });
     assert_eq!(code(alert, true).await, "EVENT_NOT_ALLOWED");
     // Of the triggers in the room, four named an event and had an invalid field, and two named the server's event.
-    let families = engine.metrics.as_ref().unwrap().read();
+    let families = engine.observed.metrics.as_ref().unwrap().read();
     let triggers = families.into_iter().filter(|family| family.descriptor.name == "dialogue_triggers_total");
     let count = |outcome: &str, series: &[Series]| {
         let series = series.iter().filter(|series| series.labels.contains(&outcome));

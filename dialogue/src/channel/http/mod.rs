@@ -95,8 +95,8 @@ async fn admit_trigger(
     let room = engine.room(&room_id)?;
     let event = room.event(&event).ok_or_else(|| room.not_carried(&event))?;
     let span = spans::trigger(None, Source::Http, room.name, &room_id, room.event_name(event));
-    engine.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
-    let body = read_body(body, engine.bounds.max_frame_bytes).instrument(span.clone()).await;
+    engine.observed.traces.set_parent(&span, TraceParent::from_headers(headers).as_ref());
+    let body = read_body(body, engine.bounds.requests.max_frame_bytes).instrument(span.clone()).await;
     // A drain that starts from here on waits for the event.
     let _publish_guard = engine.drain.publish_guard();
     let (rate_limit_key, address) = (rate_limit_key.as_ref(), address(engine, parts));
@@ -137,7 +137,7 @@ fn trigger_fields<'a>(
     if data.trim().is_empty() {
         return Err(invalid("`data` is missing: the body is the event's payload as JSON"));
     }
-    check_depth(data, engine.bounds.max_json_depth)?;
+    check_depth(data, engine.bounds.requests.max_json_depth)?;
     if serde_json::from_str::<serde::de::IgnoredAny>(data).is_err() {
         return Err(invalid("the body is not JSON"));
     }
@@ -165,9 +165,9 @@ async fn admit_create(
         Principal::User(user) => Some(user),
         Principal::Backend => None,
     };
-    let sent = read_body_of(user, sent, engine.bounds.max_frame_bytes).await?;
+    let sent = read_body_of(user, sent, engine.bounds.requests.max_frame_bytes).await?;
     let text = std::str::from_utf8(&sent).map_err(|_| invalid("the body is not UTF-8"))?;
-    let creation: CreateRoom<'_> = Fields::parse_body(text, engine.bounds.max_json_depth)?.read()?;
+    let creation: CreateRoom<'_> = Fields::parse_body(text, engine.bounds.requests.max_json_depth)?.read()?;
     as_requester(engine, caller, parts, async |by| create_room(engine, creation, by).await).await
 }
 
@@ -247,13 +247,13 @@ async fn history(
     let Path(room_id) = path.map_err(|rejection| invalid(rejection.body_text()))?;
     let room = engine.room(&room_id)?;
     if let Some(actor) = &actor {
-        engine.access.may_join(actor, room, &room_id).await?;
+        engine.admission.access.may_join(actor, room, &room_id).await?;
     }
     let wanted = match &query.event {
         Some(event) => room.events_named([event.as_str()])?,
         None => EventSet::ALL,
     };
-    let limit = HISTORY_LIMITS.check(query.limit)?.min(engine.bounds.max_history_events);
+    let limit = HISTORY_LIMITS.check(query.limit)?.min(engine.bounds.requests.max_history_events);
     let page = loop {
         // A read doesn't create an instance of a keyed room.
         let instance = match engine.registry.look_up(&room_id).await? {

@@ -151,7 +151,7 @@ impl http_body::Body for DrainedBody {
 
 /// Returns the number of triggers over HTTP that were refused.
 fn refused_triggers(engine: &Engine) -> u64 {
-    let families = engine.metrics.as_ref().expect("the server counts").read();
+    let families = engine.observed.metrics.as_ref().expect("the server counts").read();
     let series = families.into_iter().filter(|family| family.descriptor.name == "dialogue_triggers_total");
     let refused = series
         .flat_map(|family| family.series)

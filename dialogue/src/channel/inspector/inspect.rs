@@ -128,7 +128,7 @@ pub(super) async fn inspect(
         instances: largest.instances.iter().map(|instance| instance_row(instance)).collect(),
         instances_in_all: largest.total,
         members,
-        families: engine.metrics.iter().flat_map(|metrics| metrics.read()).map(family).collect(),
+        families: engine.observed.metrics.iter().flat_map(|metrics| metrics.read()).map(family).collect(),
     };
     Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(inspection)).into_response())
 }

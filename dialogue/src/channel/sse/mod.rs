@@ -67,7 +67,7 @@ async fn probe(
     }
     let address = address(&engine, &parts);
     let user = authenticate_user(&engine, &parts, None).await?.ok_or_else(token_required)?;
-    engine.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
+    engine.admission.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
     let query = StreamQuery::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
@@ -76,10 +76,10 @@ async fn probe(
         if !room.channels.contains(&Channel::Sse) {
             return Err(not_found(room_id).into());
         }
-        engine.access.may_join(&actor, room, room_id).await?;
+        engine.admission.access.may_join(&actor, room, room_id).await?;
         rooms.push(room);
     }
-    query.events_by_room(&rooms, engine.bounds.max_subscribed_events)?;
+    query.events_by_room(&rooms, engine.bounds.requests.max_subscribed_events)?;
     Ok(HEADERS.into_response())
 }
 
@@ -99,11 +99,13 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let query = StreamQuery::parse(query, &parts.headers)?;
     let (address, slot) = admit_connection(engine, parts)?;
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
-    engine.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
+    engine.admission.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
     let guard = engine.drain.admit_connection(slot)?;
     let rooms = query.rooms.iter().map(|room_id| engine.room(room_id));
-    let wanted =
-        query.events_by_room(&rooms.collect::<Result<Vec<_>, _>>()?, engine.bounds.max_subscribed_events)?;
+    let wanted = query.events_by_room(
+        &rooms.collect::<Result<Vec<_>, _>>()?,
+        engine.bounds.requests.max_subscribed_events,
+    )?;
 
     // The ids of the stream's events name the position of every room, also of those without an event in this stream.
     let positions = query.rooms.iter().map(|room_id| {
@@ -111,8 +113,13 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
         since.map(|at| stream_position(room_id, &at.epoch, at.seq, &at.event_id)).unwrap_or_default().into()
     });
     let positions = positions.collect();
-    let outbox =
-        Outbox::new(engine.connection_id(), Encoding::Sse, engine.bounds.max_outbox_bytes, None, positions);
+    let outbox = Outbox::new(
+        engine.connection_id(),
+        Encoding::Sse,
+        engine.bounds.connections.max_outbox_bytes,
+        None,
+        positions,
+    );
     outbox.send_raw([SseBody::opening()]);
     let mut session = Session::new(
         Arc::clone(engine),

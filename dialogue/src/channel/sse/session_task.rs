@@ -186,7 +186,10 @@ mod tests {
         let user = User { id: "somebody".into(), authenticated: None, anonymous_token: None, is_new: false };
         session.identify(user).await.unwrap();
         session.join("chat", Channel::Sse, JoinOptions::default()).await.unwrap();
-        let guard = engine.drain.admit_connection(engine.connection_limiter.acquire(None).unwrap()).unwrap();
+        let guard = engine
+            .drain
+            .admit_connection(engine.admission.connection_limiter.acquire(None).unwrap())
+            .unwrap();
         let task = SessionTask::new(engine, &outbox, session, guard, STALL_TIMEOUT);
         (outbox, task)
     }

@@ -56,7 +56,13 @@ impl SseBody {
             keep_alive: Box::pin(sleep(KEEP_ALIVE_INTERVAL)),
             drained: Some(Box::pin(drained)),
             is_ending: false,
-            session_task: SessionTask::new(engine, &outbox, session, guard, engine.bounds.stall_timeout()),
+            session_task: SessionTask::new(
+                engine,
+                &outbox,
+                session,
+                guard,
+                engine.bounds.connections.stall_timeout(),
+            ),
             outbox,
         }
     }

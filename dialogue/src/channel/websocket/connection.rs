@@ -147,8 +147,13 @@ impl Connection {
         publish_guard: PublishGuard,
     ) -> Self {
         let id = engine.connection_id();
-        let outbox =
-            Outbox::new(id, Encoding::WebSocket, engine.bounds.max_outbox_bytes, socket.direct(), Vec::new());
+        let outbox = Outbox::new(
+            id,
+            Encoding::WebSocket,
+            engine.bounds.connections.max_outbox_bytes,
+            socket.direct(),
+            Vec::new(),
+        );
         let mut session = Session::new(Arc::clone(&engine), Arc::clone(&outbox), entrance);
         session.open();
         let now = Instant::now();
@@ -156,13 +161,13 @@ impl Connection {
             session,
             user,
             publish_guard: Some(publish_guard),
-            decoder: Decoder::new(engine.bounds.max_frame_bytes),
+            decoder: Decoder::new(engine.bounds.requests.max_frame_bytes),
             socket: MonitoredSocket {
                 input: std::mem::take(&mut socket.leftover),
                 socket,
                 opened_at: now,
                 last_received: now,
-                next_check: now + engine.bounds.ping_interval,
+                next_check: now + engine.bounds.connections.ping_interval,
                 is_pinged: false,
                 is_read_closed: false,
             },
@@ -328,7 +333,9 @@ impl Connection {
         match self.session.token_remaining() {
             Some(left) => Some(left),
             None if self.session.is_identified() => None,
-            None => Some(self.engine.bounds.auth_timeout.saturating_sub(self.socket.opened_at.elapsed())),
+            None => Some(
+                self.engine.bounds.connections.auth_timeout.saturating_sub(self.socket.opened_at.elapsed()),
+            ),
         }
     }
 
@@ -345,7 +352,7 @@ impl Connection {
     fn may_read(&self) -> bool {
         self.outbox
             .pressure()
-            .is_some_and(|queued_bytes| queued_bytes <= self.engine.bounds.max_outbox_bytes / 2)
+            .is_some_and(|queued_bytes| queued_bytes <= self.engine.bounds.connections.max_outbox_bytes / 2)
     }
 
     /// Handles the received frames, as long as [`may_read`](Self::may_read) holds.
@@ -490,13 +497,13 @@ impl MonitoredSocket {
             () = sleep_until(self.next_check), if checks => {
                 let bounds = &engine.bounds;
                 // A client that sends and doesn't read passes the keep-alive check, but its outbox stalls.
-                if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.stall_timeout()) {
+                if outbox.stalled_for().is_some_and(|stuck| stuck >= bounds.connections.stall_timeout()) {
                     return ConnectionEvent::End(ConnectionEnd::Abort(4409, "takes nothing".to_owned()));
                 }
-                if self.last_received.elapsed() < bounds.ping_interval {
-                    (self.is_pinged, self.next_check) = (false, self.last_received + bounds.ping_interval);
+                if self.last_received.elapsed() < bounds.connections.ping_interval {
+                    (self.is_pinged, self.next_check) = (false, self.last_received + bounds.connections.ping_interval);
                 } else if !self.is_pinged {
-                    (self.is_pinged, self.next_check) = (true, Instant::now() + bounds.pong_timeout);
+                    (self.is_pinged, self.next_check) = (true, Instant::now() + bounds.connections.pong_timeout);
                     ping(outbox);
                 } else if reads && !self.is_read_closed && self.read_now(outbox).await {
                     return ConnectionEvent::Read;

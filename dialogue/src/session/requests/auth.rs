@@ -9,7 +9,7 @@ impl Apply for Auth<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let headers = http::HeaderMap::new();
         let credentials = Credentials { token: Some(&self.token), headers: &headers, peer: None };
-        let user = session.engine.identity.authenticate(credentials).await?;
+        let user = session.engine.admission.identity.authenticate(credentials).await?;
         let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
         match &session.connection {
             Some(connection) if connection.user_id == user.id => {

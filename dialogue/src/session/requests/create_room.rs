@@ -43,8 +43,8 @@ pub(crate) async fn create_room(
     let opener = match by {
         Requester::User(actor, address) => {
             info.created_by = Some(Arc::clone(&actor.user.id));
-            engine.access.may_create(actor, room, room_id).await?;
-            Some(Opener::new(&actor.user.id, address, &engine.connection_limiter))
+            engine.admission.access.may_create(actor, room, room_id).await?;
+            Some(Opener::new(&actor.user.id, address, &engine.admission.connection_limiter))
         }
         Requester::Backend(from) => {
             (info.created_by, info.unbounded) = (Some(Arc::clone(from)), true);

@@ -19,7 +19,7 @@ impl Apply for GetHistory<'_> {
             Some(event) => instance.room.events_named([&*event])?,
             None => EventSet::ALL,
         };
-        let limit = HISTORY_LIMITS.check(self.limit)?.min(session.engine.bounds.max_history_events);
+        let limit = HISTORY_LIMITS.check(self.limit)?.min(session.engine.bounds.requests.max_history_events);
         let page = instance.history(self.before, wanted, limit).await?;
         session.outbox.send(&history(&instance.id, &page, id));
         Ok(())

@@ -16,7 +16,7 @@ use crate::{
 impl Apply for Join<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let room = session.engine.room(&self.room_id)?;
-        let max = session.engine.bounds.max_subscribed_events;
+        let max = session.engine.bounds.requests.max_subscribed_events;
         let options = JoinOptions {
             filter: self.events.map(|names| named_events(room, &names, max)).transpose()?,
             since: self.since.as_ref().map(position).transpose()?,

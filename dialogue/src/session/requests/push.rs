@@ -81,7 +81,7 @@ pub(crate) async fn change_push(
     }
     let not_configured = || invalid(format!("`provider`: this server has no `{}`", &*name));
     if let Some(key) = rate_limit_key {
-        engine.limiter.device(key).await?;
+        engine.admission.limiter.device(key).await?;
     }
     if change == PushChange::Unregister {
         let (push, provider) = provider.ok_or_else(not_configured)?;
@@ -99,7 +99,7 @@ pub(crate) async fn change_push(
         if !room.channels.contains(&Channel::WebPush) {
             return Err(not_found(room_id));
         }
-        engine.access.may_join(actor, room, room_id).await?;
+        engine.admission.access.may_join(actor, room, room_id).await?;
     }
     let (push, provider) = provider.ok_or_else(not_configured)?;
     provider.check(&target).map_err(|reason| Refusal::new(Code::InvalidRequest, reason))?;

@@ -35,7 +35,7 @@ async fn change(
     change: fn(EventSet) -> SubscriptionChange,
 ) -> Result<(), Refusal> {
     let instance = session.joined(room_id)?;
-    let named = named_events(&instance.room, names, session.engine.bounds.max_subscribed_events)?;
+    let named = named_events(&instance.room, names, session.engine.bounds.requests.max_subscribed_events)?;
     let connection_id = session.outbox.id();
     match instance.request(|reply| RoomChange::Subscribe(connection_id, change(named), reply)).await {
         Some(true) => Ok(()),
