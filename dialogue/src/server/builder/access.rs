@@ -1,12 +1,9 @@
-//! Who may connect: authentication, hooks, origins and server keys.
+//! Who may connect: credentials, server keys and origins.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{MAX_TIMEOUT, ServerBuilder};
-use crate::{
-    hooks::{Hooks, TypedHooks},
-    server::application::Application,
-};
+use crate::server::application::Application;
 
 impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Accepts connections that show no token, as anonymous users, although there is an [authenticator](Self::auth). A
@@ -28,12 +25,6 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     #[cfg(test)]
     pub(crate) fn wall_clock(mut self, clock: crate::identity::Clock) -> Self {
         self.settings.access.identity.clock = clock;
-        self
-    }
-
-    /// Sets the [hooks](Hooks), by which the application decides who connects, joins, triggers and leaves.
-    pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
-        self.settings.access.hooks = Some(Arc::new(TypedHooks::new(hooks)));
         self
     }
 

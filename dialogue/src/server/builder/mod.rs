@@ -1,14 +1,13 @@
-//! The configuration of a server: the builder's methods, in a file for each subject, and the settings that they fill.
+//! The configuration of a server: the parts that the application brings, here, and a file for each group of numbers and
+//! paths.
 
 mod access;
 mod clients;
 mod connections;
 mod http;
-mod observation;
 mod rates;
 mod routes;
 mod settings;
-mod storage;
 
 use std::{
     fmt,
@@ -26,9 +25,16 @@ use super::{
     application::{Admits, Application, Declared, Serves},
     assembly,
 };
+#[cfg(feature = "push")]
+use crate::push::Push;
 use crate::{
+    cluster::backplane::Backplane,
+    hooks::{Hooks, TypedHooks},
     identity::{Authenticator, provides::IdentityRequirement},
+    limits::{Quota, SharedQuota},
     middleware::Layered,
+    observe::{MetricsExporter, TraceContext, Traces},
+    store::Store,
     wire::RoomIndex,
 };
 
@@ -133,6 +139,79 @@ impl<A: Application, I, S, L> ServerBuilder<A, I, S, L> {
 }
 
 impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
+    /// Sets the [hooks](Hooks), by which the application decides who connects, joins, triggers and leaves.
+    pub fn hooks(mut self, hooks: impl Hooks<I>) -> Self {
+        self.settings.access.hooks = Some(Arc::new(TypedHooks::new(hooks)));
+        self
+    }
+
+    /// Keeps logs and rooms in `store`, so that they outlive the process. Without a store they are in memory.
+    ///
+    /// ```
+    /// # #[dialogue::event] pub struct Message { pub text: String }
+    /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    /// # async fn run() -> Result<(), dialogue::Error> {
+    /// let server = Acme::server().store(dialogue::store::Memory::new()).build().await?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.settings.storage.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Shares the rooms with the other nodes of the application. The backplane also keeps the logs, so that there is no
+    /// other [`store`](Self::store). Members, events, rooms and what [`users`](Server::users) does are then those of
+    /// all nodes, and the load balancer needs no sticky sessions. Rate limits count over all nodes only with a
+    /// [`quota`](Self::quota).
+    ///
+    /// All nodes need the same `Redis` and the same prefix; their clocks may differ by seconds. A
+    /// [handler](crate::server::RoomHandle::on) runs on each node, and receives all events on each.
+    ///
+    /// ```
+    /// # #[dialogue::event] pub struct Message { pub text: String }
+    /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
+    /// # #[cfg(feature = "redis")]
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use dialogue::Redis;
+    ///
+    /// let server = Acme::server().backplane(Redis::connect("redis://localhost").await?).build().await?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn backplane(mut self, backplane: impl Backplane) -> Self {
+        self.settings.storage.backplane = Some(Arc::new(backplane));
+        self
+    }
+
+    /// Sets the push providers. Rooms that are served over `webpush` need them: their members without a connection are
+    /// notified.
+    #[cfg(feature = "push")]
+    pub fn push(mut self, push: Push) -> Self {
+        self.settings.push = Some(push);
+        self
+    }
+
+    /// Sends metrics to `exporter`: [Prometheus](crate::observe), StatsD or an exporter of the application's own.
+    /// Each further call adds one. Without any, nothing is measured.
+    pub fn metrics(mut self, exporter: impl MetricsExporter) -> Self {
+        self.settings.observation.exporters.push(Box::new(exporter));
+        self
+    }
+
+    /// Joins the server's spans to traces that clients, proxies and other nodes began. Events then carry their trace
+    /// context in `meta`, where every client that receives them sees it.
+    pub fn trace_context(mut self, context: impl TraceContext) -> Self {
+        self.settings.observation.traces = Traces::new(context);
+        self
+    }
+
+    /// Counts rate limits over all nodes by `quota`. Without it each node counts what it sees.
+    pub fn quota(mut self, quota: impl Quota) -> Self {
+        self.settings.rates.shared = SharedQuota::new(quota);
+        self
+    }
+
     /// Builds the server. The returned future does nothing until it is awaited.
     ///
     /// # Errors

@@ -1,11 +1,7 @@
 //! Rate limits.
 
 use super::ServerBuilder;
-use crate::{
-    Rate,
-    limits::{Quota, SharedQuota},
-    server::application::Application,
-};
+use crate::{Rate, server::application::Application};
 
 impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// Limits the requests of a client, over all rooms, sockets and HTTP together: events, joins, pages of history and
@@ -83,12 +79,6 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// beyond it share one allowance until a tracked client has its full allowance again and is dropped.
     pub fn max_tracked_clients(mut self, clients: usize) -> Self {
         self.settings.rates.clients = clients;
-        self
-    }
-
-    /// Counts rate limits over all nodes by `quota`. Without it each node counts what it sees.
-    pub fn quota(mut self, quota: impl Quota) -> Self {
-        self.settings.rates.shared = SharedQuota::new(quota);
         self
     }
 }
