@@ -108,6 +108,7 @@ mod push;
 mod rate;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod retention;
 pub mod room;
 #[cfg(feature = "server")]
 pub mod server;

@@ -12,7 +12,7 @@ pub use sending::Sending;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{room::Retention, wire::Detail};
+use crate::{retention::Retention, wire::Detail};
 
 /// Something that happens in a room: a struct or an enum with [`#[dialogue::event]`](macro@crate::event).
 ///

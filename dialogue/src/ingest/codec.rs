@@ -4,11 +4,20 @@ use std::{borrow::Cow, cell::Cell, io};
 
 use serde::de::DeserializeOwned;
 
-use super::{EncodedEvent, Payload};
+use super::Payload;
 use crate::{
     Code, Event, Refusal,
     wire::{Detail, json},
 };
+
+/// An event as it is written to the log.
+#[derive(Debug)]
+pub(crate) struct EncodedEvent {
+    /// The payload as JSON.
+    pub(crate) data: String,
+    /// The key of a `latest` event: a newer event with the same key replaces this one.
+    pub(crate) conflation_key: Option<String>,
+}
 
 /// Decodes and validates an event.
 pub(super) fn decode<E: Event>(payload: Payload<'_>) -> Result<E, Refusal> {

@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
-use super::Ingest;
+use super::state::Ingest;
 use crate::{Code, Refusal, middleware::Flow};
 
 /// The rest of the ingest of an event with hooks, middleware or push.
@@ -24,7 +24,7 @@ use crate::{Code, Refusal, middleware::Flow};
 /// The future runs in the task that awaits it, so that an event costs no task of its own. It is dropped when an HTTP
 /// client disconnects or a socket closes. If the event isn't with its room by then, the event is discarded. If it is, a
 /// task of its own runs the rest, for at most [`DETACHED_TIMEOUT`] beside the time that the room waits for its log, and
-/// at most [`MAX_DETACHED`] of them at a time.
+/// at most [`MAX_DETACHED`](super::detached::MAX_DETACHED) of them at a time.
 #[must_use = "nothing is published until this is awaited"]
 pub(super) struct CompletedOnDrop {
     ingest: Arc<Ingest>,
@@ -35,26 +35,8 @@ pub(super) struct CompletedOnDrop {
     work: Option<Pin<Box<dyn Future<Output = Flow> + Send>>>,
 }
 
-/// The bound on the ingests that go on in a task of their own after their callers dropped them.
-pub(crate) struct DetachedIngests {
-    permits: Arc<Semaphore>,
-    /// Set when the lack of permits was logged, until one is free again.
-    is_bound_logged: AtomicBool,
-}
-
 /// The timeout of an ingest without a caller, beside the time that its room waits for the log.
 const DETACHED_TIMEOUT: Duration = Duration::from_secs(60);
-/// The maximum number of ingests without callers; the rest of further ones is dropped.
-const MAX_DETACHED: usize = 4_096;
-
-impl Default for DetachedIngests {
-    fn default() -> Self {
-        DetachedIngests {
-            permits: Arc::new(Semaphore::new(MAX_DETACHED)),
-            is_bound_logged: AtomicBool::new(false),
-        }
-    }
-}
 
 impl CompletedOnDrop {
     pub(super) fn new(
@@ -89,17 +71,7 @@ impl Drop for CompletedOnDrop {
         if !self.is_submitted.load(Ordering::Relaxed) {
             return;
         }
-        let DetachedIngests { permits, is_bound_logged } = &self.ingest.detached;
-        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
-            if !is_bound_logged.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    max = MAX_DETACHED,
-                    "the part of middleware after `next.run()` is dropped for events whose senders disconnected: it takes too long"
-                );
-            }
-            return;
-        };
-        is_bound_logged.store(false, Ordering::Relaxed);
+        let Some(permit) = self.ingest.detached.acquire() else { return };
         let (guard, limit) = (self.ingest.drain.guard(), DETACHED_TIMEOUT.saturating_add(self.wait));
         self.ingest.registry.spawn(async move {
             // Nothing waits for the outcome.

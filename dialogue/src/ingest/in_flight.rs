@@ -5,8 +5,9 @@ use std::sync::{Arc, atomic::Ordering};
 use tokio::sync::oneshot;
 
 use super::{
-    Ingest,
+    codec::EncodedEvent,
     push_on_accept::PushOnAccept,
+    state::Ingest,
     trigger::{Trigger, check_sender},
 };
 use crate::{
@@ -22,15 +23,6 @@ use crate::{
     store::{KeyScope, scoped},
     wire::{EventIndex, Id},
 };
-
-/// An event as it is written to the log.
-#[derive(Debug)]
-pub(crate) struct EncodedEvent {
-    /// The payload as JSON.
-    pub(crate) data: String,
-    /// The key of a `latest` event: a newer event with the same key replaces this one.
-    pub(crate) conflation_key: Option<String>,
-}
 
 /// An event with everything but its payload, which the middleware stack passes on to its end: that publishes it. It is
 /// boxed, since every step of the stack moves it.

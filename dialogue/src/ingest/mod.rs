@@ -6,58 +6,36 @@
 
 mod codec;
 mod completion;
+mod detached;
 mod in_flight;
 mod push_on_accept;
 mod room;
+mod state;
 mod trigger;
 
 use std::{
-    fmt, mem,
+    mem,
     sync::{Arc, atomic::Ordering},
 };
 
+use codec::EncodedEvent;
 use completion::CompletedOnDrop;
-pub(crate) use completion::DetachedIngests;
-pub(crate) use in_flight::EncodedEvent;
+pub(crate) use detached::DetachedIngests;
 use in_flight::EventInFlight;
 pub(crate) use room::{AnyRoom, build_room};
 pub use room::{EventIngest, MiddlewareFromState, RoomIngest};
+pub(crate) use state::Ingest;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 pub(crate) use trigger::{Payload, Trigger, TriggerFields, TriggerSender};
 
 use crate::{
     Code, Refusal,
-    access::Access,
-    drain::Drain,
-    hooks::{AnyHooks, RoomRef, UntypedCaller},
-    limits::{ConnectionLimiter, Limiter},
-    live::{
-        NewEvent, PublishOutcome, PublishReply, PublishRequest, Registry, RoomCommand, RoomSpec, busy,
-        not_found,
-    },
-    push::PushDispatcher,
+    hooks::{RoomRef, UntypedCaller},
+    live::{NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, RoomSpec, busy, not_found},
     room::Channel,
     store::scoped,
-    user_connections::UserConnections,
 };
-
-/// The path of events into rooms, and what it needs of the server.
-pub(crate) struct Ingest {
-    pub(crate) registry: Arc<Registry>,
-    /// The decoding and middleware of each declared room.
-    pub(crate) rooms: Vec<Arc<dyn AnyRoom>>,
-    pub(crate) access: Access,
-    pub(crate) limiter: Arc<Limiter>,
-    pub(crate) connection_limiter: Arc<ConnectionLimiter>,
-    /// The application's hooks; `None` if it has set none, so that events skip them at no cost.
-    pub(crate) hooks: Option<Arc<dyn AnyHooks>>,
-    /// The dispatcher of push notifications; `None` without a push provider.
-    pub(crate) push: Option<Arc<PushDispatcher>>,
-    pub(crate) directory: Arc<UserConnections>,
-    pub(crate) drain: Arc<Drain>,
-    pub(crate) detached: DetachedIngests,
-}
 
 impl Ingest {
     /// Ingests an event, and waits for its outcome.
@@ -195,11 +173,5 @@ impl Ingest {
     /// Returns whether events of a room are pushed to members without a connection.
     fn pushes(&self, room: &RoomSpec) -> bool {
         self.push.is_some() && room.channels.contains(&Channel::WebPush)
-    }
-}
-
-impl fmt::Debug for Ingest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ingest").finish_non_exhaustive()
     }
 }

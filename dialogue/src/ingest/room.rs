@@ -7,8 +7,8 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    EncodedEvent, Payload,
-    codec::{decode, encode},
+    Payload,
+    codec::{EncodedEvent, decode, encode},
     in_flight::EventInFlight,
 };
 use crate::{

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::MetricValue;
+use super::family::MetricValue;
 
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);

@@ -12,7 +12,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     ServerMetrics,
-    server_metrics::{BackplaneCall, StoreCall},
+    labels::{BackplaneCall, StoreCall},
     spans,
 };
 use crate::{

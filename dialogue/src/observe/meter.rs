@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    MetricValue, Series, Source,
+    family::{MetricValue, Series},
     instrument::{Counter, Gauge, Histogram},
-    server_metrics::{RefusalCounters, TriggerOutcome},
+    labels::{Source, TriggerOutcome},
+    refusal_counters::RefusalCounters,
 };
 use crate::{
     Refusal,

@@ -11,13 +11,16 @@
 mod connection;
 mod descriptor;
 mod exporter;
+mod family;
 mod instrument;
 mod instrumented;
+mod labels;
 mod meter;
 mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
 mod reader;
+mod refusal_counters;
 mod refusal_log;
 mod server_metrics;
 pub(crate) mod spans;
@@ -25,17 +28,18 @@ pub(crate) mod spans;
 mod statsd;
 mod trace;
 
-pub(crate) use connection::{CloseReason, ConnectionMeter};
+pub(crate) use connection::ConnectionMeter;
 pub use descriptor::{MetricDescriptor, MetricKind};
 pub use exporter::{MetricsEndpoint, MetricsExporter};
+pub use family::{MetricFamily, MetricValue, Series};
 pub(crate) use instrumented::{InstrumentedBackplane, InstrumentedStore};
+pub(crate) use labels::{CloseReason, Source};
 pub(crate) use meter::{Meter, RoomInstanceGuard};
-pub(crate) use origin::{EventOrigin, Source, record_refusal};
+pub(crate) use origin::{EventOrigin, record_refusal};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
-pub use reader::{MetricFamily, MetricValue, MetricsReader, Series};
+pub use reader::MetricsReader;
 pub(crate) use refusal_log::RefusalLog;
-use server_metrics::TriggerOutcome;
 pub(crate) use server_metrics::{Sample, ServerMetrics, StoreSample};
 #[cfg(feature = "statsd")]
 pub use statsd::{StatsD, StatsDError};

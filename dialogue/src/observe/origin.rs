@@ -5,36 +5,11 @@ use std::time::Instant;
 
 use tracing::Span;
 
-use super::{Meter, TriggerOutcome};
+use super::{
+    Meter,
+    labels::{Source, TriggerOutcome},
+};
 use crate::{Refusal, wire::Accepted};
-
-/// The way by which an event, a request or a connection reaches the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    WebSocket,
-    Sse,
-    Http,
-    /// The application's own code.
-    Server,
-    /// Another node, which has counted it.
-    Node,
-}
-
-impl Source {
-    pub(super) const CONNECTIONS: [Source; 2] = [Source::WebSocket, Source::Sse];
-    pub(super) const TRIGGERS: [Source; 3] = [Source::WebSocket, Source::Http, Source::Server];
-    pub(super) const REQUESTS: [Source; 3] = [Source::WebSocket, Source::Sse, Source::Http];
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Source::WebSocket => "websocket",
-            Source::Sse => "sse",
-            Source::Http => "http",
-            Source::Server => "server",
-            Source::Node => "node",
-        }
-    }
-}
 
 /// The origin of an event.
 #[derive(Debug, Clone)]

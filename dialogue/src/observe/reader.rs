@@ -1,56 +1,15 @@
-//! The metrics of a server as exporters read them: families with their series, as in the data model of
-//! [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/).
+//! The reader through which exporters get the metrics of a server.
 
 use std::{
     fmt,
     sync::{Arc, Weak},
 };
 
-use super::{MetricDescriptor, ServerMetrics};
+use super::{MetricFamily, ServerMetrics};
 
 /// Reads the current metrics of a server at any time. Cheap to clone; it doesn't keep the server alive.
 #[derive(Clone)]
 pub struct MetricsReader(Weak<ServerMetrics>);
-
-/// The current values of a metric family.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct MetricFamily {
-    /// The name, kind and labels of the family.
-    pub descriptor: &'static MetricDescriptor,
-    /// One series for each possible combination of label values, zeros included. Empty if the server doesn't have the
-    /// part that is measured, such as a store or push.
-    pub series: Vec<Series>,
-}
-
-/// One time series of a family: its label values and its current value.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Series {
-    /// The values of the family's [labels](MetricDescriptor::labels), in their order. All are declared names or
-    /// constants of this library; none comes from a client.
-    pub labels: Vec<&'static str>,
-    /// The current value.
-    pub value: MetricValue,
-}
-
-/// The value of a series, since the server was built.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum MetricValue {
-    /// The value of a counter.
-    Counter(u64),
-    /// The value of a gauge.
-    Gauge(f64),
-    /// The buckets of a histogram of durations.
-    Histogram {
-        /// The sum of all durations, in seconds.
-        sum: f64,
-        /// The upper bound of each bucket in seconds, inclusive, and the number of durations in it and in no lower one
-        /// (not cumulative, other than in Prometheus); the last bound is infinite.
-        buckets: Vec<(f64, u64)>,
-    },
-}
 
 impl MetricsReader {
     pub(crate) fn new(metrics: &Arc<ServerMetrics>) -> Self {

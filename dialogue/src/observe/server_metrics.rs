@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::{
-    CloseReason, Meter, MetricDescriptor, MetricFamily, MetricValue, Series, Source, descriptor,
+    Meter, MetricDescriptor, descriptor,
+    family::{MetricFamily, MetricValue, Series},
     instrument::{Counter, Gauge, Histogram},
+    labels::{BackplaneCall, CloseReason, Source, StoreCall, element_for},
     meter::RoomMetrics,
+    refusal_counters::RefusalCounters,
 };
 use crate::Code;
 
@@ -26,48 +29,6 @@ pub(crate) struct ServerMetrics {
     store: [CallMetrics; StoreCall::ALL.len()],
     backplane: [CallMetrics; BackplaneCall::ALL.len()],
     sampler: OnceLock<Box<Sampler>>,
-}
-
-/// The outcome of an attempt to publish an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TriggerOutcome {
-    Accepted,
-    Duplicate,
-    Blocked,
-    Limited,
-    Invalid,
-    Denied,
-    Unavailable,
-    Failed,
-}
-
-/// The number of refused requests, for each source and error code.
-#[derive(Debug, Default)]
-pub(super) struct RefusalCounters([[Counter; CODES.len()]; Source::REQUESTS.len()]);
-
-/// A method of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StoreCall {
-    Append,
-    Head,
-    Read,
-    Keys,
-    Trim,
-    Remove,
-    Put,
-    Get,
-    Scan,
-}
-
-/// A method of the backplane that a store doesn't have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BackplaneCall {
-    Publish,
-    Send,
-    Heads,
-    UpdateMembers,
-    Members,
-    CompareAndSwap,
 }
 
 #[derive(Debug, Default)]
@@ -98,148 +59,6 @@ pub(crate) struct StoreSample {
     pub(crate) is_up: bool,
     pub(crate) queued_bytes: usize,
     pub(crate) queued_rooms: usize,
-}
-
-const CODES: [Code; 16] = [
-    Code::InvalidRequest,
-    Code::Unauthenticated,
-    Code::PermissionDenied,
-    Code::JoinDenied,
-    Code::NotInRoom,
-    Code::RoomNotFound,
-    Code::RoomExists,
-    Code::RoomFull,
-    Code::EventNotAllowed,
-    Code::ValidationFailed,
-    Code::Blocked,
-    Code::TooMany,
-    Code::RateLimited,
-    Code::TooLarge,
-    Code::Unavailable,
-    Code::Internal,
-];
-
-fn code_label(code: Code) -> &'static str {
-    match code {
-        Code::InvalidRequest => "INVALID_REQUEST",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::JoinDenied => "JOIN_DENIED",
-        Code::NotInRoom => "NOT_IN_ROOM",
-        Code::RoomNotFound => "ROOM_NOT_FOUND",
-        Code::RoomExists => "ROOM_EXISTS",
-        Code::RoomFull => "ROOM_FULL",
-        Code::EventNotAllowed => "EVENT_NOT_ALLOWED",
-        Code::ValidationFailed => "VALIDATION_FAILED",
-        Code::Blocked => "BLOCKED",
-        Code::TooMany => "TOO_MANY",
-        Code::RateLimited => "RATE_LIMITED",
-        Code::TooLarge => "TOO_LARGE",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::Internal | Code::Unknown => "INTERNAL",
-    }
-}
-
-impl TriggerOutcome {
-    pub(super) const ALL: [TriggerOutcome; 8] = [
-        TriggerOutcome::Accepted,
-        TriggerOutcome::Duplicate,
-        TriggerOutcome::Blocked,
-        TriggerOutcome::Limited,
-        TriggerOutcome::Invalid,
-        TriggerOutcome::Denied,
-        TriggerOutcome::Unavailable,
-        TriggerOutcome::Failed,
-    ];
-
-    pub(super) fn of(code: Code) -> Self {
-        match code {
-            Code::Blocked => TriggerOutcome::Blocked,
-            Code::RateLimited => TriggerOutcome::Limited,
-            Code::InvalidRequest | Code::ValidationFailed | Code::TooLarge => TriggerOutcome::Invalid,
-            Code::Unauthenticated
-            | Code::PermissionDenied
-            | Code::JoinDenied
-            | Code::NotInRoom
-            | Code::EventNotAllowed => TriggerOutcome::Denied,
-            Code::Unavailable => TriggerOutcome::Unavailable,
-            _ => TriggerOutcome::Failed,
-        }
-    }
-
-    pub(super) fn index(self) -> usize {
-        Self::ALL.iter().position(|other| *other == self).unwrap_or(Self::ALL.len())
-    }
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            TriggerOutcome::Accepted => "accepted",
-            TriggerOutcome::Duplicate => "duplicate",
-            TriggerOutcome::Blocked => "blocked",
-            TriggerOutcome::Limited => "limited",
-            TriggerOutcome::Invalid => "invalid",
-            TriggerOutcome::Denied => "denied",
-            TriggerOutcome::Unavailable => "unavailable",
-            TriggerOutcome::Failed => "failed",
-        }
-    }
-}
-
-impl StoreCall {
-    pub(super) const ALL: [StoreCall; 9] = [
-        StoreCall::Append,
-        StoreCall::Head,
-        StoreCall::Read,
-        StoreCall::Keys,
-        StoreCall::Trim,
-        StoreCall::Remove,
-        StoreCall::Put,
-        StoreCall::Get,
-        StoreCall::Scan,
-    ];
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            StoreCall::Append => "append",
-            StoreCall::Head => "head",
-            StoreCall::Read => "read",
-            StoreCall::Keys => "keys",
-            StoreCall::Trim => "trim",
-            StoreCall::Remove => "remove",
-            StoreCall::Put => "put",
-            StoreCall::Get => "get",
-            StoreCall::Scan => "scan",
-        }
-    }
-}
-
-impl BackplaneCall {
-    pub(super) const ALL: [BackplaneCall; 6] = [
-        BackplaneCall::Publish,
-        BackplaneCall::Send,
-        BackplaneCall::Heads,
-        BackplaneCall::UpdateMembers,
-        BackplaneCall::Members,
-        BackplaneCall::CompareAndSwap,
-    ];
-
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            BackplaneCall::Publish => "publish",
-            BackplaneCall::Send => "send",
-            BackplaneCall::Heads => "heads",
-            BackplaneCall::UpdateMembers => "update_members",
-            BackplaneCall::Members => "members",
-            BackplaneCall::CompareAndSwap => "compare_and_swap",
-        }
-    }
-}
-
-impl RefusalCounters {
-    pub(super) fn count(&self, source: Source, code: Code) {
-        let codes = element_for(&Source::REQUESTS, source, &self.0);
-        codes.and_then(|codes| element_for(&CODES, code, codes)).iter().for_each(|refused| refused.add(1));
-    }
 }
 
 impl ServerMetrics {
@@ -310,17 +129,13 @@ impl ServerMetrics {
             let ends = CloseReason::ALL.iter().zip(closed);
             ends.map(|(reason, closed)| series(vec![source.label(), reason.label()], closed.read()))
         });
-        let refusals = Source::REQUESTS.iter().zip(&self.refusals.0).flat_map(|(source, codes)| {
-            let codes = CODES.iter().zip(codes);
-            codes.map(|(code, refused)| series(vec![source.label(), code_label(*code)], refused.read()))
-        });
         vec![
             descriptor::CONNECTIONS.with_value(self.connections.read()),
             descriptor::ACTIVE.with_value(MetricValue::Gauge(all)),
             descriptor::ACTIVE_BY_CHANNEL
                 .with_series(active().map(|(source, active)| series(vec![source.label()], active.read()))),
             descriptor::CLOSED.with_series(closed),
-            descriptor::REFUSALS.with_series(refusals),
+            descriptor::REFUSALS.with_series(self.refusals.series()),
         ]
     }
 
@@ -409,11 +224,6 @@ fn series(labels: Vec<&'static str>, value: MetricValue) -> Series {
 fn gauge_value(size: usize) -> MetricValue {
     // Exact: sizes are far below 2^53.
     MetricValue::Gauge(size as f64)
-}
-
-/// Returns the element of `row` at the index that `wanted` has in `all`.
-fn element_for<'a, K: PartialEq, T>(all: &[K], wanted: K, row: &'a [T]) -> Option<&'a T> {
-    all.iter().position(|other| *other == wanted).and_then(|index| row.get(index))
 }
 
 impl fmt::Debug for ServerMetrics {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::job::AttemptOutcome;
+use super::attempt::AttemptOutcome;
 
 /// The numbers of pushes through one provider by their outcome, since the process started: see
 /// [`Server::pushes`](crate::Server::pushes).

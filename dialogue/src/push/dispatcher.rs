@@ -25,6 +25,7 @@ use super::{
     device_registry::{DeviceRegistry, RegistrationRequest},
     fanout::AcceptedBetween,
     last_seen::LastSeen,
+    memory::{MAX_ORIGIN_RETRY_UNITS, MAX_PROVIDER_RETRY_UNITS, MAX_QUEUED_UNITS, UNIT_BYTES},
     now,
     pending::PendingPushes,
     provider::AnyProvider,
@@ -80,16 +81,6 @@ struct UnresolvedOffer {
     permit: OwnedSemaphorePermit,
 }
 
-/// The memory of new events: beyond it, events are not pushed.
-const MAX_QUEUED_BYTES: usize = 64 << 20;
-/// The unit in which memory is counted. Each event takes at least one.
-pub(super) const UNIT_BYTES: usize = 1 << 10;
-/// The memory of new events, in [units](UNIT_BYTES).
-pub(super) const MAX_QUEUED_UNITS: usize = MAX_QUEUED_BYTES / UNIT_BYTES;
-/// The memory of events of which only retries are left, at providers with one service.
-const MAX_PROVIDER_RETRY_BYTES: usize = MAX_QUEUED_BYTES;
-/// The same at push services that users name.
-const MAX_ORIGIN_RETRY_BYTES: usize = MAX_QUEUED_BYTES / 4;
 /// The capacity of the channels to the scheduler and to each worker: more than there may be events, so that no send
 /// fails.
 const CHANNEL_CAPACITY: usize = MAX_QUEUED_UNITS + 1;
@@ -126,10 +117,7 @@ impl PushDispatcher {
             log: RateLimitedLog::default(),
             pending,
             hooks,
-            retry_budget: RetryBudget::new(
-                MAX_PROVIDER_RETRY_BYTES / UNIT_BYTES,
-                MAX_ORIGIN_RETRY_BYTES / UNIT_BYTES,
-            ),
+            retry_budget: RetryBudget::new(MAX_PROVIDER_RETRY_UNITS, MAX_ORIGIN_RETRY_UNITS),
             is_draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         });

@@ -65,6 +65,7 @@
 //! logged.
 
 mod apns;
+mod attempt;
 mod config;
 mod context;
 mod counts;
@@ -81,6 +82,7 @@ mod http;
 mod job;
 mod jws;
 mod last_seen;
+mod memory;
 mod payload;
 mod pending;
 mod provider;

@@ -109,7 +109,7 @@ const PAGE_RECORDS: usize = 512;
 /// The time after which the retries of another process are given up whose push origin has kept its part of the retry
 /// budget full. Otherwise, a hostile service could keep this node from taking over more.
 const MAX_RESUME_WAIT: Duration = Duration::from_secs(60 * 60);
-/// Pending retries that take as much memory as a [unit](super::dispatcher::UNIT_BYTES) of an event.
+/// Pending retries that take as much memory as a [unit](super::memory::UNIT_BYTES) of an event.
 const RETRIES_PER_UNIT: usize = 4;
 /// Milliseconds by which the clock may have been set back between an event's record and the event.
 const CLOCK_TOLERANCE_MILLIS: u64 = 60_000;
@@ -279,7 +279,7 @@ impl PendingPush {
         self.retries.iter().map(|retry| &retry.registration.device)
     }
 
-    /// Returns the memory that it takes, in [units](super::dispatcher::UNIT_BYTES).
+    /// Returns the memory that it takes, in [units](super::memory::UNIT_BYTES).
     pub(super) fn units(&self) -> usize {
         let event = self.resumed.as_ref().map_or(&self.event, |resumed| &resumed.fanout.event);
         event.units() + self.retries.len() / RETRIES_PER_UNIT

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::dispatcher::UNIT_BYTES;
+use super::memory::UNIT_BYTES;
 use crate::wire::Accepted;
 
 /// An event that is being pushed, and how far its fan-out is.

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-/// The two budgets, in [units](super::dispatcher::UNIT_BYTES).
+/// The two budgets, in [units](super::memory::UNIT_BYTES).
 #[derive(Debug)]
 pub(super) struct RetryBudget {
     max_provider_units: usize,

@@ -16,8 +16,8 @@ use tokio::{
 use super::{
     collapse_topic,
     context::PushContext,
-    dispatcher::MAX_QUEUED_UNITS,
     fanout::{AcceptedBetween, Fanout},
+    memory::MAX_QUEUED_UNITS,
     pending::{Ownership, PendingPush, ResumedFanout},
     queued_event::QueuedEvent,
     remote_users::{self, RemoteUsers},
@@ -32,7 +32,7 @@ pub(super) struct PushScheduler {
     registry: Weak<Registry>,
     /// The workers' channels by the names of their providers.
     workers: Vec<(&'static str, mpsc::Sender<WorkerCommand>)>,
-    /// The memory of new events, in [units](super::dispatcher::UNIT_BYTES).
+    /// The memory of new events, in [units](super::memory::UNIT_BYTES).
     memory: Arc<Semaphore>,
     /// The fan-outs that aren't due yet, by time and id.
     pub(super) scheduled: BTreeMap<(Instant, String), Arc<Fanout>>,
@@ -54,7 +54,7 @@ pub(super) struct PushScheduler {
     confirmed_forgotten: usize,
     /// Pushes of other processes that have no memory here yet.
     pub(super) backlog: VecDeque<PendingPush>,
-    /// The memory of the backlog itself, in [units](super::dispatcher::UNIT_BYTES).
+    /// The memory of the backlog itself, in [units](super::memory::UNIT_BYTES).
     pub(super) backlog_units: usize,
     /// Counts resumed jobs: each holds a clone.
     resume_token: Arc<()>,
@@ -109,10 +109,10 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 /// The time for which the store is left alone after an error.
 const STORE_BACKOFF: Duration = Duration::from_secs(1);
-/// The memory of the backlog, in [units](super::dispatcher::UNIT_BYTES), beyond which nothing more is taken over. One
+/// The memory of the backlog, in [units](super::memory::UNIT_BYTES), beyond which nothing more is taken over. One
 /// big event doesn't keep the others from it.
 const MAX_BACKLOG_UNITS: usize = MAX_QUEUED_UNITS / 2;
-/// The part of the memory that resumed events leave to new ones, in [units](super::dispatcher::UNIT_BYTES).
+/// The part of the memory that resumed events leave to new ones, in [units](super::memory::UNIT_BYTES).
 const RESERVED_UNITS: usize = MAX_QUEUED_UNITS / 4;
 /// The maximum of finished fan-outs that are remembered in case an older one of their collapse key is taken over.
 const MAX_REMEMBERED: usize = 16_384;

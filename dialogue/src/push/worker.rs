@@ -19,11 +19,12 @@ use tokio::{
 };
 
 use super::{
+    attempt::AttemptOutcome,
     context::PushContext,
     counts::PushCounters,
     cursor::{DeviceCursor, PageGuard, QueuePermit},
     fanout::Fanout,
-    job::{AttemptOutcome, PushJob},
+    job::PushJob,
     provider::AnyProvider,
     retry_queue::RetryQueue,
     slots::SendSlots,

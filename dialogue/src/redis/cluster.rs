@@ -22,7 +22,8 @@ use tokio::{
 
 use super::{
     CommandError, KeyedCommand, RedisError, RedisErrorKind, connector::Connector, pipeline::update_health,
-    reconnecting::ReconnectingConnection, slot_map::SlotMap, target::ServerTarget, url::ServerAddress,
+    reconnecting::ReconnectingConnection, reply::into_result, slot_map::SlotMap, target::ServerTarget,
+    url::ServerAddress,
 };
 
 /// A Cluster: the slot map as far as it is known, and a connection to each primary.
@@ -240,7 +241,7 @@ impl RedisCluster {
                     if command.destination.is_asking() {
                         values.next();
                     }
-                    super::into_result(values.next())
+                    into_result(values.next())
                 }
                 Err(failure) => Err((*failure).clone()),
             };

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod cluster;
+mod command;
 mod command_error;
 mod connect;
 mod connector;
@@ -29,9 +30,10 @@ mod url;
 
 use std::{fmt, sync::Arc};
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 use cluster::RedisCluster;
+pub(crate) use command::KeyedCommand;
 pub(crate) use command_error::CommandError;
 pub use connect::RedisConnect;
 pub use error::{RedisError, RedisErrorKind};
@@ -96,12 +98,6 @@ struct RedisShared {
 enum Topology {
     Standalone(ReconnectingConnection),
     Cluster(RedisCluster),
-}
-
-/// A command, with the key that decides to which server it is sent.
-pub(crate) struct KeyedCommand {
-    key: String,
-    pub(crate) cmd: Cmd,
 }
 
 impl Redis {
@@ -244,28 +240,8 @@ impl Redis {
     }
 }
 
-impl KeyedCommand {
-    /// Returns a command that is sent to the server of `key`.
-    pub(crate) fn new(key: String, cmd: Cmd) -> Self {
-        KeyedCommand { key, cmd }
-    }
-
-    fn slot(&self) -> u16 {
-        slot::slot(self.key.as_bytes())
-    }
-}
-
 fn first_reply(replies: Vec<Result<Value, CommandError>>) -> Result<Value, CommandError> {
-    replies.into_iter().next().unwrap_or_else(|| into_result(None))
-}
-
-/// Turns an error reply of the server into an error.
-pub(crate) fn into_result(value: Option<Value>) -> Result<Value, CommandError> {
-    match value {
-        Some(Value::ServerError(error)) => Err(CommandError::from_server_error(&error)),
-        Some(value) => Ok(value),
-        None => Err(CommandError::NoReply("a reply is missing".into())),
-    }
+    replies.into_iter().next().unwrap_or_else(|| reply::into_result(None))
 }
 
 impl fmt::Debug for Redis {

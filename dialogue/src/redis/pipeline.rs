@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Pipeline, Value};
 
-use super::{CommandError, KeyedCommand, Script, into_result, reconnecting::ReconnectingConnection};
+use super::{CommandError, KeyedCommand, Script, reconnecting::ReconnectingConnection, reply::into_result};
 
 /// Commands for one server, with the key of each.
 pub(super) struct CommandPipeline {

@@ -1,6 +1,17 @@
-//! Access to the values of replies, whose types differ between versions of the protocol and kinds of command.
+//! Replies as results, and access to their values, whose types differ between versions of the protocol and kinds of command.
 
 use redis::Value;
+
+use super::CommandError;
+
+/// Turns an error reply of the server into an error.
+pub(crate) fn into_result(value: Option<Value>) -> Result<Value, CommandError> {
+    match value {
+        Some(Value::ServerError(error)) => Err(CommandError::from_server_error(&error)),
+        Some(value) => Ok(value),
+        None => Err(CommandError::NoReply("a reply is missing".into())),
+    }
+}
 
 /// Returns a string of any of the protocol's types.
 pub(crate) fn text(value: &Value) -> Option<&str> {

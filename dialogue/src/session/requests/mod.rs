@@ -9,6 +9,7 @@ mod create_room;
 mod delete_room;
 mod fields;
 mod history;
+mod invalid;
 mod join;
 mod leave;
 mod list_rooms;
@@ -21,7 +22,7 @@ mod subscribe;
 mod tests;
 mod trigger;
 
-use std::{borrow::Cow, future::Future, net::IpAddr, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -30,6 +31,7 @@ pub(crate) use create_room::create_room;
 pub(crate) use delete_room::delete_room;
 pub(crate) use fields::Fields;
 pub(crate) use history::HISTORY_LIMITS;
+pub(crate) use invalid::invalid;
 pub(crate) use list_rooms::ROOM_LIST_LIMITS;
 #[cfg(feature = "push")]
 pub(crate) use push::{PushChange, change_push};
@@ -37,7 +39,7 @@ pub(super) use trigger::trigger;
 
 use super::Session;
 use crate::{
-    Code, Refusal,
+    Refusal,
     hooks::UntypedCaller,
     live::RoomSpec,
     wire::{EventSet, request::*},
@@ -104,11 +106,6 @@ pub(crate) enum Requester<'a> {
     User(&'a UntypedCaller, Option<IpAddr>),
     /// The application's backend with a server key, under this name.
     Backend(&'a Arc<str>),
-}
-
-/// Returns a refusal with [`Code::InvalidRequest`].
-pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
-    Refusal::new(Code::InvalidRequest, message)
 }
 
 /// Returns the events of a room that a request names, which may be `max` at most.

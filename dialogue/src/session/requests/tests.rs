@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::request::Field;
+use crate::{Code, wire::request::Field};
 
 /// Reads a frame as each type of request, and checks all fields. Returns the message of the first refusal.
 fn refusal(json: &str) -> Option<String> {

@@ -24,7 +24,7 @@ use redis::{Cmd, Value, cmd};
 use super::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim};
 use crate::redis::{
     CommandError, KeyedCommand, Redis, Script,
-    reply::{integer, list, text},
+    reply::{integer, into_result, list, text},
 };
 pub(crate) use entry::{StreamEntry, decode_key, event, key, key_fields};
 pub(crate) use epoch::{EpochNumber, epoch_text};
@@ -382,7 +382,7 @@ impl Redis {
 fn split_replies(reply: Result<Value, CommandError>, rooms: usize) -> Vec<Result<Value, CommandError>> {
     match reply {
         Ok(Value::Array(replies)) if replies.len() == rooms => {
-            replies.into_iter().map(|reply| crate::redis::into_result(Some(reply))).collect()
+            replies.into_iter().map(|reply| into_result(Some(reply))).collect()
         }
         Ok(other) => vec![Ok(other); rooms],
         Err(failure) => vec![Err(failure); rooms],
