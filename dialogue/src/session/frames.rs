@@ -31,7 +31,8 @@ impl Session {
         if self.engine.drain.is_on() {
             return self.refuse(id, &draining());
         }
-        let counted = self.count().await.and_then(|()| check_depth(text, self.engine.bounds.requests.max_json_depth));
+        let counted =
+            self.count().await.and_then(|()| check_depth(text, self.engine.bounds.requests.max_json_depth));
         let answered = match counted {
             Ok(()) => self.answer(&fields, id).await,
             refused => refused,
