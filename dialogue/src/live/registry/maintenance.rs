@@ -111,7 +111,7 @@ fn check_live_room(registry: &Arc<Registry>, instance: &Arc<LiveRoom>) {
             && instance.close_if_idle()
         {
             registry.remove(instance, false);
-            archive.note_unloaded(instance);
+            archive.note_unloaded(&instance.id, &instance.info());
         }
         return;
     };

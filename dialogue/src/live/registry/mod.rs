@@ -715,7 +715,7 @@ impl Registry {
         for one in &evicted {
             instances.remove(one);
             match &self.archive {
-                Some(archive) => archive.note_unloaded(one),
+                Some(archive) => archive.note_unloaded(&one.id, &one.info()),
                 None => one
                     .quota_entry
                     .get()
