@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant as Moment, timeout};
 
-use super::{LiveRoom, archive::Archive, driver::RoomRead, room::unavailable};
+use super::{LiveRoom, archive::Archive, command::RoomRead, room::unavailable};
 use crate::{
     Refusal,
     log::{LogPage, PAGE_BYTES, RecordPage},

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     ConnectionHandle, JoinOptions, JoinRequest, LiveRoom, Registry,
-    driver::RoomChange,
+    command::RoomChange,
     room::{DELETED_REASON, MigratingMember, Migration},
 };
 use crate::wire::frame::{self, ServerFrame};

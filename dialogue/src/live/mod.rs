@@ -10,6 +10,7 @@
 mod archive;
 mod audit_log;
 mod clock;
+mod command;
 mod connection;
 mod delivery;
 mod driver;
@@ -27,14 +28,14 @@ mod tests;
 pub(crate) use archive::Archive;
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use clock::unix_ms;
+#[cfg(test)]
+pub(crate) use command::StoreOperation;
+pub(crate) use command::{RoomChange, RoomCommand, RoomRead};
 pub(crate) use connection::ConnectionHandle;
 pub(crate) use delivery::{
     ConnectionId, DirectWriter, FlushStatus, Listener, ListenerReceiver, Outbox, OutboxCloseReason,
     PublishOutcome, PublishReply, StreamSlot,
 };
-#[cfg(test)]
-pub(crate) use driver::StoreOperation;
-pub(crate) use driver::{RoomChange, RoomCommand, RoomRead};
 pub(crate) use join::JoinOutcome;
 pub(crate) use live_room::LiveRoom;
 pub(crate) use registry::{NewRoomBounds, Opener, Registry, RegistryObserver, RoomListPage, busy, not_found};

@@ -8,8 +8,12 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{RoomDriver, StoreOperation};
-use crate::{cluster::RosterChange, live::LiveRoom, store::StoreError};
+use super::RoomDriver;
+use crate::{
+    cluster::RosterChange,
+    live::{LiveRoom, command::StoreOperation},
+    store::StoreError,
+};
 
 /// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
 const RETRY_DELAY: Duration = Duration::from_millis(500);

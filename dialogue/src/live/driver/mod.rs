@@ -2,7 +2,6 @@
 
 mod catch_up;
 mod change;
-mod command;
 mod effects;
 mod probe;
 mod publish;
@@ -12,12 +11,6 @@ mod store_operation;
 
 use std::sync::Arc;
 
-pub(crate) use change::RoomChange;
-pub(in crate::live) use command::Inbox;
-pub(crate) use command::{Reply, RoomCommand};
-pub(crate) use read::RoomRead;
-pub(crate) use store_operation::{StateChange, StoreOperation};
-
 use probe::check_log_exists;
 use publish::ensure_in_catalog;
 
@@ -26,6 +19,7 @@ use crate::{
     live::{
         LiveRoom,
         archive::Archive,
+        command::{Reply, RoomCommand},
         delivery::{Batch, ReplyQueue},
         room::RoomCore,
     },

@@ -5,13 +5,16 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{RoomChange, RoomDriver, StoreOperation};
+use super::RoomDriver;
 use crate::{
     cluster::{
         RoomNotice, RosterChange,
         backplane::{FeedEvents, MemberChange},
     },
-    live::LiveRoom,
+    live::{
+        LiveRoom,
+        command::{RoomChange, StoreOperation},
+    },
     wire::Id,
 };
 

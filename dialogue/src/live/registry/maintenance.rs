@@ -15,7 +15,7 @@ use crate::{
         LiveRoom, Registry,
         archive::Archive,
         clock::{monotonic_us, unix_ms},
-        driver::RoomChange,
+        command::RoomChange,
         room::TrimPlan,
     },
     store::StoreError,

@@ -37,7 +37,7 @@ use crate::{
     live::{
         Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
         clock::unix_ms,
-        driver::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
+        command::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
         room::{PublishRequest, unavailable},
         room_spec::RoomInstanceInfo,
         scan_backoff::ScanBackoff,
