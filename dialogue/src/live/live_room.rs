@@ -26,7 +26,7 @@ use super::{
     connection::{InstanceId, JoinedRoom},
     delivery::ReplaySource,
     driver::RoomDriver,
-    registry::RecentRoom,
+    quota::{OccupiedRoom, RecentRoom},
     room::{RoomCore, RoomStorage, StoredRoom},
     room_spec::RoomInstanceInfo,
 };
@@ -471,6 +471,12 @@ impl ConnectionHandle {
 fn live(room: Arc<dyn JoinedRoom>) -> Option<Arc<LiveRoom>> {
     let room: Arc<dyn Any + Send + Sync> = room;
     room.downcast().ok()
+}
+
+impl OccupiedRoom for LiveRoom {
+    fn is_occupied(&self) -> bool {
+        self.total_size() > 0
+    }
 }
 
 impl ReplaySource for LiveRoom {

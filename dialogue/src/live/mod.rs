@@ -18,6 +18,7 @@ mod history;
 mod join;
 mod live_room;
 mod migration;
+mod quota;
 mod registry;
 mod room;
 mod room_spec;
@@ -38,7 +39,8 @@ pub(crate) use delivery::{
 };
 pub(crate) use join::JoinOutcome;
 pub(crate) use live_room::LiveRoom;
-pub(crate) use registry::{NewRoomBounds, Opener, Registry, RegistryObserver, RoomListPage, busy, not_found};
+pub(crate) use quota::{NewRoomBounds, Opener};
+pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
 #[cfg(test)]
 pub(crate) use room::RoomCore;
 pub(crate) use room::{

@@ -3,7 +3,6 @@
 mod deletions;
 mod live_rooms;
 mod maintenance;
-mod new_rooms;
 mod opening;
 mod shared_rooms;
 
@@ -20,13 +19,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub(in crate::live) use new_rooms::RecentRoom;
-pub(crate) use new_rooms::{NewRoomBounds, Opener};
-
 use deletions::Deletions;
 use live_rooms::LiveRooms;
 use maintenance::TrimQueue;
-use new_rooms::{NewRoomQuota, OpenerRooms, QuotaExceeded};
 
 #[cfg(feature = "push")]
 use crate::log::Journal;
@@ -35,9 +30,10 @@ use crate::{
     cluster::{Cluster, LockRecords, SharedRooms, StateLock, backplane::Feed},
     hooks::RoomRef,
     live::{
-        Archive, ConnectionHandle, LiveRoom, RoomSpec, SavedState,
+        Archive, ConnectionHandle, LiveRoom, NewRoomBounds, Opener, RoomSpec, SavedState,
         clock::unix_ms,
         command::{Reply, RoomChange, RoomCommand, StateChange, StoreOperation},
+        quota::{NewRoomQuota, OpenerRooms, QuotaExceeded},
         room::{PublishRequest, unavailable},
         room_spec::RoomInstanceInfo,
         scan_backoff::ScanBackoff,

@@ -1,7 +1,6 @@
 //! Opening a room instance: it is loaded from the store, and space is made for a new one, while commands queue in its
 //! inbox.
 
-use super::new_rooms::QuotaSubject;
 use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::OnceCell;
@@ -14,6 +13,7 @@ use crate::{
         clock,
         command::RoomCommand,
         driver::RoomDriver,
+        quota::QuotaSubject,
         room::{RoomCore, RoomStorage, unavailable},
     },
     store::StoreError,
