@@ -102,9 +102,4 @@ impl LiveRoom {
         let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
         Ok(RecordPage { records: records.map(Arc::new).collect(), next: page.next })
     }
-
-    /// Returns the refusal of a request to a closed instance.
-    pub(super) fn closed_refusal(&self) -> Refusal {
-        self.failure().unwrap_or_else(|| super::busy(&self.id))
-    }
 }

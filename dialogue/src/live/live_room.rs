@@ -13,21 +13,20 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    runtime::Handle,
     sync::{Notify, oneshot},
     time::timeout,
 };
 
 use super::{
-    ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
+    ConnectionHandle, ConnectionId, Opener, RoomSpec,
     archive::Archive,
     clock::{RoomClock, monotonic_ms, monotonic_us},
     command::{Inbox, Reply, RoomChange, RoomCommand, RoomRead},
     connection::{InstanceId, JoinedRoom},
+    context::RoomContext,
     delivery::ReplaySource,
-    driver::RoomDriver,
     quota::{OccupiedRoom, RecentRoom},
-    room::{RoomCore, RoomStorage, StoredRoom},
+    room::{Migration, RoomCore, RoomStorage, StoredRoom, busy},
     room_spec::RoomInstanceInfo,
 };
 use crate::{
@@ -35,7 +34,6 @@ use crate::{
     cluster::{FollowGuard, HeadMark, id_prefix},
     log::LogHead,
     observe::RoomInstanceGuard,
-    store::StoreError,
     wire::Id,
 };
 
@@ -58,7 +56,6 @@ pub(crate) struct LiveRoom {
     pub(super) used_by_application: AtomicBool,
     /// Its entry in the quota of new rooms, if it was new when it was opened.
     pub(super) quota_entry: OnceLock<Arc<RecentRoom>>,
-    archive: Option<Arc<Archive>>,
     /// Keeps the backplane's feed of the room subscribed.
     _follow_guard: Option<FollowGuard>,
     /// The refusal of all requests, if it could not be opened.
@@ -87,10 +84,29 @@ pub(crate) struct LiveRoom {
     /// The core, while no driver runs.
     pub(super) core: Mutex<Option<Box<RoomCore>>>,
     pub(super) inbox_space: Notify,
-    pub(super) registry: Weak<Registry>,
-    runtime: Handle,
+    pub(super) context: Arc<RoomContext>,
+    pub(super) owner: Weak<dyn RoomOwner>,
+    /// Spawns the instance's driver: a function pointer, since the driver knows the instance.
+    spawn_driver: SpawnDriver,
     _counted: RoomInstanceGuard,
 }
+
+/// The registry that a live room belongs to, as the room and its driver need it.
+///
+/// A room may outlive its owner, which then has nothing left to do for it.
+pub(super) trait RoomOwner: Send + Sync {
+    /// Removes a closed instance; its log may be `lost` with it.
+    fn remove(&self, instance: &Arc<LiveRoom>, lost: bool);
+
+    /// Reports the members of a room that another node deleted, in a task.
+    fn deleted_elsewhere(&self, instance: &Arc<LiveRoom>, members: Vec<Arc<ConnectionHandle>>);
+
+    /// Migrates the members of a superseded instance into the next one, in a task.
+    fn migrate(self: Arc<Self>, superseded: &Arc<LiveRoom>, migration: Migration);
+}
+
+/// Spawns the driver of an instance, as a task that ends when the inbox is empty.
+type SpawnDriver = fn(&Arc<LiveRoom>);
 
 /// Bytes of payloads in the inbox beyond which senders wait.
 const MAX_INBOX_BYTES: usize = 4 << 20;
@@ -100,27 +116,27 @@ const MAX_INBOX_COMMANDS: usize = 16 << 10;
 const INBOX_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LiveRoom {
-    /// Creates an instance. Without an archive it is live at once; with one, it is opened by a task first.
+    /// Creates an instance. Without an archive it is live at once; with one, the caller opens it.
     pub(super) fn new(
-        registry: &Arc<Registry>,
+        context: &Arc<RoomContext>,
+        owner: Weak<dyn RoomOwner>,
+        spawn_driver: SpawnDriver,
         room: Arc<RoomSpec>,
         id: Arc<str>,
-        epoch: Arc<str>,
         info: RoomInstanceInfo,
         opener: Option<Opener>,
     ) -> Arc<Self> {
-        let archive = registry.archive.clone();
-        let opening = archive.is_some();
+        let opening = context.archive.is_some();
         // Before the store is read: the feed then has every event that the read doesn't.
-        let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
+        let cluster = context.archive.as_ref().and_then(|archive| archive.cluster.as_ref());
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
         let (instance_id, clock) = (InstanceId::fresh(), RoomClock::start());
         let core = (!opening).then(|| {
             let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
-            let (room, id) = (Arc::clone(&room), Arc::clone(&id));
+            let (room, id, epoch) = (Arc::clone(&room), Arc::clone(&id), context.epoch.current());
             Box::new(RoomCore::new(instance_id, room, id, RoomStorage::Memory, epoch, found, clock.now()))
         });
-        let instance = Arc::new(LiveRoom {
+        Arc::new(LiveRoom {
             instance_id,
             clock,
             _counted: room.meter.count_instance(),
@@ -131,7 +147,6 @@ impl LiveRoom {
             opener,
             used_by_application: AtomicBool::new(false),
             quota_entry: OnceLock::new(),
-            archive,
             _follow_guard: follow_guard,
             failure: OnceLock::new(),
             deleted: AtomicBool::new(false),
@@ -147,13 +162,10 @@ impl LiveRoom {
             inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
             core: Mutex::new(core),
             inbox_space: Notify::new(),
-            registry: Arc::downgrade(registry),
-            runtime: registry.runtime.clone(),
-        });
-        if opening {
-            instance.runtime.spawn(Arc::clone(&instance).open());
-        }
-        instance
+            context: Arc::clone(context),
+            owner,
+            spawn_driver,
+        })
     }
 
     /// Returns the room's name, description and the like.
@@ -178,7 +190,7 @@ impl LiveRoom {
     }
 
     pub(super) fn archive(&self) -> Option<&Arc<Archive>> {
-        self.archive.as_ref()
+        self.context.archive.as_ref()
     }
 
     /// Returns the refusal of all requests, if the instance could not be opened.
@@ -188,9 +200,7 @@ impl LiveRoom {
 
     /// Requests a trim of the store's part of the log, in the next maintenance round.
     pub(super) fn request_trim(&self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.trim_queue.push(&self.id);
-        }
+        self.context.trim_queue.push(&self.id);
     }
 
     /// Returns whether the instance stays even if it is empty: it was created explicitly, or is about to be joined.
@@ -200,7 +210,7 @@ impl LiveRoom {
 
     /// Notes activity, which restarts the idle time; returns whether the instance may be evicted.
     pub(super) fn note_activity(&self, core: &RoomCore) -> bool {
-        let (idle, stored) = (core.is_idle(), self.archive.is_some());
+        let (idle, stored) = (core.is_idle(), self.archive().is_some());
         if idle && stored {
             self.emptied_at_us.store(monotonic_us(), Ordering::Relaxed);
         }
@@ -209,7 +219,7 @@ impl LiveRoom {
 
     /// Removes a connection from this node's roster of the room, where there are other nodes.
     pub(super) fn uncount_member(&self, handle: &ConnectionHandle) {
-        if let Some(cluster) = self.archive.as_ref().and_then(|archive| archive.cluster.as_ref()) {
+        if let Some(cluster) = self.archive().and_then(|archive| archive.cluster.as_ref()) {
             cluster.member_left(&self.id, &handle.user_id);
         }
     }
@@ -233,14 +243,17 @@ impl LiveRoom {
 
     /// Spawns a task, which has to end by itself.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
+        self.context.runtime.spawn(task);
     }
 
-    /// Renews the epoch of new logs if it still is that of the `lost` log.
-    pub(super) async fn renew_epoch_if(&self, lost: &str) -> Result<(), StoreError> {
-        let Some(registry) = self.registry.upgrade() else { return Ok(()) };
-        registry.read_epoch().await?;
-        if *registry.epoch() == *lost { registry.renew_epoch().await } else { Ok(()) }
+    /// Migrates the members of this superseded instance into the next one. Each is sent `joined` without a request,
+    /// with the new log's position and whether the member lost events; its other rooms aren't affected.
+    pub(super) fn move_on(self: &Arc<Self>, migration: Migration) {
+        if !migration.members.is_empty()
+            && let Some(owner) = self.owner.upgrade()
+        {
+            owner.migrate(self, migration);
+        }
     }
 
     /// Returns the mark of the log's newest event, without waiting for the room's state.
@@ -301,7 +314,7 @@ impl LiveRoom {
     /// Closes the instance if it is idle, and returns whether it did. Without a store, a room that was created
     /// explicitly or has saved state stays.
     pub(super) fn close_if_idle(&self) -> bool {
-        let stored = self.archive.is_some();
+        let stored = self.archive().is_some();
         let mut inbox = self.inbox.lock();
         let idle = !inbox.closed
             && !inbox.running
@@ -353,7 +366,7 @@ impl LiveRoom {
         inbox.commands.push(command);
         if !inbox.running {
             inbox.running = true;
-            self.runtime.spawn(RoomDriver::run(Arc::clone(self)));
+            (self.spawn_driver)(self);
         }
         Ok(())
     }
@@ -368,7 +381,7 @@ impl LiveRoom {
         if full {
             // Boxed, since it is rare and its size would count for every connection.
             let room = Box::pin(timeout(INBOX_TIMEOUT, self.wait_for_space()));
-            room.await.map_err(|_| super::busy(&self.id))?;
+            room.await.map_err(|_| busy(&self.id))?;
         }
         Ok(full)
     }
@@ -393,6 +406,11 @@ impl LiveRoom {
         command: impl FnOnce(Reply<T>) -> C,
     ) -> Result<T, Refusal> {
         self.request(command).await.ok_or_else(|| self.closed_refusal())
+    }
+
+    /// Returns the refusal of a request to a closed instance.
+    pub(super) fn closed_refusal(&self) -> Refusal {
+        self.failure().unwrap_or_else(|| busy(&self.id))
     }
 
     /// Runs a command without waiting for it. A closed instance has no members to run it for.

@@ -12,6 +12,7 @@ mod audit_log;
 mod clock;
 mod command;
 mod connection;
+mod context;
 mod delivery;
 mod driver;
 mod history;
@@ -40,11 +41,11 @@ pub(crate) use delivery::{
 pub(crate) use join::JoinOutcome;
 pub(crate) use live_room::LiveRoom;
 pub(crate) use quota::{NewRoomBounds, Opener};
-pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, busy, not_found};
+pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, not_found};
 #[cfg(test)]
 pub(crate) use room::RoomCore;
 pub(crate) use room::{
     DELETED_REASON, JoinOptions, JoinRequest, NewEvent, PublishRequest, SavedState, SubscriptionChange,
-    TargetedEvent, history, not_in_room, revoked, unavailable,
+    TargetedEvent, busy, history, not_in_room, revoked, unavailable,
 };
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

@@ -15,6 +15,8 @@ pub(in crate::live) use change::Unreadable;
 pub(in crate::live) use inbox::Inbox;
 pub(crate) use read::RoomRead;
 pub(crate) use room_command::RoomCommand;
+#[cfg(test)]
+pub(in crate::live) use room_command::TestOperation;
 pub(crate) use store_operation::{StateChange, StoreOperation};
 
 /// The sender of a command's reply, which the driver sends after it carried out the command's effects.

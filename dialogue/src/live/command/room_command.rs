@@ -27,8 +27,9 @@ pub(crate) enum RoomCommand {
     Run(Box<TestOperation>),
 }
 
+/// An operation of a test on the core; what it returns runs once its effects were carried out.
 #[cfg(test)]
-type TestOperation = dyn FnOnce(&mut RoomCore) -> Box<dyn FnOnce() + Send> + Send;
+pub(in crate::live) type TestOperation = dyn FnOnce(&mut RoomCore) -> Box<dyn FnOnce() + Send> + Send;
 
 impl RoomCommand {
     /// Returns the bytes of the command's payloads.

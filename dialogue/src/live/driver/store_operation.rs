@@ -9,7 +9,7 @@ use crate::{
     live::{
         ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState,
         command::{StateChange, StoreOperation},
-        room::{DELETED_REASON, unavailable},
+        room::unavailable,
     },
     store::StoreError,
 };
@@ -124,17 +124,6 @@ impl RoomDriver {
         Ok(())
     }
 
-    /// Closes the instance of a room that another node deleted.
-    pub(super) fn close_deleted(&mut self) {
-        let Some(core) = &mut self.core else { return };
-        let removed = core.close_deleted(DELETED_REASON);
-        // First, so that the instance is closed before anything else learns of the deletion.
-        self.carry_out();
-        if let Some(registry) = self.instance.registry.upgrade() {
-            registry.deleted_elsewhere(&self.instance, removed);
-        }
-    }
-
     /// See [`LiveRoom::delete`].
     async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
         let (instance, room_id) = (&self.instance, &self.instance.id);
@@ -142,16 +131,14 @@ impl RoomDriver {
         if core.is_closed() {
             return if core.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
         }
-        if let Some(registry) = instance.registry.upgrade() {
-            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
-            registry.note_deletion(room_id).await.map_err(|error| {
-                tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
-                unavailable(room_id)
-            })?;
-        }
+        // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
+        instance.context.deletions.note(room_id).await.map_err(|error| {
+            tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
+            unavailable(room_id)
+        })?;
         if let Some(archive) = instance.archive() {
             let removing = async {
-                instance.renew_epoch_if(core.store_epoch()).await?;
+                instance.context.epoch.renew_if(core.store_epoch()).await?;
                 archive
                     .remove_room(room_id, &instance.info(), core.is_in_catalog() && instance.room.keyed)
                     .await

@@ -43,7 +43,7 @@ pub(in crate::live) use migration::{MigratingMember, Migration};
 pub(in crate::live) use pending::PendingAppend;
 pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
-pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked, unavailable};
+pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, busy, not_in_room, revoked, unavailable};
 pub(in crate::live) use store_head::StoreHead;
 pub(crate) use stored::SavedState;
 pub(in crate::live) use stored::{StoredLog, StoredRoom};

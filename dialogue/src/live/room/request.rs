@@ -97,3 +97,8 @@ pub(crate) fn revoked() -> Refusal {
 pub(crate) fn unavailable(room_id: &str) -> Refusal {
     Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
 }
+
+/// Returns the refusal of a request that a busy room can't accept.
+pub(crate) fn busy(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("room `{room_id}` can't keep up; try again"))
+}
