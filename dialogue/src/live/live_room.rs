@@ -1,8 +1,7 @@
-//! A room instance in memory: the inbox of its commands and the lifecycle from opening to closed.
+//! A room instance in memory, and its lifecycle from opening to closed.
 
 use std::{
     any::Any,
-    collections::BTreeSet,
     fmt,
     sync::{
         Arc, OnceLock, Weak,
@@ -12,21 +11,17 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{
-    sync::{Notify, oneshot},
-    time::timeout,
-};
+use tokio::sync::Notify;
 
 use super::{
-    ConnectionHandle, ConnectionId, Opener, RoomSpec,
+    ConnectionHandle, Opener, RoomSpec,
     archive::Archive,
     clock::{RoomClock, monotonic_ms, monotonic_us},
-    command::{Inbox, Reply, RoomChange, RoomCommand, RoomRead},
+    command::Inbox,
     connection::{InstanceId, JoinedRoom},
     context::RoomContext,
-    delivery::ReplaySource,
     quota::{OccupiedRoom, RecentRoom},
-    room::{Migration, RoomCore, RoomStorage, StoredRoom, busy},
+    room::{Migration, RoomCore, RoomStorage, StoredRoom},
     room_spec::RoomInstanceInfo,
 };
 use crate::{
@@ -34,7 +29,6 @@ use crate::{
     cluster::{FollowGuard, HeadMark, id_prefix},
     log::LogHead,
     observe::RoomInstanceGuard,
-    wire::Id,
 };
 
 /// A room instance in memory.
@@ -85,15 +79,16 @@ pub(crate) struct LiveRoom {
     pub(super) core: Mutex<Option<Box<RoomCore>>>,
     pub(super) inbox_space: Notify,
     pub(super) context: Arc<RoomContext>,
+    /// The registry; it is gone once the server is dropped.
     pub(super) owner: Weak<dyn RoomOwner>,
-    /// Spawns the instance's driver: a function pointer, since the driver knows the instance.
-    spawn_driver: SpawnDriver,
+    /// The entry to the driver, which is given to the instance since the driver is built on it.
+    pub(super) spawn_driver: SpawnDriver,
     _counted: RoomInstanceGuard,
 }
 
-/// The registry that a live room belongs to, as the room and its driver need it.
+/// The owner of live rooms, as a room and its driver need it: the registry.
 ///
-/// A room may outlive its owner, which then has nothing left to do for it.
+/// A room may outlive it; there is then nothing to remove the room from, and nobody to report to.
 pub(super) trait RoomOwner: Send + Sync {
     /// Removes a closed instance; its log may be `lost` with it.
     fn remove(&self, instance: &Arc<LiveRoom>, lost: bool);
@@ -107,13 +102,6 @@ pub(super) trait RoomOwner: Send + Sync {
 
 /// Spawns the driver of an instance, as a task that ends when the inbox is empty.
 type SpawnDriver = fn(&Arc<LiveRoom>);
-
-/// Bytes of payloads in the inbox beyond which senders wait.
-const MAX_INBOX_BYTES: usize = 4 << 20;
-/// Commands in the inbox beyond which senders wait.
-const MAX_INBOX_COMMANDS: usize = 16 << 10;
-/// The time after which a sender that waits for inbox space is refused.
-const INBOX_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl LiveRoom {
     /// Creates an instance. Without an archive it is live at once; with one, the caller opens it.
@@ -234,13 +222,6 @@ impl LiveRoom {
         ended
     }
 
-    /// Removes a closed connection from the room, or ends its migration.
-    pub(crate) fn release(self: &Arc<Self>, handle: &Arc<ConnectionHandle>) {
-        if self.push(RoomChange::Release(Arc::clone(handle))).is_err() {
-            self.end_migration(handle);
-        }
-    }
-
     /// Spawns a task, which has to end by itself.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.context.runtime.spawn(task);
@@ -353,114 +334,6 @@ impl LiveRoom {
     pub(super) fn set_info(&self, info: RoomInstanceInfo) {
         *self.info.write() = Arc::new(info);
     }
-
-    /// Pushes a command, and spawns a driver if none runs. Gives the command back if the instance is closed.
-    #[expect(clippy::result_large_err, reason = "it is the caller's own command")]
-    pub(crate) fn push(self: &Arc<Self>, command: impl Into<RoomCommand>) -> Result<(), RoomCommand> {
-        let command = command.into();
-        let mut inbox = self.inbox.lock();
-        if inbox.closed {
-            return Err(command);
-        }
-        inbox.bytes += command.size();
-        inbox.commands.push(command);
-        if !inbox.running {
-            inbox.running = true;
-            (self.spawn_driver)(self);
-        }
-        Ok(())
-    }
-
-    /// Waits until the inbox has space for an event, which the caller then pushes; returns whether it had to wait.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if there is no space within 5 s.
-    pub(crate) async fn wait_for_inbox(&self) -> Result<bool, Refusal> {
-        let full = self.is_inbox_full();
-        if full {
-            // Boxed, since it is rare and its size would count for every connection.
-            let room = Box::pin(timeout(INBOX_TIMEOUT, self.wait_for_space()));
-            room.await.map_err(|_| busy(&self.id))?;
-        }
-        Ok(full)
-    }
-
-    /// Runs a command that replies, and returns its reply; `None` if the instance is closed.
-    pub(crate) async fn request<T, C: Into<RoomCommand>>(
-        self: &Arc<Self>,
-        command: impl FnOnce(Reply<T>) -> C,
-    ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.push(command(reply)).ok()?;
-        answer.await.ok()
-    }
-
-    /// Runs a command as [`request`](Self::request) does.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if the instance is closed, or the refusal with which opening it failed.
-    pub(super) async fn ask<T, C: Into<RoomCommand>>(
-        self: &Arc<Self>,
-        command: impl FnOnce(Reply<T>) -> C,
-    ) -> Result<T, Refusal> {
-        self.request(command).await.ok_or_else(|| self.closed_refusal())
-    }
-
-    /// Returns the refusal of a request to a closed instance.
-    pub(super) fn closed_refusal(&self) -> Refusal {
-        self.failure().unwrap_or_else(|| busy(&self.id))
-    }
-
-    /// Runs a command without waiting for it. A closed instance has no members to run it for.
-    pub(crate) fn enqueue(self: &Arc<Self>, command: impl Into<RoomCommand>) {
-        let _ = self.push(command);
-    }
-
-    /// Waits until all commands that are queued now have run; returns `None` if the instance is closed.
-    pub(crate) async fn barrier(self: &Arc<Self>) -> Option<()> {
-        self.request(RoomChange::Barrier).await
-    }
-
-    /// Returns the other nodes at which a user is in the room; none if the instance is closed.
-    pub(crate) async fn nodes_of(self: &Arc<Self>, user: &Arc<str>) -> BTreeSet<Id> {
-        self.request(|reply| RoomRead::NodesOfUser(Arc::clone(user), reply)).await.unwrap_or_default()
-    }
-
-    #[cfg(test)]
-    pub(crate) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
-    ) -> Option<T> {
-        self.request(|reply| RoomCommand::run(f, Some(reply))).await
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        !self.inbox.lock().running
-    }
-
-    /// The number of queued commands.
-    #[cfg(test)]
-    pub(super) fn queued_commands(&self) -> usize {
-        self.inbox.lock().commands.len()
-    }
-
-    /// Waits until the inbox has space.
-    async fn wait_for_space(&self) {
-        while self.is_inbox_full() {
-            let space = self.inbox_space.notified();
-            if self.is_inbox_full() {
-                space.await;
-            }
-        }
-    }
-
-    pub(super) fn is_inbox_full(&self) -> bool {
-        let inbox = self.inbox.lock();
-        !inbox.closed && (inbox.bytes > MAX_INBOX_BYTES || inbox.commands.len() > MAX_INBOX_COMMANDS)
-    }
 }
 
 impl JoinedRoom for LiveRoom {
@@ -494,12 +367,6 @@ fn live(room: Arc<dyn JoinedRoom>) -> Option<Arc<LiveRoom>> {
 impl OccupiedRoom for LiveRoom {
     fn is_occupied(&self) -> bool {
         self.total_size() > 0
-    }
-}
-
-impl ReplaySource for LiveRoom {
-    fn request_page(self: Arc<Self>, connection: ConnectionId) {
-        self.enqueue(RoomChange::ReplayPage(connection));
     }
 }
 

@@ -5,6 +5,10 @@
 //! member; the channel that owns the connection drains the outbox. The [`Registry`] opens and closes instances, the
 //! [`Archive`] is their part in the store, and the [`Cluster`](crate::cluster::Cluster) connects them with the same rooms at other nodes.
 //!
+//! From the bottom up: `delivery`, `connection`, `room` (the state machine), `command`, `archive`, `context` (what the
+//! rooms of a node share), `quota`, `live_room` with its `requests`, `driver`, `registry`, `join`. A lower part knows no
+//! higher one: a room has its owner as a trait, and the entry to its driver as a function pointer.
+//!
 //! Nothing in this module knows a socket, a request or the application's types.
 
 mod archive;
@@ -20,7 +24,9 @@ mod join;
 mod live_room;
 mod migration;
 mod quota;
+mod receive;
 mod registry;
+mod requests;
 mod room;
 mod room_spec;
 mod scan_backoff;

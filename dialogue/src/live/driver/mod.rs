@@ -1,7 +1,7 @@
 //! The task that drives a room instance: it runs the inbox's commands one at a time and ends when the inbox is empty.
 //!
-//! From the bottom up: this file has the driver's state, its replies and the delivery of batches; `effects` carries out
-//! what the room asks for, `close` ends an instance whose log is gone, `probe` compares the log with the store, `publish`
+//! From the bottom up: `effects` carries out what the room asks for; this file has the driver's state, its replies and
+//! the delivery of batches; `close` ends an instance whose log is gone, `probe` compares the log with the store, `publish`
 //! and `commit` write events, `receive` and `catch_up` take those of other nodes, `change`, `read` and `store_operation`
 //! execute commands, and `run` is the loop.
 

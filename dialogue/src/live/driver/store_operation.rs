@@ -7,35 +7,12 @@ use crate::{
     Refusal,
     cluster::RoomNotice,
     live::{
-        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState,
+        ConnectionHandle, RoomInstanceInfo, SavedState,
         command::{StateChange, StoreOperation},
         room::unavailable,
     },
     store::StoreError,
 };
-
-impl LiveRoom {
-    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
-    /// deleted already.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if the store can't do it now; the room stays.
-    pub(crate) async fn delete(
-        self: &Arc<Self>,
-        reason: &'static str,
-    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
-        self.ask(|reply| StoreOperation::Delete(reason, reply)).await?
-    }
-
-    /// Adds the room to the catalog; returns whether it is new.
-    pub(in crate::live) async fn create(
-        self: &Arc<Self>,
-        info: RoomInstanceInfo,
-    ) -> Result<Result<bool, StoreError>, Refusal> {
-        self.ask(|reply| StoreOperation::Create(info, reply)).await
-    }
-}
 
 impl RoomDriver {
     /// Runs a command that needs the store, carries out its effects, and replies.
@@ -75,7 +52,7 @@ impl RoomDriver {
         self.set_time();
     }
 
-    /// See [`LiveRoom::create`].
+    /// See [`LiveRoom::create`](crate::live::LiveRoom::create).
     async fn create(&mut self, info: RoomInstanceInfo) -> Result<bool, StoreError> {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return Ok(false) };
         if core.exists() || core.is_closed() {
@@ -124,7 +101,7 @@ impl RoomDriver {
         Ok(())
     }
 
-    /// See [`LiveRoom::delete`].
+    /// See [`LiveRoom::delete`](crate::live::LiveRoom::delete).
     async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
         let (instance, room_id) = (&self.instance, &self.instance.id);
         let Some(core) = &mut self.core else { return Err(unavailable(room_id)) };
