@@ -13,6 +13,7 @@ mod audit_log;
 mod clustered;
 mod effect;
 mod held;
+mod held_events;
 mod join;
 mod members;
 mod migration;
@@ -20,6 +21,7 @@ mod migration;
 mod model;
 mod pending;
 mod presence;
+mod presence_tracker;
 mod replay;
 mod request;
 mod store_head;
@@ -49,9 +51,9 @@ pub(crate) use stored::SavedState;
 pub(in crate::live) use stored::{StoredLog, StoredRoom};
 pub(crate) use trim::TrimPlan;
 
-use held::HeldEvents;
+use held_events::HeldEvents;
 use members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence};
-use presence::PresenceTracker;
+use presence_tracker::PresenceTracker;
 
 use super::{
     ConnectionHandle, ConnectionId, Listener, OutboxCloseReason, RoomSpec, StreamSlot,

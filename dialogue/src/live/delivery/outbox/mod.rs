@@ -21,9 +21,10 @@ use tokio::{
 
 use super::{Batch, ConnectionId, ReplaySource};
 use crate::wire::{Encoding, EventSet, frame::EncodedFrame};
-pub(crate) use queue::StreamSlot;
 use queue::{LatestKey, Queue, Replay, StreamPosition};
+pub(crate) use queue::{OutboxCloseReason, StreamSlot};
 
+mod drained;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -62,19 +63,6 @@ pub(crate) struct Outbox {
     /// Set while reading from the client is paused, because it has enough to take or to wait for.
     reading_paused: AtomicBool,
     queue: Mutex<Queue>,
-}
-
-/// The reason that nothing more is written to a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OutboxCloseReason {
-    /// The client reads too slowly: more bytes were queued than the bound, or the log was trimmed past its replay.
-    TooSlow,
-    /// The server removed it.
-    Removed(Arc<str>),
-    /// The client showed no sign of life in time.
-    Unresponsive,
-    /// The socket is closed.
-    Disconnected,
 }
 
 /// The state of the outbox after a flush.
@@ -285,7 +273,7 @@ impl Outbox {
         out: &mut Vec<Bytes>,
     ) -> Poll<Result<(), OutboxCloseReason>> {
         let mut queue = self.queue.lock();
-        queue.on_drained(self);
+        self.on_drained(&mut queue);
         let mut size = 0;
         while size < max {
             let Some(item) = queue.pop() else { break };
@@ -455,7 +443,7 @@ impl Outbox {
             let source = Arc::<S>::downgrade(source);
             queue.replays.push(Replay { source, is_requested: false });
         }
-        queue.on_drained(self);
+        self.on_drained(&mut queue);
     }
 
     /// Returns the number of replays under way.
@@ -476,7 +464,7 @@ impl Outbox {
         } else {
             queue.replays.retain(|replay| !replay.is_from(source));
         }
-        queue.on_drained(self);
+        self.on_drained(&mut queue);
     }
 
     fn queue_batch(&self, queue: &mut Queue, slot: StreamSlot, batch: &Batch, filter: EventSet) {
@@ -581,7 +569,7 @@ impl Outbox {
         if queue.blocked || queue.close_reason.is_some() {
             queue.wake();
         } else {
-            queue.on_drained(self);
+            self.on_drained(queue);
         }
     }
 }
