@@ -12,7 +12,7 @@ use crate::{
 impl RoomDriver {
     /// Commits the pending batch: appends it to the store, if there is one, acknowledges its senders and delivers it to
     /// all subscriptions.
-    pub(in crate::live) async fn commit_pending(&mut self) {
+    pub(super) async fn commit_pending(&mut self) {
         let Some(core) = &mut self.core else { return };
         let Some(mut pending) = core.take_pending() else { return self.flush_replies() };
         if core.is_clustered() {

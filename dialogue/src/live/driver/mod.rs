@@ -33,9 +33,9 @@ use crate::{
 
 /// The driver of a room instance. It owns the core while it runs; an append awaits the store here, so that the next
 /// commands gather into one batch meanwhile (group commit).
-pub(in crate::live) struct RoomDriver {
-    pub(in crate::live) instance: Arc<LiveRoom>,
-    pub(in crate::live) core: Option<Box<RoomCore>>,
+pub(super) struct RoomDriver {
+    instance: Arc<LiveRoom>,
+    core: Option<Box<RoomCore>>,
     replies: ReplyQueue,
     /// Set once the store was probed for the current group of commands.
     has_probed: bool,
@@ -43,16 +43,17 @@ pub(in crate::live) struct RoomDriver {
 
 /// Recipients that are written to before the task yields to others.
 const MAX_RECIPIENTS_PER_YIELD: usize = 256;
+
 impl RoomDriver {
     /// Sets the time of what the core does next: it is read for each group of commands, and after what takes time.
-    pub(in crate::live) fn set_time(&mut self) {
+    fn set_time(&mut self) {
         if let Some(core) = &mut self.core {
             core.set_time(self.instance.clock.now());
         }
     }
 
     /// Queues the replies of the last command, then carries out its effects.
-    pub(super) fn carry_out(&mut self) {
+    fn carry_out(&mut self) {
         self.queue_replies();
         if let Some(core) = &mut self.core {
             self.instance.carry_out(core);
@@ -81,7 +82,7 @@ impl RoomDriver {
     }
 
     /// Delivers a batch to all subscriptions: at once, or in several steps where there are many.
-    pub(in crate::live) fn deliver(&mut self, batch: Batch) -> impl Future<Output = ()> + Send {
+    fn deliver(&mut self, batch: Batch) -> impl Future<Output = ()> + Send {
         if let Some(core) = &self.core {
             self.instance.set_head(core.log().head());
         }
