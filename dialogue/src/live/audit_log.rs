@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{LiveRoom, driver::RoomRead, room::unavailable};
+use super::{LiveRoom, command::RoomRead, room::unavailable};
 use crate::{
     Refusal,
     audit::Anchor,

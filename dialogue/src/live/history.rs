@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant as Moment, timeout};
 
-use super::{LiveRoom, archive::Archive, driver::RoomRead, room::unavailable};
+use super::{LiveRoom, archive::Archive, command::RoomRead, room::unavailable};
 use crate::{
     Refusal,
     log::{LogPage, PAGE_BYTES, RecordPage},
@@ -101,10 +101,5 @@ impl LiveRoom {
         let page = archive.journal.read(&self.id, query.clone()).await?;
         let records = page.events.iter().map(|stored| self.room.record(&self.id, stored));
         Ok(RecordPage { records: records.map(Arc::new).collect(), next: page.next })
-    }
-
-    /// Returns the refusal of a request to a closed instance.
-    pub(super) fn closed_refusal(&self) -> Refusal {
-        self.failure().unwrap_or_else(|| super::busy(&self.id))
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     LiveRoom, Opener, Registry, RoomSpec,
-    driver::{RoomChange, RoomRead, StoreOperation},
+    command::{RoomChange, RoomRead, StoreOperation},
     room::{JoinRequest, JoinStep, ResumeEvidence, full_refusal, unavailable},
 };
 use crate::{Code, Refusal, cluster::PlaceReservation, log::StoredId, wire::Position};

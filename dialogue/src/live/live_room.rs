@@ -1,8 +1,7 @@
-//! A room instance in memory: the inbox of its commands and the lifecycle from opening to closed.
+//! A room instance in memory, and its lifecycle from opening to closed.
 
 use std::{
     any::Any,
-    collections::BTreeSet,
     fmt,
     sync::{
         Arc, OnceLock, Weak,
@@ -12,21 +11,17 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, oneshot},
-    time::timeout,
-};
+use tokio::sync::Notify;
 
 use super::{
-    ConnectionHandle, ConnectionId, Opener, Registry, RoomSpec,
+    ConnectionHandle, Opener, RoomSpec,
     archive::Archive,
     clock::{RoomClock, monotonic_ms, monotonic_us},
+    command::Inbox,
     connection::{InstanceId, JoinedRoom},
-    delivery::ReplaySource,
-    driver::{Inbox, Reply, RoomChange, RoomCommand, RoomDriver, RoomRead},
-    registry::RecentRoom,
-    room::{RoomCore, RoomStorage, StoredRoom},
+    context::RoomContext,
+    quota::{OccupiedRoom, RecentRoom},
+    room::{Migration, RoomCore, RoomStorage, StoredRoom},
     room_spec::RoomInstanceInfo,
 };
 use crate::{
@@ -34,8 +29,6 @@ use crate::{
     cluster::{FollowGuard, HeadMark, id_prefix},
     log::LogHead,
     observe::RoomInstanceGuard,
-    store::StoreError,
-    wire::Id,
 };
 
 /// A room instance in memory.
@@ -57,7 +50,6 @@ pub(crate) struct LiveRoom {
     pub(super) used_by_application: AtomicBool,
     /// Its entry in the quota of new rooms, if it was new when it was opened.
     pub(super) quota_entry: OnceLock<Arc<RecentRoom>>,
-    archive: Option<Arc<Archive>>,
     /// Keeps the backplane's feed of the room subscribed.
     _follow_guard: Option<FollowGuard>,
     /// The refusal of all requests, if it could not be opened.
@@ -86,40 +78,53 @@ pub(crate) struct LiveRoom {
     /// The core, while no driver runs.
     pub(super) core: Mutex<Option<Box<RoomCore>>>,
     pub(super) inbox_space: Notify,
-    pub(super) registry: Weak<Registry>,
-    runtime: Handle,
+    pub(super) context: Arc<RoomContext>,
+    /// The registry; it is gone once the server is dropped.
+    pub(super) owner: Weak<dyn RoomOwner>,
+    /// The entry to the driver, which is given to the instance since the driver is built on it.
+    pub(super) spawn_driver: SpawnDriver,
     _counted: RoomInstanceGuard,
 }
 
-/// Bytes of payloads in the inbox beyond which senders wait.
-const MAX_INBOX_BYTES: usize = 4 << 20;
-/// Commands in the inbox beyond which senders wait.
-const MAX_INBOX_COMMANDS: usize = 16 << 10;
-/// The time after which a sender that waits for inbox space is refused.
-const INBOX_TIMEOUT: Duration = Duration::from_secs(5);
+/// The owner of live rooms, as a room and its driver need it: the registry.
+///
+/// A room may outlive it; there is then nothing to remove the room from, and nobody to report to.
+pub(super) trait RoomOwner: Send + Sync {
+    /// Removes a closed instance; its log may be `lost` with it.
+    fn remove(&self, instance: &Arc<LiveRoom>, lost: bool);
+
+    /// Reports the members of a room that another node deleted, in a task.
+    fn deleted_elsewhere(&self, instance: &Arc<LiveRoom>, members: Vec<Arc<ConnectionHandle>>);
+
+    /// Migrates the members of a superseded instance into the next one, in a task.
+    fn migrate(self: Arc<Self>, superseded: &Arc<LiveRoom>, migration: Migration);
+}
+
+/// Spawns the driver of an instance, as a task that ends when the inbox is empty.
+type SpawnDriver = fn(&Arc<LiveRoom>);
 
 impl LiveRoom {
-    /// Creates an instance. Without an archive it is live at once; with one, it is opened by a task first.
+    /// Creates an instance. Without an archive it is live at once; with one, the caller opens it.
     pub(super) fn new(
-        registry: &Arc<Registry>,
+        context: &Arc<RoomContext>,
+        owner: Weak<dyn RoomOwner>,
+        spawn_driver: SpawnDriver,
         room: Arc<RoomSpec>,
         id: Arc<str>,
-        epoch: Arc<str>,
         info: RoomInstanceInfo,
         opener: Option<Opener>,
     ) -> Arc<Self> {
-        let archive = registry.archive.clone();
-        let opening = archive.is_some();
+        let opening = context.archive.is_some();
         // Before the store is read: the feed then has every event that the read doesn't.
-        let cluster = archive.as_ref().and_then(|archive| archive.cluster.as_ref());
+        let cluster = context.archive.as_ref().and_then(|archive| archive.cluster.as_ref());
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
         let (instance_id, clock) = (InstanceId::fresh(), RoomClock::start());
         let core = (!opening).then(|| {
             let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
-            let (room, id) = (Arc::clone(&room), Arc::clone(&id));
+            let (room, id, epoch) = (Arc::clone(&room), Arc::clone(&id), context.epoch.current());
             Box::new(RoomCore::new(instance_id, room, id, RoomStorage::Memory, epoch, found, clock.now()))
         });
-        let instance = Arc::new(LiveRoom {
+        Arc::new(LiveRoom {
             instance_id,
             clock,
             _counted: room.meter.count_instance(),
@@ -130,7 +135,6 @@ impl LiveRoom {
             opener,
             used_by_application: AtomicBool::new(false),
             quota_entry: OnceLock::new(),
-            archive,
             _follow_guard: follow_guard,
             failure: OnceLock::new(),
             deleted: AtomicBool::new(false),
@@ -146,13 +150,10 @@ impl LiveRoom {
             inbox: Mutex::new(Inbox { running: opening, ..Inbox::default() }),
             core: Mutex::new(core),
             inbox_space: Notify::new(),
-            registry: Arc::downgrade(registry),
-            runtime: registry.runtime.clone(),
-        });
-        if opening {
-            instance.runtime.spawn(Arc::clone(&instance).open());
-        }
-        instance
+            context: Arc::clone(context),
+            owner,
+            spawn_driver,
+        })
     }
 
     /// Returns the room's name, description and the like.
@@ -177,7 +178,7 @@ impl LiveRoom {
     }
 
     pub(super) fn archive(&self) -> Option<&Arc<Archive>> {
-        self.archive.as_ref()
+        self.context.archive.as_ref()
     }
 
     /// Returns the refusal of all requests, if the instance could not be opened.
@@ -187,9 +188,7 @@ impl LiveRoom {
 
     /// Requests a trim of the store's part of the log, in the next maintenance round.
     pub(super) fn request_trim(&self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.trim_queue.push(&self.id);
-        }
+        self.context.trim_queue.push(&self.id);
     }
 
     /// Returns whether the instance stays even if it is empty: it was created explicitly, or is about to be joined.
@@ -199,7 +198,7 @@ impl LiveRoom {
 
     /// Notes activity, which restarts the idle time; returns whether the instance may be evicted.
     pub(super) fn note_activity(&self, core: &RoomCore) -> bool {
-        let (idle, stored) = (core.is_idle(), self.archive.is_some());
+        let (idle, stored) = (core.is_idle(), self.archive().is_some());
         if idle && stored {
             self.emptied_at_us.store(monotonic_us(), Ordering::Relaxed);
         }
@@ -208,7 +207,7 @@ impl LiveRoom {
 
     /// Removes a connection from this node's roster of the room, where there are other nodes.
     pub(super) fn uncount_member(&self, handle: &ConnectionHandle) {
-        if let Some(cluster) = self.archive.as_ref().and_then(|archive| archive.cluster.as_ref()) {
+        if let Some(cluster) = self.archive().and_then(|archive| archive.cluster.as_ref()) {
             cluster.member_left(&self.id, &handle.user_id);
         }
     }
@@ -223,23 +222,19 @@ impl LiveRoom {
         ended
     }
 
-    /// Removes a closed connection from the room, or ends its migration.
-    pub(crate) fn release(self: &Arc<Self>, handle: &Arc<ConnectionHandle>) {
-        if self.push(RoomChange::Release(Arc::clone(handle))).is_err() {
-            self.end_migration(handle);
-        }
-    }
-
     /// Spawns a task, which has to end by itself.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.runtime.spawn(task);
+        self.context.runtime.spawn(task);
     }
 
-    /// Renews the epoch of new logs if it still is that of the `lost` log.
-    pub(super) async fn renew_epoch_if(&self, lost: &str) -> Result<(), StoreError> {
-        let Some(registry) = self.registry.upgrade() else { return Ok(()) };
-        registry.read_epoch().await?;
-        if *registry.epoch() == *lost { registry.renew_epoch().await } else { Ok(()) }
+    /// Migrates the members of this superseded instance into the next one. Each is sent `joined` without a request,
+    /// with the new log's position and whether the member lost events; its other rooms aren't affected.
+    pub(super) fn move_on(self: &Arc<Self>, migration: Migration) {
+        if !migration.members.is_empty()
+            && let Some(owner) = self.owner.upgrade()
+        {
+            owner.migrate(self, migration);
+        }
     }
 
     /// Returns the mark of the log's newest event, without waiting for the room's state.
@@ -300,7 +295,7 @@ impl LiveRoom {
     /// Closes the instance if it is idle, and returns whether it did. Without a store, a room that was created
     /// explicitly or has saved state stays.
     pub(super) fn close_if_idle(&self) -> bool {
-        let stored = self.archive.is_some();
+        let stored = self.archive().is_some();
         let mut inbox = self.inbox.lock();
         let idle = !inbox.closed
             && !inbox.running
@@ -339,109 +334,6 @@ impl LiveRoom {
     pub(super) fn set_info(&self, info: RoomInstanceInfo) {
         *self.info.write() = Arc::new(info);
     }
-
-    /// Pushes a command, and spawns a driver if none runs. Gives the command back if the instance is closed.
-    #[expect(clippy::result_large_err, reason = "it is the caller's own command")]
-    pub(crate) fn push(self: &Arc<Self>, command: impl Into<RoomCommand>) -> Result<(), RoomCommand> {
-        let command = command.into();
-        let mut inbox = self.inbox.lock();
-        if inbox.closed {
-            return Err(command);
-        }
-        inbox.bytes += command.size();
-        inbox.commands.push(command);
-        if !inbox.running {
-            inbox.running = true;
-            self.runtime.spawn(RoomDriver::run(Arc::clone(self)));
-        }
-        Ok(())
-    }
-
-    /// Waits until the inbox has space for an event, which the caller then pushes; returns whether it had to wait.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if there is no space within 5 s.
-    pub(crate) async fn wait_for_inbox(&self) -> Result<bool, Refusal> {
-        let full = self.is_inbox_full();
-        if full {
-            // Boxed, since it is rare and its size would count for every connection.
-            let room = Box::pin(timeout(INBOX_TIMEOUT, self.wait_for_space()));
-            room.await.map_err(|_| super::busy(&self.id))?;
-        }
-        Ok(full)
-    }
-
-    /// Runs a command that replies, and returns its reply; `None` if the instance is closed.
-    pub(crate) async fn request<T, C: Into<RoomCommand>>(
-        self: &Arc<Self>,
-        command: impl FnOnce(Reply<T>) -> C,
-    ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.push(command(reply)).ok()?;
-        answer.await.ok()
-    }
-
-    /// Runs a command as [`request`](Self::request) does.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if the instance is closed, or the refusal with which opening it failed.
-    pub(super) async fn ask<T, C: Into<RoomCommand>>(
-        self: &Arc<Self>,
-        command: impl FnOnce(Reply<T>) -> C,
-    ) -> Result<T, Refusal> {
-        self.request(command).await.ok_or_else(|| self.closed_refusal())
-    }
-
-    /// Runs a command without waiting for it. A closed instance has no members to run it for.
-    pub(crate) fn enqueue(self: &Arc<Self>, command: impl Into<RoomCommand>) {
-        let _ = self.push(command);
-    }
-
-    /// Waits until all commands that are queued now have run; returns `None` if the instance is closed.
-    pub(crate) async fn barrier(self: &Arc<Self>) -> Option<()> {
-        self.request(RoomChange::Barrier).await
-    }
-
-    /// Returns the other nodes at which a user is in the room; none if the instance is closed.
-    pub(crate) async fn nodes_of(self: &Arc<Self>, user: &Arc<str>) -> BTreeSet<Id> {
-        self.request(|reply| RoomRead::NodesOfUser(Arc::clone(user), reply)).await.unwrap_or_default()
-    }
-
-    #[cfg(test)]
-    pub(crate) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        f: impl FnOnce(&mut RoomCore) -> T + Send + 'static,
-    ) -> Option<T> {
-        self.request(|reply| RoomCommand::run(f, Some(reply))).await
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
-        !self.inbox.lock().running
-    }
-
-    /// The number of queued commands.
-    #[cfg(test)]
-    pub(super) fn queued_commands(&self) -> usize {
-        self.inbox.lock().commands.len()
-    }
-
-    /// Waits until the inbox has space.
-    async fn wait_for_space(&self) {
-        while self.is_inbox_full() {
-            let space = self.inbox_space.notified();
-            if self.is_inbox_full() {
-                space.await;
-            }
-        }
-    }
-
-    pub(super) fn is_inbox_full(&self) -> bool {
-        let inbox = self.inbox.lock();
-        !inbox.closed && (inbox.bytes > MAX_INBOX_BYTES || inbox.commands.len() > MAX_INBOX_COMMANDS)
-    }
 }
 
 impl JoinedRoom for LiveRoom {
@@ -472,9 +364,9 @@ fn live(room: Arc<dyn JoinedRoom>) -> Option<Arc<LiveRoom>> {
     room.downcast().ok()
 }
 
-impl ReplaySource for LiveRoom {
-    fn request_page(self: Arc<Self>, connection: ConnectionId) {
-        self.enqueue(RoomChange::ReplayPage(connection));
+impl OccupiedRoom for LiveRoom {
+    fn is_occupied(&self) -> bool {
+        self.total_size() > 0
     }
 }
 

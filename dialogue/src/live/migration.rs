@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::{
     ConnectionHandle, JoinOptions, JoinRequest, LiveRoom, Registry,
-    driver::RoomChange,
+    command::RoomChange,
     room::{DELETED_REASON, MigratingMember, Migration},
 };
 use crate::wire::frame::{self, ServerFrame};
@@ -33,17 +33,6 @@ enum MigrationOutcome {
 
 /// The least delay between two attempts; the delay is jittered up to twice that.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
-
-impl LiveRoom {
-    /// Migrates the members of this superseded instance into the next one. Each is sent `joined` without a request,
-    /// with the new log's position and whether the member lost events; its other rooms aren't affected.
-    pub(super) fn move_on(self: &Arc<Self>, migrating: Migration) {
-        if !migrating.members.is_empty() {
-            // The task ends once all members are admitted or have left, or with the registry.
-            self.spawn(run(Arc::clone(self), Weak::clone(&self.registry), migrating));
-        }
-    }
-}
 
 impl ConnectionHandle {
     /// Removes the connection from the room of `instance`, even while its members migrate. Returns the instance that it
@@ -73,7 +62,13 @@ impl ConnectionHandle {
     }
 }
 
-async fn run(lost: Arc<LiveRoom>, registry: Weak<Registry>, Migration { members, shown }: Migration) {
+/// Migrates the members of a superseded instance into the next one; ends once all are admitted or have left, or with
+/// the registry.
+pub(super) async fn run(
+    lost: Arc<LiveRoom>,
+    registry: Weak<Registry>,
+    Migration { members, shown }: Migration,
+) {
     let mut remaining: Remaining =
         members.into_iter().map(|migrating| (migrating, Arc::clone(&lost))).collect();
     loop {

@@ -5,19 +5,28 @@
 //! member; the channel that owns the connection drains the outbox. The [`Registry`] opens and closes instances, the
 //! [`Archive`] is their part in the store, and the [`Cluster`](crate::cluster::Cluster) connects them with the same rooms at other nodes.
 //!
+//! From the bottom up: `delivery`, `connection`, `room` (the state machine), `command`, `archive`, `context` (what the
+//! rooms of a node share), `quota`, `live_room` with its `requests`, `driver`, `registry`, `join`. A lower part knows no
+//! higher one: a room has its owner as a trait, and the entry to its driver as a function pointer.
+//!
 //! Nothing in this module knows a socket, a request or the application's types.
 
 mod archive;
 mod audit_log;
 mod clock;
+mod command;
 mod connection;
+mod context;
 mod delivery;
 mod driver;
 mod history;
 mod join;
 mod live_room;
 mod migration;
+mod quota;
+mod receive;
 mod registry;
+mod requests;
 mod room;
 mod room_spec;
 mod scan_backoff;
@@ -27,21 +36,22 @@ mod tests;
 pub(crate) use archive::Archive;
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use clock::unix_ms;
+#[cfg(test)]
+pub(crate) use command::StoreOperation;
+pub(crate) use command::{RoomChange, RoomCommand, RoomRead};
 pub(crate) use connection::ConnectionHandle;
 pub(crate) use delivery::{
     ConnectionId, DirectWriter, FlushStatus, Listener, ListenerReceiver, Outbox, OutboxCloseReason,
     PublishOutcome, PublishReply, StreamSlot,
 };
-#[cfg(test)]
-pub(crate) use driver::StoreOperation;
-pub(crate) use driver::{RoomChange, RoomCommand, RoomRead};
 pub(crate) use join::JoinOutcome;
 pub(crate) use live_room::LiveRoom;
-pub(crate) use registry::{NewRoomBounds, Opener, Registry, RegistryObserver, RoomListPage, busy, not_found};
+pub(crate) use quota::{NewRoomBounds, Opener};
+pub(crate) use registry::{Registry, RegistryObserver, RoomListPage, not_found};
 #[cfg(test)]
 pub(crate) use room::RoomCore;
 pub(crate) use room::{
     DELETED_REASON, JoinOptions, JoinRequest, NewEvent, PublishRequest, SavedState, SubscriptionChange,
-    TargetedEvent, history, not_in_room, revoked, unavailable,
+    TargetedEvent, busy, history, not_in_room, revoked, unavailable,
 };
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Archive,
-    eviction::key as last_used_key,
+    last_use::key as last_used_key,
     load::{epoch_override_key, state_key},
 };
 use crate::{live::room_spec::RoomInstanceInfo, store::StoreError};

@@ -1,44 +1,23 @@
 //! Eviction from the store at the bound on rooms: the least recently used rooms that weren't created explicitly are
 //! removed.
-//!
-//! The record `left/ID` holds the time at which a room was last used, as 8 bytes of Unix milliseconds, as far as no
-//! event shows it. It is written when the room is added to the catalog, when its state is saved, and a moment after its
-//! instance opens or leaves memory.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
 };
 
-use bytes::{Buf, Bytes};
-use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use bytes::Bytes;
 
-use super::Archive;
+use super::{
+    Archive,
+    candidates::EvictionCandidates,
+    last_use::{LAST_USED_PREFIX, key, time, use_record},
+};
 use crate::{
     cluster::RoomNotice,
-    live::{LiveRoom, clock::unix_ms, room_spec::RoomInstanceInfo, scan_backoff::ScanBackoff},
+    live::{clock::unix_ms, room_spec::RoomInstanceInfo},
     store::StoreError,
 };
-
-/// The times of last use that are to be written, and the candidates for eviction.
-pub(super) struct Eviction {
-    /// Times that aren't written yet.
-    unsaved: Mutex<HashMap<Arc<str>, u64>>,
-    /// The newest time given so far.
-    newest: Mutex<u64>,
-    /// The least recently used rooms at the last full scan, in that order; a room may have been used since.
-    candidates: Mutex<EvictionCandidates>,
-    /// The backoff of full scans of the store.
-    scans: ScanBackoff,
-    /// Set if the last full scan, or reading a candidate since, failed.
-    failed: AtomicBool,
-    /// Lets one task evict at a time.
-    one_at_a_time: Semaphore,
-}
 
 /// The outcome of trying to evict a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +36,6 @@ enum RemainingCandidates {
     Exhausted,
 }
 
-#[derive(Default)]
-struct EvictionCandidates {
-    rooms: VecDeque<(u64, Arc<str>)>,
-    /// The time of the scan. A room that was used after it can't be ranked among the candidates: rooms outside of them
-    /// may be less recently used.
-    at: u64,
-}
-
-const LAST_USED_PREFIX: &str = "left/";
 /// Rooms checked in one eviction, and rooms evicted by it at most.
 const MAX_SCANNED_ROOMS: usize = 256;
 const MAX_EVICTED_ROOMS: usize = 16;
@@ -74,45 +44,26 @@ const MAX_EVICTED_ROOMS: usize = 16;
 const EVICTION_DIVISOR: usize = 128;
 /// Candidates remembered of a full scan.
 const MAX_CANDIDATES: usize = 1_024;
-/// Times written in one call.
-const MAX_SAVED_TIMES: usize = 1_000;
 /// Records per page of a full scan.
 const SCAN_PAGE_RECORDS: usize = 1_000;
-
-impl Default for Eviction {
-    fn default() -> Self {
-        Eviction {
-            unsaved: Mutex::default(),
-            newest: Mutex::default(),
-            candidates: Mutex::default(),
-            scans: ScanBackoff::default(),
-            failed: AtomicBool::new(false),
-            one_at_a_time: Semaphore::new(1),
-        }
-    }
-}
 
 impl Archive {
     /// Notes that a room is used now.
     pub(in crate::live) fn note_used(&self, room_id: &Arc<str>) {
-        let time = self.next_use_time();
-        self.eviction.unsaved.lock().insert(Arc::clone(room_id), time);
+        self.eviction.last_use.note(room_id);
     }
 
     /// Notes that a room left memory, and is thereby unused at this node.
-    pub(in crate::live) fn note_unloaded(&self, instance: &LiveRoom) {
-        self.note_used(&instance.id);
-        if !instance.info().is_permanent() {
-            self.eviction.scans.note(&instance.id);
+    pub(in crate::live) fn note_unloaded(&self, room_id: &Arc<str>, info: &RoomInstanceInfo) {
+        self.note_used(room_id);
+        if !info.is_permanent() {
+            self.eviction.scans.note(room_id);
         }
     }
 
     /// Writes the noted times; those that can't be written are tried again in the next round.
     pub(in crate::live) async fn save_last_used(&self) {
-        let times: Vec<_> = {
-            let unsaved = self.eviction.unsaved.lock();
-            unsaved.iter().take(MAX_SAVED_TIMES).map(|(room_id, time)| (Arc::clone(room_id), *time)).collect()
-        };
+        let times = self.eviction.last_use.next_unsaved();
         if times.is_empty() {
             return;
         }
@@ -120,22 +71,17 @@ impl Archive {
         if let Err(error) = self.journal.put(records).await {
             return tracing::debug!(%error, "the times at which rooms were used can't be written");
         }
-        let mut unsaved = self.eviction.unsaved.lock();
-        for (room_id, time) in times {
-            if unsaved.get(&room_id) == Some(&time) {
-                unsaved.remove(&room_id);
-            }
-        }
+        self.eviction.last_use.saved(times);
     }
 
     /// Returns the record that notes that a room is used now.
     pub(super) fn used_now(&self, room_id: &str) -> (String, Option<Bytes>) {
-        use_record(room_id, self.next_use_time())
+        use_record(room_id, self.eviction.last_use.next_time())
     }
 
     /// Drops the noted time of a removed room.
     pub(super) fn forget_use(&self, room_id: &str) {
-        self.eviction.unsaved.lock().remove(room_id);
+        self.eviction.last_use.forget(room_id);
     }
 
     /// Evicts the least recently used rooms that are unused at all nodes and weren't created explicitly; returns them.
@@ -294,7 +240,7 @@ impl Archive {
         let (record, head) =
             tokio::try_join!(async { self.journal.get(&key(room_id)).await }, self.journal.head(room_id))?;
         let written = record.as_deref().and_then(time).unwrap_or(0);
-        let unsaved = self.eviction.unsaved.lock().get(room_id).copied().unwrap_or(0);
+        let unsaved = self.eviction.last_use.unsaved(room_id).unwrap_or(0);
         Ok(written.max(unsaved).max(head.map_or(0, |head| head.last.timestamp)))
     }
 
@@ -312,8 +258,7 @@ impl Archive {
                 .filter_map(|(key, value)| Some((key.strip_prefix(LAST_USED_PREFIX)?, time(value)?)));
             last_used.extend(times.map(|(room_id, time)| (Arc::<str>::from(room_id), time)));
         }
-        last_used
-            .extend(self.eviction.unsaved.lock().iter().map(|(room_id, time)| (Arc::clone(room_id), *time)));
+        self.eviction.last_use.add_unsaved_to(&mut last_used);
         let (mut rooms, mut last) = (Vec::new(), None::<Arc<str>>);
         loop {
             let (page, next) = self.rooms(last.as_deref(), SCAN_PAGE_RECORDS).await?;
@@ -357,41 +302,4 @@ impl Archive {
         unused.truncate(MAX_CANDIDATES);
         Ok(unused)
     }
-
-    /// Returns a time that is later than all given before, so that two rooms that were used in the same millisecond
-    /// have an order, too.
-    fn next_use_time(&self) -> u64 {
-        let mut newest = self.eviction.newest.lock();
-        *newest = unix_ms().max(*newest + 1);
-        *newest
-    }
-}
-
-impl EvictionCandidates {
-    /// Takes the least recently used candidate; with `sure`, the first whose time is known.
-    fn next(&mut self, sure: bool) -> Option<(u64, Arc<str>)> {
-        let place =
-            if sure { self.rooms.iter().position(|(last_used, _)| *last_used > 0).unwrap_or(0) } else { 0 };
-        self.rooms.remove(place)
-    }
-
-    /// Puts back a candidate that was used since it was ranked.
-    fn put_back(&mut self, since: u64, room_id: Arc<str>) {
-        if since <= self.at {
-            let place = self.rooms.partition_point(|(last_used, _)| *last_used <= since);
-            self.rooms.insert(place, (since, room_id));
-        }
-    }
-}
-
-pub(super) fn key(room_id: &str) -> String {
-    format!("{LAST_USED_PREFIX}{room_id}")
-}
-
-fn use_record(room_id: &str, time: u64) -> (String, Option<Bytes>) {
-    (key(room_id), Some(Bytes::copy_from_slice(&time.to_be_bytes())))
-}
-
-fn time(mut record: &[u8]) -> Option<u64> {
-    record.try_get_u64().ok()
 }

@@ -1,10 +1,13 @@
 //! The archive: the room instances' part in the store, namely their logs (through the [`Journal`]), the catalog of
 //! rooms, saved state, and cached pages of old events.
 
+mod candidates;
 mod catalog;
 mod eviction;
+mod last_use;
 mod load;
 mod page_cache;
+mod replay_pages;
 mod trim;
 
 use std::sync::{Arc, atomic::AtomicUsize};
@@ -16,8 +19,9 @@ use tokio::{
     time::Instant,
 };
 
-use eviction::Eviction;
 pub(super) use eviction::EvictionOutcome;
+
+use candidates::Eviction;
 use page_cache::PageCache;
 
 use crate::{

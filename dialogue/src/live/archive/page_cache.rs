@@ -5,16 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
-use super::Archive;
-use crate::{
-    live::{RoomSpec, room::ArchivedPage},
-    log::Record,
-    store::{Order, Query, StoreError},
-    wire::Id,
-};
+use crate::live::room::ArchivedPage;
 
 /// Pages by room, epoch and the number that they begin after. Accepted events never change, so a cached page stays
 /// valid.
@@ -23,89 +17,36 @@ pub(super) struct PageCache {
     cached: Mutex<CachedPages>,
 }
 
-type PageKey = (Arc<str>, Arc<str>, u64);
+/// The room, the epoch, and the number that the page begins after.
+pub(super) type PageKey = (Arc<str>, Arc<str>, u64);
 
+/// The pages of a [`PageCache`], which its lock guards.
 #[derive(Default)]
-struct CachedPages {
+pub(super) struct CachedPages {
     pages: HashMap<PageKey, Arc<OnceCell<Arc<ArchivedPage>>>>,
     /// The pages that were read, oldest first, with their bytes.
     order: VecDeque<(PageKey, usize)>,
     bytes: usize,
 }
 
-/// Events of a page. All pages begin after a multiple of it, so that clients that come back to different positions
-/// share them.
-const PAGE_EVENTS: u64 = 256;
-/// Bytes of payloads after which a page ends early.
-const MAX_PAGE_BYTES: usize = 128 << 10;
 /// Bytes of all cached pages.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 
-impl Archive {
-    /// Returns the page with the events after `seq`; `None` if there are none.
-    pub(crate) async fn after(
-        &self,
-        room: &RoomSpec,
-        room_id: &Arc<str>,
-        epoch: &Arc<str>,
-        seq: u64,
-    ) -> Result<Option<Arc<ArchivedPage>>, StoreError> {
-        let mut from = seq - seq % PAGE_EVENTS;
-        loop {
-            let page = self.page(room, (Arc::clone(room_id), Arc::clone(epoch), from)).await?;
-            if page.through > seq {
-                return Ok(Some(page));
-            }
-            if page.through <= from {
-                return Ok(None);
-            }
-            from = page.through;
-        }
-    }
-
-    async fn page(&self, room: &RoomSpec, key: PageKey) -> Result<Arc<ArchivedPage>, StoreError> {
-        let cell = Arc::clone(self.pages.cached.lock().pages.entry(key.clone()).or_default());
-        let mut new = false;
-        let page = cell
-            .get_or_try_init(|| {
-                new = true;
-                self.read_page(room, &key)
-            })
-            .await;
-        let mut cached = self.pages.cached.lock();
-        match page {
-            Ok(page) if new && page.complete => cached.insert(key, page.bytes),
-            Ok(page) if page.complete => {}
-            // A page that may grow, or wasn't read, isn't cached.
-            _ => cached.discard(&key, &cell),
-        }
-        page.cloned()
-    }
-
-    async fn read_page(
-        &self,
-        room: &RoomSpec,
-        (room_id, _, from): &PageKey,
-    ) -> Result<Arc<ArchivedPage>, StoreError> {
-        let end = from - from % PAGE_EVENTS + PAGE_EVENTS;
-        let mut query = Query::new(Order::OldestFirst, usize::try_from(PAGE_EVENTS).unwrap_or(usize::MAX));
-        (query.after, query.before, query.max_bytes) = (Some(*from), Some(end + 1), MAX_PAGE_BYTES);
-        let _permit = self.replay_reads.acquire().await;
-        let page = self.journal.read(room_id, query).await?;
-        let through = page.events.last().map_or(*from, |last| last.seq);
-        let first = page.events.first().map_or(through + 1, |first| first.seq);
-        let records: Vec<_> =
-            page.events.iter().map(|stored| Arc::new(room.record(room_id, stored))).collect();
-        let ids: Vec<_> = page.events.iter().map(|stored| stored.event_id).collect();
-        let bytes = records.iter().map(|record| record.json.len() + size_of::<Record>()).sum::<usize>();
-        let bytes = bytes + (ids.len() + 1) * size_of::<[Id; 8]>();
-        let complete = through == end || page.next.is_some();
-        Ok(Arc::new(ArchivedPage { records, first, through, bytes, complete, ids }))
+impl PageCache {
+    /// Locks the pages.
+    pub(super) fn lock(&self) -> MutexGuard<'_, CachedPages> {
+        self.cached.lock()
     }
 }
 
 impl CachedPages {
-    fn insert(&mut self, key: PageKey, bytes: usize) {
+    /// Returns the cell of a page, which one of those that request the page at the same time fills.
+    pub(super) fn cell(&mut self, key: &PageKey) -> Arc<OnceCell<Arc<ArchivedPage>>> {
+        Arc::clone(self.pages.entry(key.clone()).or_default())
+    }
+
+    /// Counts the bytes of a page that was read, and drops the oldest pages beyond the bound.
+    pub(super) fn insert(&mut self, key: PageKey, bytes: usize) {
         self.bytes += bytes;
         self.order.push_back((key, bytes));
         while self.bytes > MAX_CACHED_BYTES {
@@ -115,7 +56,8 @@ impl CachedPages {
         }
     }
 
-    fn discard(&mut self, key: &PageKey, cell: &Arc<OnceCell<Arc<ArchivedPage>>>) {
+    /// Drops a page, unless another one has taken its place.
+    pub(super) fn discard(&mut self, key: &PageKey, cell: &Arc<OnceCell<Arc<ArchivedPage>>>) {
         if self.pages.get(key).is_some_and(|other| Arc::ptr_eq(other, cell)) {
             self.pages.remove(key);
         }

@@ -1,42 +1,10 @@
 //! Catch-up: comparing a room with the store after messages of other nodes may have been lost. Its events, its members,
 //! its info and its saved state are read again.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::atomic::Ordering;
 
-use tokio::time::sleep;
-
-use super::{RoomDriver, StoreOperation};
-use crate::{cluster::RosterChange, live::LiveRoom, store::StoreError};
-
-/// The least delay before a catch-up that couldn't run is tried again; the delay is jittered up to twice that.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
-
-impl LiveRoom {
-    /// Requests a catch-up, unless one is queued.
-    pub(crate) fn catch_up(self: &Arc<Self>) {
-        if !self.needs_catch_up.swap(true, Ordering::AcqRel) {
-            let _ = self.push(StoreOperation::CatchUp);
-        }
-    }
-
-    /// Requests a catch-up after a delay: the store can't be read, or too many rooms catch up at once.
-    fn catch_up_later(self: &Arc<Self>) {
-        let instance = Arc::downgrade(self);
-        // The task ends with the instance, or once the store can be read.
-        self.spawn(async move {
-            loop {
-                sleep(RETRY_DELAY.mul_f64(1.0 + fastrand::f64())).await;
-                let Some(instance) = instance.upgrade() else { return };
-                if instance.archive().is_none_or(|archive| archive.journal.is_up()) {
-                    return instance.catch_up();
-                }
-            }
-        });
-    }
-}
+use super::RoomDriver;
+use crate::{cluster::RosterChange, store::StoreError};
 
 impl RoomDriver {
     /// Compares the room with the store and the backplane, and adopts the differences.

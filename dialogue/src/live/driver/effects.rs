@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use crate::{
     live::{
         ConnectionId, LiveRoom,
+        command::{RoomChange, Unreadable},
         delivery::ReplaySource,
-        driver::{RoomChange, change::Unreadable},
         room::{RoomCore, RoomEffect, RoomTimer},
     },
     wire::frame::{self, ServerFrame},

@@ -1,7 +1,7 @@
 //! Probing the store for the end of a log: after an append whose outcome is unknown, and after lost messages of other
 //! nodes. The log then adopts further events, or is superseded if the store has another log.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -42,6 +42,13 @@ impl RoomDriver {
     pub(super) async fn probe_store(&mut self) {
         self.resolve().await;
         self.flush_replies();
+    }
+
+    /// Probes the store, once for all that request it in a group of commands: many clients may reconnect at once.
+    pub(super) async fn probe_once(&mut self) {
+        if !mem::replace(&mut self.has_probed, true) {
+            self.probe_store().await;
+        }
     }
 
     async fn resolve(&mut self) {
@@ -94,27 +101,6 @@ impl RoomDriver {
             self.deliver(batch).await;
         }
     }
-
-    /// Supersedes the instance: its members migrate to one with the log that the store has.
-    fn supersede(&mut self, why: &'static str) {
-        if let Some(archive) = self.instance.archive()
-            && archive.journal.may_log()
-        {
-            let room_id = &*self.instance.id;
-            tracing::error!(
-                room_id,
-                "{why}: the room goes on with the store's log, and its clients may have lost events; other rooms may do so too"
-            );
-        }
-        if let Some(core) = &mut self.core {
-            // Marks the members first: a session that then finds this instance closed sees that they are migrating.
-            let moving = core.supersede();
-            self.instance.close();
-            // The next instance writes to the same members.
-            self.flush_replies();
-            self.instance.move_on(moving);
-        }
-    }
 }
 
 /// Fails if the store has another log than memory, or none any more. While it can't be read, it counts as unchanged.
@@ -152,7 +138,7 @@ async fn end(
         StoreHead::Missing if is_deleted(core, instance, archive).await? => LogComparison::Deleted,
         StoreHead::Missing => {
             // Its numbers will be given again, in this room and in rooms that aren't in memory.
-            instance.renew_epoch_if(&Arc::clone(core.store_epoch())).await?;
+            instance.context.epoch.renew_if(&Arc::clone(core.store_epoch())).await?;
             archive.remove_epoch_override(&instance.id).await?;
             LogComparison::Replaced
         }

@@ -1,97 +1,18 @@
-//! The commands that need the store: changes that it makes before memory does (the room's creation, its saved state and
-//! its deletion), events of other nodes, and comparisons of the log with it.
+//! The execution of [`StoreOperation`]s.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
-use super::{Reply, RoomDriver};
+use super::RoomDriver;
 use crate::{
     Refusal,
-    cluster::{RoomNotice, StateLock, backplane::FeedEvents},
+    cluster::RoomNotice,
     live::{
-        ConnectionHandle, LiveRoom, RoomInstanceInfo, SavedState,
-        room::{DELETED_REASON, unavailable},
+        ConnectionHandle, RoomInstanceInfo, SavedState,
+        command::{StateChange, StoreOperation},
+        room::unavailable,
     },
     store::StoreError,
 };
-
-/// A command that needs the store.
-#[derive(Debug)]
-pub(crate) enum StoreOperation {
-    /// Add the room to the catalog, with this info; the reply is whether it is new.
-    Create(RoomInstanceInfo, Reply<Result<bool, StoreError>>),
-    /// Save a changed state.
-    SaveState(StateChange, Reply<Result<(), Refusal>>),
-    /// Delete the room, and remove its connections for this reason. The reply has these connections, or nothing if the
-    /// room was deleted already.
-    Delete(&'static str, Reply<Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal>>),
-    /// Add events that other nodes published.
-    Receive(Box<FeedEvents>),
-    /// Another node reports the room's deletion, which only closes a room that the catalog never had: a catch-up finds
-    /// out about others.
-    DeletedElsewhere,
-    /// Compare the room with the store, since messages of other nodes may have been lost.
-    CatchUp,
-    /// Read the end of the log from the store, and send a signal when that is done.
-    Probe(Reply<()>),
-}
-
-/// A change of a room's saved state.
-pub(crate) struct StateChange {
-    /// Held if other nodes may change the state too, in which case it is read again before the change.
-    lock: Option<StateLock>,
-    change: Box<ChangeState>,
-}
-
-/// Returns the new state as JSON.
-type ChangeState = dyn FnOnce(&SavedState) -> Result<Vec<u8>, Refusal> + Send;
-
-impl LiveRoom {
-    /// Deletes the room, in the store first, and removes all its connections. Returns them, or `None` if the room was
-    /// deleted already.
-    ///
-    /// # Errors
-    ///
-    /// `UNAVAILABLE` if the store can't do it now; the room stays.
-    pub(crate) async fn delete(
-        self: &Arc<Self>,
-        reason: &'static str,
-    ) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
-        self.ask(|reply| StoreOperation::Delete(reason, reply)).await?
-    }
-
-    /// Adds the room to the catalog; returns whether it is new.
-    pub(in crate::live) async fn create(
-        self: &Arc<Self>,
-        info: RoomInstanceInfo,
-    ) -> Result<Result<bool, StoreError>, Refusal> {
-        self.ask(|reply| StoreOperation::Create(info, reply)).await
-    }
-}
-
-impl StateChange {
-    /// Returns the change, and a receiver of its result.
-    pub(in crate::live) fn new<T: Send + 'static>(
-        lock: Option<StateLock>,
-        change: impl FnOnce(&SavedState) -> Result<(Vec<u8>, T), Refusal> + Send + 'static,
-    ) -> (Self, oneshot::Receiver<T>) {
-        let (sender, result) = oneshot::channel();
-        let change = move |saved: &SavedState| {
-            let (json, changed) = change(saved)?;
-            // The caller may have dropped its future.
-            let _ = sender.send(changed);
-            Ok(json)
-        };
-        (StateChange { lock, change: Box::new(change) }, result)
-    }
-}
-
-impl fmt::Debug for StateChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateChange").finish_non_exhaustive()
-    }
-}
 
 impl RoomDriver {
     /// Runs a command that needs the store, carries out its effects, and replies.
@@ -131,7 +52,7 @@ impl RoomDriver {
         self.set_time();
     }
 
-    /// See [`LiveRoom::create`].
+    /// See [`LiveRoom::create`](crate::live::LiveRoom::create).
     async fn create(&mut self, info: RoomInstanceInfo) -> Result<bool, StoreError> {
         let (Some(core), Some(archive)) = (&mut self.core, self.instance.archive()) else { return Ok(false) };
         if core.exists() || core.is_closed() {
@@ -180,34 +101,21 @@ impl RoomDriver {
         Ok(())
     }
 
-    /// Closes the instance of a room that another node deleted.
-    pub(super) fn close_deleted(&mut self) {
-        let Some(core) = &mut self.core else { return };
-        let removed = core.close_deleted(DELETED_REASON);
-        // First, so that the instance is closed before anything else learns of the deletion.
-        self.carry_out();
-        if let Some(registry) = self.instance.registry.upgrade() {
-            registry.deleted_elsewhere(&self.instance, removed);
-        }
-    }
-
-    /// See [`LiveRoom::delete`].
+    /// See [`LiveRoom::delete`](crate::live::LiveRoom::delete).
     async fn delete(&mut self, reason: &str) -> Result<Option<Vec<Arc<ConnectionHandle>>>, Refusal> {
         let (instance, room_id) = (&self.instance, &self.instance.id);
         let Some(core) = &mut self.core else { return Err(unavailable(room_id)) };
         if core.is_closed() {
             return if core.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
         }
-        if let Some(registry) = instance.registry.upgrade() {
-            // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
-            registry.note_deletion(room_id).await.map_err(|error| {
-                tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
-                unavailable(room_id)
-            })?;
-        }
+        // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
+        instance.context.deletions.note(room_id).await.map_err(|error| {
+            tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
+            unavailable(room_id)
+        })?;
         if let Some(archive) = instance.archive() {
             let removing = async {
-                instance.renew_epoch_if(core.store_epoch()).await?;
+                instance.context.epoch.renew_if(core.store_epoch()).await?;
                 archive
                     .remove_room(room_id, &instance.info(), core.is_in_catalog() && instance.room.keyed)
                     .await

@@ -1,13 +1,11 @@
 //! Maintenance: periodic tasks that trim logs and close idle instances that a store has.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use futures_util::StreamExt;
-use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -15,17 +13,12 @@ use crate::{
         LiveRoom, Registry,
         archive::Archive,
         clock::{monotonic_us, unix_ms},
-        driver::RoomChange,
+        command::RoomChange,
+        live_room::RoomOwner,
         room::TrimPlan,
     },
     store::StoreError,
 };
-
-/// The rooms whose logs are to be trimmed in the store.
-#[derive(Debug, Default)]
-pub(in crate::live) struct TrimQueue {
-    due: Mutex<HashSet<Arc<str>>>,
-}
 
 /// The interval between two rounds.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,13 +35,6 @@ const IDLE_TIMEOUT_US: u64 = 60_000_000;
 /// Rooms per page of a sweep.
 const SWEEP_PAGE_ROOMS: usize = 256;
 
-impl TrimQueue {
-    /// Adds a room to be trimmed in the next round.
-    pub(in crate::live) fn push(&self, room_id: &Arc<str>) {
-        self.due.lock().insert(Arc::clone(room_id));
-    }
-}
-
 /// Runs maintenance rounds until the registry is dropped.
 pub(super) async fn run(registry: Weak<Registry>) {
     let mut rounds = interval(ROUND_INTERVAL);
@@ -59,7 +45,7 @@ pub(super) async fn run(registry: Weak<Registry>) {
         if round.is_multiple_of(ROUNDS_PER_SCAN) {
             scan_live_rooms(&registry);
         }
-        let Some(archive) = registry.archive.clone() else { continue };
+        let Some(archive) = registry.archive().cloned() else { continue };
         if archive.journal.is_up() {
             trim(&registry, &archive).await;
             archive.save_last_used().await;
@@ -76,7 +62,7 @@ pub(super) async fn sweep(registry: Weak<Registry>) {
     loop {
         sweeps.tick().await;
         let Some(registry) = registry.upgrade() else { return };
-        let Some(archive) = registry.archive.clone() else { return };
+        let Some(archive) = registry.archive().cloned() else { return };
         if let Err(error) = sweep_once(&registry, &archive).await {
             tracing::debug!(%error, "rooms that aren't in memory can't be trimmed");
         }
@@ -97,21 +83,21 @@ fn scan_live_rooms(registry: &Arc<Registry>) {
 }
 
 fn check_live_room(registry: &Arc<Registry>, instance: &Arc<LiveRoom>) {
-    let Some(age) = instance.room.options.retention.age.filter(|_| registry.archive.is_none()) else {
+    let Some(age) = instance.room.options.retention.age.filter(|_| registry.archive().is_none()) else {
         let aged =
             instance.room.options.retention.age.is_some_and(|age| instance.take_trim_due(age / AGE_DIVISOR));
         if aged {
-            registry.trim_queue.push(&instance.id);
+            registry.context.trim_queue.push(&instance.id);
         }
         let idle = instance.room.keyed
             && instance.size() == 0
             && instance.emptied_at_us.load(Ordering::Relaxed) + IDLE_TIMEOUT_US < monotonic_us();
-        if let Some(archive) = &registry.archive
+        if let Some(archive) = registry.archive()
             && idle
             && instance.close_if_idle()
         {
             registry.remove(instance, false);
-            archive.note_unloaded(instance);
+            archive.note_unloaded(&instance.id, &instance.info());
         }
         return;
     };
@@ -122,16 +108,16 @@ fn check_live_room(registry: &Arc<Registry>, instance: &Arc<LiveRoom>) {
 
 /// Trims the rooms that are due; those that fail stay due.
 async fn trim(registry: &Arc<Registry>, archive: &Arc<Archive>) {
-    let due = std::mem::take(&mut *registry.trim_queue.due.lock());
+    let due = registry.context.trim_queue.take();
     let trims = due.into_iter().filter_map(|room_id| registry.find(&room_id));
     let trims =
         futures_util::stream::iter(trims).for_each_concurrent(MAX_CONCURRENT_TRIMS, async |instance| {
             if !archive.journal.is_up() {
-                return registry.trim_queue.push(&instance.id);
+                return registry.context.trim_queue.push(&instance.id);
             }
             if let Err(error) = instance.trim_stored(archive).await {
                 tracing::debug!(room_id = &*instance.id, %error, "a room can't be trimmed");
-                registry.trim_queue.push(&instance.id);
+                registry.context.trim_queue.push(&instance.id);
             }
         });
     trims.await;

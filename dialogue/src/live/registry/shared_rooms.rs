@@ -55,7 +55,7 @@ impl SharedRooms for Registry {
     }
 
     fn check_store(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let archive = self.archive.clone();
+        let archive = self.archive().cloned();
         Box::pin(async move {
             if let Some(archive) = archive {
                 archive.journal.check().await;

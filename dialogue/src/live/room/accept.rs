@@ -3,13 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
     super::delivery::{Batch, PublishOutcome, PublishReply},
     Lifecycle, RoomCore, RoomEffect, RoomTime, RoomTimer,
     pending::{BatchDuplicate, HeldDraft, LoggedDuplicate, PendingAppend, PendingEvent},
-    request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked, unavailable},
+    request::{PublishRequest, TargetedEvent, not_in_room, revoked, unavailable},
     stored::accepted,
 };
 use crate::{
@@ -18,11 +16,19 @@ use crate::{
     log::{Record, owner},
     observe::Source,
     store::{Append, StoredEvent},
-    wire::{Accepted, EventIndex, Id, frame},
+    wire::{Accepted, EventIndex},
 };
 
 /// The interval between two reads of the store's head while the outcome of an append is unknown.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Whether an event can be accepted.
+enum Readiness {
+    Accepts,
+    /// The log can't be written now, and the event waits for that until this time.
+    Holds(Duration),
+    Refuses(Refusal),
+}
 
 impl RoomCore {
     /// Accepts an event into the pending batch, or refuses or holds it; returns the batch's size in bytes.
@@ -38,45 +44,29 @@ impl RoomCore {
 
     /// Accepts an event. If the log can't be written, the event is held until `until`, where that is given.
     pub(super) fn accept_until(&mut self, publish: PublishRequest, until: Option<Duration>) -> usize {
-        if publish.is_revoked() {
-            self.refuse(publish.origin.source, publish.reply, revoked());
-            return self.pending_bytes();
-        }
         let class = self.room.kind(publish.event.index).map(|kind| kind.class);
-        let ephemeral = class == Some(DeliveryClass::Ephemeral);
-        let until = until.filter(|_| !ephemeral);
-        if let (Some(until), false, true) = (until, self.is_closed(), self.is_uncertain()) {
-            self.hold(publish, until, None);
-            return self.pending_bytes();
+        let is_ephemeral = class == Some(DeliveryClass::Ephemeral);
+        let until = until.filter(|_| !is_ephemeral);
+        match self.readiness(&publish, is_ephemeral, until) {
+            Readiness::Accepts => {}
+            Readiness::Holds(until) => {
+                self.hold(publish, until, None);
+                return self.pending_bytes();
+            }
+            Readiness::Refuses(refusal) => {
+                self.refuse(publish.origin.source, publish.reply, refusal);
+                return self.pending_bytes();
+            }
         }
-        if let Some(refusal) = self.takes_nothing(ephemeral) {
-            self.refuse(publish.origin.source, publish.reply, refusal);
-            return self.pending_bytes();
-        }
-        let PublishRequest { event: new, origin, sender_outbox, reply } = publish;
+        let PublishRequest { event: mut new, origin, sender_outbox, reply } = publish;
         let retry = until
             .filter(|_| self.is_stored)
             .map(|until| Box::new(HeldDraft { event: new.clone(), sender_outbox, until }));
-        let NewEvent { index: event, data, conflation_key, from, server, meta, key, event_id } = new;
-        let key = key.map(|key| (Arc::clone(&from), key));
-        if let Some((seen, (from, key))) =
-            key.as_ref().and_then(|key| Some((self.log.keys.find(&key.0, &key.1)?, key)))
+        let key = new.key.take().map(|key| (Arc::clone(&new.from), key));
+        if let Some((from, key)) = &key
+            && let Some(seen) = self.find_logged(from, key)
         {
-            self.log.keys.remember_for_newcomer(from, key, &seen);
-            match seen.seq.is_some() && self.is_stored {
-                // The backplane checks the key together with the append, for all nodes.
-                true if self.is_clustered => {}
-                true => {
-                    let pending =
-                        self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
-                    pending.duplicates.push(LoggedDuplicate { seen, origin, reply });
-                    return pending.bytes;
-                }
-                false => {
-                    self.reply_repeated(LoggedDuplicate { seen, origin, reply });
-                    return self.pending_bytes();
-                }
-            }
+            return self.accept_logged_duplicate(LoggedDuplicate { seen, origin, reply });
         }
         let pending = self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
         let owned = key.as_ref().map(|(from, key)| (owner(from, key), key.clone()));
@@ -85,55 +75,55 @@ impl RoomCore {
             pending.batch_duplicates.push(BatchDuplicate { original: *first, source, reply });
             return pending.bytes;
         }
-        let seq = (!ephemeral).then(|| pending.end.seq + 1);
-        let event_id = event_id.unwrap_or_else(Id::fresh);
-        // Times never decrease along the log, so that an event is found by its time with a binary search.
-        let timestamp = self.time.unix_ms.max(pending.end.timestamp);
-        let frame = frame::Event {
-            room_id: (&*self.id).into(),
-            event: self.room.event_name(event).into(),
-            data: (&*data).into(),
-            from: (&*from).into(),
-            timestamp,
-            event_id: event_id.as_str().into(),
-            seq,
-            server,
-            meta: meta.as_deref().map(Into::into),
-        };
-        let json = Bytes::from(frame.to_json());
-        let digest = (self.room.options.audit && seq.is_some())
-            .then(|| Box::new(crate::audit::link(pending.end.digest.as_deref(), &json)));
         let offset = pending.end.offset;
-        pending.bytes += json.len();
-        if let Some(seq) = seq {
-            (pending.end.seq, pending.end.event_id) = (seq, Some(event_id));
-            pending.end.timestamp = timestamp;
-            pending.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
-            pending.end.digest.clone_from(&digest);
+        let record = pending.number(&self.room, &self.id, &mut new, is_ephemeral, self.time.unix_ms);
+        if self.is_stored && (record.seq.is_some() || self.is_clustered) {
+            let key = key.as_ref().map(|(_, key)| &**key);
+            pending.events.push(new.into_stored(&self.room, &record, key, offset));
         }
-        if self.is_stored && (seq.is_some() || self.is_clustered) {
-            pending.events.push(StoredEvent {
-                seq: seq.unwrap_or(0),
-                event_id,
-                timestamp,
-                event: self.room.event_name(event).into(),
-                from,
-                from_server: server,
-                data: data.into(),
-                meta: meta.map(Arc::from),
-                conflation_key: conflation_key.as_deref().map(Arc::from),
-                key: key.as_ref().map(|(_, key)| Arc::from(&**key)),
-                offset,
-                digest: digest.as_deref().copied(),
-            });
-        }
-        let conflated = conflation_key.map(String::into_boxed_str);
-        let record = Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json });
         if let Some(key) = owned {
             pending.keys.insert(key, pending.drafts.len());
         }
         pending.drafts.push(PendingEvent { record, key, origin, reply, retry });
         pending.bytes
+    }
+
+    /// Returns whether an event can be accepted now, and if not, whether it is held.
+    fn readiness(&self, publish: &PublishRequest, is_ephemeral: bool, until: Option<Duration>) -> Readiness {
+        if publish.is_revoked() {
+            return Readiness::Refuses(revoked());
+        }
+        if self.is_deleted() {
+            let message = format!("room `{}` was deleted", self.id);
+            return Readiness::Refuses(Refusal::new(Code::RoomNotFound, message));
+        }
+        if self.is_closed() {
+            return Readiness::Refuses(unavailable(&self.id));
+        }
+        match until {
+            Some(until) if self.is_uncertain() => Readiness::Holds(until),
+            None if self.is_uncertain() && !is_ephemeral => Readiness::Refuses(unavailable(&self.id)),
+            _ => Readiness::Accepts,
+        }
+    }
+
+    /// Returns the acknowledgement of an event that the log has, by its idempotency key. `None` also if only the
+    /// backplane can tell: it checks the key together with the append, for all nodes.
+    fn find_logged(&mut self, from: &Arc<str>, key: &str) -> Option<Accepted> {
+        let seen = self.log.keys.find(from, key)?;
+        self.log.keys.remember_for_newcomer(from, key, &seen);
+        (!(self.is_clustered && self.is_stored && seen.seq.is_some())).then_some(seen)
+    }
+
+    /// Acknowledges a retry of an event that the log has; with a store, once that has shown that it still has the log.
+    fn accept_logged_duplicate(&mut self, duplicate: LoggedDuplicate) -> usize {
+        if duplicate.seen.seq.is_some() && self.is_stored {
+            let pending = self.pending.get_or_insert_with(|| PendingAppend::after(self.log.end().clone()));
+            pending.duplicates.push(duplicate);
+            return pending.bytes;
+        }
+        self.reply_repeated(duplicate);
+        self.pending_bytes()
     }
 
     /// Takes the pending batch.
@@ -298,21 +288,9 @@ impl RoomCore {
     /// Delivers an event to some members only, without the log; returns their number.
     pub(crate) fn deliver_targeted(&mut self, publish: PublishRequest, targeted: &TargetedEvent) -> usize {
         let PublishRequest { event: new, origin, .. } = publish;
-        let NewEvent { index: event, data, from, server, meta, .. } = new;
         let TargetedEvent { event_id, timestamp, to } = targeted;
-        let (event_id, timestamp) = (*event_id, *timestamp);
-        let frame = frame::Event {
-            room_id: (&*self.id).into(),
-            event: self.room.event_name(event).into(),
-            data: (&*data).into(),
-            from: (&*from).into(),
-            timestamp,
-            event_id: event_id.as_str().into(),
-            seq: None,
-            server,
-            meta: meta.as_deref().map(Into::into),
-        };
-        let json = Bytes::from(frame.to_json());
+        let (event, event_id, timestamp) = (new.index, *event_id, *timestamp);
+        let json = new.encode(&self.room, &self.id, event_id, timestamp, None);
         let mut batch = self.new_batch();
         let (seq, conflated, digest) = (None, None, None);
         batch.push(Arc::new(Record { seq, event, event_id, timestamp, conflated, digest, json }));
@@ -329,14 +307,6 @@ impl RoomCore {
         }
         batch.delivered();
         subscriptions
-    }
-
-    /// Returns the refusal of all events, if none can be accepted now.
-    fn takes_nothing(&self, ephemeral: bool) -> Option<Refusal> {
-        if self.is_deleted() {
-            return Some(Refusal::new(Code::RoomNotFound, format!("room `{}` was deleted", self.id)));
-        }
-        (self.is_closed() || (self.is_uncertain() && !ephemeral)).then(|| unavailable(&self.id))
     }
 
     fn pending_bytes(&self) -> usize {

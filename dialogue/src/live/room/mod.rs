@@ -5,21 +5,25 @@
 //! [`RoomDriver`](super::driver::RoomDriver) at a time (single writer), so it has no locks. It awaits nothing, reads no
 //! clock and calls neither the store nor the other nodes: it is told the time, and asks for its [effects](RoomEffect).
 //! Each submodule holds one part: `accept` (an event's path into the log) and `pending` (events before the store has
-//! them), `held` (events that wait for the store), `join`, `replay`, `members`, `presence`, `migration`, `clustered` (logs
-//! that other nodes write too), `store_head` and `stored` (the log in the store), `trim` and `audit_log`.
+//! them), `held` (events that wait for the store), `join`, `replay`, `members`, `presence`, `lifecycle` (the instance's
+//! end), `migration`, `clustered` (logs that other nodes write too), `store_head` and `stored` (the log in the store),
+//! `trim` and `audit_log`.
 
 mod accept;
 mod audit_log;
 mod clustered;
 mod effect;
 mod held;
+mod held_events;
 mod join;
+mod lifecycle;
 mod members;
 mod migration;
 #[cfg(test)]
 mod model;
 mod pending;
 mod presence;
+mod presence_tracker;
 mod replay;
 mod request;
 mod store_head;
@@ -43,15 +47,15 @@ pub(in crate::live) use migration::{MigratingMember, Migration};
 pub(in crate::live) use pending::PendingAppend;
 pub(crate) use replay::ArchivedPage;
 pub(crate) use replay::SubscriptionChange;
-pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, not_in_room, revoked, unavailable};
+pub(crate) use request::{NewEvent, PublishRequest, TargetedEvent, busy, not_in_room, revoked, unavailable};
 pub(in crate::live) use store_head::StoreHead;
 pub(crate) use stored::SavedState;
 pub(in crate::live) use stored::{StoredLog, StoredRoom};
 pub(crate) use trim::TrimPlan;
 
-use held::HeldEvents;
+use held_events::HeldEvents;
 use members::{EventSink, MemberPage, RoomMembers, RoomSubscription, UserPresence};
-use presence::PresenceTracker;
+use presence_tracker::PresenceTracker;
 
 use super::{
     ConnectionHandle, ConnectionId, Listener, OutboxCloseReason, RoomSpec, StreamSlot,
@@ -320,32 +324,6 @@ impl RoomCore {
         self.members.page(None, usize::MAX).members.into_iter().map(|member| member.user_id).collect()
     }
 
-    /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
-    pub(super) fn close_deleted(&mut self, reason: &str) -> Vec<Arc<ConnectionHandle>> {
-        self.close(Lifecycle::Deleted);
-        self.refuse_all_held();
-        let (mut removed, mut listeners) = (Vec::new(), Vec::new());
-        for subscription in self.members.drain() {
-            match subscription.sink {
-                EventSink::Member(_, handle) => {
-                    self.count_member(RoomEffect::MemberLeft, &handle);
-                    removed.push(handle);
-                }
-                EventSink::Listener(listener) => listeners.push(listener),
-            }
-        }
-        // Members that are migrating into this instance lose their membership too.
-        for handle in std::mem::take(&mut self.migrating).into_values() {
-            if self.end_migration(&handle) {
-                removed.push(handle);
-            }
-        }
-        self.update_size();
-        self.effects.push(RoomEffect::SendLeft { handles: removed.clone(), reason: reason.into() });
-        self.effects.push(RoomEffect::Deleted { listeners });
-        removed
-    }
-
     /// Notifies the other nodes, if they can be reached now.
     pub(super) fn notify_nodes(&mut self, notice: RoomNotice) {
         self.effects.push(RoomEffect::NotifyNodes(notice));
@@ -364,23 +342,6 @@ impl RoomCore {
     /// Sets the room's saved state, which the store has by then, if there is one.
     pub(super) fn set_saved_state(&mut self, saved: SavedState) {
         self.saved_state = saved;
-    }
-
-    /// Closes the instance; one that is deleted stays so.
-    fn close(&mut self, closed: Lifecycle) {
-        if !self.is_deleted() {
-            self.lifecycle = closed;
-        }
-    }
-
-    /// Returns whether the instance is closed: deleted or superseded.
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Deleted | Lifecycle::Superseded)
-    }
-
-    /// Returns whether the room was deleted.
-    pub(super) fn is_deleted(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Deleted)
     }
 
     /// Returns whether the catalog has the room, or there is no store.
@@ -417,44 +378,6 @@ impl RoomCore {
 
     pub(super) fn log(&self) -> &Log {
         &self.log
-    }
-
-    /// Returns whether the instance may leave memory: it has no subscription, and nothing pending. Its log may be lost
-    /// by that, where there is no store.
-    pub(super) fn is_idle(&self) -> bool {
-        self.members.is_empty()
-            && self.migrating.is_empty()
-            && self.pending.is_none()
-            && !self.is_uncertain()
-            && self.presence.as_ref().is_none_or(PresenceTracker::is_quiet)
-    }
-
-    /// Returns whether the instance is to be closed: it was deleted or superseded, or it is a keyed room with no
-    /// member, event or saved state, that is not in use: neither created explicitly, nor about to be joined.
-    pub(super) fn should_close(&self, is_in_use: bool) -> bool {
-        let kept =
-            is_in_use || !self.room.keyed || self.saved_state.version > 0 || !self.migrating.is_empty();
-        self.is_closed() || (!kept && self.members.is_empty() && self.log.head().seq == 0)
-    }
-
-    /// Returns whether closing the instance loses its log, so that the next instance needs a new epoch.
-    pub(super) fn loses_log(&self) -> bool {
-        !self.is_stored && (self.is_deleted() || self.log.head().seq > 0)
-    }
-
-    /// Closes the instance after a panic or at the end of the runtime: its connections are closed, and reconnect to a
-    /// new instance.
-    pub(super) fn fail_connections(&mut self) {
-        self.close(Lifecycle::Superseded);
-        self.refuse_all_held();
-        self.migrating = HashMap::new();
-        for subscription in self.members.drain() {
-            if let EventSink::Member(outbox, handle) = subscription.sink {
-                self.count_member(RoomEffect::MemberLeft, &handle);
-                outbox.close(OutboxCloseReason::Disconnected);
-            }
-        }
-        self.update_size();
     }
 
     /// Returns an empty batch for this room.

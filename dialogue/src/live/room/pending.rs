@@ -4,11 +4,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::request::NewEvent;
 use crate::{
-    live::{Outbox, delivery::PublishReply},
+    audit::link,
+    live::{Outbox, RoomSpec, delivery::PublishReply},
     log::{LogEnd, Record},
     observe::{EventOrigin, Source},
     store::StoredEvent,
-    wire::Accepted,
+    wire::{Accepted, Id},
 };
 
 /// Events that are accepted and not yet durable: neither their senders nor any subscriber sees them before they are.
@@ -89,6 +90,33 @@ impl PendingAppend {
             }
         }
         (self, rest)
+    }
+
+    /// Gives an event its number, id and time, and encodes it; returns its record, which the caller adds to the batch.
+    pub(super) fn number(
+        &mut self,
+        room: &RoomSpec,
+        room_id: &str,
+        event: &mut NewEvent,
+        is_ephemeral: bool,
+        now: u64,
+    ) -> Arc<Record> {
+        let seq = (!is_ephemeral).then(|| self.end.seq + 1);
+        let event_id = event.event_id.unwrap_or_else(Id::fresh);
+        // Times never decrease along the log, so that an event is found by its time with a binary search.
+        let timestamp = now.max(self.end.timestamp);
+        let json = event.encode(room, room_id, event_id, timestamp, seq);
+        let digest =
+            (room.options.audit && seq.is_some()).then(|| Box::new(link(self.end.digest.as_deref(), &json)));
+        self.bytes += json.len();
+        if let Some(seq) = seq {
+            (self.end.seq, self.end.event_id) = (seq, Some(event_id));
+            self.end.timestamp = timestamp;
+            self.end.offset += u64::try_from(json.len()).unwrap_or(u64::MAX);
+            self.end.digest.clone_from(&digest);
+        }
+        let conflated = event.conflation_key.take().map(String::into_boxed_str);
+        Arc::new(Record { seq, event: event.index, event_id, timestamp, conflated, digest, json })
     }
 
     pub(super) fn after(end: LogEnd) -> Self {

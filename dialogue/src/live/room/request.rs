@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     Code, Refusal,
     live::{
-        Outbox,
+        Outbox, RoomSpec,
         delivery::{ConnectionId, PublishReply},
     },
+    log::Record,
     observe::{EventOrigin, Meter},
-    wire::{Accepted, EventIndex, Id},
+    store::StoredEvent,
+    wire::{Accepted, EventIndex, Id, frame},
 };
 
 /// A request to publish an event, after it passed ingest.
@@ -49,6 +53,56 @@ pub(crate) struct TargetedEvent {
     pub(crate) timestamp: u64,
     /// The user's connections at this node.
     pub(crate) to: Vec<ConnectionId>,
+}
+
+impl NewEvent {
+    /// Encodes the event as the frame that all its recipients get.
+    pub(super) fn encode(
+        &self,
+        room: &RoomSpec,
+        room_id: &str,
+        event_id: Id,
+        timestamp: u64,
+        seq: Option<u64>,
+    ) -> Bytes {
+        let frame = frame::Event {
+            room_id: room_id.into(),
+            event: room.event_name(self.index).into(),
+            data: (&*self.data).into(),
+            from: (&*self.from).into(),
+            timestamp,
+            event_id: event_id.as_str().into(),
+            seq,
+            server: self.server,
+            meta: self.meta.as_deref().map(Into::into),
+        };
+        frame.to_json().into()
+    }
+
+    /// Returns the event as the store keeps it, once it is numbered: `key` is its idempotency key,
+    /// and `offset` the size of the log before it.
+    pub(super) fn into_stored(
+        self,
+        room: &RoomSpec,
+        record: &Record,
+        key: Option<&str>,
+        offset: u64,
+    ) -> StoredEvent {
+        StoredEvent {
+            seq: record.seq.unwrap_or(0),
+            event_id: record.event_id,
+            timestamp: record.timestamp,
+            event: room.event_name(self.index).into(),
+            from: self.from,
+            from_server: self.server,
+            data: self.data.into(),
+            meta: self.meta.map(Arc::from),
+            conflation_key: record.conflated.as_deref().map(Arc::from),
+            key: key.map(Arc::from),
+            offset,
+            digest: record.digest.as_deref().copied(),
+        }
+    }
 }
 
 impl TargetedEvent {
@@ -96,4 +150,9 @@ pub(crate) fn revoked() -> Refusal {
 /// Returns the refusal of a request while the room's log can't be reached.
 pub(crate) fn unavailable(room_id: &str) -> Refusal {
     Refusal::new(Code::Unavailable, format!("the log of room `{room_id}` can't be reached now; try again"))
+}
+
+/// Returns the refusal of a request that a busy room can't accept.
+pub(crate) fn busy(room_id: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, format!("room `{room_id}` can't keep up; try again"))
 }

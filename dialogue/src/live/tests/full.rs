@@ -188,7 +188,7 @@ async fn refused_new_rooms_cost_a_full_store_one_scan_a_second() {
     for n in 0..300 {
         full.create(n, None).await.expect("there is room");
     }
-    let (mallory, epoch) = (opener("mallory"), full.registry.epoch());
+    let (mallory, epoch) = (opener("mallory"), full.registry.context.epoch.current());
     let before = full.store.counted();
     full.refused(1_000..2_000, &mallory).await;
     let after = full.store.counted();
@@ -198,8 +198,8 @@ async fn refused_new_rooms_cost_a_full_store_one_scan_a_second() {
     full.refused(2_000..2_100, &mallory).await;
     assert_eq!(full.store.counted().1 - after.1, SCANS);
     // Nothing was evicted, so that the epoch of new logs is unchanged.
-    full.registry.read_epoch().await.expect("the store answers");
-    assert_eq!(full.registry.epoch(), epoch);
+    full.registry.context.epoch.read().await.expect("the store answers");
+    assert_eq!(full.registry.context.epoch.current(), epoch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +213,7 @@ async fn refused_new_rooms_have_the_instances_scanned_once_a_second() {
         }
         for scans in 1..=3 {
             full.refused(100..300, &mallory).await;
-            assert_eq!(full.registry.scans.begun.load(Ordering::Relaxed), scans, "stored: {stored}");
+            assert_eq!(full.registry.context.scans.begun.load(Ordering::Relaxed), scans, "stored: {stored}");
             tokio::time::advance(Duration::from_secs(1)).await;
         }
     }
@@ -229,13 +229,17 @@ async fn a_room_that_becomes_empty_makes_space_at_once() {
             client.join(&full.registry, &id(n), None).await;
         }
         full.refused(100..200, &mallory).await;
-        let (epoch, before) = (full.registry.epoch(), full.store.counted());
+        let (epoch, before) = (full.registry.context.epoch.current(), full.store.counted());
         full.leave(7, &client).await;
         assert_eq!(full.publish(200, &mallory).await, Ok(()), "stored: {stored}");
         assert!(!full.is_there(7).await && full.is_there(8).await && full.is_there(200).await);
         assert_eq!(full.store.counted().1, before.1, "all were scanned again");
-        full.registry.read_epoch().await.expect("the store answers");
-        assert_ne!(full.registry.epoch(), epoch, "what is made in its place would pass for it");
+        full.registry.context.epoch.read().await.expect("the store answers");
+        assert_ne!(
+            full.registry.context.epoch.current(),
+            epoch,
+            "what is made in its place would pass for it"
+        );
         // It is empty as well, and is evicted for the next.
         assert_eq!(full.publish(201, &mallory).await, Ok(()), "stored: {stored}");
         assert!(!full.is_there(200).await && full.is_there(201).await);
@@ -369,7 +373,7 @@ async fn rooms_that_cant_be_evicted_allow_no_further_scan() {
             full.quiet(n % 2).await;
         }
     }
-    assert_eq!(full.registry.scans.begun.load(Ordering::Relaxed), 1);
+    assert_eq!(full.registry.context.scans.begun.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -457,7 +461,7 @@ async fn a_client_s_reopened_rooms_make_space_once_they_are_empty() {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_changes_while_the_epoch_is_renewed_is_checked_again() {
     let full = Full::new(2, true).await;
-    let archive = full.registry.archive.as_ref().expect("there is a store");
+    let archive = full.registry.archive().expect("there is a store");
     // The archive of another node.
     let other = Archive::new(Arc::new(full.store.clone()), &Handle::current());
     for n in 0..2 {

@@ -9,22 +9,20 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::sync::Notify;
 
-use super::{Batch, ConnectionId, ReplaySource};
+use super::{Batch, ConnectionId};
 use crate::wire::{Encoding, EventSet, frame::EncodedFrame};
-pub(crate) use queue::StreamSlot;
-use queue::{LatestKey, Queue, Replay, StreamPosition};
+use queue::{LatestKey, Queue, StreamPosition};
+pub(crate) use queue::{OutboxCloseReason, StreamSlot};
 
+mod activity;
 mod queue;
+mod replays;
 #[cfg(test)]
 mod tests;
 
@@ -64,19 +62,6 @@ pub(crate) struct Outbox {
     queue: Mutex<Queue>,
 }
 
-/// The reason that nothing more is written to a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum OutboxCloseReason {
-    /// The client reads too slowly: more bytes were queued than the bound, or the log was trimmed past its replay.
-    TooSlow,
-    /// The server removed it.
-    Removed(Arc<str>),
-    /// The client showed no sign of life in time.
-    Unresponsive,
-    /// The socket is closed.
-    Disconnected,
-}
-
 /// The state of the outbox after a flush.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FlushStatus {
@@ -93,11 +78,6 @@ pub(crate) enum FlushStatus {
 const LOW_WATER_DIVISOR: usize = 8;
 /// Buffers of one vectored write.
 const MAX_IO_SLICES: usize = 64;
-/// The time in which a connection must show a sign of life when its place in a full room depends on it.
-const LIVENESS_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time after [`LIVENESS_TIMEOUT`] in which a response that has arrived is read.
-const LAST_LOOK: Duration = Duration::from_millis(50);
-
 impl Outbox {
     pub(crate) fn new(
         id: ConnectionId,
@@ -285,7 +265,7 @@ impl Outbox {
         out: &mut Vec<Bytes>,
     ) -> Poll<Result<(), OutboxCloseReason>> {
         let mut queue = self.queue.lock();
-        queue.on_drained(self);
+        self.on_drained(&mut queue);
         let mut size = 0;
         while size < max {
             let Some(item) = queue.pop() else { break };
@@ -365,77 +345,6 @@ impl Outbox {
         self.revoked.load(Ordering::Relaxed)
     }
 
-    /// Notes whether the connection's task reads from the client at the moment.
-    pub(crate) fn set_reading(&self, reads: bool) {
-        self.reading_paused.store(!reads, Ordering::Relaxed);
-    }
-
-    /// Notes a read from the client.
-    pub(crate) fn note_read(&self) {
-        self.read_count.fetch_add(1, Ordering::Relaxed);
-        self.activity.notify_waiters();
-    }
-
-    /// Notes that the writer of an event stream got a chunk that was not taken from this queue; the writer calls
-    /// [`note_written`](Self::note_written) for it later.
-    pub(crate) fn note_handed(&self) {
-        self.queue.lock().note_handed();
-    }
-
-    /// Notes that a chunk that was [taken](Self::poll_take) or [handed over](Self::note_handed) is written.
-    pub(crate) fn note_written(&self) {
-        let mut queue = self.queue.lock();
-        queue.handed_chunks = queue.handed_chunks.saturating_sub(1);
-        queue.progress();
-        drop(queue);
-        self.activity.notify_waiters();
-    }
-
-    /// Returns the time for which a write has waited for the client without progress; `None` if none waits.
-    pub(crate) fn stalled_for(&self) -> Option<Duration> {
-        self.queue.lock().stalled_since.map(|since| since.elapsed())
-    }
-
-    /// Probes the client for a sign of life; returns whether none came within 2 s.
-    ///
-    /// The client of a WebSocket has to send anything, such as the pong that it owes. The client of an event stream
-    /// sends nothing, and a WebSocket whose reading is paused can't be heard: these count as unresponsive if a write
-    /// has waited for 2 s.
-    pub(crate) async fn is_unresponsive(&self) -> bool {
-        let read_count = self.read_count.load(Ordering::Relaxed);
-        self.send_raw([self.encoding.probe()]);
-        let until = Instant::now() + LIVENESS_TIMEOUT;
-        let mut last_look = Some(LAST_LOOK);
-        loop {
-            let activity = self.activity.notified();
-            tokio::pin!(activity);
-            activity.as_mut().enable();
-            if self.queue.lock().close_reason.is_some() {
-                return true;
-            }
-            let reads = self.encoding == Encoding::WebSocket && !self.reading_paused.load(Ordering::Relaxed);
-            let left = match reads {
-                true if self.read_count.load(Ordering::Relaxed) != read_count => return false,
-                true => match until.saturating_duration_since(Instant::now()) {
-                    // A busy machine may look late at the response and at its deadline.
-                    Duration::ZERO => last_look.take().unwrap_or_default(),
-                    left => left,
-                },
-                false => match self.stalled_for() {
-                    Some(stalled_since) => LIVENESS_TIMEOUT.saturating_sub(stalled_since),
-                    None => return false,
-                },
-            };
-            if left.is_zero() {
-                return true;
-            }
-            let stirs = timeout(left, activity).await.is_ok();
-            if stirs && !reads {
-                return false;
-            }
-        }
-    }
-
     /// Closes the outbox and drops the queue, except for the rest of a frame that is partly written, which is returned.
     pub(crate) fn close_and_take_partial(&self) -> Option<Bytes> {
         let mut queue = self.queue.lock();
@@ -444,39 +353,6 @@ impl Outbox {
         let rest = if queue.partial { queue.pop() } else { None };
         queue.clear();
         rest
-    }
-
-    /// Starts a replay: each time that the queue is empty, another page is requested from `source`.
-    pub(crate) fn start_replay<S: ReplaySource + 'static>(&self, source: &Arc<S>) {
-        let mut queue = self.queue.lock();
-        queue.replays.retain(|replay| replay.source.strong_count() > 0);
-        // A replay that is under way goes on from the new position: a second request would be a second replay.
-        if !queue.replays.iter().any(|replay| replay.is_from(source)) {
-            let source = Arc::<S>::downgrade(source);
-            queue.replays.push(Replay { source, is_requested: false });
-        }
-        queue.on_drained(self);
-    }
-
-    /// Returns the number of replays under way.
-    #[cfg(test)]
-    pub(in crate::live) fn replays(&self) -> usize {
-        self.queue.lock().replays.len()
-    }
-
-    /// Notes that `source` sent a page of the replay, or ended it; `more` tells whether the replay goes on.
-    pub(crate) fn replay_page_sent<S: ReplaySource>(&self, source: &Arc<S>, more: bool) {
-        let mut queue = self.queue.lock();
-        if more {
-            queue
-                .replays
-                .iter_mut()
-                .filter(|replay| replay.is_from(source))
-                .for_each(|replay| replay.is_requested = false);
-        } else {
-            queue.replays.retain(|replay| !replay.is_from(source));
-        }
-        queue.on_drained(self);
     }
 
     fn queue_batch(&self, queue: &mut Queue, slot: StreamSlot, batch: &Batch, filter: EventSet) {
@@ -581,7 +457,7 @@ impl Outbox {
         if queue.blocked || queue.close_reason.is_some() {
             queue.wake();
         } else {
-            queue.on_drained(self);
+            self.on_drained(queue);
         }
     }
 }

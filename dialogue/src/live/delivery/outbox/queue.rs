@@ -1,4 +1,4 @@
-//! The queue of an outbox: items in order, conflation by key, and what happens once it is drained.
+//! The queue of an outbox: items in order, and conflation by key.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,14 +9,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
-use super::{
-    super::{ReplaySource, batch::id_line},
-    Outbox, OutboxCloseReason,
-};
-use crate::wire::{
-    EventIndex,
-    frame::{self, ServerFrame},
-};
+use super::super::{ReplaySource, batch::id_line};
+use crate::wire::EventIndex;
 
 /// Empty items up to which the queue isn't compacted.
 const MAX_STALE_ITEMS: usize = 64;
@@ -87,6 +81,19 @@ pub(super) struct StreamPosition {
     pub(super) slot: StreamSlot,
     /// The position as in the `id:` line.
     pub(super) text: Box<str>,
+}
+
+/// The reason that nothing more is written to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OutboxCloseReason {
+    /// The client reads too slowly: more bytes were queued than the bound, or the log was trimmed past its replay.
+    TooSlow,
+    /// The server removed it.
+    Removed(Arc<str>),
+    /// The client showed no sign of life in time.
+    Unresponsive,
+    /// The socket is closed.
+    Disconnected,
 }
 
 /// A replay of a room to this connection, a page each time that the queue is empty.
@@ -188,27 +195,6 @@ impl Queue {
                 {
                     self.latest.remove(&key);
                 }
-            }
-        }
-    }
-
-    /// Once the queue is drained: reports skipped events, and requests more of each replay.
-    pub(super) fn on_drained(&mut self, outbox: &Outbox) {
-        if !self.items.is_empty() || self.close_reason.is_some() {
-            return;
-        }
-        self.page = 0;
-        if !self.skipped.is_empty() {
-            for (room_id, count) in std::mem::take(&mut self.skipped) {
-                let skipped = frame::Skipped { room_id: (&*room_id).into(), count }.encode(None);
-                self.push(outbox.encoding.frame(&skipped), None);
-            }
-            return outbox.write_out(self);
-        }
-        for replay in self.replays.iter_mut().filter(|replay| !replay.is_requested) {
-            if let Some(source) = replay.source.upgrade() {
-                replay.is_requested = true;
-                source.request_page(outbox.id);
             }
         }
     }

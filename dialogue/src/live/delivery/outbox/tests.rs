@@ -2,12 +2,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
     task::Wake,
+    time::Duration,
 };
 
 use proptest::{collection::vec, prelude::*};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::*;
+use super::{
+    activity::{LAST_LOOK, LIVENESS_TIMEOUT},
+    *,
+};
 use crate::{
     live::tests::{MESSAGE, PRICE, TYPING, frames, room},
     log::Record,

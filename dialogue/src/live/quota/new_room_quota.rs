@@ -1,37 +1,11 @@
 //! The quota of new rooms: rooms that clients opened recently, counted by user and by address.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use parking_lot::Mutex;
 
-use crate::{
-    Code, Refusal,
-    identity::is_anonymous,
-    limits::ConnectionLimiter,
-    live::{LiveRoom, clock::monotonic_ms},
-    observe::RefusalLog,
-};
-
-/// The client whose request opens a room instance. The application itself has none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Opener {
-    pub(crate) user: Arc<str>,
-    /// Its address without the part that its owner chooses; `None` where addresses aren't counted.
-    pub(crate) address: Option<IpAddr>,
-}
-
-impl Opener {
-    pub(crate) fn new(user: &Arc<str>, address: Option<IpAddr>, connections: &ConnectionLimiter) -> Self {
-        Opener { user: Arc::clone(user), address: connections.counted_address(address) }
-    }
-}
+use super::{Opener, QuotaSubject, RecentRoom, ledger::QuotaLedger};
+use crate::{Code, Refusal, live::clock::monotonic_ms, observe::RefusalLog};
 
 /// Bounds on the new rooms of a user and of an address.
 #[derive(Debug, Clone, Copy)]
@@ -40,33 +14,10 @@ pub(crate) struct NewRoomBounds {
     pub(crate) address: usize,
 }
 
-/// The subject that a new room counts for: its opener's user, or the address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum QuotaSubject {
-    User(Arc<str>),
-    Address(IpAddr),
-    /// All clients that have neither a token nor a counted address: each of them can have any number of ids.
-    Anyone,
-}
-
-/// A room that a client opened.
-#[derive(Debug)]
-pub(in crate::live) struct RecentRoom {
-    /// Its position in the order of opening, from 1.
-    number: u64,
-    room_id: Arc<str>,
-    opener: Opener,
-    /// The time from which it is new, in milliseconds of [`monotonic_ms`].
-    new_since_ms: AtomicU64,
-    /// Set once it no longer counts.
-    ended: AtomicBool,
-    instance: OnceLock<Weak<LiveRoom>>,
-}
-
 /// The quota of new rooms. A room is new for an hour, and for as long as it has connections; one that leaves no trace
 /// doesn't count.
 #[derive(Debug)]
-pub(super) struct NewRoomQuota {
+pub(in crate::live) struct NewRoomQuota {
     bounds: NewRoomBounds,
     /// Entries beyond this number are dropped, the oldest first.
     max_entries: usize,
@@ -77,51 +28,23 @@ pub(super) struct NewRoomQuota {
     refused_addresses: RefusalLog,
 }
 
-#[derive(Debug, Default)]
-struct QuotaLedger {
-    /// All entries, in the order in which they are checked again.
-    entries: VecDeque<Arc<RecentRoom>>,
-    subjects: HashMap<QuotaSubject, SubjectRooms>,
-    /// The entry of each room that may be evicted for its opener.
-    rooms: HashMap<Arc<str>, Arc<RecentRoom>>,
-    /// The number of rooms ever counted.
-    number: u64,
-    /// The number of entries that no longer count.
-    stale: usize,
-}
-
-/// The new rooms of a subject.
-#[derive(Debug, Default)]
-struct SubjectRooms {
-    count: usize,
-    /// Those that may be evicted for others of the subject, in the order of their numbers.
-    rooms: VecDeque<Arc<RecentRoom>>,
-    /// The number after which the next scan begins; a scan that found none moves it on.
-    after: u64,
-    /// The time at which the store may be queried again for those that may be evicted, in milliseconds of
-    /// [`monotonic_ms`].
-    next_query_at: u64,
-}
-
 /// The rooms of a client, as candidates for eviction.
 #[derive(Debug)]
-pub(super) struct OpenerRooms {
-    pub(super) subject: QuotaSubject,
+pub(in crate::live) struct OpenerRooms {
+    pub(in crate::live) subject: QuotaSubject,
     /// Their ids, each with its number.
-    pub(super) rooms: Vec<(u64, Arc<str>)>,
+    pub(in crate::live) rooms: Vec<(u64, Arc<str>)>,
     /// The number of the last room that was scanned, or 0 if all were.
-    pub(super) last: u64,
+    pub(in crate::live) last: u64,
 }
 
 /// A bound on new rooms that a client has reached.
 #[derive(Debug)]
-pub(super) struct QuotaExceeded {
+pub(in crate::live) struct QuotaExceeded {
     subject: QuotaSubject,
     max: usize,
 }
 
-/// The time for which a room is new, in milliseconds.
-const NEW_ROOM_MS: u64 = 3_600_000;
 /// Entries that don't count, up to which the list isn't compacted.
 const MAX_STALE_ENTRIES: usize = 64;
 /// Rooms of a client scanned at a time for unused ones.
@@ -131,42 +54,9 @@ const QUERY_INTERVAL_MS: u64 = 1_000;
 /// A client's share of all rooms, as the divisor, and the least share.
 const SHARE_DIVISOR: usize = 16;
 
-impl Opener {
-    fn subjects(&self) -> impl Iterator<Item = QuotaSubject> {
-        let from = match self.address {
-            Some(address) => Some(QuotaSubject::Address(address)),
-            None => is_anonymous(&self.user).then_some(QuotaSubject::Anyone),
-        };
-        [Some(QuotaSubject::User(Arc::clone(&self.user))), from].into_iter().flatten()
-    }
-
-    fn is(&self, subject: &QuotaSubject) -> bool {
-        match subject {
-            QuotaSubject::User(user) => self.user == *user,
-            QuotaSubject::Address(address) => self.address == Some(*address),
-            QuotaSubject::Anyone => self.address.is_none() && is_anonymous(&self.user),
-        }
-    }
-}
-
-impl RecentRoom {
-    pub(super) fn counts_for(&self, subject: &QuotaSubject) -> bool {
-        self.opener.is(subject)
-    }
-
-    /// Sets the room's instance.
-    pub(in crate::live) fn set_instance(&self, instance: &Arc<LiveRoom>) {
-        let _ = self.instance.set(Arc::downgrade(instance));
-    }
-
-    fn is_occupied(&self) -> bool {
-        self.instance.get().and_then(Weak::upgrade).is_some_and(|instance| instance.total_size() > 0)
-    }
-}
-
 impl NewRoomQuota {
     /// Creates the quota of a server with at most `max` rooms.
-    pub(super) fn new(bounds: NewRoomBounds, max: usize) -> Self {
+    pub(in crate::live) fn new(bounds: NewRoomBounds, max: usize) -> Self {
         let share = (max / SHARE_DIVISOR).max(SHARE_DIVISOR);
         NewRoomQuota {
             bounds,
@@ -183,7 +73,7 @@ impl NewRoomQuota {
     /// # Errors
     ///
     /// Its opener has as many new rooms as the bound allows.
-    pub(super) fn admit(
+    pub(in crate::live) fn admit(
         &self,
         opener: &Opener,
         room_id: &Arc<str>,
@@ -202,14 +92,7 @@ impl NewRoomQuota {
             }
         }
         ledger.number += 1;
-        let new_room = Arc::new(RecentRoom {
-            number: ledger.number,
-            room_id: Arc::clone(room_id),
-            opener: opener.clone(),
-            new_since_ms: AtomicU64::new(monotonic_ms()),
-            ended: AtomicBool::new(false),
-            instance: OnceLock::new(),
-        });
+        let new_room = Arc::new(RecentRoom::new(ledger.number, Arc::clone(room_id), opener.clone()));
         for subject in opener.subjects() {
             let own = ledger.subjects.entry(subject).or_default();
             own.count += 1;
@@ -225,7 +108,7 @@ impl NewRoomQuota {
 
     /// Returns the refusal of a client that has reached a bound, and logs it, so the caller must hold no lock. A bound
     /// of 0 is not logged: the application refuses all.
-    pub(super) fn refuse(&self, QuotaExceeded { subject, max }: QuotaExceeded) -> Refusal {
+    pub(in crate::live) fn refuse(&self, QuotaExceeded { subject, max }: QuotaExceeded) -> Refusal {
         let log = max > 0;
         let whose = match &subject {
             QuotaSubject::User(user) => {
@@ -249,7 +132,7 @@ impl NewRoomQuota {
     }
 
     /// Ends the count of a room that was not opened, or left no trace.
-    pub(super) fn release(&self, new_room: &RecentRoom) {
+    pub(in crate::live) fn release(&self, new_room: &RecentRoom) {
         let mut ledger = self.ledger.lock();
         if ledger.end(new_room) {
             ledger.stale += 1;
@@ -261,14 +144,14 @@ impl NewRoomQuota {
     }
 
     /// Returns the subject by which a client has opened more than its share: it makes no space among others' rooms.
-    pub(super) fn over_share(&self, opener: &Opener) -> Option<QuotaSubject> {
+    pub(in crate::live) fn over_share(&self, opener: &Opener) -> Option<QuotaSubject> {
         let ledger = self.ledger.lock();
         opener.subjects().find(|subject| ledger.count(subject) > self.share)
     }
 
     /// Returns rooms of a subject that seem to be unused, in the order of opening. At most [`MAX_SCANNED_ROOMS`] are
     /// scanned, from where the last scan that found none ended.
-    pub(super) fn rooms_of(&self, subject: QuotaSubject) -> OpenerRooms {
+    pub(in crate::live) fn rooms_of(&self, subject: QuotaSubject) -> OpenerRooms {
         let ledger = self.ledger.lock();
         let (mut rooms, mut last) = (Vec::new(), 0);
         if let Some(own) = ledger.subjects.get(&subject) {
@@ -287,19 +170,19 @@ impl NewRoomQuota {
     }
 
     /// Starts the next scan of a subject's rooms after number `last`: none up to there could be evicted.
-    pub(super) fn set_scan_cursor(&self, subject: &QuotaSubject, last: u64) {
+    pub(in crate::live) fn set_scan_cursor(&self, subject: &QuotaSubject, last: u64) {
         if let Some(own) = self.ledger.lock().subjects.get_mut(subject) {
             own.after = last;
         }
     }
 
     /// Starts the next scan of a subject's rooms with the first: one was evicted.
-    pub(super) fn reset_scan_cursor(&self, subject: &QuotaSubject) {
+    pub(in crate::live) fn reset_scan_cursor(&self, subject: &QuotaSubject) {
         self.set_scan_cursor(subject, 0);
     }
 
     /// Excludes a room from eviction for its opener: it is removed, or can't be.
-    pub(super) fn withdraw(&self, room_id: &str) {
+    pub(in crate::live) fn withdraw(&self, room_id: &str) {
         let mut ledger = self.ledger.lock();
         if let Some(new_room) = ledger.rooms.remove(room_id) {
             ledger.withdraw(&new_room);
@@ -307,85 +190,19 @@ impl NewRoomQuota {
     }
 
     /// Excludes an entry from eviction for its opener: the room is removed.
-    pub(super) fn remove(&self, new_room: &RecentRoom) {
+    pub(in crate::live) fn remove(&self, new_room: &RecentRoom) {
         self.ledger.lock().remove(new_room);
     }
 
     /// Returns whether the store may be queried for the rooms of a subject that may be evicted.
-    pub(super) fn may_query_store(&self, subject: &QuotaSubject) -> bool {
+    pub(in crate::live) fn may_query_store(&self, subject: &QuotaSubject) -> bool {
         self.ledger.lock().subjects.get(subject).is_none_or(|own| own.next_query_at <= monotonic_ms())
     }
 
     /// Defers the next query of the store for a subject, after none of its rooms up to number `last` could be evicted.
-    pub(super) fn defer_query(&self, subject: &QuotaSubject, last: u64) {
+    pub(in crate::live) fn defer_query(&self, subject: &QuotaSubject, last: u64) {
         if let Some(own) = self.ledger.lock().subjects.get_mut(subject) {
             (own.after, own.next_query_at) = (last, monotonic_ms() + QUERY_INTERVAL_MS);
-        }
-    }
-}
-
-impl QuotaLedger {
-    fn count(&self, subject: &QuotaSubject) -> usize {
-        self.subjects.get(subject).map_or(0, |own| own.count)
-    }
-
-    /// Removes the entries that are no longer new, and those beyond `max`.
-    fn expire(&mut self, max: usize) {
-        let now = monotonic_ms();
-        // Entries in use are moved to the end, each at most once.
-        for _ in 0..self.entries.len() {
-            let Some(first) = self.entries.front() else { return };
-            let should_close = first.ended.load(Ordering::Relaxed);
-            let is_new = first.new_since_ms.load(Ordering::Relaxed).saturating_add(NEW_ROOM_MS) > now;
-            if is_new && !should_close && self.entries.len() <= max {
-                return;
-            }
-            let Some(first) = self.entries.pop_front() else { return };
-            if should_close {
-                self.stale = self.stale.saturating_sub(1);
-            } else if !is_new && first.is_occupied() {
-                first.new_since_ms.store(now, Ordering::Relaxed);
-                self.entries.push_back(first);
-            } else {
-                self.end(&first);
-            }
-        }
-    }
-
-    /// Ends the count of a room; returns whether it still counted.
-    fn end(&mut self, new_room: &RecentRoom) -> bool {
-        if new_room.ended.swap(true, Ordering::Relaxed) {
-            return false;
-        }
-        self.remove(new_room);
-        for subject in new_room.opener.subjects() {
-            if let Some(own) = self.subjects.get_mut(&subject) {
-                own.count = own.count.saturating_sub(1);
-                if own.count == 0 {
-                    self.subjects.remove(&subject);
-                }
-            }
-        }
-        true
-    }
-
-    /// Removes a room's entry from the eviction candidates, unless another room has taken its id.
-    fn remove(&mut self, new_room: &RecentRoom) {
-        if self.rooms.get(&new_room.room_id).is_some_and(|other| other.number == new_room.number) {
-            self.rooms.remove(&new_room.room_id);
-        }
-        self.withdraw(new_room);
-    }
-
-    /// Excludes an entry from eviction for its opener.
-    fn withdraw(&mut self, new_room: &RecentRoom) {
-        for subject in new_room.opener.subjects() {
-            if let Some(own) = self.subjects.get_mut(&subject)
-                && let Ok(place) =
-                    own.rooms.binary_search_by_key(&new_room.number, |new_room| new_room.number)
-            {
-                own.rooms.remove(place);
-            }
         }
     }
 }

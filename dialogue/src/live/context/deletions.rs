@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt::Write,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -10,8 +11,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Refusal,
-    live::{Registry, archive::Archive, clock::unix_ms, room::unavailable},
+    live::{archive::Archive, clock::unix_ms},
     store::StoreError,
 };
 
@@ -29,9 +29,13 @@ struct Deletion {
     at: u64,
 }
 
-/// The deletions of a server without a store.
-#[derive(Debug, Default)]
-pub(super) struct Deletions(Mutex<HashMap<u8, DeletionList>>);
+/// The record of recent deletions.
+#[derive(Debug)]
+pub(in crate::live) struct Deletions {
+    archive: Option<Arc<Archive>>,
+    /// The lists of a server without a store.
+    in_memory: Mutex<HashMap<u8, DeletionList>>,
+}
 
 /// The time for which a deletion is remembered, in milliseconds.
 const DELETION_RETENTION_MS: u64 = 10 * 60 * 1_000;
@@ -43,27 +47,28 @@ const DELETION_BYTES: usize = 16;
 /// Attempts to change a list while other nodes change it, too.
 const MAX_SWAP_ATTEMPTS: usize = 16;
 
-impl Registry {
-    /// Returns whether a room that doesn't exist was deleted recently. Members that other nodes still count in it are
-    /// those of the deleted instance: the next one withdraws the deletion.
+impl Deletions {
+    /// Creates the record of a node's deletions, which is in the store if there is one.
+    pub(super) fn new(archive: Option<Arc<Archive>>) -> Self {
+        Deletions { archive, in_memory: Mutex::default() }
+    }
+
+    /// Returns whether a room that isn't live was deleted recently, and doesn't exist again.
     ///
     /// # Errors
     ///
-    /// `UNAVAILABLE` while the store can't be read.
-    pub(in crate::live) async fn is_deleted(&self, room_id: &str) -> Result<bool, Refusal> {
-        if self.find(room_id).is_some() {
-            return Ok(false);
-        }
+    /// The store can't be read.
+    pub(in crate::live) async fn has(&self, room_id: &str) -> Result<bool, StoreError> {
         let room = hash(room_id);
         let Some(archive) = &self.archive else {
-            return Ok(self.deletions.has(room, unix_ms()));
+            let lists = self.in_memory.lock();
+            return Ok(lists.get(&list_of(room)).is_some_and(|list| list.has(room, unix_ms())));
         };
-        let unreadable = |_| unavailable(room_id);
-        let list = archive.journal.get(&key(room)).await.map_err(unreadable)?;
+        let list = archive.journal.get(&key(room)).await?;
         if !list.is_some_and(|list| DeletionList::decode(&list).has(room, unix_ms())) {
             return Ok(false);
         }
-        Ok(archive.known(room_id).await.map_err(unreadable)?.is_none())
+        Ok(archive.known(room_id).await?.is_none())
     }
 
     /// Notes that a room is about to be deleted.
@@ -71,26 +76,27 @@ impl Registry {
     /// # Errors
     ///
     /// The store can't be written.
-    pub(in crate::live) async fn note_deletion(&self, room_id: &str) -> Result<(), StoreError> {
+    pub(in crate::live) async fn note(&self, room_id: &str) -> Result<(), StoreError> {
         let room = hash(room_id);
-        match &self.archive {
-            Some(archive) => archive.note_deletion(room).await,
-            None => {
-                self.deletions.0.lock().entry(list_of(room)).or_default().note(room, unix_ms());
-                Ok(())
+        let Some(archive) = &self.archive else {
+            self.in_memory.lock().entry(list_of(room)).or_default().note(room, unix_ms());
+            return Ok(());
+        };
+        let key = key(room);
+        for _ in 0..MAX_SWAP_ATTEMPTS {
+            let before = archive.journal.get(&key).await?;
+            let mut list = before.as_deref().map(DeletionList::decode).unwrap_or_default();
+            list.note(room, unix_ms());
+            if archive.journal.swap(&key, before, Some(list.encode())).await? {
+                return Ok(());
             }
         }
-    }
-}
-
-impl Deletions {
-    fn has(&self, room: u64, now: u64) -> bool {
-        self.0.lock().get(&list_of(room)).is_some_and(|deleted| deleted.has(room, now))
+        Err(contended())
     }
 
-    /// Forgets the deletion of a room that was created again.
-    pub(super) fn withdraw(&self, room_id: &str) {
-        let mut lists = self.0.lock();
+    /// Forgets the deletion of a room that was created again, where there is no store.
+    pub(in crate::live) fn withdraw_in_memory(&self, room_id: &str) {
+        let mut lists = self.in_memory.lock();
         if !lists.is_empty() {
             let room = hash(room_id);
             if let Some(list) = lists.get_mut(&list_of(room)) {
@@ -98,30 +104,20 @@ impl Deletions {
             }
         }
     }
-}
 
-impl Archive {
-    async fn note_deletion(&self, room: u64) -> Result<(), StoreError> {
-        let key = key(room);
-        for _ in 0..MAX_SWAP_ATTEMPTS {
-            let before = self.journal.get(&key).await?;
-            let mut list = before.as_deref().map(DeletionList::decode).unwrap_or_default();
-            list.note(room, unix_ms());
-            if self.journal.swap(&key, before, Some(list.encode())).await? {
-                return Ok(());
-            }
-        }
-        Err(contended())
-    }
-
-    /// Forgets the deletion of a room that is created again.
-    pub(super) async fn withdraw_deletion(&self, room_id: &str) -> Result<(), StoreError> {
+    /// Forgets the deletion of a room that is created again, in the store.
+    ///
+    /// # Errors
+    ///
+    /// The store can't be read or written.
+    pub(in crate::live) async fn withdraw_stored(&self, room_id: &str) -> Result<(), StoreError> {
+        let Some(archive) = &self.archive else { return Ok(()) };
         let room = hash(room_id);
         let key = key(room);
         for _ in 0..MAX_SWAP_ATTEMPTS {
-            let Some(before) = self.journal.get(&key).await? else { return Ok(()) };
+            let Some(before) = archive.journal.get(&key).await? else { return Ok(()) };
             let mut list = DeletionList::decode(&before);
-            if !list.withdraw(room) || self.journal.swap(&key, Some(before), Some(list.encode())).await? {
+            if !list.withdraw(room) || archive.journal.swap(&key, Some(before), Some(list.encode())).await? {
                 return Ok(());
             }
         }

@@ -1,8 +1,10 @@
-//! The commands of a room instance, and the inbox in which they wait.
+//! One command of any kind.
 
 use std::fmt;
 
-use super::{change::RoomChange, read::RoomRead, store_operation::StoreOperation};
+#[cfg(test)]
+use super::Reply;
+use super::{RoomChange, RoomRead, StoreOperation};
 use crate::live::room::PublishRequest;
 #[cfg(test)]
 use crate::live::room::RoomCore;
@@ -25,22 +27,9 @@ pub(crate) enum RoomCommand {
     Run(Box<TestOperation>),
 }
 
+/// An operation of a test on the core; what it returns runs once its effects were carried out.
 #[cfg(test)]
-type TestOperation = dyn FnOnce(&mut RoomCore) -> Box<dyn FnOnce() + Send> + Send;
-
-/// The sender of a command's reply, which the driver sends after it carried out the command's effects.
-pub(crate) type Reply<T> = tokio::sync::oneshot::Sender<T>;
-
-#[derive(Default)]
-pub(in crate::live) struct Inbox {
-    pub(in crate::live) commands: Vec<RoomCommand>,
-    /// Bytes of the payloads in `commands`.
-    pub(in crate::live) bytes: usize,
-    /// Set while a driver runs, or the instance is being opened.
-    pub(in crate::live) running: bool,
-    /// Set once the inbox is closed: the instance was deleted, superseded or idle, or failed.
-    pub(in crate::live) closed: bool,
-}
+pub(in crate::live) type TestOperation = dyn FnOnce(&mut RoomCore) -> Box<dyn FnOnce() + Send> + Send;
 
 impl RoomCommand {
     /// Returns the bytes of the command's payloads.
