@@ -114,6 +114,8 @@ pub mod room;
 pub mod server;
 #[cfg(feature = "server")]
 mod session;
+#[cfg(all(test, feature = "server"))]
+mod simulation;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

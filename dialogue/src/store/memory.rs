@@ -63,6 +63,19 @@ impl Memory {
     pub fn new() -> Self {
         Memory::default()
     }
+
+    /// Drops the newest events of a room, as a failover to a replica that lags behind does; returns them.
+    #[cfg(test)]
+    pub(crate) fn lose_tail(&self, room_id: &str, events: usize) -> Vec<StoredEvent> {
+        let mut contents = self.contents.lock();
+        let Some(log) = contents.logs.get_mut(room_id) else { return Vec::new() };
+        let lost = log.events.split_off(log.events.len().saturating_sub(events));
+        log.keys.retain(|key| !lost.iter().any(|event| event.seq == key.seq));
+        if log.events.is_empty() {
+            contents.logs.remove(room_id);
+        }
+        lost.into()
+    }
 }
 
 impl Store for Memory {

@@ -70,6 +70,12 @@ impl Local {
         Local::default()
     }
 
+    /// Drops the newest events of a room, as a failover to a replica that lags behind does; returns them.
+    #[cfg(test)]
+    pub(crate) fn lose_tail(&self, room_id: &str, events: usize) -> Vec<StoredEvent> {
+        self.store.lose_tail(room_id, events)
+    }
+
     async fn publish_one(&self, node: Id, publication: Publication) -> Result<Published, StoreError> {
         let Publication { room_id, mut epoch, after, after_id, drafts, exact } = publication;
         let conflict = || StoreError::conflict("can't publish: the log has another epoch or has lost events");

@@ -1,0 +1,77 @@
+//! A deterministic simulation of a deployment: nodes, their clients and their store, in one process on virtual time.
+//!
+//! Each run has a seed, from which all that happens follows: what clients do, when nodes die and come back, when links
+//! are cut, slow or lose answers, and when the store fails over and loses what was written last. The nodes are whole
+//! servers below their sockets; only the store and the links to it are imitated. The promises are those of the chaos
+//! suite, which does the same to processes and a real Redis:
+//!
+//! - Of a room, each number of an epoch is one event for all clients, and a client gets them without a hole or a repeat
+//!   from the position of its `joined` on.
+//! - An event that was accepted is in the log once, at the number that was answered, unless the store lost it. An
+//!   idempotency key stands for one event.
+//! - Each request is answered once.
+//! - Once all is well, all clients have all events, and all nodes know all members.
+//!
+//! `SIMULATION_SEED=N` tells one run line by line, `SIMULATION_RUNS=N` runs more of them.
+
+mod client;
+mod network;
+mod truth;
+mod world;
+
+use std::env;
+
+use truth::{Counts, Trace, Truth};
+use world::World;
+
+#[dialogue::event]
+struct Message {
+    text: String,
+}
+
+#[dialogue::event(ephemeral)]
+struct Typing {
+    active: bool,
+}
+
+dialogue::rooms! {
+    struct Acme;
+
+    #[room(presence)]
+    chat: [Message, Typing] via [websocket];
+
+    #[room(retain(events = 40))]
+    project(u64): [Message] via [websocket];
+}
+
+/// The rooms that clients are in.
+const ROOMS: [&str; 2] = ["chat", "project:1"];
+
+/// Runs the world of a seed, by itself: on one thread, whose clock jumps to the next timer when nothing is to be done.
+fn run(seed: u64, trace: Trace) -> Truth {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(World::run(seed, trace))
+}
+
+#[test]
+fn a_deployment_keeps_its_promises_whatever_fails() {
+    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let truth = run(seed, Trace::Printed);
+        assert_eq!(truth.violations, Vec::<String>::new(), "seed {seed}");
+        return;
+    }
+    let mut total = Counts::default();
+    for seed in 0..number("SIMULATION_RUNS").unwrap_or(100) {
+        let truth = run(seed, Trace::Dropped);
+        assert_eq!(truth.violations, Vec::<String>::new(), "repeat it with SIMULATION_SEED={seed}");
+        total.add(truth.counts);
+    }
+    println!("{total:?}");
+    assert!(total.is_eventful(), "too little happened: {total:?}");
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    assert_eq!(run(7, Trace::Kept).lines, run(7, Trace::Kept).lines);
+}

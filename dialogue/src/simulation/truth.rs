@@ -1,0 +1,164 @@
+//! What the clients saw of each room, held against the promises of the protocol.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::store::StoredEvent;
+
+/// What is known of the rooms from the outside.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    rooms: BTreeMap<&'static str, RoomTruth>,
+    /// The epochs by name, in the order of their appearance.
+    epochs: BTreeMap<String, usize>,
+    trace: Trace,
+    /// What happened, in the order in which it happened, if the [`Trace`] is kept.
+    pub(super) lines: Vec<String>,
+    pub(super) violations: Vec<String>,
+    pub(super) counts: Counts,
+}
+
+/// What is made of the lines of a run.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trace {
+    #[default]
+    Dropped,
+    Kept,
+    Printed,
+}
+
+/// What happened in a run, to show that it wasn't empty.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) accepted: usize,
+    pub(super) delivered: usize,
+    pub(super) complete: usize,
+    pub(super) lost: usize,
+    pub(super) refused: usize,
+    pub(super) faults: usize,
+}
+
+#[derive(Debug, Default)]
+struct RoomTruth {
+    /// The event at each number of each epoch.
+    seen: BTreeMap<(String, u64), (String, String)>,
+    /// The text of an event that was accepted, with its number and id.
+    accepted: BTreeMap<String, (u64, String)>,
+    /// The ids of events that the store lost.
+    lost: BTreeSet<String>,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: Counts) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.complete += other.complete;
+        self.lost += other.lost;
+        self.refused += other.refused;
+        self.faults += other.faults;
+    }
+
+    /// Returns whether everything happened.
+    pub(super) fn is_eventful(&self) -> bool {
+        [self.accepted, self.delivered, self.complete, self.lost, self.refused, self.faults]
+            .iter()
+            .all(|count| *count > 0)
+    }
+}
+
+impl Truth {
+    pub(super) fn new(trace: Trace) -> Self {
+        Truth { trace, ..Truth::default() }
+    }
+
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
+        match self.trace {
+            Trace::Dropped => {}
+            Trace::Kept => self.lines.push(line()),
+            Trace::Printed => println!("{}", line()),
+        }
+    }
+
+    /// Notes a frame, without what differs from one run of a seed to the next: wall-clock time, of which the names of epochs
+    /// are made.
+    pub(super) fn note_frame(&mut self, user: &str, frame: &Value) {
+        if self.trace == Trace::Dropped {
+            return;
+        }
+        let mut frame = frame.clone();
+        if let Some(fields) = frame.as_object_mut() {
+            fields.remove("timestamp");
+        }
+        if let Some(epoch) = frame["epoch"].as_str() {
+            let next = self.epochs.len();
+            let epoch = *self.epochs.entry(epoch.to_owned()).or_insert(next);
+            frame["epoch"] = epoch.into();
+        }
+        self.note(|| format!("{user} < {frame}"));
+    }
+
+    pub(super) fn violated(&mut self, what: String) {
+        self.note(|| format!("VIOLATED: {what}"));
+        self.violations.push(what);
+    }
+
+    /// A client received an event.
+    pub(super) fn received(&mut self, room: &'static str, epoch: &str, seq: u64, event_id: &str, text: &str) {
+        self.counts.delivered += 1;
+        let event = (event_id.to_owned(), text.to_owned());
+        let truth = self.rooms.entry(room).or_default();
+        let first = truth.seen.entry((epoch.to_owned(), seq)).or_insert_with(|| event.clone());
+        // What the store lost may have been seen by some, who learn of it by another epoch. The others never had it.
+        if truth.lost.contains(&first.0) {
+            *first = event.clone();
+        }
+        let first = first.clone();
+        if first != event && !truth.lost.contains(event_id) {
+            self.violated(format!("{room} {epoch}/{seq} is {first:?} and {event:?}"));
+        }
+    }
+
+    /// An event was accepted.
+    pub(super) fn accepted(&mut self, room: &'static str, text: &str, seq: u64, event_id: &str) {
+        self.counts.accepted += 1;
+        let truth = self.rooms.entry(room).or_default();
+        let event = (seq, event_id.to_owned());
+        let first = truth.accepted.entry(text.to_owned()).or_insert_with(|| event.clone()).clone();
+        if first != event {
+            self.violated(format!("{room}: {text} was accepted as {first:?} and as {event:?}"));
+        }
+    }
+
+    /// The store lost events.
+    pub(super) fn lost(&mut self, room: &'static str, events: &[StoredEvent]) {
+        let lost = events.iter().map(|event| event.event_id.as_str().to_owned());
+        self.rooms.entry(room).or_default().lost.extend(lost);
+    }
+
+    /// Compares what was accepted with the log in the end.
+    pub(super) fn compare(&mut self, room: &'static str, log: &[(u64, String, String)]) {
+        let truth = self.rooms.remove(room).unwrap_or_default();
+        let first = log.first().map_or(0, |(seq, ..)| *seq);
+        for pair in log.windows(2) {
+            if pair[1].0 != pair[0].0 + 1 {
+                self.violated(format!("{room}: the log has a hole after {}", pair[0].0));
+            }
+        }
+        let mut by_text = BTreeMap::new();
+        for (seq, event_id, text) in log {
+            if let Some(other) = by_text.insert(text.as_str(), (*seq, event_id.clone())) {
+                self.violated(format!("{room}: {text} is in the log at {other:?} and at {seq}"));
+            }
+        }
+        for (text, (seq, event_id)) in &truth.accepted {
+            let is_kept = *seq >= first && !truth.lost.contains(event_id);
+            if is_kept && by_text.get(text.as_str()) != Some(&(*seq, event_id.clone())) {
+                let found = by_text.get(text.as_str());
+                self.violated(format!(
+                    "{room}: {text} was accepted at {seq} ({event_id}), the log has {found:?}"
+                ));
+            }
+        }
+    }
+}
