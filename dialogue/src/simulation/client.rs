@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{ROOMS, world::World};
+use super::{DELETED_ROOM, ROOMS, world::World};
 use crate::live::Outbox;
 
 /// A client with its memory, which outlives its connections.
@@ -283,17 +283,26 @@ impl Client {
         truth.counts.refused += 1;
         match asked {
             Some(Pending::Trigger(mut draft)) => {
-                if !matches!(frame["code"].as_str(), Some("UNAVAILABLE" | "NOT_IN_ROOM" | "RATE_LIMITED")) {
+                let is_expected = match frame["code"].as_str() {
+                    Some("ROOM_NOT_FOUND") => draft.room == DELETED_ROOM,
+                    code => matches!(code, Some("UNAVAILABLE" | "NOT_IN_ROOM")),
+                };
+                if !is_expected {
                     truth.violated(format!("{} gets {frame} for {}", self.user, draft.text));
                 }
                 draft.not_before = Instant::now() + Duration::from_millis(self.rng.u64(100..1_000));
                 self.unsent.push_back(draft);
             }
-            Some(Pending::Join { .. }) => {
-                if frame["code"] != "UNAVAILABLE" {
-                    truth.violated(format!("{} gets {frame} for a join", self.user));
+            Some(Pending::Join { room, since }) => match frame["code"].as_str() {
+                Some("UNAVAILABLE") => {}
+                // The position is in an instance that was deleted.
+                Some("ROOM_NOT_FOUND") if room == DELETED_ROOM && since.is_some() => {
+                    if let Some(view) = self.rooms.get_mut(room) {
+                        view.position = None;
+                    }
                 }
-            }
+                _ => truth.violated(format!("{} gets {frame} for a join", self.user)),
+            },
             Some(Pending::Leave { .. }) | None => {}
         }
     }

@@ -1,7 +1,7 @@
 //! A deterministic simulation of a deployment: nodes, their clients and their store, in one process on virtual time.
 //!
 //! Each run has a seed, from which all that happens follows: what clients do, when nodes die and come back, when links
-//! are cut, slow or lose answers, and when the store fails over and loses what was written last. The nodes are whole
+//! are cut, slow or lose answers, when a room is deleted, and when the store fails over and loses what was written last. The nodes are whole
 //! servers below their sockets; only the store and the links to it are imitated. The promises are those of the chaos
 //! suite, which does the same to processes and a real Redis:
 //!
@@ -45,7 +45,9 @@ dialogue::rooms! {
 }
 
 /// The rooms that clients are in.
-const ROOMS: [&str; 2] = ["chat", "project:1"];
+const ROOMS: [&str; 2] = ["chat", DELETED_ROOM];
+/// The one that is deleted now and then.
+const DELETED_ROOM: &str = "project:1";
 
 /// Runs the world of a seed, by itself: on one thread, whose clock jumps to the next timer when nothing is to be done.
 fn run(seed: u64, trace: Trace) -> Truth {

@@ -1,8 +1,12 @@
 //! What the clients saw of each room, held against the promises of the protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::store::StoredEvent;
 
@@ -37,6 +41,7 @@ pub(super) struct Counts {
     pub(super) lost: usize,
     pub(super) refused: usize,
     pub(super) faults: usize,
+    pub(super) deleted: usize,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +52,13 @@ struct RoomTruth {
     accepted: BTreeMap<String, (u64, String)>,
     /// The ids of events that the store lost.
     lost: BTreeSet<String>,
+    /// When the room was deleted.
+    deleted_at: Option<Instant>,
 }
+
+/// The time after a deletion in which an event may be answered that was in the deleted log: as long as calls over a slow
+/// link take.
+const ANSWER_TIME: Duration = Duration::from_secs(12);
 
 impl Counts {
     pub(super) fn add(&mut self, other: Counts) {
@@ -57,13 +68,13 @@ impl Counts {
         self.lost += other.lost;
         self.refused += other.refused;
         self.faults += other.faults;
+        self.deleted += other.deleted;
     }
 
     /// Returns whether everything happened.
     pub(super) fn is_eventful(&self) -> bool {
-        [self.accepted, self.delivered, self.complete, self.lost, self.refused, self.faults]
-            .iter()
-            .all(|count| *count > 0)
+        let Counts { accepted, delivered, complete, lost, refused, faults, deleted } = *self;
+        [accepted, delivered, complete, lost, refused, faults, deleted].iter().all(|count| *count > 0)
     }
 }
 
@@ -123,6 +134,9 @@ impl Truth {
     pub(super) fn accepted(&mut self, room: &'static str, text: &str, seq: u64, event_id: &str) {
         self.counts.accepted += 1;
         let truth = self.rooms.entry(room).or_default();
+        if truth.deleted_at.is_some_and(|at| at.elapsed() < ANSWER_TIME) {
+            return;
+        }
         let event = (seq, event_id.to_owned());
         let first = truth.accepted.entry(text.to_owned()).or_insert_with(|| event.clone()).clone();
         if first != event {
@@ -134,6 +148,14 @@ impl Truth {
     pub(super) fn lost(&mut self, room: &'static str, events: &[StoredEvent]) {
         let lost = events.iter().map(|event| event.event_id.as_str().to_owned());
         self.rooms.entry(room).or_default().lost.extend(lost);
+    }
+
+    /// The room was deleted with its log, or may have been.
+    pub(super) fn deleted(&mut self, room: &'static str) {
+        self.counts.deleted += 1;
+        let truth = self.rooms.entry(room).or_default();
+        truth.accepted.clear();
+        truth.deleted_at = Some(Instant::now());
     }
 
     /// Compares what was accepted with the log in the end.

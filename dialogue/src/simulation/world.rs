@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Acme, AcmeServer, ROOMS,
+    Acme, AcmeServer, DELETED_ROOM, ROOMS,
     client::{Client, Connection, Position},
     network::{Link, LinkFault},
     truth::{Trace, Truth},
@@ -131,7 +131,7 @@ impl World {
     /// Lets something happen that a deployment has to bear.
     async fn cause_trouble(&self, rng: &mut Rng) {
         let node = rng.usize(..NODES);
-        let fault = match rng.u32(..12) {
+        let fault = match rng.u32(..13) {
             0..2 => {
                 self.truth.lock().note(|| format!("node {node} dies"));
                 self.kill(node);
@@ -144,6 +144,7 @@ impl World {
                 None
             }
             4 => return self.fail_over(rng).await,
+            12 => return self.delete_a_room(node).await,
             5 => Some(LinkFault::Refused),
             6 => Some(LinkFault::Silent),
             7 => Some(LinkFault::AnswersLost),
@@ -177,6 +178,17 @@ impl World {
         }
         drop(truth);
         self.heal();
+    }
+
+    /// The application deletes a room at one of its nodes.
+    async fn delete_a_room(&self, node: usize) {
+        let Some(server) = self.nodes.lock()[node].server.clone() else { return };
+        let project = server.project(1);
+        self.truth.lock().deleted(DELETED_ROOM);
+        let deleted = project.delete().await;
+        let mut truth = self.truth.lock();
+        truth.deleted(DELETED_ROOM);
+        truth.note(|| format!("node {node} deletes {DELETED_ROOM}: {deleted:?}"));
     }
 
     /// Connects a user to a node that is up.
