@@ -64,7 +64,7 @@ fn a_deployment_keeps_its_promises_whatever_fails() {
         return;
     }
     let mut total = Counts::default();
-    for seed in 0..number("SIMULATION_RUNS").unwrap_or(100) {
+    for seed in 0..number("SIMULATION_RUNS").unwrap_or(60) {
         let truth = run(seed, Trace::Dropped);
         assert_eq!(truth.violations, Vec::<String>::new(), "repeat it with SIMULATION_SEED={seed}");
         total.add(truth.counts);
