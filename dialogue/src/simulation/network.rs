@@ -51,7 +51,7 @@ struct LinkState {
 const LEASE: Duration = Duration::from_secs(8);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// One message in so many is lost on a link without a fault; a gap is reported at the next heartbeat.
-const LOSS: u32 = 50;
+const LOSS: u32 = 20;
 
 impl Link {
     pub(super) fn new(local: Local) -> Self {
