@@ -60,7 +60,7 @@ struct Draft {
 /// A connection to a node.
 pub(super) struct Connection {
     pub(super) outbox: Arc<Outbox>,
-    pub(super) frames: mpsc::UnboundedSender<String>,
+    pub(super) frames: mpsc::Sender<String>,
     pub(super) task: JoinHandle<()>,
     pub(super) node: usize,
 }
@@ -191,7 +191,7 @@ impl Client {
             }
             70..80 => {
                 let typing = json!({ "type": "trigger", "roomId": "chat", "event": "typing", "data": { "active": true } });
-                let _ = connection.frames.send(typing.to_string());
+                let _ = connection.frames.try_send(typing.to_string());
             }
             80..85 => {
                 let resumes = self.rng.bool();
@@ -214,7 +214,7 @@ impl Client {
     fn request(&mut self, connection: &Connection, mut frame: Value) -> u64 {
         self.next_request += 1;
         frame["id"] = self.next_request.into();
-        let _ = connection.frames.send(frame.to_string());
+        let _ = connection.frames.try_send(frame.to_string());
         self.next_request
     }
 

@@ -54,6 +54,8 @@ struct Node {
 }
 
 const NODES: usize = 3;
+/// The frames of a client that a node has not handled: more than a client sends in the time in which it is answered.
+const MAX_FRAMES: usize = 4_000;
 const USERS: [&str; 4] = ["ann", "bob", "cyd", "dan"];
 /// A user who leaves when the trouble ends, so that no node may still count her.
 const LEAVER: &str = "eve";
@@ -202,7 +204,7 @@ impl World {
         let outbox = Outbox::new(engine.connection_id(), Encoding::Sse, 1 << 20, None, Vec::new());
         let new = NewConnection { source: Source::WebSocket, address: None, parent: None };
         let mut session = Session::new(engine, Arc::clone(&outbox), new);
-        let (frames, mut received) = mpsc::unbounded_channel::<String>();
+        let (frames, mut received) = mpsc::channel::<String>(MAX_FRAMES);
         let identity = User { id: user.into(), authenticated: None, anonymous_token: None, is_new: false };
         let task = spawn(async move {
             if session.identify(identity).await.is_err() {
