@@ -161,7 +161,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 
     /// Shares the rooms with the other nodes of the application. The backplane also keeps the logs, so that there is no
-    /// other [`store`](Self::store). Members, events, rooms and what [`users`](Server::users) does are then those of
+    /// other [`store`](Self::store). Members, events, rooms and what [`users`](crate::Server::users) does are then those of
     /// all nodes, and the load balancer needs no sticky sessions. Rate limits count over all nodes only with a
     /// [`quota`](Self::quota).
     ///

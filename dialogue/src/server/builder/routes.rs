@@ -30,7 +30,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Serves the health check at `path`; `/health` by default. A route of the application's own at that path takes
     /// precedence; see
-    /// [`Server::health`].
+    /// [`Server::health`](crate::Server::health).
     pub fn health_at(mut self, path: impl Into<String>) -> Self {
         self.settings.routes.health = Some(path.into());
         self
