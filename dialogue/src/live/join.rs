@@ -35,6 +35,8 @@ pub(super) enum JoinError {
     Refused(Refusal),
     /// The instance is closed; there may be a new one.
     Closed,
+    /// The request named a position in a room that was deleted, and that nobody has made again.
+    Deleted,
 }
 
 /// The maximum time for which a repeated join waits until its member has moved from an instance that lost its log to
@@ -73,7 +75,9 @@ impl Registry {
             if let Some(closed) = closed {
                 self.removed_from_closed(handle, &closed).await;
             }
-            if join.options.since.is_some() && room.keyed && self.is_deleted(room_id).await? {
+            // A room that is live was asked for its deletion when it was opened.
+            let is_resume = join.options.since.is_some() && room.keyed;
+            if is_resume && self.find(room_id).is_none() && self.is_deleted(room_id).await? {
                 return Ok(JoinOutcome::RoomDeleted);
             }
             let instance = self.find_or_open(room, room_id, Some(opener))?;
@@ -91,6 +95,12 @@ impl Registry {
                     if !(may_reclaim && self.reclaim_capacity(handle, &instance).await) {
                         return Err(refusal);
                     }
+                }
+                Err(JoinError::Deleted) => {
+                    if entered {
+                        handle.exit(&*instance, "deleted");
+                    }
+                    return Ok(JoinOutcome::RoomDeleted);
                 }
                 // The instance has just ended: the next attempt opens another.
                 Err(JoinError::Closed) if handle.is_migrating(room_id) => {}
@@ -112,9 +122,9 @@ impl LiveRoom {
         let is_clustered = self.archive().is_some_and(|archive| archive.cluster.is_some());
         let _pending = (is_clustered && self.room.keyed).then(|| PendingJoin::new(self));
         // The next instance of a migrating member was opened just now.
-        let mut evidence = ResumeEvidence { stored_id: StoredId::NotRead, is_probed: join.is_migrating };
+        let mut evidence = ResumeEvidence { is_probed: join.is_migrating, ..ResumeEvidence::default() };
         let mut reserved = None;
-        // Each of the two needs comes up once at most.
+        // Each of the needs comes up once at most.
         loop {
             if reserved.is_none() && !join.is_migrating {
                 reserved = self.reserve(join).await?;
@@ -134,6 +144,11 @@ impl LiveRoom {
                 JoinStep::NeedsStoredId(epoch) => {
                     let stored_id = self.stored_id_at(&epoch, join.options.since.as_ref()).await;
                     evidence.stored_id = stored_id.map_err(JoinError::Refused)?;
+                }
+                JoinStep::NeedsDeletionWithdrawn { made_again } => {
+                    let is_resume = join.options.since.is_some() && !made_again;
+                    self.withdraw_deletion(is_resume).await?;
+                    evidence.is_deletion_withdrawn = true;
                 }
             }
         }
@@ -159,6 +174,20 @@ impl LiveRoom {
                 Err(JoinError::Refused(unavailable(&self.id)))
             }
         }
+    }
+
+    /// Withdraws the deletion of the room, which a connection makes again by joining it, unless that is a resume of the
+    /// deleted room.
+    async fn withdraw_deletion(&self, is_resume: bool) -> Result<(), JoinError> {
+        let deletions = &self.context.deletions;
+        let failed = |error| {
+            tracing::debug!(room_id = &*self.id, %error, "the deletion of a room can't be withdrawn");
+            JoinError::Refused(unavailable(&self.id))
+        };
+        if is_resume && deletions.has(&self.id).await.map_err(failed)? {
+            return Err(JoinError::Deleted);
+        }
+        deletions.withdraw(&self.id).await.map_err(failed)
     }
 
     /// Waits until the room has probed the store; returns `None` if the instance is closed.

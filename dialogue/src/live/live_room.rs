@@ -120,7 +120,8 @@ impl LiveRoom {
         let follow_guard = cluster.map(|cluster| cluster.follow(&id));
         let (instance_id, clock) = (InstanceId::fresh(), RoomClock::start());
         let core = (!opening).then(|| {
-            let found = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
+            let follows_deletion = room.keyed && context.deletions.names_in_memory(&id);
+            let found = StoredRoom { follows_deletion, ..StoredRoom::default() };
             let (room, id, epoch) = (Arc::clone(&room), Arc::clone(&id), context.epoch.current());
             Box::new(RoomCore::new(instance_id, room, id, RoomStorage::Memory, epoch, found, clock.now()))
         });

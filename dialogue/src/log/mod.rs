@@ -97,9 +97,10 @@ pub(crate) enum ResumeDecision {
 }
 
 /// The result of reading from the store the id of the event at a client's position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum StoredId {
     /// The store was not read.
+    #[default]
     NotRead,
     /// The store has no event at the position.
     Missing,

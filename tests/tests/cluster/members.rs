@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dialogue::{
-    backplane::{Local, MemberChange, MembersUpdate, NodeMessages, SharedMembers},
+    backplane::{Feed, Local, MemberChange, MembersUpdate, NodeMessages, SharedMembers},
     server::NewRoom,
     wire::Id,
 };
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     harness::{Message, texts},
-    house::{House, open, over},
+    house::{House, Place, open, over},
 };
 
 /// Longer than anything of which nothing should come.
@@ -184,45 +184,87 @@ async fn a_room_deleted_elsewhere_begins_anew() -> Result {
     house.close().await
 }
 
+/// A room that was deleted, in which a node that is late to tell still counts a member, and two servers.
+struct DeletedRoom {
+    places: [Place; 2],
+    owner: Socket,
+    /// A position in the deleted room.
+    before: Value,
+    _late: Feed,
+}
+
+const DELETED: &str = "project:7";
+
+impl DeletedRoom {
+    async fn new() -> Result<Self> {
+        let backplane = Local::new();
+        let places = [over(backplane.clone()).await?, over(backplane.clone()).await?];
+        let mut owner = Socket::open_as(places[0].address, "owner").await?;
+        owner.ask(json!({ "type": "createRoom", "id": 1, "roomId": DELETED })).await?;
+        let before = owner.enter(DELETED, Value::Null).await?;
+        let before = json!({ "epoch": before["epoch"], "seq": 0, "eventId": "" });
+        let late = Id::parse("late0000000").ok_or("no id")?;
+        let feed = backplane.join(late).await?;
+        let member = vec![MemberChange::new("member".into(), 1)];
+        backplane.update_members(late, MembersUpdate::new(DELETED.into(), member, true)).await?;
+        for place in &places {
+            until("the member counts", async || {
+                let members = place.server.project(7).members().await;
+                members.is_ok_and(|members| members.contains(&"member".into()))
+            })
+            .await?;
+        }
+        owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": DELETED })).await?;
+        Ok(DeletedRoom { places, owner, before, _late: feed })
+    }
+
+    async fn resume(&self, place: usize) -> Result<Value> {
+        Socket::open_as(self.places[place].address, "member").await?.enter(DELETED, self.before.clone()).await
+    }
+
+    async fn expect_deleted(&self) -> Result {
+        for (place, at) in self.places.iter().enumerate() {
+            let back = self.resume(place).await?;
+            assert!(is_refused(&back, "ROOM_NOT_FOUND"), "{back}");
+            let mut owner = Socket::open_as(at.address, "owner").await?;
+            let again = owner.ask(json!({ "type": "deleteRoom", "id": 3, "roomId": DELETED })).await?;
+            assert!(is_refused(&again, "ROOM_NOT_FOUND"), "{again}");
+        }
+        Ok(())
+    }
+
+    async fn close(self) -> Result {
+        for place in self.places {
+            place.stop().await?;
+        }
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn members_who_still_count_in_a_deleted_room_do_not_bring_it_back() -> Result {
-    let room = "project:7";
-    let backplane = Local::new();
-    let places = [over(backplane.clone()).await?, over(backplane.clone()).await?];
-    let mut owner = Socket::open_as(places[0].address, "owner").await?;
-    owner.ask(json!({ "type": "createRoom", "id": 1, "roomId": room })).await?;
-    let before = owner.enter(room, Value::Null).await?;
-    let before = json!({ "epoch": before["epoch"], "seq": 0, "eventId": "" });
-    // A node that is late to tell that its member left.
-    let late = Id::parse("late0000000").ok_or("no id")?;
-    let _feed = backplane.join(late).await?;
-    let member = vec![MemberChange::new("member".into(), 1)];
-    backplane.update_members(late, MembersUpdate::new(room.into(), member, true)).await?;
-    for place in &places {
-        until("the member counts", async || {
-            place.server.project(7).members().await.is_ok_and(|members| members.contains(&"member".into()))
-        })
-        .await?;
-    }
-    owner.ask(json!({ "type": "deleteRoom", "id": 2, "roomId": room })).await?;
-    let [first, second] = [0, 1].map(|place| Socket::open_as(places[place].address, "owner"));
-    for back in &mut [first.await?, second.await?] {
-        assert!(is_refused(&back.enter(room, before.clone()).await?, "ROOM_NOT_FOUND"));
-        assert!(is_refused(
-            &back.ask(json!({ "type": "deleteRoom", "id": 3, "roomId": room })).await?,
-            "ROOM_NOT_FOUND"
-        ));
-    }
-    // Whoever names no position makes it again, at either node, and for all.
-    let mut other = Socket::open_as(places[1].address, "owner").await?;
-    let created = other.ask(json!({ "type": "createRoom", "id": 4, "roomId": room })).await?;
+    let mut room = DeletedRoom::new().await?;
+    room.expect_deleted().await?;
+    // Whoever creates it makes it again, at either node, and for all.
+    let created = room.owner.ask(json!({ "type": "createRoom", "id": 4, "roomId": DELETED })).await?;
     assert_eq!(created["type"], "ok", "{created}");
-    let mut back = Socket::open_as(places[0].address, "member").await?;
-    assert_eq!(back.enter(room, before).await?["resume"], "lost");
-    for place in places {
-        place.stop().await?;
+    assert_eq!(room.resume(1).await?["resume"], "lost");
+    room.close().await
+}
+
+#[tokio::test]
+async fn a_read_does_not_make_a_deleted_room_again_and_a_join_does() -> Result {
+    let room = DeletedRoom::new().await?;
+    for place in &room.places {
+        place.server.project(7).members().await?;
     }
-    Ok(())
+    room.expect_deleted().await?;
+    let mut other = Socket::open_as(room.places[1].address, "other").await?;
+    assert_eq!(other.enter(DELETED, Value::Null).await?["type"], "joined");
+    for place in 0..2 {
+        assert_eq!(room.resume(place).await?["resume"], "lost");
+    }
+    room.close().await
 }
 
 #[tokio::test]

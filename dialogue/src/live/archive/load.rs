@@ -31,7 +31,8 @@ impl Archive {
         };
         let (info, head, state, members) =
             tokio::try_join!(known, self.journal.head(room_id), state, members)?;
-        let Some(head) = head else { return Ok(StoredRoom { info, log: None, state, members }) };
+        let found = StoredRoom { info, state, members, ..StoredRoom::default() };
+        let Some(head) = head else { return Ok(found) };
         let mut newest = Query::new(Order::NewestFirst, TAIL_EVENTS);
         // Later events that are appended during the read come through the feed.
         newest.before = Some(head.last.seq + 1);
@@ -53,7 +54,7 @@ impl Archive {
             keys,
             counted,
         };
-        Ok(StoredRoom { info, log: Some(log), state, members })
+        Ok(StoredRoom { log: Some(log), ..found })
     }
 
     /// Returns the numbers of a room's newest events of one name, newest first.

@@ -53,22 +53,40 @@ impl Deletions {
         Deletions { archive, in_memory: Mutex::default() }
     }
 
-    /// Returns whether a room that isn't live was deleted recently, and doesn't exist again.
+    /// Returns whether a room was deleted recently, and nobody has made it again: by joining it, or in the store, which
+    /// has it again.
     ///
     /// # Errors
     ///
     /// The store can't be read.
     pub(in crate::live) async fn has(&self, room_id: &str) -> Result<bool, StoreError> {
-        let room = hash(room_id);
-        let Some(archive) = &self.archive else {
-            let lists = self.in_memory.lock();
-            return Ok(lists.get(&list_of(room)).is_some_and(|list| list.has(room, unix_ms())));
-        };
-        let list = archive.journal.get(&key(room)).await?;
-        if !list.is_some_and(|list| DeletionList::decode(&list).has(room, unix_ms())) {
-            return Ok(false);
+        let is_named = self.names(room_id).await?;
+        match &self.archive {
+            Some(archive) if is_named => Ok(archive.known(room_id).await?.is_none()),
+            _ => Ok(is_named),
         }
-        Ok(archive.known(room_id).await?.is_none())
+    }
+
+    /// Returns whether the lists name a room, which may exist again.
+    ///
+    /// # Errors
+    ///
+    /// The store can't be read.
+    pub(in crate::live) async fn names(&self, room_id: &str) -> Result<bool, StoreError> {
+        let Some(archive) = &self.archive else { return Ok(self.names_in_memory(room_id)) };
+        let room = hash(room_id);
+        let list = archive.journal.get(&key(room)).await?;
+        Ok(list.is_some_and(|list| DeletionList::decode(&list).has(room, unix_ms())))
+    }
+
+    /// Returns whether the lists of a server without a store name a room.
+    pub(in crate::live) fn names_in_memory(&self, room_id: &str) -> bool {
+        let lists = self.in_memory.lock();
+        if lists.is_empty() {
+            return false;
+        }
+        let room = hash(room_id);
+        lists.get(&list_of(room)).is_some_and(|list| list.has(room, unix_ms()))
     }
 
     /// Notes that a room is about to be deleted.
@@ -94,25 +112,19 @@ impl Deletions {
         Err(contended())
     }
 
-    /// Forgets the deletion of a room that was created again, where there is no store.
-    pub(in crate::live) fn withdraw_in_memory(&self, room_id: &str) {
-        let mut lists = self.in_memory.lock();
-        if !lists.is_empty() {
-            let room = hash(room_id);
-            if let Some(list) = lists.get_mut(&list_of(room)) {
-                list.withdraw(room);
-            }
-        }
-    }
-
-    /// Forgets the deletion of a room that is created again, in the store.
+    /// Forgets the deletion of a room that is made again.
     ///
     /// # Errors
     ///
     /// The store can't be read or written.
-    pub(in crate::live) async fn withdraw_stored(&self, room_id: &str) -> Result<(), StoreError> {
-        let Some(archive) = &self.archive else { return Ok(()) };
+    pub(in crate::live) async fn withdraw(&self, room_id: &str) -> Result<(), StoreError> {
         let room = hash(room_id);
+        let Some(archive) = &self.archive else {
+            if let Some(list) = self.in_memory.lock().get_mut(&list_of(room)) {
+                list.withdraw(room);
+            }
+            return Ok(());
+        };
         let key = key(room);
         for _ in 0..MAX_SWAP_ATTEMPTS {
             let Some(before) = archive.journal.get(&key).await? else { return Ok(()) };

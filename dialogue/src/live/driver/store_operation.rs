@@ -109,10 +109,12 @@ impl RoomDriver {
             return if core.is_deleted() { Ok(None) } else { Err(unavailable(room_id)) };
         }
         // Noted before the room is removed, so that a client that reconnects at once doesn't create it again.
-        instance.context.deletions.note(room_id).await.map_err(|error| {
+        if let Err(error) = instance.context.deletions.note(room_id).await {
             tracing::debug!(%room_id, %error, "the deletion of a room can't be recorded");
-            unavailable(room_id)
-        })?;
+            // The store may have the note although the call failed.
+            core.mark_noted_as_deleted();
+            return Err(unavailable(room_id));
+        }
         if let Some(archive) = instance.archive() {
             let removing = async {
                 instance.context.epoch.renew_if(core.store_epoch()).await?;
@@ -126,6 +128,10 @@ impl RoomDriver {
                 }
                 // The log may have been removed although the call failed.
                 core.mark_uncertain(self.instance.clock.now());
+                // The room may still be there: whoever joins it next withdraws the deletion, if that fails here.
+                if instance.context.deletions.withdraw(room_id).await.is_err() {
+                    core.mark_noted_as_deleted();
+                }
                 return Err(unavailable(room_id));
             }
         }

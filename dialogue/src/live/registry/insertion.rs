@@ -41,10 +41,9 @@ impl Registry {
             let (instance, new) = self.insert(room, room_id, info, opener)?;
             return if new { Ok(instance) } else { Err(exists()) };
         }
-        let has_remote_members = self.has_remote_members(room_id).await?;
         // Without the info, until the catalog has shown that the room is new.
         let (instance, new) = self.insert(room, room_id, RoomInstanceInfo::default(), opener)?;
-        if !new || has_remote_members {
+        if !new || self.has_remote_members(room_id).await? {
             return Err(exists());
         }
         match instance.create(info).await? {
@@ -120,9 +119,6 @@ impl Registry {
             instance.set_quota_entry(new_room);
         }
         instances.insert(&instance);
-        if instance.room.keyed && self.archive().is_none() {
-            self.context.deletions.withdraw_in_memory(&instance.id);
-        }
         Ok((instance, true))
     }
 

@@ -79,21 +79,17 @@ impl Registry {
         }
     }
 
-    /// Returns whether a room that doesn't exist was deleted recently. Members that other nodes still count in it are
-    /// those of the deleted instance: the next one withdraws the deletion.
+    /// Returns whether a keyed room was deleted recently, and nobody has made it again. Members that other nodes still
+    /// count in it are those of the deleted room: whoever joins the next withdraws the deletion.
     ///
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't be read.
     pub(in crate::live) async fn is_deleted(&self, room_id: &str) -> Result<bool, Refusal> {
-        if self.find(room_id).is_some() {
-            return Ok(false);
-        }
         self.context.deletions.has(room_id).await.map_err(|_| unavailable(room_id))
     }
 
-    /// Returns whether a room that isn't in memory here has members at other nodes, other than those of an instance
-    /// that has just been deleted.
+    /// Returns whether a room has members at other nodes, other than those of a room that has just been deleted.
     pub(super) async fn has_remote_members(&self, room_id: &str) -> Result<bool, Refusal> {
         Ok(self.remote_size(room_id).await? > 0 && !self.is_deleted(room_id).await?)
     }

@@ -45,7 +45,7 @@ async fn load(
     archive: &Arc<Archive>,
     instance: &Arc<LiveRoom>,
 ) -> Result<Result<StoredRoom, Refusal>, StoreError> {
-    let found = archive.find(&instance.room, &instance.id, clock::unix_ms()).await?;
+    let mut found = archive.find(&instance.room, &instance.id, clock::unix_ms()).await?;
     if found.log.is_none() {
         // Without a log, its epoch is the store's: that is a new one if the store was emptied.
         registry.context.epoch.read().await?;
@@ -56,7 +56,7 @@ async fn load(
         if let Err(refusal) = reserve_place(registry, archive, instance).await? {
             return Ok(Err(refusal));
         }
-        registry.context.deletions.withdraw_stored(&instance.id).await?;
+        found.follows_deletion = registry.context.deletions.names(&instance.id).await?;
     }
     Ok(Ok(found))
 }

@@ -45,13 +45,15 @@ pub(crate) struct JoinOptions {
     pub(crate) id: Option<Box<RawValue>>,
 }
 
-/// The knowledge of the store's log by which the room decides whether a client can resume.
-#[derive(Debug, Clone, Copy)]
+/// The knowledge of the store by which the room decides whether a client can join, and resume.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ResumeEvidence {
     /// The id that the store has for the event at the client's position.
     pub(crate) stored_id: StoredId,
     /// Set once the room has probed the store since the request was made.
     pub(crate) is_probed: bool,
+    /// Set once the record of recent deletions no longer names the room.
+    pub(crate) is_deletion_withdrawn: bool,
 }
 
 /// The outcome of an attempt to join.
@@ -70,12 +72,20 @@ pub(crate) enum JoinStep {
     /// The position is unknown here, but the client may have it from a node that is further on: the store has to be
     /// probed first.
     NeedsProbe,
+    /// The room was deleted recently. A client with a position in the deleted room is to be told so, unless the room
+    /// was `made_again` meanwhile; everybody else makes it again, which withdraws the deletion first.
+    NeedsDeletionWithdrawn {
+        made_again: bool,
+    },
 }
 
 impl JoinStep {
     /// Returns whether another attempt may succeed, with more evidence.
     pub(in crate::live) fn needs_evidence(&self) -> bool {
-        matches!(self, JoinStep::NeedsStoredId(_) | JoinStep::NeedsProbe)
+        matches!(
+            self,
+            JoinStep::NeedsStoredId(_) | JoinStep::NeedsProbe | JoinStep::NeedsDeletionWithdrawn { .. }
+        )
     }
 }
 
@@ -116,6 +126,9 @@ impl RoomCore {
                 return JoinStep::Refused(unavailable(&self.id));
             }
         }
+        if self.follows_deletion && !evidence.is_deletion_withdrawn {
+            return JoinStep::NeedsDeletionWithdrawn { made_again: self.was_made_again(info) };
+        }
         if join.is_migrating {
             if !join.handle.finish_migration(&self.id, self.instance_id) {
                 // It was removed during its migration.
@@ -123,6 +136,7 @@ impl RoomCore {
             }
             self.migrating.remove(&connection);
         }
+        self.follows_deletion = false;
         if is_new {
             self.enter(join);
         }

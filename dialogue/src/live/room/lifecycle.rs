@@ -6,6 +6,7 @@ use super::{
     ConnectionHandle, Lifecycle, OutboxCloseReason, RoomCore, RoomEffect, members::EventSink,
     presence_tracker::PresenceTracker,
 };
+use crate::live::RoomInstanceInfo;
 
 impl RoomCore {
     /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
@@ -49,6 +50,16 @@ impl RoomCore {
     /// Returns whether the room was deleted.
     pub(in crate::live) fn is_deleted(&self) -> bool {
         matches!(self.lifecycle, Lifecycle::Deleted)
+    }
+
+    /// Returns whether the room was made again since it was deleted: it was created, written to or joined.
+    pub(super) fn was_made_again(&self, info: &RoomInstanceInfo) -> bool {
+        info.created || self.log.head().seq > 0 || self.saved_state.version > 0 || self.members.size() > 0
+    }
+
+    /// Notes that the record of recent deletions names the room, although it wasn't deleted.
+    pub(in crate::live) fn mark_noted_as_deleted(&mut self) {
+        self.follows_deletion = true;
     }
 
     /// Returns whether the instance may leave memory: it has no subscription, and nothing pending. Its log may be lost

@@ -129,6 +129,8 @@ pub(crate) struct RoomCore {
     roster: Option<Box<RemoteRoster>>,
     /// Set if the catalog in the store has a record of the room, if there is a store.
     in_catalog: bool,
+    /// Set while the record of recent deletions may name the room: it is withdrawn once a connection is admitted.
+    follows_deletion: bool,
     lifecycle: Lifecycle,
     log: Log,
     /// The epoch under which the store has the log. It differs from the log's own epoch where the catalog overrides
@@ -165,7 +167,7 @@ impl RoomCore {
     ) -> Self {
         let is_stored = !matches!(storage, RoomStorage::Memory);
         let presence = room.options.presence.map(PresenceTracker::new);
-        let StoredRoom { info, log, state: saved, members } = found;
+        let StoredRoom { info, log, state: saved, members, follows_deletion } = found;
         let store_epoch = log.as_ref().map_or_else(|| Arc::clone(&epoch), |log| Arc::clone(&log.store_epoch));
         let log = log.map(|log| log.restore(&room, &id));
         let log = log.unwrap_or_else(|| {
@@ -180,6 +182,7 @@ impl RoomCore {
             effects: Vec::new(),
             roster: None,
             in_catalog: info.is_some() || !room.keyed,
+            follows_deletion,
             lifecycle: Lifecycle::Live,
             // The first event after a start trims what earlier runs left.
             trim_at: log.next_seq(),

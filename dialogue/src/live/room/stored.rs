@@ -13,12 +13,15 @@ use crate::{
 };
 
 /// The parts of a room in the store.
+#[derive(Default)]
 pub(crate) struct StoredRoom {
     pub(crate) info: Option<RoomInstanceInfo>,
     pub(crate) log: Option<StoredLog>,
     pub(crate) state: Option<SavedState>,
     /// The members at other nodes, including nodes that may have left.
     pub(crate) members: Vec<Member>,
+    /// Set if the room isn't in the store, and the record of recent deletions names it.
+    pub(crate) follows_deletion: bool,
 }
 
 /// The saved state of a room.

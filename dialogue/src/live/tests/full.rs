@@ -13,14 +13,14 @@ use crate::{
 
 /// A store in memory that counts its calls.
 #[derive(Debug, Clone, Default)]
-struct Counting {
+pub(super) struct Counting {
     memory: Memory,
     calls: Arc<AtomicUsize>,
     scans: Arc<AtomicUsize>,
     /// Milliseconds that a scan takes.
     scan_ms: Arc<AtomicU64>,
-    /// Set if scans fail.
-    broken: Arc<AtomicBool>,
+    /// Set if scans and removals fail.
+    pub(super) broken: Arc<AtomicBool>,
 }
 
 impl Counting {
@@ -61,6 +61,9 @@ impl Store for Counting {
 
     async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
         self.count();
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::new("broken"));
+        }
         self.memory.remove(room_id).await
     }
 
@@ -173,7 +176,7 @@ fn id(n: usize) -> String {
     format!("project:{n:05}")
 }
 
-fn opener(user: &str) -> Opener {
+pub(super) fn opener(user: &str) -> Opener {
     Opener { user: user.into(), address: None }
 }
 

@@ -1,5 +1,6 @@
 //! The fixtures of this module's tests, and tests with many concurrent clients of one room.
 
+mod deletion;
 mod full;
 mod migration;
 
@@ -32,7 +33,8 @@ pub(super) const MESSAGE: EventIndex = EventIndex::at(0);
 pub(super) const TYPING: EventIndex = EventIndex::at(1);
 pub(super) const PRICE: EventIndex = EventIndex::at(2);
 /// The evidence of a room without a store.
-const NO_EVIDENCE: ResumeEvidence = ResumeEvidence { stored_id: StoredId::NotRead, is_probed: false };
+const NO_EVIDENCE: ResumeEvidence =
+    ResumeEvidence { stored_id: StoredId::NotRead, is_probed: false, is_deletion_withdrawn: false };
 
 /// A room with an event of each class.
 pub(super) fn room(name: &'static str, keyed: bool, options: RoomOptions) -> RoomSpec {

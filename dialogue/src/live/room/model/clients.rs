@@ -188,7 +188,7 @@ impl World {
     }
 
     pub(super) fn try_join(&mut self, request: &JoinRequest) -> JoinStep {
-        let mut evidence = ResumeEvidence { stored_id: StoredId::NotRead, is_probed: request.is_migrating };
+        let mut evidence = ResumeEvidence { is_probed: request.is_migrating, ..ResumeEvidence::default() };
         loop {
             match self.core.join(request, evidence, &RoomInstanceInfo::default()) {
                 JoinStep::NeedsProbe => {

@@ -49,7 +49,7 @@ impl World {
             user_id: Arc::clone(user),
             connections: u32::try_from(*connections).expect("few"),
         });
-        let found = StoredRoom { info: None, log, state: None, members: members.collect() };
+        let found = StoredRoom { log, members: members.collect(), ..StoredRoom::default() };
         let instance = Arc::new(Instance {
             id: ROOM.into(),
             instance_id: InstanceId::fresh(),

@@ -257,7 +257,6 @@ impl World {
             requests: Mutex::default(),
         });
         let (this_node, other_node, epoch) = (Id::fresh(), Id::fresh(), Arc::<str>::from("e1"));
-        let empty = StoredRoom { info: None, log: None, state: None, members: Vec::new() };
         let storage = storage(mode, this_node, other_node);
         let core = RoomCore::new(
             instance.instance_id,
@@ -265,7 +264,7 @@ impl World {
             ROOM.into(),
             storage,
             Arc::clone(&epoch),
-            empty,
+            StoredRoom::default(),
             time,
         );
         let mut world = World {
