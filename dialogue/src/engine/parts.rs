@@ -16,7 +16,7 @@ use crate::{
     user_connections::UserConnections,
 };
 
-/// What an [`Engine`](super::Engine) is made of.
+/// The parts of an [`Engine`](super::Engine).
 pub(crate) struct EngineParts {
     pub(crate) registry: Arc<Registry>,
     /// The decoding and middleware of each declared room.
@@ -30,7 +30,7 @@ pub(crate) struct EngineParts {
     pub(crate) observed: Observed,
 }
 
-/// Who is admitted: to the server, to its rooms, and how often.
+/// The checks by which a client is admitted: to the server, to its rooms, and how often.
 pub(crate) struct Admission {
     pub(crate) identity: Authentication,
     pub(crate) origins: Origins,
@@ -39,7 +39,7 @@ pub(crate) struct Admission {
     pub(crate) connection_limiter: Arc<ConnectionLimiter>,
 }
 
-/// What is reported of the server's work.
+/// The reports of the server's work.
 pub(crate) struct Observed {
     /// `None` without a metrics exporter.
     pub(crate) metrics: Option<Arc<ServerMetrics>>,

@@ -1,4 +1,5 @@
-//! Replies as results, and access to their values, whose types differ between versions of the protocol and kinds of command.
+//! Replies as results, and access to their values, whose types differ between versions of the protocol and kinds of
+//! command.
 
 use redis::Value;
 

@@ -1,6 +1,6 @@
-//! Assembling a server from its settings, in three steps: [`declare`] checks the declared rooms and the settings against
-//! each other, [`connect`](DeclaredServer::connect) opens the storage, and [`start`](ConnectedServer::start) starts the
-//! engine over both.
+//! Assembling a server from its settings, in three steps: [`declare`] checks the declared rooms and the settings
+//! against each other, [`connect`](DeclaredServer::connect) opens the storage, and [`start`](ConnectedServer::start)
+//! starts the engine over both.
 
 use std::{mem, sync::Arc};
 
@@ -62,7 +62,9 @@ pub(super) fn declare(mut settings: Settings, mut rooms: Vec<RoomSpec>) -> Resul
     let endpoints: Vec<_> = exporters.iter().filter_map(|exporter| exporter.endpoint()).collect();
     check_reachable(&rooms, &settings)?;
     settings.routes.check(&endpoints)?;
-    check_access(&mut settings.access, settings.routes.inspector)?;
+    check_access(&settings.access, settings.routes.inspector)?;
+    let AccessSettings { identity, server_keys, .. } = &mut settings.access;
+    server_keys.iter().for_each(|key| identity.server_keys.add(key));
     check_storage(&settings.storage, &rooms)?;
     Ok(DeclaredServer {
         rooms: rooms.into_iter().map(Arc::new).collect(),
@@ -106,7 +108,8 @@ impl DeclaredServer {
 }
 
 impl ConnectedServer {
-    /// Starts the engine, and attaches the exporters of metrics to it. `any_rooms` are the declared rooms in their order.
+    /// Starts the engine, and attaches the exporters of metrics to it. `any_rooms` are the declared rooms in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -201,7 +204,7 @@ fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error>
 }
 
 /// Checks the origins, and adds the server keys to those that identify the application's backend.
-fn check_access(access: &mut AccessSettings, has_inspector: bool) -> Result<(), Error> {
+fn check_access(access: &AccessSettings, has_inspector: bool) -> Result<(), Error> {
     if let Some(origin) = access.origins.invalid_entry() {
         return Err(Error::configuration(format!(
             "`{origin}` is not an origin; write one as in `https://acme.example` or `http://localhost:5173`"
@@ -219,7 +222,6 @@ fn check_access(access: &mut AccessSettings, has_inspector: bool) -> Result<(), 
                 ServerKeys::MIN_BYTES
             )));
         }
-        access.identity.server_keys.add(key);
     }
     Ok(())
 }

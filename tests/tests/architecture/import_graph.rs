@@ -1,4 +1,5 @@
-//! Which file of a crate names the items of which other file, whatever re-exports its paths go through.
+//! Which file of a crate names the items of which other file, whatever re-exports its paths go through. A call of a
+//! method names no item: it is an edge where the file names its type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -231,12 +232,12 @@ fn tokens(mut text: &str) -> Vec<&str> {
     let mut tokens = vec![];
     while let Some(first) = text.chars().next() {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let hashes = text[first.len_utf8()..].chars().take_while(|c| *c == '#').count();
         let length = if text.starts_with("//") {
             text.find('\n').unwrap_or(text.len())
-        } else if first == 'r' && text[1 + hashes..].starts_with('"') {
-            let end = format!("\"{}", "#".repeat(hashes));
-            2 + hashes + text[2 + hashes..].find(&end).unwrap_or(text.len()) + end.len()
+        } else if text.starts_with("/*") {
+            text.find("*/").map_or(text.len(), |end| end + 2)
+        } else if let Some(length) = raw_text(text) {
+            length
         } else if first == '"' {
             quoted(text, '"')
         } else if first == '\'' {
@@ -257,6 +258,15 @@ fn tokens(mut text: &str) -> Vec<&str> {
         text = &text[length..];
     }
     tokens
+}
+
+/// The length of the raw literal with which `text` starts, if it does.
+fn raw_text(text: &str) -> Option<usize> {
+    let quoted = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
+    let inner = quoted.trim_start_matches('#').strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(quoted.len() - inner.len() - 1));
+    let length = inner.find(&end).map_or(inner.len(), |at| at + end.len());
+    Some(text.len() - inner.len() + length)
 }
 
 /// The length of the literal at the start of `text`, with its quotes.

@@ -1,4 +1,4 @@
-//! Who may connect: credentials, server keys and origins.
+//! The settings of who may connect: credentials, server keys and origins.
 
 use std::time::Duration;
 

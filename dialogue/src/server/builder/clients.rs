@@ -11,8 +11,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 
     /// Sets the maximum of sockets and event streams of one address (of IPv6, its first 64 bits): 1,024 by default.
-    /// Under [`Server::serve`](crate::Server::serve) an address may hold 64 more TCP connections, for anything; a further one is closed when
-    /// it is accepted. The loopback address has no bound. Behind a proxy, set [`behind_proxies`](Self::behind_proxies).
+    /// Under [`Server::serve`](crate::Server::serve) an address may hold 64 more TCP connections, for anything; a
+    /// further one is closed when it is accepted. The loopback address has no bound. Behind a proxy, set [`behind_proxies`](Self::behind_proxies).
     pub fn max_connections_per_address(mut self, connections: usize) -> Self {
         self.settings.bounds.clients.max_connections_per_address = connections;
         self

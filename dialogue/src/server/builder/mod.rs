@@ -38,8 +38,8 @@ use crate::{
     wire::RoomIndex,
 };
 
-/// The configuration of a [`Server`](super::Server). With no method called, the server keeps its logs in memory and every user is
-/// anonymous.
+/// The configuration of a [`Server`](super::Server). With no method called, the server keeps its logs in memory and
+/// every user is anonymous.
 ///
 /// ```
 /// use std::time::Duration;
@@ -161,8 +161,8 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     }
 
     /// Shares the rooms with the other nodes of the application. The backplane also keeps the logs, so that there is no
-    /// other [`store`](Self::store). Members, events, rooms and what [`users`](crate::Server::users) does are then those of
-    /// all nodes, and the load balancer needs no sticky sessions. Rate limits count over all nodes only with a
+    /// other [`store`](Self::store). Members, events, rooms and what [`users`](crate::Server::users) does are then
+    /// those of all nodes, and the load balancer needs no sticky sessions. Rate limits count over all nodes only with a
     /// [`quota`](Self::quota).
     ///
     /// All nodes need the same `Redis` and the same prefix; their clocks may differ by seconds. A

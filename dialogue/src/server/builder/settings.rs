@@ -31,7 +31,7 @@ pub(in crate::server) struct Settings {
     pub(in crate::server) observation: ObservationSettings,
 }
 
-/// Who may connect, and what the application decides.
+/// The settings of who may connect, and of what the application decides.
 #[derive(Default)]
 pub(in crate::server) struct AccessSettings {
     pub(in crate::server) identity: Authentication,
