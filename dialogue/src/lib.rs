@@ -105,7 +105,6 @@ pub mod push;
 #[cfg(all(feature = "server", not(feature = "push")))]
 #[path = "push/disabled.rs"]
 mod push;
-mod rate;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
@@ -136,6 +135,8 @@ pub use self::redis::Redis;
 pub use client::{Client, RoomClient};
 #[cfg(feature = "server")]
 pub use cluster::backplane;
+#[doc(inline)]
+pub use dialogue_core::limits::{PerTime, Rate};
 pub use dialogue_macros::{Validate, event};
 pub use event::{Delivery, Event};
 #[cfg(feature = "server")]
@@ -148,7 +149,6 @@ pub use identity::jwt::Jwt;
 pub use middleware::{Cx, Flow, Middleware, Next};
 #[cfg(feature = "push")]
 pub use push::Push;
-pub use rate::{PerTime, Rate};
 pub use room::Room;
 #[cfg(feature = "server")]
 pub use server::{Error, Result, RoomHandle, Server};

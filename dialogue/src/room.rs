@@ -5,8 +5,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 pub use crate::retention::Retention;
 use crate::{
     event::Event,
+    limits::Rate,
     notification::{PushEvent, PushSpec},
-    rate::Rate,
 };
 
 /// A room that [`rooms!`](crate::rooms) declared.

@@ -196,11 +196,6 @@ pub use crate::{
 #[cfg(feature = "server")]
 pub use server::{handle, server};
 
-#[cfg(feature = "testing")]
-pub use crate::testing::store::{
-    Sentence as StoreSentence, named as store_sentences, try_store, try_store_at,
-};
-
 #[cfg(feature = "client")]
 mod client {
     use crate::{

@@ -11,10 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
-    },
+    HeaderMap,
+    header::{AUTHORIZATION, HOST, HeaderName, ORIGIN},
     request::Parts,
     uri::{Authority, Uri},
 };
@@ -28,7 +26,6 @@ use crate::{
     limits::{ConnectionPermit, RateLimitKey},
     origins::{Origins, is_hidden},
     tcp::ScarceDescriptors,
-    wire::frame::{Error, ServerFrame},
 };
 
 /// Refuses requests of pages of foreign origins, against cross-site request forgery and cross-site WebSocket hijacking.
@@ -145,7 +142,7 @@ pub(super) async fn admit_request(
     }
     let caller = authenticate(engine, parts).await;
     let rate_limit_key = match &caller {
-        Ok(Principal::User(user)) => Some(RateLimitKey::of_user(user, address(engine, parts))),
+        Ok(Principal::User(user)) => Some(RateLimitKey::of_user(&user.id, address(engine, parts))),
         Ok(Principal::Backend) => None,
         // Failed attempts count by address, against guessing of tokens.
         Err(_) => address(engine, parts).map(RateLimitKey::of_address),
@@ -248,7 +245,7 @@ fn peer(parts: &Parts) -> Option<SocketAddr> {
 
 fn credentials<'a>(parts: &'a Parts, offered: Option<&'a str>) -> Result<Credentials<'a>, Refusal> {
     let peer = peer(parts);
-    Ok(Credentials { token: bearer(&parts.headers)?.or(offered), headers: &parts.headers, peer })
+    Ok(Credentials::new(&parts.headers).with_token(bearer(&parts.headers)?.or(offered)).with_peer(peer))
 }
 
 /// Returns the refusal of a request without a token where one is required.
@@ -268,29 +265,6 @@ impl From<Refusal> for RefusalResponse {
 impl IntoResponse for RefusalResponse {
     fn into_response(self) -> Response {
         self.0.into_response()
-    }
-}
-
-/// The response of a refusal: the HTTP status of its code, and an `error` frame as the body. Public, so that the
-/// application's own routes can refuse in the same form.
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let json = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let mut response = (status, json, Error::from(&self).encode(None).json).into_response();
-        // The layer that counts refusals reads it.
-        response.extensions_mut().insert(self.code);
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, section 11.6.1. The scheme `Bearer` opens no password dialog in browsers.
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        if let Some(after) = self.retry_after {
-            // Whole seconds (RFC 9110, section 10.2.3), rounded up.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        response
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     Client,
     core::{Reply, RetryClass, response_error},
     error::{Error, ErrorKind},
+    frame::{next_before, read_events},
     room::{Route, read},
     transport::{encode, http::get},
 };
@@ -81,16 +82,16 @@ impl<'a, R: Room> History<'a, R> {
                 }
             };
             // The server scans a bounded number of events for one page, and may find no match among them.
-            match frame.older() {
-                Some(before) if frame.event_frames().len() == 0 && Instant::now() < deadline => {
+            match next_before(&frame) {
+                Some(before) if read_events(&frame).len() == 0 && Instant::now() < deadline => {
                     self.before = Some(before);
                 }
                 next => break (frame, next),
             }
         };
-        let (events, unreadable) = (Vec::with_capacity(frame.event_frames().len()), Vec::new());
+        let (events, unreadable) = (Vec::with_capacity(read_events(&frame).len()), Vec::new());
         let mut page = Page { events, more: next.is_some(), unknown: 0, unreadable, next };
-        for event_frame in frame.event_frames() {
+        for event_frame in read_events(&frame) {
             match event_frame.and_then(read::<R>) {
                 Ok(Some(delivery)) => page.events.push(delivery),
                 Ok(None) => page.unknown += 1,

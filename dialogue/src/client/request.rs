@@ -1,10 +1,9 @@
 //! The client's requests, as the core keeps them until they are answered.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::wire::request::{
-    Auth, ClientRequest, CreateRoom, DeleteRoom, GetHistory, GetMembers, Join, Leave, Raw, RegisterPush,
+    Auth, ClientRequest, CreateRoom, DeleteRoom, GetHistory, GetMembers, Join, Leave, RegisterPush,
     Subscribe, Trigger, UnregisterPush, Unsubscribe,
 };
 
@@ -62,19 +61,6 @@ impl Request {
             id: Option<u64>,
         }
         serde_json::to_string(&Envelope { kind: self.kind(), request: self, id })
-    }
-}
-
-impl Raw<'static> {
-    /// Returns a value as JSON.
-    pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
-        serde_json::value::to_raw_value(value).map(Raw::from)
-    }
-}
-
-impl From<Box<RawValue>> for Raw<'static> {
-    fn from(json: Box<RawValue>) -> Self {
-        Raw::Owned(json)
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     core::{Backoff, Config, InsertOutcome, Membership, Reply, RoomBuffer, TokenSource, response_error},
     endpoint::Endpoint,
     error::{Error, ErrorKind},
+    frame::read_event,
     incoming::Interruption,
     status::{Status, StreamState, StreamStatus},
     transport::{
@@ -226,7 +227,7 @@ impl StreamRoom {
         let is_kept = || match event.as_str() {
             "dialogue:presence" => true,
             event if event.starts_with("dialogue:") => false,
-            _ => frame::Event::read(data)
+            _ => read_event(data)
                 .map_or_else(|unreadable| unreadable.seq, |event_frame| event_frame.seq)
                 .is_some(),
         };
@@ -354,7 +355,7 @@ impl StreamRoom {
             event if event.starts_with("dialogue:") => {}
             _ => {
                 let now = self.started.elapsed();
-                return match self.membership.event(now, frame::Event::read(&data)) {
+                return match self.membership.event(now, read_event(&data)) {
                     InsertOutcome::Inserted | InsertOutcome::Duplicate => None,
                     InsertOutcome::Overflow | InsertOutcome::Conflict => Some(NextStep::Reopen),
                 };

@@ -52,7 +52,7 @@ impl RemoteRoster {
     fn change(&mut self, node: Id, changes: &[MemberChange]) -> Vec<ConnectionDelta> {
         let mut deltas = self.admit(node);
         let users = self.nodes.entry(node).or_default();
-        for MemberChange { user_id, connections } in changes {
+        for MemberChange { user_id, connections, .. } in changes {
             let now = usize::try_from(*connections).unwrap_or(usize::MAX);
             let before = match now {
                 0 => users.remove(user_id),
@@ -67,7 +67,7 @@ impl RemoteRoster {
     pub(crate) fn replace(&mut self, members: Vec<Member>, listed: &BTreeSet<Id>) -> Vec<ConnectionDelta> {
         let before = std::mem::take(self);
         self.suspected = before.suspected;
-        for Member { node, user_id, connections } in members {
+        for Member { node, user_id, connections, .. } in members {
             let nodes = if listed.contains(&node) || before.nodes.contains_key(&node) {
                 &mut self.nodes
             } else {

@@ -17,7 +17,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, header::COOKIE};
 use tokio::time::timeout;
 
-pub use authenticator::{AuthError, Authenticated, Authenticator, Credentials};
+pub(crate) use dialogue_core::identity::is_anonymous;
+#[doc(inline)]
+pub use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials};
 pub(crate) use provides::AnyIdentity;
 pub use provides::{IdentityRef, Provides};
 
@@ -29,11 +31,6 @@ pub(crate) use authenticator::{AnyAuthenticator, AuthenticatedUser};
 pub(crate) use expiry::Clock;
 pub(crate) use expiry::{CLOCK_CHECK_INTERVAL, Expiry};
 pub(crate) use server_key::ServerKeys;
-
-/// Returns whether a user id is that of an anonymous user.
-pub(crate) fn is_anonymous(id: &str) -> bool {
-    id.starts_with(anonymous::PREFIX)
-}
 
 /// The authenticated sender of an HTTP request.
 #[derive(Debug, Clone)]
@@ -86,7 +83,7 @@ impl Authentication {
         &self,
         credentials: Credentials<'_>,
     ) -> Result<Principal, Refusal> {
-        if credentials.token.is_some_and(|token| self.server_keys.contain(token)) {
+        if credentials.token().is_some_and(|token| self.server_keys.contain(token)) {
             return Ok(Principal::Backend);
         }
         let user = self.authenticate(credentials).await?;
@@ -104,22 +101,23 @@ impl Authentication {
         &self,
         mut credentials: Credentials<'_>,
     ) -> Result<Option<User>, Refusal> {
-        credentials.token = credentials.token.or_else(|| self.cookie(credentials.headers));
+        let token = credentials.token().or_else(|| self.cookie(credentials.headers()));
+        credentials = credentials.with_token(token);
         let Some(authenticator) = &self.authenticator else {
-            return self.anonymous(credentials.token).map(Some);
+            return self.anonymous(token).map(Some);
         };
-        if credentials.token.is_none() && authenticator.needs_token() {
+        if token.is_none() && authenticator.needs_token() {
             return if self.allow_anonymous { self.anonymous(None).map(Some) } else { Ok(None) };
         }
-        if self.allow_anonymous && credentials.token.is_some_and(Anonymous::is_token) {
-            return self.anonymous(credentials.token).map(Some);
+        if self.allow_anonymous && token.is_some_and(Anonymous::is_token) {
+            return self.anonymous(token).map(Some);
         }
         let call = async { authenticator.authenticate(&credentials).await };
         let result = timeout(AUTHENTICATOR_TIMEOUT, catch_panic("authenticate", call)).await;
         match result {
             Ok(Some(Ok(authenticated))) => self.accept(authenticated).map(Some),
             // Without a token, a rejection means that the request has no other credentials either.
-            Ok(Some(Err(AuthError::Rejected))) if credentials.token.is_none() => {
+            Ok(Some(Err(AuthError::Rejected))) if token.is_none() => {
                 if self.allow_anonymous {
                     self.anonymous(None).map(Some)
                 } else {
@@ -127,7 +125,7 @@ impl Authentication {
                 }
             }
             Ok(Some(Err(AuthError::Rejected))) => Err(not_valid()),
-            Ok(Some(Err(AuthError::Unavailable))) | Err(_) => {
+            Ok(Some(Err(_))) | Err(_) => {
                 Err(Refusal::new(Code::Unavailable, AuthError::Unavailable.to_string()))
             }
             Ok(None) => Err(Refusal::new(Code::Internal, "internal error")),

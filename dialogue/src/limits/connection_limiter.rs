@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{KeyedLimiter, RateLimitKey, RateLimits, key::network_prefix};
+use super::{KeyedLimiter, RateLimitKey, RateLimits, network_prefix};
 use crate::{Code, Refusal, observe::RefusalLog};
 
 /// Counts and limits the connections of each address.

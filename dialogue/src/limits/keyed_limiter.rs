@@ -13,7 +13,7 @@ use super::{
     clock::{GcraLimiter, TokioClock},
     state_store::BoundedStateStore,
 };
-use crate::Rate;
+use crate::limits::Rate;
 
 /// Limits each client to one rate.
 #[derive(Debug)]

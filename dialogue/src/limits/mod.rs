@@ -8,7 +8,6 @@
 mod clock;
 mod connection_limiter;
 mod frame_limiter;
-mod key;
 mod keyed_limiter;
 mod limiter;
 mod quota;
@@ -18,10 +17,10 @@ mod state_store;
 
 pub(crate) use connection_limiter::{ConnectionLimiter, ConnectionPermit};
 pub(crate) use frame_limiter::FrameLimiter;
-pub use key::RateLimitKey;
 pub(crate) use keyed_limiter::KeyedLimiter;
 pub(crate) use limiter::{Limiter, RateLimits};
-pub use quota::Quota;
 pub(crate) use quota::SharedQuota;
 
-pub use crate::rate::{PerTime, Rate};
+pub(crate) use dialogue_core::limits::network_prefix;
+#[doc(inline)]
+pub use dialogue_core::limits::{PerTime, Quota, Rate, RateLimitKey};

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant as Moment, timeout};
 
-use super::{LiveRoom, archive::Archive, command::RoomRead, room::unavailable};
+use super::{LiveRoom, archive::Archive, command::RoomRead};
 use crate::{
-    Refusal,
+    Code, Refusal,
     log::{LogPage, PAGE_BYTES, RecordPage},
     store::{Order, Query, StoreError},
     wire::EventSet,
@@ -94,7 +94,7 @@ impl LiveRoom {
     }
 
     fn unreadable(&self) -> Refusal {
-        Refusal { message: "the room's history can't be read now; try again".into(), ..unavailable(&self.id) }
+        Refusal::new(Code::Unavailable, "the room's history can't be read now; try again")
     }
 
     async fn read_stored(&self, archive: &Archive, query: &Query) -> Result<RecordPage, StoreError> {

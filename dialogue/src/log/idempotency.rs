@@ -46,7 +46,7 @@ impl IdempotencyKeys {
             return None;
         }
         let remembered = self.get(&owner(from, key), key).or_else(|| self.find_newcomer(from, key))?;
-        Some(Accepted { duplicate: true, ..remembered.accepted.clone() })
+        Some(remembered.accepted.to_duplicate())
     }
 
     /// Remembers a key, and drops the oldest ones. A key that is known for this event already keeps its time.
@@ -80,7 +80,9 @@ impl IdempotencyKeys {
     pub(crate) fn remember_for_newcomer(&mut self, from: &Arc<str>, key: &str, find: &Accepted) {
         if let (KeyScope::Unauthenticated, key) = KeyScope::parse(key) {
             let key = scoped(KeyScope::User, key.into());
-            self.remember(from, &key, Accepted { duplicate: false, ..find.clone() });
+            let mut first = find.clone();
+            first.duplicate = false;
+            self.remember(from, &key, first);
         }
     }
 

@@ -1,34 +1,10 @@
 //! The metric families of a server: their names, kinds, labels and help texts, by the conventions of
 //! [OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/). A test holds `docs/metrics.md` to them.
 
-use MetricKind::{Counter, Gauge, Histogram};
-
-/// The description of a metric family: metrics of one name and kind, with one series for each combination of their
-/// labels.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MetricDescriptor {
-    /// The name, as Prometheus shows it: a counter's name ends in `_total`, a duration's in `_seconds`.
-    pub name: &'static str,
-    /// The help text, one sentence.
-    pub help: &'static str,
-    /// The kind of its series.
-    pub kind: MetricKind,
-    /// The names of the labels of each series.
-    pub labels: &'static [&'static str],
-}
-
-/// The kind of a metric, as in Prometheus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MetricKind {
-    /// A count that only increases while the process runs.
-    Counter,
-    /// A current amount, which goes up and down.
-    Gauge,
-    /// A distribution of durations, counted in buckets.
-    Histogram,
-}
+use dialogue_core::metrics::{
+    MetricDescriptor,
+    MetricKind::{self, Counter, Gauge, Histogram},
+};
 
 const fn descriptor(
     name: &'static str,
@@ -36,7 +12,7 @@ const fn descriptor(
     labels: &'static [&'static str],
     help: &'static str,
 ) -> MetricDescriptor {
-    MetricDescriptor { name, help, kind, labels }
+    MetricDescriptor::new(name, kind, labels, help)
 }
 
 pub(super) static CONNECTIONS: MetricDescriptor = descriptor(

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::family::MetricValue;
+use super::MetricValue;
 
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);

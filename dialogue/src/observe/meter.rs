@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    family::{MetricValue, Series},
+    MetricValue, Series,
     instrument::{Counter, Gauge, Histogram},
     labels::{Source, TriggerOutcome},
     refusal_counters::RefusalCounters,
@@ -40,18 +40,6 @@ struct EventMetrics {
     name: &'static str,
     accepted: Counter,
     latency: Histogram,
-}
-
-impl ResumeOutcome {
-    const ALL: [ResumeOutcome; 3] = [ResumeOutcome::Fresh, ResumeOutcome::Complete, ResumeOutcome::Lost];
-
-    fn name(self) -> &'static str {
-        match self {
-            ResumeOutcome::Fresh => "fresh",
-            ResumeOutcome::Complete => "complete",
-            ResumeOutcome::Lost => "lost",
-        }
-    }
 }
 
 impl Meter {
@@ -231,6 +219,6 @@ impl RoomMetrics {
     }
 
     fn series<const N: usize>(&self, rest: [&'static str; N], value: MetricValue) -> Series {
-        Series { labels: [self.name].into_iter().chain(rest).collect(), value }
+        Series::new([self.name].into_iter().chain(rest).collect(), value)
     }
 }

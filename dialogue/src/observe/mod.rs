@@ -10,8 +10,6 @@
 
 mod connection;
 mod descriptor;
-mod exporter;
-mod family;
 mod instrument;
 mod instrumented;
 mod labels;
@@ -19,7 +17,6 @@ mod meter;
 mod origin;
 #[cfg(feature = "metrics")]
 mod prometheus;
-mod reader;
 mod refusal_counters;
 mod refusal_log;
 mod server_metrics;
@@ -29,16 +26,17 @@ mod statsd;
 mod trace;
 
 pub(crate) use connection::ConnectionMeter;
-pub use descriptor::{MetricDescriptor, MetricKind};
-pub use exporter::{MetricsEndpoint, MetricsExporter};
-pub use family::{MetricFamily, MetricValue, Series};
+#[doc(inline)]
+pub use dialogue_core::metrics::{
+    MetricDescriptor, MetricFamily, MetricKind, MetricValue, MetricsEndpoint, MetricsExporter, MetricsReader,
+    MetricsSource, Series,
+};
 pub(crate) use instrumented::{InstrumentedBackplane, InstrumentedStore};
 pub(crate) use labels::{CloseReason, Source};
 pub(crate) use meter::{Meter, RoomInstanceGuard};
 pub(crate) use origin::{EventOrigin, record_refusal};
 #[cfg(feature = "metrics")]
 pub use prometheus::Prometheus;
-pub use reader::MetricsReader;
 pub(crate) use refusal_log::RefusalLog;
 pub(crate) use server_metrics::{Sample, ServerMetrics, StoreSample};
 #[cfg(feature = "statsd")]

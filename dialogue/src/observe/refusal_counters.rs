@@ -1,7 +1,7 @@
 //! Counters of refused requests, by source and error code.
 
 use super::{
-    family::Series,
+    Series,
     instrument::Counter,
     labels::{Source, element_for},
 };
@@ -39,31 +39,7 @@ impl RefusalCounters {
     pub(super) fn series(&self) -> impl Iterator<Item = Series> {
         Source::REQUESTS.iter().zip(&self.0).flat_map(|(source, codes)| {
             let codes = CODES.iter().zip(codes);
-            codes.map(|(code, refused)| Series {
-                labels: vec![source.label(), code_label(*code)],
-                value: refused.read(),
-            })
+            codes.map(|(code, refused)| Series::new(vec![source.label(), code.as_str()], refused.read()))
         })
-    }
-}
-
-fn code_label(code: Code) -> &'static str {
-    match code {
-        Code::InvalidRequest => "INVALID_REQUEST",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::JoinDenied => "JOIN_DENIED",
-        Code::NotInRoom => "NOT_IN_ROOM",
-        Code::RoomNotFound => "ROOM_NOT_FOUND",
-        Code::RoomExists => "ROOM_EXISTS",
-        Code::RoomFull => "ROOM_FULL",
-        Code::EventNotAllowed => "EVENT_NOT_ALLOWED",
-        Code::ValidationFailed => "VALIDATION_FAILED",
-        Code::Blocked => "BLOCKED",
-        Code::TooMany => "TOO_MANY",
-        Code::RateLimited => "RATE_LIMITED",
-        Code::TooLarge => "TOO_LARGE",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::Internal | Code::Unknown => "INTERNAL",
     }
 }

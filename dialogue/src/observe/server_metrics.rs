@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    Meter, MetricDescriptor, descriptor,
-    family::{MetricFamily, MetricValue, Series},
+    Meter, MetricDescriptor, MetricFamily, MetricValue, MetricsSource, Series, descriptor,
     instrument::{Counter, Gauge, Histogram},
     labels::{BackplaneCall, CloseReason, Source, StoreCall, element_for},
     meter::RoomMetrics,
@@ -108,17 +107,6 @@ impl ServerMetrics {
         }
     }
 
-    /// Returns all families, always in the same order.
-    pub(crate) fn read(&self) -> Vec<MetricFamily> {
-        let sample = self.sampler.get().and_then(|sampler| sampler()).unwrap_or_default();
-        let mut families = self.connection_families();
-        families.extend(self.room_families());
-        families.extend(self.store_families(&sample));
-        families.extend(self.backplane_families(&sample));
-        families.extend(other_families(&sample));
-        families
-    }
-
     fn connection_families(&self) -> Vec<MetricFamily> {
         let active = || Source::CONNECTIONS.iter().zip(&self.active);
         let all = active().map(|(_, active)| active.read()).fold(0.0, |all, active| match active {
@@ -130,39 +118,42 @@ impl ServerMetrics {
             ends.map(|(reason, closed)| series(vec![source.label(), reason.label()], closed.read()))
         });
         vec![
-            descriptor::CONNECTIONS.with_value(self.connections.read()),
-            descriptor::ACTIVE.with_value(MetricValue::Gauge(all)),
-            descriptor::ACTIVE_BY_CHANNEL
-                .with_series(active().map(|(source, active)| series(vec![source.label()], active.read()))),
-            descriptor::CLOSED.with_series(closed),
-            descriptor::REFUSALS.with_series(self.refusals.series()),
+            single(&descriptor::CONNECTIONS, self.connections.read()),
+            single(&descriptor::ACTIVE, MetricValue::Gauge(all)),
+            family(
+                &descriptor::ACTIVE_BY_CHANNEL,
+                active().map(|(source, active)| series(vec![source.label()], active.read())),
+            ),
+            family(&descriptor::CLOSED, closed),
+            family(&descriptor::REFUSALS, self.refusals.series()),
         ]
     }
 
     fn room_families(&self) -> [MetricFamily; 9] {
         let rooms = || self.rooms.iter();
         [
-            descriptor::EVENTS.with_series(rooms().flat_map(|room| room.events())),
-            descriptor::LATENCY.with_series(rooms().flat_map(|room| room.latencies())),
-            descriptor::TRIGGERS.with_series(rooms().flat_map(|room| room.triggers())),
-            descriptor::DELIVERIES.with_series(rooms().flat_map(|room| room.deliveries())),
-            descriptor::SKIPPED.with_series(rooms().flat_map(|room| room.skips())),
-            descriptor::BACKFILLS.with_series(rooms().flat_map(|room| room.backfills())),
-            descriptor::RESUMES.with_series(rooms().flat_map(|room| room.resumes())),
-            descriptor::SIZE.with_series(rooms().flat_map(|room| room.size())),
-            descriptor::INSTANCES.with_series(rooms().flat_map(|room| room.instances())),
+            family(&descriptor::EVENTS, rooms().flat_map(|room| room.events())),
+            family(&descriptor::LATENCY, rooms().flat_map(|room| room.latencies())),
+            family(&descriptor::TRIGGERS, rooms().flat_map(|room| room.triggers())),
+            family(&descriptor::DELIVERIES, rooms().flat_map(|room| room.deliveries())),
+            family(&descriptor::SKIPPED, rooms().flat_map(|room| room.skips())),
+            family(&descriptor::BACKFILLS, rooms().flat_map(|room| room.backfills())),
+            family(&descriptor::RESUMES, rooms().flat_map(|room| room.resumes())),
+            family(&descriptor::SIZE, rooms().flat_map(|room| room.size())),
+            family(&descriptor::INSTANCES, rooms().flat_map(|room| room.instances())),
         ]
     }
 
     fn backplane_families(&self, sample: &Sample) -> [MetricFamily; 3] {
         let calls = || BackplaneCall::ALL.iter().zip(&self.backplane).filter(|_| sample.nodes.is_some());
         [
-            descriptor::NODES
-                .with_series(sample.nodes.iter().map(|nodes| series(vec![], gauge_value(*nodes)))),
-            descriptor::BACKPLANE_SECONDS.with_series(
+            family(&descriptor::NODES, sample.nodes.iter().map(|nodes| series(vec![], gauge_value(*nodes)))),
+            family(
+                &descriptor::BACKPLANE_SECONDS,
                 calls().map(|(operation, call)| series(vec![operation.label()], call.elapsed.read())),
             ),
-            descriptor::BACKPLANE_ERRORS.with_series(
+            family(
+                &descriptor::BACKPLANE_ERRORS,
                 calls().map(|(operation, call)| series(vec![operation.label()], call.errors.read())),
             ),
         ]
@@ -172,18 +163,26 @@ impl ServerMetrics {
         let store = || sample.store.iter();
         let calls = || StoreCall::ALL.iter().zip(&self.store).filter(|_| sample.store.is_some());
         [
-            descriptor::STORE_UP
-                .with_series(store().map(|store| series(vec![], gauge_value(usize::from(store.is_up))))),
-            descriptor::STORE_SECONDS.with_series(
+            family(
+                &descriptor::STORE_UP,
+                store().map(|store| series(vec![], gauge_value(usize::from(store.is_up)))),
+            ),
+            family(
+                &descriptor::STORE_SECONDS,
                 calls().map(|(operation, call)| series(vec![operation.label()], call.elapsed.read())),
             ),
-            descriptor::STORE_ERRORS.with_series(
+            family(
+                &descriptor::STORE_ERRORS,
                 calls().map(|(operation, call)| series(vec![operation.label()], call.errors.read())),
             ),
-            descriptor::STORE_WAITING_BYTES
-                .with_series(store().map(|store| series(vec![], gauge_value(store.queued_bytes)))),
-            descriptor::STORE_WAITING_ROOMS
-                .with_series(store().map(|store| series(vec![], gauge_value(store.queued_rooms)))),
+            family(
+                &descriptor::STORE_WAITING_BYTES,
+                store().map(|store| series(vec![], gauge_value(store.queued_bytes))),
+            ),
+            family(
+                &descriptor::STORE_WAITING_ROOMS,
+                store().map(|store| series(vec![], gauge_value(store.queued_rooms))),
+            ),
         ]
     }
 }
@@ -195,30 +194,41 @@ impl CallMetrics {
     }
 }
 
+impl MetricsSource for ServerMetrics {
+    /// Returns all families, always in the same order.
+    fn read(&self) -> Vec<MetricFamily> {
+        let sample = self.sampler.get().and_then(|sampler| sampler()).unwrap_or_default();
+        let mut families = self.connection_families();
+        families.extend(self.room_families());
+        families.extend(self.store_families(&sample));
+        families.extend(self.backplane_families(&sample));
+        families.extend(other_families(&sample));
+        families
+    }
+}
+
 fn other_families(sample: &Sample) -> [MetricFamily; 3] {
     let pushes = sample.pushes.iter().flat_map(|(provider, counts)| {
         counts.iter().map(|(outcome, count)| series(vec![*provider, *outcome], MetricValue::Counter(*count)))
     });
     [
-        descriptor::PUSHES.with_series(pushes),
-        descriptor::WAITING.with_value(gauge_value(sample.outbox_bytes)),
-        descriptor::DRAINING.with_value(gauge_value(usize::from(sample.is_draining))),
+        family(&descriptor::PUSHES, pushes),
+        single(&descriptor::WAITING, gauge_value(sample.outbox_bytes)),
+        single(&descriptor::DRAINING, gauge_value(usize::from(sample.is_draining))),
     ]
 }
 
-impl MetricDescriptor {
-    fn with_series(&'static self, series: impl Iterator<Item = Series>) -> MetricFamily {
-        MetricFamily { descriptor: self, series: series.collect() }
-    }
+fn family(descriptor: &'static MetricDescriptor, series: impl Iterator<Item = Series>) -> MetricFamily {
+    MetricFamily::new(descriptor, series.collect())
+}
 
-    /// Returns a family without labels, which has one series.
-    fn with_value(&'static self, value: MetricValue) -> MetricFamily {
-        self.with_series([series(vec![], value)].into_iter())
-    }
+/// Returns a family without labels, which has one series.
+fn single(descriptor: &'static MetricDescriptor, value: MetricValue) -> MetricFamily {
+    MetricFamily::new(descriptor, vec![series(vec![], value)])
 }
 
 fn series(labels: Vec<&'static str>, value: MetricValue) -> Series {
-    Series { labels, value }
+    Series::new(labels, value)
 }
 
 fn gauge_value(size: usize) -> MetricValue {

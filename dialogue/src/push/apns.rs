@@ -13,10 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Provider, PushError, PushMessage, PushTarget, SendOutcome, collapse_topic,
+    Provider, PushError, PushMessage, PushTarget, SendOutcome,
     http::{HttpVersions, ProviderResponse, TrustedRoots, build},
     jws::SigningKey,
-    payload::fit,
 };
 use crate::notification::{Notification, Urgency};
 
@@ -126,8 +125,7 @@ impl Provider for ApnsProvider {
     }
 
     async fn send(&self, target: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
-        let body =
-            fit(message.notification, MAX_PAYLOAD_BYTES, |notification| payload(notification, message));
+        let body = message.fit(MAX_PAYLOAD_BYTES, |notification| payload(notification, message));
         let Some(body) = body else {
             return SendOutcome::Rejected(
                 "the notification is too long, even without its data and body".to_owned(),
@@ -172,8 +170,8 @@ impl ApnsProvider {
             .header("apns-push-type", "alert")
             .header("apns-priority", if message.notification.urgency == Urgency::Low { "5" } else { "10" })
             .header("apns-expiration", expires.to_string());
-        if let Some(collapse) = message.collapse_key {
-            request = request.header("apns-collapse-id", collapse_topic(message.room_id, collapse));
+        if let Some(topic) = message.topic() {
+            request = request.header("apns-collapse-id", topic);
         }
         match ProviderResponse::fetch(request.body(body.to_vec())).await {
             Err(outcome) => Ok(outcome),
@@ -226,8 +224,7 @@ fn payload(notification: &Notification, message: &PushMessage<'_>) -> Vec<u8> {
     if let Some(url) = &notification.url {
         app_data["url"] = url.as_str().into();
     }
-    if let Some(data) = notification.data.as_deref().and_then(|data| serde_json::from_str::<Value>(data).ok())
-    {
+    if let Some(data) = notification.json_data().and_then(|data| serde_json::from_str::<Value>(data).ok()) {
         app_data["data"] = data;
     }
     json!({ "aps": aps, "dialogue": app_data }).to_string().into_bytes()

@@ -7,12 +7,11 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::{
-    PushMessage, SendOutcome,
+    AnyProvider, PushMessage, PushTarget, SendOutcome,
     context::PushContext,
     device::{DeviceRecord, RegistrationId},
     http::MAX_RETRY_AFTER,
     job::PushJob,
-    provider::{AnyProvider, PushTarget},
     remote_users,
     slots::{SLOW_AFTER, SendSlot, SendSlots},
 };
@@ -118,15 +117,10 @@ impl PushJob {
             .checked_sub(fanout.age())
             .or((self.attempts == 0 && notification.ttl.is_zero()).then_some(Duration::ZERO));
         let Some(ttl) = remaining else { return AttemptOutcome::Expired };
-        let message = PushMessage {
-            notification: &notification,
-            room_id: &fanout.room_id,
-            event: fanout.event_name,
-            position: fanout.position(),
-            timestamp: fanout.event.accepted.timestamp,
-            ttl,
-            collapse_key: fanout.collapse_key.as_deref(),
-        };
+        let (room_id, timestamp) = (&fanout.room_id, fanout.event.accepted.timestamp);
+        let mut message = PushMessage::new(&notification, room_id, fanout.event_name, timestamp);
+        (message.position, message.ttl) = (fanout.position(), ttl);
+        message.collapse_key = fanout.collapse_key.as_deref();
         self.origin = provider.origin(&device.target).map(Arc::from);
         let slot = match &self.origin {
             None => None,
@@ -255,6 +249,10 @@ impl PushJob {
                     "a device no longer exists"
                 );
                 context.devices.forget(registration, since).await.map(|_| AttemptOutcome::Forgotten)
+            }
+            outcome => {
+                warn("the provider's answer is unknown", &format!("{outcome:?}"));
+                return AttemptOutcome::Rejected;
             }
         };
         stored.unwrap_or_else(|error| {

@@ -5,9 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 #[cfg(feature = "webpush")]
 use super::Vapid;
-use super::{
-    Apns, Fcm, Provider, PushError, device_registry::DeviceBounds, http::TrustedRoots, provider::AnyProvider,
-};
+use super::{AnyProvider, Apns, Fcm, Provider, PushError, device_registry::DeviceBounds, http::TrustedRoots};
 
 /// The push settings of a server: the providers through which users who aren't connected get notifications, and the
 /// bounds of the device registry.

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    PushCounts, PushError, PushTarget,
+    AnyProvider, PushCounts, PushError, PushTarget,
     config::PushSetup,
     context::PushContext,
     counts::PushCounters,
@@ -28,7 +28,6 @@ use super::{
     memory::{MAX_ORIGIN_RETRY_UNITS, MAX_PROVIDER_RETRY_UNITS, MAX_QUEUED_UNITS, UNIT_BYTES},
     now,
     pending::PendingPushes,
-    provider::AnyProvider,
     queued_event::QueuedEvent,
     rate_limited_log::RateLimitedLog,
     retry_budget::RetryBudget,
@@ -174,7 +173,7 @@ impl PushDispatcher {
             event_name: kind.name.to_owned(),
             data: data.to_owned(),
             from: from.to_owned(),
-            accepted: Accepted { seq: None, event_id: event_id.to_string(), timestamp, duplicate: false },
+            accepted: Accepted::new(None, event_id.as_str(), timestamp),
             is_unconfirmed,
             progress: HashMap::new(),
             epoch: None,

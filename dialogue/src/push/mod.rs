@@ -83,9 +83,7 @@ mod job;
 mod jws;
 mod last_seen;
 mod memory;
-mod payload;
 mod pending;
-mod provider;
 mod queued_event;
 mod rate_limited_log;
 mod remote_users;
@@ -103,38 +101,20 @@ mod worker;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest::{SHA256, digest};
-
 pub use apns::Apns;
 pub use config::Push;
 pub(crate) use config::PushSetup;
 pub use counts::PushCounts;
+pub(crate) use dialogue_core::push::{AnyProvider, topic};
+#[doc(inline)]
+pub use dialogue_core::push::{
+    Provider, PushMessage, PushSubscription, PushTarget, SendOutcome, SubscriptionKeys,
+};
 pub(crate) use dispatcher::{PushDispatcher, PushOffer};
 pub use error::PushError;
 pub use fcm::Fcm;
-pub use provider::{Provider, PushMessage, PushSubscription, PushTarget, SendOutcome, SubscriptionKeys};
 #[cfg(feature = "webpush")]
 pub use vapid::Vapid;
-
-use crate::notification::Urgency;
-
-/// Returns the value by which providers replace an older notification by a newer one: the `Topic` of Web Push, the
-/// collapse id of APNs, the collapse key of FCM. It has 32 characters of base64url, which is the longest topic (RFC
-/// 8030, section 5.4).
-fn collapse_topic(room_id: &str, collapse_key: &str) -> String {
-    let hash = digest(&SHA256, format!("{room_id}\0{collapse_key}").as_bytes());
-    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..24).unwrap_or_default())
-}
-
-/// Returns the value of the header `Urgency` (RFC 8030, section 5.3).
-fn urgency_header(urgency: Urgency) -> &'static str {
-    match urgency {
-        Urgency::Low => "low",
-        Urgency::Normal => "normal",
-        Urgency::High => "high",
-    }
-}
 
 /// Returns the time in Unix milliseconds.
 fn now() -> u64 {

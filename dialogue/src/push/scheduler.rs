@@ -14,14 +14,13 @@ use tokio::{
 };
 
 use super::{
-    collapse_topic,
     context::PushContext,
     fanout::{AcceptedBetween, Fanout},
     memory::MAX_QUEUED_UNITS,
     pending::{Ownership, PendingPush, ResumedFanout},
     queued_event::QueuedEvent,
     remote_users::{self, RemoteUsers},
-    retry_queue,
+    retry_queue, topic,
     worker::WorkerCommand,
 };
 use crate::live::{Registry, RoomRead, RoomSpec};
@@ -47,7 +46,7 @@ pub(super) struct PushScheduler {
     epochs: HashMap<Arc<str>, Arc<str>>,
     /// The users at other nodes of rooms with fan-outs.
     remote_users: HashMap<Arc<str>, Weak<RemoteUsers>>,
-    /// The newest fan-out of each room and collapse key, by their [topic](collapse_topic).
+    /// The newest fan-out of each room and collapse key, by their [topic](topic).
     pub(super) newest: HashMap<String, NewestFanout>,
     /// The number of times that the other nodes have taken this one for dead, as of the last time that all records were
     /// confirmed.
@@ -575,5 +574,5 @@ impl PushScheduler {
 
 /// Returns the topic by which a newer event replaces an older one.
 fn topic_of(fanout: &Fanout) -> Option<String> {
-    fanout.collapse_key.as_ref().map(|collapse_key| collapse_topic(&fanout.room_id, collapse_key))
+    fanout.collapse_key.as_ref().map(|collapse_key| topic(&fanout.room_id, collapse_key))
 }

@@ -21,10 +21,9 @@ use web_push::{
 };
 
 use super::{
-    Provider, PushError, PushMessage, PushSubscription, PushTarget, SendOutcome, collapse_topic,
+    Provider, PushError, PushMessage, PushSubscription, PushTarget, SendOutcome,
     endpoint::{AllowedHosts, FilteringResolver, is_browser_service},
     http::{HttpVersions, MAX_RETRY_AFTER, ProviderResponse, TrustedRoots, build},
-    urgency_header,
 };
 
 /// Pushes to browsers through the Web Push protocol, signed with the application's own key (VAPID, RFC 8292).
@@ -196,11 +195,11 @@ impl Provider for VapidProvider {
             .post(url)
             .header("authorization", &*signature)
             .header("ttl", message.ttl.as_secs())
-            .header("urgency", urgency_header(message.notification.urgency))
+            .header("urgency", message.notification.urgency.as_str())
             .header("content-encoding", "aes128gcm")
             .header("content-type", "application/octet-stream");
-        if let Some(key) = message.collapse_key {
-            request = request.header("topic", collapse_topic(message.room_id, key));
+        if let Some(topic) = message.topic() {
+            request = request.header("topic", topic);
         }
         match ProviderResponse::fetch(request.body(body)).await {
             Ok(response) => {

@@ -19,13 +19,13 @@ use tokio::{
 };
 
 use super::{
+    AnyProvider,
     attempt::AttemptOutcome,
     context::PushContext,
     counts::PushCounters,
     cursor::{DeviceCursor, PageGuard, QueuePermit},
     fanout::Fanout,
     job::PushJob,
-    provider::AnyProvider,
     retry_queue::RetryQueue,
     slots::SendSlots,
 };

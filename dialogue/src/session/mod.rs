@@ -129,7 +129,7 @@ impl Session {
     /// `TOO_MANY` if the user has too many connections; the refusal of the hook.
     pub(crate) async fn identify(&mut self, user: User) -> Result<(), Refusal> {
         let expires = user.expires().cloned();
-        let rate_limit_key = RateLimitKey::of_user(&user, self.address);
+        let rate_limit_key = RateLimitKey::of_user(&user.id, self.address);
         let connection = ConnectionHandle::new(Arc::clone(&self.outbox), user);
         if !self.span.is_disabled() {
             self.span
@@ -234,9 +234,7 @@ impl Session {
     ) -> Result<(), Refusal> {
         match self.join_unless_deleted(room_id, channel, options).await? {
             JoinOutcome::Joined { .. } => Ok(()),
-            JoinOutcome::RoomDeleted => {
-                Err(Refusal { message: DELETED_REASON.into(), ..crate::live::not_found(room_id) })
-            }
+            JoinOutcome::RoomDeleted => Err(Refusal::new(Code::RoomNotFound, DELETED_REASON)),
         }
     }
 

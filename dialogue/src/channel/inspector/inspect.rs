@@ -17,7 +17,7 @@ use crate::{
     engine::Engine,
     event::{DeliveryClass, Sender},
     live::{LiveRoom, RoomRead, RoomSpec},
-    observe::{MetricFamily, MetricValue},
+    observe::{MetricFamily, MetricValue, MetricsSource},
     room::Channel,
     session::invalid,
 };

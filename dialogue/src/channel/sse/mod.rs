@@ -27,13 +27,13 @@ use super::admission::{
     RefusalResponse, address, admit_connection, authenticate_user, check_origin, token_required,
 };
 use crate::{
-    Refusal,
+    Code, Refusal,
     drain::draining,
     engine::Engine,
     hooks::UntypedCaller,
     identity::{Expiry, expired},
     limits::RateLimitKey,
-    live::{DELETED_REASON, JoinOptions, JoinOutcome, Outbox, StreamSlot, not_found},
+    live::{DELETED_REASON, JoinOptions, JoinOutcome, Outbox, StreamSlot},
     observe::{Source, TraceParent},
     room::Channel,
     session::{NewConnection, Session},
@@ -67,7 +67,7 @@ async fn probe(
     }
     let address = address(&engine, &parts);
     let user = authenticate_user(&engine, &parts, None).await?.ok_or_else(token_required)?;
-    engine.admission.limiter.http(&RateLimitKey::of_user(&user, address)).await?;
+    engine.admission.limiter.http(&RateLimitKey::of_user(&user.id, address)).await?;
     let query = StreamQuery::parse(query.as_deref().unwrap_or_default(), &parts.headers)?;
     let actor = UntypedCaller { user, client_id: None };
     let mut rooms = Vec::new();
@@ -99,7 +99,7 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
     let query = StreamQuery::parse(query, &parts.headers)?;
     let (address, slot) = admit_connection(engine, parts)?;
     let user = authenticate_user(engine, parts, None).await?.ok_or_else(token_required)?;
-    engine.admission.limiter.request(&RateLimitKey::of_user(&user, address)).await?;
+    engine.admission.limiter.request(&RateLimitKey::of_user(&user.id, address)).await?;
     let guard = engine.drain.admit_connection(slot)?;
     let rooms = query.rooms.iter().map(|room_id| engine.room(room_id));
     let wanted = query.events_by_room(
@@ -141,8 +141,8 @@ async fn open_stream(engine: &Arc<Engine>, query: &str, parts: &Parts) -> Result
         match deleted.first() {
             // All rooms are deleted. The stream would end at once, and browsers reconnect after that; they don't after
             // a 404.
-            Some(first) if deleted.len() == query.rooms.len() => {
-                return Err(Refusal { message: DELETED_REASON.into(), ..not_found(first) });
+            Some(_) if deleted.len() == query.rooms.len() => {
+                return Err(Refusal::new(Code::RoomNotFound, DELETED_REASON));
             }
             _ => deleted.iter().for_each(|room_id| session.send_room_deleted(room_id)),
         }

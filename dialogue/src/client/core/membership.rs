@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::room_buffer::{BufferedItem, RoomBuffer};
 use crate::{
-    client::incoming::{Change, Joined, Lost, Presence, Resume},
+    client::{
+        frame::read_events,
+        incoming::{Change, Joined, Lost, Presence, Resume},
+    },
     event::Unreadable,
     wire::{
         Position,
@@ -143,7 +146,7 @@ impl Membership {
 
     /// Queues the sync that follows a fresh or a lost join: oldest event first, up to the head.
     pub(crate) fn history(&mut self, frame: frame::History<'static>) {
-        let event_frames = frame.event_frames();
+        let event_frames = read_events(&frame);
         let count = event_frames.len();
         for (index, event_frame) in event_frames.enumerate() {
             let head = if index + 1 == count { self.position.clone() } else { None };

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     client::{
         error::{Error, ErrorKind},
+        frame::read_event,
         incoming::Interruption,
         request::Request,
         status::Identity,
@@ -39,7 +40,7 @@ impl Core {
         let head: ServerFrameHeader<'_> = serde_json::from_str(text)?;
         let id = head.number();
         match head.kind.as_ref() {
-            frame::Event::TYPE => self.event(now, frame::Event::read(text)),
+            frame::Event::TYPE => self.event(now, read_event(text)),
             frame::Done::TYPE => self.on_response(id, text, ok),
             frame::Connected::TYPE => self.connected(now, serde_json::from_str(text)?),
             frame::Joined::TYPE => self.joined(id, serde_json::from_str(text)?),

@@ -263,7 +263,9 @@ impl<C> Jwt<C> {
         }
         let roles = payload.list(&self.rules.roles_claim).ok_or(TokenError::Roles)?;
         let identity = (self.read)(&payload, &roles)?;
-        Ok(Authenticated { user_id: user_id.to_owned(), identity, roles, expires })
+        let mut authenticated = Authenticated::new(user_id, identity);
+        (authenticated.roles, authenticated.expires) = (roles, expires);
+        Ok(authenticated)
     }
 }
 

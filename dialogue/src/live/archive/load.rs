@@ -64,7 +64,7 @@ impl Archive {
         query.events = Some(vec![name.into()]);
         let mut found = Vec::new();
         loop {
-            let Page { events, next } = self.journal.read(room_id, query.clone()).await?;
+            let Page { events, next, .. } = self.journal.read(room_id, query.clone()).await?;
             found.extend(events.iter().map(|event| event.seq));
             if found.len() >= max || next.is_none() {
                 return Ok(found);

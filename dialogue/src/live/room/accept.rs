@@ -157,12 +157,7 @@ impl RoomCore {
     /// Adds an event to the log and acknowledges it.
     pub(super) fn commit_one(&mut self, draft: PendingEvent, batch: &mut Batch) -> Accepted {
         let PendingEvent { record, key, origin, reply, .. } = draft;
-        let accepted = Accepted {
-            seq: record.seq,
-            event_id: record.event_id.as_str().to_owned(),
-            timestamp: record.timestamp,
-            duplicate: false,
-        };
+        let accepted = Accepted::new(record.seq, record.event_id.as_str(), record.timestamp);
         let event = record.event;
         self.room.meter.accepted(event, origin.source);
         origin.accepted(&accepted);
@@ -195,8 +190,7 @@ impl RoomCore {
     ) {
         for BatchDuplicate { original, source, reply } in batch_duplicates {
             self.room.meter.duplicate(source);
-            let seen =
-                outcomes.get(original).map(|accepted| Accepted { duplicate: true, ..accepted.clone() });
+            let seen = outcomes.get(original).map(Accepted::to_duplicate);
             self.reply(reply, seen.ok_or_else(|| Refusal::new(Code::Internal, "internal error")));
         }
     }

@@ -262,17 +262,14 @@ impl RoomCore {
     }
 
     fn reply_duplicate(&mut self, draft: PendingEvent, key: StoredKey) -> Accepted {
-        let event_id = key.event_id.as_str().to_owned();
-        let accepted = Accepted { seq: Some(key.seq), event_id, timestamp: key.timestamp, duplicate: false };
-        self.log.keys.remember(
-            &key.from,
-            &key.key,
-            Accepted { timestamp: self.time.unix_ms, ..accepted.clone() },
-        );
+        let accepted = Accepted::new(Some(key.seq), key.event_id.as_str(), key.timestamp);
+        let mut remembered = accepted.clone();
+        remembered.timestamp = self.time.unix_ms;
+        self.log.keys.remember(&key.from, &key.key, remembered);
         if let Some((from, own)) = &draft.key {
             self.log.keys.remember_for_newcomer(from, own, &accepted);
         }
-        let duplicate = Accepted { duplicate: true, ..accepted.clone() };
+        let duplicate = accepted.to_duplicate();
         self.room.meter.duplicate(draft.origin.source);
         draft.origin.accepted(&duplicate);
         self.reply(draft.reply, Ok(duplicate));

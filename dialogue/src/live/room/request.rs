@@ -88,28 +88,23 @@ impl NewEvent {
         key: Option<&str>,
         offset: u64,
     ) -> StoredEvent {
-        StoredEvent {
-            seq: record.seq.unwrap_or(0),
-            event_id: record.event_id,
-            timestamp: record.timestamp,
-            event: room.event_name(self.index).into(),
-            from: self.from,
-            from_server: self.server,
-            data: self.data.into(),
-            meta: self.meta.map(Arc::from),
-            conflation_key: record.conflated.as_deref().map(Arc::from),
-            key: key.map(Arc::from),
-            offset,
-            digest: record.digest.as_deref().copied(),
-        }
+        let (seq, name) = (record.seq.unwrap_or(0), room.event_name(self.index));
+        let mut stored =
+            StoredEvent::new(seq, record.event_id, record.timestamp, name, self.from, self.data.into());
+        stored.from_server = self.server;
+        stored.meta = self.meta.map(Arc::from);
+        stored.conflation_key = record.conflated.as_deref().map(Arc::from);
+        stored.key = key.map(Arc::from);
+        stored.offset = offset;
+        stored.digest = record.digest.as_deref().copied();
+        stored
     }
 }
 
 impl TargetedEvent {
     /// Returns the acknowledgement for the sender.
     pub(crate) fn accepted(&self) -> Accepted {
-        let (event_id, timestamp) = (self.event_id.as_str().to_owned(), self.timestamp);
-        Accepted { seq: None, event_id, timestamp, duplicate: false }
+        Accepted::new(None, self.event_id.as_str(), self.timestamp)
     }
 }
 

@@ -67,13 +67,8 @@ impl StoredLog {
         for (event, seqs) in counted {
             log.restore_seqs(event, seqs.into_iter().rev().collect());
         }
-        for StoredKey { from, key, seq, event_id, timestamp } in keys {
-            let event_id = event_id.as_str().to_owned();
-            log.keys.remember(
-                &from,
-                &key,
-                Accepted { seq: Some(seq), event_id, timestamp, duplicate: false },
-            );
+        for StoredKey { from, key, seq, event_id, timestamp, .. } in keys {
+            log.keys.remember(&from, &key, Accepted::new(Some(seq), event_id.as_str(), timestamp));
         }
         log
     }
@@ -99,6 +94,5 @@ impl RoomSpec {
 
 /// Returns the acknowledgement of a stored event.
 pub(super) fn accepted(event: &StoredEvent) -> Accepted {
-    let event_id = event.event_id.as_str().to_owned();
-    Accepted { seq: Some(event.seq), event_id, timestamp: event.timestamp, duplicate: false }
+    Accepted::new(Some(event.seq), event.event_id.as_str(), event.timestamp)
 }

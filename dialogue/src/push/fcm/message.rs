@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     notification::{Notification, Urgency},
-    push::{PushMessage, collapse_topic, urgency_header},
+    push::PushMessage,
 };
 
 /// Encodes a request's body. FCM shows `notification` on each platform; the rest is in `data`, for the app.
 pub(super) fn encode(token: &str, notification: &Notification, message: &PushMessage<'_>) -> Vec<u8> {
     let seconds = message.ttl.as_secs();
-    let topic = message.collapse_key.map(|key| collapse_topic(message.room_id, key));
+    let topic = message.topic();
     let mut android = json!({
         "ttl": format!("{seconds}s"),
         "priority": if notification.urgency == Urgency::High { "HIGH" } else { "NORMAL" },
@@ -21,8 +21,7 @@ pub(super) fn encode(token: &str, notification: &Notification, message: &PushMes
         "apns-priority": if notification.urgency == Urgency::Low { "5" } else { "10" },
         "apns-expiration": (message.timestamp / 1_000 + seconds).to_string(),
     });
-    let mut webpush_headers =
-        json!({ "TTL": seconds.to_string(), "Urgency": urgency_header(notification.urgency) });
+    let mut webpush_headers = json!({ "TTL": seconds.to_string(), "Urgency": notification.urgency.as_str() });
     if let Some(topic) = &topic {
         android["collapse_key"] = topic.as_str().into();
         android["notification"] = json!({ "tag": topic });
@@ -63,8 +62,8 @@ fn data(notification: &Notification, message: &PushMessage<'_>) -> Map<String, V
     if let Some(url) = &notification.url {
         put("url", url.clone());
     }
-    if let Some(json) = &notification.data {
-        put("data", json.clone());
+    if let Some(json) = notification.json_data() {
+        put("data", json.to_owned());
     }
     data
 }

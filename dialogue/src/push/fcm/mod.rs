@@ -12,7 +12,6 @@ use serde_json::Value;
 use super::{
     Provider, PushError, PushMessage, PushTarget, SendOutcome,
     http::{HttpVersions, ProviderResponse, TrustedRoots, build},
-    payload::fit,
 };
 use access_tokens::AccessTokens;
 use service_account::ServiceAccount;
@@ -97,9 +96,8 @@ impl Provider for FcmProvider {
     }
 
     async fn send(&self, target: &PushTarget, message: &PushMessage<'_>) -> SendOutcome {
-        let body = fit(message.notification, MAX_MESSAGE_BYTES, |notification| {
-            message::encode(target.address(), notification, message)
-        });
+        let body = message
+            .fit(MAX_MESSAGE_BYTES, |notification| message::encode(target.address(), notification, message));
         let Some(body) = body else {
             return SendOutcome::Rejected(
                 "the notification is too long, even without its data and body".to_owned(),

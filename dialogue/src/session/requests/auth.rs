@@ -8,7 +8,7 @@ use crate::{Code, Refusal, identity::Credentials, wire::request::Auth};
 impl Apply for Auth<'_> {
     async fn apply(self, session: &mut Session, id: Option<&RawValue>) -> Result<(), Refusal> {
         let headers = http::HeaderMap::new();
-        let credentials = Credentials { token: Some(&self.token), headers: &headers, peer: None };
+        let credentials = Credentials::new(&headers).with_token(Some(&self.token));
         let user = session.engine.admission.identity.authenticate(credentials).await?;
         let user = user.ok_or_else(|| Refusal::new(Code::Unauthenticated, "the token is not valid"))?;
         match &session.connection {

@@ -14,8 +14,8 @@ fn refusal(json: &str) -> Option<String> {
         join.since.as_ref().map(join::position).transpose()?;
         HISTORY_LIMITS.check(fields.read::<GetHistory<'_>>()?.limit)?;
         let trigger: Trigger<'_> = fields.read()?;
-        trigger.checked_key()?;
-        trigger.checked_meta()?;
+        trigger::checked_key(&trigger)?;
+        trigger::checked_meta(&trigger)?;
         fields.read::<ListRooms<'_>>()?;
         create_room::info(&fields.read()?)?;
         Ok::<_, Refusal>(())
@@ -153,7 +153,8 @@ fn data_may_be_null_but_not_absent() {
 fn meta_is_compacted_and_otherwise_unchanged() {
     let json = with("\"meta\":{\"c\":\n\"b\\n\",\r\"a\": 1.50}");
     let fields = Fields::parse(&json).expect("a frame");
-    let meta = fields.read::<Trigger<'_>>().and_then(|trigger| trigger.checked_meta()).expect("an object");
+    let meta =
+        fields.read::<Trigger<'_>>().and_then(|trigger| trigger::checked_meta(&trigger)).expect("an object");
     assert_eq!(meta.as_deref(), Some(r#"{"c":"b\n","a":1.50}"#));
 }
 

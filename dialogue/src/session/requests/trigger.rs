@@ -59,7 +59,7 @@ fn read<'a>(session: &Session, fields: &Fields<'a>) -> Result<ReadTrigger<'a>, R
 
     let (room_id, event, fields) = match fields.read::<request::Trigger<'_>>() {
         Ok(trigger) => {
-            let checked = trigger.checked_key().and_then(|key| Ok((key, trigger.checked_meta()?)));
+            let checked = checked_key(&trigger).and_then(|key| Ok((key, checked_meta(&trigger)?)));
             let request::Trigger { room_id, event, data, .. } = trigger;
             let payload = Payload::Json(data.into());
             (room_id, event, checked.map(|(key, meta)| TriggerFields { payload, key, meta }))
@@ -80,34 +80,32 @@ fn read<'a>(session: &Session, fields: &Fields<'a>) -> Result<ReadTrigger<'a>, R
     Ok((instance, event, fields.map_err(Box::new)))
 }
 
-impl request::Trigger<'_> {
-    /// Returns the idempotency key.
-    pub(super) fn checked_key(&self) -> Result<Option<Box<str>>, Refusal> {
-        match &self.key {
-            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => {
-                Err(invalid("`key` is a string of 1 to 128 bytes"))
-            }
-            key => Ok(key.as_ref().map(|key| Box::from(&**key))),
+/// Returns the idempotency key.
+pub(super) fn checked_key(trigger: &request::Trigger<'_>) -> Result<Option<Box<str>>, Refusal> {
+    match &trigger.key {
+        Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => {
+            Err(invalid("`key` is a string of 1 to 128 bytes"))
         }
+        key => Ok(key.as_ref().map(|key| Box::from(&**key))),
     }
+}
 
-    /// Returns `meta` as compact JSON.
-    pub(super) fn checked_meta(&self) -> Result<Option<Box<str>>, Refusal> {
-        let Some(meta) = self.meta.as_ref().map(request::Raw::get) else { return Ok(None) };
-        if !meta.starts_with('{') {
-            return Err(invalid("`meta` is an object"));
-        }
-        // Compact, since a frame contains no raw newline; the size is that of the compact form.
-        let meta = json::compact(meta);
-        if meta.len() > MAX_META_BYTES {
-            return Err(invalid("`meta` is at most 1024 bytes of JSON"));
-        }
-        if let Some(why) = json::unreadable(&meta) {
-            return Err(invalid(format!("`meta` {why}")));
-        }
-        if json::names_one_twice(&meta) {
-            return Err(invalid("`meta` names a member twice"));
-        }
-        Ok(Some(meta.into()))
+/// Returns `meta` as compact JSON.
+pub(super) fn checked_meta(trigger: &request::Trigger<'_>) -> Result<Option<Box<str>>, Refusal> {
+    let Some(meta) = trigger.meta.as_ref().map(request::Raw::get) else { return Ok(None) };
+    if !meta.starts_with('{') {
+        return Err(invalid("`meta` is an object"));
     }
+    // Compact, since a frame contains no raw newline; the size is that of the compact form.
+    let meta = json::compact(meta);
+    if meta.len() > MAX_META_BYTES {
+        return Err(invalid("`meta` is at most 1024 bytes of JSON"));
+    }
+    if let Some(why) = json::unreadable(&meta) {
+        return Err(invalid(format!("`meta` {why}")));
+    }
+    if json::names_one_twice(&meta) {
+        return Err(invalid("`meta` names a member twice"));
+    }
+    Ok(Some(meta.into()))
 }

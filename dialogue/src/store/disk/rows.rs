@@ -162,7 +162,7 @@ pub(super) fn read_key(row_key: &[u8], mut row: &[u8]) -> Result<StoredKey, Stor
     let from = usize::try_from(row.try_get_u32().map_err(damaged)?).map_err(damaged)?;
     let from = text(&mut row, from)?.into();
     let rest = row.len();
-    Ok(StoredKey { from, key: text(&mut row, rest)?.into(), seq: seq(row_key)?, event_id, timestamp })
+    Ok(StoredKey::new(from, text(&mut row, rest)?.into(), seq(row_key)?, event_id, timestamp))
 }
 
 fn text<'a>(row: &mut &'a [u8], len: usize) -> Result<&'a str, StoreError> {

@@ -84,7 +84,7 @@ impl DiskEngine {
         trim: &Trim,
         cancellation: &Cancellation,
     ) -> Result<(), StoreError> {
-        let Trim { epoch, first, keys_since } = trim;
+        let Trim { epoch, first, keys_since, .. } = trim;
         loop {
             let mut writer = self.writer();
             cancellation.check()?;

@@ -56,7 +56,7 @@ pub(crate) fn event(value: Value) -> Result<StoredEvent, DecodeError> {
 /// TIMESTAMP`. A key of the scope `Unauthenticated`, which is common to all users, is `0:KEY` and `SEQ ID FROM
 /// TIMESTAMP`.
 pub(crate) fn key(key: &StoredKey) -> (String, String) {
-    let StoredKey { from, key, seq, event_id, timestamp } = key;
+    let StoredKey { from, key, seq, event_id, timestamp, .. } = key;
     match KeyScope::parse(key).0 {
         KeyScope::Unauthenticated => (field("", key), format!("{seq} {event_id} {from} {timestamp}")),
         _ => (field(from, key), format!("{seq} {event_id} {timestamp}")),
@@ -88,13 +88,8 @@ pub(crate) fn decode_key(field: &Value, value: &Value) -> Option<StoredKey> {
     let (seq, value) = text(value)?.split_once(' ')?;
     let (event_id, value) = value.split_once(' ')?;
     let (sender, timestamp) = value.rsplit_once(' ').unwrap_or((from, value));
-    Some(StoredKey {
-        from: sender.into(),
-        key: key.into(),
-        seq: seq.parse().ok()?,
-        event_id: Id::parse(event_id)?,
-        timestamp: timestamp.parse().ok()?,
-    })
+    let (seq, event_id, timestamp) = (seq.parse().ok()?, Id::parse(event_id)?, timestamp.parse().ok()?);
+    Some(StoredKey::new(sender.into(), key.into(), seq, event_id, timestamp))
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ impl Store for Redis {
     }
 
     async fn trim(&self, room_id: &str, trim: Trim) -> Result<(), StoreError> {
-        let Trim { epoch, first, keys_since } = trim;
+        let Trim { epoch, first, keys_since, .. } = trim;
         let (EpochNumber(number), explicit_epoch) = EpochNumber::from_text(&epoch);
         loop {
             let log = self.keys().room(room_id, "log");

@@ -55,7 +55,7 @@ pub(super) fn events(node: Id, epoch: &str, after: u64, drafts: &[Draft]) -> Byt
 pub(super) fn members(node: Id, changes: &[MemberChange]) -> Bytes {
     let mut out = BytesMut::from(&b"R"[..]);
     out.put_slice(node.as_str().as_bytes());
-    for MemberChange { user_id, connections } in changes {
+    for MemberChange { user_id, connections, .. } in changes {
         out.put_u32(*connections);
         // A user's id has at most 128 bytes.
         out.put_u16(u16::try_from(user_id.len()).unwrap_or(u16::MAX));
@@ -88,14 +88,16 @@ fn decode_events(room_id: Arc<str>, node: Id, mut bytes: Bytes) -> Option<FeedEv
         let length = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
         events.push(StoredEvent::decode(take(&mut bytes, length)?).ok()?);
     }
-    Some(FeedEvents { room_id, node, epoch, after, after_id, events })
+    let mut decoded = FeedEvents::new(room_id, node, epoch, after, events);
+    decoded.after_id = after_id;
+    Some(decoded)
 }
 
 fn changes(mut bytes: Bytes) -> Option<Vec<MemberChange>> {
     let mut changes = Vec::new();
     while bytes.has_remaining() {
         let connections = bytes.try_get_u32().ok()?;
-        changes.push(MemberChange { connections, user_id: take_text(&mut bytes)? });
+        changes.push(MemberChange::new(take_text(&mut bytes)?, connections));
     }
     Some(changes)
 }

@@ -99,7 +99,7 @@ impl SharedLogs for Redis {
 
 impl SharedMembers for Redis {
     async fn update_members(&self, node: Id, update: MembersUpdate) -> Result<bool, StoreError> {
-        let MembersUpdate { room_id, changes, has_members, max_connections } = update;
+        let MembersUpdate { room_id, changes, has_members, max_connections, .. } = update;
         let (members, rooms) =
             (self.keys().room(&room_id, "members"), self.keys().node(node.as_str(), "rooms"));
         let record_room = |command: &str| {
@@ -216,5 +216,5 @@ fn parse_member(field: &Value, connections: &Value) -> Option<Member> {
     // The total has the empty name, and is skipped.
     let (node, user) = text(field)?.split_at_checked(11)?;
     let connections = u32::try_from(integer(connections)?).ok()?;
-    Some(Member { node: Id::parse(node)?, user_id: user.into(), connections })
+    Some(Member::new(Id::parse(node)?, user.into(), connections))
 }

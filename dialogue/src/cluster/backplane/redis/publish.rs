@@ -19,7 +19,7 @@ use crate::{
 impl Redis {
     /// Returns the command for a publication: a plain `SPUBLISH` if none of its events is logged.
     pub(super) fn publish_command(&self, node: Id, publication: &Publication) -> KeyedCommand {
-        let Publication { room_id, epoch, after, after_id, drafts, exact } = publication;
+        let Publication { room_id, epoch, after, after_id, drafts, exact, .. } = publication;
         let channel = self.keys().room(room_id, "feed");
         if is_unlogged(publication) {
             let mut publish = cmd("SPUBLISH");
@@ -36,7 +36,7 @@ impl Redis {
         let (EpochNumber(epoch_number), explicit_epoch) = EpochNumber::from_text(epoch);
         call.arg(epoch_number).arg(explicit_epoch).arg(*after).arg(after_id.as_ref().map_or("", Id::as_str));
         call.arg(if *exact { "1" } else { "" }).arg(channel).arg(node.as_str()).arg(MAX_KEYS);
-        for Draft { event, size } in drafts {
+        for Draft { event, size, .. } in drafts {
             call.arg(&*event.encode()).arg(*size).arg(&key_fields(event));
         }
         KeyedCommand::new(log, call)
@@ -67,7 +67,7 @@ fn is_unlogged(publication: &Publication) -> bool {
 
 fn unlogged(publication: Publication) -> Published {
     let outcomes = publication.drafts.into_iter().map(|draft| DraftOutcome::Published(draft.event)).collect();
-    Published { epoch: publication.epoch, missed: Vec::new(), before: publication.after, outcomes }
+    Published::new(publication.epoch, publication.after, outcomes)
 }
 
 /// Returns the outcome from the script's reply. The script may have renumbered the events, which is repeated here.
@@ -88,11 +88,13 @@ fn logged(publication: Publication, reply: Value) -> Result<Published, StoreErro
     };
     let Value::Array(missed) = part() else { return Err(unexpected()) };
     let missed = missed.into_iter().map(event).collect::<Result<_, _>>().map_err(malformed_event)?;
+    let mut published = Published::new(epoch, before, Vec::new());
+    published.missed = missed;
     let Value::Array(results) = part() else {
-        return Ok(Published { epoch, missed, before, outcomes: Vec::new() });
+        return Ok(published);
     };
     let (mut seq, mut outcomes) = (before, Vec::with_capacity(results.len()));
-    for (Draft { mut event, size }, duplicate) in publication.drafts.into_iter().zip(&results) {
+    for (Draft { mut event, size, .. }, duplicate) in publication.drafts.into_iter().zip(&results) {
         match text(duplicate) {
             Some("") => {
                 if event.seq > 0 {
@@ -112,5 +114,6 @@ fn logged(publication: Publication, reply: Value) -> Result<Published, StoreErro
             }
         }
     }
-    Ok(Published { epoch, missed, before, outcomes })
+    published.outcomes = outcomes;
+    Ok(published)
 }

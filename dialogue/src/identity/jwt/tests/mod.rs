@@ -31,7 +31,7 @@ async fn authenticate<A: Authenticator>(
     jwt: &A,
     token: &str,
 ) -> Result<Authenticated<A::Identity>, AuthError> {
-    jwt.authenticate(&Credentials { token: Some(token), headers: &HeaderMap::new(), peer: None }).await
+    jwt.authenticate(&Credentials::new(&HeaderMap::new()).with_token(Some(token))).await
 }
 
 /// Returns the user's id, or the error.

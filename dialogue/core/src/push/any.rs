@@ -1,0 +1,48 @@
+//! [`AnyProvider`], the object-safe form of [`Provider`].
+
+use std::pin::Pin;
+
+use super::{Provider, PushMessage, PushTarget, SendOutcome};
+
+/// A [`Provider`] as a trait object.
+pub trait AnyProvider: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    fn concurrency(&self) -> usize;
+
+    fn origin(&self, target: &PushTarget) -> Option<String>;
+
+    fn check(&self, target: &PushTarget) -> Result<(), String>;
+
+    fn send<'a>(
+        &'a self,
+        target: &'a PushTarget,
+        message: &'a PushMessage<'a>,
+    ) -> Pin<Box<dyn Future<Output = SendOutcome> + Send + 'a>>;
+}
+
+impl<T: Provider> AnyProvider for T {
+    fn name(&self) -> &'static str {
+        Provider::name(self)
+    }
+
+    fn concurrency(&self) -> usize {
+        Provider::concurrency(self).max(1)
+    }
+
+    fn origin(&self, target: &PushTarget) -> Option<String> {
+        Provider::origin(self, target)
+    }
+
+    fn check(&self, target: &PushTarget) -> Result<(), String> {
+        Provider::check(self, target)
+    }
+
+    fn send<'a>(
+        &'a self,
+        target: &'a PushTarget,
+        message: &'a PushMessage<'a>,
+    ) -> Pin<Box<dyn Future<Output = SendOutcome> + Send + 'a>> {
+        Box::pin(Provider::send(self, target, message))
+    }
+}
