@@ -289,6 +289,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn address_in(lines: &[&[u8]], inner: usize) -> Option<String> {

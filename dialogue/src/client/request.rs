@@ -66,8 +66,10 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
-    use crate::client::Device;
+    use crate::{client::Device, wire::request::Raw};
 
     #[test]
     fn each_request_has_the_text_of_the_protocol() {

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn member(node: Id, user: &str) -> Member {
-        Member { node, user_id: user.into(), connections: 1 }
+        Member::new(node, user.into(), 1)
     }
 
     fn sorted(mut deltas: Vec<ConnectionDelta>) -> Vec<(String, isize)> {

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn accepted(event_id: &str, timestamp: u64) -> Accepted {
-        Accepted { seq: Some(1), event_id: event_id.to_owned(), timestamp, duplicate: false }
+        Accepted::new(Some(1), event_id, timestamp)
     }
 
     fn id(keys: &IdempotencyKeys, from: &str, scope: KeyScope, key: &str) -> Option<String> {

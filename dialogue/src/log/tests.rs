@@ -302,7 +302,7 @@ fn a_page_fits_into_what_may_wait_for_a_connection() {
 }
 
 fn accepted(timestamp: u64) -> Accepted {
-    Accepted { seq: Some(timestamp), event_id: format!("id{timestamp}"), timestamp, duplicate: false }
+    Accepted::new(Some(timestamp), format!("id{timestamp}"), timestamp)
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_key_is_remembered_of_its_user() {
     let (mut keys, alice, bob) = (IdempotencyKeys::default(), Arc::from("alice"), Arc::from("bob"));
     assert_eq!(keys.find(&alice, "k"), None);
     keys.remember(&alice, "k", accepted(7));
-    assert_eq!(keys.find(&alice, "k"), Some(Accepted { duplicate: true, ..accepted(7) }));
+    assert_eq!(keys.find(&alice, "k"), Some(accepted(7).to_duplicate()));
     assert_eq!((keys.find(&bob, "k"), keys.find(&alice, "K")), (None, None));
 }
 

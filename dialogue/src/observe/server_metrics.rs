@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn the_documentation_lists_every_family() {
         let docs = include_str!("../docs/metrics.md");
-        for MetricDescriptor { name, help, kind, labels } in families() {
+        for MetricDescriptor { name, help, kind, labels, .. } in families() {
             let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
             let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
             let row = format!("| `{name}` | {} | {labels} | {help} |", format!("{kind:?}").to_lowercase());

@@ -349,15 +349,7 @@ mod tests {
     /// Sends to 20 devices at once.
     async fn send(sender: &ApnsProvider) -> Vec<SendOutcome> {
         let (notification, target) = (Notification::new("title", "body"), PushTarget::Token("a".repeat(64)));
-        let message = PushMessage {
-            notification: &notification,
-            room_id: "alerts",
-            event: "alert",
-            position: None,
-            timestamp: 0,
-            ttl: Duration::from_secs(60),
-            collapse_key: None,
-        };
+        let message = PushMessage::new(&notification, "alerts", "alert", 0);
         join_all((0..20).map(|_| Provider::send(sender, &target, &message))).await
     }
 

@@ -453,7 +453,7 @@ fn unavailable(error: StoreError) -> Refusal {
 mod tests {
     use super::*;
     use crate::{
-        push::{PushSubscription, SubscriptionKeys},
+        push::{PushSubscription},
         store::{Memory, Store},
     };
 
@@ -556,9 +556,9 @@ mod tests {
     async fn a_subscription_expires_at_its_expiration_time() {
         let store = Memory::new();
         let devices = devices(&store);
-        let keys = SubscriptionKeys { p256dh: String::new(), auth: String::new() };
-        let endpoint = "https://push.example/1".to_owned();
-        let target = PushTarget::Subscription(PushSubscription { endpoint, expiration_time: Some(1), keys });
+        let mut subscription = PushSubscription::new("https://push.example/1", "", "");
+        subscription.expiration_time = Some(1);
+        let target = PushTarget::Subscription(subscription);
         devices.register(RegistrationRequest { target, ..request("alice", "") }).await.unwrap();
         devices.sweep().await.unwrap();
         assert_eq!(store.scan("push/", None, 10).await.unwrap(), []);

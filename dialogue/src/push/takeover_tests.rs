@@ -158,7 +158,7 @@ fn event(number: u64, service: &str, units: usize) -> QueuedEvent {
         event_name: "alert".to_owned(),
         data: format!(r#"{{"service":"{service}","detail":"{detail}"}}"#),
         from: "server".to_owned(),
-        accepted: Accepted { seq: None, event_id: format!("{number}"), timestamp: now(), duplicate: false },
+        accepted: Accepted::new(None, format!("{number}"), now()),
         is_unconfirmed: false,
         progress: Default::default(),
         epoch: Some("epoch".to_owned()),

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     cluster::backplane::Local,
     live::{RoomCommand, StoreOperation},
-    observe::{MetricValue, MetricsExporter, MetricsReader, Series},
+    observe::{MetricValue, MetricsExporter, MetricsReader, MetricsSource, Series},
     wire::Encoding,
 };
 

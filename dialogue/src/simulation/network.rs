@@ -198,7 +198,7 @@ fn room_of(message: &FeedMessage) -> Option<Arc<str>> {
         FeedMessage::Message { room_id, .. }
         | FeedMessage::Members { room_id, .. }
         | FeedMessage::Gap(room_id) => Some(Arc::clone(room_id)),
-        FeedMessage::Nodes(_) | FeedMessage::Forgotten => None,
+        _ => None,
     }
 }
 

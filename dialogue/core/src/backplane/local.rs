@@ -71,7 +71,8 @@ impl Local {
     }
 
     /// Drops the newest events of a room, as a failover to a replica that lags behind does; returns them.
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
     pub fn lose_tail(&self, room_id: &str, events: usize) -> Vec<StoredEvent> {
         self.store.lose_tail(room_id, events)
     }

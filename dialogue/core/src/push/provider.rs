@@ -184,6 +184,14 @@ impl<'a> PushMessage<'a> {
     }
 }
 
+impl PushSubscription {
+    /// Creates the subscription of a browser, with its keys in base64url.
+    pub fn new(endpoint: impl Into<String>, p256dh: impl Into<String>, auth: impl Into<String>) -> Self {
+        let keys = SubscriptionKeys { p256dh: p256dh.into(), auth: auth.into() };
+        PushSubscription { endpoint: endpoint.into(), expiration_time: None, keys }
+    }
+}
+
 impl PushTarget {
     /// Returns the token or endpoint, which is unique among the devices of a provider.
     pub fn address(&self) -> &str {

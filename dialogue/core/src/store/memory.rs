@@ -65,7 +65,8 @@ impl Memory {
     }
 
     /// Drops the newest events of a room, as a failover to a replica that lags behind does; returns them.
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
     pub fn lose_tail(&self, room_id: &str, events: usize) -> Vec<StoredEvent> {
         let mut contents = self.contents.lock();
         let Some(log) = contents.logs.get_mut(room_id) else { return Vec::new() };

@@ -10,7 +10,7 @@ use http_body::Frame;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::observe::{MetricValue, MetricsExporter, MetricsReader};
+use crate::observe::{MetricValue, MetricsExporter, MetricsReader, MetricsSource};
 
 #[crate::event]
 struct Message {

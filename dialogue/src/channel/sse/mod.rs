@@ -33,7 +33,7 @@ use crate::{
     hooks::UntypedCaller,
     identity::{Expiry, expired},
     limits::RateLimitKey,
-    live::{DELETED_REASON, JoinOptions, JoinOutcome, Outbox, StreamSlot},
+    live::{DELETED_REASON, JoinOptions, JoinOutcome, Outbox, StreamSlot, not_found},
     observe::{Source, TraceParent},
     room::Channel,
     session::{NewConnection, Session},

@@ -197,7 +197,7 @@ mod tests {
 
         #[test]
         fn a_key_decodes_to_itself(from in ".{0,40}", key in ".{0,40}", seq: u64, timestamp: u64) {
-            let key = StoredKey { from: from.into(), key: key.into(), seq, event_id: Id::fresh(), timestamp };
+            let key = StoredKey::new(from.into(), key.into(), seq, Id::fresh(), timestamp);
             prop_assert_eq!(read_key(&super::key(7, seq), &write_key(&key)).ok(), Some(key));
         }
 

@@ -104,13 +104,7 @@ mod tests {
     fn a_key_decodes_to_itself() {
         for (from, name) in [("alice", "k"), ("a:b", ":c"), ("é", ""), ("12:x", "1:2"), ("anon-x", "\u{1}nk")]
         {
-            let stored = StoredKey {
-                from: from.into(),
-                key: name.into(),
-                seq: 7,
-                event_id: Id::fresh(),
-                timestamp: 9,
-            };
+            let stored = StoredKey::new(from.into(), name.into(), 7, Id::fresh(), 9);
             let (field, value) = key(&stored);
             assert_eq!(decode_key(&bulk(field), &bulk(value)), Some(stored));
         }

@@ -44,10 +44,8 @@ impl World {
             let (first, last) = (head.first, head.last);
             StoredLog { epoch, store_epoch: head.epoch, first, last, tail, keys, counted: Vec::new() }
         });
-        let members = self.other_members.iter().map(|(user, connections)| Member {
-            node: self.other_node,
-            user_id: Arc::clone(user),
-            connections: u32::try_from(*connections).expect("few"),
+        let members = self.other_members.iter().map(|(user, connections)| {
+            Member::new(self.other_node, Arc::clone(user), u32::try_from(*connections).expect("few"))
         });
         let found = StoredRoom { log, members: members.collect(), ..StoredRoom::default() };
         let instance = Arc::new(Instance {

@@ -62,7 +62,7 @@ impl World {
                 world.probe();
                 let members = world.other_members.iter().map(|(user, connections)| {
                     let connections = u32::try_from(*connections).expect("few");
-                    Member { node: world.other_node, user_id: Arc::clone(user), connections }
+                    Member::new(world.other_node, Arc::clone(user), connections)
                 });
                 let listed = BTreeSet::from([world.this_node, world.other_node]);
                 let change = RosterChange::Replaced { members: members.collect(), listed };
@@ -81,20 +81,10 @@ impl World {
             let kind =
                 [MESSAGE, MESSAGE, PRICE, TYPING][self.random.usize(..if number == 0 { 3 } else { 4 })];
             let price = (kind == PRICE).then(|| self.random.u32(..2).to_string().into());
-            let event = StoredEvent {
-                seq: u64::from(kind != TYPING),
-                event_id: Id::fresh(),
-                timestamp: self.time.unix_ms,
-                event: self.spec.event_name(kind).into(),
-                from: "dora".into(),
-                from_server: false,
-                data: "\"y\"".into(),
-                meta: None,
-                conflation_key: price,
-                key: None,
-                offset: 0,
-                digest: None,
-            };
+            let (seq, name) = (u64::from(kind != TYPING), self.spec.event_name(kind));
+            let (id, now) = (Id::fresh(), self.time.unix_ms);
+            let mut event = StoredEvent::new(seq, id, now, name, "dora".into(), "\"y\"".into());
+            event.conflation_key = price;
             Draft::new(event, 200)
         });
         let mut publication = Publication::new(ROOM.into(), Arc::clone(&self.epoch), drafts.collect());

@@ -11,7 +11,9 @@ fn limit_files(bytes: Option<u64>) {
 }
 
 fn large(seq: u64) -> StoredEvent {
-    StoredEvent { data: format!(r#"{{"text":"{}"}}"#, "x".repeat(4_000)).into(), ..event(seq) }
+    let mut event = event(seq);
+    event.data = format!(r#"{{"text":"{}"}}"#, "x".repeat(4_000)).into();
+    event
 }
 
 /// Appends until it fails, and returns the number of the last acknowledged event.

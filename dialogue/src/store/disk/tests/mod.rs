@@ -60,20 +60,11 @@ impl Drop for Scratch {
 
 /// Returns an event with the key `key-SEQ`, whose timestamp equals its number.
 fn event(seq: u64) -> StoredEvent {
-    StoredEvent {
-        seq,
-        event_id: Id::fresh(),
-        timestamp: seq,
-        event: "message".into(),
-        from: "alice".into(),
-        from_server: false,
-        data: format!(r#"{{"text":"number {seq}"}}"#).into(),
-        meta: None,
-        conflation_key: None,
-        key: Some(format!("key-{seq}").into()),
-        offset: seq * 100,
-        digest: None,
-    }
+    let data = format!(r#"{{"text":"number {seq}"}}"#).into();
+    let mut event = StoredEvent::new(seq, Id::fresh(), seq, "message", "alice".into(), data);
+    event.key = Some(format!("key-{seq}").into());
+    event.offset = seq * 100;
+    event
 }
 
 fn append(room_id: &str, events: impl IntoIterator<Item = StoredEvent>) -> Append {

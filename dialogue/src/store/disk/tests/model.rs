@@ -42,7 +42,10 @@ fn queries() -> impl Strategy<Value = Query> {
     (any::<bool>(), 1_usize..9, 1_usize..200, bound(), bound(), bound(), bound(), names).prop_map(
         |(oldest, limit, max_bytes, after, before, since, until, events)| {
             let order = if oldest { Order::OldestFirst } else { Order::NewestFirst };
-            Query { max_bytes, after, before, since, until, events, ..Query::new(order, limit) }
+            let mut query = Query::new(order, limit);
+            (query.max_bytes, query.after, query.before) = (max_bytes, after, before);
+            (query.since, query.until, query.events) = (since, until, events);
+            query
         },
     )
 }
@@ -62,18 +65,14 @@ async fn answers(store: &impl Store, queries: &[Query]) -> Vec<(Option<Head>, Ve
 }
 
 fn event(seq: u64, keyed: bool) -> StoredEvent {
-    let event = super::event(seq);
+    let mut event = super::event(seq);
     // Both stores must get the same id.
-    let event_id = Id::parse(&format!("{seq:011}")).expect("11 digits");
-    let name = if seq.is_multiple_of(3) { "price" } else { "message" };
+    event.event_id = Id::parse(&format!("{seq:011}")).expect("11 digits");
+    event.event = if seq.is_multiple_of(3) { "price" } else { "message" }.into();
     // Two events share each timestamp.
-    StoredEvent {
-        event_id,
-        event: name.into(),
-        timestamp: seq / 2,
-        key: event.key.clone().filter(|_| keyed),
-        ..event
-    }
+    event.timestamp = seq / 2;
+    event.key = event.key.filter(|_| keyed);
+    event
 }
 
 async fn take(store: &impl Store, step: &Step) -> Result<(), StoreError> {

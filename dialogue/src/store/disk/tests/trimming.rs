@@ -27,8 +27,9 @@ async fn events_without_keys_are_skipped() {
     let disk = scratch.open().durability(Durability::Memory);
     let keyed = [1, 2, 500, 501, 502, 999];
     let events = (1..=1_200).map(|seq| {
-        let event = event(seq);
-        StoredEvent { key: event.key.clone().filter(|_| keyed.contains(&seq)), ..event }
+        let mut event = event(seq);
+        event.key = event.key.filter(|_| keyed.contains(&seq));
+        event
     });
     disk.append(vec![append("chat", events)]).await.expect("appended");
     assert_eq!(keys(&disk.keys("chat", 0).await.expect("read")), keyed);
