@@ -136,7 +136,7 @@ pub use client::{Client, RoomClient};
 #[cfg(feature = "server")]
 pub use cluster::backplane;
 #[doc(inline)]
-pub use dialogue_core::limits::{PerTime, Rate};
+pub use dialogue_core::{PerTime, Rate};
 pub use dialogue_macros::{Validate, event};
 pub use event::{Delivery, Event};
 #[cfg(feature = "server")]

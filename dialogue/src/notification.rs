@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-pub use dialogue_core::push::{Notification, Urgency};
+#[doc(inline)]
+pub use dialogue_core::notification::{Notification, Urgency};
 
 use crate::Event;
 

@@ -4,8 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 pub use crate::retention::Retention;
 use crate::{
+    Rate,
     event::Event,
-    limits::Rate,
     notification::{PushEvent, PushSpec},
 };
 

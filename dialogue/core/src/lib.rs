@@ -9,13 +9,18 @@
 pub mod backplane;
 #[cfg(feature = "server")]
 pub mod identity;
+#[cfg(feature = "server")]
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod metrics;
+pub mod notification;
 #[cfg(feature = "server")]
 pub mod push;
+mod rate;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod wire;
+
+pub use rate::{PerTime, Rate};

@@ -23,4 +23,7 @@ pub(crate) use quota::SharedQuota;
 
 pub(crate) use dialogue_core::limits::network_prefix;
 #[doc(inline)]
-pub use dialogue_core::limits::{PerTime, Quota, Rate, RateLimitKey};
+pub use dialogue_core::{
+    PerTime, Rate,
+    limits::{Quota, RateLimitKey},
+};

@@ -453,7 +453,7 @@ fn unavailable(error: StoreError) -> Refusal {
 mod tests {
     use super::*;
     use crate::{
-        push::{PushSubscription},
+        push::PushSubscription,
         store::{Memory, Store},
     };
 

@@ -2,10 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
-use super::{Rate, RateLimitKey};
+use super::RateLimitKey;
+use crate::Rate;
 
 /// A counter of rate limits that all nodes of an application share. Without one, each node enforces the limits by
-/// itself: see [`ServerBuilder::quota`](crate::server::ServerBuilder::quota).
+/// itself: see `ServerBuilder::quota`.
 ///
 /// `Redis` implements it (feature `redis`): `.quota(Redis::connect(url).await?)`.
 ///
@@ -33,7 +34,7 @@ use super::{Rate, RateLimitKey};
 pub trait Quota: Send + Sync + 'static {
     /// Counts one request of the client `key` against `rate`. `limit` names the limit, the same on all nodes:
     /// `requests`, `http`, `devices`, `room chat`, or the name given to
-    /// [`RateLimit::shared`](crate::middleware::RateLimit::shared).
+    /// `RateLimit::shared`.
     ///
     /// The timeout is 1 s. After a timeout the request is allowed, as it was by the node's own limit, and the quota is
     /// not called for 5 s. An implementation that can't reach its store should also return `Ok`.

@@ -1,5 +1,4 @@
-//! The trait of metrics exporters. [`ServerBuilder::metrics`](crate::server::ServerBuilder::metrics) takes
-//! implementations: those of this module, or an application's own.
+//! The trait of metrics exporters.
 
 use std::fmt;
 
@@ -7,7 +6,7 @@ use axum::routing::MethodRouter;
 
 use super::MetricsReader;
 
-/// Exports the metrics of a server to a monitoring system.
+/// Exports the metrics of a server to a monitoring system: an implementation is given to `ServerBuilder::metrics`.
 ///
 /// An exporter gets a [`MetricsReader`] when the server is built, and reads it whenever it needs to: on a scrape
 /// (pull), or at an interval (push).

@@ -2,13 +2,11 @@
 
 #[doc(hidden)]
 pub mod any;
-mod notification;
 mod payload;
 mod provider;
 
 #[doc(hidden)]
 pub use any::AnyProvider;
-pub use notification::{Notification, Urgency};
 #[doc(hidden)]
 pub use payload::topic;
 pub use provider::{Provider, PushMessage, PushSubscription, PushTarget, SendOutcome, SubscriptionKeys};

@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{Notification, PushMessage};
-use crate::wire::Position;
+use super::PushMessage;
+use crate::{notification::Notification, wire::Position};
 
 impl PushMessage<'_> {
     /// Returns the push as one JSON object of at most `max_bytes` bytes, for a provider whose apps read it as it is:

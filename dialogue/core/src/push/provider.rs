@@ -8,11 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Notification;
-use crate::wire::Position;
+use crate::{notification::Notification, wire::Position};
 
-/// A service that sends pushes to devices. The crate has `Vapid` (feature `webpush`), [`Fcm`](super::Fcm) and
-/// [`Apns`](super::Apns); an application adds its own with [`Push::provider`](super::Push::provider).
+/// A service that sends pushes to devices: `Vapid` (feature `webpush`), `Fcm` and `Apns` (feature `push`), or an
+/// application's own. `Push::provider` takes it.
 ///
 /// A provider makes one attempt and returns its outcome. Queueing, the number of sends at a time, retries, expiry and
 /// the device's registration are the server's business.

@@ -3,7 +3,7 @@
 /// The maximum of events that a room can carry, which `rooms!` enforces: the bits of an [`EventSet`](super::EventSet).
 const MAX_EVENTS: usize = 128;
 
-/// The index of an event in the declaration of its room ([`Room::EVENTS`](crate::Room::EVENTS)).
+/// The index of an event in the declaration of its room (`Room::EVENTS`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventIndex(u8);
 

@@ -5,7 +5,7 @@
 //! some of a room's members. A backplane gives the room one order of events, sends the events and the changes of
 //! members to all nodes that follow the room (publish/subscribe), and tracks which nodes are alive.
 //!
-//! A backplane is also the [`Store`] of the logs, so that an event is numbered, appended and published in one atomic
+//! A backplane is also the [`Store`](crate::store::Store) of the logs, so that an event is numbered, appended and published in one atomic
 //! step, and a node reads events that it missed from the log. [`Local`] connects the servers of one process; `Redis`
 //! (feature `redis`) connects processes.
 

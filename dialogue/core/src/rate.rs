@@ -24,7 +24,6 @@ pub struct Rate {
 }
 
 /// The maximum of a rate's period, and of the time in which its burst is refilled: ten years.
-#[cfg(feature = "server")]
 const MAX_PERIOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Rate {
@@ -43,7 +42,6 @@ impl Rate {
     }
 
     /// Returns the number of events that are allowed at once.
-    #[cfg(feature = "server")]
     pub fn max_burst(&self) -> u32 {
         // A longer refill is cut to the maximum period.
         let most = MAX_PERIOD.as_nanos() / self.interval().as_nanos().max(1);
@@ -51,7 +49,6 @@ impl Rate {
     }
 
     /// Returns the time in which the allowance is refilled by one event.
-    #[cfg(feature = "server")]
     pub fn interval(&self) -> Duration {
         (self.per.min(MAX_PERIOD) / self.count).max(Duration::from_nanos(1))
     }

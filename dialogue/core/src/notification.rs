@@ -25,7 +25,7 @@ pub struct Notification {
     /// zero, there is one attempt, and only devices that are reachable at that time get it.
     pub ttl: Duration,
     /// JSON for the app.
-    pub(super) data: Option<String>,
+    pub(crate) data: Option<String>,
 }
 
 /// The urgency of a notification, which decides whether a sleeping device is woken (RFC 8030, section 5.3).
