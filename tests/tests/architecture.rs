@@ -47,6 +47,19 @@ fn files(folder: &str) -> Result<Vec<(String, String)>> {
     Ok(files)
 }
 
+/// The folders of the packages of the library but for the macros: that of `dialogue`, and those below it.
+fn packages() -> Result<Vec<String>> {
+    let mut packages = vec!["dialogue".to_owned()];
+    for entry in fs::read_dir(root().join("dialogue"))? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").exists() {
+            packages.push(format!("dialogue/{}", entry.file_name().to_string_lossy()));
+        }
+    }
+    assert!(packages.len() > 1, "no packages below `dialogue`");
+    Ok(packages)
+}
+
 /// The text without comments, and without the module of tests at its end.
 fn code_of(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
@@ -170,21 +183,52 @@ fn imports_run_downward_as_the_table_of_modules_says() -> Result {
 #[test]
 fn files_that_import_each_other_are_three_at_most() -> Result {
     const MAX_FILES: usize = 3;
-    let mut files = files("dialogue/src")?;
-    files.retain(|(name, _)| module_of(name) != "__private" && name != "guide.rs");
-    let graph = import_graph::import_graph(&files);
     let mut report = String::new();
-    for circle in import_graph::circles(&graph).iter().filter(|circle| circle.len() > MAX_FILES) {
-        writeln!(report, "{} files import each other:", circle.len())?;
-        for name in circle {
-            for (import, names) in graph[*name].iter().filter(|(import, _)| circle.contains(import.as_str()))
-            {
-                let names: Vec<_> = names.iter().map(String::as_str).collect();
-                writeln!(report, "    {name} → {import}: {}", names.join(", "))?;
+    for package in packages()? {
+        let mut files = files(&format!("{package}/src"))?;
+        files.retain(|(name, _)| module_of(name) != "__private" && name != "guide.rs");
+        let graph = import_graph::import_graph(&files);
+        for circle in import_graph::circles(&graph).iter().filter(|circle| circle.len() > MAX_FILES) {
+            writeln!(report, "{} files of {package} import each other:", circle.len())?;
+            for name in circle {
+                let imports = graph[*name].iter().filter(|(import, _)| circle.contains(import.as_str()));
+                for (import, names) in imports {
+                    let names: Vec<_> = names.iter().map(String::as_str).collect();
+                    writeln!(report, "    {name} → {import}: {}", names.join(", "))?;
+                }
             }
         }
     }
     assert!(report.is_empty(), "{report}");
+    Ok(())
+}
+
+/// What comes with the library is written as an application would write it.
+#[test]
+fn packages_use_what_an_application_can() -> Result {
+    let exported: BTreeSet<_> = files("dialogue/src")?
+        .iter()
+        .flat_map(|(_, text)| import_graph::paths_into("dialogue_core", text).0)
+        .collect();
+    let is_public = |path: &[String]| {
+        // A path may go on, to a variant or a method, or be that of a module.
+        exported.iter().any(|item| path.starts_with(item) || item.starts_with(path))
+    };
+    for package in packages()?.iter().filter(|name| !["dialogue", "dialogue/core"].contains(&name.as_str())) {
+        let mut uses_core = false;
+        for (name, text) in files(&format!("{package}/src"))? {
+            for path in import_graph::paths_into("dialogue_core", &text).1 {
+                uses_core = true;
+                assert!(is_public(&path), "{package}: {name} names `{}`", path.join("::"));
+            }
+        }
+        assert!(uses_core, "{package} doesn't use the core");
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml"))?;
+        let dependencies = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        let on_dialogue =
+            dependencies.lines().any(|line| line.starts_with("dialogue.") || line.starts_with("dialogue ="));
+        assert!(!on_dialogue, "{package} depends on `dialogue`");
+    }
     Ok(())
 }
 
@@ -211,9 +255,11 @@ fn no_channel_imports_another() -> Result {
 
 #[test]
 fn no_queue_is_unbounded() -> Result {
-    for (name, text) in sources("dialogue/src")? {
-        for unbounded in ["unbounded_channel", "UnboundedSender", "::unbounded(", "mpsc::channel()"] {
-            assert!(!text.contains(unbounded), "{name} has {unbounded}");
+    for package in packages()? {
+        for (name, text) in sources(&format!("{package}/src"))? {
+            for unbounded in ["unbounded_channel", "UnboundedSender", "::unbounded(", "mpsc::channel()"] {
+                assert!(!text.contains(unbounded), "{package}: {name} has {unbounded}");
+            }
         }
     }
     Ok(())
@@ -230,7 +276,8 @@ fn proc_macros_tokens_are_at_the_macros_door_only() -> Result {
 
 #[test]
 fn what_is_pure_has_no_async_and_no_clock() -> Result {
-    for (name, text) in sources("dialogue/src")? {
+    let wire = sources("dialogue/core/src")?.into_iter().filter(|(name, _)| module_of(name) == "wire");
+    for (name, text) in sources("dialogue/src")?.into_iter().chain(wire) {
         let is_driver = ["log/journal.rs", "log/commit_queue.rs", "log/health.rs"].contains(&name.as_str());
         let is_room = name.starts_with("live/room/");
         if (is_room || matches!(module_of(&name), "wire" | "validate" | "log")) && !is_driver {
@@ -259,6 +306,11 @@ fn what_is_pure_has_no_async_and_no_clock() -> Result {
 fn axum_is_known_where_http_is_served_only() -> Result {
     for (name, text) in sources("dialogue/src")? {
         if !matches!(module_of(&name), "channel" | "server" | "observe" | "lib") {
+            assert!(first_names(&text, "axum::").is_empty(), "{name} names axum");
+        }
+    }
+    for (name, text) in sources("dialogue/core/src")? {
+        if !["metrics/exporter.rs", "wire/response.rs"].contains(&name.as_str()) {
             assert!(first_names(&text, "axum::").is_empty(), "{name} names axum");
         }
     }

@@ -184,6 +184,37 @@ impl File {
     }
 }
 
+/// The paths into another crate that a file re-exports by a `pub use`, and the others that it names.
+pub(crate) fn paths_into(other: &str, text: &str) -> (BTreeSet<Path>, BTreeSet<Path>) {
+    let tokens = without_tests(&tokens(text));
+    let (mut exported, mut named, mut at) = (BTreeSet::new(), BTreeSet::new(), 0);
+    while at < tokens.len() {
+        let before = at.checked_sub(1).map_or("", |at| tokens[at]);
+        match tokens[at] {
+            "use" => {
+                let mut trees = vec![];
+                at = use_tree(&tokens, at + 1, &mut vec![], &mut trees);
+                let paths = trees.into_iter().map(|(_, path)| path).filter(|path| path[0] == other);
+                if before == "pub" {
+                    exported.extend(paths)
+                } else {
+                    named.extend(paths)
+                }
+                continue;
+            }
+            token if token == other && before != "::" => {
+                let names = tokens[at..].iter().step_by(2).take_while(|token| is_name(token));
+                let links = tokens[at + 1..].iter().step_by(2).take_while(|token| **token == "::");
+                let length = links.count() + 1;
+                named.insert(names.take(length).map(|name| (*name).to_owned()).collect());
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (exported, named)
+}
+
 /// Reads a tree of a `use` at `at`: adds its names with the paths behind them to `trees`, and returns where it ends.
 fn use_tree(tokens: &[&str], mut at: usize, prefix: &mut Path, trees: &mut Vec<(String, Path)>) -> usize {
     let outer = prefix.len();
