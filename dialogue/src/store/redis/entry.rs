@@ -9,7 +9,7 @@ use super::epoch::epoch_text;
 use crate::{
     identity::is_anonymous,
     redis::reply::{list, text},
-    store::{DecodeError, KeyScope, StoredEvent, StoredKey, scoped},
+    store::{DecodeError, KeyScope, StoredEvent, StoredKey},
     wire::Id,
 };
 
@@ -73,9 +73,9 @@ pub(crate) fn key_fields(event: &StoredEvent) -> [String; 3] {
     let Some(stored) = StoredKey::of(event) else { return Default::default() };
     let own_field = self::key(&stored).0;
     let other_field = match KeyScope::parse(&stored.key) {
-        (KeyScope::Unauthenticated, key) => field(&stored.from, &scoped(KeyScope::User, key.into())),
+        (KeyScope::Unauthenticated, key) => field(&stored.from, &KeyScope::User.encode(key.into())),
         (KeyScope::User, key) if is_anonymous(&stored.from) => {
-            field("", &scoped(KeyScope::Unauthenticated, key.into()))
+            field("", &KeyScope::Unauthenticated.encode(key.into()))
         }
         _ => return [own_field, String::new(), String::new()],
     };
