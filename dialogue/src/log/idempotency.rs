@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    identity::is_anonymous,
-    store::KeyScope,
-    wire::Accepted,
-};
+use crate::{identity::is_anonymous, store::KeyScope, wire::Accepted};
 
 /// The events accepted under each caller's keys, for [`KEY_RETENTION_MS`] at least, and at most the newest
 /// [`MAX_KEYS`]. Keys are in the form in which a store has them, which includes the kind of their owner beside the

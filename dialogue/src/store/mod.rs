@@ -18,8 +18,6 @@
 
 #[cfg(feature = "disk")]
 mod disk;
-#[cfg(feature = "redis")]
-pub(crate) mod redis;
 
 pub(crate) use dialogue_core::store::{AnyStore, StoreFuture};
 #[doc(inline)]
