@@ -20,7 +20,7 @@ use crate::{
     middleware::{Cx, EventContext, Flow},
     observe::EventOrigin,
     push::PushOffer,
-    store::{KeyScope, scoped},
+    store::KeyScope,
     wire::{EventIndex, Id},
 };
 
@@ -165,7 +165,7 @@ impl EventInFlight {
             from: Arc::clone(&context.from),
             server: context.is_server,
             meta,
-            key: context.idempotency_key.clone().map(|key| scoped(key_scope, key)),
+            key: context.idempotency_key.clone().map(|key| key_scope.encode(key)),
             event_id: None,
         };
         let sender_outbox = connection.map(|connection| Arc::clone(&connection.outbox));

@@ -34,7 +34,6 @@ use crate::{
     hooks::{RoomRef, UntypedCaller},
     live::{NewEvent, PublishOutcome, PublishReply, PublishRequest, RoomCommand, RoomSpec, busy, not_found},
     room::Channel,
-    store::scoped,
 };
 
 impl Ingest {
@@ -124,7 +123,7 @@ impl Ingest {
                 from: sender.id(),
                 server: sender.is_server(),
                 meta: room.traces.inject(&origin.span, fields.meta.take()),
-                key: fields.key.take().map(|key| scoped(sender.key_scope(), key)),
+                key: fields.key.take().map(|key| sender.key_scope().encode(key)),
                 event_id: None,
             };
             let (origin, reply) = (origin.clone(), mem::take(reply));

@@ -11,8 +11,6 @@ mod frame_limiter;
 mod keyed_limiter;
 mod limiter;
 mod quota;
-#[cfg(feature = "redis")]
-mod redis;
 mod state_store;
 
 pub(crate) use connection_limiter::{ConnectionLimiter, ConnectionPermit};

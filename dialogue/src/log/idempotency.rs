@@ -5,11 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    identity::is_anonymous,
-    store::{KeyScope, scoped},
-    wire::Accepted,
-};
+use crate::{identity::is_anonymous, store::KeyScope, wire::Accepted};
 
 /// The events accepted under each caller's keys, for [`KEY_RETENTION_MS`] at least, and at most the newest
 /// [`MAX_KEYS`]. Keys are in the form in which a store has them, which includes the kind of their owner beside the
@@ -79,7 +75,7 @@ impl IdempotencyKeys {
     /// that id's token.
     pub(crate) fn remember_for_newcomer(&mut self, from: &Arc<str>, key: &str, find: &Accepted) {
         if let (KeyScope::Unauthenticated, key) = KeyScope::parse(key) {
-            let key = scoped(KeyScope::User, key.into());
+            let key = KeyScope::User.encode(key.into());
             let mut first = find.clone();
             first.duplicate = false;
             self.remember(from, &key, first);
@@ -96,7 +92,7 @@ impl IdempotencyKeys {
             return None;
         }
         let (KeyScope::User, key) = KeyScope::parse(key) else { return None };
-        let key = scoped(KeyScope::Unauthenticated, key.into());
+        let key = KeyScope::Unauthenticated.encode(key.into());
         self.get(&owner(from, &key), &key).filter(|known| known.from == *from)
     }
 }
@@ -120,7 +116,7 @@ mod tests {
     }
 
     fn id(keys: &IdempotencyKeys, from: &str, scope: KeyScope, key: &str) -> Option<String> {
-        keys.find(&from.into(), &scoped(scope, key.into())).map(|find| find.event_id)
+        keys.find(&from.into(), &scope.encode(key.into())).map(|find| find.event_id)
     }
 
     #[test]
@@ -130,7 +126,7 @@ mod tests {
             [("alice", KeyScope::User), ("alice", KeyScope::Server), ("anon-1", KeyScope::Unauthenticated)];
         for (number, (from, scope)) in scopes.into_iter().enumerate() {
             assert_eq!(id(&keys, from, scope, "k"), None);
-            keys.remember(&from.into(), &scoped(scope, "k".into()), accepted(&number.to_string(), 1));
+            keys.remember(&from.into(), &scope.encode("k".into()), accepted(&number.to_string(), 1));
         }
         for (number, (from, scope)) in scopes.into_iter().enumerate() {
             assert_eq!(id(&keys, from, scope, "k"), Some(number.to_string()));

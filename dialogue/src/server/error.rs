@@ -8,8 +8,6 @@ use crate::identity::jwt::KeyError;
 use crate::observe::StatsDError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
-#[cfg(feature = "redis")]
-use crate::redis::RedisError;
 use crate::store::StoreError;
 
 /// The result of building and serving a [`Server`](super::Server).
@@ -23,7 +21,6 @@ pub struct Error {
 }
 
 enum ErrorKind {
-    Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
     Store(StoreError),
@@ -31,15 +28,15 @@ enum ErrorKind {
     Keys(KeyError),
     #[cfg(feature = "push")]
     Push(PushError),
-    #[cfg(feature = "redis")]
-    Redis(RedisError),
     #[cfg(feature = "statsd")]
     StatsD(StatsDError),
+    /// An invalid configuration, or the error of an extension. Its text says everything.
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
     pub(super) fn configuration(message: impl Into<String>) -> Self {
-        Error { kind: ErrorKind::Configuration(message.into()) }
+        Error::other(message.into())
     }
 
     pub(super) fn bind(address: String, source: io::Error) -> Self {
@@ -52,6 +49,11 @@ impl Error {
 
     pub(super) fn serve(source: io::Error) -> Self {
         Error { kind: ErrorKind::Serve(source) }
+    }
+
+    /// Returns an error with the text and the source of `error`.
+    pub(crate) fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error { kind: ErrorKind::Other(error.into()) }
     }
 }
 
@@ -79,14 +81,6 @@ impl From<StoreError> for Error {
 }
 
 /// Lets a program's `main` return one error type.
-#[cfg(feature = "redis")]
-impl From<RedisError> for Error {
-    fn from(error: RedisError) -> Self {
-        Error { kind: ErrorKind::Redis(error) }
-    }
-}
-
-/// Lets a program's `main` return one error type.
 #[cfg(feature = "statsd")]
 impl From<StatsDError> for Error {
     fn from(error: StatsDError) -> Self {
@@ -97,7 +91,6 @@ impl From<StatsDError> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ErrorKind::Configuration(message) => f.write_str(message),
             ErrorKind::Bind(address, source) if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -111,10 +104,9 @@ impl fmt::Display for Error {
             ErrorKind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => write!(f, "{error}"),
-            #[cfg(feature = "redis")]
-            ErrorKind::Redis(error) => write!(f, "{error}"),
             #[cfg(feature = "statsd")]
             ErrorKind::StatsD(error) => write!(f, "{error}"),
+            ErrorKind::Other(error) => write!(f, "{error}"),
         }
     }
 }
@@ -128,17 +120,15 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            ErrorKind::Configuration(_) => None,
             ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
             ErrorKind::Store(source) => Some(source),
             #[cfg(feature = "jwt")]
             ErrorKind::Keys(error) => error.source(),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => error.source(),
-            #[cfg(feature = "redis")]
-            ErrorKind::Redis(error) => error.source(),
             #[cfg(feature = "statsd")]
             ErrorKind::StatsD(error) => error.source(),
+            ErrorKind::Other(error) => error.source(),
         }
     }
 }

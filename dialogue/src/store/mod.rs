@@ -18,10 +18,8 @@
 
 #[cfg(feature = "disk")]
 mod disk;
-#[cfg(feature = "redis")]
-pub(crate) mod redis;
 
-pub(crate) use dialogue_core::store::{AnyStore, StoreFuture, scoped};
+pub(crate) use dialogue_core::store::{AnyStore, StoreFuture};
 #[doc(inline)]
 pub use dialogue_core::store::{
     Append, DecodeError, Head, KeyScope, Memory, Order, Page, Query, Store, StoreError, StoredEvent,

@@ -23,8 +23,6 @@ pub use event::StoredEvent;
 pub use memory::Memory;
 pub use query::{Append, Head, Order, Page, Query, StoredKey, Trim};
 pub use scope::KeyScope;
-#[doc(hidden)]
-pub use scope::scoped;
 
 /// Durable storage of the logs and records of rooms.
 ///

@@ -196,10 +196,7 @@ impl StoredKey {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{KeyScope, scoped},
-        *,
-    };
+    use super::*;
 
     fn event(from: &str, scope: KeyScope) -> StoredEvent {
         StoredEvent {
@@ -212,7 +209,7 @@ mod tests {
             data: "{}".into(),
             meta: None,
             conflation_key: None,
-            key: Some(scoped(scope, "k".into()).into()),
+            key: Some(scope.encode("k".into()).into()),
             offset: 0,
             digest: None,
         }

@@ -31,17 +31,26 @@ impl KeyScope {
             _ => (KeyScope::User, key),
         }
     }
-}
 
-/// Returns the stored form of a key: the key itself if its scope is `User`, otherwise behind a mark for its scope.
-pub fn scoped(scope: KeyScope, key: Box<str>) -> Box<str> {
-    let letter = match scope {
-        KeyScope::User if !key.starts_with(SCOPE_MARK) => return key,
-        KeyScope::User => 'u',
-        KeyScope::Server => 's',
-        KeyScope::Unauthenticated => 'n',
-    };
-    format!("{SCOPE_MARK}{letter}{key}").into()
+    /// Returns the stored form of a key that a caller sent, which [`parse`](Self::parse) splits again: the key itself
+    /// if its scope is `User`, otherwise the key behind a mark for its scope.
+    ///
+    /// ```
+    /// use dialogue::store::KeyScope;
+    ///
+    /// let stored = KeyScope::Server.encode("order-7".into());
+    /// assert_eq!(KeyScope::parse(&stored), (KeyScope::Server, "order-7"));
+    /// assert_eq!(&*KeyScope::User.encode("order-7".into()), "order-7");
+    /// ```
+    pub fn encode(self, key: Box<str>) -> Box<str> {
+        let letter = match self {
+            KeyScope::User if !key.starts_with(SCOPE_MARK) => return key,
+            KeyScope::User => 'u',
+            KeyScope::Server => 's',
+            KeyScope::Unauthenticated => 'n',
+        };
+        format!("{SCOPE_MARK}{letter}{key}").into()
+    }
 }
 
 #[cfg(test)]
@@ -53,7 +62,7 @@ mod tests {
         let mut forms = std::collections::HashSet::new();
         for key in ["k", "", "sk", "\u{1}", "\u{1}s", "\u{1}sk", "\u{1}nk", "é", "\u{1}é"] {
             for scope in [KeyScope::User, KeyScope::Server, KeyScope::Unauthenticated] {
-                let form = scoped(scope, key.into());
+                let form = scope.encode(key.into());
                 assert_eq!(KeyScope::parse(&form), (scope, key));
                 assert!(forms.insert(form));
             }
