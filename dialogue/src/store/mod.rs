@@ -16,8 +16,6 @@
 //! end and trimmed at the other. **Records**: small values by key, such as the catalog of rooms, rooms' states, push
 //! subscriptions and the server's secrets.
 
-#[cfg(feature = "disk")]
-mod disk;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
 
@@ -28,4 +26,5 @@ pub use dialogue_core::store::{
     StoredKey, Trim,
 };
 #[cfg(feature = "disk")]
-pub use disk::{Disk, Durability};
+#[doc(inline)]
+pub use dialogue_disk::{Disk, Durability};

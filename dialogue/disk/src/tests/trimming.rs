@@ -1,8 +1,10 @@
 //! Trimming and removing logs: which events and keys are left, and that no rows are.
 
+use dialogue_core::store::StoredKey;
+
 use super::*;
 
-fn keys(found: &[super::super::super::StoredKey]) -> Vec<u64> {
+fn keys(found: &[StoredKey]) -> Vec<u64> {
     found.iter().map(|key| key.seq).collect()
 }
 

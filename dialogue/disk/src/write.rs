@@ -1,10 +1,10 @@
 //! The write operations of the disk store, on rows of the [engine](super::engine): appends, trims, removals, records.
 
 use bytes::Bytes;
+use dialogue_core::store::{Append, StoreError, Trim};
 use fjall::OwnedWriteBatch;
 
 use super::{
-    super::{Append, StoreError, Trim},
     Cancellation, Durability,
     engine::{DiskEngine, WriterState, read_failed},
     rows::{self, LogMeta, RemovedLog},

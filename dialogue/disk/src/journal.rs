@@ -20,9 +20,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dialogue_core::store::StoreError;
 use xxhash_rust::xxh3::Xxh3;
-
-use super::super::StoreError;
 
 const BATCH_START: u8 = 1;
 const ITEM: u8 = 2;

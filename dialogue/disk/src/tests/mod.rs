@@ -18,11 +18,12 @@ use std::{
     },
 };
 
-use super::{
-    super::{Append, Order, Query, Store, StoreError, StoredEvent, Trim},
-    Disk, Durability,
+use dialogue_core::{
+    store::{Append, Order, Query, Store, StoreError, StoredEvent, Trim},
+    wire::Id,
 };
-use crate::wire::Id;
+
+use super::{Disk, Durability};
 
 /// A path for a directory of one test, which is removed on drop.
 struct Scratch(PathBuf);
@@ -98,9 +99,7 @@ fn numbers(events: &[StoredEvent]) -> Vec<u64> {
 #[cfg(unix)]
 fn test_command(test: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command
-        .args(["--exact", "--ignored", "--nocapture", "--quiet"])
-        .arg(format!("store::disk::tests::{test}"));
+    command.args(["--exact", "--ignored", "--nocapture", "--quiet"]).arg(format!("tests::{test}"));
     command.env("DIALOGUE_DISK", directory);
     command
 }

@@ -1,4 +1,5 @@
-//! The disk store: logs and records in a directory, over the embedded LSM-tree engine [fjall](https://docs.rs/fjall).
+//! The disk store of [Dialogue](https://docs.rs/dialogue): logs and records in a directory, over the embedded LSM-tree
+//! engine [fjall](https://docs.rs/fjall). Applications depend on `dialogue` with the feature `disk`, which re-exports it.
 //!
 //! [`Disk`] implements [`Store`]. Each call runs on a blocking thread of the runtime, except small appends that need no
 //! sync. After a failed write the engine is closed, its journal is repaired, and the next call opens it again.
@@ -21,11 +22,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use dialogue_core::store::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 use parking_lot::{RwLock, RwLockWriteGuard};
 use tokio::task;
 
 use self::{directory::StoreDirectory, engine::DiskEngine};
-use super::{Append, Head, Page, Query, Store, StoreError, StoredKey, Trim};
 
 /// A [`Store`] in a directory of this machine, with nothing to install and no other process to run.
 ///
@@ -119,7 +120,7 @@ impl Disk {
     /// # Errors
     ///
     /// Another process has the directory open, the directory holds other files or has the format of a newer version, it
-    /// can't be written, or it is damaged. The error converts into a [`dialogue::Error`](crate::Error) by `?`.
+    /// can't be written, or it is damaged. The error converts into a `dialogue::Error` by `?`.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         let directory = StoreDirectory::open(directory.as_ref())?;
         let engine = DiskEngine::open(&directory.engine())?;

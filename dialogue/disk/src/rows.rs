@@ -16,9 +16,10 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-
-use super::super::{StoreError, StoredEvent, StoredKey};
-use crate::wire::Id;
+use dialogue_core::{
+    store::{StoreError, StoredEvent, StoredKey},
+    wire::Id,
+};
 
 /// The metadata of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,9 @@
 //! A model test: after any sequence of operations, the disk store answers as the memory store does.
 
+use dialogue_core::store::{Head, Memory, Page, StoredKey};
 use proptest::prelude::*;
 
-use super::{
-    super::super::{Head, Memory, Page, StoredKey},
-    *,
-};
+use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {

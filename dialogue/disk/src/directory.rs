@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::StoreError;
+use dialogue_core::store::StoreError;
 
 /// A directory that this process has locked; the lock is released when this is dropped.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dialogue_core::store::StoreError;
 use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, LsmError, OwnedWriteBatch,
     PersistMode,
@@ -16,7 +17,6 @@ use fjall::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    super::StoreError,
     Durability, journal,
     log_cache::LogCache,
     rows::{self, LogMeta, RemovedLog},

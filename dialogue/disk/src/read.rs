@@ -4,10 +4,10 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
+use dialogue_core::store::{Head, Order, Page, Query, StoreError, StoredEvent, StoredKey};
 use fjall::Guard;
 
 use super::{
-    super::{Head, Order, Page, Query, StoreError, StoredEvent, StoredKey},
     engine::{DiskEngine, read_failed},
     rows::{self, LogMeta},
 };
