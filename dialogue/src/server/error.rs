@@ -2,8 +2,6 @@
 
 use std::{fmt, io};
 
-#[cfg(feature = "jwt")]
-use crate::identity::jwt::KeyError;
 #[cfg(feature = "statsd")]
 use crate::observe::StatsDError;
 #[cfg(feature = "push")]
@@ -27,14 +25,14 @@ enum ErrorKind {
     Bind(String, io::Error),
     Serve(io::Error),
     Store(StoreError),
-    #[cfg(feature = "jwt")]
-    Keys(KeyError),
     #[cfg(feature = "push")]
     Push(PushError),
     #[cfg(feature = "redis")]
     Redis(RedisError),
     #[cfg(feature = "statsd")]
     StatsD(StatsDError),
+    /// The error of a part, whose text says what was attempted.
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
@@ -53,13 +51,19 @@ impl Error {
     pub(super) fn serve(source: io::Error) -> Self {
         Error { kind: ErrorKind::Serve(source) }
     }
+
+    /// The error of a part that the application configures, shown by its own text alone.
+    #[allow(dead_code, reason = "which parts there are is a matter of features")]
+    pub(crate) fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error { kind: ErrorKind::Other(error.into()) }
+    }
 }
 
 /// Lets a program's `main` return one error type.
 #[cfg(feature = "jwt")]
-impl From<KeyError> for Error {
-    fn from(error: KeyError) -> Self {
-        Error { kind: ErrorKind::Keys(error) }
+impl From<crate::identity::jwt::KeyError> for Error {
+    fn from(error: crate::identity::jwt::KeyError) -> Self {
+        Error::other(error)
     }
 }
 
@@ -107,14 +111,13 @@ impl fmt::Display for Error {
             ErrorKind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             ErrorKind::Serve(source) => write!(f, "can't serve: {source}"),
             ErrorKind::Store(source) => write!(f, "can't use the store: {source}"),
-            #[cfg(feature = "jwt")]
-            ErrorKind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => write!(f, "{error}"),
             #[cfg(feature = "redis")]
             ErrorKind::Redis(error) => write!(f, "{error}"),
             #[cfg(feature = "statsd")]
             ErrorKind::StatsD(error) => write!(f, "{error}"),
+            ErrorKind::Other(error) => write!(f, "{error}"),
         }
     }
 }
@@ -131,14 +134,13 @@ impl std::error::Error for Error {
             ErrorKind::Configuration(_) => None,
             ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
             ErrorKind::Store(source) => Some(source),
-            #[cfg(feature = "jwt")]
-            ErrorKind::Keys(error) => error.source(),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => error.source(),
             #[cfg(feature = "redis")]
             ErrorKind::Redis(error) => error.source(),
             #[cfg(feature = "statsd")]
             ErrorKind::StatsD(error) => error.source(),
+            ErrorKind::Other(error) => error.source(),
         }
     }
 }

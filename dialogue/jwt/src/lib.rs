@@ -1,9 +1,11 @@
-//! Authentication by JSON Web Tokens (RFC 7519).
+//! Authentication by JSON Web Tokens (RFC 7519), for [Dialogue](https://docs.rs/dialogue). Applications depend on
+//! `dialogue` with the feature `jwt`, which re-exports it as `dialogue::identity::jwt`.
 //!
 //! [`Jwt`] is the [`Authenticator`]. Its keys come from the program, a file or, with the feature `jwks`, a URL.
 
 mod error;
 mod file;
+mod key_source;
 mod keys;
 mod payload;
 mod rules;
@@ -20,19 +22,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
 use jsonwebtoken::Algorithm;
 use serde::de::DeserializeOwned;
 
-use super::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
 pub use error::KeyError;
 use file::JwksFile;
+use key_source::KeySource;
 use keys::{Keys, VerificationKey};
 pub use payload::Claims;
 use payload::VerifiedPayload;
 use rules::ClaimRules;
 use token::{TokenError, UnverifiedToken};
-#[cfg(feature = "jwks")]
-use url::JwksUrl;
 
 /// An authenticator of JSON Web Tokens, signed with HS256, RS256, ES256 or EdDSA (Ed25519).
 ///
@@ -58,17 +59,9 @@ use url::JwksUrl;
 /// # }
 /// ```
 pub struct Jwt<C = Claims> {
-    source: KeySource,
+    keys: Box<dyn KeySource>,
     rules: ClaimRules,
     read: fn(&VerifiedPayload, &[String]) -> Result<C, TokenError>,
-}
-
-/// The source of the keys.
-enum KeySource {
-    Fixed(Keys),
-    File(JwksFile),
-    #[cfg(feature = "jwks")]
-    Url(JwksUrl),
 }
 
 impl Jwt {
@@ -86,7 +79,7 @@ impl Jwt {
         if secret.len() < 32 {
             tracing::warn!("the secret that signs tokens has fewer than 32 bytes: it can be guessed");
         }
-        Jwt::from(KeySource::Fixed(VerificationKey::secret(secret).into()))
+        Jwt::with_keys(Keys::from(VerificationKey::secret(secret)))
     }
 
     /// Accepts tokens signed with the RSA key (2,048 to 8,192 bits) whose public key is `pem` (RS256).
@@ -129,46 +122,16 @@ impl Jwt {
     ///
     /// If the file can't be read or is not a JWK set of at most 1 MiB and 100 keys.
     pub fn jwks_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
-        Ok(Jwt::from(KeySource::File(JwksFile::open(path.as_ref())?)))
-    }
-
-    /// Accepts tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
-    /// [`jwks_file`](Jwt::jwks_file).
-    ///
-    /// The set is fetched with the first token, then again in the background when a token is checked and the set is
-    /// older than 10 minutes ([`refresh`](Jwt::refresh)). A token with an unknown `kid` starts a fetch and waits for
-    /// it, but there are at least 10 s between two fetches, so that forged `kid`s can't flood the key server; 1 s while
-    /// there are no keys at all. The timeout of a fetch is 5 s; redirects are not followed.
-    ///
-    /// While the key server is unavailable or its response is not a JWK set, the previous keys stay in use; a token for
-    /// another key gets [`AuthError::Unavailable`].
-    ///
-    /// # Errors
-    ///
-    /// If it is not a URL, or is plain `http` to another machine.
-    ///
-    /// ```
-    /// use dialogue::Jwt;
-    ///
-    /// # fn main() -> Result<(), dialogue::identity::jwt::KeyError> {
-    /// let jwt = Jwt::jwks_url("https://id.example/.well-known/jwks.json")?.issuer("https://id.example");
-    /// assert!(Jwt::jwks_url("http://id.example/.well-known/jwks.json").is_err());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[cfg(feature = "jwks")]
-    pub fn jwks_url(url: &str) -> Result<Self, KeyError> {
-        Ok(Jwt::from(KeySource::Url(JwksUrl::new(url)?)))
+        Ok(Jwt::with_keys(JwksFile::open(path.as_ref())?))
     }
 
     fn pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
-        Ok(Jwt::from(KeySource::Fixed(VerificationKey::pem(algorithm, pem)?.into())))
+        Ok(Jwt::with_keys(Keys::from(VerificationKey::pem(algorithm, pem)?)))
     }
-}
 
-impl From<KeySource> for Jwt {
-    fn from(source: KeySource) -> Self {
-        Jwt { source, rules: ClaimRules::default(), read: |payload, roles| Ok(payload.claims(roles)) }
+    fn with_keys(keys: impl KeySource) -> Self {
+        let read = |payload: &VerifiedPayload, roles: &[String]| Ok(payload.claims(roles));
+        Jwt { keys: Box::new(keys), rules: ClaimRules::default(), read }
     }
 }
 
@@ -195,7 +158,7 @@ impl<C> Jwt<C> {
     where
         T: DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static,
     {
-        Jwt { source: self.source, rules: self.rules, read: |payload, _| payload.read() }
+        Jwt { keys: self.keys, rules: self.rules, read: |payload, _| payload.read() }
     }
 
     /// Accepts only tokens whose `aud` is or contains this. Several calls accept any of their audiences.
@@ -239,22 +202,10 @@ impl<C> Jwt<C> {
         self
     }
 
-    /// Sets the age at which keys from a URL are fetched again. Has no effect on other keys.
-    ///
-    /// Default: 10 minutes.
-    #[cfg(feature = "jwks")]
-    #[must_use]
-    pub fn refresh(mut self, every: Duration) -> Self {
-        if let KeySource::Url(url) = &mut self.source {
-            url.refresh = every;
-        }
-        self
-    }
-
     /// Authenticates the user of `token`, at `now` since the Unix epoch.
     async fn authenticate_at(&self, token: &str, now: Duration) -> Result<Authenticated<C>, TokenError> {
         let token = UnverifiedToken::parse(token)?;
-        self.source.check(&token).await?;
+        self.keys.check(&token).await?;
         let payload = VerifiedPayload::parse(token.payload)?;
         let expires = self.rules.check(&payload, now)?;
         let user_id = payload.text("sub").ok_or(TokenError::NoSubject)?;
@@ -287,26 +238,10 @@ impl<C: Clone + fmt::Debug + Send + Sync + 'static> Authenticator for Jwt<C> {
     }
 }
 
-impl KeySource {
-    async fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
-        match self {
-            KeySource::Fixed(keys) => keys.check(token),
-            KeySource::File(file) => file.keys().await.check(token),
-            #[cfg(feature = "jwks")]
-            KeySource::Url(url) => url.check(token).await,
-        }
-    }
-}
-
 impl<C> fmt::Debug for Jwt<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Jwt");
-        match &self.source {
-            KeySource::Fixed(_) => &mut debug,
-            KeySource::File(file) => debug.field("file", &file.path()),
-            #[cfg(feature = "jwks")]
-            KeySource::Url(url) => debug.field("host", &url.host()),
-        };
+        self.keys.show_place(&mut debug);
         debug.field("rules", &self.rules).finish_non_exhaustive()
     }
 }

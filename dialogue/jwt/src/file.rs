@@ -1,6 +1,7 @@
 //! Keys from a JWK set in a file, which is read again when it changes.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -13,7 +14,9 @@ use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{
     error::KeyError,
+    key_source::{CheckFuture, KeySource},
     keys::{Keys, MAX_SET_BYTES},
+    token::UnverifiedToken,
 };
 
 /// A JWK set in a file.
@@ -43,7 +46,7 @@ impl JwksFile {
 
     /// Returns the keys. Reads the file if the last check is [`FILE_CHECK_INTERVAL`] ago; while one caller does, others
     /// get the previous keys.
-    pub(super) async fn keys(&self) -> Arc<Keys> {
+    async fn keys(&self) -> Arc<Keys> {
         if let Some(keys) = self.fresh() {
             return keys;
         }
@@ -75,10 +78,6 @@ impl JwksFile {
         Arc::clone(&state.keys)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn fresh(&self) -> Option<Arc<Keys>> {
         let mut state = self.state.lock();
         if state.last_check.elapsed() < FILE_CHECK_INTERVAL {
@@ -86,6 +85,16 @@ impl JwksFile {
         }
         state.last_check = Instant::now();
         None
+    }
+}
+
+impl KeySource for JwksFile {
+    fn check<'a>(&'a self, token: &'a UnverifiedToken<'_>) -> CheckFuture<'a> {
+        Box::pin(async move { self.keys().await.check(token) })
+    }
+
+    fn show_place(&self, jwt: &mut fmt::DebugStruct<'_, '_>) {
+        jwt.field("file", &self.path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keys from a JWK set that a key server serves, fetched again at an interval and for unknown key ids.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{any::Any, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use reqwest::{Client, Url, redirect};
@@ -8,14 +8,16 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use super::{
+    Jwt,
     error::KeyError,
+    key_source::{CheckFuture, KeySource},
     keys::{Keys, MAX_SET_BYTES},
     token::{TokenError, UnverifiedToken},
 };
 
 /// A JWK set behind a URL.
-pub(super) struct JwksUrl {
-    pub(super) refresh: Duration,
+struct JwksUrl {
+    refresh: Duration,
     server: Arc<KeyServer>,
 }
 
@@ -54,8 +56,52 @@ pub(super) const MIN_FETCH_INTERVAL_WITHOUT_KEYS: Duration = Duration::from_secs
 /// The timeout of a fetch: less than that of the authenticator (10 s), whose caller waits for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+impl Jwt {
+    /// Accepts tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
+    /// [`jwks_file`](Jwt::jwks_file).
+    ///
+    /// The set is fetched with the first token, then again in the background when a token is checked and the set is
+    /// older than 10 minutes ([`refresh`](Jwt::refresh)). A token with an unknown `kid` starts a fetch and waits for
+    /// it, but there are at least 10 s between two fetches, so that forged `kid`s can't flood the key server; 1 s while
+    /// there are no keys at all. The timeout of a fetch is 5 s; redirects are not followed.
+    ///
+    /// While the key server is unavailable or its response is not a JWK set, the previous keys stay in use; a token for
+    /// another key gets [`AuthError::Unavailable`](dialogue_core::identity::AuthError::Unavailable).
+    ///
+    /// # Errors
+    ///
+    /// If it is not a URL, or is plain `http` to another machine.
+    ///
+    /// ```
+    /// use dialogue::Jwt;
+    ///
+    /// # fn main() -> Result<(), dialogue::identity::jwt::KeyError> {
+    /// let jwt = Jwt::jwks_url("https://id.example/.well-known/jwks.json")?.issuer("https://id.example");
+    /// assert!(Jwt::jwks_url("http://id.example/.well-known/jwks.json").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn jwks_url(url: &str) -> Result<Self, KeyError> {
+        Ok(Jwt::with_keys(JwksUrl::new(url)?))
+    }
+}
+
+impl<C> Jwt<C> {
+    /// Sets the age at which keys from a URL are fetched again. Has no effect on other keys.
+    ///
+    /// Default: 10 minutes.
+    #[must_use]
+    pub fn refresh(mut self, every: Duration) -> Self {
+        let keys: &mut dyn Any = &mut *self.keys;
+        if let Some(url) = keys.downcast_mut::<JwksUrl>() {
+            url.refresh = every;
+        }
+        self
+    }
+}
+
 impl JwksUrl {
-    pub(super) fn new(url: &str) -> Result<Self, KeyError> {
+    fn new(url: &str) -> Result<Self, KeyError> {
         let url = Url::parse(url).map_err(|_| KeyError::new("the keys' URL is not a URL"))?;
         let local = url.host_str().is_some_and(is_loopback);
         if !(url.scheme() == "https" || url.scheme() == "http" && local) {
@@ -73,9 +119,9 @@ impl JwksUrl {
     /// # Cancel safety
     ///
     /// If this is dropped, the fetch continues for other callers.
-    pub(super) async fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
-        if let Some(keys) = self.keys_for(token) {
-            return keys.check(token);
+    async fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
+        if let Some(checked) = self.check_by_known_keys(token) {
+            return checked;
         }
         if let Some(mut ended) = self.server.fetch() {
             // Returns an error when the sender is dropped, at the end of the fetch.
@@ -92,24 +138,32 @@ impl JwksUrl {
         }
     }
 
-    pub(super) fn host(&self) -> &str {
-        self.server.url.host_str().unwrap_or_default()
-    }
-
-    /// Returns the keys if one has the `kid` and algorithm of the token. Starts a fetch in the background if they are
-    /// old.
-    fn keys_for(&self, token: &UnverifiedToken<'_>) -> Option<Arc<Keys>> {
+    /// Checks the token by the keys that are there; `None` if none of them has its `kid` and algorithm. Starts a fetch
+    /// in the background if they are old.
+    fn check_by_known_keys(&self, token: &UnverifiedToken<'_>) -> Option<Result<(), TokenError>> {
         let (keys, received) = {
             let state = self.server.state.lock();
             (state.keys.clone()?, state.received)
         };
-        if !keys.has_key_for(token) {
+        let checked = keys.check(token);
+        if checked == Err(TokenError::UnknownKey) {
             return None;
         }
         if received.is_none_or(|received| received.elapsed() >= self.refresh) {
             self.server.fetch();
         }
-        Some(keys)
+        Some(checked)
+    }
+}
+
+impl KeySource for JwksUrl {
+    fn check<'a>(&'a self, token: &'a UnverifiedToken<'_>) -> CheckFuture<'a> {
+        Box::pin(self.check(token))
+    }
+
+    fn show_place(&self, jwt: &mut fmt::DebugStruct<'_, '_>) {
+        // The rest of the URL may contain a secret.
+        jwt.field("host", &self.server.url.host_str().unwrap_or_default());
     }
 }
 

@@ -8,6 +8,7 @@ mod url;
 mod vectors;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials};
 use http::HeaderMap;
 use ring::{
     hmac,
@@ -17,10 +18,6 @@ use ring::{
 use serde_json::{Value, json};
 
 use super::Jwt;
-use crate::{
-    Authenticator,
-    identity::{AuthError, Authenticated, Credentials},
-};
 
 const SECRET: &str = "correct horse battery staple, said the pony";
 /// A time far from now, in 2100.

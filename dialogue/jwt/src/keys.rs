@@ -59,13 +59,7 @@ impl Keys {
         Ok(Keys(keys))
     }
 
-    /// Returns whether one of the keys has the `kid` and algorithm of the token.
-    #[cfg(feature = "jwks")]
-    pub(super) fn has_key_for(&self, token: &UnverifiedToken<'_>) -> bool {
-        self.0.iter().any(|key| key.fits(token))
-    }
-
-    /// Verifies that one of the keys has signed the token.
+    /// Verifies that one of the keys has signed the token; [`TokenError::UnknownKey`] if none has its `kid` and algorithm.
     pub(super) fn check(&self, token: &UnverifiedToken<'_>) -> Result<(), TokenError> {
         let mut error = TokenError::UnknownKey;
         for key in self.0.iter().filter(|key| key.fits(token)) {

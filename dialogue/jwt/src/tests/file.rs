@@ -9,7 +9,7 @@ use std::{
 use tokio::time::advance;
 
 use super::*;
-use crate::identity::jwt::file::FILE_CHECK_INTERVAL;
+use crate::file::FILE_CHECK_INTERVAL;
 
 /// A JWK set in a file that is removed on drop.
 pub(super) struct Set(PathBuf);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::*;
-use crate::identity::jwt::TokenError;
+use crate::TokenError;
 
 const NOW: u64 = 1_800_000_000;
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::identity::jwt::{Keys, TokenError, UnverifiedToken};
+use crate::{Keys, TokenError, UnverifiedToken};
 
 fn rfc(name: &str) -> (Value, String) {
     let mut all: Value = serde_json::from_str(include_str!("rfc.json")).expect("JSON");
@@ -93,7 +93,7 @@ async fn tokens_of_pyjwt_authenticate_the_user() {
 
 #[tokio::test]
 async fn keys_of_pyjwt_are_a_set() {
-    let jwt = Jwt::jwks_file(concat!(env!("CARGO_MANIFEST_DIR"), "/src/identity/jwt/tests/pyjwt/jwks.json"));
+    let jwt = Jwt::jwks_file(concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/pyjwt/jwks.json"));
     let jwt = jwt.expect("a set");
     for (_, token) in pyjwt().into_iter().skip(1) {
         assert_eq!(user_id_of(&jwt, token.trim()).await.as_deref(), Ok("alice"));

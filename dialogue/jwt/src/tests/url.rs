@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::identity::jwt::url::{MIN_FETCH_INTERVAL, MIN_FETCH_INTERVAL_WITHOUT_KEYS};
+use crate::url::{MIN_FETCH_INTERVAL, MIN_FETCH_INTERVAL_WITHOUT_KEYS};
 
 /// A key server with configurable responses.
 struct KeyServer {
