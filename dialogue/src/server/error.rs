@@ -2,8 +2,6 @@
 
 use std::{fmt, io};
 
-#[cfg(feature = "statsd")]
-use crate::observe::StatsDError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
 #[cfg(feature = "redis")]
@@ -21,7 +19,6 @@ pub struct Error {
 }
 
 enum ErrorKind {
-    Configuration(String),
     Bind(String, io::Error),
     Serve(io::Error),
     Store(StoreError),
@@ -29,15 +26,13 @@ enum ErrorKind {
     Push(PushError),
     #[cfg(feature = "redis")]
     Redis(RedisError),
-    #[cfg(feature = "statsd")]
-    StatsD(StatsDError),
-    /// The error of a part, whose text says what was attempted.
+    /// An invalid configuration, or the error of an extension. Its text says everything.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
     pub(super) fn configuration(message: impl Into<String>) -> Self {
-        Error { kind: ErrorKind::Configuration(message.into()) }
+        Error::other(message.into())
     }
 
     pub(super) fn bind(address: String, source: io::Error) -> Self {
@@ -52,8 +47,7 @@ impl Error {
         Error { kind: ErrorKind::Serve(source) }
     }
 
-    /// The error of a part that the application configures, shown by its own text alone.
-    #[allow(dead_code, reason = "which parts there are is a matter of features")]
+    /// Returns an error with the text and the source of `error`.
     pub(crate) fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error { kind: ErrorKind::Other(error.into()) }
     }
@@ -92,16 +86,15 @@ impl From<RedisError> for Error {
 
 /// Lets a program's `main` return one error type.
 #[cfg(feature = "statsd")]
-impl From<StatsDError> for Error {
-    fn from(error: StatsDError) -> Self {
-        Error { kind: ErrorKind::StatsD(error) }
+impl From<crate::observe::StatsDError> for Error {
+    fn from(error: crate::observe::StatsDError) -> Self {
+        Error::other(error)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            ErrorKind::Configuration(message) => f.write_str(message),
             ErrorKind::Bind(address, source) if source.kind() == io::ErrorKind::AddrInUse => {
                 write!(
                     f,
@@ -115,8 +108,6 @@ impl fmt::Display for Error {
             ErrorKind::Push(error) => write!(f, "{error}"),
             #[cfg(feature = "redis")]
             ErrorKind::Redis(error) => write!(f, "{error}"),
-            #[cfg(feature = "statsd")]
-            ErrorKind::StatsD(error) => write!(f, "{error}"),
             ErrorKind::Other(error) => write!(f, "{error}"),
         }
     }
@@ -131,15 +122,12 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            ErrorKind::Configuration(_) => None,
             ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
             ErrorKind::Store(source) => Some(source),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => error.source(),
             #[cfg(feature = "redis")]
             ErrorKind::Redis(error) => error.source(),
-            #[cfg(feature = "statsd")]
-            ErrorKind::StatsD(error) => error.source(),
             ErrorKind::Other(error) => error.source(),
         }
     }

@@ -1,5 +1,6 @@
-//! The StatsD exporter, with the tags and distributions of
-//! [DogStatsD](https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/).
+//! The StatsD exporter of [Dialogue](https://docs.rs/dialogue), with the tags and distributions of
+//! [DogStatsD](https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/). Applications depend on `dialogue` with
+//! the feature `statsd`, which re-exports it.
 
 use std::{
     error, fmt,
@@ -9,10 +10,11 @@ use std::{
 };
 
 use cadence::{BufferedUdpMetricSink, Counted, Distributed, Gauged, MetricError, StatsdClient};
+use dialogue_core::metrics::{
+    MetricDescriptor, MetricFamily, MetricValue, MetricsExporter, MetricsReader, Series,
+};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
-
-use super::{MetricDescriptor, MetricFamily, MetricValue, MetricsExporter, MetricsReader, Series};
 
 /// Sends a server's metrics to a StatsD daemon over UDP, under the same names as in Prometheus and with labels as tags:
 /// Datadog's agent, Telegraf, Vector and others accept them.
@@ -216,5 +218,56 @@ impl fmt::Display for StatsDError {
 impl error::Error for StatsDError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use dialogue_core::metrics::{MetricKind, MetricsSource};
+
+    use super::*;
+
+    static EVENTS: MetricDescriptor =
+        MetricDescriptor::new("events_total", MetricKind::Counter, &["room"], "Accepted events.");
+    static LATENCY: MetricDescriptor =
+        MetricDescriptor::new("latency_seconds", MetricKind::Histogram, &[], "The time of an event.");
+
+    /// A server that has accepted this number of events, each in less than 0.2 s.
+    struct Measured(AtomicU64);
+
+    impl MetricsSource for Measured {
+        fn read(&self) -> Vec<MetricFamily> {
+            let count = self.0.load(Ordering::Relaxed);
+            let spread = MetricValue::Histogram { sum: 0.0, buckets: vec![(0.2, count)] };
+            vec![
+                MetricFamily::new(&EVENTS, vec![Series::new(vec!["chat"], MetricValue::Counter(count))]),
+                MetricFamily::new(&LATENCY, vec![Series::new(vec![], spread)]),
+            ]
+        }
+    }
+
+    fn packet(daemon: &UdpSocket) -> String {
+        let mut packet = [0; MAX_PACKET_BYTES];
+        let length = daemon.recv(&mut packet).expect("a packet");
+        String::from_utf8_lossy(&packet[..length]).trim_end().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_added_since_the_last_time_is_sent() {
+        let daemon = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        daemon.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+        let statsd =
+            StatsD::to(daemon.local_addr().expect("bound")).expect("a socket").tag("service", "acme");
+        let server = Arc::new(Measured(AtomicU64::new(2)));
+        statsd.attach(MetricsReader::new(&server));
+        statsd.flush();
+        let sent = "events_total:2|c|#service:acme,room:chat\nlatency_seconds:0.1|d|@0.5|#service:acme";
+        assert_eq!(packet(&daemon), sent);
+        server.0.store(3, Ordering::Relaxed);
+        statsd.flush();
+        let sent = "events_total:1|c|#service:acme,room:chat\nlatency_seconds:0.1|d|@1|#service:acme";
+        assert_eq!(packet(&daemon), sent);
     }
 }

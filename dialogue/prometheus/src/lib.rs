@@ -1,5 +1,6 @@
-//! The Prometheus exporter: metrics in the text format of
-//! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/).
+//! The Prometheus exporter of [Dialogue](https://docs.rs/dialogue): metrics in the text format of
+//! [OpenMetrics 1.0](https://prometheus.io/docs/specs/om/open_metrics_spec/). Applications depend on `dialogue` with the
+//! feature `metrics`, which re-exports it.
 
 use std::{
     fmt,
@@ -12,6 +13,9 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
+use dialogue_core::metrics::{
+    MetricFamily, MetricKind, MetricValue, MetricsEndpoint, MetricsExporter, MetricsReader,
+};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{
     collector::Collector,
@@ -23,8 +27,6 @@ use tokio::{
     sync::Mutex,
     time::{Instant, sleep_until},
 };
-
-use super::{MetricFamily, MetricKind, MetricValue, MetricsEndpoint, MetricsExporter, MetricsReader};
 
 /// Exports a server's metrics to Prometheus: at an endpoint of the server's router, or in a registry that the
 /// application serves itself.
@@ -194,9 +196,54 @@ fn encode_value(metric: &mut MetricEncoder<'_>, value: &MetricValue) -> fmt::Res
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use dialogue_core::metrics::{MetricDescriptor, MetricsSource, Series};
     use futures_util::future::join_all;
 
     use super::*;
+
+    static EVENTS: MetricDescriptor =
+        MetricDescriptor::new("events_total", MetricKind::Counter, &["room"], "Accepted events.");
+    static LATENCY: MetricDescriptor =
+        MetricDescriptor::new("latency_seconds", MetricKind::Histogram, &[], "The time of an event.");
+
+    /// A server with a counter and a histogram.
+    struct Measured;
+
+    impl MetricsSource for Measured {
+        fn read(&self) -> Vec<MetricFamily> {
+            let buckets = vec![(0.1, 2), (f64::INFINITY, 1)];
+            vec![
+                MetricFamily::new(&EVENTS, vec![Series::new(vec!["chat"], MetricValue::Counter(3))]),
+                MetricFamily::new(
+                    &LATENCY,
+                    vec![Series::new(vec![], MetricValue::Histogram { sum: 1.5, buckets })],
+                ),
+            ]
+        }
+    }
+
+    #[test]
+    fn a_registry_shows_families_while_their_server_lives() {
+        let mut registry = Registry::default();
+        let exporter = Prometheus::with_registry(&mut registry);
+        let server = Arc::new(Measured);
+        exporter.attach(MetricsReader::new(&server));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).expect("encoded");
+        for line in [
+            "# TYPE events counter",
+            "events_total{room=\"chat\"} 3",
+            "latency_seconds_sum 1.5",
+            "latency_seconds_bucket{le=\"0.1\"} 2",
+            "latency_seconds_bucket{le=\"+Inf\"} 3",
+        ] {
+            assert!(page.lines().any(|shown| shown == line), "{line} is not in {page}");
+        }
+        drop(server);
+        page.clear();
+        text::encode(&mut page, &registry).expect("encoded");
+        assert_eq!(page, "# EOF\n");
+    }
 
     /// Counts its scrapes.
     #[derive(Debug)]
