@@ -305,7 +305,7 @@ fn what_is_pure_has_no_async_and_no_clock() -> Result {
 #[test]
 fn axum_is_known_where_http_is_served_only() -> Result {
     for (name, text) in sources("dialogue/src")? {
-        if !matches!(module_of(&name), "channel" | "server" | "observe" | "lib") {
+        if !matches!(module_of(&name), "channel" | "server" | "lib") {
             assert!(first_names(&text, "axum::").is_empty(), "{name} names axum");
         }
     }

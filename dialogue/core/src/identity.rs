@@ -56,6 +56,23 @@ pub trait Authenticator: Send + Sync + 'static {
 #[doc(hidden)]
 pub const ANONYMOUS_PREFIX: &str = "anon-";
 
+/// The id of the sender of events of the application itself, unless its backend chose a name. No user has it.
+#[doc(hidden)]
+pub const SERVER_SENDER: &str = "system";
+/// The maximum length of a user's id.
+const MAX_USER_ID_BYTES: usize = 128;
+
+/// Returns whether an [`Authenticator`] may return this id. The id must not be empty, be longer than 128 bytes or have
+/// control characters, and `system` and `anon-…` are reserved. The server refuses a user with another id as
+/// `UNAUTHENTICATED`, so that an authenticator checks the id only to tell the reason.
+pub fn is_valid_user_id(user_id: &str) -> bool {
+    let is_reserved = user_id == SERVER_SENDER || is_anonymous(user_id);
+    !user_id.is_empty()
+        && user_id.len() <= MAX_USER_ID_BYTES
+        && !user_id.contains(char::is_control)
+        && !is_reserved
+}
+
 /// Returns whether an id is that of an anonymous user, which the server made.
 pub fn is_anonymous(user_id: &str) -> bool {
     user_id.starts_with(ANONYMOUS_PREFIX)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use dialogue_core::identity::ANONYMOUS_PREFIX;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
@@ -14,9 +15,6 @@ pub(crate) struct Anonymous {
     key: Hmac<Sha256>,
 }
 
-/// The prefix of the ids of anonymous users, which authenticators may not return.
-pub(super) const PREFIX: &str = "anon-";
-
 impl Anonymous {
     /// Creates a signer with `key`, whose 64 bytes are the block size of SHA-256.
     pub(super) fn with_key(key: &[u8; 64]) -> Self {
@@ -25,7 +23,7 @@ impl Anonymous {
 
     /// Creates a user with a random id of 96 bits.
     pub(crate) fn create_user(&self) -> User {
-        let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
+        let id = format!("{ANONYMOUS_PREFIX}{}", URL_SAFE_NO_PAD.encode(random::<12>()));
         let token = format!("{id}.{}", URL_SAFE_NO_PAD.encode(self.mac(&id).finalize().into_bytes()));
         User { id: id.into(), authenticated: None, anonymous_token: Some(token.into()), is_new: true }
     }
@@ -41,7 +39,7 @@ impl Anonymous {
 
     /// Returns whether a token has the form of an anonymous user's, regardless of its signature.
     pub(crate) fn is_token(token: &str) -> bool {
-        token.starts_with(PREFIX)
+        token.starts_with(ANONYMOUS_PREFIX)
     }
 
     pub(super) fn seal(&self, text: &str) -> String {

@@ -6,8 +6,6 @@
 mod anonymous;
 mod authenticator;
 mod expiry;
-#[cfg(feature = "jwt")]
-pub mod jwt;
 pub(crate) mod provides;
 mod sealed;
 mod server_key;
@@ -17,9 +15,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, header::COOKIE};
 use tokio::time::timeout;
 
-pub(crate) use dialogue_core::identity::is_anonymous;
 #[doc(inline)]
-pub use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials};
+pub use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
+pub(crate) use dialogue_core::identity::{SERVER_SENDER, is_anonymous};
+#[cfg(feature = "jwt")]
+#[doc(inline)]
+pub use dialogue_jwt as jwt;
 pub(crate) use provides::AnyIdentity;
 pub use provides::{IdentityRef, Provides};
 
@@ -68,10 +69,6 @@ pub(crate) struct Authentication {
 }
 
 const AUTHENTICATOR_TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum length of a user's id.
-const MAX_USER_ID_BYTES: usize = 128;
-/// The id of the sender of events of the application itself, unless its backend chose a name. No user has it.
-pub(crate) const SERVER_SENDER: &str = "system";
 
 impl Authentication {
     /// Authenticates the sender of an HTTP request.
@@ -205,12 +202,6 @@ fn checked_user(authenticated: AuthenticatedUser) -> Result<User, Refusal> {
     }
     let id = Arc::clone(&authenticated.user_id);
     Ok(User { id, authenticated: Some(authenticated), anonymous_token: None, is_new: false })
-}
-
-/// Returns whether an authenticator may return the id.
-fn is_valid_user_id(id: &str) -> bool {
-    let reserved = id == SERVER_SENDER || id.starts_with(anonymous::PREFIX);
-    !(id.is_empty() || id.len() > MAX_USER_ID_BYTES || id.chars().any(char::is_control) || reserved)
 }
 
 /// Returns the refusal of a request whose token has expired.

@@ -15,14 +15,10 @@ mod instrumented;
 mod labels;
 mod meter;
 mod origin;
-#[cfg(feature = "metrics")]
-mod prometheus;
 mod refusal_counters;
 mod refusal_log;
 mod server_metrics;
 pub(crate) mod spans;
-#[cfg(feature = "statsd")]
-mod statsd;
 mod trace;
 
 pub(crate) use connection::ConnectionMeter;
@@ -31,15 +27,17 @@ pub use dialogue_core::metrics::{
     MetricDescriptor, MetricFamily, MetricKind, MetricValue, MetricsEndpoint, MetricsExporter, MetricsReader,
     MetricsSource, Series,
 };
+#[cfg(feature = "metrics")]
+#[doc(inline)]
+pub use dialogue_prometheus::Prometheus;
+#[cfg(feature = "statsd")]
+#[doc(inline)]
+pub use dialogue_statsd::{StatsD, StatsDError};
 pub(crate) use instrumented::{InstrumentedBackplane, InstrumentedStore};
 pub(crate) use labels::{CloseReason, Source};
 pub(crate) use meter::{Meter, RoomInstanceGuard};
 pub(crate) use origin::{EventOrigin, record_refusal};
-#[cfg(feature = "metrics")]
-pub use prometheus::Prometheus;
 pub(crate) use refusal_log::RefusalLog;
 pub(crate) use server_metrics::{Sample, ServerMetrics, StoreSample};
-#[cfg(feature = "statsd")]
-pub use statsd::{StatsD, StatsDError};
 pub(crate) use trace::Traces;
 pub use trace::{ParseTraceParentError, TraceContext, TraceParent};

@@ -2,10 +2,6 @@
 
 use std::{fmt, io};
 
-#[cfg(feature = "jwt")]
-use crate::identity::jwt::KeyError;
-#[cfg(feature = "statsd")]
-use crate::observe::StatsDError;
 #[cfg(feature = "push")]
 use crate::push::PushError;
 use crate::store::StoreError;
@@ -24,12 +20,8 @@ enum ErrorKind {
     Bind(String, io::Error),
     Serve(io::Error),
     Store(StoreError),
-    #[cfg(feature = "jwt")]
-    Keys(KeyError),
     #[cfg(feature = "push")]
     Push(PushError),
-    #[cfg(feature = "statsd")]
-    StatsD(StatsDError),
     /// An invalid configuration, or the error of an extension. Its text says everything.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -59,9 +51,9 @@ impl Error {
 
 /// Lets a program's `main` return one error type.
 #[cfg(feature = "jwt")]
-impl From<KeyError> for Error {
-    fn from(error: KeyError) -> Self {
-        Error { kind: ErrorKind::Keys(error) }
+impl From<crate::identity::jwt::KeyError> for Error {
+    fn from(error: crate::identity::jwt::KeyError) -> Self {
+        Error::other(error)
     }
 }
 
@@ -82,9 +74,9 @@ impl From<StoreError> for Error {
 
 /// Lets a program's `main` return one error type.
 #[cfg(feature = "statsd")]
-impl From<StatsDError> for Error {
-    fn from(error: StatsDError) -> Self {
-        Error { kind: ErrorKind::StatsD(error) }
+impl From<crate::observe::StatsDError> for Error {
+    fn from(error: crate::observe::StatsDError) -> Self {
+        Error::other(error)
     }
 }
 
@@ -100,12 +92,8 @@ impl fmt::Display for Error {
             ErrorKind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             ErrorKind::Serve(source) => write!(f, "can't serve: {source}"),
             ErrorKind::Store(source) => write!(f, "can't use the store: {source}"),
-            #[cfg(feature = "jwt")]
-            ErrorKind::Keys(error) => write!(f, "{error}"),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => write!(f, "{error}"),
-            #[cfg(feature = "statsd")]
-            ErrorKind::StatsD(error) => write!(f, "{error}"),
             ErrorKind::Other(error) => write!(f, "{error}"),
         }
     }
@@ -122,12 +110,8 @@ impl std::error::Error for Error {
         match &self.kind {
             ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
             ErrorKind::Store(source) => Some(source),
-            #[cfg(feature = "jwt")]
-            ErrorKind::Keys(error) => error.source(),
             #[cfg(feature = "push")]
             ErrorKind::Push(error) => error.source(),
-            #[cfg(feature = "statsd")]
-            ErrorKind::StatsD(error) => error.source(),
             ErrorKind::Other(error) => error.source(),
         }
     }

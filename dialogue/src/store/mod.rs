@@ -16,9 +16,6 @@
 //! end and trimmed at the other. **Records**: small values by key, such as the catalog of rooms, rooms' states, push
 //! subscriptions and the server's secrets.
 
-#[cfg(feature = "disk")]
-mod disk;
-
 pub(crate) use dialogue_core::store::{AnyStore, StoreFuture};
 #[doc(inline)]
 pub use dialogue_core::store::{
@@ -26,4 +23,5 @@ pub use dialogue_core::store::{
     StoredKey, Trim,
 };
 #[cfg(feature = "disk")]
-pub use disk::{Disk, Durability};
+#[doc(inline)]
+pub use dialogue_disk::{Disk, Durability};
