@@ -15,9 +15,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, header::COOKIE};
 use tokio::time::timeout;
 
+pub(crate) use dialogue_core::identity::SERVER_SENDER;
 #[doc(inline)]
-pub use dialogue_core::identity::{AuthError, Authenticated, Authenticator, Credentials, is_valid_user_id};
-pub(crate) use dialogue_core::identity::{SERVER_SENDER, is_anonymous};
+pub use dialogue_core::identity::{
+    AuthError, Authenticated, Authenticator, Credentials, is_anonymous, is_valid_user_id,
+};
 #[cfg(feature = "jwt")]
 #[doc(inline)]
 pub use dialogue_jwt as jwt;
