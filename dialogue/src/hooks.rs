@@ -137,7 +137,8 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
     /// when the device registered.
     ///
     /// The calls are frequent: a room with many devices makes many at once. The timeout is 1 s, after which the call
-    /// counts as failed.
+    /// counts as failed. They run on the thread that sends pushes: code that blocks delays all pushes, and belongs in
+    /// `tokio::task::spawn_blocking` (`block_in_place` panics there).
     ///
     /// # Errors
     ///
@@ -267,7 +268,6 @@ pub(crate) trait AnyHooks: Send + Sync {
         accepted: &'a Accepted,
         recipients: usize,
     ) -> HookFuture<'a, ()>;
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only pushes call it"))]
     fn before_push<'a>(&'a self, user_id: &'a str, room: RoomRef<'a>) -> HookFuture<'a, Result<(), Refusal>>;
     fn sees(&self, caller: &UntypedCaller, room: RoomRef<'_>) -> bool;
 }

@@ -51,7 +51,7 @@
 //! | `jwt`, `jwks` | JSON Web Tokens as identities; their keys from a URL |
 //! | `disk` | logs in a directory of this machine |
 //! | `redis`, `redis-tls` | logs, nodes and quotas over Redis; with TLS |
-//! | `push` | notifications for members without a connection, by FCM, APNs or a provider of your own |
+//! | `push` | notifications for members without a connection, by FCM and APNs; a provider of your own needs no feature |
 //! | `webpush` | notifications by browsers' push services; links OpenSSL |
 //! | `metrics`, `statsd` | metrics for Prometheus, for StatsD |
 //! | `inspector` | a page that shows the rooms, connections and rates of a node |
@@ -100,11 +100,8 @@ pub mod notification;
 pub mod observe;
 #[cfg(feature = "server")]
 mod origins;
-#[cfg(feature = "push")]
+#[cfg(feature = "server")]
 pub mod push;
-#[cfg(all(feature = "server", not(feature = "push")))]
-#[path = "push/disabled.rs"]
-mod push;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
@@ -147,7 +144,7 @@ pub use identity::Authenticator;
 pub use identity::jwt::Jwt;
 #[cfg(feature = "server")]
 pub use middleware::{Cx, Flow, Middleware, Next};
-#[cfg(feature = "push")]
+#[cfg(feature = "server")]
 pub use push::Push;
 pub use room::Room;
 #[cfg(feature = "server")]

@@ -107,16 +107,16 @@ impl<'a> Recipient<'a> {
 
 /// The functions and constants of a [`PushEvent`], without its type.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    not(feature = "server"),
+    expect(dead_code, reason = "only the module `push` of the server reads it")
+)]
 pub(crate) struct PushSpec {
     /// Decodes an event from JSON, and returns its notification for a recipient.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) render: fn(&str, &Recipient<'_>) -> serde_json::Result<Option<Notification>>,
     /// Decodes an event from JSON, and returns its collapse key.
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) collapse_key: fn(&str) -> Option<String>,
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) after: Duration,
-    #[cfg_attr(not(feature = "push"), expect(dead_code, reason = "only the push module reads it"))]
     pub(crate) audience: Audience,
 }
 

@@ -154,7 +154,6 @@ pub(super) async fn admit_request(
 }
 
 /// Counts an HTTP request that needs no authentication against the rate limit of its address.
-#[cfg(feature = "push")]
 pub(super) async fn admit_unauthenticated(engine: &Engine, parts: &Parts) -> Result<(), Refusal> {
     match address(engine, parts).map(RateLimitKey::of_address) {
         Some(subject) => engine.admission.limiter.http(&subject).await,

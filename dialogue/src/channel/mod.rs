@@ -12,7 +12,6 @@ mod fallback;
 mod http;
 #[cfg(feature = "inspector")]
 mod inspector;
-#[cfg(feature = "push")]
 mod push;
 mod refusal_count;
 mod response_budget;
@@ -25,7 +24,6 @@ pub(crate) use cors::with_cors;
 pub(crate) use http::{health_route, routes as http_routes};
 #[cfg(feature = "inspector")]
 pub(crate) use inspector::{PATHS as INSPECTOR_PATHS, routes as inspector_routes};
-#[cfg(feature = "push")]
 pub(crate) use push::routes as push_routes;
 pub(crate) use refusal_count::count_refusals;
 pub(crate) use response_budget::with_response_budget;

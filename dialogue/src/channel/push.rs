@@ -28,15 +28,18 @@ use crate::{
 
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     Router::new()
-        .route("/push/key", fallback(get(public_key), engine))
+        .route("/push/key", fallback(get(application_key), engine))
         .route("/push", fallback(post(register).delete(unregister), engine))
 }
 
 /// Returns the VAPID public key, with which a page subscribes as `applicationServerKey`.
-async fn public_key(State(engine): State<Arc<Engine>>, parts: Parts) -> Result<Response, RefusalResponse> {
+async fn application_key(
+    State(engine): State<Arc<Engine>>,
+    parts: Parts,
+) -> Result<Response, RefusalResponse> {
     check_origin(&engine, &parts.headers, &parts.uri)?;
     admit_unauthenticated(&engine, &parts).await?;
-    let key = engine.push.as_ref().and_then(|push| push.public_key());
+    let key = engine.push.as_ref().and_then(|push| push.application_key());
     let key = key.ok_or_else(|| invalid("this server sends no pushes to browsers"))?;
     Ok(frame_response(&frame::PushKey { key: key.into() }))
 }

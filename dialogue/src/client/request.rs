@@ -162,13 +162,13 @@ mod tests {
         for (request, text) in requests {
             assert_eq!(request.text(Some(1)).unwrap(), text);
             assert!(!request.text(None).unwrap().contains(r#""id""#));
-            #[cfg(all(feature = "server", feature = "push"))]
+            #[cfg(feature = "server")]
             assert_eq!(read_by_the_server(&request, text).text(Some(1)).unwrap(), text);
         }
     }
 
     /// Returns what a server reads of a frame.
-    #[cfg(all(feature = "server", feature = "push"))]
+    #[cfg(feature = "server")]
     fn read_by_the_server(request: &Request, text: &str) -> Request {
         macro_rules! read_one_of {
             ($($name:ident),*) => {

@@ -1,11 +1,12 @@
 //! This node's link to the other nodes, of which the other files hold the parts.
 
-#[cfg(feature = "push")]
-use std::sync::atomic::Ordering;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{Arc, OnceLock, Weak, atomic::AtomicUsize},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -153,7 +154,6 @@ impl Cluster {
     }
 
     /// Returns the number of times that the other nodes took this one for dead, as far as it was notified.
-    #[cfg(feature = "push")]
     pub(crate) fn forgotten_count(&self) -> usize {
         self.forgotten_count.load(Ordering::Acquire)
     }

@@ -22,7 +22,6 @@ mod remote_roster;
 mod requests;
 mod shared_rooms;
 mod state_lock;
-#[cfg(feature = "push")]
 mod takeover;
 
 pub(crate) use link::{Cluster, FollowGuard};
@@ -32,7 +31,6 @@ pub(crate) use node_request::{NodeRequest, NodeRequestHandler, NodeResponse, Rem
 pub(crate) use remote_roster::{RemoteRoster, RosterChange};
 pub(crate) use shared_rooms::{HeadMark, SharedRooms, id_prefix};
 pub(crate) use state_lock::{LockRecords, StateLock};
-#[cfg(feature = "push")]
 pub(crate) use takeover::JOIN_SETTLE_TIME;
 
 use link::{SERVER_ROOM, with_timeout};

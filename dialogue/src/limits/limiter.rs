@@ -45,7 +45,6 @@ pub(crate) struct Limiter {
     rooms: Vec<Option<(String, KeyedLimiter)>>,
     frames: Option<Rate>,
     http: Option<KeyedLimiter>,
-    #[cfg(feature = "push")]
     devices: KeyedLimiter,
     shared: SharedQuota,
     log: RefusalLog,
@@ -54,7 +53,6 @@ pub(crate) struct Limiter {
 /// The rate limit of a client's device registrations: 10 per second with a burst of 512, which lets all devices of a
 /// large office register from one address at once. Registrations are written to the store one after another, so that a
 /// client with many would delay those of all others.
-#[cfg(feature = "push")]
 fn device_rate() -> Rate {
     Rate::new(10, Duration::from_secs(1)).burst(512)
 }
@@ -69,7 +67,6 @@ impl Limiter {
             rooms: rooms.map(room).collect(),
             frames: rates.frames,
             http: rates.http.map(limit),
-            #[cfg(feature = "push")]
             devices: limit(device_rate()),
             shared: rates.shared.clone(),
             log: RefusalLog::default(),
@@ -96,7 +93,6 @@ impl Limiter {
     /// # Errors
     ///
     /// `RATE_LIMITED`.
-    #[cfg(feature = "push")]
     pub(crate) async fn device(&self, rate_limit_key: &RateLimitKey) -> Result<(), Refusal> {
         let taken = self.devices.take_shared("devices", rate_limit_key, &self.shared).await;
         taken.inspect_err(|_| self.log(rate_limit_key, "it changes its devices for pushes too often"))
@@ -195,7 +191,6 @@ mod tests {
         assert!(limiter.http(&rate_limit_key).await.is_ok());
     }
 
-    #[cfg(feature = "push")]
     #[tokio::test(start_paused = true)]
     async fn device_registrations_are_limited() {
         let limiter = Limiter::new(&RateLimits::default(), std::iter::empty());

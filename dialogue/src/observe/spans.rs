@@ -55,7 +55,6 @@ pub(crate) fn delivery(room: &'static str, room_id: &str, event: &StoredEvent) -
 }
 
 /// Returns the span of an attempt to push an event to a device.
-#[cfg(feature = "push")]
 pub(crate) fn push(provider: &'static str, room_id: &str, event_id: &str) -> Span {
     tracing::info_span!(target: TARGET, "push", provider, room_id, event_id, delivered = Empty)
 }

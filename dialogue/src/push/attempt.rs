@@ -10,7 +10,6 @@ use super::{
     AnyProvider, PushMessage, PushTarget, SendOutcome,
     context::PushContext,
     device::{DeviceRecord, RegistrationId},
-    http::MAX_RETRY_AFTER,
     job::PushJob,
     remote_users,
     slots::{SLOW_AFTER, SendSlot, SendSlots},
@@ -52,6 +51,8 @@ struct BackoffBounds {
     longest: Duration,
 }
 
+/// The longest time that a provider that throttles may name. A longer one is its mistake.
+const MAX_THROTTLE: Duration = Duration::from_secs(60 * 60);
 /// The time that a provider has for one send.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time that the hook `before_push` has.
@@ -223,7 +224,7 @@ impl PushJob {
             }
             SendOutcome::Throttled { reason, after } => {
                 warn("the provider throttles; all its pushes wait", &reason);
-                return match retry(after.min(MAX_RETRY_AFTER)) {
+                return match retry(after.min(MAX_THROTTLE)) {
                     AttemptOutcome::Retry(at) => AttemptOutcome::Throttled(at),
                     outcome => outcome,
                 };

@@ -3,14 +3,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-#[cfg(feature = "webpush")]
-use super::Vapid;
-use super::{AnyProvider, Apns, Fcm, Provider, PushError, device_registry::DeviceBounds, http::TrustedRoots};
+use super::{AnyProvider, Provider, PushError, device_registry::DeviceBounds};
 
 /// The push settings of a server: the providers through which users who aren't connected get notifications, and the
 /// bounds of the device registry.
 ///
 /// ```no_run
+/// # #[cfg(feature = "push")]
+/// # mod example {
 /// use dialogue::push::{Apns, Fcm, Push};
 ///
 /// #[dialogue::event(from = server, push(title = "{service} is down", body = "{detail}", urgency = high, ttl = 1h))]
@@ -20,11 +20,13 @@ use super::{AnyProvider, Apns, Fcm, Provider, PushError, device_registry::Device
 ///
 /// # async fn run(account: &str, key: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// let push = Push::new()
-///     .fcm(Fcm::from_json(account)?)
-///     .apns(Apns::from_p8(key, "ABC123DEFG", "DEF123GHIJ", "com.acme.app")?);
+///     .provider(Fcm::from_json(account)?)
+///     .provider(Apns::from_p8(key, "ABC123DEFG", "DEF123GHIJ", "com.acme.app")?);
 /// let server = Acme::server().push(push).build().await?;
 /// server.alerts().trigger(Alert { service: "db".into(), detail: "no answer".into() }).await?;
 /// # Ok(()) }
+/// # }
+/// # fn main() {}
 /// ```
 ///
 /// Users register their devices, with the frames and endpoints of the wire protocol, for rooms that they may join at
@@ -33,20 +35,14 @@ use super::{AnyProvider, Apns, Fcm, Provider, PushError, device_registry::Device
 /// user. The [module](crate::push) describes what is lost in a crash, and how several nodes share the work.
 #[must_use = "push settings do nothing until `ServerBuilder::push` takes them"]
 pub struct Push {
-    #[cfg(feature = "webpush")]
-    vapid: Option<Vapid>,
-    fcm: Option<Fcm>,
-    apns: Option<Apns>,
-    custom: Vec<Arc<dyn AnyProvider>>,
-    root_certificates: Vec<String>,
+    providers: Vec<Arc<dyn AnyProvider>>,
     bounds: DeviceBounds,
 }
 
-/// The providers, ready to send, and the bounds of the device registry.
+/// Checked settings: the providers and the bounds of the device registry.
 pub(crate) struct PushSetup {
     pub(super) providers: Vec<Arc<dyn AnyProvider>>,
     pub(super) bounds: DeviceBounds,
-    pub(super) public_key: Option<String>,
 }
 
 impl Push {
@@ -54,12 +50,7 @@ impl Push {
     #[expect(clippy::new_without_default, reason = "settings without a provider are of no use")]
     pub fn new() -> Self {
         Push {
-            #[cfg(feature = "webpush")]
-            vapid: None,
-            fcm: None,
-            apns: None,
-            custom: Vec::new(),
-            root_certificates: Vec::new(),
+            providers: Vec::new(),
             bounds: DeviceBounds {
                 max_per_user: 20,
                 max_per_address: 256,
@@ -70,35 +61,9 @@ impl Push {
         }
     }
 
-    /// Adds browsers' push services.
-    #[cfg(feature = "webpush")]
-    pub fn vapid(mut self, vapid: Vapid) -> Self {
-        self.vapid = Some(vapid);
-        self
-    }
-
-    /// Adds Firebase Cloud Messaging.
-    pub fn fcm(mut self, fcm: Fcm) -> Self {
-        self.fcm = Some(fcm);
-        self
-    }
-
-    /// Adds the Apple Push Notification service.
-    pub fn apns(mut self, apns: Apns) -> Self {
-        self.apns = Some(apns);
-        self
-    }
-
-    /// Adds a provider of the application. Each call adds one.
+    /// Adds a provider: `Fcm`, `Apns`, `Vapid`, or one of the application. Each call adds one.
     pub fn provider(mut self, provider: impl Provider) -> Self {
-        self.custom.push(Arc::new(provider));
-        self
-    }
-
-    /// Trusts the root certificates in `pem` in addition to the system's, for the connections to all built-in
-    /// providers: that of a gateway in a private network, for example. Each call adds some.
-    pub fn root_certificate(mut self, pem: impl Into<String>) -> Self {
-        self.root_certificates.push(pem.into());
+        self.providers.push(Arc::new(provider));
         self
     }
 
@@ -139,30 +104,17 @@ impl Push {
         self
     }
 
-    /// Opens the providers.
+    /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// There is no provider, a provider's name is invalid or occurs twice, or a root certificate can't be read.
+    /// There is no provider, or a provider's name is invalid or occurs twice.
     pub(crate) fn open(self) -> Result<PushSetup, PushError> {
-        let mut roots = TrustedRoots::default();
-        self.root_certificates.iter().try_for_each(|pem| roots.add(pem))?;
-        let mut setup = PushSetup { providers: Vec::new(), bounds: self.bounds, public_key: None };
-        #[cfg(feature = "webpush")]
-        if let Some(vapid) = self.vapid {
-            setup.public_key = Some(vapid.public_key());
-            setup.providers.push(Arc::new(vapid.open(&roots)?));
-        }
-        if let Some(fcm) = self.fcm {
-            setup.providers.push(Arc::new(fcm.open(&roots)?));
-        }
-        if let Some(apns) = self.apns {
-            setup.providers.push(Arc::new(apns.open(&roots)?));
-        }
-        setup.providers.extend(self.custom);
-        let names: Vec<&str> = setup.providers.iter().map(|provider| provider.name()).collect();
+        let names: Vec<&str> = self.providers.iter().map(|provider| provider.name()).collect();
         if names.is_empty() {
-            return Err(PushError::new("no push provider is set; add one, such as `Push::new().fcm(…)`"));
+            return Err(PushError::new(
+                "no push provider is set; add one, such as `Push::new().provider(Fcm::from_json(…)?)`",
+            ));
         }
         for (place, name) in names.iter().enumerate() {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -178,15 +130,13 @@ impl Push {
                 return Err(PushError::new(format!("two push providers are named `{name}`; rename one")));
             }
         }
-        Ok(setup)
+        Ok(PushSetup { providers: self.providers, bounds: self.bounds })
     }
 }
 
 impl fmt::Debug for Push {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Push");
-        #[cfg(feature = "webpush")]
-        shown.field("vapid", &self.vapid);
-        shown.field("fcm", &self.fcm).field("apns", &self.apns).finish_non_exhaustive()
+        let names: Vec<&str> = self.providers.iter().map(|provider| provider.name()).collect();
+        f.debug_struct("Push").field("providers", &names).field("bounds", &self.bounds).finish()
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::PushTarget;
 
@@ -89,6 +89,6 @@ impl fmt::Debug for RegistrationId {
 
 /// Returns 22 characters of base64url, 128 bits of the text's SHA-256: fit for a key, and without the text in it.
 pub(super) fn short_hash(text: &str) -> String {
-    let hash = digest(&SHA256, text.as_bytes());
-    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
+    let hash = Sha256::digest(text);
+    URL_SAFE_NO_PAD.encode(hash.get(..16).unwrap_or_default())
 }

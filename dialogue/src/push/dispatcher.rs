@@ -55,7 +55,8 @@ pub(crate) struct PushDispatcher {
     drains: mpsc::Sender<oneshot::Sender<()>>,
     /// The memory of new events, in [units](UNIT_BYTES).
     memory: Arc<Semaphore>,
-    public_key: Option<String>,
+    /// See [`Provider::application_key`](super::Provider::application_key).
+    application_key: Option<String>,
     _runtime: PushRuntime,
 }
 
@@ -142,9 +143,9 @@ impl PushDispatcher {
         let scheduler = PushScheduler::new(Arc::clone(&context), registry, workers, Arc::clone(&memory));
         runtime.spawn(scheduler.run(offer_receiver, takeover_receiver, drain_receiver));
         runtime.spawn(sweep_devices(Arc::clone(&context)));
-        let public_key = setup.public_key;
+        let application_key = providers.iter().find_map(|(provider, _)| provider.application_key());
         let _runtime = runtime;
-        Ok(Arc::new(PushDispatcher { providers, context, offers, drains, memory, public_key, _runtime }))
+        Ok(Arc::new(PushDispatcher { providers, context, offers, drains, memory, application_key, _runtime }))
     }
 
     /// Offers an event that is about to be appended to its room's log. Returns `None` if it isn't pushed: by its
@@ -242,9 +243,9 @@ impl PushDispatcher {
         }
     }
 
-    /// Returns the VAPID public key, with which pages subscribe.
-    pub(crate) fn public_key(&self) -> Option<&str> {
-        self.public_key.as_deref()
+    /// Returns the public key with which apps subscribe: the VAPID key.
+    pub(crate) fn application_key(&self) -> Option<&str> {
+        self.application_key.as_deref()
     }
 
     /// Returns the counts of each provider.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// An error in the keys or settings of a push provider. Its text never contains a key.
+/// An error in the settings of pushes, or in the start of their thread.
 #[derive(Debug)]
-pub struct PushError {
+pub(crate) struct PushError {
     message: String,
 }
 

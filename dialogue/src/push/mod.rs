@@ -3,8 +3,8 @@
 //! A room that is served over `webpush` pushes its events to the registered devices of users without a connection in
 //! it. An event is queued once it is accepted. After a delay
 //! ([`PushEvent::AFTER`](crate::notification::PushEvent::AFTER), 5 s by default), each device whose user is still not
-//! connected gets the notification, through the provider with which it registered: browsers' push services (`Vapid`,
-//! feature `webpush`), [`Fcm`], [`Apns`], or an application's own [`Provider`].
+//! connected gets the notification, through the provider with which it registered: `Fcm` and `Apns` (feature `push`),
+//! browsers' push services (`Vapid`, feature `webpush`), or an application's own [`Provider`].
 //!
 //! | [`SendOutcome`] | consequence |
 //! |---|---|
@@ -50,8 +50,8 @@
 //!
 //! A browser's subscription names a service of its user's choice, which answers as it likes. First attempts go before
 //! retries, which have a memory budget of their own. A send without an answer after 2 s leaves its slot to others; a
-//! service that answers none gets fewer sends at a time, down to one. Services that aren't those of browser vendors
-//! share a part of the sends: an eighth until they answer, a quarter in all once a browser vendor's service answered,
+//! service that answers none gets fewer sends at a time, down to one. Services that the provider doesn't
+//! [know](Provider::is_known_origin), which are all but those of browser vendors, share a part of the sends: an eighth until they answer, a quarter in all once a browser vendor's service answered,
 //! and as much again of sends without an answer after 2 s. Of the pushes that wait for a retry, a service has at most
 //! as many places as are free, and a device 32; beyond that, pushes are given up. The `Retry-After` of browser vendors'
 //! services is obeyed up to an hour, that of others up to a minute.
@@ -64,7 +64,6 @@
 //! This module depends on no connection or socket. A device's token, a subscription and the providers' keys are never
 //! logged.
 
-mod apns;
 mod attempt;
 mod config;
 mod context;
@@ -73,14 +72,9 @@ mod cursor;
 mod device;
 mod device_registry;
 mod dispatcher;
-#[cfg(feature = "webpush")]
-mod endpoint;
 mod error;
 mod fanout;
-mod fcm;
-mod http;
 mod job;
-mod jws;
 mod last_seen;
 mod memory;
 mod pending;
@@ -95,13 +89,10 @@ mod slots;
 mod takeover;
 #[cfg(test)]
 mod takeover_tests;
-#[cfg(feature = "webpush")]
-mod vapid;
 mod worker;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use apns::Apns;
 pub use config::Push;
 pub(crate) use config::PushSetup;
 pub use counts::PushCounts;
@@ -110,11 +101,14 @@ pub(crate) use dialogue_core::push::{AnyProvider, topic};
 pub use dialogue_core::push::{
     Provider, PushMessage, PushSubscription, PushTarget, SendOutcome, SubscriptionKeys,
 };
-pub(crate) use dispatcher::{PushDispatcher, PushOffer};
-pub use error::PushError;
-pub use fcm::Fcm;
+#[cfg(feature = "push")]
+#[doc(inline)]
+pub use dialogue_push::{Apns, Fcm, ProviderError};
 #[cfg(feature = "webpush")]
-pub use vapid::Vapid;
+#[doc(inline)]
+pub use dialogue_webpush::{Vapid, VapidError};
+pub(crate) use dispatcher::{PushDispatcher, PushOffer};
+pub(crate) use error::PushError;
 
 /// Returns the time in Unix milliseconds.
 fn now() -> u64 {

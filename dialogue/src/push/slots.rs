@@ -6,8 +6,8 @@
 //! - A send without an answer after 2 s leaves its slot for one of the places for slow sends, which are half of all.
 //! - Each origin has a window of sends at a time, as a TCP connection has of segments (congestion avoidance, RFC 5681,
 //!   section 3.1): it grows by one with each answer, and halves with each send without one.
-//! - Since a user can name any number of origins, those that aren't push services of browser vendors ("unknown" ones)
-//!   share a part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin
+//! - Since a user can name any number of origins, those that the provider doesn't know (for browsers, all but the vendors'
+//!   push services: see [`Provider::is_known_origin`](super::Provider::is_known_origin)) share a part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin
 //!   answered. Of the places for slow sends they have half.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 pub(super) struct SendSlots {
     /// The maximum of sends at a time.
     max_sends: usize,
-    /// Returns whether an origin is a push service of a browser vendor, for which no user can answer.
-    is_known: fn(&str) -> bool,
+    /// Returns whether an origin is one for which no user can answer.
+    is_known: Box<dyn Fn(&str) -> bool + Send + Sync>,
     usage: Mutex<SlotUsage>,
     /// Notified when a send became slow, and its slot is free for another.
     slot_freed: Notify,
@@ -112,8 +112,15 @@ const UNRESPONSIVE_UNKNOWN_SHARE: usize = 8;
 const MIN_SENDS_FOR_SLOW_PLACES: usize = 4;
 
 impl SendSlots {
-    pub(super) fn new(max_sends: usize, is_known: fn(&str) -> bool) -> Self {
-        SendSlots { max_sends, is_known, usage: Mutex::default(), slot_freed: Notify::new() }
+    /// Creates the slots for at most `max_sends` at a time. `is_known` returns whether an origin is one for which no user
+    /// can answer.
+    pub(super) fn new(max_sends: usize, is_known: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        SendSlots {
+            max_sends,
+            is_known: Box::new(is_known),
+            usage: Mutex::default(),
+            slot_freed: Notify::new(),
+        }
     }
 
     /// Returns whether one more send may begin, while `in_flight` are in flight.

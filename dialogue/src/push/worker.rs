@@ -79,11 +79,6 @@ const MAX_CURSORS: usize = 64;
 const STORE_BACKOFF: Duration = Duration::from_secs(1);
 /// The first pause of a worker whose provider throttles, which may concern one device only. It doubles each time.
 const FIRST_THROTTLE_PAUSE: Duration = Duration::from_secs(2);
-/// Returns whether an origin is a push service of a browser vendor.
-#[cfg(feature = "webpush")]
-const IS_BROWSER_SERVICE: fn(&str) -> bool = super::endpoint::is_browser_origin;
-#[cfg(not(feature = "webpush"))]
-const IS_BROWSER_SERVICE: fn(&str) -> bool = |_| false;
 /// Retries have one in this many of the send slots while there are first attempts to make …
 const RETRY_SHARE_BESIDE_FIRST: usize = 8;
 /// … and one in this many while there are none.
@@ -96,8 +91,10 @@ impl ProviderWorker {
         counters: Arc<PushCounters>,
         commands: mpsc::Receiver<WorkerCommand>,
     ) -> Self {
+        let known = Arc::clone(&provider);
+        let is_known = move |origin: &str| known.is_known_origin(origin);
         ProviderWorker {
-            slots: Arc::new(SendSlots::new(provider.concurrency(), IS_BROWSER_SERVICE)),
+            slots: Arc::new(SendSlots::new(provider.concurrency(), is_known)),
             context,
             provider,
             counters,

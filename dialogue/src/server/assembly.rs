@@ -11,8 +11,6 @@ use super::{
     application::schema,
     builder::{AccessSettings, ObservationSettings, RoomSettings, Settings, StorageSettings},
 };
-#[cfg(feature = "push")]
-use crate::push::{Push, PushDispatcher, PushSetup};
 use crate::{
     access::Access,
     cluster::{
@@ -25,6 +23,7 @@ use crate::{
     limits::{ConnectionLimiter, Limiter},
     live::{Archive, Registry, RoomSpec},
     observe::{InstrumentedBackplane, InstrumentedStore, MetricsEndpoint, MetricsReader, ServerMetrics},
+    push::{Push, PushDispatcher, PushSetup},
     room::Channel,
     store::AnyStore,
     user_connections::UserConnections,
@@ -37,7 +36,6 @@ pub(super) struct DeclaredServer {
     /// `None` if nobody reads metrics.
     metrics: Option<Arc<ServerMetrics>>,
     endpoints: Vec<MetricsEndpoint>,
-    #[cfg(feature = "push")]
     push: Option<PushSetup>,
 }
 
@@ -70,7 +68,6 @@ pub(super) fn declare(mut settings: Settings, mut rooms: Vec<RoomSpec>) -> Resul
         rooms: rooms.into_iter().map(Arc::new).collect(),
         metrics,
         endpoints,
-        #[cfg(feature = "push")]
         push: settings.push.take().map(Push::open).transpose()?,
         settings,
     })
@@ -126,7 +123,6 @@ impl ConnectedServer {
             bounds.clients.max_connections_per_address,
             bounds.clients.proxies > 0,
         );
-        #[cfg(feature = "push")]
         let longest_push_delay = longest_push_delay(&rooms);
         let RoomSettings { max_instances, new_rooms } = settings.rooms;
         let registry = Registry::new(rooms, max_instances, new_rooms, archive, Handle::current());
@@ -135,14 +131,10 @@ impl ConnectedServer {
         }
         registry.open().await.map_err(Error::store)?;
         let directory = Arc::new(UserConnections::new(bounds.clients.max_connections_per_user));
-        #[cfg(feature = "push")]
         let push = declared.push.map(|push| {
             PushDispatcher::start(push, &registry, &directory, access.hooks.clone(), longest_push_delay)
         });
-        #[cfg(feature = "push")]
         let push = push.transpose()?;
-        #[cfg(not(feature = "push"))]
-        let push = None;
         let engine = Engine::new(EngineParts {
             registry,
             any_rooms,
@@ -184,14 +176,10 @@ fn add_meters(rooms: &mut [RoomSpec]) -> Arc<ServerMetrics> {
 }
 
 fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error> {
-    #[cfg(feature = "push")]
-    let has_push = settings.push.is_some();
-    #[cfg(not(feature = "push"))]
-    let has_push = false;
     let is_served = |channel: &Channel| match channel {
         Channel::WebSocket => settings.routes.websocket.is_some(),
         Channel::Sse => settings.routes.sse.is_some(),
-        Channel::WebPush => has_push,
+        Channel::WebPush => settings.push.is_some(),
     };
     match rooms.iter().find(|room| !room.channels.iter().any(is_served)) {
         None => Ok(()),
@@ -243,7 +231,6 @@ fn check_storage(storage: &StorageSettings, rooms: &[RoomSpec]) -> Result<(), Er
 }
 
 /// Returns the longest time after which a member without a connection is notified of an event.
-#[cfg(feature = "push")]
 fn longest_push_delay(rooms: &[Arc<RoomSpec>]) -> std::time::Duration {
     let pushed = rooms.iter().flat_map(|room| &room.events).filter_map(|kind| kind.push);
     pushed.map(|pushed| pushed.after).max().unwrap_or_default()

@@ -2,7 +2,6 @@
 
 use std::{fmt, io};
 
-#[cfg(feature = "push")]
 use crate::push::PushError;
 use crate::store::StoreError;
 
@@ -20,8 +19,6 @@ enum ErrorKind {
     Bind(String, io::Error),
     Serve(io::Error),
     Store(StoreError),
-    #[cfg(feature = "push")]
-    Push(PushError),
     /// An invalid configuration, or the error of an extension. Its text says everything.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -57,11 +54,25 @@ impl From<crate::identity::jwt::KeyError> for Error {
     }
 }
 
-/// Lets a program's `main` return one error type.
-#[cfg(feature = "push")]
 impl From<PushError> for Error {
     fn from(error: PushError) -> Self {
-        Error { kind: ErrorKind::Push(error) }
+        Error::other(error)
+    }
+}
+
+/// Lets a program's `main` return one error type.
+#[cfg(feature = "push")]
+impl From<crate::push::ProviderError> for Error {
+    fn from(error: crate::push::ProviderError) -> Self {
+        Error::other(error)
+    }
+}
+
+/// Lets a program's `main` return one error type.
+#[cfg(feature = "webpush")]
+impl From<crate::push::VapidError> for Error {
+    fn from(error: crate::push::VapidError) -> Self {
+        Error::other(error)
     }
 }
 
@@ -92,8 +103,6 @@ impl fmt::Display for Error {
             ErrorKind::Bind(address, source) => write!(f, "can't listen on {address}: {source}"),
             ErrorKind::Serve(source) => write!(f, "can't serve: {source}"),
             ErrorKind::Store(source) => write!(f, "can't use the store: {source}"),
-            #[cfg(feature = "push")]
-            ErrorKind::Push(error) => write!(f, "{error}"),
             ErrorKind::Other(error) => write!(f, "{error}"),
         }
     }
@@ -110,8 +119,6 @@ impl std::error::Error for Error {
         match &self.kind {
             ErrorKind::Bind(_, source) | ErrorKind::Serve(source) => Some(source),
             ErrorKind::Store(source) => Some(source),
-            #[cfg(feature = "push")]
-            ErrorKind::Push(error) => error.source(),
             ErrorKind::Other(error) => error.source(),
         }
     }

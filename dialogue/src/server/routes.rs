@@ -5,13 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::Error;
-#[cfg(feature = "push")]
-use crate::channel::push_routes;
 #[cfg(feature = "inspector")]
 use crate::channel::{INSPECTOR_PATHS, inspector_routes};
 use crate::{
     channel::{
-        count_refusals, echo_route, health_route, http_routes, sse_route, websocket_route,
+        count_refusals, echo_route, health_route, http_routes, push_routes, sse_route, websocket_route,
         with_anonymous_token, with_cors, with_response_budget,
     },
     engine::Engine,
@@ -85,7 +83,6 @@ impl Routes {
         let mut api = Vec::new();
         if self.http {
             api.push(http_routes(engine));
-            #[cfg(feature = "push")]
             api.push(push_routes(engine));
         }
         api.extend(self.health.as_deref().map(|path| health_route(path, engine)));

@@ -166,7 +166,6 @@ impl UserHandle {
     /// # Errors
     ///
     /// `UNAVAILABLE` while the store can't be reached.
-    #[cfg(feature = "push")]
     pub async fn forget_devices(&self) -> Result<usize, Refusal> {
         match &self.engine.push {
             Some(push) => push.forget_user(&self.id).await,

@@ -28,11 +28,9 @@ use serde_json::value::RawValue;
 use tracing::Span;
 
 pub(crate) use requests::{
-    Fields, HISTORY_LIMITS, ROOM_LIST_LIMITS, Requester, check_depth, check_event_count, create_room,
-    delete_room, invalid,
+    Fields, HISTORY_LIMITS, PushChange, ROOM_LIST_LIMITS, Requester, change_push, check_depth,
+    check_event_count, create_room, delete_room, invalid,
 };
-#[cfg(feature = "push")]
-pub(crate) use requests::{PushChange, change_push};
 
 use crate::{
     Code, Refusal,

@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return raise::run(&address, &server_key, &arguments);
     }
     let vapid = Vapid::from_pem(&key::from_env()?, CONTACT)?;
-    let server = Rooms::server().server_key(server_key).push(Push::new().vapid(vapid)).build().await?;
+    let server = Rooms::server().server_key(server_key).push(Push::new().provider(vapid)).build().await?;
     let app = page::routes().merge(server.router());
 
     let listening = server.listen(address).await?;

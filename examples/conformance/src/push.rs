@@ -61,6 +61,7 @@ pub(crate) fn read(path: &str) -> Result<Push, Box<dyn Error>> {
     // Without the parser's own text, which may quote a key.
     let settings: Settings =
         serde_json::from_str(&text).map_err(|_| format!("{path} holds no push settings"))?;
+    let trust = settings.trust.as_deref();
     let mut push = Push::new();
     if let Some(VapidSettings { private_key, subject, private_hosts, known_hosts }) = settings.vapid {
         let mut vapid = match private_key.contains("-----BEGIN") {
@@ -72,24 +73,30 @@ pub(crate) fn read(path: &str) -> Result<Push, Box<dyn Error>> {
         } else if known_hosts {
             vapid = vapid.known_hosts_only();
         }
-        push = push.vapid(vapid);
+        if let Some(pem) = trust {
+            vapid = vapid.root_certificate(pem)?;
+        }
+        push = push.provider(vapid);
     }
     if let Some(FcmSettings { account, url }) = settings.fcm {
-        let fcm = Fcm::from_json(&account.to_string())?;
-        push = push.fcm(match url {
-            Some(url) => fcm.base_url(url),
-            None => fcm,
-        });
+        let mut fcm = Fcm::from_json(&account.to_string())?;
+        if let Some(url) = url {
+            fcm = fcm.base_url(url);
+        }
+        if let Some(pem) = trust {
+            fcm = fcm.root_certificate(pem)?;
+        }
+        push = push.provider(fcm);
     }
     if let Some(ApnsSettings { key, key_id, team_id, bundle_id, url }) = settings.apns {
-        let apns = Apns::from_p8(&key, key_id, team_id, bundle_id)?;
-        push = push.apns(match url {
-            Some(url) => apns.base_url(url),
-            None => apns,
-        });
+        let mut apns = Apns::from_p8(&key, key_id, team_id, bundle_id)?;
+        if let Some(url) = url {
+            apns = apns.base_url(url);
+        }
+        if let Some(pem) = trust {
+            apns = apns.root_certificate(pem)?;
+        }
+        push = push.provider(apns);
     }
-    Ok(match settings.trust {
-        Some(pem) => push.root_certificate(pem),
-        None => push,
-    })
+    Ok(push)
 }

@@ -103,8 +103,8 @@ fn main() -> Result {
         println!("{DEVICES} devices of one room, {} processors", std::thread::available_parallelism()?);
         measure("20 ms", Push::new().provider(FarAway), "far-away").await?;
         let fake = Fake::start()?;
-        let fcm = Fcm::from_json(&fake.account())?.base_url(fake.url());
-        measure("FCM on loopback", Push::new().fcm(fcm).root_certificate(fake.authority()), "fcm").await
+        let fcm = Fcm::from_json(&fake.account())?.root_certificate(fake.authority())?.base_url(fake.url());
+        measure("FCM on loopback", Push::new().provider(fcm), "fcm").await
     })
 }
 

@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{Message as Frame, client::IntoClientRequest},
 };
 
-use crate::{Result, fake::authority};
+use crate::Result;
 
 #[dialogue::event(
     from = server,
@@ -125,7 +125,7 @@ impl Running {
         push: Push,
         configure: impl FnOnce(ServerBuilder<Acme, ()>) -> ServerBuilder<Acme, ()>,
     ) -> Result<Self> {
-        let server = Acme::server().auth(ByName).push(push.root_certificate(authority().pem()));
+        let server = Acme::server().auth(ByName).push(push);
         let server = configure(server).build().await?;
         let listener = Server::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

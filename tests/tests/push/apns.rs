@@ -11,14 +11,16 @@ use serde_json::json;
 use crate::{
     Result,
     acme::Running,
-    fake::{Answer, Apple, KEY_ID, Leaver, TEAM_ID, TOPIC, apns_reason as reason},
+    fake::{Answer, Apple, KEY_ID, Leaver, TEAM_ID, TOPIC, apns_reason as reason, authority},
 };
 
 const DEVICE: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
 
 async fn start(apple: &Apple) -> Result<Running> {
-    let apns = Apns::from_p8(&apple.key, KEY_ID, TEAM_ID, TOPIC)?.base_url(apple.service.url());
-    let running = Running::start(Push::new().apns(apns)).await?;
+    let apns = Apns::from_p8(&apple.key, KEY_ID, TEAM_ID, TOPIC)?
+        .root_certificate(authority().pem())?
+        .base_url(apple.service.url());
+    let running = Running::start(Push::new().provider(apns)).await?;
     running.register("alice", "apns", DEVICE).await?;
     Ok(running)
 }
@@ -110,8 +112,10 @@ async fn a_connection_that_apple_renews_in_the_middle_loses_and_doubles_nothing(
 #[tokio::test]
 async fn what_a_server_that_goes_left_undone_is_done_once_by_the_next() -> Result<()> {
     let (apple, leaver) = (Apple::start().await?, Leaver::start().await?);
-    let apns = Apns::from_p8(&apple.key, KEY_ID, TEAM_ID, TOPIC)?.base_url(leaver.url());
-    let running = Running::start(Push::new().apns(apns)).await?;
+    let apns = Apns::from_p8(&apple.key, KEY_ID, TEAM_ID, TOPIC)?
+        .root_certificate(authority().pem())?
+        .base_url(leaver.url());
+    let running = Running::start(Push::new().provider(apns)).await?;
     for device in 0..40 {
         running.register(&format!("user-{device}"), "apns", &format!("{device:064x}")).await?;
     }

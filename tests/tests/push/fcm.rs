@@ -6,12 +6,14 @@ use crate::fake::fcm_error as error;
 use crate::{
     Result,
     acme::Running,
-    fake::{Answer, Google},
+    fake::{Answer, Google, authority},
 };
 
 async fn start(google: &Google) -> Result<Running> {
-    let fcm = Fcm::from_json(&google.account())?.base_url(google.service.url());
-    let running = Running::start(Push::new().fcm(fcm)).await?;
+    let fcm = Fcm::from_json(&google.account())?
+        .root_certificate(authority().pem())?
+        .base_url(google.service.url());
+    let running = Running::start(Push::new().provider(fcm)).await?;
     running.register("alice", "fcm", "device-1").await?;
     Ok(running)
 }
@@ -121,8 +123,8 @@ async fn no_access_token_is_no_push_but_no_storm_either() -> Result<()> {
     let (google, other) = (Google::start().await?, Google::start().await?);
     // Another's token endpoint takes the assertion for one that is not meant for it.
     let account = google.account().replace("/token", "/nowhere");
-    let fcm = Fcm::from_json(&account)?.base_url(other.service.url());
-    let running = Running::start(Push::new().fcm(fcm)).await?;
+    let fcm = Fcm::from_json(&account)?.root_certificate(authority().pem())?.base_url(other.service.url());
+    let running = Running::start(Push::new().provider(fcm)).await?;
     for user in 0..20 {
         running.register(&format!("user-{user}"), "fcm", &format!("device-{user}")).await?;
     }

@@ -25,6 +25,10 @@ impl Provider for Pigeon {
         "pigeon"
     }
 
+    fn application_key(&self) -> Option<String> {
+        Some("coo".to_owned())
+    }
+
     fn check(&self, target: &PushTarget) -> Result<(), String> {
         match target {
             PushTarget::Token(token) if token.starts_with("loft-") => Ok(()),
@@ -43,6 +47,14 @@ async fn start() -> Result<Running> {
 
 fn device(token: &str, rooms: &[&str]) -> Value {
     json!({ "provider": "pigeon", "token": token, "rooms": rooms })
+}
+
+#[tokio::test]
+async fn clients_are_told_the_key_of_an_applications_own_provider() -> Result<()> {
+    let running = start().await?;
+    let (status, answer) = running.ask("alice", "GET", "/push/key", json!(null)).await?;
+    assert_eq!((status, &answer["key"]), (200, &json!("coo")));
+    Ok(())
 }
 
 /// Tells the room of something, which so many devices are to hear.

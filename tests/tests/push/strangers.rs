@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     Result,
     acme::{Alert, Running},
-    fake::{Browser, Google, Service, fcm_error},
+    fake::{Browser, Google, Service, authority, fcm_error},
 };
 
 /// A provider that asks for half an hour's patience with the device `evil`, and delivers to all others.
@@ -129,8 +129,10 @@ async fn subscribe(running: &Running, user: &str, subscription: Value) -> Result
 #[tokio::test]
 async fn a_service_that_never_answers_holds_nobody_elses_pushes() -> Result<()> {
     let (browser, silent) = (Browser::start().await?, Service::silent().await?);
-    let vapid = Vapid::from_pem(&browser.key, "mailto:ops@acme.example")?.allow_private_hosts();
-    let running = Running::start(Push::new().vapid(vapid)).await?;
+    let vapid = Vapid::from_pem(&browser.key, "mailto:ops@acme.example")?
+        .root_certificate(authority().pem())?
+        .allow_private_hosts();
+    let running = Running::start(Push::new().provider(vapid)).await?;
     // More than there are sends at a time.
     let mut subscription = browser.subscription("mallory");
     for device in 0..400 {
@@ -151,8 +153,10 @@ async fn a_service_that_never_answers_holds_nobody_elses_pushes() -> Result<()> 
 #[tokio::test]
 async fn a_device_without_quota_stops_the_others_for_a_moment_only() -> Result<()> {
     let google = Google::start().await?;
-    let fcm = dialogue::push::Fcm::from_json(&google.account())?.base_url(google.service.url());
-    let running = Running::start(Push::new().fcm(fcm)).await?;
+    let fcm = dialogue::push::Fcm::from_json(&google.account())?
+        .root_certificate(authority().pem())?
+        .base_url(google.service.url());
+    let running = Running::start(Push::new().provider(fcm)).await?;
     running.register("mallory", "fcm", "device-1").await?;
     let quota = fcm_error(429, "RESOURCE_EXHAUSTED", Some("QUOTA_EXCEEDED"));
     google.service.script([quota.header("retry-after", "1800")]);

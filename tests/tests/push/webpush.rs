@@ -13,14 +13,15 @@ use tokio::{
 use crate::{
     Result,
     acme::Running,
-    fake::{Answer, Browser},
+    fake::{Answer, Browser, authority},
 };
 
 const SUBJECT: &str = "mailto:ops@acme.example";
 
 async fn start(browser: &Browser) -> Result<Running> {
-    let vapid = Vapid::from_pem(&browser.key, SUBJECT)?.allow_private_hosts();
-    let running = Running::start(Push::new().vapid(vapid)).await?;
+    let vapid =
+        Vapid::from_pem(&browser.key, SUBJECT)?.root_certificate(authority().pem())?.allow_private_hosts();
+    let running = Running::start(Push::new().provider(vapid)).await?;
     register(&running, browser, "alice").await?;
     Ok(running)
 }
@@ -116,7 +117,7 @@ async fn one_signature_serves_all_of_an_origin() -> Result<()> {
 async fn a_stranger_cannot_make_the_server_talk_to_its_own_network() -> Result<()> {
     let browser = Browser::start().await?;
     let vapid = Vapid::from_pem(&browser.key, SUBJECT)?;
-    let running = Running::start(Push::new().vapid(vapid)).await?;
+    let running = Running::start(Push::new().provider(vapid)).await?;
     let mut subscription = browser.subscription("mallory");
     let port = browser.service.address.port();
     for host in ["localhost", "127.0.0.1", "[::1]", "2130706433", "10.0.0.1", "169.254.169.254"] {
@@ -131,7 +132,7 @@ async fn a_stranger_cannot_make_the_server_talk_to_its_own_network() -> Result<(
 async fn only_known_hosts_if_so_wished() -> Result<()> {
     let browser = Browser::start().await?;
     let vapid = Vapid::from_pem(&browser.key, SUBJECT)?.known_hosts_only();
-    let running = Running::start(Push::new().vapid(vapid)).await?;
+    let running = Running::start(Push::new().provider(vapid)).await?;
     let mut subscription = browser.subscription("alice");
     for (host, status) in [("push.example", 400), ("updates.push.services.mozilla.com", 200)] {
         subscription["endpoint"] = json!(format!("https://{host}/push/alice"));
@@ -144,8 +145,9 @@ async fn only_known_hosts_if_so_wished() -> Result<()> {
 #[tokio::test]
 async fn a_service_with_a_strangers_certificate_gets_nothing() -> Result<()> {
     let browser = Browser::start().await?;
-    let vapid = Vapid::from_pem(&browser.key, SUBJECT)?.allow_private_hosts();
-    let running = Running::start(Push::new().vapid(vapid)).await?;
+    let vapid =
+        Vapid::from_pem(&browser.key, SUBJECT)?.root_certificate(authority().pem())?.allow_private_hosts();
+    let running = Running::start(Push::new().provider(vapid)).await?;
     let mut subscription = browser.subscription("alice");
     // The certificate is for other addresses than this one, which leads to the service.
     let other = TcpListener::bind("127.0.0.2:0").await?;

@@ -12,6 +12,10 @@ pub trait AnyProvider: Send + Sync {
 
     fn origin(&self, target: &PushTarget) -> Option<String>;
 
+    fn is_known_origin(&self, origin: &str) -> bool;
+
+    fn application_key(&self) -> Option<String>;
+
     fn check(&self, target: &PushTarget) -> Result<(), String>;
 
     fn send<'a>(
@@ -32,6 +36,14 @@ impl<T: Provider> AnyProvider for T {
 
     fn origin(&self, target: &PushTarget) -> Option<String> {
         Provider::origin(self, target)
+    }
+
+    fn is_known_origin(&self, origin: &str) -> bool {
+        Provider::is_known_origin(self, origin)
+    }
+
+    fn application_key(&self) -> Option<String> {
+        Provider::application_key(self)
     }
 
     fn check(&self, target: &PushTarget) -> Result<(), String> {

@@ -16,8 +16,8 @@ use crate::{notification::Notification, wire::Position};
 /// A provider makes one attempt and returns its outcome. Queueing, the number of sends at a time, retries, expiry and
 /// the device's registration are the server's business.
 ///
-/// Sends run on the push module's own tokio runtime with one thread: code that blocks the thread delays all pushes. A
-/// client that was created on another runtime still does its I/O there.
+/// Sends run on the push module's own tokio runtime with one thread: code that blocks the thread delays all pushes, and
+/// `tokio::task::block_in_place` panics on it. A client that was created on another runtime still does its I/O there.
 ///
 /// ```
 /// use dialogue::push::{Provider, Push, PushMessage, PushTarget, SendOutcome};
@@ -54,6 +54,21 @@ pub trait Provider: Send + Sync + 'static {
     /// no other's. `None`, the default, stands for a provider with one service.
     fn origin(&self, target: &PushTarget) -> Option<String> {
         let _ = target;
+        None
+    }
+
+    /// Returns whether an [`origin`](Self::origin) is a push service that the provider knows, and for which no user can
+    /// answer: that of a browser vendor. All unknown ones share a part of the sends (see the module `dialogue::push`), so
+    /// that one user's many origins delay no others'. `false` by default.
+    fn is_known_origin(&self, origin: &str) -> bool {
+        let _ = origin;
+        false
+    }
+
+    /// Returns the public key with which apps subscribe at the push service, as text: for browsers, the VAPID key in
+    /// base64url. Clients get it from `GET /push/key`; of several providers with a key, that of the first. `None` by
+    /// default.
+    fn application_key(&self) -> Option<String> {
         None
     }
 

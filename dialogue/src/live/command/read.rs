@@ -1,8 +1,9 @@
 //! The commands that read a room in memory.
 
-#[cfg(feature = "push")]
-use std::collections::HashSet;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use serde_json::value::RawValue;
 
@@ -25,10 +26,8 @@ pub(crate) enum RoomRead {
     /// The other nodes at which a user is in the room.
     NodesOfUser(Arc<str>, Reply<BTreeSet<Id>>),
     /// The users who are in the room at other nodes.
-    #[cfg(feature = "push")]
     RemoteUsers(Reply<Arc<HashSet<Arc<str>>>>),
     /// The log's epoch.
-    #[cfg(feature = "push")]
     Epoch(Reply<Arc<str>>),
     /// The saved state.
     SavedState(Reply<SavedState>),

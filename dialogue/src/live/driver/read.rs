@@ -1,6 +1,5 @@
 //! The execution of [`RoomRead`]s.
 
-#[cfg(feature = "push")]
 use std::sync::Arc;
 
 use super::RoomDriver;
@@ -16,9 +15,7 @@ impl RoomDriver {
             }
             RoomRead::UserIds(reply) => send(reply, core.user_ids()),
             RoomRead::NodesOfUser(user, reply) => send(reply, core.nodes_of_user(&user)),
-            #[cfg(feature = "push")]
             RoomRead::RemoteUsers(reply) => send(reply, core.remote_users()),
-            #[cfg(feature = "push")]
             RoomRead::Epoch(reply) => send(reply, Arc::clone(core.epoch())),
             RoomRead::SavedState(reply) => send(reply, core.saved_state()),
             RoomRead::NeededPlace(connection, reply) => {

@@ -35,11 +35,10 @@ pub(crate) use lookup::not_found;
 
 use live_rooms::LiveRooms;
 
-#[cfg(feature = "push")]
-use crate::log::Journal;
 use crate::{
     cluster::{Cluster, SharedRooms, backplane::Feed},
     live::{Archive, ConnectionHandle, LiveRoom, RoomSpec, context::RoomContext, quota::NewRoomQuota},
+    log::Journal,
     observe::StoreSample,
     wire::RoomIndex,
 };
@@ -104,7 +103,6 @@ impl Registry {
     }
 
     /// Returns the journal of the store, if there is one.
-    #[cfg(feature = "push")]
     pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
         self.archive().map(|archive| &archive.journal)
     }

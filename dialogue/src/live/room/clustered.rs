@@ -1,9 +1,10 @@
 //! The part of a room's state that other nodes change too: a log with several writers, the roster of remote members,
 //! and saved state.
 
-#[cfg(feature = "push")]
-use std::collections::HashSet;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use super::{
     RoomCore, RoomTime, SavedState,
@@ -228,7 +229,6 @@ impl RoomCore {
     }
 
     /// Returns the users who are in the room at other nodes. The set is shared until it changes.
-    #[cfg(feature = "push")]
     pub(crate) fn remote_users(&mut self) -> Arc<HashSet<Arc<str>>> {
         self.members.remote_users()
     }

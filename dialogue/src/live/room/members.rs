@@ -1,10 +1,8 @@
 //! The subscriptions of a room instance, and its users: the index from connection to subscription, and the number of
 //! connections of each user over all nodes.
 
-#[cfg(feature = "push")]
-use std::collections::HashSet;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Bound,
     sync::Arc,
 };
@@ -31,7 +29,6 @@ pub(super) struct RoomMembers {
     /// Connections at other nodes.
     remote_size: usize,
     /// The set of users at other nodes, cached until it changes.
-    #[cfg(feature = "push")]
     remote_users: Option<Arc<HashSet<Arc<str>>>>,
 }
 
@@ -117,7 +114,6 @@ impl RoomMembers {
     }
 
     /// Returns the users who are at other nodes. The set is shared until it changes.
-    #[cfg(feature = "push")]
     pub(super) fn remote_users(&mut self) -> Arc<HashSet<Arc<str>>> {
         let users = self.remote_users.get_or_insert_with(|| {
             let remote = self.users.iter().filter(|(_, connections)| connections.remote > 0);
@@ -133,7 +129,6 @@ impl RoomMembers {
         let before = connections.remote;
         connections.remote = before.saturating_add_signed(difference);
         self.remote_size = self.remote_size + connections.remote - before;
-        #[cfg(feature = "push")]
         if (before > 0) != (connections.remote > 0) {
             self.remote_users = None;
         }
@@ -206,7 +201,6 @@ impl RoomMembers {
         self.indices.clear();
         self.users.clear();
         (self.listeners, self.remote_size) = (0, 0);
-        #[cfg(feature = "push")]
         drop(self.remote_users.take());
         std::mem::take(&mut self.subscriptions)
     }

@@ -368,7 +368,6 @@ impl RoomCore {
     }
 
     /// Returns the log's epoch.
-    #[cfg(any(test, feature = "push"))]
     pub(in crate::live) fn epoch(&self) -> &Arc<str> {
         self.log.epoch()
     }

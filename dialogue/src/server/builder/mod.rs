@@ -25,8 +25,6 @@ use super::{
     application::{Admits, Application, Declared, Serves},
     assembly,
 };
-#[cfg(feature = "push")]
-use crate::push::Push;
 use crate::{
     cluster::backplane::Backplane,
     hooks::{Hooks, TypedHooks},
@@ -34,6 +32,7 @@ use crate::{
     limits::{Quota, SharedQuota},
     middleware::Layered,
     observe::{MetricsExporter, TraceContext, Traces},
+    push::Push,
     store::Store,
     wire::RoomIndex,
 };
@@ -186,7 +185,6 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Sets the push providers. Rooms that are served over `webpush` need them: their members without a connection are
     /// notified.
-    #[cfg(feature = "push")]
     pub fn push(mut self, push: Push) -> Self {
         self.settings.push = Some(push);
         self

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "push")]
-use crate::push::Push;
 use crate::{
     cluster::backplane::AnyBackplane,
     engine::ServerBounds,
@@ -13,6 +11,7 @@ use crate::{
     live::NewRoomBounds,
     observe::{MetricsExporter, Traces},
     origins::Origins,
+    push::Push,
     server::routes::Routes,
     store::AnyStore,
 };
@@ -26,7 +25,6 @@ pub(in crate::server) struct Settings {
     pub(in crate::server) bounds: ServerBounds,
     pub(in crate::server) rooms: RoomSettings,
     pub(in crate::server) storage: StorageSettings,
-    #[cfg(feature = "push")]
     pub(in crate::server) push: Option<Push>,
     pub(in crate::server) observation: ObservationSettings,
 }

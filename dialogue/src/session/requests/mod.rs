@@ -15,7 +15,6 @@ mod leave;
 mod list_rooms;
 mod malformed;
 mod members;
-#[cfg(feature = "push")]
 mod push;
 mod subscribe;
 #[cfg(test)]
@@ -33,7 +32,6 @@ pub(crate) use fields::Fields;
 pub(crate) use history::HISTORY_LIMITS;
 pub(crate) use invalid::invalid;
 pub(crate) use list_rooms::ROOM_LIST_LIMITS;
-#[cfg(feature = "push")]
 pub(crate) use push::{PushChange, change_push};
 pub(super) use trigger::trigger;
 
@@ -90,10 +88,8 @@ pub(super) async fn apply(
         Join,
         Leave,
         ListRooms,
-        #[cfg(feature = "push")]
         RegisterPush,
         Subscribe,
-        #[cfg(feature = "push")]
         UnregisterPush,
         Unsubscribe,
     )

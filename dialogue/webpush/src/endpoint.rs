@@ -5,20 +5,13 @@
 //! addresses only, at the time of the connection: DNS that changes its answer after a check (DNS rebinding) changes
 //! nothing.
 
-use std::{
-    error::Error,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::{
-    Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-};
+use url::Url;
 
 /// The hosts that endpoints may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum AllowedHosts {
+pub(crate) enum AllowedHosts {
     /// Hosts with public addresses.
     #[default]
     Public,
@@ -48,7 +41,7 @@ impl AllowedHosts {
     /// # Errors
     ///
     /// The reason why the endpoint is refused, for the client's developer.
-    pub(super) fn check(self, endpoint: &str) -> Result<Url, &'static str> {
+    pub(crate) fn check(self, endpoint: &str) -> Result<Url, &'static str> {
         if endpoint.len() > MAX_ENDPOINT_BYTES {
             return Err("the endpoint is longer than 2048 bytes");
         }
@@ -73,22 +66,17 @@ impl AllowedHosts {
             AllowedHosts::Public => Ok(url),
         }
     }
-
-    /// Returns whether a connection to an address may be opened.
-    fn allows(self, address: IpAddr) -> bool {
-        self == AllowedHosts::Any || is_public(address)
-    }
 }
 
 /// Returns whether a URL is at a push service of a browser vendor.
-pub(super) fn is_browser_service(url: &Url) -> bool {
+pub(crate) fn is_browser_service(url: &Url) -> bool {
     let host = host(url);
     BROWSER_HOSTS.iter().any(|known| host == *known || known.starts_with('.') && host.ends_with(known))
 }
 
 /// Returns whether an origin is a push service of a browser vendor, at the default port. Of other ports a user could
 /// name 65,535 on such a host, none of which answers.
-pub(super) fn is_browser_origin(origin: &str) -> bool {
+pub(crate) fn is_browser_origin(origin: &str) -> bool {
     Url::parse(origin)
         .is_ok_and(|url| url.scheme() == "https" && url.port().is_none() && is_browser_service(&url))
 }
@@ -99,53 +87,9 @@ fn host(url: &Url) -> &str {
 
 const PRIVATE_ADDRESS: &str = "the endpoint's address is not public";
 
-/// Resolves names to those of their addresses to which connections are allowed.
-#[derive(Debug)]
-pub(super) struct FilteringResolver(pub(super) AllowedHosts);
-
-impl Resolve for FilteringResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let hosts = self.0;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| hosts.allows(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(NonPublicAddress.into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// The error of a name without an address to which connections are allowed.
-#[derive(Debug)]
-pub(super) struct NonPublicAddress;
-
-impl fmt::Display for NonPublicAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PRIVATE_ADDRESS)
-    }
-}
-
-impl Error for NonPublicAddress {}
-
-impl NonPublicAddress {
-    /// Returns whether an error was caused by this one.
-    pub(super) fn is_cause_of(error: &(dyn Error + 'static)) -> bool {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if error.is::<NonPublicAddress>() {
-                return true;
-            }
-            next = error.source();
-        }
-        false
-    }
-}
-
 /// Returns whether an address is on the public internet: in none of the special-purpose blocks of RFC 6890 and its
 /// updates.
-fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -287,15 +231,5 @@ mod tests {
         ] {
             assert!(AllowedHosts::Browsers.check(endpoint).is_err(), "{endpoint}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_name_of_this_machine_resolves_to_no_public_address() {
-        let Err(error) = FilteringResolver(AllowedHosts::Public).resolve("localhost".parse().unwrap()).await
-        else {
-            panic!("an address of this machine")
-        };
-        assert!(NonPublicAddress::is_cause_of(error.as_ref()));
-        assert!(FilteringResolver(AllowedHosts::Any).resolve("localhost".parse().unwrap()).await.is_ok());
     }
 }

@@ -2,16 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use reqwest::Url;
+use http::Uri;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::push::{PushError, jws::SigningKey};
+use crate::{ProviderError, jws::SigningKey};
 
 pub(super) struct ServiceAccount {
     pub(super) project_id: String,
     /// The endpoint that issues access tokens.
-    pub(super) token_uri: Url,
+    pub(super) token_uri: Uri,
     client_email: String,
     key_id: Option<String>,
     key: SigningKey,
@@ -23,7 +23,7 @@ const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const ASSERTION_LIFETIME_SECONDS: u64 = 3_600;
 
 impl ServiceAccount {
-    pub(super) fn from_json(json: &str) -> Result<Self, PushError> {
+    pub(super) fn from_json(json: &str) -> Result<Self, ProviderError> {
         #[derive(Deserialize)]
         struct File {
             #[serde(rename = "type")]
@@ -36,7 +36,7 @@ impl ServiceAccount {
         }
         // The parser's own error may quote the key.
         let invalid = || {
-            PushError::new(
+            ProviderError::new(
                 "can't read the key file of a service account; it has `type`, `project_id`, `client_email`, `private_key` and `token_uri`",
             )
         };
@@ -45,9 +45,9 @@ impl ServiceAccount {
         if file.kind != "service_account" || !file.project_id.chars().all(plain) {
             return Err(invalid());
         }
-        let token_uri = Url::parse(&file.token_uri).map_err(|_| invalid())?;
-        if token_uri.scheme() != "https" {
-            return Err(PushError::new(
+        let token_uri = Uri::try_from(file.token_uri).map_err(|_| invalid())?;
+        if token_uri.scheme_str() != Some("https") {
+            return Err(ProviderError::new(
                 "the service account's `token_uri` is not https, so that tokens could be intercepted",
             ));
         }
@@ -71,7 +71,7 @@ impl ServiceAccount {
         let claims = json!({
             "iss": self.client_email,
             "scope": SCOPE,
-            "aud": self.token_uri.as_str(),
+            "aud": self.token_uri.to_string(),
             "iat": now,
             "exp": now + ASSERTION_LIFETIME_SECONDS,
         });

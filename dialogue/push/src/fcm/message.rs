@@ -2,12 +2,11 @@
 //!
 //! [doc]: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages
 
-use serde_json::{Map, Value, json};
-
-use crate::{
+use dialogue_core::{
     notification::{Notification, Urgency},
     push::PushMessage,
 };
+use serde_json::{Map, Value, json};
 
 /// Encodes a request's body. FCM shows `notification` on each platform; the rest is in `data`, for the app.
 pub(super) fn encode(token: &str, notification: &Notification, message: &PushMessage<'_>) -> Vec<u8> {

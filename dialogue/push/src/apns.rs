@@ -6,18 +6,21 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use dialogue_core::{
+    notification::{Notification, Urgency},
+    push::{Provider, PushMessage, PushTarget, SendOutcome},
+};
+use http::{Request, header::AUTHORIZATION};
 use parking_lot::Mutex;
-use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{
-    Provider, PushError, PushMessage, PushTarget, SendOutcome,
-    http::{HttpVersions, ProviderResponse, TrustedRoots, build},
+use crate::{
+    ProviderError,
+    http::{HttpClient, HttpVersions, ProviderResponse},
     jws::SigningKey,
 };
-use crate::notification::{Notification, Urgency};
 
 /// Pushes to Apple's devices through the Apple Push Notification service, authenticated by a `.p8` key.
 ///
@@ -26,18 +29,21 @@ use crate::notification::{Notification, Urgency};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let key = std::fs::read_to_string("AuthKey_ABC123DEFG.p8")?;
-/// let push = Push::new().apns(Apns::from_p8(&key, "ABC123DEFG", "DEF123GHIJ", "com.acme.app")?);
+/// let push = Push::new().provider(Apns::from_p8(&key, "ABC123DEFG", "DEF123GHIJ", "com.acme.app")?);
 /// # let _ = push;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a provider does nothing until `Push::apns` takes it"]
+#[must_use = "a provider does nothing until `Push::provider` takes it"]
 pub struct Apns {
     key: SigningKey,
     key_id: String,
     team_id: String,
     topic: String,
     base_url: String,
+    client: HttpClient,
+    /// The provider token, and the time at which it was issued.
+    token: Mutex<Option<(Arc<str>, Instant)>>,
 }
 
 const PRODUCTION: &str = "https://api.push.apple.com";
@@ -63,14 +69,22 @@ impl Apns {
         key_id: impl Into<String>,
         team_id: impl Into<String>,
         bundle_id: impl Into<String>,
-    ) -> Result<Self, PushError> {
+    ) -> Result<Self, ProviderError> {
         let (key_id, team_id, topic) = (key_id.into(), team_id.into(), bundle_id.into());
         if [&key_id, &team_id, &topic].iter().any(|text| !is_valid_id(text)) {
-            return Err(PushError::new(
+            return Err(ProviderError::new(
                 "the key's id, the team's id or the bundle id is invalid; they have 1 to 255 letters, digits, `.` and `-`",
             ));
         }
-        Ok(Apns { key: SigningKey::es256(pem)?, key_id, team_id, topic, base_url: PRODUCTION.to_owned() })
+        Ok(Apns {
+            key: SigningKey::es256(pem)?,
+            key_id,
+            team_id,
+            topic,
+            base_url: PRODUCTION.to_owned(),
+            client: HttpClient::new(HttpVersions::Http2),
+            token: Mutex::default(),
+        })
     }
 
     /// Uses Apple's development environment, which has device tokens of its own: for apps that Xcode installed.
@@ -84,9 +98,15 @@ impl Apns {
         self
     }
 
-    pub(super) fn open(self, roots: &TrustedRoots) -> Result<ApnsProvider, PushError> {
-        let client = build(roots.client(HttpVersions::Http2)?)?;
-        Ok(ApnsProvider { client, apns: self, token: Mutex::default() })
+    /// Trusts the root certificates in `pem` in addition to the system's: that of a gateway in a private network, for
+    /// example. Each call adds some.
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate in `pem`, or one can't be read.
+    pub fn root_certificate(mut self, pem: impl AsRef<str>) -> Result<Self, ProviderError> {
+        self.client = self.client.root_certificate(pem.as_ref())?;
+        Ok(self)
     }
 }
 
@@ -96,14 +116,7 @@ fn is_valid_id(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
 }
 
-/// The [`Provider`] that an [`Apns`] configures.
-pub(super) struct ApnsProvider {
-    client: Client,
-    apns: Apns,
-    token: Mutex<Option<(Arc<str>, Instant)>>,
-}
-
-impl Provider for ApnsProvider {
+impl Provider for Apns {
     fn name(&self) -> &'static str {
         Apns::NAME
     }
@@ -142,7 +155,7 @@ impl Provider for ApnsProvider {
     }
 }
 
-impl ApnsProvider {
+impl Apns {
     /// Sends once. `Err` if the provider token has expired, with the outcome for the case that a new one may not be
     /// made yet, and the time at which the token was issued.
     async fn try_once(
@@ -162,18 +175,16 @@ impl ApnsProvider {
             0 => 0,
             seconds => message.timestamp / 1_000 + seconds,
         };
-        let mut request = self
-            .client
-            .post(format!("{}/3/device/{device}", self.apns.base_url))
-            .bearer_auth(&*token)
-            .header("apns-topic", &self.apns.topic)
+        let mut request = Request::post(format!("{}/3/device/{device}", self.base_url))
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header("apns-topic", &self.topic)
             .header("apns-push-type", "alert")
             .header("apns-priority", if message.notification.urgency == Urgency::Low { "5" } else { "10" })
             .header("apns-expiration", expires.to_string());
         if let Some(topic) = message.topic() {
             request = request.header("apns-collapse-id", topic);
         }
-        match ProviderResponse::fetch(request.body(body.to_vec())).await {
+        match self.client.send(request, body.to_vec()).await {
             Err(outcome) => Ok(outcome),
             Ok(response) => match meaning(&response) {
                 Meaning::ExpiredToken(outcome) => Err((outcome, issued)),
@@ -191,8 +202,8 @@ impl ApnsProvider {
             return Some((Arc::clone(token), *issued));
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let header = json!({ "kid": self.apns.key_id });
-        let token = self.apns.key.sign(header, &json!({ "iss": self.apns.team_id, "iat": now }))?;
+        let header = json!({ "kid": self.key_id });
+        let token = self.key.sign(header, &json!({ "iss": self.team_id, "iat": now }))?;
         let fresh = (Arc::<str>::from(token), Instant::now());
         *cached = Some(fresh.clone());
         Some(fresh)
@@ -321,7 +332,7 @@ mod tests {
         }
 
         /// Serves HTTP/2 without TLS, and returns a provider that sends there.
-        async fn serve(self: &Arc<Self>) -> ApnsProvider {
+        async fn serve(self: &Arc<Self>) -> Apns {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let apple = Arc::clone(self);
@@ -342,12 +353,12 @@ mod tests {
             let key = STANDARD.encode(key.as_ref());
             let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
             let apns = Apns::from_p8(&pem, "KEY", "TEAM", "com.acme.app").unwrap();
-            apns.base_url(url).open(&TrustedRoots::default()).unwrap()
+            apns.base_url(url)
         }
     }
 
     /// Sends to 20 devices at once.
-    async fn send(sender: &ApnsProvider) -> Vec<SendOutcome> {
+    async fn send(sender: &Apns) -> Vec<SendOutcome> {
         let (notification, target) = (Notification::new("title", "body"), PushTarget::Token("a".repeat(64)));
         let message = PushMessage::new(&notification, "alerts", "alert", 0);
         join_all((0..20).map(|_| Provider::send(sender, &target, &message))).await

@@ -6,12 +6,16 @@ mod service_account;
 
 use std::fmt;
 
-use reqwest::{Client, StatusCode};
+use dialogue_core::push::{Provider, PushMessage, PushTarget, SendOutcome};
+use http::{
+    Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use serde_json::Value;
 
-use super::{
-    Provider, PushError, PushMessage, PushTarget, SendOutcome,
-    http::{HttpVersions, ProviderResponse, TrustedRoots, build},
+use crate::{
+    ProviderError,
+    http::{HttpClient, HttpVersions, ProviderResponse},
 };
 use access_tokens::AccessTokens;
 use service_account::ServiceAccount;
@@ -23,15 +27,17 @@ use service_account::ServiceAccount;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let account = std::fs::read_to_string("service-account.json")?;
-/// let push = Push::new().fcm(Fcm::from_json(&account)?);
+/// let push = Push::new().provider(Fcm::from_json(&account)?);
 /// # let _ = push;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a provider does nothing until `Push::fcm` takes it"]
+#[must_use = "a provider does nothing until `Push::provider` takes it"]
 pub struct Fcm {
-    account: ServiceAccount,
-    base_url: String,
+    client: HttpClient,
+    access_tokens: AccessTokens,
+    /// The URL of messages.
+    url: String,
 }
 
 /// The API's base URL.
@@ -51,31 +57,32 @@ impl Fcm {
     /// # Errors
     ///
     /// It isn't such a file, or its key can't be read.
-    pub fn from_json(json: &str) -> Result<Self, PushError> {
-        Ok(Fcm { account: ServiceAccount::from_json(json)?, base_url: BASE_URL.to_owned() })
+    pub fn from_json(json: &str) -> Result<Self, ProviderError> {
+        let access_tokens = AccessTokens::new(ServiceAccount::from_json(json)?);
+        let client = HttpClient::new(HttpVersions::Any);
+        Ok(Fcm { client, access_tokens, url: String::new() }.base_url(BASE_URL))
     }
 
     /// Sets the API's base URL: `https://fcm.googleapis.com` by default. For an emulator or a gateway.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.base_url = url.into().trim_end_matches('/').to_owned();
+        let (url, project_id) = (url.into(), self.access_tokens.project_id());
+        self.url = format!("{}/v1/projects/{project_id}/messages:send", url.trim_end_matches('/'));
         self
     }
 
-    pub(super) fn open(self, roots: &TrustedRoots) -> Result<FcmProvider, PushError> {
-        let client = build(roots.client(HttpVersions::Any)?)?;
-        let url = format!("{}/v1/projects/{}/messages:send", self.base_url, self.account.project_id);
-        Ok(FcmProvider { url, access_tokens: AccessTokens::new(self.account, client.clone()), client })
+    /// Trusts the root certificates in `pem` in addition to the system's: that of a gateway in a private network, for
+    /// example. Each call adds some.
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate in `pem`, or one can't be read.
+    pub fn root_certificate(mut self, pem: impl AsRef<str>) -> Result<Self, ProviderError> {
+        self.client = self.client.root_certificate(pem.as_ref())?;
+        Ok(self)
     }
 }
 
-/// The [`Provider`] that an [`Fcm`] configures.
-pub(super) struct FcmProvider {
-    client: Client,
-    url: String,
-    access_tokens: AccessTokens,
-}
-
-impl Provider for FcmProvider {
+impl Provider for Fcm {
     fn name(&self) -> &'static str {
         Fcm::NAME
     }
@@ -114,16 +121,17 @@ impl Provider for FcmProvider {
     }
 }
 
-impl FcmProvider {
+impl Fcm {
     /// Sends once. `Err` holds an access token that FCM refused.
     async fn try_once(&self, body: &[u8]) -> Result<SendOutcome, std::sync::Arc<str>> {
-        let token = match self.access_tokens.token().await {
+        let token = match self.access_tokens.token(&self.client).await {
             Ok(token) => token,
             Err(outcome) => return Ok(outcome),
         };
-        let request = self.client.post(&self.url).bearer_auth(&token);
-        let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_vec());
-        match ProviderResponse::fetch(request).await {
+        let request = Request::post(&self.url)
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(CONTENT_TYPE, "application/json");
+        match self.client.send(request, body.to_vec()).await {
             Ok(response)
                 if response.status == StatusCode::UNAUTHORIZED && error_code(&response).is_none() =>
             {
@@ -172,6 +180,6 @@ fn error_code(response: &ProviderResponse) -> Option<String> {
 
 impl fmt::Debug for Fcm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fcm").field("project_id", &self.account.project_id).finish_non_exhaustive()
+        f.debug_struct("Fcm").field("project_id", &self.access_tokens.project_id()).finish_non_exhaustive()
     }
 }

@@ -12,33 +12,35 @@ use ring::{
 };
 use serde_json::Value;
 
-use super::PushError;
+use crate::ProviderError;
 
 /// A private key that signs tokens.
-pub(super) enum SigningKey {
+pub(crate) enum SigningKey {
     Rs256(rsa::KeyPair),
     Es256(EcdsaKeyPair),
 }
 
 impl SigningKey {
     /// Parses an RSA key of at least 2,048 bits, in PKCS #8 and PEM.
-    pub(super) fn rs256(pem: &str) -> Result<Self, PushError> {
+    pub(crate) fn rs256(pem: &str) -> Result<Self, ProviderError> {
         let key = rsa::KeyPair::from_pkcs8(&decode_pem(pem)?);
-        key.map(SigningKey::Rs256).map_err(|error| PushError::new(format!("can't read the RSA key: {error}")))
+        key.map(SigningKey::Rs256)
+            .map_err(|error| ProviderError::new(format!("can't read the RSA key: {error}")))
     }
 
     /// Parses a P-256 key, in PKCS #8 and PEM: a `.p8` file.
-    pub(super) fn es256(pem: &str) -> Result<Self, PushError> {
+    pub(crate) fn es256(pem: &str) -> Result<Self, ProviderError> {
         let key = EcdsaKeyPair::from_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             &decode_pem(pem)?,
             &SystemRandom::new(),
         );
-        key.map(SigningKey::Es256).map_err(|error| PushError::new(format!("can't read the EC key: {error}")))
+        key.map(SigningKey::Es256)
+            .map_err(|error| ProviderError::new(format!("can't read the EC key: {error}")))
     }
 
     /// Returns a signed token with these claims; `None` if the system's random number generator fails.
-    pub(super) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
+    pub(crate) fn sign(&self, mut header: Value, claims: &Value) -> Option<String> {
         header["alg"] = match self {
             SigningKey::Rs256(_) => "RS256".into(),
             SigningKey::Es256(_) => "ES256".into(),
@@ -59,14 +61,16 @@ impl SigningKey {
 }
 
 /// Decodes the base64 in a PEM block `PRIVATE KEY`.
-fn decode_pem(pem: &str) -> Result<Vec<u8>, PushError> {
+fn decode_pem(pem: &str) -> Result<Vec<u8>, ProviderError> {
     let inside = pem
         .split_once("-----BEGIN PRIVATE KEY-----")
         .and_then(|(_, rest)| rest.split_once("-----END PRIVATE KEY-----"))
         .map(|(inside, _)| inside);
     let inside = inside.ok_or_else(|| {
-        PushError::new("a private key has to be PKCS #8 in PEM, with a block `-----BEGIN PRIVATE KEY-----`")
+        ProviderError::new(
+            "a private key has to be PKCS #8 in PEM, with a block `-----BEGIN PRIVATE KEY-----`",
+        )
     })?;
     let base64: String = inside.split_whitespace().collect();
-    STANDARD.decode(base64).map_err(|_| PushError::new("the PEM of the private key is not base64"))
+    STANDARD.decode(base64).map_err(|_| ProviderError::new("the PEM of the private key is not base64"))
 }

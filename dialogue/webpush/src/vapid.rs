@@ -12,18 +12,20 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use dialogue_core::push::{Provider, PushMessage, PushSubscription, PushTarget, SendOutcome};
+use dialogue_push::http::{HttpClient, HttpVersions, MAX_RETRY_AFTER, ProviderResponse};
+use http::{Request, Uri};
 use parking_lot::Mutex;
-use reqwest::{Client, Url};
 use tokio::time::Instant;
+use url::Url;
 use web_push::{
     ContentEncoding, PartialVapidSignatureBuilder, SubscriptionInfo, VapidSignatureBuilder,
     WebPushMessageBuilder,
 };
 
-use super::{
-    Provider, PushError, PushMessage, PushSubscription, PushTarget, SendOutcome,
-    endpoint::{AllowedHosts, FilteringResolver, is_browser_service},
-    http::{HttpVersions, MAX_RETRY_AFTER, ProviderResponse, TrustedRoots, build},
+use crate::{
+    VapidError,
+    endpoint::{AllowedHosts, is_browser_origin, is_browser_service, is_public},
 };
 
 /// Pushes to browsers through the Web Push protocol, signed with the application's own key (VAPID, RFC 8292).
@@ -36,17 +38,20 @@ use super::{
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let key = "IQ9Ur0ykXoHS9gzfYX0aBjy9lvdrjx_PFUXmie9YRcY";
-/// let push = Push::new().vapid(Vapid::from_base64(key, "mailto:ops@acme.example")?);
+/// let push = Push::new().provider(Vapid::from_base64(key, "mailto:ops@acme.example")?);
 /// # let _ = push;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a provider does nothing until `Push::vapid` takes it"]
+#[must_use = "a provider does nothing until `Push::provider` takes it"]
 pub struct Vapid {
     key: PartialVapidSignatureBuilder,
     /// The contact for the push services' operators.
     subject: String,
     hosts: AllowedHosts,
+    client: HttpClient,
+    /// The `Authorization` header for each origin, and the time at which it was made.
+    signatures: Mutex<HashMap<String, (Arc<str>, Instant)>>,
 }
 
 /// The maximum of bytes of a payload. It is that of the crate `web-push`; RFC 8291 allows 3,993.
@@ -55,11 +60,6 @@ const MAX_PAYLOAD_BYTES: usize = 3_052;
 const SIGNATURE_LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// Origins whose signatures are cached. There are a handful of push services; more origins are an abuse.
 const MAX_SIGNATURES: usize = 256;
-
-/// The time after which an idle connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum of idle connections to one service.
-const MAX_IDLE_CONNECTIONS: usize = 32;
 /// The longest `Retry-After` that is obeyed of a service that is no browser vendor's. An event stays in memory while
 /// one of its pushes waits.
 const MAX_OTHER_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ impl Vapid {
     /// # Errors
     ///
     /// The key can't be read, or the contact is neither.
-    pub fn from_pem(pem: &str, subject: impl Into<String>) -> Result<Self, PushError> {
+    pub fn from_pem(pem: &str, subject: impl Into<String>) -> Result<Self, VapidError> {
         Self::new(VapidSignatureBuilder::from_pem_no_sub(pem.as_bytes()).ok(), subject.into())
     }
 
@@ -84,28 +84,26 @@ impl Vapid {
     /// # Errors
     ///
     /// The key can't be read, or the contact is neither `mailto:…` nor `https://…`.
-    pub fn from_base64(key: &str, subject: impl Into<String>) -> Result<Self, PushError> {
+    pub fn from_base64(key: &str, subject: impl Into<String>) -> Result<Self, VapidError> {
         let key = key.trim().trim_end_matches('=');
         Self::new(VapidSignatureBuilder::from_base64_no_sub(key).ok(), subject.into())
     }
 
-    fn new(key: Option<PartialVapidSignatureBuilder>, subject: String) -> Result<Self, PushError> {
+    fn new(key: Option<PartialVapidSignatureBuilder>, subject: String) -> Result<Self, VapidError> {
         // The crate's error has no further detail.
-        let key = key.ok_or_else(|| {
-            PushError::new("can't read the VAPID key; it has to be a private key of the curve P-256")
-        })?;
+        let key = key.ok_or_else(VapidError::key)?;
         if !(subject.starts_with("mailto:") || subject.starts_with("https://")) {
-            return Err(PushError::new(
-                "the VAPID subject has to begin with `mailto:` or `https://`, which some services require",
-            ));
+            return Err(VapidError::subject());
         }
-        Ok(Vapid { key, subject, hosts: AllowedHosts::default() })
+        let client = HttpClient::new(HttpVersions::Any).hosts_of_users(is_public);
+        Ok(Vapid { key, subject, hosts: AllowedHosts::default(), client, signatures: Mutex::default() })
     }
 
     /// Sends only to the push services of Chrome, Firefox, Edge and Safari. By default, any public host may be a push
     /// service.
     pub fn known_hosts_only(mut self) -> Self {
         self.hosts = AllowedHosts::Browsers;
+        self.client = self.client.hosts_of_users(is_public);
         self
     }
 
@@ -114,33 +112,28 @@ impl Vapid {
     /// request forgery).
     pub fn allow_private_hosts(mut self) -> Self {
         self.hosts = AllowedHosts::Any;
+        self.client = self.client.hosts_of_users(|_| true);
         self
     }
 
-    pub(super) fn open(self, roots: &TrustedRoots) -> Result<VapidProvider, PushError> {
-        let client = roots.client(HttpVersions::Any)?.dns_resolver(Arc::new(FilteringResolver(self.hosts)));
-        // Users name as many services as they like, and each idle connection takes a file descriptor.
-        let client = client.pool_idle_timeout(IDLE_TIMEOUT).pool_max_idle_per_host(MAX_IDLE_CONNECTIONS);
-        // A proxy would resolve the name and connect itself, without the check of the address.
-        let client = build(client.no_proxy())?;
-        Ok(VapidProvider { client, vapid: self, signatures: Mutex::default() })
+    /// Trusts the root certificates in `pem` in addition to the system's: that of a push service in a private network, for
+    /// example. Each call adds some.
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate in `pem`, or one can't be read.
+    pub fn root_certificate(mut self, pem: impl AsRef<str>) -> Result<Self, VapidError> {
+        self.client = self.client.root_certificate(pem.as_ref())?;
+        Ok(self)
     }
 
     /// Returns the public key in base64url, with which pages subscribe.
-    pub(super) fn public_key(&self) -> String {
+    fn public_key(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.key.get_public_key())
     }
 }
 
-/// The [`Provider`] that a [`Vapid`] configures.
-pub(super) struct VapidProvider {
-    client: Client,
-    vapid: Vapid,
-    /// The `Authorization` header for each origin, and the time at which it was made.
-    signatures: Mutex<HashMap<String, (Arc<str>, Instant)>>,
-}
-
-impl Provider for VapidProvider {
+impl Provider for Vapid {
     fn name(&self) -> &'static str {
         Vapid::NAME
     }
@@ -153,11 +146,19 @@ impl Provider for VapidProvider {
         Some(Url::parse(target.address()).ok()?.origin().ascii_serialization())
     }
 
+    fn is_known_origin(&self, origin: &str) -> bool {
+        is_browser_origin(origin)
+    }
+
+    fn application_key(&self) -> Option<String> {
+        Some(self.public_key())
+    }
+
     fn check(&self, target: &PushTarget) -> Result<(), String> {
         let PushTarget::Subscription(subscription) = target else {
             return Err("`subscription` has to be the result of `pushManager.subscribe`".to_owned());
         };
-        self.vapid.hosts.check(&subscription.endpoint)?;
+        self.hosts.check(&subscription.endpoint)?;
         if decode(&subscription.keys.p256dh).is_none_or(|key| key.len() != 65 || key.first() != Some(&4)) {
             return Err("`subscription.keys.p256dh` has to be a public key of the curve P-256 in base64url"
                 .to_owned());
@@ -173,7 +174,7 @@ impl Provider for VapidProvider {
             return SendOutcome::Rejected("a browser's target has to be a subscription".to_owned());
         };
         // A stored endpoint may be older than the current settings.
-        let url = match self.vapid.hosts.check(&subscription.endpoint) {
+        let url = match self.hosts.check(&subscription.endpoint) {
             Ok(url) => url,
             Err(reason) => return SendOutcome::InvalidTarget(reason.to_owned()),
         };
@@ -190,9 +191,10 @@ impl Provider for VapidProvider {
         let Some(signature) = self.signature(&origin, &url) else {
             return SendOutcome::Misconfigured("can't sign with the VAPID key".to_owned());
         };
-        let mut request = self
-            .client
-            .post(url)
+        let Ok(uri) = Uri::try_from(url.as_str()) else {
+            return SendOutcome::InvalidTarget("the endpoint is not a URL".to_owned());
+        };
+        let mut request = Request::post(uri)
             .header("authorization", &*signature)
             .header("ttl", message.ttl.as_secs())
             .header("urgency", message.notification.urgency.as_str())
@@ -201,7 +203,7 @@ impl Provider for VapidProvider {
         if let Some(topic) = message.topic() {
             request = request.header("topic", topic);
         }
-        match ProviderResponse::fetch(request.body(body)).await {
+        match self.client.send(request, body).await {
             Ok(response) => {
                 if matches!(response.status.as_u16(), 401 | 403) {
                     self.signatures.lock().remove(&origin);
@@ -213,7 +215,7 @@ impl Provider for VapidProvider {
     }
 }
 
-impl VapidProvider {
+impl Vapid {
     /// Returns the `Authorization` header for an origin (RFC 8292, section 3).
     fn signature(&self, origin: &str, url: &Url) -> Option<Arc<str>> {
         let is_fresh = |made_at: &Instant| made_at.elapsed() < SIGNATURE_LIFETIME;
@@ -222,9 +224,9 @@ impl VapidProvider {
             return Some(Arc::clone(header));
         }
         let subscription = SubscriptionInfo::new(url.as_str(), "", "");
-        let mut builder = self.vapid.key.clone().add_sub_info(&subscription);
+        let mut builder = self.key.clone().add_sub_info(&subscription);
         builder.add_claim("aud", origin);
-        builder.add_claim("sub", self.vapid.subject.as_str());
+        builder.add_claim("sub", self.subject.as_str());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         builder.add_claim("exp", now + 2 * SIGNATURE_LIFETIME.as_secs());
         let signature = builder.build().ok()?;
@@ -299,11 +301,8 @@ mod tests {
 
     #[test]
     fn retry_after_of_an_unknown_service_is_a_minute_at_most() {
-        let response = ProviderResponse {
-            status: http::StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: Some(Duration::from_secs(3_600)),
-            body: Vec::new(),
-        };
+        let status = http::StatusCode::SERVICE_UNAVAILABLE;
+        let response = ProviderResponse::new(status, Some(Duration::from_secs(3_600)));
         for (endpoint, seconds) in [
             ("https://push.example/x", 60),
             ("https://fcm.googleapis.com.evil.example/x", 60),

@@ -6,17 +6,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use dialogue_core::push::SendOutcome;
+use http::{Request, header::CONTENT_TYPE};
 use parking_lot::Mutex;
-use reqwest::Client;
 use serde::Deserialize;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::service_account::ServiceAccount;
-use crate::push::{SendOutcome, http::ProviderResponse};
+use crate::http::HttpClient;
 
 pub(super) struct AccessTokens {
     account: ServiceAccount,
-    client: Client,
     state: Mutex<TokenState>,
     /// Admits one request for a token; the others wait, and then find its result.
     fetching: Semaphore,
@@ -42,8 +42,13 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 impl AccessTokens {
-    pub(super) fn new(account: ServiceAccount, client: Client) -> Self {
-        AccessTokens { account, client, state: Mutex::default(), fetching: Semaphore::new(1) }
+    pub(super) fn new(account: ServiceAccount) -> Self {
+        AccessTokens { account, state: Mutex::default(), fetching: Semaphore::new(1) }
+    }
+
+    /// Returns the id of the account's project.
+    pub(super) fn project_id(&self) -> &str {
+        &self.account.project_id
     }
 
     /// Returns a token that is valid for a while.
@@ -51,7 +56,7 @@ impl AccessTokens {
     /// # Errors
     ///
     /// The outcome for the pushes that wait for it. It is cached for [`RETRY_INTERVAL`].
-    pub(super) async fn token(&self) -> Result<Arc<str>, SendOutcome> {
+    pub(super) async fn token(&self, client: &HttpClient) -> Result<Arc<str>, SendOutcome> {
         if let Some(cached) = self.cached() {
             return cached;
         }
@@ -60,7 +65,7 @@ impl AccessTokens {
         if let Some(cached) = self.cached() {
             return cached;
         }
-        let response = self.fetch().await;
+        let response = self.fetch(client).await;
         let mut state = self.state.lock();
         match response {
             Ok(TokenResponse { access_token, expires_in }) => {
@@ -100,7 +105,7 @@ impl AccessTokens {
         (when.elapsed() < RETRY_INTERVAL).then(|| Err(outcome.clone()))
     }
 
-    async fn fetch(&self) -> Result<TokenResponse, SendOutcome> {
+    async fn fetch(&self, client: &HttpClient) -> Result<TokenResponse, SendOutcome> {
         let assertion = self.account.assertion(SystemTime::now());
         let assertion = assertion.ok_or_else(|| SendOutcome::Retry {
             reason: "the system's random number generator fails".to_owned(),
@@ -110,9 +115,9 @@ impl AccessTokens {
             .append_pair("grant_type", GRANT_TYPE)
             .append_pair("assertion", &assertion)
             .finish();
-        let request = self.client.post(self.account.token_uri.clone()).body(form);
-        let request = request.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let response = ProviderResponse::fetch(request).await?;
+        let request = Request::post(&self.account.token_uri);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let response = client.send(request, form.into_bytes()).await?;
         match response.status.as_u16() {
             200 => serde_json::from_slice(&response.body).map_err(|_| {
                 response.retry_outcome("can't read the response of the token endpoint".to_owned())
