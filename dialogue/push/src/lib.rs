@@ -1,5 +1,5 @@
-//! Providers of push notifications for [Dialogue](https://docs.rs/dialogue), a library for typed realtime rooms: [`Fcm`],
-//! Firebase Cloud Messaging, and [`Apns`], the Apple Push Notification service.
+//! Providers of push notifications for [Dialogue](https://docs.rs/dialogue), a library for typed realtime rooms:
+//! [`Fcm`], Firebase Cloud Messaging, and [`Apns`], the Apple Push Notification service.
 //!
 //! Applications depend on `dialogue` with the feature `push`, which re-exports both as `dialogue::push::{Apns, Fcm}`. A
 //! provider of one's own may send through the client in [`http`].

@@ -51,8 +51,9 @@
 //! A browser's subscription names a service of its user's choice, which answers as it likes. First attempts go before
 //! retries, which have a memory budget of their own. A send without an answer after 2 s leaves its slot to others; a
 //! service that answers none gets fewer sends at a time, down to one. Services that the provider doesn't
-//! [know](Provider::is_known_origin), which are all but those of browser vendors, share a part of the sends: an eighth until they answer, a quarter in all once a browser vendor's service answered,
-//! and as much again of sends without an answer after 2 s. Of the pushes that wait for a retry, a service has at most
+//! [know](Provider::is_known_origin), which are all but those of browser vendors, share a part of the sends: an eighth
+//! until they answer, a quarter in all once a known service answered, and as much again of sends without an answer after
+//! 2 s. Of the pushes that wait for a retry, a service has at most
 //! as many places as are free, and a device 32; beyond that, pushes are given up. The `Retry-After` of browser vendors'
 //! services is obeyed up to an hour, that of others up to a minute.
 //!

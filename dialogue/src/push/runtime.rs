@@ -10,8 +10,8 @@ use tokio::{
 
 use super::PushError;
 
-/// A thread, `dialogue-push`, that drives a tokio runtime, and the tasks on it. Dropping it aborts the tasks and ends the
-/// thread.
+/// A thread, `dialogue-push`, that drives a tokio runtime, and the tasks on it. Dropping it aborts the tasks and ends
+/// the thread.
 ///
 /// A push to a room of 100,000 devices is 100,000 encryptions, requests and responses. On a thread of their own, they
 /// delay each other only: the operating system divides the processor between threads, whereas a shared runtime would

@@ -6,9 +6,10 @@
 //! - A send without an answer after 2 s leaves its slot for one of the places for slow sends, which are half of all.
 //! - Each origin has a window of sends at a time, as a TCP connection has of segments (congestion avoidance, RFC 5681,
 //!   section 3.1): it grows by one with each answer, and halves with each send without one.
-//! - Since a user can name any number of origins, those that the provider doesn't know (for browsers, all but the vendors'
-//!   push services: see [`Provider::is_known_origin`](super::Provider::is_known_origin)) share a part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin
-//!   answered. Of the places for slow sends they have half.
+//! - Since a user can name any number of origins, those that the provider doesn't
+//!   [know](super::Provider::is_known_origin) ("unknown" ones: for browsers, all but the vendors' push services) share a
+//!   part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin answered.
+//!   Of the places for slow sends they have half.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -112,8 +113,8 @@ const UNRESPONSIVE_UNKNOWN_SHARE: usize = 8;
 const MIN_SENDS_FOR_SLOW_PLACES: usize = 4;
 
 impl SendSlots {
-    /// Creates the slots for at most `max_sends` at a time. `is_known` returns whether an origin is one for which no user
-    /// can answer.
+    /// Creates the slots for at most `max_sends` at a time. `is_known` returns whether an origin is one for which no
+    /// user can answer.
     pub(super) fn new(max_sends: usize, is_known: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         SendSlots {
             max_sends,

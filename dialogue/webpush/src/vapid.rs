@@ -116,8 +116,8 @@ impl Vapid {
         self
     }
 
-    /// Trusts the root certificates in `pem` in addition to the system's: that of a push service in a private network, for
-    /// example. Each call adds some.
+    /// Trusts the root certificates in `pem` in addition to the system's: that of a push service in a private network,
+    /// for example. Each call adds some.
     ///
     /// # Errors
     ///

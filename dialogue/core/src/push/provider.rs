@@ -58,8 +58,8 @@ pub trait Provider: Send + Sync + 'static {
     }
 
     /// Returns whether an [`origin`](Self::origin) is a push service that the provider knows, and for which no user can
-    /// answer: that of a browser vendor. All unknown ones share a part of the sends (see the module `dialogue::push`), so
-    /// that one user's many origins delay no others'. `false` by default.
+    /// answer: that of a browser vendor. All unknown ones share a part of the sends (see the module `dialogue::push`),
+    /// so that one user's many origins delay no others'. `false` by default.
     fn is_known_origin(&self, origin: &str) -> bool {
         let _ = origin;
         false

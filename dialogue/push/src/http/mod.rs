@@ -107,9 +107,9 @@ impl HttpClient {
     ///
     /// # Errors
     ///
-    /// There was no response. The outcome is [`SendOutcome::Unreachable`]; [`SendOutcome::InvalidTarget`] if the host has
-    /// no address that may be connected to; [`SendOutcome::Misconfigured`] if the request or the client's settings are
-    /// invalid.
+    /// There was no response. The outcome is [`SendOutcome::Unreachable`]; [`SendOutcome::InvalidTarget`] if the host
+    /// has no address that may be connected to; [`SendOutcome::Misconfigured`] if the request or the client's settings
+    /// are invalid.
     ///
     /// # Cancel safety
     ///
