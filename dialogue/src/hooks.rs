@@ -138,7 +138,7 @@ pub trait Hooks<I = ()>: Send + Sync + 'static {
     ///
     /// The calls are frequent: a room with many devices makes many at once. The timeout is 1 s, after which the call
     /// counts as failed. They run on the thread that sends pushes: code that blocks delays all pushes, and belongs in
-    /// `tokio::task::spawn_blocking` (`block_in_place` panics there).
+    /// `tokio::task::spawn_blocking`.
     ///
     /// # Errors
     ///

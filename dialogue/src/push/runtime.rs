@@ -1,27 +1,20 @@
-//! The runtime of the push module: a tokio runtime of its own on a thread of its own.
-
-use std::thread;
+//! The runtime of the push module: a tokio runtime of its own with one worker thread.
 
 use tokio::{
-    runtime::{Builder, Handle},
-    sync::oneshot,
+    runtime::{Builder, Runtime},
     task::JoinSet,
 };
 
 use super::PushError;
 
-/// A thread, `dialogue-push`, that drives a tokio runtime, and the tasks on it. Dropping it aborts the tasks and ends
-/// the thread.
+/// A tokio runtime with one worker thread, `dialogue-push`, and the tasks on it. Dropping it aborts the tasks.
 ///
 /// A push to a room of 100,000 devices is 100,000 encryptions, requests and responses. On a thread of their own, they
 /// delay each other only: the operating system divides the processor between threads, whereas a shared runtime would
 /// poll a connection's task only after the push tasks that were ready before it.
 pub(super) struct PushRuntime {
     tasks: JoinSet<()>,
-    handle: Handle,
-    /// The thread drives the runtime until this is dropped. It isn't joined: a server may be dropped in an asynchronous
-    /// context, which must not wait for it.
-    _stop: oneshot::Sender<()>,
+    runtime: Option<Runtime>,
 }
 
 impl PushRuntime {
@@ -31,20 +24,28 @@ impl PushRuntime {
     ///
     /// The system can't start a thread.
     pub(super) fn new() -> Result<Self, PushError> {
-        let error = |error| PushError::new(format!("can't start a thread for pushes: {error}"));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(error)?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let drive = move || {
-            let _ = runtime.block_on(stopped);
-            // Without waiting for what blocks, such as the resolution of a name.
-            runtime.shutdown_background();
-        };
-        thread::Builder::new().name("dialogue-push".to_owned()).spawn(drive).map_err(error)?;
-        Ok(PushRuntime { tasks: JoinSet::new(), handle, _stop: stop })
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("dialogue-push")
+            .enable_all()
+            .build()
+            .map_err(|error| PushError::new(format!("can't start a thread for pushes: {error}")))?;
+        Ok(PushRuntime { tasks: JoinSet::new(), runtime: Some(runtime) })
     }
 
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.handle);
+        if let Some(runtime) = &self.runtime {
+            self.tasks.spawn_on(task, runtime.handle());
+        }
+    }
+}
+
+impl Drop for PushRuntime {
+    fn drop(&mut self) {
+        self.tasks.abort_all();
+        if let Some(runtime) = self.runtime.take() {
+            // A server may be dropped in an asynchronous context, where waiting for the thread would panic.
+            runtime.shutdown_background();
+        }
     }
 }

@@ -16,8 +16,8 @@ use crate::{notification::Notification, wire::Position};
 /// A provider makes one attempt and returns its outcome. Queueing, the number of sends at a time, retries, expiry and
 /// the device's registration are the server's business.
 ///
-/// Sends run on the push module's own tokio runtime with one thread: code that blocks the thread delays all pushes, and
-/// `tokio::task::block_in_place` panics on it. A client that was created on another runtime still does its I/O there.
+/// Sends run on the push module's own tokio runtime with one thread: code that blocks the thread delays all pushes. A
+/// client that was created on another runtime still does its I/O there.
 ///
 /// ```
 /// use dialogue::push::{Provider, Push, PushMessage, PushTarget, SendOutcome};
