@@ -75,6 +75,8 @@ pub mod client;
 #[cfg(feature = "server")]
 mod cluster;
 #[cfg(feature = "server")]
+mod collections;
+#[cfg(feature = "server")]
 mod drain;
 #[cfg(feature = "server")]
 mod engine;
@@ -121,6 +123,8 @@ pub mod testing;
 #[cfg(feature = "server")]
 mod user_connections;
 pub mod validate;
+#[cfg(feature = "server")]
+mod wall_clock;
 pub mod wire;
 
 #[doc(hidden)]

@@ -4,14 +4,13 @@
 //! remove them from a room.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use crate::{Code, Refusal, live::ConnectionHandle};
+use crate::{Code, Refusal, collections::HashMap, live::ConnectionHandle};
 
 /// The connections of each user, and the bound on their number.
 #[derive(Debug)]

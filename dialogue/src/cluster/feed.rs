@@ -23,9 +23,10 @@ async fn run(
 ) {
     loop {
         let message = tokio::select! {
-            message = feed.next() => message,
+            biased;
             _ = end.changed() => None,
             _ = leaving.changed() => None,
+            message = feed.next() => message,
         };
         let (Some(message), Some(rooms)) = (message, rooms.upgrade()) else { break };
         cluster.handle(&*rooms, message);

@@ -1,7 +1,7 @@
 //! This node's link to the other nodes, of which the other files hold the parts.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, OnceLock, Weak,
@@ -24,7 +24,7 @@ use super::{
     node_request::NodeRequestHandler,
     pending_requests::PendingRequests,
 };
-use crate::{catch_panic::catch_panic, store::StoreError, wire::Id};
+use crate::{catch_panic::catch_panic, collections::HashMap, store::StoreError, wire::Id};
 
 /// The pseudo-room that all nodes follow, for messages about no room. No declared room can have this name.
 pub(super) const SERVER_ROOM: &str = "@server";

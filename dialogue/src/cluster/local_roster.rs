@@ -1,11 +1,12 @@
 //! This node's members of each room, and which of their numbers the other nodes know.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::backplane::MemberChange;
+use crate::collections::HashMap;
 
 /// The users of each room, with their number of connections, and the number last published.
 #[derive(Default)]

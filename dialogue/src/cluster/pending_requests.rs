@@ -1,6 +1,6 @@
 //! The requests that wait for responses of other nodes, and the nodes that were seen recently.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::NodeResponse;
-use crate::wire::Id;
+use crate::{collections::HashMap, wire::Id};
 
 /// Requests that wait for responses, and limits on those that are being served.
 pub(super) struct PendingRequests {

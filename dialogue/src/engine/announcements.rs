@@ -7,7 +7,7 @@
 //! watchers have the last one, so that each watcher gets the changes in their order.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{VecDeque, hash_map::Entry},
     sync::{Arc, Weak},
     time::Duration,
     vec,
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use crate::{
+    collections::HashMap,
     hooks::RoomRef,
     live::{ConnectionId, RoomSpec},
     wire::frame::EncodedFrame,

@@ -12,7 +12,6 @@ mod parts;
 mod response_budget;
 
 use std::{
-    collections::HashMap,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -30,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     Code, Refusal,
+    collections::HashMap,
     drain::Drain,
     hooks::{AnyHooks, RoomRef, UntypedCaller},
     identity::Authentication,

@@ -1,7 +1,6 @@
 //! The bounds on connections per address: their number at once, and the rate of new ones.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc,
@@ -12,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{KeyedLimiter, RateLimitKey, RateLimits, network_prefix};
-use crate::{Code, Refusal, observe::RefusalLog};
+use crate::{Code, Refusal, collections::HashMap, observe::RefusalLog};
 
 /// Counts and limits the connections of each address.
 ///

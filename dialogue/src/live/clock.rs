@@ -1,15 +1,15 @@
 //! The clocks that the rooms of this node read.
 
-use std::{sync::OnceLock, time::SystemTime};
+use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::Instant;
 
 use super::room::RoomTime;
+use crate::wall_clock::since_1970;
 
 /// Returns the wall-clock time in Unix milliseconds.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The clock of a room instance, whose monotonic time counts from its start.
@@ -34,6 +34,14 @@ pub(super) fn monotonic_ms() -> u64 {
 
 /// Returns the microseconds of a monotonic clock, fine enough to order rooms that became empty one after the other.
 pub(super) fn monotonic_us() -> u64 {
+    u64::try_from(since_start().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn since_start() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX)
+    #[cfg(test)]
+    if let Some(elapsed) = crate::wall_clock::simulated::elapsed() {
+        return elapsed;
+    }
+    START.get_or_init(Instant::now).elapsed()
 }

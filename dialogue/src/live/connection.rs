@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -14,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{ConnectionId, Outbox};
-use crate::{hooks::UntypedCaller, identity::User, wire::Id};
+use crate::{collections::HashMap, hooks::UntypedCaller, identity::User, wire::Id};
 
 /// The number of a room instance in memory, never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! new room.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use crate::collections::HashSet;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

@@ -1,21 +1,12 @@
 //! The epochs of logs: a name for each unbroken history.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
+
+use crate::wall_clock::unique_us;
 
 /// Returns an epoch that no log had before: the time in microseconds since 1970, in base 36.
 pub(crate) fn fresh() -> Arc<str> {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-    // A clock that is set back must not give an epoch twice.
-    let last = LAST.fetch_max(now, Ordering::Relaxed);
-    if last < now { text(now) } else { text(LAST.fetch_add(1, Ordering::Relaxed) + 1) }
+    text(unique_us())
 }
 
 /// Returns a number in base 36.

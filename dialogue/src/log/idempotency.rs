@@ -1,11 +1,8 @@
 //! Idempotency keys: a retry of a trigger under the same key gets the outcome of the first, and appends nothing.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use crate::{identity::is_anonymous, store::KeyScope, wire::Accepted};
+use crate::{collections::HashMap, identity::is_anonymous, store::KeyScope, wire::Accepted};
 
 /// The events accepted under each caller's keys, for [`KEY_RETENTION_MS`] at least, and at most the newest
 /// [`MAX_KEYS`]. Keys are in the form in which a store has them, which includes the kind of their owner beside the

@@ -1,8 +1,6 @@
 //! The newest event of each conflation key.
 
-use std::collections::HashMap;
-
-use crate::wire::EventIndex;
+use crate::{collections::HashMap, wire::EventIndex};
 
 /// The `seq` of the newest event of each conflation key: of the records in memory and, with a store, of older events as
 /// long as there are few keys.

@@ -1,7 +1,6 @@
 //! The entrance of the push module: receives accepted events from ingest, and owns the tasks that push them.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -38,6 +37,7 @@ use super::{
 };
 use crate::{
     Refusal,
+    collections::HashMap,
     event::DeliveryClass,
     hooks::AnyHooks,
     live::{Registry, RoomSpec},
@@ -176,7 +176,7 @@ impl PushDispatcher {
             from: from.to_owned(),
             accepted: Accepted::new(None, event_id.as_str(), timestamp),
             is_unconfirmed,
-            progress: HashMap::new(),
+            progress: HashMap::default(),
             epoch: None,
         };
         let stored = match self.context.pending.as_ref().filter(|_| is_unconfirmed) {

@@ -1,7 +1,6 @@
 //! The fan-out of one event: its way to all devices of its room, at all providers.
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, OnceLock, Weak,
@@ -21,6 +20,7 @@ use super::{
     retry_budget::{RetryBudget, RetryReservation},
 };
 use crate::{
+    collections::{HashMap, HashSet},
     live::RoomSpec,
     notification::{Audience, PushSpec},
     wire::{Accepted, Position},

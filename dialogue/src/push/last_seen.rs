@@ -1,12 +1,9 @@
 //! The times at which users left rooms. A user who left after an event was accepted has received it over the
 //! connection, and needs no push of it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use crate::collections::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

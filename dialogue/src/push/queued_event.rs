@@ -1,12 +1,10 @@
 //! An event on its way to devices, in the form that is stored in `push/pending/…/0` where the store outlives the
 //! process.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::memory::UNIT_BYTES;
-use crate::wire::Accepted;
+use crate::{collections::HashMap, wire::Accepted};
 
 /// An event that is being pushed, and how far its fan-out is.
 #[derive(Debug, Clone, Serialize, Deserialize)]

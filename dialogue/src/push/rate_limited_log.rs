@@ -1,11 +1,9 @@
 //! Rate-limited warnings about providers: at most one of a kind every 10 s, so that 100,000 failing devices don't fill
 //! the log.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    time::Duration,
-};
+use std::{collections::hash_map::Entry, time::Duration};
 
+use crate::collections::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 

@@ -1,7 +1,6 @@
 //! The users that a room has at other nodes. They receive its events over their connections there, and need no push.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,6 +14,7 @@ use tokio::{
 use super::last_seen::LastSeen;
 use crate::{
     Refusal,
+    collections::HashSet,
     live::{Registry, RoomRead},
 };
 

@@ -4,8 +4,9 @@
 //! Providers with one service share one budget. The services that users name (push origins) share another, of which
 //! each has at most as much as is free: one that never answers leaves half to the others, and two leave a third.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
+use crate::collections::HashMap;
 use parking_lot::Mutex;
 
 /// The two budgets, in [units](super::memory::UNIT_BYTES).

@@ -1,16 +1,12 @@
 //! The jobs of one provider that wait for their next attempt, ordered by its time. Their number is bounded: in all, for
 //! each origin, and for each device.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
-    hash::Hash,
-    sync::Arc,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, hash::Hash, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{device::DeviceId, job::PushJob};
+use crate::collections::HashMap;
 
 /// A priority queue of jobs by the time of their next attempt.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! the store up to date. It also goes on with the pushes of processes that have ended.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -23,7 +23,10 @@ use super::{
     retry_queue, topic,
     worker::WorkerCommand,
 };
-use crate::live::{Registry, RoomRead, RoomSpec};
+use crate::{
+    collections::{HashMap, HashSet},
+    live::{Registry, RoomRead, RoomSpec},
+};
 
 /// The task between the [`PushDispatcher`](super::PushDispatcher) and the workers.
 pub(super) struct PushScheduler {
@@ -132,12 +135,12 @@ impl PushScheduler {
             workers,
             memory,
             scheduled: BTreeMap::new(),
-            active: HashMap::new(),
+            active: HashMap::default(),
             unconfirmed: BTreeMap::new(),
             void: Vec::new(),
-            epochs: HashMap::new(),
-            remote_users: HashMap::new(),
-            newest: HashMap::new(),
+            epochs: HashMap::default(),
+            remote_users: HashMap::default(),
+            newest: HashMap::default(),
             confirmed_forgotten: 0,
             backlog: VecDeque::new(),
             backlog_units: 0,
@@ -276,7 +279,7 @@ impl PushScheduler {
     /// Takes new snapshots for all fan-outs that aren't due, so that users who come and leave other nodes meanwhile are
     /// noticed.
     async fn refresh_remote_users(&self) {
-        let mut refreshed = HashSet::new();
+        let mut refreshed = HashSet::default();
         for fanout in self.scheduled.values() {
             if let Some(remote_users) = fanout.remote_users()
                 && refreshed.insert(&fanout.room_id)

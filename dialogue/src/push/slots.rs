@@ -11,8 +11,9 @@
 //!   part of all sends: an eighth for those without an answer so far, and a quarter in all once a known origin answered.
 //!   Of the places for slow sends they have half.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use crate::collections::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 

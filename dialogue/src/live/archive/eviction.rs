@@ -1,10 +1,7 @@
 //! Eviction from the store at the bound on rooms: the least recently used rooms that weren't created explicitly are
 //! removed.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 
@@ -15,6 +12,7 @@ use super::{
 };
 use crate::{
     cluster::RoomNotice,
+    collections::HashMap,
     live::{clock::unix_ms, room_spec::RoomInstanceInfo},
     store::StoreError,
 };
@@ -247,7 +245,7 @@ impl Archive {
     /// Scans all rooms that aren't in memory, and remembers the least recently used ones.
     async fn full_scan(&self, is_live: &impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let at = unix_ms();
-        let mut last_used = HashMap::new();
+        let mut last_used = HashMap::default();
         let mut last: Option<String> = None;
         loop {
             let page = self.journal.scan(LAST_USED_PREFIX, last.as_deref(), SCAN_PAGE_RECORDS).await?;

@@ -4,12 +4,12 @@
 //! event shows it. It is written when the room is added to the catalog, when its state is saved, and a moment after its
 //! instance opens or leaves memory.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 
-use crate::live::clock::unix_ms;
+use crate::{collections::HashMap, live::clock::unix_ms};
 
 /// The times of last use that this node gave, of which some aren't written yet.
 #[derive(Debug, Default)]

@@ -1,14 +1,11 @@
 //! A cache of pages of old events, so that many clients that come back at once cost one read of the store.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
-use crate::live::room::ArchivedPage;
+use crate::{collections::HashMap, live::room::ArchivedPage};
 
 /// Pages by room, epoch and the number that they begin after. Accepted events never change, so a cached page stays
 /// valid.

@@ -1,15 +1,13 @@
 //! The commands that read a room in memory.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::value::RawValue;
 
 use super::Reply;
 use crate::{
     audit::Anchor,
+    collections::HashSet,
     live::{ConnectionId, room::SavedState},
     log::{LogPage, Record, RecordPage},
     store::Query,

@@ -1,16 +1,13 @@
 //! Recently deleted rooms: a client that comes back to one with a position doesn't create it again.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt::Write,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    collections::HashMap,
     live::{archive::Archive, clock::unix_ms},
     store::StoreError,
 };

@@ -1,7 +1,8 @@
 //! The rooms whose logs are to be trimmed in the store.
 
-use std::{collections::HashSet, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
+use crate::collections::HashSet;
 use parking_lot::Mutex;
 
 /// The rooms whose logs are to be trimmed in the store, in the next maintenance round.

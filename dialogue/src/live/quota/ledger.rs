@@ -1,12 +1,12 @@
 //! The ledger of the quota: the entries of recent rooms, by room and by subject.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
 };
 
 use super::{QuotaSubject, RecentRoom};
-use crate::live::clock::monotonic_ms;
+use crate::{collections::HashMap, live::clock::monotonic_ms};
 
 /// The entries of recent rooms, by room and by subject.
 #[derive(Debug, Default)]

@@ -1,12 +1,8 @@
 //! The room instances in memory, ordered by id.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
-use crate::live::LiveRoom;
+use crate::{collections::HashMap, live::LiveRoom};
 
 /// Room instances by their ids, ordered so that a list of them can be paged through, and the number that each user
 /// created.

@@ -19,7 +19,6 @@ mod shared_rooms;
 mod start;
 
 use std::{
-    collections::HashMap,
     fmt,
     pin::Pin,
     sync::{Arc, OnceLock, Weak},
@@ -37,6 +36,7 @@ use live_rooms::LiveRooms;
 
 use crate::{
     cluster::{Cluster, SharedRooms, backplane::Feed},
+    collections::HashMap,
     live::{Archive, ConnectionHandle, LiveRoom, RoomSpec, context::RoomContext, quota::NewRoomQuota},
     log::Journal,
     observe::StoreSample,

@@ -1,10 +1,7 @@
 //! The part of a room's state that other nodes change too: a log with several writers, the roster of remote members,
 //! and saved state.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     RoomCore, RoomTime, SavedState,
@@ -18,6 +15,7 @@ use crate::{
         RosterChange,
         backplane::{self, DraftOutcome, Publication},
     },
+    collections::HashSet,
     live::delivery::Batch,
     log::{LogHead, Record},
     store::{StoredEvent, StoredKey},

@@ -1,12 +1,12 @@
 //! The end of a room instance: deleted, superseded, idle, or failed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     ConnectionHandle, Lifecycle, OutboxCloseReason, RoomCore, RoomEffect, members::EventSink,
     presence_tracker::PresenceTracker,
 };
-use crate::live::RoomInstanceInfo;
+use crate::{collections::HashMap, live::RoomInstanceInfo};
 
 impl RoomCore {
     /// Closes the instance as deleted: removes all its connections, sends them `left`, and returns them.
@@ -90,7 +90,7 @@ impl RoomCore {
     pub(in crate::live) fn fail_connections(&mut self) {
         self.close(Lifecycle::Superseded);
         self.refuse_all_held();
-        self.migrating = HashMap::new();
+        self.migrating = HashMap::default();
         for subscription in self.members.drain() {
             if let EventSink::Member(outbox, handle) = subscription.sink {
                 self.count_member(RoomEffect::MemberLeft, &handle);

@@ -1,13 +1,10 @@
 //! The subscriptions of a room instance, and its users: the index from connection to subscription, and the number of
 //! connections of each user over all nodes.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use crate::{
+    collections::{HashMap, HashSet},
     live::{
         ConnectionHandle, ConnectionId, Listener, Outbox, OutboxCloseReason, StreamSlot, delivery::Batch,
     },

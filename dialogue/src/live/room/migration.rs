@@ -2,14 +2,11 @@
 //!
 //! A migration is no join and no leave: the users of both instances are not announced.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{Lifecycle, RoomCore, RoomEffect, members::EventSink};
 use crate::{
+    collections::HashMap,
     live::{ConnectionHandle, ConnectionId, StreamSlot},
     log::LogHead,
     wire::{EventSet, Position},
@@ -40,7 +37,7 @@ impl RoomCore {
     pub(in crate::live) fn supersede(&mut self) -> Migration {
         self.close(Lifecycle::Superseded);
         self.refuse_all_held();
-        self.migrating = HashMap::new();
+        self.migrating = HashMap::default();
         let shown = self.presence.as_ref().map(|presence| presence.shown(&self.members));
         let LogHead { seq: head, event_id } = self.log.head();
         let epoch = Arc::clone(self.log.epoch());

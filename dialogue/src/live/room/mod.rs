@@ -30,12 +30,7 @@ mod store_head;
 mod stored;
 mod trim;
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
@@ -64,6 +59,7 @@ use super::{
 };
 use crate::{
     cluster::{RemoteRoster, RoomNotice},
+    collections::HashMap,
     log::{Log, LogPage, Record, RecordPage},
     store::Query,
     wire::{
@@ -192,7 +188,7 @@ impl RoomCore {
             id,
             members: RoomMembers::default(),
             has_removed: false,
-            migrating: HashMap::new(),
+            migrating: HashMap::default(),
             presence,
             saved_state: saved.unwrap_or_default(),
             pending: None,

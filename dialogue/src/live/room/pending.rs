@@ -1,10 +1,11 @@
 //! The events of a room that are accepted and not yet durable.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::request::NewEvent;
 use crate::{
     audit::link,
+    collections::HashMap,
     live::{Outbox, RoomSpec, delivery::PublishReply},
     log::{LogEnd, Record},
     observe::{EventOrigin, Source},
@@ -124,7 +125,7 @@ impl PendingAppend {
             drafts: Vec::new(),
             end,
             events: Vec::new(),
-            keys: HashMap::new(),
+            keys: HashMap::default(),
             batch_duplicates: Vec::new(),
             duplicates: Vec::new(),
             bytes: 0,

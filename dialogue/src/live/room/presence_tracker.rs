@@ -1,7 +1,7 @@
 //! The presence changes of a room: which users came and went, gathered and sent to the members.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -9,9 +9,12 @@ use std::{
 use bytes::Bytes;
 
 use super::members::{EventSink, RoomMembers};
-use crate::wire::{
-    Encoding,
-    frame::{self, PresenceChange, ServerFrame},
+use crate::{
+    collections::HashMap,
+    wire::{
+        Encoding,
+        frame::{self, PresenceChange, ServerFrame},
+    },
 };
 
 /// The presence changes of a room that declares presence.
@@ -39,7 +42,7 @@ impl PresenceTracker {
     pub(super) fn new(grace: Duration) -> Self {
         PresenceTracker {
             grace,
-            leaving: HashMap::new(),
+            leaving: HashMap::default(),
             departures: 0,
             unsent: BTreeMap::new(),
             is_scheduled: false,

@@ -1,7 +1,7 @@
 //! The outbox of a connection: a bounded queue of shared bytes, with conflation and a policy for slow clients.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt, io,
     io::IoSlice,
     sync::{
@@ -16,7 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{Batch, ConnectionId};
-use crate::wire::{Encoding, EventSet, frame::EncodedFrame};
+use crate::{
+    collections::HashMap,
+    wire::{Encoding, EventSet, frame::EncodedFrame},
+};
 use queue::{LatestKey, Queue, StreamPosition};
 pub(crate) use queue::{OutboxCloseReason, StreamSlot};
 
@@ -92,7 +95,7 @@ impl Outbox {
             page: 0,
             stale: 0,
             taken: 0,
-            latest: HashMap::new(),
+            latest: HashMap::default(),
             blocked: false,
             partial: false,
             skipped: Vec::new(),

@@ -1,7 +1,7 @@
 //! The queue of an outbox: items in order, and conflation by key.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Weak},
     task::{Context, Waker},
 };
@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
 use super::super::{ReplaySource, batch::id_line};
-use crate::wire::EventIndex;
+use crate::{collections::HashMap, wire::EventIndex};
 
 /// Empty items up to which the queue isn't compacted.
 const MAX_STALE_ITEMS: usize = 64;
