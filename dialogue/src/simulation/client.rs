@@ -31,6 +31,8 @@ pub(super) struct Client {
     unsent: VecDeque<Draft>,
     next_text: u64,
     next_request: u64,
+    /// Set while an event is sent and not answered.
+    awaits_answer: bool,
 }
 
 /// What the client has of a room.
@@ -40,6 +42,8 @@ struct RoomView {
     is_wanted: bool,
     is_joined: bool,
     position: Option<Position>,
+    /// A position that the client had before, and from which it resumes now and then, as one that was not saved since.
+    earlier: Option<Position>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -89,6 +93,7 @@ impl Client {
             unsent: VecDeque::new(),
             next_text: 0,
             next_request: 0,
+            awaits_answer: false,
         }
     }
 
@@ -125,6 +130,7 @@ impl Client {
                             self.receive(&serde_json::from_str(frame).expect("JSON"), &mut pending);
                         }
                     }
+                    self.note_pending(&pending);
                     if !is_open {
                         break;
                     }
@@ -136,7 +142,9 @@ impl Client {
                         self.world.truth.lock().violated(format!("{user} gets no answer of node {node} to {unanswered:?}"));
                         break;
                     }
-                    if !self.act(&connection, &mut pending) {
+                    let goes_on = self.act(&connection, &mut pending);
+                    self.note_pending(&pending);
+                    if !goes_on {
                         break;
                     }
                     act_at = Instant::now() + Duration::from_millis(self.rng.u64(20..400));
@@ -151,6 +159,13 @@ impl Client {
                 self.unsent.push_back(draft);
             }
         }
+        self.awaits_answer = false;
+    }
+
+    fn note_pending(&mut self, pending: &BTreeMap<u64, (Instant, Pending)>) {
+        let awaits = |(_, pending): &(Instant, Pending)| matches!(pending, Pending::Trigger(_));
+        self.awaits_answer = pending.values().any(awaits);
+        self.report();
     }
 
     /// Does one thing; returns `false` if that is to disconnect.
@@ -177,7 +192,6 @@ impl Client {
         }
         if !is_active {
             self.rooms.values_mut().for_each(|view| view.is_wanted = true);
-            self.report();
             return true;
         }
         let room = ROOMS[self.rng.usize(..ROOMS.len())];
@@ -227,7 +241,9 @@ impl Client {
     ) {
         let Some(view) = self.rooms.get_mut(room) else { return };
         view.is_wanted = true;
-        let since = view.position.clone().filter(|_| resumes);
+        let from_earlier = !view.is_joined && self.rng.u32(..8) == 0;
+        let position = view.earlier.as_ref().filter(|_| from_earlier).or(view.position.as_ref());
+        let since = position.cloned().filter(|_| resumes);
         let mut frame = json!({ "type": "join", "roomId": room, "events": ["*"] });
         if let Some(Position { epoch, seq, event_id }) = &since {
             frame["since"] = json!({ "epoch": epoch, "seq": seq, "eventId": event_id });
@@ -275,7 +291,6 @@ impl Client {
             }
             _ => {}
         }
-        self.report();
     }
 
     fn refused(&mut self, frame: &Value, asked: Option<Pending>) {
@@ -364,13 +379,20 @@ impl Client {
         if seq != position.seq + 1 {
             truth.violated(format!("{} is at {position:?}, and gets {frame}", self.user));
         }
-        (position.seq, position.event_id) = (seq, text(&frame["eventId"]));
+        let event_id = text(&frame["eventId"]);
+        if truth.is_lost(room, &position.event_id) && !truth.is_lost(room, &event_id) {
+            truth.violated(format!("{} goes on after the lost {position:?} by {frame}", self.user));
+        }
+        (position.seq, position.event_id) = (seq, event_id);
+        if self.rng.u32(..60) == 0 {
+            view.earlier = Some(position.clone());
+        }
         truth.received(room, &position.epoch, seq, &position.event_id, &text(&frame["data"]["text"]));
     }
 
     /// Tells the world where the client is.
     fn report(&self) {
-        let is_settled = self.unsent.is_empty();
+        let is_settled = self.unsent.is_empty() && !self.awaits_answer;
         let positions = self
             .rooms
             .iter()

@@ -19,7 +19,7 @@ mod network;
 mod truth;
 mod world;
 
-use std::env;
+use std::{cell::Cell, env, panic, sync::Once};
 
 use truth::{Counts, Trace, Truth};
 use world::World;
@@ -53,11 +53,33 @@ const DELETED_ROOM: &str = "project:1";
 
 /// Runs the world of a seed, by itself: on one thread, whose clock jumps to the next timer when nothing is to be done.
 fn run(seed: u64, trace: Trace) -> Truth {
+    note_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(async {
+    let mut truth = runtime.expect("a runtime").block_on(async {
         let _clock = SimulatedClock::start();
         World::run(seed, trace).await
-    })
+    });
+    if let panics @ 1.. = PANICS.take() {
+        truth.violated(format!("{panics} tasks panicked"));
+    }
+    truth
+}
+
+thread_local! {
+    /// The panics on this thread.
+    static PANICS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts panics from now on: those of a server's tasks reach nobody.
+fn note_panics() {
+    static NOTES: Once = Once::new();
+    NOTES.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            before(panic);
+        }));
+    });
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Link {
             }
             Some(LinkFault::Slow) => {
                 sleep(Duration::from_millis(fastrand::u64(0..4_000))).await;
+                match self.fault() {
+                    Some(LinkFault::Refused) => return Err(StoreError::new("the link is down")),
+                    Some(LinkFault::Silent | LinkFault::Dead) => return pending().await,
+                    _ => {}
+                }
                 let outcome = call.await;
                 sleep(Duration::from_millis(fastrand::u64(0..2_000))).await;
                 outcome

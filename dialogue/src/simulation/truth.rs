@@ -52,6 +52,8 @@ struct RoomTruth {
     accepted: BTreeMap<String, (u64, String)>,
     /// The ids of events that the store lost.
     lost: BTreeSet<String>,
+    /// The id of each text that was received.
+    ids: BTreeMap<String, String>,
     /// When the room was deleted.
     deleted_at: Option<Instant>,
 }
@@ -125,9 +127,21 @@ impl Truth {
             *first = event.clone();
         }
         let first = first.clone();
+        // An event that is sent again after its room was deleted, or after it was lost, is another.
+        let known = truth.ids.insert(text.to_owned(), event_id.to_owned());
+        let changed = known.filter(|known| known != event_id && !truth.lost.contains(known));
+        let changed = changed.filter(|_| truth.deleted_at.is_none() && !truth.lost.contains(event_id));
         if first != event && !truth.lost.contains(event_id) {
             self.violated(format!("{room} {epoch}/{seq} is {first:?} and {event:?}"));
         }
+        if let Some(known) = changed {
+            self.violated(format!("{room}: {text} is {known} and {event_id}"));
+        }
+    }
+
+    /// Returns whether the store lost an event.
+    pub(super) fn is_lost(&self, room: &str, event_id: &str) -> bool {
+        self.rooms.get(room).is_some_and(|truth| truth.lost.contains(event_id))
     }
 
     /// An event was accepted.

@@ -96,8 +96,9 @@ impl World {
         }
         world.is_active.store(false, Ordering::Relaxed);
         leaver.abort();
-        world.heal();
         for node in 0..NODES {
+            sleep(Duration::from_millis(rng.u64(0..5_000))).await;
+            world.nodes.lock()[node].link.set_fault(None);
             world.start(node).await;
         }
         world.settle().await;
