@@ -93,16 +93,12 @@ impl Truth {
         }
     }
 
-    /// Notes a frame, without what differs from one run of a seed to the next: wall-clock time, of which the names of epochs
-    /// are made.
+    /// Notes a frame, in which an epoch is a small number.
     pub(super) fn note_frame(&mut self, user: &str, frame: &Value) {
         if self.trace == Trace::Dropped {
             return;
         }
         let mut frame = frame.clone();
-        if let Some(fields) = frame.as_object_mut() {
-            fields.remove("timestamp");
-        }
         if let Some(epoch) = frame["epoch"].as_str() {
             let next = self.epochs.len();
             let epoch = *self.epochs.entry(epoch.to_owned()).or_insert(next);
