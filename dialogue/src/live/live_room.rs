@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -63,8 +63,8 @@ pub(crate) struct LiveRoom {
     pub(super) head: AtomicU64,
     /// The prefix of that event's id ([`id_prefix`]).
     pub(super) head_id: AtomicU64,
-    /// Set while a catch-up is due, since messages of other nodes may have been lost.
-    pub(super) needs_catch_up: AtomicBool,
+    /// The requests of a catch-up since the last one began, up to 2: messages of other nodes may have been lost.
+    pub(super) catch_up_requests: AtomicU8,
     /// Set once another node reported the room's deletion: a log that the store no longer has was then deleted, not
     /// lost.
     pub(super) deleted_remotely: AtomicBool,
@@ -143,7 +143,7 @@ impl LiveRoom {
             remote_size: AtomicUsize::new(0),
             head: AtomicU64::new(0),
             head_id: AtomicU64::new(0),
-            needs_catch_up: AtomicBool::new(false),
+            catch_up_requests: AtomicU8::new(0),
             deleted_remotely: AtomicBool::new(false),
             pending_joins: AtomicUsize::new(0),
             emptied_at_us: AtomicU64::new(monotonic_us()),

@@ -73,10 +73,20 @@ impl LiveRoom {
         }
     }
 
-    /// Requests a catch-up, unless one is queued.
+    /// Requests a catch-up. If one is queued, it is followed by a second one: messages that came in meanwhile are queued
+    /// behind the first, and would be applied to what it read, although they are older.
     pub(crate) fn catch_up(self: &Arc<Self>) {
-        if !self.needs_catch_up.swap(true, Ordering::AcqRel) {
+        let count = |requests: u8| Some((requests + 1).min(2));
+        // The update can't fail: it always has a result.
+        if self.catch_up_requests.fetch_update(Ordering::AcqRel, Ordering::Acquire, count) == Ok(0) {
             let _ = self.push(StoreOperation::CatchUp);
+        }
+    }
+
+    /// Begins a queued catch-up, and queues the next one if there was another request.
+    pub(super) fn begin_catch_up(self: &Arc<Self>) {
+        if self.catch_up_requests.swap(0, Ordering::AcqRel) > 1 {
+            self.catch_up();
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{cluster::RosterChange, store::StoreError};
 impl RoomDriver {
     /// Compares the room with the store and the backplane, and adopts the differences.
     pub(super) async fn catch_up(&mut self) {
-        self.instance.needs_catch_up.store(false, Ordering::Release);
+        self.instance.begin_catch_up();
         if self.core.as_ref().is_none_or(|core| core.is_closed()) {
             return;
         }

@@ -352,6 +352,32 @@ async fn a_deleted_room_can_be_created_again_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_catch_up_follows_all_that_came_in_before_it_was_requested() {
+    let registry = registry(vec![room("chat", false, RoomOptions::new())]);
+    let room = Arc::clone(registry.declared("chat").expect("declared").0);
+    let instance = registry.find_or_open(&room, "chat", None).expect("there is room");
+    let (begun, is_paused) = oneshot::channel();
+    let (resume, paused) = oneshot::channel();
+    instance.enqueue(RoomCommand::Pause(begun, paused));
+    is_paused.await.expect("it begins");
+    let requests = {
+        let instance = Arc::clone(&instance);
+        move |_: &mut RoomCore| instance.catch_up_requests.load(std::sync::atomic::Ordering::Acquire)
+    };
+    instance.catch_up();
+    let between = tokio::spawn({
+        let (instance, requests) = (Arc::clone(&instance), requests.clone());
+        async move { instance.run(requests).await }
+    });
+    // It is queued behind the catch-up, and before the next request.
+    tokio::task::yield_now().await;
+    instance.catch_up();
+    drop(resume);
+    assert_eq!(between.await.expect("it ends"), Some(1), "no catch-up is queued behind it");
+    assert_eq!(instance.run(requests).await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_driver_that_panics_leaves_no_caller_waiting() {
     let registry = registry(vec![room("chat", false, RoomOptions::new())]);
