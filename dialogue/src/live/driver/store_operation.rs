@@ -117,7 +117,8 @@ impl RoomDriver {
         }
         if let Some(archive) = instance.archive() {
             let removing = async {
-                instance.context.epoch.renew_if(core.store_epoch()).await?;
+                // Whatever the epoch of the log: members who joined while it was empty know it by that of new logs.
+                instance.context.epoch.renew().await?;
                 archive
                     .remove_room(room_id, &instance.info(), core.is_in_catalog() && instance.room.keyed)
                     .await
