@@ -4,6 +4,7 @@
 //!
 //! Applications depend on `dialogue`, which re-exports all of this. The parts that come with it, such as the store on
 //! disk or the backplane over Redis, are packages that depend on this one alone.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "server")]
 pub mod backplane;

@@ -1,7 +1,9 @@
-//! Authentication by JSON Web Tokens (RFC 7519), for [Dialogue](https://docs.rs/dialogue). Applications depend on
-//! `dialogue` with the feature `jwt`, which re-exports it as `dialogue::identity::jwt`.
+//! Authentication by JSON Web Tokens (RFC 7519), for [Dialogue](https://docs.rs/dialogue).
 //!
 //! [`Jwt`] is the [`Authenticator`]. Its keys come from the program, a file or, with the feature `jwks`, a URL.
+//!
+//! Applications depend on `dialogue` with the feature `jwt`, which re-exports this as `dialogue::identity::jwt`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
 mod file;

@@ -57,7 +57,7 @@ pub(super) const MIN_FETCH_INTERVAL_WITHOUT_KEYS: Duration = Duration::from_secs
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Jwt {
-    /// Accepts tokens signed with one of the keys that a URL serves: a JWK set (RFC 7517), as for
+    /// Accepts tokens signed with one of the keys that a URL serves (feature `jwks`): a JWK set (RFC 7517), as for
     /// [`jwks_file`](Jwt::jwks_file).
     ///
     /// The set is fetched with the first token, then again in the background when a token is checked and the set is
@@ -87,7 +87,7 @@ impl Jwt {
 }
 
 impl<C> Jwt<C> {
-    /// Sets the age at which keys from a URL are fetched again. Has no effect on other keys.
+    /// Sets the age at which keys from a URL are fetched again (feature `jwks`). Has no effect on other keys.
     ///
     /// Default: 10 minutes.
     #[must_use]

@@ -1,8 +1,8 @@
 //! Providers of push notifications for [Dialogue](https://docs.rs/dialogue), a library for typed realtime rooms:
 //! [`Fcm`], Firebase Cloud Messaging, and [`Apns`], the Apple Push Notification service.
 //!
-//! Applications depend on `dialogue` with the feature `push`, which re-exports both as `dialogue::push::{Apns, Fcm}`. A
-//! provider of one's own may send through the client in [`http`].
+//! Applications depend on `dialogue` with the feature `push`, which re-exports both as `dialogue::push::{Apns, Fcm}`.
+//! The HTTP client in [`http`] is there for `dialogue-webpush`.
 
 mod apns;
 mod error;

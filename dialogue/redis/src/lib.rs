@@ -6,6 +6,7 @@
 //!
 //! The connections reconnect by themselves, to a single server, to the primary that Sentinels name, or to a Cluster.
 //! The protocol is implemented by the crate `redis`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backplane;
 mod client;

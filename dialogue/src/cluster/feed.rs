@@ -75,7 +75,6 @@ impl Cluster {
                 self.forgotten_count.fetch_add(1, Ordering::AcqRel);
                 self.republish_all();
             }
-            message => tracing::debug!(?message, "a message of the backplane is unknown"),
         }
     }
 

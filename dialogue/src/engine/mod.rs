@@ -112,6 +112,12 @@ impl Engine {
         engine
     }
 
+    /// True if devices can be registered, for a room that is pushed.
+    pub(crate) fn serves_devices(&self) -> bool {
+        self.push.is_some()
+            || self.registry.rooms().iter().any(|room| room.channels.contains(&Channel::WebPush))
+    }
+
     /// Returns the declaration of a room, by the id of an instance.
     ///
     /// # Errors

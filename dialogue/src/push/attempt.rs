@@ -251,10 +251,6 @@ impl PushJob {
                 );
                 context.devices.forget(registration, since).await.map(|_| AttemptOutcome::Forgotten)
             }
-            outcome => {
-                warn("the provider's answer is unknown", &format!("{outcome:?}"));
-                return AttemptOutcome::Rejected;
-            }
         };
         stored.unwrap_or_else(|error| {
             tracing::warn!(%error, "can't store a device's state; the next push finds it out again");

@@ -62,7 +62,7 @@ impl Server {
     /// | `/ws` | the WebSocket | [`websocket_at`], [`without_websocket`] |
     /// | `/events` | event streams | [`sse_at`], [`without_sse`] |
     /// | `/health` | the health check, as [`health`](Self::health) | [`health_at`], [`without_health`] |
-    /// | `/rooms`, `/rooms/{id}`, `/rooms/{id}/history`, `/rooms/{id}/events/{event}`; `/push`, `/push/key` | rooms and devices over HTTP | [`without_http`] |
+    /// | `/rooms`, `/rooms/{id}`, `/rooms/{id}/history`, `/rooms/{id}/events/{event}`; `/push`, `/push/key` if rooms are pushed | rooms and devices over HTTP | [`without_http`] |
     /// | `/dialogue` and below | the inspector, if the application asks for it | |
     /// | `/metrics` | metrics, if the application adds an exporter with an endpoint | |
     ///

@@ -83,7 +83,7 @@ impl Routes {
         let mut api = Vec::new();
         if self.http {
             api.push(http_routes(engine));
-            api.push(push_routes(engine));
+            api.extend(engine.serves_devices().then(|| push_routes(engine)));
         }
         api.extend(self.health.as_deref().map(|path| health_route(path, engine)));
         let mut routes: Vec<_> = api

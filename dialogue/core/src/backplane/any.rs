@@ -1,6 +1,6 @@
-//! The object-safe forms of [`Backplane`](super::Backplane) and of the traits that it is made of: the server holds a backplane of any type
-//! behind `dyn AnyBackplane`, at the cost of one boxed future per call. A call serves a group of rooms (group commit),
-//! so the cost is shared.
+//! The object-safe forms of [`Backplane`](super::Backplane) and of the traits that it is made of: the server holds a
+//! backplane of any type behind `dyn AnyBackplane`, at the cost of one boxed future per call. A call serves a group of
+//! rooms (group commit), so the cost is shared.
 
 use std::{pin::Pin, sync::Arc};
 

@@ -14,7 +14,6 @@ use crate::{store::StoredEvent, wire::Id};
 
 /// A message to this node about a room that it follows, or about the deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FeedMessage {
     /// Events were published to a room.
     Events(FeedEvents),

@@ -36,8 +36,8 @@ impl PushMessage<'_> {
         })
     }
 
-    /// Encodes the notification, or as much of it as fits: without the data first, and then with a shorter body. Returns
-    /// `None` if it is longer than `max_bytes` without both.
+    /// Encodes the notification, or as much of it as fits: without the data first, and then with a shorter body.
+    /// Returns `None` if it is longer than `max_bytes` without both.
     pub fn fit(&self, max_bytes: usize, encode: impl Fn(&Notification) -> Vec<u8>) -> Option<Vec<u8>> {
         let full = encode(self.notification);
         if full.len() <= max_bytes {
@@ -58,8 +58,8 @@ impl PushMessage<'_> {
     }
 
     /// Returns the value by which a provider replaces an older notification by a newer one, if the event has a collapse
-    /// key: the `Topic` of Web Push, the collapse id of APNs, the collapse key of FCM. It has 32 characters of base64url,
-    /// which is the longest topic (RFC 8030, section 5.4), and no trace of the key.
+    /// key: the `Topic` of Web Push, the collapse id of APNs, the collapse key of FCM. It has 32 characters of
+    /// base64url, which is the longest topic (RFC 8030, section 5.4), and no trace of the key.
     pub fn topic(&self) -> Option<String> {
         self.collapse_key.map(|key| topic(self.room_id, key))
     }

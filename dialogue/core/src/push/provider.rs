@@ -154,7 +154,6 @@ pub struct PushMessage<'a> {
 
 /// The outcome of one attempt to send a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum SendOutcome {
     /// The provider has taken the push.
     Delivered,

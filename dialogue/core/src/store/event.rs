@@ -43,8 +43,7 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    /// Creates the event that a user sent, with the first position in the log's size and without the fields that few
-    /// events have.
+    /// Creates an event of a user, without meta, keys and digest, at offset 0.
     pub fn new(
         seq: u64,
         event_id: Id,
@@ -70,6 +69,7 @@ impl StoredEvent {
     }
 
     /// Returns the `event` frame around `data`, the payload as text.
+    #[doc(hidden)]
     pub fn frame<'a>(&'a self, room_id: &'a str, data: &'a str) -> frame::Event<'a> {
         frame::Event {
             room_id: room_id.into(),

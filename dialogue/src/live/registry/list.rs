@@ -158,7 +158,6 @@ impl Registry {
     }
 
     /// Returns the declared rooms.
-    #[cfg(feature = "inspector")]
     pub(crate) fn rooms(&self) -> &[Arc<RoomSpec>] {
         &self.rooms
     }
