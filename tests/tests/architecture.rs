@@ -108,22 +108,6 @@ fn word(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The modules that the names at the root of the crate come from.
-fn root_names(lib: &str) -> BTreeMap<String, String> {
-    let mut names = BTreeMap::new();
-    for statement in lib.split("pub use ").skip(1) {
-        let path = statement.split(';').next().unwrap_or_default().trim_start_matches("self::");
-        let Some((module, rest)) = path.split_once("::").filter(|(module, _)| *module != "crate") else {
-            continue;
-        };
-        for name in rest.trim_matches(['{', '}', ' ', '\n']).split(',') {
-            let name = name.trim().rsplit("::").next().unwrap_or_default();
-            names.insert(name.to_owned(), module.to_owned());
-        }
-    }
-    names
-}
-
 /// The rows of the table of modules: each module with those that it may import.
 fn declared() -> Result<Vec<(String, BTreeSet<String>)>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
@@ -150,7 +134,7 @@ fn imports_run_downward_as_the_table_of_modules_says() -> Result {
             assert!(is_below || UPWARD == (module, import), "`{module}` lists `{import}` above it");
         }
     }
-    let roots = root_names(&fs::read_to_string(root().join("dialogue/src/lib.rs"))?);
+    let roots = import_graph::root_names(&fs::read_to_string(root().join("dialogue/src/lib.rs"))?);
     let imports: BTreeMap<_, _> = declared.into_iter().collect();
     let (mut seen, mut unlisted) = (BTreeSet::new(), BTreeSet::new());
     for (name, text) in sources("dialogue/src")? {

@@ -16,6 +16,7 @@ mod push;
 mod refusal_count;
 mod response_budget;
 mod sse;
+pub(crate) mod tcp;
 mod websocket;
 
 pub(crate) use admission::visitor;

@@ -8,6 +8,7 @@ mod bounds;
 mod capacity;
 mod health;
 mod node_requests;
+pub(crate) mod origins;
 mod parts;
 mod response_budget;
 
@@ -36,12 +37,11 @@ use crate::{
     ingest::{DetachedIngests, Ingest},
     live::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
-        RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
+        RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, UserConnections, not_found,
     },
     observe::{Sample, Source},
     push::PushDispatcher,
     room::Channel,
-    user_connections::UserConnections,
     wire::frame::{self, ServerFrame},
 };
 

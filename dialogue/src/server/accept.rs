@@ -29,9 +29,11 @@ use super::{
     response::{PRESSURED_STALL_TIMEOUT, ResponseBody, StreamExecutor},
 };
 use crate::{
+    channel::tcp::{
+        ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection,
+    },
     engine::{Engine, ResponseBudget, ServerBounds},
     limits::ConnectionPermit,
-    tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
 };
 
 /// The delay before the next try to accept, when the process has no descriptors left and the reserve is in use.

@@ -12,7 +12,6 @@ use super::{
     builder::{AccessSettings, ObservationSettings, RoomSettings, Settings, StorageSettings},
 };
 use crate::{
-    access::Access,
     cluster::{
         Cluster,
         backplane::{AnyBackplane, Feed},
@@ -21,12 +20,11 @@ use crate::{
     identity::ServerKeys,
     ingest::AnyRoom,
     limits::{ConnectionLimiter, Limiter},
-    live::{Archive, Registry, RoomSpec},
+    live::{Access, Archive, Registry, RoomSpec, UserConnections},
     observe::{InstrumentedBackplane, InstrumentedStore, MetricsEndpoint, MetricsReader, ServerMetrics},
     push::{Push, PushDispatcher, PushSetup},
     room::Channel,
     store::AnyStore,
-    user_connections::UserConnections,
 };
 
 /// Settings and declared rooms that fit each other.
