@@ -11,7 +11,7 @@ mod expiry_tests;
 mod fallback;
 mod http;
 #[cfg(feature = "inspector")]
-mod inspector;
+pub(crate) mod inspector;
 mod push;
 mod refusal_count;
 mod response_budget;
@@ -23,8 +23,6 @@ pub(crate) use admission::visitor;
 pub(crate) use anonymous_token::with_anonymous_token;
 pub(crate) use cors::with_cors;
 pub(crate) use http::{health_route, routes as http_routes};
-#[cfg(feature = "inspector")]
-pub(crate) use inspector::{PATHS as INSPECTOR_PATHS, routes as inspector_routes};
 pub(crate) use push::routes as push_routes;
 pub(crate) use refusal_count::count_refusals;
 pub(crate) use response_budget::with_response_budget;

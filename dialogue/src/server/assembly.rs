@@ -53,12 +53,13 @@ pub(super) struct ConnectedServer {
 /// A configuration that contradicts itself or the declaration.
 pub(super) fn declare(mut settings: Settings, mut rooms: Vec<RoomSpec>) -> Result<DeclaredServer, Error> {
     let ObservationSettings { exporters, traces } = &settings.observation;
-    let metrics = (!exporters.is_empty() || settings.routes.inspector).then(|| add_meters(&mut rooms));
+    let metrics =
+        (!exporters.is_empty() || settings.routes.inspector.is_some()).then(|| add_meters(&mut rooms));
     rooms.iter_mut().for_each(|room| room.traces = traces.clone());
     let endpoints: Vec<_> = exporters.iter().filter_map(|exporter| exporter.endpoint()).collect();
     check_reachable(&rooms, &settings)?;
     settings.routes.check(&endpoints)?;
-    check_access(&settings.access, settings.routes.inspector)?;
+    check_access(&settings.access, settings.routes.inspector.is_some())?;
     let AccessSettings { identity, server_keys, .. } = &mut settings.access;
     server_keys.iter().for_each(|key| identity.server_keys.add(key));
     check_storage(&settings.storage, &rooms)?;

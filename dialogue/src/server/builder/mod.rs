@@ -5,6 +5,8 @@ mod access;
 mod clients;
 mod connections;
 mod http;
+#[cfg(feature = "inspector")]
+mod inspector;
 mod rates;
 mod routes;
 mod settings;
