@@ -10,6 +10,11 @@ mod cors;
 mod expiry_tests;
 mod fallback;
 mod http;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
+#[cfg(not(feature = "http2"))]
+#[path = "without_http2.rs"]
+pub(crate) mod http2;
 #[cfg(feature = "inspector")]
 pub(crate) mod inspector;
 mod push;
