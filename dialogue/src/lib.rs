@@ -97,8 +97,6 @@ pub mod notification;
 pub mod observe;
 #[cfg(feature = "server")]
 pub mod push;
-#[cfg(feature = "redis")]
-pub mod redis;
 mod retention;
 pub mod room;
 #[cfg(feature = "server")]
@@ -119,8 +117,6 @@ pub mod wire;
 #[doc(hidden)]
 pub mod __private;
 
-#[cfg(feature = "redis")]
-pub use self::redis::Redis;
 #[cfg(feature = "server")]
 pub use self::{
     cluster::backplane,
@@ -135,6 +131,9 @@ pub use client::{Client, RoomClient};
 #[doc(inline)]
 pub use dialogue_core::{PerTime, Rate};
 pub use dialogue_macros::{Validate, event};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use dialogue_redis::{self as redis, Redis};
 pub use event::{Delivery, Event};
 #[cfg(feature = "jwt")]
 pub use identity::jwt::Jwt;

@@ -86,7 +86,7 @@ impl DeclaredServer {
                 let backplane: Arc<dyn AnyBackplane> =
                     InstrumentedBackplane::new(backplane, self.metrics.clone());
                 let joined = Cluster::join(Arc::clone(&backplane), runtime.clone()).await;
-                let (cluster, feed) = joined.map_err(Error::store)?;
+                let (cluster, feed) = joined.map_err(Error::from)?;
                 (Some(Archive::shared(backplane, cluster, &runtime)), Some(feed))
             }
             (None, Some(store)) => {
@@ -96,7 +96,7 @@ impl DeclaredServer {
             (None, None) => (None, None),
         };
         if let Some(archive) = &archive {
-            let secret = archive.secret().await.map_err(Error::store)?;
+            let secret = archive.secret().await.map_err(Error::from)?;
             self.settings.access.identity.set_anonymous_key(&secret);
         }
         Ok(ConnectedServer { declared: self, archive, feed })
@@ -128,7 +128,7 @@ impl ConnectedServer {
         if let Some(feed) = feed {
             registry.follow_other_nodes(feed);
         }
-        registry.open().await.map_err(Error::store)?;
+        registry.open().await.map_err(Error::from)?;
         let directory = Arc::new(UserConnections::new(bounds.clients.max_connections_per_user));
         let push = declared.push.map(|push| {
             PushDispatcher::start(push, &registry, &directory, access.hooks.clone(), longest_push_delay)
@@ -182,7 +182,7 @@ fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error>
     };
     match rooms.iter().find(|room| !room.channels.iter().any(is_served)) {
         None => Ok(()),
-        Some(room) => Err(Error::configuration(format!(
+        Some(room) => Err(Error::other(format!(
             "room `{}` is reachable over none of the channels that the server has; \
              remove `without_websocket` or `without_sse`, add `push`, or remove the room",
             room.name
@@ -193,18 +193,18 @@ fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error>
 /// Checks the origins, and adds the server keys to those that identify the application's backend.
 fn check_access(access: &AccessSettings, has_inspector: bool) -> Result<(), Error> {
     if let Some(origin) = access.origins.invalid_entry() {
-        return Err(Error::configuration(format!(
+        return Err(Error::other(format!(
             "`{origin}` is not an origin; write one as in `https://acme.example` or `http://localhost:5173`"
         )));
     }
     if has_inspector && access.server_keys.is_empty() {
-        return Err(Error::configuration(
+        return Err(Error::other(
             "the inspector authenticates operators by a server key: set one with `server_key`",
         ));
     }
     for key in &access.server_keys {
         if key.len() < ServerKeys::MIN_BYTES {
-            return Err(Error::configuration(format!(
+            return Err(Error::other(format!(
                 "a server key must have at least {} bytes; generate one with `openssl rand -base64 32`",
                 ServerKeys::MIN_BYTES
             )));
@@ -215,14 +215,14 @@ fn check_access(access: &AccessSettings, has_inspector: bool) -> Result<(), Erro
 
 fn check_storage(storage: &StorageSettings, rooms: &[RoomSpec]) -> Result<(), Error> {
     if storage.store.is_some() && storage.backplane.is_some() {
-        return Err(Error::configuration(
+        return Err(Error::other(
             "a backplane is also the store: remove the `store`, or the `backplane` of a single node",
         ));
     }
     let is_stored = storage.store.is_some() || storage.backplane.is_some();
     match rooms.iter().find(|room| room.options.retention.forever && !is_stored) {
         None => Ok(()),
-        Some(room) => Err(Error::configuration(format!(
+        Some(room) => Err(Error::other(format!(
             "room `{}` retains its events for ever, which needs a store: set one with `store`",
             room.name
         ))),

@@ -73,7 +73,7 @@ impl Routes {
         for (path, endpoint) in
             own.chain(others.iter().map(|other| (&*other.path, "the endpoint of `metrics`")))
         {
-            let error = |problem| Error::configuration(format!("the path `{path}` of {endpoint} {problem}"));
+            let error = |problem| Error::other(format!("the path `{path}` of {endpoint} {problem}"));
             if !path.starts_with('/') {
                 return Err(error(format!("doesn't start with `/`: write `/{path}`")));
             }
