@@ -18,7 +18,6 @@
 //!     chat: [Message] via [websocket, sse];
 //! }
 //!
-//! # #[cfg(feature = "server")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Acme::server().build().await?;
@@ -28,8 +27,6 @@
 //! # drop(app);
 //! # Ok(())
 //! # }
-//! # #[cfg(not(feature = "server"))]
-//! # fn main() {}
 //! ```
 //!
 //! # Guide
@@ -62,8 +59,6 @@
 #[allow(unused_extern_crates)]
 extern crate self as dialogue;
 
-#[cfg(feature = "server")]
-mod access;
 #[cfg(feature = "server")]
 pub mod audit;
 #[cfg(feature = "server")]
@@ -101,11 +96,7 @@ pub mod notification;
 #[cfg(feature = "server")]
 pub mod observe;
 #[cfg(feature = "server")]
-mod origins;
-#[cfg(feature = "server")]
 pub mod push;
-#[cfg(feature = "redis")]
-pub mod redis;
 mod retention;
 pub mod room;
 #[cfg(feature = "server")]
@@ -116,12 +107,8 @@ mod session;
 mod simulation;
 #[cfg(feature = "server")]
 pub mod store;
-#[cfg(feature = "server")]
-mod tcp;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "server")]
-mod user_connections;
 pub mod validate;
 #[cfg(feature = "server")]
 mod wall_clock;
@@ -130,29 +117,27 @@ pub mod wire;
 #[doc(hidden)]
 pub mod __private;
 
-#[cfg(feature = "redis")]
-pub use self::redis::Redis;
+#[cfg(feature = "server")]
+pub use self::{
+    cluster::backplane,
+    hooks::{Caller, Hooks, RoomRef},
+    identity::Authenticator,
+    middleware::{Cx, Flow, Middleware, Next},
+    push::Push,
+    server::{Error, Result, RoomHandle, Server},
+};
 #[cfg(feature = "client")]
 pub use client::{Client, RoomClient};
-#[cfg(feature = "server")]
-pub use cluster::backplane;
 #[doc(inline)]
 pub use dialogue_core::{PerTime, Rate};
 pub use dialogue_macros::{Validate, event};
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use dialogue_redis::{self as redis, Redis};
 pub use event::{Delivery, Event};
-#[cfg(feature = "server")]
-pub use hooks::{Caller, Hooks, RoomRef};
-#[cfg(feature = "server")]
-pub use identity::Authenticator;
 #[cfg(feature = "jwt")]
 pub use identity::jwt::Jwt;
-#[cfg(feature = "server")]
-pub use middleware::{Cx, Flow, Middleware, Next};
-#[cfg(feature = "server")]
-pub use push::Push;
 pub use room::Room;
-#[cfg(feature = "server")]
-pub use server::{Error, Result, RoomHandle, Server};
 pub use validate::Validate;
 pub use wire::{Code, Refusal};
 

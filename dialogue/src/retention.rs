@@ -52,15 +52,4 @@ impl Retention {
         self.forever = true;
         self
     }
-
-    /// Returns the effective bounds in events and bytes.
-    #[cfg(feature = "server")]
-    pub(crate) fn bounds(&self) -> (u64, u64) {
-        match (self.events, self.bytes, self.age) {
-            _ if self.forever => (u64::MAX, u64::MAX),
-            (None, None, None) => (1_000, 1 << 20),
-            (None, None, Some(_)) => (100_000, 64 << 20),
-            (events, bytes, _) => (events.unwrap_or(u64::MAX), bytes.unwrap_or(u64::MAX)),
-        }
-    }
 }

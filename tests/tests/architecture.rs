@@ -108,22 +108,6 @@ fn word(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The modules that the names at the root of the crate come from.
-fn root_names(lib: &str) -> BTreeMap<String, String> {
-    let mut names = BTreeMap::new();
-    for statement in lib.split("pub use ").skip(1) {
-        let path = statement.split(';').next().unwrap_or_default().trim_start_matches("self::");
-        let Some((module, rest)) = path.split_once("::").filter(|(module, _)| *module != "crate") else {
-            continue;
-        };
-        for name in rest.trim_matches(['{', '}', ' ', '\n']).split(',') {
-            let name = name.trim().rsplit("::").next().unwrap_or_default();
-            names.insert(name.to_owned(), module.to_owned());
-        }
-    }
-    names
-}
-
 /// The rows of the table of modules: each module with those that it may import.
 fn declared() -> Result<Vec<(String, BTreeSet<String>)>> {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md"))?;
@@ -150,7 +134,7 @@ fn imports_run_downward_as_the_table_of_modules_says() -> Result {
             assert!(is_below || UPWARD == (module, import), "`{module}` lists `{import}` above it");
         }
     }
-    let roots = root_names(&fs::read_to_string(root().join("dialogue/src/lib.rs"))?);
+    let roots = import_graph::root_names(&fs::read_to_string(root().join("dialogue/src/lib.rs"))?);
     let imports: BTreeMap<_, _> = declared.into_iter().collect();
     let (mut seen, mut unlisted) = (BTreeSet::new(), BTreeSet::new());
     for (name, text) in sources("dialogue/src")? {
@@ -314,5 +298,50 @@ fn axum_is_known_where_http_is_served_only() -> Result {
             assert!(first_names(&text, "axum::").is_empty(), "{name} names axum");
         }
     }
+    Ok(())
+}
+
+/// The paths in backticks, with the alternatives of `{a,b}`; each with the line that it is in.
+fn named_paths(text: &str) -> Vec<(&str, String)> {
+    let is_path = |name: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./{},".contains(c);
+        let is_file =
+            [".rs", ".lua", ".md", ".json", ".yaml", ".toml", ".py"].iter().any(|end| name.ends_with(end));
+        name.contains('/')
+            && name.chars().all(plain)
+            && !name.starts_with('/')
+            && (is_file || name.ends_with('/'))
+    };
+    let names =
+        text.lines().flat_map(|line| line.split('`').skip(1).step_by(2).map(move |name| (line, name)));
+    let paths = names.filter(|(_, name)| is_path(name));
+    paths.flat_map(|(line, name)| alternatives(name).into_iter().map(move |name| (line, name))).collect()
+}
+
+fn alternatives(name: &str) -> Vec<String> {
+    let parts = name.split_once('{').and_then(|(head, rest)| Some((head, rest.split_once('}')?)));
+    match parts {
+        None => vec![name.to_owned()],
+        Some((head, (list, tail))) => list.split(',').map(|one| format!("{head}{one}{tail}")).collect(),
+    }
+}
+
+/// A path begins in `dialogue/src`, at the top, or in a folder that the same line names.
+#[test]
+fn what_the_documents_name_exists() -> Result {
+    let mut missing = String::new();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "dialogue/src/docs/guide/limits.md"] {
+        let text = fs::read_to_string(root().join(document))?;
+        let paths = named_paths(&text);
+        for (line, path) in &paths {
+            let folders = line.split('`').skip(1).step_by(2).filter(|name| name.contains('/'));
+            let mut bases = ["", "dialogue/src", "dialogue"].into_iter().chain(folders);
+            if !bases.any(|base| root().join(base).join(path).exists()) {
+                writeln!(missing, "{document}: {path}")?;
+            }
+        }
+        assert!(paths.len() > 2 || document.ends_with("limits.md"), "{document} names no files");
+    }
+    assert!(missing.is_empty(), "{missing}");
     Ok(())
 }

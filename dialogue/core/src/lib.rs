@@ -9,6 +9,8 @@
 #[cfg(feature = "server")]
 pub mod backplane;
 #[cfg(feature = "server")]
+mod error;
+#[cfg(feature = "server")]
 pub mod identity;
 #[cfg(feature = "server")]
 pub mod limits;
@@ -24,4 +26,6 @@ pub mod store;
 pub mod testing;
 pub mod wire;
 
+#[cfg(feature = "server")]
+pub use error::Error;
 pub use rate::{PerTime, Rate};

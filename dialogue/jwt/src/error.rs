@@ -34,3 +34,10 @@ impl Error for KeyError {
         self.source.as_ref().map(|source| source as &(dyn Error + 'static))
     }
 }
+
+/// Lets a program's `main` return one error type.
+impl From<KeyError> for dialogue_core::Error {
+    fn from(error: KeyError) -> Self {
+        dialogue_core::Error::other(error)
+    }
+}

@@ -21,3 +21,10 @@ impl fmt::Display for ProviderError {
 }
 
 impl std::error::Error for ProviderError {}
+
+/// Lets a program's `main` return one error type.
+impl From<ProviderError> for dialogue_core::Error {
+    fn from(error: ProviderError) -> Self {
+        dialogue_core::Error::other(error)
+    }
+}

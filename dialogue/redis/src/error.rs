@@ -64,6 +64,13 @@ impl Error for RedisError {
     }
 }
 
+/// Lets a program's `main` return one error type.
+impl From<RedisError> for dialogue_core::Error {
+    fn from(error: RedisError) -> Self {
+        dialogue_core::Error::other(error)
+    }
+}
+
 /// Returns a hint on a failed connection, for the error's text.
 pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {

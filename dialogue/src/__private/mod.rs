@@ -7,6 +7,10 @@ pub mod validate;
 
 use std::fmt;
 
+#[cfg(feature = "client")]
+pub use crate::client::expansion::*;
+#[cfg(feature = "server")]
+pub use crate::server::expansion::*;
 use crate::{
     room::{EventOf, Room},
     validate::Violations,
@@ -168,50 +172,3 @@ pub mod via {
     /// Push notifications, for members without a connection.
     pub const webpush: channel::WebPush = channel::WebPush;
 }
-
-#[cfg(feature = "server")]
-mod server {
-    use crate::{
-        room::ServerRoom,
-        server::{RoomHandle, Server, ServerBuilder, application::Application},
-    };
-
-    /// `Acme::server()`.
-    pub fn server<A: Application>() -> ServerBuilder<A> {
-        ServerBuilder::new()
-    }
-
-    /// `server.chat()`, `server.project(key)`.
-    pub fn handle<R: ServerRoom>(server: &Server, key: R::Key) -> RoomHandle<R> {
-        RoomHandle::new(server, key)
-    }
-}
-#[cfg(feature = "server")]
-pub use crate::{
-    identity::provides::{IdentityRequirement, NoIdentity},
-    ingest::{EventIngest, MiddlewareFromState, RoomIngest},
-    middleware::function::{IntoFlowFuture, MiddlewareFn, call_closure, call_function},
-    server::application::{Admits, Declared, Serves},
-};
-#[cfg(feature = "server")]
-pub use server::{handle, server};
-
-#[cfg(feature = "client")]
-mod client {
-    use crate::{
-        client::{Client, Connect, JoinRoom},
-        room::Room,
-    };
-
-    /// `AcmeClient::connect(url)`.
-    pub fn connect<C: From<Client>>(url: String) -> Connect<C> {
-        Connect::new(url)
-    }
-
-    /// `client.chat()`, `client.project(key)`.
-    pub fn room<R: Room>(client: &Client, key: R::Key) -> JoinRoom<R> {
-        JoinRoom::new(client, key)
-    }
-}
-#[cfg(feature = "client")]
-pub use client::{connect, room};

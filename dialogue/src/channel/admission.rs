@@ -17,15 +17,16 @@ use http::{
     uri::{Authority, Uri},
 };
 
-use super::anonymous_token;
+use super::{anonymous_token, tcp::ScarceDescriptors};
 use crate::{
     Code, Refusal,
     drain::draining,
-    engine::Engine,
+    engine::{
+        Engine,
+        origins::{Origins, is_hidden},
+    },
     identity::{Credentials, Principal, User},
     limits::{ConnectionPermit, RateLimitKey},
-    origins::{Origins, is_hidden},
-    tcp::ScarceDescriptors,
 };
 
 /// Refuses requests of pages of foreign origins, against cross-site request forgery and cross-site WebSocket hijacking.

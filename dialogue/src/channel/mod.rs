@@ -10,20 +10,24 @@ mod cors;
 mod expiry_tests;
 mod fallback;
 mod http;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
+#[cfg(not(feature = "http2"))]
+#[path = "without_http2.rs"]
+pub(crate) mod http2;
 #[cfg(feature = "inspector")]
-mod inspector;
+pub(crate) mod inspector;
 mod push;
 mod refusal_count;
 mod response_budget;
 mod sse;
+pub(crate) mod tcp;
 mod websocket;
 
 pub(crate) use admission::visitor;
 pub(crate) use anonymous_token::with_anonymous_token;
 pub(crate) use cors::with_cors;
 pub(crate) use http::{health_route, routes as http_routes};
-#[cfg(feature = "inspector")]
-pub(crate) use inspector::{PATHS as INSPECTOR_PATHS, routes as inspector_routes};
 pub(crate) use push::routes as push_routes;
 pub(crate) use refusal_count::count_refusals;
 pub(crate) use response_budget::with_response_budget;

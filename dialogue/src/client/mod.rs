@@ -47,6 +47,7 @@ mod core;
 mod driver;
 mod endpoint;
 mod error;
+pub(crate) mod expansion;
 mod frame;
 mod history;
 mod incoming;

@@ -8,6 +8,7 @@ mod bounds;
 mod capacity;
 mod health;
 mod node_requests;
+pub(crate) mod origins;
 mod parts;
 mod response_budget;
 
@@ -36,12 +37,11 @@ use crate::{
     ingest::{DetachedIngests, Ingest},
     live::{
         ConnectionHandle, ConnectionId, DELETED_REASON, LiveRoom, Opener, Registry, RegistryObserver,
-        RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, not_found,
+        RoomChange, RoomInstanceInfo, RoomListPage, RoomSpec, UserConnections, not_found,
     },
     observe::{Sample, Source},
     push::PushDispatcher,
     room::Channel,
-    user_connections::UserConnections,
     wire::frame::{self, ServerFrame},
 };
 
@@ -115,7 +115,7 @@ impl Engine {
     /// True if devices can be registered, for a room that is pushed.
     pub(crate) fn serves_devices(&self) -> bool {
         self.push.is_some()
-            || self.registry.rooms().iter().any(|room| room.channels.contains(&Channel::WebPush))
+            || self.registry.rooms.iter().any(|room| room.channels.contains(&Channel::WebPush))
     }
 
     /// Returns the declaration of a room, by the id of an instance.

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use super::ServerBounds;
+use super::origins::Origins;
 use crate::{
-    access::Access,
     hooks::AnyHooks,
     identity::Authentication,
     ingest::AnyRoom,
     limits::{ConnectionLimiter, Limiter},
-    live::Registry,
+    live::{Access, Registry, UserConnections},
     observe::{ServerMetrics, Traces},
-    origins::Origins,
     push::PushDispatcher,
-    user_connections::UserConnections,
 };
 
 /// The parts of an [`Engine`](super::Engine).

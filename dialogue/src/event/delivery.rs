@@ -3,8 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-#[cfg(any(feature = "server", feature = "client"))]
-use serde_json::value::RawValue;
 
 /// An event as a room delivered it, with the server's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +54,8 @@ pub struct Unreadable {
 impl Unreadable {
     /// Decodes as many fields of an `event` frame as possible; the others are empty.
     pub(crate) fn of(frame: &str, why: &serde_json::Error) -> Self {
+        use serde_json::value::RawValue;
+
         #[derive(Default, Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Parts<'a> {

@@ -4,13 +4,11 @@ use std::{fmt, sync::Arc};
 
 use super::{AnyRoom, DetachedIngests};
 use crate::{
-    access::Access,
     drain::Drain,
     hooks::AnyHooks,
     limits::{ConnectionLimiter, Limiter},
-    live::Registry,
+    live::{Access, Registry, UserConnections},
     push::PushDispatcher,
-    user_connections::UserConnections,
 };
 
 /// The path of events into rooms, and what it needs of the server.

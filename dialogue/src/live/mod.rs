@@ -11,6 +11,7 @@
 //!
 //! Nothing in this module knows a socket, a request or the application's types.
 
+mod access;
 mod archive;
 mod audit_log;
 mod clock;
@@ -32,7 +33,9 @@ mod room_spec;
 mod scan_backoff;
 #[cfg(test)]
 mod tests;
+mod user_connections;
 
+pub(crate) use access::Access;
 pub(crate) use archive::Archive;
 pub(crate) use audit_log::AuditedEvent;
 pub(crate) use clock::unix_ms;
@@ -55,3 +58,4 @@ pub(crate) use room::{
     TargetedEvent, busy, history, not_in_room, revoked, unavailable,
 };
 pub(crate) use room_spec::{RoomInstanceInfo, RoomSpec};
+pub(crate) use user_connections::UserConnections;

@@ -13,6 +13,7 @@ mod idempotency;
 mod journal;
 mod latest_keys;
 mod record;
+mod retention_bounds;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub(crate) use idempotency::{IdempotencyKeys, KEY_RETENTION_MS, owner};
 pub(crate) use journal::{Journal, NotAppended};
 use latest_keys::LatestKeys;
 pub(crate) use record::Record;
+pub(crate) use retention_bounds::RetentionBounds;
 
 use crate::{
     room::Retention,
@@ -222,7 +224,7 @@ impl Log {
     /// Drops the events that retention no longer keeps at `now`, in Unix milliseconds, and those that need to be in the
     /// store only.
     pub(crate) fn trim(&mut self, now: u64) {
-        let (events, bytes) = self.retention.bounds();
+        let RetentionBounds { events, bytes } = RetentionBounds::from(&self.retention);
         let oldest = self.retention.age.map(|age| now.saturating_sub(millis(age)));
         self.event_retention.now = now;
         self.first = self.first.max(self.next_seq().saturating_sub(events));
@@ -262,7 +264,7 @@ impl Log {
     /// Returns whether the store has to be read to apply the retention, since memory doesn't have the bytes or times of
     /// the events concerned.
     pub(crate) fn needs_store_lookup(&self) -> bool {
-        let bounded = self.retention.age.is_some() || self.retention.bounds().1 < u64::MAX;
+        let bounded = self.retention.age.is_some() || RetentionBounds::from(&self.retention).bytes < u64::MAX;
         self.backed_by_store && bounded && self.first < self.first_in_memory()
     }
 

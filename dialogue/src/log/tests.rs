@@ -80,7 +80,7 @@ struct Model {
 
 impl Model {
     fn held(&self) -> &[Arc<Record>] {
-        let (events, bytes) = self.retention.bounds();
+        let RetentionBounds { events, bytes } = RetentionBounds::from(&self.retention);
         let oldest = self.retention.age.map_or(0, |age| self.now.saturating_sub(millis(age)));
         let holds = |held: &[Arc<Record>]| {
             to_u64(held.len()) <= events

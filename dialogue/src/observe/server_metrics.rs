@@ -298,20 +298,6 @@ mod tests {
         }
     }
 
-    #[test]
-    #[cfg(feature = "inspector")]
-    fn the_inspector_asks_for_existing_families() {
-        let page = include_str!("../channel/inspector/page/inspector.js");
-        let calls = ["all(\"", "sum(\"", "spread(\"", "rate(\""]
-            .into_iter()
-            .flat_map(|call| page.split(call).skip(1));
-        let names: Vec<_> = calls.filter_map(|rest| rest.split('"').next()).collect();
-        assert!(names.len() > 5, "{names:?}");
-        for name in names {
-            assert!(families().iter().any(|family| family.name == format!("dialogue_{name}")), "{name}");
-        }
-    }
-
     /// Returns the labels by which a query selects and aggregates.
     fn labels_in(query: &str) -> Vec<String> {
         let chosen = query.split('{').skip(1).filter_map(|part| part.split('}').next());

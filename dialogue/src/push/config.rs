@@ -9,8 +9,6 @@ use super::{AnyProvider, Provider, PushError, device_registry::DeviceBounds};
 /// bounds of the device registry.
 ///
 /// ```no_run
-/// # #[cfg(feature = "push")]
-/// # mod example {
 /// use dialogue::push::{Apns, Fcm, Push};
 ///
 /// #[dialogue::event(from = server, push(title = "{service} is down", body = "{detail}", urgency = high, ttl = 1h))]
@@ -25,8 +23,6 @@ use super::{AnyProvider, Provider, PushError, device_registry::DeviceBounds};
 /// let server = Acme::server().push(push).build().await?;
 /// server.alerts().trigger(Alert { service: "db".into(), detail: "no answer".into() }).await?;
 /// # Ok(()) }
-/// # }
-/// # fn main() {}
 /// ```
 ///
 /// Users register their devices, with the frames and endpoints of the wire protocol, for rooms that they may join at

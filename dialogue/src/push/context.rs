@@ -9,7 +9,7 @@ use super::{
     device_registry::DeviceRegistry, last_seen::LastSeen, pending::PendingPushes,
     rate_limited_log::RateLimitedLog, retry_budget::RetryBudget,
 };
-use crate::{hooks::AnyHooks, user_connections::UserConnections};
+use crate::{hooks::AnyHooks, live::UserConnections};
 
 /// The shared state of the push module.
 pub(super) struct PushContext {

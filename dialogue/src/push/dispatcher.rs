@@ -40,10 +40,9 @@ use crate::{
     collections::HashMap,
     event::DeliveryClass,
     hooks::AnyHooks,
-    live::{Registry, RoomSpec},
+    live::{Registry, RoomSpec, UserConnections},
     log::Journal,
     store::Memory,
-    user_connections::UserConnections,
     wire::{Accepted, EventIndex, Id},
 };
 

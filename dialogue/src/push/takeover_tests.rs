@@ -37,9 +37,9 @@ use super::{
 use crate::{
     cluster::{Cluster, backplane::Local},
     engine::Engine,
+    live::UserConnections,
     log::Journal,
     store::Memory,
-    user_connections::UserConnections,
     wire::Accepted,
 };
 

@@ -26,12 +26,15 @@ use tokio::{
 
 use super::{
     reserve::Reserve,
-    response::{PRESSURED_STALL_TIMEOUT, ResponseBody, StreamExecutor},
+    response::{MAX_CHUNK_BYTES, PRESSURED_STALL_TIMEOUT, ResponseBody, StreamExecutor},
 };
 use crate::{
+    channel::{
+        http2,
+        tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
+    },
     engine::{Engine, ResponseBudget, ServerBounds},
     limits::ConnectionPermit,
-    tcp::{ConnectionActivity, ConnectionTimeouts, DeadlineStatus, ScarceDescriptors, TcpConnection},
 };
 
 /// The delay before the next try to accept, when the process has no descriptors left and the reserve is in use.
@@ -135,15 +138,7 @@ fn builder(bounds: &ServerBounds, streams: StreamExecutor) -> Builder<StreamExec
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(bounds.http.max_header_bytes);
-    #[cfg(feature = "http2")]
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(bounds.http.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(bounds.http.max_http2_streams)
-        .max_send_buf_size(super::response::MAX_CHUNK_BYTES)
-        .keep_alive_interval(bounds.connections.ping_interval)
-        .keep_alive_timeout(bounds.connections.pong_timeout)
-        .enable_connect_protocol();
+    http2::configure(&mut http, bounds, MAX_CHUNK_BYTES);
     http
 }
 

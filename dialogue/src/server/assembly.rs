@@ -12,7 +12,6 @@ use super::{
     builder::{AccessSettings, ObservationSettings, RoomSettings, Settings, StorageSettings},
 };
 use crate::{
-    access::Access,
     cluster::{
         Cluster,
         backplane::{AnyBackplane, Feed},
@@ -21,12 +20,11 @@ use crate::{
     identity::ServerKeys,
     ingest::AnyRoom,
     limits::{ConnectionLimiter, Limiter},
-    live::{Archive, Registry, RoomSpec},
+    live::{Access, Archive, Registry, RoomSpec, UserConnections},
     observe::{InstrumentedBackplane, InstrumentedStore, MetricsEndpoint, MetricsReader, ServerMetrics},
     push::{Push, PushDispatcher, PushSetup},
     room::Channel,
     store::AnyStore,
-    user_connections::UserConnections,
 };
 
 /// Settings and declared rooms that fit each other.
@@ -55,12 +53,13 @@ pub(super) struct ConnectedServer {
 /// A configuration that contradicts itself or the declaration.
 pub(super) fn declare(mut settings: Settings, mut rooms: Vec<RoomSpec>) -> Result<DeclaredServer, Error> {
     let ObservationSettings { exporters, traces } = &settings.observation;
-    let metrics = (!exporters.is_empty() || settings.routes.inspector).then(|| add_meters(&mut rooms));
+    let metrics =
+        (!exporters.is_empty() || settings.routes.inspector.is_some()).then(|| add_meters(&mut rooms));
     rooms.iter_mut().for_each(|room| room.traces = traces.clone());
     let endpoints: Vec<_> = exporters.iter().filter_map(|exporter| exporter.endpoint()).collect();
     check_reachable(&rooms, &settings)?;
     settings.routes.check(&endpoints)?;
-    check_access(&settings.access, settings.routes.inspector)?;
+    check_access(&settings.access, settings.routes.inspector.is_some())?;
     let AccessSettings { identity, server_keys, .. } = &mut settings.access;
     server_keys.iter().for_each(|key| identity.server_keys.add(key));
     check_storage(&settings.storage, &rooms)?;
@@ -87,7 +86,7 @@ impl DeclaredServer {
                 let backplane: Arc<dyn AnyBackplane> =
                     InstrumentedBackplane::new(backplane, self.metrics.clone());
                 let joined = Cluster::join(Arc::clone(&backplane), runtime.clone()).await;
-                let (cluster, feed) = joined.map_err(Error::store)?;
+                let (cluster, feed) = joined.map_err(Error::from)?;
                 (Some(Archive::shared(backplane, cluster, &runtime)), Some(feed))
             }
             (None, Some(store)) => {
@@ -97,7 +96,7 @@ impl DeclaredServer {
             (None, None) => (None, None),
         };
         if let Some(archive) = &archive {
-            let secret = archive.secret().await.map_err(Error::store)?;
+            let secret = archive.secret().await.map_err(Error::from)?;
             self.settings.access.identity.set_anonymous_key(&secret);
         }
         Ok(ConnectedServer { declared: self, archive, feed })
@@ -129,7 +128,7 @@ impl ConnectedServer {
         if let Some(feed) = feed {
             registry.follow_other_nodes(feed);
         }
-        registry.open().await.map_err(Error::store)?;
+        registry.open().await.map_err(Error::from)?;
         let directory = Arc::new(UserConnections::new(bounds.clients.max_connections_per_user));
         let push = declared.push.map(|push| {
             PushDispatcher::start(push, &registry, &directory, access.hooks.clone(), longest_push_delay)
@@ -183,7 +182,7 @@ fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error>
     };
     match rooms.iter().find(|room| !room.channels.iter().any(is_served)) {
         None => Ok(()),
-        Some(room) => Err(Error::configuration(format!(
+        Some(room) => Err(Error::other(format!(
             "room `{}` is reachable over none of the channels that the server has; \
              remove `without_websocket` or `without_sse`, add `push`, or remove the room",
             room.name
@@ -194,18 +193,18 @@ fn check_reachable(rooms: &[RoomSpec], settings: &Settings) -> Result<(), Error>
 /// Checks the origins, and adds the server keys to those that identify the application's backend.
 fn check_access(access: &AccessSettings, has_inspector: bool) -> Result<(), Error> {
     if let Some(origin) = access.origins.invalid_entry() {
-        return Err(Error::configuration(format!(
+        return Err(Error::other(format!(
             "`{origin}` is not an origin; write one as in `https://acme.example` or `http://localhost:5173`"
         )));
     }
     if has_inspector && access.server_keys.is_empty() {
-        return Err(Error::configuration(
+        return Err(Error::other(
             "the inspector authenticates operators by a server key: set one with `server_key`",
         ));
     }
     for key in &access.server_keys {
         if key.len() < ServerKeys::MIN_BYTES {
-            return Err(Error::configuration(format!(
+            return Err(Error::other(format!(
                 "a server key must have at least {} bytes; generate one with `openssl rand -base64 32`",
                 ServerKeys::MIN_BYTES
             )));
@@ -216,14 +215,14 @@ fn check_access(access: &AccessSettings, has_inspector: bool) -> Result<(), Erro
 
 fn check_storage(storage: &StorageSettings, rooms: &[RoomSpec]) -> Result<(), Error> {
     if storage.store.is_some() && storage.backplane.is_some() {
-        return Err(Error::configuration(
+        return Err(Error::other(
             "a backplane is also the store: remove the `store`, or the `backplane` of a single node",
         ));
     }
     let is_stored = storage.store.is_some() || storage.backplane.is_some();
     match rooms.iter().find(|room| room.options.retention.forever && !is_stored) {
         None => Ok(()),
-        Some(room) => Err(Error::configuration(format!(
+        Some(room) => Err(Error::other(format!(
             "room `{}` retains its events for ever, which needs a store: set one with `store`",
             room.name
         ))),

@@ -6,6 +6,7 @@ pub(crate) mod application;
 mod assembly;
 mod builder;
 mod error;
+pub(crate) mod expansion;
 mod export;
 mod handle;
 mod history;

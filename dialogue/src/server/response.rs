@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use crate::{
+    channel::tcp::{ActiveRequest, ConnectionActivity, ConnectionTimeouts},
     engine::ResponseBudget,
-    tcp::{ActiveRequest, ConnectionActivity, ConnectionTimeouts},
 };
 
 /// The maximum bytes that are handed to hyper at once, and so the maximum that it buffers for a client that reads

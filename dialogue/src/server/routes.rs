@@ -5,8 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 
 use super::Error;
-#[cfg(feature = "inspector")]
-use crate::channel::{INSPECTOR_PATHS, inspector_routes};
 use crate::{
     channel::{
         count_refusals, echo_route, health_route, http_routes, push_routes, sse_route, websocket_route,
@@ -23,10 +21,30 @@ pub(super) struct Routes {
     pub(super) sse: Option<String>,
     pub(super) health: Option<String>,
     pub(super) echo: Option<String>,
-    /// True if rooms and devices are served over HTTP.
-    pub(super) http: bool,
-    pub(super) inspector: bool,
+    /// Rooms and devices over HTTP.
+    pub(super) http: Option<FixedRoutes>,
+    pub(super) inspector: Option<FixedRoutes>,
 }
+
+/// Routes at paths that an application can't move.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FixedRoutes {
+    /// The paths that no other endpoint can have.
+    pub(super) paths: &'static [&'static str],
+    /// The name of the routes in errors.
+    pub(super) name: &'static str,
+    pub(super) routes: fn(&Arc<Engine>) -> Router<Arc<Engine>>,
+}
+
+/// The rooms and devices over HTTP.
+const HTTP: FixedRoutes = FixedRoutes {
+    paths: &["/rooms", "/push", "/push/key"],
+    name: "the HTTP API (`without_http`)",
+    routes: |engine| {
+        let devices = engine.serves_devices().then(|| push_routes(engine));
+        bounded(devices.into_iter().fold(http_routes(engine), Router::merge), engine)
+    },
+};
 
 impl Default for Routes {
     fn default() -> Self {
@@ -35,8 +53,8 @@ impl Default for Routes {
             sse: Some("/events".to_owned()),
             health: Some("/health".to_owned()),
             echo: None,
-            http: true,
-            inspector: false,
+            http: Some(HTTP),
+            inspector: None,
         }
     }
 }
@@ -45,13 +63,8 @@ impl Routes {
     /// Checks the paths of all endpoints, those of metrics exporters included: the router would panic on a conflict.
     pub(super) fn check(&self, others: &[MetricsEndpoint]) -> Result<(), Error> {
         let mut taken = Vec::new();
-        if self.http {
-            taken
-                .extend(["/rooms", "/push", "/push/key"].map(|path| (path, "the HTTP API (`without_http`)")));
-        }
-        #[cfg(feature = "inspector")]
-        if self.inspector {
-            taken.extend(INSPECTOR_PATHS.map(|path| (path, "the `inspector`")));
+        for fixed in self.http.iter().chain(&self.inspector) {
+            taken.extend(fixed.paths.iter().map(|path| (*path, fixed.name)));
         }
         let own = [
             (&self.websocket, "the WebSocket (`websocket_at`)"),
@@ -63,7 +76,7 @@ impl Routes {
         for (path, endpoint) in
             own.chain(others.iter().map(|other| (&*other.path, "the endpoint of `metrics`")))
         {
-            let error = |problem| Error::configuration(format!("the path `{path}` of {endpoint} {problem}"));
+            let error = |problem| Error::other(format!("the path `{path}` of {endpoint} {problem}"));
             if !path.starts_with('/') {
                 return Err(error(format!("doesn't start with `/`: write `/{path}`")));
             }
@@ -80,20 +93,9 @@ impl Routes {
 
     pub(super) fn router(&self, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
         let merge = |routes: Router<_>, route| routes.merge(route);
-        let mut api = Vec::new();
-        if self.http {
-            api.push(http_routes(engine));
-            api.extend(engine.serves_devices().then(|| push_routes(engine)));
-        }
-        api.extend(self.health.as_deref().map(|path| health_route(path, engine)));
-        let mut routes: Vec<_> = api
-            .into_iter()
-            .map(|routes| count_refusals(with_response_budget(routes, engine), engine, Source::Http))
-            .collect();
-        #[cfg(feature = "inspector")]
-        if self.inspector {
-            routes.push(inspector_routes());
-        }
+        let fixed = self.http.iter().chain(&self.inspector);
+        let mut routes: Vec<_> = fixed.map(|fixed| (fixed.routes)(engine)).collect();
+        routes.extend(self.health.as_deref().map(|path| bounded(health_route(path, engine), engine)));
         routes.extend(self.sse.as_deref().map(|path| count_refusals(sse_route(path), engine, Source::Sse)));
         let with_cors = routes.into_iter().map(|routes| with_cors(with_anonymous_token(routes), engine));
         // CORS doesn't apply to WebSockets.
@@ -104,4 +106,9 @@ impl Routes {
         let websockets = [websocket, self.echo.as_deref().map(echo_route)];
         with_cors.chain(websockets.into_iter().flatten()).fold(Router::new(), merge)
     }
+}
+
+/// Adds what all routes of plain HTTP have: the response budget, and the count of refusals.
+fn bounded(routes: Router<Arc<Engine>>, engine: &Arc<Engine>) -> Router<Arc<Engine>> {
+    count_refusals(with_response_budget(routes, engine), engine, Source::Http)
 }

@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Error, Server, accept};
+use super::{
+    Error, Server, accept,
+    error::{bind_error, serve_error},
+};
 
 /// The number of connections that the system queues for `accept`. With a short queue, many clients that reconnect at
 /// once lose their SYN, and retransmit it only after a second.
@@ -30,16 +33,15 @@ impl Server {
             socket.listen(LISTEN_BACKLOG)
         };
         let mut last = None;
-        let addresses = lookup_host(address).await.map_err(|source| Error::bind(shown.clone(), source))?;
+        let addresses = lookup_host(address).await.map_err(|source| bind_error(&shown, source))?;
         for address in addresses {
             match listen(address) {
                 Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(Error::bind(address.to_string(), error)),
+                Err(error) => last = Some(bind_error(&address.to_string(), error)),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            Error::configuration(format!("can't listen on {shown}: it resolves to no address"))
-        }))
+        Err(last
+            .unwrap_or_else(|| Error::other(format!("can't listen on {shown}: it resolves to no address"))))
     }
 
     /// Serves `app`, which [`router`](Server::router) was merged into, at `address` until Ctrl-C or SIGTERM, and then
@@ -62,9 +64,9 @@ impl Server {
     ///
     /// The address can't be bound.
     pub async fn listen(&self, address: impl ToSocketAddrs + fmt::Debug) -> Result<BoundServer, Error> {
-        let stop = Signals::catch().map_err(Error::serve)?;
+        let stop = Signals::catch().map_err(serve_error)?;
         let listener = Self::bind(address).await?;
-        let address = listener.local_addr().map_err(Error::serve)?;
+        let address = listener.local_addr().map_err(serve_error)?;
         Ok(BoundServer { server: self.clone(), listener, address, stop })
     }
 

@@ -221,6 +221,13 @@ impl error::Error for StatsDError {
     }
 }
 
+/// Lets a program's `main` return one error type.
+impl From<StatsDError> for dialogue_core::Error {
+    fn from(error: StatsDError) -> Self {
+        dialogue_core::Error::other(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};

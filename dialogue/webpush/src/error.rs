@@ -56,3 +56,10 @@ impl Error for VapidError {
         }
     }
 }
+
+/// Lets a program's `main` return one error type.
+impl From<VapidError> for dialogue_core::Error {
+    fn from(error: VapidError) -> Self {
+        dialogue_core::Error::other(error)
+    }
+}

@@ -184,6 +184,12 @@ impl File {
     }
 }
 
+/// The modules that the names at the root of a crate come from, by the text of its `lib.rs`.
+pub(crate) fn root_names(lib: &str) -> BTreeMap<String, String> {
+    let uses = File::read("lib.rs", lib).uses.into_iter();
+    uses.filter_map(|(name, path)| Some((name, path.into_iter().find(|part| part != "self")?))).collect()
+}
+
 /// The paths into another crate that a file re-exports by a `pub use`, and the others that it names.
 pub(crate) fn paths_into(other: &str, text: &str) -> (BTreeSet<Path>, BTreeSet<Path>) {
     let tokens = without_tests(&tokens(text));

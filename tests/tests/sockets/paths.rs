@@ -161,6 +161,17 @@ async fn the_applications_own_routes_go_first() -> Result {
 }
 
 #[tokio::test]
+async fn where_no_room_is_pushed_the_paths_of_devices_are_free() -> Result {
+    let server = Board::server().build().await?;
+    let app = Server::router(&server).route("/push", any(own)).route("/push/key", any(own));
+    let running = Running::serve(server, app).await?;
+    for (method, path) in [("GET", "/push"), ("POST", "/push"), ("GET", "/push/key")] {
+        assert_eq!(answers(&running, method, path, 200, None).await?, "own", "{method} {path}");
+    }
+    running.stop().await
+}
+
+#[tokio::test]
 async fn without_routes_of_the_applications_own_dialogue_answers_as_ever() -> Result {
     let running = Running::start().await?;
     assert_eq!(answers(&running, "GET", "/health", 200, None).await?, r#"{"status":"ok"}"#);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Frame;
 use tokio::time::timeout;
 
-use super::{super::admission::RefusalResponse, require_server_key};
+use super::{super::admission::RefusalResponse, largest::LargestInstances, require_server_key};
 use crate::{
     engine::Engine,
     event::{DeliveryClass, Sender},
@@ -120,11 +120,11 @@ pub(super) async fn inspect(
         Some(instance) => members(&instance).await,
         None => None,
     };
-    let largest = engine.registry.largest(MAX_INSTANCES);
+    let largest = LargestInstances::of(&engine.registry, MAX_INSTANCES);
     let inspection = Inspection {
         schema: &engine.schema,
         users: engine.directory.user_count(),
-        rooms: engine.registry.rooms().iter().map(|room| room_row(room)).collect(),
+        rooms: engine.registry.rooms.iter().map(|room| room_row(room)).collect(),
         instances: largest.instances.iter().map(|instance| instance_row(instance)).collect(),
         instances_in_all: largest.total,
         members,

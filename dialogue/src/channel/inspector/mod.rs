@@ -8,6 +8,7 @@
 //! ```
 
 mod inspect;
+mod largest;
 mod tail;
 
 use std::sync::Arc;
@@ -67,5 +68,25 @@ async fn require_server_key(engine: &Engine, parts: &Parts) -> Result<(), Refusa
     match admit_request(engine, parts).await? {
         (Principal::Backend, _) => Ok(()),
         (Principal::User(_), _) => Err(token_required()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observe::{MetricsSource, ServerMetrics};
+
+    #[test]
+    fn the_inspector_asks_for_existing_families() {
+        let page = include_str!("page/inspector.js");
+        let calls = ["all(\"", "sum(\"", "spread(\"", "rate(\""]
+            .into_iter()
+            .flat_map(|call| page.split(call).skip(1));
+        let names: Vec<_> = calls.filter_map(|rest| rest.split('"').next()).collect();
+        assert!(names.len() > 5, "{names:?}");
+        let families = ServerMetrics::default().read();
+        for name in names {
+            let name = format!("dialogue_{name}");
+            assert!(families.iter().any(|family| family.descriptor.name == name), "{name}");
+        }
     }
 }

@@ -14,6 +14,8 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use sha1::{Digest, Sha1};
 
+use crate::channel::http2::{WEBSOCKET_VERSIONS, is_websocket_connect};
+
 /// The subprotocol of JSON text frames.
 const PROTOCOL: &str = "dialogue.v1";
 /// The prefix of a subprotocol that carries a token: browsers can't set other headers on a handshake.
@@ -25,7 +27,6 @@ pub(crate) enum Grant {
     /// Over HTTP/1.1, status 101 with this `Sec-WebSocket-Accept`.
     Switch(HeaderValue),
     /// Over HTTP/2, status 200: the stream becomes the connection (RFC 8441, section 5).
-    #[cfg(feature = "http2")]
     Stream,
 }
 
@@ -37,12 +38,7 @@ pub(crate) fn accept(request: &Parts) -> Result<Grant, HandshakeError> {
     let headers = &request.headers;
     let version_13 =
         || single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version.as_bytes() == b"13");
-    #[cfg(feature = "http2")]
-    if request.method == Method::CONNECT {
-        let protocol = request.extensions.get::<hyper::ext::Protocol>();
-        if protocol.is_none_or(|protocol| protocol.as_str() != "websocket") {
-            return Err(HandshakeError::Method);
-        }
+    if is_websocket_connect(request) {
         return if version_13() { Ok(Grant::Stream) } else { Err(HandshakeError::WebSocketVersion) };
     }
     if request.method != Method::GET {
@@ -137,7 +133,6 @@ pub(crate) fn accepted(grant: Grant, subprotocol: Option<&'static str>) -> Respo
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
         }
-        #[cfg(feature = "http2")]
         Grant::Stream => {}
     }
     if let Some(subprotocol) = subprotocol {
@@ -184,10 +179,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             HandshakeError::Method => "a WebSocket opens with GET",
-            HandshakeError::HttpVersion if cfg!(feature = "http2") => {
-                "a WebSocket opens over HTTP/1.1, or over HTTP/2 with CONNECT (RFC 8441)"
-            }
-            HandshakeError::HttpVersion => "a WebSocket opens over HTTP/1.1",
+            HandshakeError::HttpVersion => WEBSOCKET_VERSIONS,
             HandshakeError::NoUpgrade => {
                 "this address is a WebSocket: send `Connection: Upgrade` and `Upgrade: websocket`"
             }
@@ -308,30 +300,6 @@ mod tests {
         ] {
             assert_eq!(with(name, values), Err(refusal), "{name}: {values:?}");
         }
-    }
-
-    #[cfg(feature = "http2")]
-    #[test]
-    fn an_extended_connect_over_http2_is_accepted() {
-        let ask = |protocol: Option<&'static str>, version: &str| {
-            let mut parts =
-                request(Method::CONNECT, Version::HTTP_2, headers(&[("sec-websocket-version", version)]));
-            parts.extensions.extend(
-                protocol
-                    .map(|protocol| {
-                        let mut extensions = http::Extensions::new();
-                        extensions.insert(hyper::ext::Protocol::from_static(protocol));
-                        extensions
-                    })
-                    .unwrap_or_default(),
-            );
-            accept(&parts)
-        };
-        assert_eq!(ask(Some("websocket"), "13"), Ok(Grant::Stream));
-        assert_eq!(ask(Some("websocket"), "12"), Err(HandshakeError::WebSocketVersion));
-        assert_eq!(ask(Some("connect-udp"), "13"), Err(HandshakeError::Method));
-        assert_eq!(ask(None, "13"), Err(HandshakeError::Method));
-        assert_eq!(accepted(Grant::Stream, Some(PROTOCOL)).status(), 200);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod connection;
 mod echo;
 mod frame;
-mod handshake;
+pub(super) mod handshake;
 mod socket;
 
 use std::sync::Arc;
@@ -13,13 +13,15 @@ use axum::{
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use tracing::Instrument;
 
-use super::admission::{RefusalResponse, admit_connection, authenticate_user, check_origin};
+use super::{
+    admission::{RefusalResponse, admit_connection, authenticate_user, check_origin},
+    http2::websocket_methods,
+};
 use crate::{
     Code, Refusal,
     engine::Engine,
@@ -32,20 +34,13 @@ use socket::UpgradedSocket;
 
 /// Returns the route of WebSocket connections, at the path that the application has set.
 pub(crate) fn route(path: &str) -> Router<Arc<Engine>> {
-    let handler = get(open);
-    // A stream of HTTP/2 becomes a WebSocket by extended CONNECT (RFC 8441).
-    #[cfg(feature = "http2")]
-    let handler = handler.connect(open);
-    Router::new().route(path, handler)
+    Router::new().route(path, websocket_methods(open))
 }
 
 /// Returns the route of a WebSocket that sends every message back, without Dialogue's protocol: for RFC 6455 test
 /// suites.
 pub(crate) fn echo_route(path: &str) -> Router<Arc<Engine>> {
-    let handler = get(echo);
-    #[cfg(feature = "http2")]
-    let handler = handler.connect(echo);
-    Router::new().route(path, handler)
+    Router::new().route(path, websocket_methods(echo))
 }
 
 async fn open(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, RefusalResponse> {

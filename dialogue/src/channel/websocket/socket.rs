@@ -28,8 +28,8 @@ use tokio::{
 };
 
 use crate::{
+    channel::tcp::TcpConnection,
     live::{DirectWriter, FlushStatus, Outbox, OutboxCloseReason},
-    tcp::TcpConnection,
 };
 
 /// An upgraded connection, split into reader and writer.

@@ -4,6 +4,9 @@ pub(crate) mod http;
 pub(crate) mod sse;
 #[cfg(feature = "client-tls")]
 mod tls;
+#[cfg(not(feature = "client-tls"))]
+#[path = "without_tls.rs"]
+mod tls;
 pub(crate) mod websocket;
 
 use ::http::{HeaderMap, HeaderValue, Uri, header::AUTHORIZATION};
@@ -24,7 +27,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A server's address, parsed from a URL such as `ws://host:port/base`.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
-    #[cfg(feature = "client-tls")]
     secure: bool,
     host: String,
     port: u16,
@@ -44,7 +46,7 @@ impl Address {
             Some("wss" | "https") => true,
             _ => return Err(wrong("does not begin with ws, wss, http or https")),
         };
-        if secure && !cfg!(feature = "client-tls") {
+        if secure && !tls::IS_SUPPORTED {
             return Err(wrong("requires TLS: enable the feature `client-tls`"));
         }
         let authority = uri.authority().ok_or_else(|| wrong("has no host"))?;
@@ -57,14 +59,7 @@ impl Address {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let base = uri.path().trim_end_matches('/').to_owned();
-        Ok(Address {
-            #[cfg(feature = "client-tls")]
-            secure,
-            host,
-            port,
-            authority: authority.to_string(),
-            base,
-        })
+        Ok(Address { secure, host, port, authority: authority.to_string(), base })
     }
 
     async fn dial(&self) -> Result<Io, Error> {
@@ -76,7 +71,6 @@ impl Address {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "setting TCP_NODELAY failed");
         }
-        #[cfg(feature = "client-tls")]
         if self.secure {
             return tls::wrap(&self.host, stream)
                 .await

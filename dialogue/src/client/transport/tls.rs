@@ -10,7 +10,11 @@ use tokio_rustls::{
 
 use super::Io;
 
-pub(crate) async fn wrap(host: &str, stream: TcpStream) -> io::Result<Io> {
+/// True: a URL may begin with `wss` or `https`.
+pub(super) const IS_SUPPORTED: bool = true;
+
+/// Opens TLS on a connection to `host`.
+pub(super) async fn wrap(host: &str, stream: TcpStream) -> io::Result<Io> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     // Loaded at every connection: connections are rare, and certificates may have been installed since the last one.
     let mut roots = RootCertStore::empty();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Archive;
 use crate::{
     live::room::TrimPlan,
-    log::KEY_RETENTION_MS,
+    log::{KEY_RETENTION_MS, RetentionBounds},
     store::{Order, Query, StoreError, StoredEvent, Trim},
 };
 
@@ -16,8 +16,7 @@ impl Archive {
         let mut first = *first;
         if trim_plan.needs_store_lookup {
             let oldest = retention.age.map_or(0, |age| now.saturating_sub(millis(age)));
-            let (_, bytes) = retention.bounds();
-            let from = trim_plan.end.saturating_sub(bytes);
+            let from = trim_plan.end.saturating_sub(RetentionBounds::from(retention).bytes);
             // Time and offset grow with `seq`, so that the retained events are found with a binary search.
             first = self
                 .first_where(room_id, first, *head, |event| event.timestamp >= oldest && event.offset >= from)

@@ -32,15 +32,6 @@ enum KnownRoom {
     Stored(RoomInstanceInfo),
 }
 
-/// The instances with the most connections.
-#[cfg(feature = "inspector")]
-pub(crate) struct LargestInstances {
-    /// These, the largest first.
-    pub(crate) instances: Vec<Arc<LiveRoom>>,
-    /// The number of all instances.
-    pub(crate) total: usize,
-}
-
 impl Registry {
     /// Returns rooms after `after`, in memory or not, in the order of their ids. At most [`MAX_LISTED_SCANS`] are
     /// scanned, however few of them are visible.
@@ -155,29 +146,6 @@ impl Registry {
         }
         let known = known.into_iter().map(|(id, (room, known))| (id, room, known));
         Ok(known.take_while(|(id, ..)| end.as_ref().is_none_or(|end| id <= end)).collect())
-    }
-
-    /// Returns the declared rooms.
-    pub(crate) fn rooms(&self) -> &[Arc<RoomSpec>] {
-        &self.rooms
-    }
-
-    /// Returns up to `max` instances, those with the most connections.
-    #[cfg(feature = "inspector")]
-    pub(crate) fn largest(&self, max: usize) -> LargestInstances {
-        let (mut largest, mut total) = (Vec::new(), 0);
-        let mut last: Option<Arc<str>> = None;
-        loop {
-            // In pages: instances that are being opened need the lock, too.
-            let page = self.page_after(last.as_deref());
-            let Some(end) = page.last() else { return LargestInstances { instances: largest, total } };
-            last = Some(Arc::clone(&end.id));
-            total += page.len();
-            largest.extend(page);
-            // The key is cached: sizes change during the sort.
-            largest.sort_by_cached_key(|instance| std::cmp::Reverse(instance.size()));
-            largest.truncate(max);
-        }
     }
 }
 

@@ -45,7 +45,8 @@ use crate::{
 
 /// Finds and opens room instances.
 pub(crate) struct Registry {
-    rooms: Vec<Arc<RoomSpec>>,
+    /// The declared rooms.
+    pub(crate) rooms: Vec<Arc<RoomSpec>>,
     names: HashMap<&'static str, RoomIndex>,
     instances: RwLock<LiveRooms>,
     pub(in crate::live) context: Arc<RoomContext>,
@@ -88,7 +89,7 @@ impl Registry {
     }
 
     /// Returns a page of instances after `after`, in the order of their ids.
-    pub(in crate::live) fn page_after(&self, after: Option<&str>) -> Vec<Arc<LiveRoom>> {
+    pub(crate) fn page_after(&self, after: Option<&str>) -> Vec<Arc<LiveRoom>> {
         self.instances.read().after(after, ROOMS_PER_PAGE)
     }
 

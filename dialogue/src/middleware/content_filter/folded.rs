@@ -38,21 +38,8 @@ impl<'a> Folded<'a> {
         Folded::of(original, folded)
     }
 
-    /// Removes invisible characters and compatibility forms, and keeps the case; `None` if that changes nothing.
-    #[cfg(feature = "regex")]
-    pub(super) fn plain(original: &'a str) -> Option<Self> {
-        use unicode_normalization::UnicodeNormalization;
-
-        if is_visible_ascii(original) {
-            return None;
-        }
-        let parts =
-            visible(original).flat_map(|(at, c)| std::iter::once(c).nfkc().map(move |part| (part, at)));
-        let plain = Folded::of(original, parts.collect());
-        (plain.text != original).then_some(plain)
-    }
-
-    fn of(original: &'a str, parts: Vec<(char, usize)>) -> Self {
+    /// Makes folded text of its characters, each with the first byte of the original character that it is of.
+    pub(super) fn of(original: &'a str, parts: Vec<(char, usize)>) -> Self {
         let (mut text, mut origins) =
             (String::with_capacity(original.len()), Vec::with_capacity(original.len()));
         for (part, at) in parts {
@@ -109,11 +96,11 @@ impl<'a> Folded<'a> {
 }
 
 /// Returns whether text is ASCII without invisible characters, in which only the case has to be folded.
-fn is_visible_ascii(text: &str) -> bool {
+pub(super) fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && !is_invisible(byte.into()))
 }
 
-fn visible(text: &str) -> impl Iterator<Item = (usize, char)> {
+pub(super) fn visible(text: &str) -> impl Iterator<Item = (usize, char)> {
     text.char_indices().filter(|(_, c)| !is_invisible(*c))
 }
 

@@ -4,7 +4,10 @@ use std::{fmt, ops::Range};
 
 use aho_corasick::{AhoCorasick, Match};
 
-use super::folded::{Folded, fold};
+use super::{
+    Matcher,
+    folded::{Folded, fold},
+};
 
 /// A set of words, and the automaton that finds them.
 pub(super) struct Words {
@@ -21,23 +24,23 @@ impl Words {
         }
     }
 
-    /// Returns whether `text` contains one of the words.
-    pub(super) fn match_in(&self, text: &str) -> bool {
-        let folded = Folded::new(text);
-        self.found(&folded).next().is_some()
-    }
-
-    /// Returns the byte ranges of the words in `text`.
-    pub(super) fn ranges(&self, text: &str) -> Vec<Range<usize>> {
-        let folded = Folded::new(text);
-        self.found(&folded).map(|found| folded.origin(found.start(), found.end())).collect()
-    }
-
     /// Returns all matches, including overlapping ones: a longer word may be cut by a word boundary where a shorter one
     /// is whole.
     fn found<'a>(&'a self, folded: &'a Folded<'_>) -> impl Iterator<Item = Match> {
         let all = self.automaton.find_overlapping_iter(folded.text.as_str());
         all.filter(move |found| folded.is_word(found.start(), found.end()))
+    }
+}
+
+impl Matcher for Words {
+    fn match_in(&self, text: &str) -> bool {
+        let folded = Folded::new(text);
+        self.found(&folded).next().is_some()
+    }
+
+    fn ranges(&self, text: &str) -> Vec<Range<usize>> {
+        let folded = Folded::new(text);
+        self.found(&folded).map(|found| folded.origin(found.start(), found.end())).collect()
     }
 }
 

@@ -5,6 +5,8 @@ mod access;
 mod clients;
 mod connections;
 mod http;
+#[cfg(feature = "inspector")]
+mod inspector;
 mod rates;
 mod routes;
 mod settings;
@@ -170,7 +172,6 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// ```
     /// # #[dialogue::event] pub struct Message { pub text: String }
     /// # dialogue::rooms! { pub struct Acme; chat: [Message] via [websocket]; }
-    /// # #[cfg(feature = "redis")]
     /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
     /// use dialogue::Redis;
     ///

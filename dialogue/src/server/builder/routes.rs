@@ -44,7 +44,7 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
 
     /// Serves no HTTP API: the routes below `/rooms` and `/push`. Clients of event streams then have no history.
     pub fn without_http(mut self) -> Self {
-        self.settings.routes.http = false;
+        self.settings.routes.http = None;
         self
     }
 
@@ -52,15 +52,6 @@ impl<A: Application, I: Send + Sync + 'static, S, L> ServerBuilder<A, I, S, L> {
     /// nobody, so that it doesn't belong in production.
     pub fn echo_at(mut self, path: impl Into<String>) -> Self {
         self.settings.routes.echo = Some(path.into());
-        self
-    }
-
-    /// Serves a page at `/dialogue` that shows the node's rooms, connections, rates and queues, and the events of a
-    /// room as they happen. The page asks for a [server key](Self::server_key); without one, [`build`](Self::build)
-    /// fails.
-    #[cfg(feature = "inspector")]
-    pub fn inspector(mut self) -> Self {
-        self.settings.routes.inspector = true;
         self
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     cluster::backplane::AnyBackplane,
-    engine::ServerBounds,
+    engine::{ServerBounds, origins::Origins},
     hooks::AnyHooks,
     identity::Authentication,
     limits::RateLimits,
     live::NewRoomBounds,
     observe::{MetricsExporter, Traces},
-    origins::Origins,
     push::Push,
     server::routes::Routes,
     store::AnyStore,

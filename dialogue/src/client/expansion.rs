@@ -1,0 +1,14 @@
+//! What the expansion of `rooms!` names of the client. It is no public API.
+
+use super::{Client, Connect, JoinRoom};
+use crate::room::Room;
+
+/// `AcmeClient::connect(url)`.
+pub fn connect<C: From<Client>>(url: String) -> Connect<C> {
+    Connect::new(url)
+}
+
+/// `client.chat()`, `client.project(key)`.
+pub fn room<R: Room>(client: &Client, key: R::Key) -> JoinRoom<R> {
+    JoinRoom::new(client, key)
+}
