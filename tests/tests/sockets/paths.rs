@@ -25,6 +25,17 @@ dialogue::rooms! {
     posts: [Message] via [sse];
 }
 
+#[dialogue::event(push(title = "Alert", body = "{text}"))]
+struct Alert {
+    text: String,
+}
+
+dialogue::rooms! {
+    struct Pushed;
+
+    alerts: [Alert] via [sse, webpush];
+}
+
 #[tokio::test]
 async fn without_websocket_there_is_none() -> Result {
     let server = Board::server().without_websocket().build().await?;
@@ -152,8 +163,6 @@ async fn the_applications_own_routes_go_first() -> Result {
         assert!(declared.contains("PERMISSION_DENIED"), "{declared}");
         let history = answers(&running, "GET", "/rooms/chat/history", 200, None).await?;
         assert!(history.contains(r#""type":"history""#), "{history}");
-        let key = answers(&running, "GET", "/push/key", 400, None).await?;
-        assert!(key.contains("INVALID_REQUEST"), "{key}");
         works_below(&running, "", "/ws", "/events").await?;
         running.stop().await?;
     }
@@ -166,7 +175,19 @@ async fn where_no_room_is_pushed_the_paths_of_devices_are_free() -> Result {
     let app = Server::router(&server).route("/push", any(own)).route("/push/key", any(own));
     let running = Running::serve(server, app).await?;
     for (method, path) in [("GET", "/push"), ("POST", "/push"), ("GET", "/push/key")] {
-        assert_eq!(answers(&running, method, path, 200, None).await?, "own", "{method} {path}");
+        let (head, body) = ask(running.address, method, path, "").await?;
+        assert_eq!((head.split(' ').nth(1), &*body), (Some("200"), "own"), "{method} {path}");
+    }
+    running.stop().await?;
+
+    let server = Pushed::server().build().await?;
+    let app = Server::router(&server).route("/push", get(own)).route("/push/key", post_to(own));
+    let running = Running::serve(server, app).await?;
+    for (method, path, status) in
+        [("GET", "/push", "200"), ("DELETE", "/push", "400"), ("GET", "/push/key", "400")]
+    {
+        let (head, body) = ask(running.address, method, path, "").await?;
+        assert_eq!(head.split(' ').nth(1), Some(status), "{method} {path}: {head} {body}");
     }
     running.stop().await
 }
@@ -178,7 +199,6 @@ async fn without_routes_of_the_applications_own_dialogue_answers_as_ever() -> Re
     assert_eq!(answers(&running, "HEAD", "/health", 200, None).await?, "");
     answers(&running, "PUT", "/health", 405, Some("GET,HEAD")).await?;
     answers(&running, "DELETE", "/rooms/chat/events/message", 405, Some("POST")).await?;
-    answers(&running, "GET", "/push", 405, Some("POST,DELETE")).await?;
     running.stop().await
 }
 
@@ -232,7 +252,6 @@ async fn everything_works_below_a_path() -> Result {
     let running = Running::serve(server, app).await?;
     works_below(&running, "/realtime", "/ws", "/events").await?;
     assert_eq!(answers(&running, "GET", "/realtime/health", 200, None).await?, r#"{"status":"ok"}"#);
-    answers(&running, "GET", "/realtime/push", 405, Some("POST,DELETE")).await?;
     // The page asks for its parts relative to where it is.
     let page = answers(&running, "GET", "/realtime/dialogue", 200, None).await?;
     for part in page.split('"').filter(|part| part.starts_with("dialogue/")) {
