@@ -1,0 +1,140 @@
+//! What a client makes of the frames that it gets, and the promises that it holds them against.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    DELETED_ROOM,
+    client::{Client, Pending},
+    frame::{Frame, Position},
+};
+
+/// The accepted events that a client remembers to send them again.
+const MAX_ACCEPTED: usize = 8;
+
+impl Client {
+    pub(super) fn receive(&mut self, frame: &Frame<'_>) {
+        self.world.truth.lock().note(|| format!("{} < {}", self.user, frame.json));
+        let asked = match frame.id {
+            None => None,
+            Some(id) => match self.pending.remove(&id) {
+                Some((_, asked)) => Some(asked),
+                None => return self.violated(&format!("gets a second answer to {id}"), frame),
+            },
+        };
+        match &*frame.kind {
+            "ok" => self.accepted(frame, asked),
+            "error" => self.refused(frame, asked),
+            "joined" => self.joined(frame, asked),
+            "event" => self.event(frame),
+            "left" => {
+                if let Some(view) = frame.room().and_then(|room| self.rooms.get_mut(room)) {
+                    view.is_joined = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn violated(&self, what: &str, frame: &Frame<'_>) {
+        self.world.truth.lock().violated(format!("{} {what}: {}", self.user, frame.json));
+    }
+
+    fn accepted(&mut self, frame: &Frame<'_>, asked: Option<Pending>) {
+        let Some(Pending::Trigger(draft)) = asked else { return };
+        let event = (frame.seq.unwrap_or_default(), frame.event_id());
+        self.world.truth.lock().accepted(draft.room, &draft.text, event, frame.duplicate);
+        if self.rng.u32(..4) == 0 {
+            self.accepted.push_back(draft);
+            self.accepted.drain(..self.accepted.len().saturating_sub(MAX_ACCEPTED));
+        }
+    }
+
+    fn refused(&mut self, frame: &Frame<'_>, asked: Option<Pending>) {
+        self.world.truth.lock().counts.refused += 1;
+        let code = frame.code.as_deref().unwrap_or_default();
+        match asked {
+            Some(Pending::Trigger(mut draft)) => {
+                let is_deleted = code == "ROOM_NOT_FOUND" && draft.room == DELETED_ROOM;
+                if !is_deleted && !matches!(code, "UNAVAILABLE" | "NOT_IN_ROOM") {
+                    self.violated(&format!("is refused {}", draft.text), frame);
+                }
+                draft.not_before = Instant::now() + Duration::from_millis(self.rng.u64(100..1_000));
+                self.unsent.push_back(draft);
+            }
+            // The position is in an instance that was deleted.
+            Some(Pending::Join { room: DELETED_ROOM, since: Some(_) }) if code == "ROOM_NOT_FOUND" => {
+                if let Some(view) = self.rooms.get_mut(DELETED_ROOM) {
+                    (view.position, view.earlier) = (None, None);
+                }
+            }
+            Some(Pending::Join { .. }) if code == "UNAVAILABLE" => {}
+            Some(Pending::Join { .. }) => self.violated("can't join", frame),
+            Some(Pending::Leave { .. }) | None => {}
+        }
+    }
+
+    fn joined(&mut self, frame: &Frame<'_>, asked: Option<Pending>) {
+        let resume = frame.resume.as_deref().unwrap_or_default();
+        let (room, since, is_moved) = match (asked, frame.room()) {
+            (Some(Pending::Join { room, since }), _) => (room, since, false),
+            // The room lost its log, and its members moved to its next instance.
+            (None, Some(room)) if resume == "lost" => (room, None, true),
+            (None, None) if resume == "lost" => return,
+            _ => return self.violated("gets what nobody asked for", frame),
+        };
+        let (head, view) = (frame.position(), &self.rooms[room]);
+        self.world.truth.lock().began(room, &head.epoch);
+        let is_again = view.is_joined && since.is_none() && resume == "fresh";
+        // A second join replays nothing: the client has all up to the head, or gets it before.
+        let is_same = |at: &Position| at.epoch != head.epoch || *at == head;
+        if is_again && !view.position.as_ref().is_some_and(is_same) {
+            self.violated(&format!("joined again at {:?}", view.position), frame);
+        }
+        let position = match (resume, since) {
+            ("complete", Some(since)) => {
+                self.world.truth.lock().counts.complete += 1;
+                let replay = frame.replay.unwrap_or_default();
+                if since.epoch != head.epoch || since.seq + replay != head.seq {
+                    self.violated(&format!("resumes from {since:?}"), frame);
+                }
+                since
+            }
+            ("lost", since) => {
+                let before = if is_moved { view.position.clone() } else { since };
+                self.world.truth.lock().told_lost(room, &self.user, before.as_ref(), &head);
+                head
+            }
+            ("fresh", None) => head,
+            (_, since) => return self.violated(&format!("joins with {since:?}"), frame),
+        };
+        if let Some(view) = self.rooms.get_mut(room) {
+            (view.is_joined, view.position) = (true, Some(position));
+        }
+    }
+
+    fn event(&mut self, frame: &Frame<'_>) {
+        let mut truth = self.world.truth.lock();
+        let Some(room) = frame.room() else { return };
+        let Some(view) = self.rooms.get_mut(room) else { return };
+        let Some(position) = view.position.as_mut().filter(|_| view.is_joined) else {
+            return truth.violated(format!("{} is in no {room}, and gets {}", self.user, frame.json));
+        };
+        let Some(seq) = frame.seq else { return };
+        if seq != position.seq + 1 {
+            truth.violated(format!("{} is at {position:?}, and gets {}", self.user, frame.json));
+        }
+        if truth.is_lost(room, &position.event_id) && !truth.is_lost(room, frame.event_id()) {
+            let what = format!("{} goes on after the lost {position:?} by {}", self.user, frame.json);
+            truth.violated(what);
+        }
+        position.seq = seq;
+        position.event_id.clear();
+        position.event_id.push_str(frame.event_id());
+        if self.rng.u32(..60) == 0 {
+            view.earlier = Some(position.clone());
+        }
+        truth.received(room, position, frame.text());
+    }
+}
