@@ -52,6 +52,12 @@ impl SharedStore {
         self.local.compare_and_swap(key, old, new).await
     }
 
+    /// Removes a log for ever: a replica that lags behind has all that was written before what it has.
+    pub(super) async fn remove(&self, room_id: &str) -> Result<(), StoreError> {
+        self.changes.lock().clear();
+        self.local.remove(room_id).await
+    }
+
     /// Takes the changes to records back that are no older than `lag`; returns the keys.
     pub(super) async fn lose_records(&self, lag: Duration) -> Result<Vec<String>, StoreError> {
         let mut lost = Vec::new();

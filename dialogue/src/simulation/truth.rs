@@ -45,12 +45,23 @@ pub(super) struct Counts {
     pub(super) records_lost: usize,
 }
 
+/// The last deletion of a room.
+#[derive(Debug, Default, Clone, Copy)]
+enum Deletion {
+    #[default]
+    None,
+    Running,
+    EndedAt(Instant),
+}
+
 #[derive(Debug, Default)]
 struct RoomTruth {
     /// The event at each number of each epoch: its id and text.
     seen: BTreeMap<String, BTreeMap<u64, (String, String)>>,
     /// The epochs that clients were told.
     epochs: BTreeSet<String>,
+    /// The epochs of deleted logs that were given again.
+    reused_epochs: BTreeSet<String>,
     /// How often something happened that may begin an epoch.
     breaks: usize,
     /// The text of an event that was accepted, with its number and id.
@@ -59,13 +70,28 @@ struct RoomTruth {
     lost: BTreeSet<String>,
     /// The id of each text that was received, and when it was first.
     ids: BTreeMap<String, (String, Instant)>,
-    /// When the room was deleted last.
-    deleted_at: Option<Instant>,
+    deletion: Deletion,
 }
 
 /// The time after a deletion in which an event may be answered that was in the deleted log: as long as calls over a slow
 /// link take.
 const ANSWER_TIME: Duration = Duration::from_secs(12);
+
+impl Deletion {
+    /// Returns whether an event of `since` may have been deleted, and accepted or sent again.
+    fn concerns(self, since: Instant) -> bool {
+        match self {
+            Deletion::None => false,
+            Deletion::Running => true,
+            Deletion::EndedAt(at) => since <= at + ANSWER_TIME,
+        }
+    }
+
+    /// Returns whether nodes may still know the room as it was before.
+    fn is_recent(self) -> bool {
+        self.concerns(Instant::now())
+    }
+}
 
 impl Counts {
     pub(super) fn add(&mut self, other: Counts) {
@@ -126,8 +152,12 @@ impl Truth {
         let first = seen.entry(*seq).or_insert_with(|| (event_id.clone(), text.to_owned()));
         let mut violations = Vec::new();
         if first.0 != *event_id || first.1 != text {
+            // A node that doesn't know of a deletion, and none of the events before it, begins the log with its epoch again.
+            if truth.deletion.is_recent() {
+                truth.reused_epochs.insert(epoch.clone());
+            }
             // What the store lost may have been seen by some, who learn of it by another epoch.
-            if truth.lost.contains(&first.0) {
+            if truth.lost.contains(&first.0) || truth.reused_epochs.contains(epoch) {
                 *first = (event_id.clone(), text.to_owned());
             } else if !truth.lost.contains(event_id) {
                 violations.push(format!("{room} {epoch}/{seq} is {first:?} and {event_id} {text}"));
@@ -141,7 +171,7 @@ impl Truth {
             Some((known, _)) if known == event_id => {}
             Some((known, since)) => {
                 let is_lost = truth.lost.contains(known) || truth.lost.contains(event_id);
-                if !is_lost && truth.deleted_at.is_none_or(|at| at + ANSWER_TIME < *since) {
+                if !is_lost && !truth.deletion.concerns(*since) {
                     violations.push(format!("{room}: {text} is {known} and {event_id}"));
                 }
                 (*known, *since) = (event_id.clone(), Instant::now());
@@ -169,7 +199,8 @@ impl Truth {
         self.counts.lost += 1;
         let Some(before) = before.filter(|before| before.epoch == head.epoch) else { return };
         let is_trimmed = room == DELETED_ROOM && before.seq + RETAINED < head.seq;
-        if !is_trimmed && !self.is_lost(room, &before.event_id) {
+        let is_reused = self.rooms[room].reused_epochs.contains(&head.epoch);
+        if !is_trimmed && !is_reused && !self.is_lost(room, &before.event_id) {
             self.violated(format!(
                 "{user} is told that {room} lost {before:?}, whose log goes on to {head:?}"
             ));
@@ -192,7 +223,7 @@ impl Truth {
         self.counts.accepted += 1;
         self.counts.duplicates += usize::from(is_duplicate);
         let truth = self.rooms.entry(room).or_default();
-        if truth.deleted_at.is_some_and(|at| at.elapsed() < ANSWER_TIME) {
+        if truth.deletion.is_recent() {
             return;
         }
         let event = (seq, event_id.to_owned());
@@ -226,14 +257,15 @@ impl Truth {
         let truth = self.rooms.entry(room).or_default();
         truth.breaks += usize::from(is_over);
         truth.accepted.clear();
-        truth.deleted_at = Some(Instant::now());
+        truth.deletion = if is_over { Deletion::EndedAt(Instant::now()) } else { Deletion::Running };
     }
 
     /// Compares what was accepted with the log in the end.
     pub(super) fn compare(&mut self, room: &'static str, log: &[(u64, String, String)]) {
         let truth = self.rooms.remove(room).unwrap_or_default();
         let first = log.first().map_or(0, |(seq, ..)| *seq);
-        if truth.epochs.len() > 1 + truth.breaks {
+        // A node that reads the new epoch before it notices the loss in its own log begins another.
+        if truth.epochs.len() > 1 + 2 * truth.breaks {
             let (epochs, breaks) = (&truth.epochs, truth.breaks);
             self.violated(format!("{room} had the epochs {epochs:?}, for {breaks} reasons"));
         }
