@@ -144,7 +144,7 @@ async fn end(
         }
         StoreHead::SetBack => {
             // For example by a restored backup.
-            archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
+            archive.renew_epoch_override(&instance.id, core.store_epoch(), core.log().epoch()).await?;
             core.notify_nodes(RoomNotice::EpochChanged);
             LogComparison::Replaced
         }
