@@ -49,7 +49,10 @@ const TROUBLES: [(Trouble, u32); 10] = [
 ];
 
 impl Plan {
-    pub(super) fn new(rng: &mut Rng) -> Self {
+    /// Returns the plan of a seed.
+    pub(super) fn of(seed: u64) -> Self {
+        // Not the numbers by which the run goes on.
+        let mut rng = Rng::with_seed(!seed);
         let is_needed = |trouble: Trouble| matches!(trouble, Trouble::Start | Trouble::Heal);
         let mut troubles = TROUBLES.to_vec();
         troubles.retain(|(trouble, _)| is_needed(*trouble) || rng.u32(..4) > 0);
@@ -59,6 +62,12 @@ impl Plan {
             has_bursts: rng.u32(..6) == 0,
             troubles,
         }
+    }
+
+    /// Returns the plan of a run that is over soon.
+    pub(super) fn brief(seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        Plan { troubled_time: plan.troubled_time / 4, has_bursts: false, ..plan }
     }
 
     /// Returns what happens next.

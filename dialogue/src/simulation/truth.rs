@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{DELETED_ROOM, RETAINED, frame::Position};
+use super::{CHAT_RETAINED, DELETED_ROOM, RETAINED, frame::Position};
 use crate::store::StoredEvent;
 
 /// What is known of the rooms from the outside.
@@ -43,6 +43,7 @@ pub(super) struct Counts {
     pub(super) deleted: usize,
     pub(super) duplicates: usize,
     pub(super) records_lost: usize,
+    pub(super) reused_epochs: usize,
 }
 
 /// The last deletion of a room.
@@ -77,6 +78,9 @@ struct RoomTruth {
 /// link take.
 const ANSWER_TIME: Duration = Duration::from_secs(12);
 
+/// More events of a log than a few failovers lose.
+const MAX_LOST: u64 = 20;
+
 impl Deletion {
     /// Returns whether an event of `since` may have been deleted, and accepted or sent again.
     fn concerns(self, since: Instant) -> bool {
@@ -104,6 +108,7 @@ impl Counts {
         self.deleted += other.deleted;
         self.duplicates += other.duplicates;
         self.records_lost += other.records_lost;
+        self.reused_epochs += other.reused_epochs;
     }
 
     /// Returns whether everything happened.
@@ -152,9 +157,11 @@ impl Truth {
         let first = seen.entry(*seq).or_insert_with(|| (event_id.clone(), text.to_owned()));
         let mut violations = Vec::new();
         if first.0 != *event_id || first.1 != text {
-            // A node that doesn't know of a deletion, and none of the events before it, begins the log with its epoch again.
-            if truth.deletion.is_recent() {
-                truth.reused_epochs.insert(epoch.clone());
+            // A node that knows neither of a deletion nor of any event before it begins the log with its epoch again.
+            if truth.ids.get(&first.1).is_some_and(|(_, since)| truth.deletion.concerns(*since))
+                && truth.reused_epochs.insert(epoch.clone())
+            {
+                self.counts.reused_epochs += 1;
             }
             // What the store lost may have been seen by some, who learn of it by another epoch.
             if truth.lost.contains(&first.0) || truth.reused_epochs.contains(epoch) {
@@ -198,7 +205,9 @@ impl Truth {
     ) {
         self.counts.lost += 1;
         let Some(before) = before.filter(|before| before.epoch == head.epoch) else { return };
-        let is_trimmed = room == DELETED_ROOM && before.seq + RETAINED < head.seq;
+        let retained = if room == DELETED_ROOM { RETAINED } else { CHAT_RETAINED };
+        // The log was trimmed when it was longer, by events that the store lost since.
+        let is_trimmed = before.seq + retained < head.seq + MAX_LOST;
         let is_reused = self.rooms[room].reused_epochs.contains(&head.epoch);
         if !is_trimmed && !is_reused && !self.is_lost(room, &before.event_id) {
             self.violated(format!(

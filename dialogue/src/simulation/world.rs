@@ -63,10 +63,10 @@ pub(super) const USERS: [&str; 4] = ["ann", "bob", "cyd", "dan"];
 const LEAVER: &str = "eve";
 
 impl World {
-    pub(super) async fn run(seed: u64, trace: Trace) -> Truth {
+    pub(super) async fn run(plan: Plan, seed: u64, trace: Trace) -> Truth {
         fastrand::seed(seed);
         let mut rng = Rng::with_seed(seed);
-        let (plan, store) = (Plan::new(&mut rng), SharedStore::new());
+        let store = SharedStore::new();
         let nodes = (0..NODES).map(|_| Node {
             server: None,
             link: Link::new(store.clone(), plan.loss),
