@@ -80,8 +80,9 @@ impl Client {
         let (room, since, is_moved) = match (asked, frame.room()) {
             (Some(Pending::Join { room, since }), _) => (room, since, false),
             // The room lost its log, and its members moved to its next instance.
-            (None, Some(room)) if resume == "lost" => (room, None, true),
-            (None, None) if resume == "lost" => return,
+            (None, Some(room)) if matches!(resume, "lost" | "complete") => {
+                (room, self.rooms[room].position.clone(), true)
+            }
             _ => return self.violated("gets what nobody asked for", frame),
         };
         let (head, view) = (frame.position(), &self.rooms[room]);
@@ -96,14 +97,13 @@ impl Client {
             ("complete", Some(since)) => {
                 self.world.truth.lock().counts.complete += 1;
                 let replay = frame.replay.unwrap_or_default();
-                if since.epoch != head.epoch || since.seq + replay != head.seq {
+                if since.seq + replay != head.seq || !(is_moved || since.epoch == head.epoch) {
                     self.violated(&format!("resumes from {since:?}"), frame);
                 }
-                since
+                Position { epoch: head.epoch, ..since }
             }
             ("lost", since) => {
-                let before = if is_moved { view.position.clone() } else { since };
-                self.world.truth.lock().told_lost(room, &self.user, before.as_ref(), &head);
+                self.world.truth.lock().told_lost(room, &self.user, since.as_ref(), &head);
                 head
             }
             ("fresh", None) => head,

@@ -180,14 +180,17 @@ async fn has(archive: &Archive, instance: &LiveRoom, seq: u64, event_id: &str) -
     Ok(id_at(archive, instance, seq).await?.is_none_or(|id| id.as_str() == event_id))
 }
 
-/// Returns whether the store has the log of memory: its newest event, or, if there is none, a log with its epoch.
+/// Returns whether the store has the log of memory: its newest event, or, if there is none (any more), its epoch.
 async fn has_log(core: &RoomCore, archive: &Archive, instance: &LiveRoom) -> Result<bool, StoreError> {
     let LogHead { seq, event_id } = core.log().head();
-    if seq == 0 {
-        let head = archive.journal.head(&instance.id).await?;
-        return Ok(head.is_some_and(|head| head.epoch == *core.store_epoch()));
+    let known = if seq > 0 { id_at(archive, instance, seq).await? } else { None };
+    match known {
+        Some(id) => Ok(id.as_str() == event_id),
+        None => {
+            let head = archive.journal.head(&instance.id).await?;
+            Ok(head.is_some_and(|head| head.epoch == *core.store_epoch()))
+        }
     }
-    Ok(id_at(archive, instance, seq).await?.is_some_and(|id| id.as_str() == event_id))
 }
 
 async fn id_at(archive: &Archive, instance: &LiveRoom, seq: u64) -> Result<Option<Id>, StoreError> {
