@@ -118,7 +118,10 @@ impl Link {
         loop {
             match self.carry_while_alive(&mut membership, &server).await {
                 Membership::Left => break,
-                Membership::Expired => drop(membership),
+                Membership::Expired => {
+                    self.0.store.nodes.lock().remove(&node);
+                    drop(membership);
+                }
             }
             *self.0.follower.lock() = None;
             while !self.hears() {
@@ -126,25 +129,27 @@ impl Link {
             }
             membership =
                 NodeMessages::join(&*self.0.store, node).await.expect("a local backplane can be joined");
-            self.begin_membership(&membership);
+            self.begin_membership(node, &membership);
             server.send(FeedMessage::Forgotten).await;
         }
         // Of a node that has died, nobody knows before its lease ends.
         if self.fault() == Some(LinkFault::Dead) {
             sleep(LEASE).await;
         }
+        self.0.store.nodes.lock().remove(&node);
         membership.leave().await;
         server.confirm_left();
     }
 
-    fn begin_membership(&self, membership: &Feed) {
+    fn begin_membership(&self, node: Id, membership: &Feed) {
+        self.0.store.nodes.lock().insert(node);
         let follower = membership.follower();
         self.0.followed.lock().iter().for_each(|room_id| follower.follow(Arc::clone(room_id)));
         *self.0.follower.lock() = Some(follower);
     }
 
     async fn carry_while_alive(&self, membership: &mut Feed, server: &FeedSender) -> Membership {
-        let (mut nodes, mut gaps, mut deaf_since) = (None, BTreeSet::new(), None::<Instant>);
+        let (mut gaps, mut deaf_since) = (BTreeSet::new(), None::<Instant>);
         let mut heartbeats = interval(HEARTBEAT_INTERVAL);
         heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -160,9 +165,8 @@ impl Link {
                     for room_id in std::mem::take(&mut gaps) {
                         server.send(FeedMessage::Gap(room_id)).await;
                     }
-                    if let Some(nodes) = nodes.clone() {
-                        server.send(FeedMessage::Nodes(nodes)).await;
-                    }
+                    let nodes = self.0.store.nodes.lock().clone();
+                    server.send(FeedMessage::Nodes(nodes)).await;
                 } else if deaf_since.get_or_insert_with(Instant::now).elapsed() >= LEASE
                     && !matches!(self.fault(), Some(LinkFault::Deaf | LinkFault::AnswersLost))
                 {
@@ -170,8 +174,8 @@ impl Link {
                 }
                 continue;
             };
-            if let FeedMessage::Nodes(listed) = &message {
-                nodes = Some(listed.clone());
+            // The list is read with each heartbeat.
+            if matches!(message, FeedMessage::Nodes(_)) {
                 continue;
             }
             if !self.hears() {
@@ -244,7 +248,7 @@ impl SharedRecords for Link {
 impl NodeMessages for Link {
     async fn join(&self, node: Id) -> Result<Feed, StoreError> {
         let membership = self.call(NodeMessages::join(&*self.0.store, node)).await?;
-        self.begin_membership(&membership);
+        self.begin_membership(node, &membership);
         let link = self.clone();
         let (feed, server) = Feed::new(move |room_id, follow| link.follow(room_id, follow));
         // The task ends when the server drops the feed.

@@ -1,6 +1,11 @@
 //! The store of all nodes, which a failover sets back: the replica that takes over lacks what was written last.
 
-use std::{collections::VecDeque, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -9,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     cluster::backplane::{Local, SharedRecords},
     store::{Store, StoreError},
+    wire::Id,
 };
 
 /// A backplane in memory that knows its records as they were before.
@@ -16,6 +22,8 @@ use crate::{
 pub(super) struct SharedStore {
     local: Local,
     changes: Arc<Mutex<VecDeque<RecordChange>>>,
+    /// The nodes that the others take for alive.
+    pub(super) nodes: Arc<Mutex<BTreeSet<Id>>>,
 }
 
 /// A change of a record.
@@ -30,7 +38,7 @@ const MAX_CHANGES: usize = 1_000;
 
 impl SharedStore {
     pub(super) fn new() -> Self {
-        SharedStore { local: Local::new(), changes: Arc::default() }
+        SharedStore { local: Local::new(), changes: Arc::default(), nodes: Arc::default() }
     }
 
     pub(super) async fn put(&self, records: Vec<(String, Option<Bytes>)>) -> Result<(), StoreError> {
