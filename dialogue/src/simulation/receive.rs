@@ -29,6 +29,9 @@ impl Client {
             "joined" => self.joined(frame, asked),
             "event" => self.event(frame),
             "left" => {
+                if frame.id.is_none() && frame.room() == Some(DELETED_ROOM) {
+                    self.world.truth.lock().counts.told_deleted += 1;
+                }
                 if let Some(view) = frame.room().and_then(|room| self.rooms.get_mut(room)) {
                     view.is_joined = false;
                 }
@@ -87,6 +90,7 @@ impl Client {
         };
         let (head, view) = (frame.position(), &self.rooms[room]);
         self.world.truth.lock().began(room, &head.epoch);
+        self.world.truth.lock().counts.moved += usize::from(is_moved && room == DELETED_ROOM);
         let is_again = view.is_joined && since.is_none() && resume == "fresh";
         // A second join replays nothing: the client has all up to the head, or gets it before.
         let is_same = |at: &Position| at.epoch != head.epoch || *at == head;

@@ -44,6 +44,10 @@ pub(super) struct Counts {
     pub(super) duplicates: usize,
     pub(super) records_lost: usize,
     pub(super) reused_epochs: usize,
+    /// Members who were told that their room was deleted.
+    pub(super) told_deleted: usize,
+    /// Members of that room who were moved to its next instance.
+    pub(super) moved: usize,
 }
 
 /// The last deletion of a room.
@@ -69,8 +73,8 @@ struct RoomTruth {
     accepted: BTreeMap<String, (u64, String)>,
     /// The ids of events that the store lost.
     lost: BTreeSet<String>,
-    /// The id of each text that was received, and when it was first.
-    ids: BTreeMap<String, (String, Instant)>,
+    /// The ids of each text that was received, and when each was first.
+    ids: BTreeMap<String, Vec<(String, Instant)>>,
     deletion: Deletion,
 }
 
@@ -109,6 +113,8 @@ impl Counts {
         self.duplicates += other.duplicates;
         self.records_lost += other.records_lost;
         self.reused_epochs += other.reused_epochs;
+        self.told_deleted += other.told_deleted;
+        self.moved += other.moved;
     }
 
     /// Returns whether everything happened.
@@ -158,7 +164,8 @@ impl Truth {
         let mut violations = Vec::new();
         if first.0 != *event_id || first.1 != text {
             // A node that knows neither of a deletion nor of any event before it begins the log with its epoch again.
-            if truth.ids.get(&first.1).is_some_and(|(_, since)| truth.deletion.concerns(*since))
+            let ids = truth.ids.get(&first.1).into_iter().flatten();
+            if ids.filter(|(id, _)| *id == first.0).any(|(_, since)| truth.deletion.concerns(*since))
                 && truth.reused_epochs.insert(epoch.clone())
             {
                 self.counts.reused_epochs += 1;
@@ -170,19 +177,20 @@ impl Truth {
                 violations.push(format!("{room} {epoch}/{seq} is {first:?} and {event_id} {text}"));
             }
         }
-        // An event that is sent again after its room was deleted, or after it was lost, is another.
-        match truth.ids.get_mut(text) {
-            None => {
-                truth.ids.insert(text.to_owned(), (event_id.clone(), Instant::now()));
+        // An event that is sent again after its room was deleted, or after it was lost, is another. A node that doesn't
+        // know of that may still send the first.
+        if !truth.ids.contains_key(text) {
+            truth.ids.insert(text.to_owned(), Vec::new());
+        }
+        let ids = truth.ids.get_mut(text).expect("it was added");
+        if !ids.iter().any(|(id, _)| id == event_id) {
+            let is_lost = |id: &String| truth.lost.contains(id);
+            if let Some((known, since)) = ids.last()
+                && !(is_lost(known) || is_lost(event_id) || truth.deletion.concerns(*since))
+            {
+                violations.push(format!("{room}: {text} is {known} and {event_id}"));
             }
-            Some((known, _)) if known == event_id => {}
-            Some((known, since)) => {
-                let is_lost = truth.lost.contains(known) || truth.lost.contains(event_id);
-                if !is_lost && !truth.deletion.concerns(*since) {
-                    violations.push(format!("{room}: {text} is {known} and {event_id}"));
-                }
-                (*known, *since) = (event_id.clone(), Instant::now());
-            }
+            ids.push((event_id.clone(), Instant::now()));
         }
         violations.into_iter().for_each(|what| self.violated(what));
     }

@@ -16,7 +16,7 @@ use dialogue::{
         SharedLogs, SharedMembers, SharedRecords,
     },
     server::NewRoom,
-    store::{Append, Head, Order, Page, Query, Store, StoreError, StoredEvent, StoredKey, Trim},
+    store::{Append, Head, Order, Page, Query, Store, StoreError, StoredKey, Trim},
     wire::{Id, Position},
 };
 use parking_lot::Mutex;
@@ -171,8 +171,12 @@ async fn a_log_that_is_replaced_while_it_is_read_is_another() {
     say(&other, "a").await.unwrap();
     say(&one, "unheard").await.unwrap();
     let first = deaf.local.read("chat", Query::new(Order::OldestFirst, 1)).await.unwrap().events.remove(0);
-    let replacement =
-        (1..=3).map(|seq| StoredEvent { seq, event_id: Id::fresh(), ..first.clone() }).collect();
+    let replacement = (1..=3).map(|seq| {
+        let mut event = first.clone();
+        (event.seq, event.event_id) = (seq, Id::fresh());
+        event
+    });
+    let replacement = replacement.collect();
     *deaf.replacement.lock() = Some(Append::new("chat".into(), "next".into(), replacement));
     deaf.blind.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(5)).await;
