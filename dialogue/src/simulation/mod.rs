@@ -125,7 +125,7 @@ fn a_deployment_keeps_its_promises_whatever_fails() {
         (None, None) => (0..RUNS).chain([fastrand::u64(..)]).collect(),
         (first, runs) => (first.unwrap_or(0)..).take(to_usize(runs.unwrap_or(RUNS))).collect(),
     };
-    let (mut total, mut failed) = (Counts::default(), 0);
+    let (mut total, mut failed, is_suite) = (Counts::default(), 0, to_u64(seeds.len()) >= RUNS);
     for seed in seeds {
         let truth = run(Plan::of(seed), seed, Trace::Dropped);
         total.add(truth.counts);
@@ -139,8 +139,13 @@ fn a_deployment_keeps_its_promises_whatever_fails() {
     }
     println!("{total:?}");
     assert_eq!(failed, 0, "repeat one of the seeds above");
-    assert!(total.is_eventful(), "too little happened: {total:?}");
+    // Of a few runs, nothing can be said.
+    assert!(!is_suite || total.is_eventful(), "too little happened: {total:?}");
     assert!(total.reused_epochs <= 3 + total.deleted / 8, "epochs of deleted logs come again: {total:?}");
+}
+
+fn to_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn to_usize(number: u64) -> usize {

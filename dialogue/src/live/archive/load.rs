@@ -13,6 +13,9 @@ use crate::{
     store::{Order, Page, Query, StoreError},
 };
 
+/// How often a room is read whose log is replaced meanwhile, as by a deletion or a failover.
+const MAX_READS: u32 = 3;
+
 impl Archive {
     /// Loads a room. The cost doesn't depend on the length of its log.
     pub(crate) async fn find(
@@ -21,6 +24,21 @@ impl Archive {
         room_id: &str,
         now: u64,
     ) -> Result<StoredRoom, StoreError> {
+        for _ in 0..MAX_READS {
+            if let Some(found) = self.read_room(room, room_id, now).await? {
+                return Ok(found);
+            }
+        }
+        Err(StoreError::new("the log was replaced while it was read"))
+    }
+
+    /// Reads a room; returns `None` if its log was replaced meanwhile, so that what was read is of two logs.
+    async fn read_room(
+        &self,
+        room: &RoomSpec,
+        room_id: &str,
+        now: u64,
+    ) -> Result<Option<StoredRoom>, StoreError> {
         let state = async { if room.options.state { self.state(room_id).await } else { Ok(None) } };
         let known = async { if room.keyed { self.known(room_id).await } else { Ok(None) } };
         let members = async {
@@ -32,7 +50,7 @@ impl Archive {
         let (info, head, state, members) =
             tokio::try_join!(known, self.journal.head(room_id), state, members)?;
         let found = StoredRoom { info, state, members, ..StoredRoom::default() };
-        let Some(head) = head else { return Ok(found) };
+        let Some(head) = head else { return Ok(Some(found)) };
         let mut newest = Query::new(Order::NewestFirst, TAIL_EVENTS);
         // Later events that are appended during the read come through the feed.
         newest.before = Some(head.last.seq + 1);
@@ -41,6 +59,9 @@ impl Archive {
         let epoch_override = self.epoch_override(room_id, &head.epoch);
         let (page, keys, epoch_override) =
             tokio::try_join!(self.journal.read(room_id, newest), keys, epoch_override)?;
+        if page.events.first().is_none_or(|newest| newest.event_id != head.last.event_id) {
+            return Ok(None);
+        }
         let mut counted = Vec::new();
         for (event, max) in room.counted() {
             counted.push((event, self.newest_of(room_id, room.event_name(event), max).await?));
@@ -54,7 +75,7 @@ impl Archive {
             keys,
             counted,
         };
-        Ok(StoredRoom { log: Some(log), ..found })
+        Ok(Some(StoredRoom { log: Some(log), ..found }))
     }
 
     /// Returns the numbers of a room's newest events of one name, newest first.
