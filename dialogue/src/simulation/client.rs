@@ -2,7 +2,7 @@
 //! positions, repeats unanswered events with their keys, and holds what it gets against the promises.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     ROOMS,
     frame::{Frame, Position},
-    world::World,
+    world::{Report, World},
 };
 use crate::live::Outbox;
 
@@ -37,6 +37,15 @@ pub(super) struct Client {
     pub(super) accepted: VecDeque<Draft>,
     /// The requests without an answer, on the present connection.
     pub(super) pending: BTreeMap<u64, (Instant, Pending)>,
+    /// The newest event of the present connection that was accepted in each room: request, number, id, and when.
+    pub(super) newest_ok: BTreeMap<&'static str, (u64, u64, String, Instant)>,
+    /// The number of the newest ephemeral event of each connection of others.
+    pub(super) typed: BTreeMap<String, u64>,
+    /// The members of the chat, as the client was told.
+    pub(super) members: BTreeSet<String>,
+    /// Whether the client joined the chat and has not asked for its members.
+    pub(super) must_list: bool,
+    connections: u64,
     next_text: u64,
     next_request: u64,
 }
@@ -58,6 +67,7 @@ pub(super) struct Draft {
     pub(super) text: String,
     /// When it may be sent again.
     pub(super) not_before: Instant,
+    pub(super) is_repeated: bool,
 }
 
 /// A connection to a node.
@@ -74,6 +84,7 @@ pub(super) enum Pending {
     Join { room: &'static str, since: Option<Position> },
     Trigger(Draft),
     Leave { room: &'static str },
+    Members,
 }
 
 /// What a client does with its connection.
@@ -100,6 +111,11 @@ impl Client {
             unsent: VecDeque::new(),
             accepted: VecDeque::new(),
             pending: BTreeMap::new(),
+            newest_ok: BTreeMap::new(),
+            typed: BTreeMap::new(),
+            members: BTreeSet::new(),
+            must_list: false,
+            connections: 0,
             next_text: 0,
             next_request: 0,
         }
@@ -109,6 +125,9 @@ impl Client {
     pub(super) async fn live(mut self) {
         loop {
             self.rooms.values_mut().for_each(|view| view.is_joined = false);
+            self.newest_ok.clear();
+            self.typed.clear();
+            self.connections += 1;
             self.report();
             let away = match self.world.connect(&self.user, &mut self.rng).await {
                 Some(connection) => self.converse(connection).await,
@@ -156,7 +175,7 @@ impl Client {
         connection.task.abort();
         for (_, (_, pending)) in std::mem::take(&mut self.pending) {
             if let Pending::Trigger(draft) = pending {
-                self.unsent.push_back(draft);
+                self.unsent.push_back(Draft { is_repeated: true, ..draft });
             }
         }
         away
@@ -187,13 +206,17 @@ impl Client {
         for room in ROOMS {
             let is_asked = self.pending.values().any(|(_, pending)| match pending {
                 Pending::Join { room: other, .. } | Pending::Leave { room: other } => *other == room,
-                Pending::Trigger(_) => false,
+                Pending::Trigger(_) | Pending::Members => false,
             });
             let view = &self.rooms[room];
             if view.is_wanted && !view.is_joined && !is_asked {
                 self.join(connection, room, true);
                 return Next::Stay;
             }
+        }
+        if std::mem::take(&mut self.must_list) && self.rooms["chat"].is_joined {
+            let id = self.request(connection, json!({ "type": "members", "roomId": "chat" }));
+            self.pending.insert(id, (Instant::now(), Pending::Members));
         }
         let now = Instant::now();
         let is_due = |draft: &Draft| draft.not_before <= now && self.rooms[draft.room].is_joined;
@@ -228,7 +251,9 @@ impl Client {
                 }
             }
             700..780 => {
-                let typing = json!({ "type": "trigger", "roomId": "chat", "event": "typing", "data": { "active": true } });
+                self.next_text += 1;
+                let text = format!("{}#{}/{}", self.user, self.connections, self.next_text);
+                let typing = json!({ "type": "trigger", "roomId": "chat", "event": "typing", "data": { "text": text } });
                 let _ = connection.frames.try_send(typing.to_string());
             }
             780..840 => {
@@ -278,7 +303,7 @@ impl Client {
         self.next_text += 1;
         let text = format!("{}/{}", self.user, self.next_text);
         if self.rooms[room].is_joined {
-            self.trigger(connection, Draft { room, text, not_before: Instant::now() });
+            self.trigger(connection, Draft { room, text, not_before: Instant::now(), is_repeated: false });
         }
     }
 
@@ -301,6 +326,7 @@ impl Client {
         let is_settled = self.unsent.is_empty() && self.pending.is_empty();
         let at = |view: &RoomView| view.position.clone().filter(|_| view.is_joined && view.is_wanted);
         let positions = self.rooms.iter().map(|(room, view)| (*room, at(view))).collect();
-        self.world.reports.lock().insert(self.user.clone(), (is_settled, positions));
+        let report = Report { is_settled, positions, members: self.members.clone() };
+        self.world.reports.lock().insert(self.user.clone(), report);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::ROOMS;
 
@@ -28,6 +28,15 @@ pub(super) struct Frame<'a> {
     #[serde(default)]
     pub(super) duplicate: bool,
     #[serde(borrow)]
+    pub(super) from: Option<Cow<'a, str>>,
+    /// The members of a room.
+    #[serde(borrow, default)]
+    pub(super) members: Members<'a>,
+    #[serde(borrow)]
+    pub(super) user_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) change: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     data: Option<Data<'a>>,
     /// The frame as it came.
     #[serde(skip)]
@@ -38,6 +47,28 @@ pub(super) struct Frame<'a> {
 struct Data<'a> {
     #[serde(borrow)]
     text: Option<Cow<'a, str>>,
+}
+
+/// The field `members`: of `joined`, their number.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Members<'a> {
+    #[serde(borrow)]
+    List(Vec<Member<'a>>),
+    Number(IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Member<'a> {
+    #[serde(borrow)]
+    pub(super) user_id: Cow<'a, str>,
+}
+
+impl Default for Members<'_> {
+    fn default() -> Self {
+        Members::Number(IgnoredAny)
+    }
 }
 
 /// The place of a client in the log of a room.

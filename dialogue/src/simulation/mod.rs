@@ -11,8 +11,9 @@
 //!   idempotency key stands for one event, at each node.
 //! - A client is told `lost` only if the store lost its event, the log was trimmed, or the epoch is another, and epochs
 //!   begin only with what loses events. It never goes on behind an event that was lost.
+//! - The events of a connection keep the order in which it sent them, ephemeral ones too, and each comes after its `ok`.
 //! - Each request is answered once.
-//! - Once all is well, all clients have all events, and all nodes know all members.
+//! - Once all is well, all clients have all events, and all nodes and clients know all members.
 //! - No task panics.
 //!
 //! An epoch of a deleted room may be given again by a node that had no event of the room and doesn't know of its
@@ -54,7 +55,7 @@ struct Message {
 
 #[dialogue::event(ephemeral)]
 struct Typing {
-    active: bool,
+    text: String,
 }
 
 dialogue::rooms! {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     DELETED_ROOM,
-    client::{Client, Pending},
-    frame::{Frame, Position},
+    client::{Client, Draft, Pending},
+    frame::{Frame, Members, Position},
 };
 
 /// The accepted events that a client remembers to send them again.
@@ -28,6 +28,7 @@ impl Client {
             "error" => self.refused(frame, asked),
             "joined" => self.joined(frame, asked),
             "event" => self.event(frame),
+            "members" | "presence" => self.members(frame),
             "left" => {
                 if frame.id.is_none() && frame.room() == Some(DELETED_ROOM) {
                     self.world.truth.lock().counts.told_deleted += 1;
@@ -48,6 +49,10 @@ impl Client {
         let Some(Pending::Trigger(draft)) = asked else { return };
         let event = (frame.seq.unwrap_or_default(), frame.event_id());
         self.world.truth.lock().accepted(draft.room, &draft.text, event, frame.duplicate);
+        if !frame.duplicate {
+            self.keeps_order(draft.room, frame);
+        }
+        let draft = Draft { is_repeated: true, ..draft };
         if self.rng.u32(..4) == 0 {
             self.accepted.push_back(draft);
             self.accepted.drain(..self.accepted.len().saturating_sub(MAX_ACCEPTED));
@@ -63,6 +68,7 @@ impl Client {
                 if !is_deleted && !matches!(code, "UNAVAILABLE" | "NOT_IN_ROOM") {
                     self.violated(&format!("is refused {}", draft.text), frame);
                 }
+                draft.is_repeated = true;
                 draft.not_before = Instant::now() + Duration::from_millis(self.rng.u64(100..1_000));
                 self.unsent.push_back(draft);
             }
@@ -74,6 +80,7 @@ impl Client {
             }
             Some(Pending::Join { .. }) if code == "UNAVAILABLE" => {}
             Some(Pending::Join { .. }) => self.violated("can't join", frame),
+            Some(Pending::Members) => self.must_list = true,
             Some(Pending::Leave { .. }) | None => {}
         }
     }
@@ -115,10 +122,62 @@ impl Client {
         };
         if let Some(view) = self.rooms.get_mut(room) {
             (view.is_joined, view.position) = (true, Some(position));
+            self.must_list |= room == "chat";
+        }
+    }
+
+    /// Events of a connection are in the order in which it sent them.
+    fn keeps_order(&mut self, room: &'static str, frame: &Frame<'_>) {
+        let (Some(id), Some(seq)) = (frame.id, frame.seq) else { return };
+        let newest = (id, seq, frame.event_id().to_owned(), Instant::now());
+        if let Some((request, number, event_id, since)) = self.newest_ok.insert(room, newest)
+            && (request < id) != (number < seq)
+            && self.world.truth.lock().is_kept(room, &event_id, since)
+        {
+            self.violated(&format!("sent {number} by request {request} before"), frame);
+        }
+    }
+
+    fn members(&mut self, frame: &Frame<'_>) {
+        if let Members::List(members) = &frame.members {
+            self.members = members.iter().map(|member| member.user_id.to_string()).collect();
+        }
+        let Some(user) = frame.user_id.as_deref() else { return };
+        match frame.change.as_deref() {
+            Some("joined") => self.members.insert(user.to_owned()),
+            Some("left") => self.members.remove(user),
+            _ => return self.violated("gets an unknown change", frame),
+        };
+    }
+
+    /// An event without a number came, which is the next of a connection, and nothing more is known of it.
+    fn ephemeral(&mut self, frame: &Frame<'_>) {
+        let Some((sender, number)) = frame.text().split_once('/') else { return };
+        let number = number.parse().unwrap_or_default();
+        self.world.truth.lock().counts.ephemeral += 1;
+        if let Some(before) = self.typed.insert(sender.to_owned(), number).filter(|before| *before >= number)
+        {
+            self.violated(&format!("gets this after {before}"), frame);
+        }
+    }
+
+    /// The `ok` of an event comes before it.
+    fn is_answered_before(&self, frame: &Frame<'_>) {
+        let is_own = frame.from.as_deref() == Some(&self.user);
+        let is_unanswered = |pending: &Pending| match pending {
+            Pending::Trigger(draft) => !draft.is_repeated && draft.text == frame.text(),
+            _ => false,
+        };
+        if is_own && self.pending.values().any(|(_, pending)| is_unanswered(pending)) {
+            self.violated("gets this before its answer", frame);
         }
     }
 
     fn event(&mut self, frame: &Frame<'_>) {
+        match frame.seq {
+            Some(_) => self.is_answered_before(frame),
+            None => self.ephemeral(frame),
+        }
         let mut truth = self.world.truth.lock();
         let Some(room) = frame.room() else { return };
         let Some(view) = self.rooms.get_mut(room) else { return };

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     ROOMS,
-    world::{NODES, USERS, World},
+    world::{NODES, Report, USERS, World},
 };
 use crate::store::{Order, Query, Store};
 
@@ -39,9 +39,12 @@ impl World {
                 head.map(|head| (head.last.seq, head.last.event_id.as_str().to_owned())).unwrap_or_default();
             for user in USERS {
                 let reports = self.reports.lock();
-                let Some((is_settled, positions)) = reports.get(user) else {
+                let Some(Report { is_settled, positions, members }) = reports.get(user) else {
                     return Some(format!("{user} is missing"));
                 };
+                if !members.iter().eq(USERS.iter()) {
+                    return Some(format!("{user} was told that the members are {members:?}"));
+                }
                 if !is_settled {
                     return Some(format!("{user} has events that aren't accepted"));
                 }

@@ -48,6 +48,8 @@ pub(super) struct Counts {
     pub(super) told_deleted: usize,
     /// Members of that room who were moved to its next instance.
     pub(super) moved: usize,
+    /// Events without a number that were received.
+    pub(super) ephemeral: usize,
 }
 
 /// The last deletion of a room.
@@ -115,14 +117,15 @@ impl Counts {
         self.reused_epochs += other.reused_epochs;
         self.told_deleted += other.told_deleted;
         self.moved += other.moved;
+        self.ephemeral += other.ephemeral;
     }
 
     /// Returns whether everything happened.
     pub(super) fn is_eventful(&self) -> bool {
         let Counts { accepted, delivered, complete, lost, refused, .. } = *self;
-        let Counts { faults, deleted, duplicates, records_lost, .. } = *self;
+        let Counts { faults, deleted, duplicates, records_lost, ephemeral, .. } = *self;
         let answers = [accepted, delivered, complete, lost, refused, duplicates];
-        answers.into_iter().chain([faults, deleted, records_lost]).all(|count| count > 0)
+        answers.into_iter().chain([faults, deleted, records_lost, ephemeral]).all(|count| count > 0)
     }
 }
 
@@ -222,6 +225,12 @@ impl Truth {
                 "{user} is told that {room} lost {before:?}, whose log goes on to {head:?}"
             ));
         }
+    }
+
+    /// Returns whether an event that was accepted at `since` is still in its log, unless that was trimmed.
+    pub(super) fn is_kept(&self, room: &str, event_id: &str, since: Instant) -> bool {
+        !self.is_lost(room, event_id)
+            && !self.rooms.get(room).is_some_and(|truth| truth.deletion.concerns(since))
     }
 
     /// Returns whether the store lost an event.

@@ -1,7 +1,7 @@
 //! The world of a run: some nodes over one store, their clients, and what befalls them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -41,12 +41,20 @@ pub(super) struct World {
     pub(super) store: SharedStore,
     pub(super) nodes: Mutex<Vec<Node>>,
     pub(super) truth: Mutex<Truth>,
-    /// Of each client: whether all its events are accepted, and its position in each room that it is in.
+    /// What each client said last.
     pub(super) reports: Mutex<BTreeMap<String, Report>>,
     is_active: AtomicBool,
 }
 
-pub(super) type Report = (bool, BTreeMap<&'static str, Option<Position>>);
+/// Where a client is.
+pub(super) struct Report {
+    /// Whether all its events are accepted.
+    pub(super) is_settled: bool,
+    /// Its position in each room that it is in.
+    pub(super) positions: BTreeMap<&'static str, Option<Position>>,
+    /// The members of the chat, as it was told.
+    pub(super) members: BTreeSet<String>,
+}
 
 /// A node. Its server is `None` while it is down.
 pub(super) struct Node {
