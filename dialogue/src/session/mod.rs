@@ -10,6 +10,8 @@ mod frames;
 mod fuzz;
 #[cfg(test)]
 mod lost_log_tests;
+#[cfg(test)]
+mod members_tests;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! positions, repeats unanswered events with their keys, and holds what it gets against the promises.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -18,47 +18,56 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{DELETED_ROOM, ROOMS, world::World};
+use super::{
+    ROOMS,
+    frame::{Frame, Position},
+    world::{Report, World},
+};
 use crate::live::Outbox;
 
 /// A client with its memory, which outlives its connections.
 pub(super) struct Client {
-    world: Arc<World>,
-    user: String,
-    rng: Rng,
-    rooms: BTreeMap<&'static str, RoomView>,
+    pub(super) world: Arc<World>,
+    pub(super) user: String,
+    pub(super) rng: Rng,
+    pub(super) rooms: BTreeMap<&'static str, RoomView>,
     /// The events that aren't accepted, oldest first.
-    unsent: VecDeque<Draft>,
+    pub(super) unsent: VecDeque<Draft>,
+    /// Some events that were accepted, newest last: they are sent again now and then.
+    pub(super) accepted: VecDeque<Draft>,
+    /// The requests without an answer, on the present connection.
+    pub(super) pending: BTreeMap<u64, (Instant, Pending)>,
+    /// The newest event of the present connection that was accepted in each room: request, number, id, and when.
+    pub(super) newest_ok: BTreeMap<&'static str, (u64, u64, String, Instant)>,
+    /// The number of the newest ephemeral event of each connection of others.
+    pub(super) typed: BTreeMap<String, u64>,
+    /// The members of the chat, as the client was told.
+    pub(super) members: BTreeSet<String>,
+    /// Whether the client joined the chat and has not asked for its members.
+    pub(super) must_list: bool,
+    connections: u64,
     next_text: u64,
     next_request: u64,
-    /// Set while an event is sent and not answered.
-    awaits_answer: bool,
 }
 
 /// What the client has of a room.
 #[derive(Debug, Default, Clone)]
-struct RoomView {
+pub(super) struct RoomView {
     /// Whether the client wants to be in it.
     is_wanted: bool,
-    is_joined: bool,
-    position: Option<Position>,
+    pub(super) is_joined: bool,
+    pub(super) position: Option<Position>,
     /// A position that the client had before, and from which it resumes now and then, as one that was not saved since.
-    earlier: Option<Position>,
-}
-
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) epoch: String,
-    pub(super) seq: u64,
-    pub(super) event_id: String,
+    pub(super) earlier: Option<Position>,
 }
 
 #[derive(Debug, Clone)]
-struct Draft {
-    room: &'static str,
-    text: String,
+pub(super) struct Draft {
+    pub(super) room: &'static str,
+    pub(super) text: String,
     /// When it may be sent again.
-    not_before: Instant,
+    pub(super) not_before: Instant,
+    pub(super) is_repeated: bool,
 }
 
 /// A connection to a node.
@@ -71,14 +80,23 @@ pub(super) struct Connection {
 
 /// A request without an answer.
 #[derive(Debug)]
-enum Pending {
+pub(super) enum Pending {
     Join { room: &'static str, since: Option<Position> },
     Trigger(Draft),
     Leave { room: &'static str },
+    Members,
 }
 
-/// How long a request may take at most: longer than each timeout of the server.
-const MAX_ANSWER_TIME: Duration = Duration::from_secs(40);
+/// What a client does with its connection.
+enum Next {
+    Stay,
+    /// It disconnects, and comes back after this time.
+    Away(Duration),
+}
+
+/// How long a request may take at most: over slow links, a join waits for many calls of 5 s, and for what its room does
+/// before.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(100);
 
 impl Client {
     pub(super) fn new(world: &Arc<World>, user: &str, seed: u64) -> Self {
@@ -91,9 +109,15 @@ impl Client {
                 .map(|room| (*room, RoomView { is_wanted: true, ..RoomView::default() }))
                 .collect(),
             unsent: VecDeque::new(),
+            accepted: VecDeque::new(),
+            pending: BTreeMap::new(),
+            newest_ok: BTreeMap::new(),
+            typed: BTreeMap::new(),
+            members: BTreeSet::new(),
+            must_list: false,
+            connections: 0,
             next_text: 0,
             next_request: 0,
-            awaits_answer: false,
         }
     }
 
@@ -101,20 +125,23 @@ impl Client {
     pub(super) async fn live(mut self) {
         loop {
             self.rooms.values_mut().for_each(|view| view.is_joined = false);
+            self.newest_ok.clear();
+            self.typed.clear();
+            self.connections += 1;
             self.report();
-            match self.world.connect(&self.user, &mut self.rng).await {
+            let away = match self.world.connect(&self.user, &mut self.rng).await {
                 Some(connection) => self.converse(connection).await,
-                None => sleep(Duration::from_millis(self.rng.u64(50..500))).await,
-            }
+                None => Duration::from_millis(self.rng.u64(50..500)),
+            };
+            sleep(away).await;
         }
     }
 
-    /// Uses a connection until it ends.
-    async fn converse(&mut self, mut connection: Connection) {
-        let mut pending = BTreeMap::<u64, (Instant, Pending)>::new();
+    /// Uses a connection until it ends; returns the time until the next one.
+    async fn converse(&mut self, mut connection: Connection) -> Duration {
         let mut act_at = Instant::now();
         let mut received = Vec::new();
-        loop {
+        let away = loop {
             received.clear();
             let outbox = &connection.outbox;
             let taken = poll_fn(|cx| match outbox.poll_take(cx, usize::MAX, &mut received) {
@@ -124,105 +151,122 @@ impl Client {
             select! {
                 biased;
                 is_open = taken => {
-                    let text = String::from_utf8(received.concat()).expect("text");
-                    for line in text.lines() {
-                        if let Some(frame) = line.strip_prefix("data: ") {
-                            self.receive(&serde_json::from_str(frame).expect("JSON"), &mut pending);
-                        }
-                    }
-                    self.note_pending(&pending);
+                    self.receive_all(&received.concat());
                     if !is_open {
-                        break;
+                        break Duration::ZERO;
                     }
                 }
-                _ = &mut connection.task => break,
+                _ = &mut connection.task => break Duration::ZERO,
                 () = sleep_until(act_at) => {
-                    if let Some((_, (_, unanswered))) = pending.iter().find(|(_, (asked, _))| asked.elapsed() > MAX_ANSWER_TIME) {
-                        let (user, node) = (&self.user, connection.node);
-                        self.world.truth.lock().violated(format!("{user} gets no answer of node {node} to {unanswered:?}"));
-                        break;
+                    if self.lacks_answer(&connection) {
+                        break Duration::ZERO;
                     }
-                    let goes_on = self.act(&connection, &mut pending);
-                    self.note_pending(&pending);
-                    if !goes_on {
-                        break;
+                    let next = self.act(&connection);
+                    self.report();
+                    if let Next::Away(away) = next {
+                        break away;
                     }
                     act_at = Instant::now() + Duration::from_millis(self.rng.u64(20..400));
                 }
             }
-        }
+        };
         let (user, node) = (&self.user, connection.node);
         self.world.truth.lock().note(|| format!("{user} is no more connected to {node}"));
         connection.task.abort();
-        for (_, (_, pending)) in pending {
+        for (_, (_, pending)) in std::mem::take(&mut self.pending) {
             if let Pending::Trigger(draft) = pending {
-                self.unsent.push_back(draft);
+                self.unsent.push_back(Draft { is_repeated: true, ..draft });
             }
         }
-        self.awaits_answer = false;
+        away
     }
 
-    fn note_pending(&mut self, pending: &BTreeMap<u64, (Instant, Pending)>) {
-        let awaits = |(_, pending): &(Instant, Pending)| matches!(pending, Pending::Trigger(_));
-        self.awaits_answer = pending.values().any(awaits);
+    fn receive_all(&mut self, bytes: &[u8]) {
+        let text = std::str::from_utf8(bytes).expect("text");
+        for json in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+            self.receive(&Frame::parse(json));
+        }
         self.report();
     }
 
-    /// Does one thing; returns `false` if that is to disconnect.
-    fn act(&mut self, connection: &Connection, pending: &mut BTreeMap<u64, (Instant, Pending)>) -> bool {
-        let is_active = self.world.is_active();
+    /// Returns whether a request has had no answer for too long.
+    fn lacks_answer(&self, connection: &Connection) -> bool {
+        // They are in the order in which they were made.
+        let oldest = self.pending.values().next().filter(|(at, _)| at.elapsed() > MAX_ANSWER_TIME);
+        if let Some((_, unanswered)) = oldest {
+            let (user, node) = (&self.user, connection.node);
+            let what = format!("{user} gets no answer of node {node} to {unanswered:?}");
+            self.world.truth.lock().violated(what);
+        }
+        oldest.is_some()
+    }
+
+    /// Does one thing.
+    fn act(&mut self, connection: &Connection) -> Next {
         for room in ROOMS {
-            let is_asked = pending.values().any(|(_, pending)| match pending {
+            let is_asked = self.pending.values().any(|(_, pending)| match pending {
                 Pending::Join { room: other, .. } | Pending::Leave { room: other } => *other == room,
-                Pending::Trigger(_) => false,
+                Pending::Trigger(_) | Pending::Members => false,
             });
             let view = &self.rooms[room];
             if view.is_wanted && !view.is_joined && !is_asked {
-                self.join(connection, pending, room, true);
-                return true;
+                self.join(connection, room, true);
+                return Next::Stay;
             }
+        }
+        if std::mem::take(&mut self.must_list) && self.rooms["chat"].is_joined {
+            let id = self.request(connection, json!({ "type": "members", "roomId": "chat" }));
+            self.pending.insert(id, (Instant::now(), Pending::Members));
         }
         let now = Instant::now();
-        if let Some(at) =
-            self.unsent.iter().position(|draft| draft.not_before <= now && self.rooms[draft.room].is_joined)
-            && let Some(draft) = self.unsent.remove(at)
-        {
-            self.trigger(connection, pending, draft);
-            return true;
-        }
-        if !is_active {
-            self.rooms.values_mut().for_each(|view| view.is_wanted = true);
-            return true;
-        }
-        let room = ROOMS[self.rng.usize(..ROOMS.len())];
-        match self.rng.u32(..100) {
-            0..70 => {
-                self.next_text += 1;
-                let text = format!("{}/{}", self.user, self.next_text);
-                if self.rooms[room].is_joined {
-                    self.trigger(connection, pending, Draft { room, text, not_before: now });
+        let is_due = |draft: &Draft| draft.not_before <= now && self.rooms[draft.room].is_joined;
+        if let Some(at) = self.unsent.iter().position(is_due) {
+            // What was sent in a burst is repeated in one.
+            for _ in 0..1 + self.unsent.len() / 16 {
+                if let Some(draft) = self.unsent.remove(at) {
+                    self.trigger(connection, draft);
                 }
             }
-            70..80 => {
-                let typing = json!({ "type": "trigger", "roomId": "chat", "event": "typing", "data": { "active": true } });
+            return Next::Stay;
+        }
+        if !self.world.is_active() {
+            self.rooms.values_mut().for_each(|view| view.is_wanted = true);
+            return Next::Stay;
+        }
+        self.act_at_will(connection)
+    }
+
+    /// Does what it likes.
+    fn act_at_will(&mut self, connection: &Connection) -> Next {
+        let room = ROOMS[self.rng.usize(..ROOMS.len())];
+        match self.rng.u32(..1_000) {
+            0..640 => self.send(connection, room),
+            640..650 if self.world.plan.has_bursts => {
+                (0..self.rng.u32(1..300)).for_each(|_| self.send(connection, room));
+            }
+            650..700 => {
+                let again = self.accepted.iter().rposition(|draft| self.rooms[draft.room].is_joined);
+                if let Some(again) = again.and_then(|at| self.accepted.remove(at)) {
+                    self.trigger(connection, again);
+                }
+            }
+            700..780 => {
+                self.next_text += 1;
+                let text = format!("{}#{}/{}", self.user, self.connections, self.next_text);
+                let typing = json!({ "type": "trigger", "roomId": "chat", "event": "typing", "data": { "text": text } });
                 let _ = connection.frames.try_send(typing.to_string());
             }
-            80..85 => {
+            780..840 => {
                 let resumes = self.rng.bool();
-                self.join(connection, pending, room, resumes);
+                self.join(connection, room, resumes);
             }
-            85..88 => {
-                let id = self.request(connection, json!({ "type": "leave", "roomId": room }));
-                pending.insert(id, (now, Pending::Leave { room }));
-                if let Some(view) = self.rooms.get_mut(room) {
-                    view.is_wanted = false;
-                }
-            }
-            88..93 => self.rooms.values_mut().for_each(|view| view.is_wanted = true),
-            93..96 => return false,
+            840..880 => self.leave(connection, room),
+            880..930 => self.rooms.values_mut().for_each(|view| view.is_wanted = true),
+            930..955 => return Next::Away(Duration::ZERO),
+            955..960 => return Next::Away(Duration::from_millis(self.rng.u64(1_000..20_000))),
             _ => {}
         }
-        true
+        Next::Stay
     }
 
     fn request(&mut self, connection: &Connection, mut frame: Value) -> u64 {
@@ -232,13 +276,7 @@ impl Client {
         self.next_request
     }
 
-    fn join(
-        &mut self,
-        connection: &Connection,
-        pending: &mut BTreeMap<u64, (Instant, Pending)>,
-        room: &'static str,
-        resumes: bool,
-    ) {
+    fn join(&mut self, connection: &Connection, room: &'static str, resumes: bool) {
         let Some(view) = self.rooms.get_mut(room) else { return };
         view.is_wanted = true;
         let from_earlier = !view.is_joined && self.rng.u32(..8) == 0;
@@ -249,166 +287,46 @@ impl Client {
             frame["since"] = json!({ "epoch": epoch, "seq": seq, "eventId": event_id });
         }
         let id = self.request(connection, frame);
-        pending.insert(id, (Instant::now(), Pending::Join { room, since }));
+        self.pending.insert(id, (Instant::now(), Pending::Join { room, since }));
     }
 
-    fn trigger(
-        &mut self,
-        connection: &Connection,
-        pending: &mut BTreeMap<u64, (Instant, Pending)>,
-        draft: Draft,
-    ) {
+    fn leave(&mut self, connection: &Connection, room: &'static str) {
+        let id = self.request(connection, json!({ "type": "leave", "roomId": room }));
+        self.pending.insert(id, (Instant::now(), Pending::Leave { room }));
+        if let Some(view) = self.rooms.get_mut(room) {
+            view.is_wanted = false;
+        }
+    }
+
+    /// Sends a new event, if the client is in the room.
+    fn send(&mut self, connection: &Connection, room: &'static str) {
+        self.next_text += 1;
+        let text = format!("{}/{}", self.user, self.next_text);
+        if self.rooms[room].is_joined {
+            self.trigger(connection, Draft { room, text, not_before: Instant::now(), is_repeated: false });
+        }
+    }
+
+    fn trigger(&mut self, connection: &Connection, draft: Draft) {
         let Draft { room, text, .. } = &draft;
-        let frame = json!({
-            "type": "trigger", "roomId": room, "event": "message", "data": { "text": text }, "key": text,
-        });
-        let id = self.request(connection, frame);
-        pending.insert(id, (Instant::now(), Pending::Trigger(draft)));
-    }
-
-    fn receive(&mut self, frame: &Value, pending: &mut BTreeMap<u64, (Instant, Pending)>) {
-        self.world.truth.lock().note_frame(&self.user, frame);
-        let answered = frame["id"].as_u64().map(|id| (id, pending.remove(&id)));
-        if let Some((id, None)) = &answered {
-            self.world.truth.lock().violated(format!("{} gets a second answer to {id}: {frame}", self.user));
-            return;
-        }
-        let asked = answered.and_then(|(_, asked)| asked).map(|(_, asked)| asked);
-        match frame["type"].as_str() {
-            Some("ok") => {
-                if let Some(Pending::Trigger(draft)) = asked {
-                    let (seq, event_id) = (number(&frame["seq"]), text(&frame["eventId"]));
-                    self.world.truth.lock().accepted(draft.room, &draft.text, seq, &event_id);
-                }
-            }
-            Some("error") => self.refused(frame, asked),
-            Some("joined") => self.joined(frame, asked),
-            Some("event") => self.event(frame),
-            Some("left") => {
-                if let Some(view) = frame["roomId"].as_str().and_then(|room| self.rooms.get_mut(room)) {
-                    view.is_joined = false;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn refused(&mut self, frame: &Value, asked: Option<Pending>) {
-        let mut truth = self.world.truth.lock();
-        truth.counts.refused += 1;
-        match asked {
-            Some(Pending::Trigger(mut draft)) => {
-                let is_expected = match frame["code"].as_str() {
-                    Some("ROOM_NOT_FOUND") => draft.room == DELETED_ROOM,
-                    code => matches!(code, Some("UNAVAILABLE" | "NOT_IN_ROOM")),
-                };
-                if !is_expected {
-                    truth.violated(format!("{} gets {frame} for {}", self.user, draft.text));
-                }
-                draft.not_before = Instant::now() + Duration::from_millis(self.rng.u64(100..1_000));
-                self.unsent.push_back(draft);
-            }
-            Some(Pending::Join { room, since }) => match frame["code"].as_str() {
-                Some("UNAVAILABLE") => {}
-                // The position is in an instance that was deleted.
-                Some("ROOM_NOT_FOUND") if room == DELETED_ROOM && since.is_some() => {
-                    if let Some(view) = self.rooms.get_mut(room) {
-                        view.position = None;
-                    }
-                }
-                _ => truth.violated(format!("{} gets {frame} for a join", self.user)),
-            },
-            Some(Pending::Leave { .. }) | None => {}
-        }
-    }
-
-    fn joined(&mut self, frame: &Value, asked: Option<Pending>) {
-        let mut truth = self.world.truth.lock();
-        let (room, since) = match asked {
-            Some(Pending::Join { room, since }) => (room, since),
-            // The room lost its log, and its members moved to its next instance.
-            None if frame["resume"] == "lost" => match known_room(frame) {
-                Some(room) => (room, None),
-                None => return,
-            },
-            _ => return truth.violated(format!("{} gets {frame}, which nobody asked for", self.user)),
-        };
-        let head = Position {
-            epoch: text(&frame["epoch"]),
-            seq: number(&frame["seq"]),
-            event_id: text(&frame["eventId"]),
-        };
-        let Some(view) = self.rooms.get_mut(room) else { return };
-        let is_again = view.is_joined && since.is_none() && frame["resume"] == "fresh";
-        view.is_joined = true;
-        match (frame["resume"].as_str(), since) {
-            (Some("complete"), Some(since)) => {
-                truth.counts.complete += 1;
-                let replay = number(&frame["replay"]);
-                if since.epoch != head.epoch || since.seq + replay != head.seq {
-                    truth.violated(format!("{} resumes from {since:?} by {frame}", self.user));
-                }
-                view.position = Some(since);
-            }
-            (Some("lost"), _) => {
-                truth.counts.lost += 1;
-                view.position = Some(head);
-            }
-            (Some("fresh"), None) => {
-                // A second join replays nothing: the client has all up to the head, or gets it before.
-                let is_same = |at: &Position| at.epoch != head.epoch || *at == head;
-                if is_again && !view.position.as_ref().is_some_and(is_same) {
-                    truth.violated(format!("{} joined again at {:?} by {frame}", self.user, view.position));
-                }
-                view.position = Some(head);
-            }
-            (resume, since) => {
-                truth.violated(format!("{} joins with {since:?}, and gets {resume:?}", self.user))
-            }
-        }
-    }
-
-    fn event(&mut self, frame: &Value) {
-        let mut truth = self.world.truth.lock();
-        let Some(room) = known_room(frame) else { return };
-        let Some(view) = self.rooms.get_mut(room) else { return };
-        let Some(position) = view.position.as_mut().filter(|_| view.is_joined) else {
-            return truth.violated(format!("{} is in no {room}, and gets {frame}", self.user));
-        };
-        let Some(seq) = frame["seq"].as_u64() else { return };
-        if seq != position.seq + 1 {
-            truth.violated(format!("{} is at {position:?}, and gets {frame}", self.user));
-        }
-        let event_id = text(&frame["eventId"]);
-        if truth.is_lost(room, &position.event_id) && !truth.is_lost(room, &event_id) {
-            truth.violated(format!("{} goes on after the lost {position:?} by {frame}", self.user));
-        }
-        (position.seq, position.event_id) = (seq, event_id);
-        if self.rng.u32(..60) == 0 {
-            view.earlier = Some(position.clone());
-        }
-        truth.received(room, &position.epoch, seq, &position.event_id, &text(&frame["data"]["text"]));
+        self.next_request += 1;
+        let id = self.next_request;
+        let frame = format!(
+            r#"{{"type":"trigger","id":{id},"roomId":"{room}","event":"message","data":{{"text":"{text}"}},"key":"{text}"}}"#
+        );
+        let _ = connection.frames.try_send(frame);
+        self.pending.insert(id, (Instant::now(), Pending::Trigger(draft)));
     }
 
     /// Tells the world where the client is.
     fn report(&self) {
-        let is_settled = self.unsent.is_empty() && !self.awaits_answer;
-        let positions = self
-            .rooms
-            .iter()
-            .map(|(room, view)| (*room, view.position.clone().filter(|_| view.is_joined && view.is_wanted)));
-        self.world.reports.lock().insert(self.user.clone(), (is_settled, positions.collect()));
+        if self.world.is_active() {
+            return;
+        }
+        let is_settled = self.unsent.is_empty() && self.pending.is_empty();
+        let at = |view: &RoomView| view.position.clone().filter(|_| view.is_joined && view.is_wanted);
+        let positions = self.rooms.iter().map(|(room, view)| (*room, at(view))).collect();
+        let report = Report { is_settled, positions, members: self.members.clone() };
+        self.world.reports.lock().insert(self.user.clone(), report);
     }
-}
-
-fn known_room(frame: &Value) -> Option<&'static str> {
-    ROOMS.into_iter().find(|room| frame["roomId"] == *room)
-}
-
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_default()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

@@ -89,6 +89,8 @@ struct Deaf {
     blind: Arc<AtomicBool>,
     /// Set while records can be read but not written.
     is_read_only: Arc<AtomicBool>,
+    /// A log that takes the place of its room's, which is removed once its head is read.
+    replacement: Arc<Mutex<Option<Append>>>,
     forwarding: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -159,6 +161,29 @@ async fn who_has_another_event_than_the_log_takes_nothing_behind_it() {
     }
     let expected = [(1, "a"), (2, "lost"), (4, "after")].map(|(seq, text)| (seq, text.to_owned()));
     assert_eq!(heard, expected, "what is behind another event went to who had this one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_replaced_while_it_is_read_is_another() {
+    let deaf = Deaf { blind: Arc::new(true.into()), ..Deaf::default() };
+    let (one, other) = (join(deaf.local.clone()).await, join(deaf.clone()).await);
+    let mut hearing = hear(&other);
+    say(&other, "a").await.unwrap();
+    say(&one, "unheard").await.unwrap();
+    let first = deaf.local.read("chat", Query::new(Order::OldestFirst, 1)).await.unwrap().events.remove(0);
+    let replacement = (1..=3).map(|seq| {
+        let mut event = first.clone();
+        (event.seq, event.event_id) = (seq, Id::fresh());
+        event
+    });
+    let replacement = replacement.collect();
+    *deaf.replacement.lock() = Some(Append::new("chat".into(), "next".into(), replacement));
+    deaf.blind.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(say(&other, "after").await.unwrap().seq, Some(4));
+    let heard = [next(&mut hearing).await, next(&mut hearing).await];
+    let expected = [(1, "a"), (4, "after")].map(|(seq, text)| (seq, text.to_owned()));
+    assert_eq!(heard, expected, "what another log has went to who had this one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,11 +312,20 @@ impl Store for Deaf {
     }
 
     async fn head(&self, room_id: &str) -> Result<Option<Head>, StoreError> {
-        self.local.head(room_id).await
+        let head = self.local.head(room_id).await;
+        if self.replacement.lock().is_some() {
+            self.local.remove(room_id).await?;
+        }
+        head
     }
 
     async fn read(&self, room_id: &str, query: Query) -> Result<Page, StoreError> {
-        self.local.read(room_id, query).await
+        let page = self.local.read(room_id, query).await;
+        let replacement = self.replacement.lock().take();
+        if let Some(replacement) = replacement {
+            self.local.append(vec![replacement]).await?;
+        }
+        page
     }
 
     async fn keys(&self, room_id: &str, since: u64) -> Result<Vec<StoredKey>, StoreError> {

@@ -105,12 +105,10 @@ impl Local {
         if exact && before > after {
             return Ok(Published { epoch, missed, before, outcomes: Vec::new() });
         }
-        let used_keys = self.store.keys(&room_id, 0).await?;
         let (mut outcomes, mut published) = (Vec::with_capacity(drafts.len()), Vec::new());
         for Draft { mut event, size } in drafts {
-            let duplicate = used_keys.iter().rev().find(|key| key.is_retried_by(&event));
-            if let Some(duplicate) = duplicate {
-                outcomes.push(DraftOutcome::Duplicate(duplicate.clone()));
+            if let Some(duplicate) = self.store.key_retried_by(&room_id, &event) {
+                outcomes.push(DraftOutcome::Duplicate(duplicate));
                 // The drafts behind it are numbered as if it were new, so they can't be appended exactly.
                 if exact {
                     break;

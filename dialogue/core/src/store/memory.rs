@@ -64,6 +64,13 @@ impl Memory {
         Memory::default()
     }
 
+    /// Returns the newest key of a room of which `event` is a retry.
+    pub(crate) fn key_retried_by(&self, room_id: &str, event: &StoredEvent) -> Option<StoredKey> {
+        let contents = self.contents.lock();
+        let mut newest = contents.logs.get(room_id)?.keys.iter().rev().take(MAX_KEYS);
+        newest.find(|key| key.is_retried_by(event)).cloned()
+    }
+
     /// Drops the newest events of a room, as a failover to a replica that lags behind does; returns them.
     #[cfg(feature = "testing")]
     #[doc(hidden)]

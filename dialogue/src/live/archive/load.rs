@@ -13,6 +13,9 @@ use crate::{
     store::{Order, Page, Query, StoreError},
 };
 
+/// How often a room is read whose log is replaced meanwhile, as by a deletion or a failover.
+const MAX_READS: u32 = 3;
+
 impl Archive {
     /// Loads a room. The cost doesn't depend on the length of its log.
     pub(crate) async fn find(
@@ -21,6 +24,21 @@ impl Archive {
         room_id: &str,
         now: u64,
     ) -> Result<StoredRoom, StoreError> {
+        for _ in 0..MAX_READS {
+            if let Some(found) = self.read_room(room, room_id, now).await? {
+                return Ok(found);
+            }
+        }
+        Err(StoreError::new("the log was replaced while it was read"))
+    }
+
+    /// Reads a room; returns `None` if its log was replaced meanwhile, so that what was read is of two logs.
+    async fn read_room(
+        &self,
+        room: &RoomSpec,
+        room_id: &str,
+        now: u64,
+    ) -> Result<Option<StoredRoom>, StoreError> {
         let state = async { if room.options.state { self.state(room_id).await } else { Ok(None) } };
         let known = async { if room.keyed { self.known(room_id).await } else { Ok(None) } };
         let members = async {
@@ -32,15 +50,18 @@ impl Archive {
         let (info, head, state, members) =
             tokio::try_join!(known, self.journal.head(room_id), state, members)?;
         let found = StoredRoom { info, state, members, ..StoredRoom::default() };
-        let Some(head) = head else { return Ok(found) };
+        let Some(head) = head else { return Ok(Some(found)) };
         let mut newest = Query::new(Order::NewestFirst, TAIL_EVENTS);
         // Later events that are appended during the read come through the feed.
         newest.before = Some(head.last.seq + 1);
         newest.max_bytes = usize::try_from(TAIL_BYTES).unwrap_or(usize::MAX);
         let keys = self.journal.keys(room_id, now.saturating_sub(KEY_RETENTION_MS));
-        let epoch_override = self.epoch_override(room_id);
+        let epoch_override = self.epoch_override(room_id, &head.epoch);
         let (page, keys, epoch_override) =
             tokio::try_join!(self.journal.read(room_id, newest), keys, epoch_override)?;
+        if page.events.first().is_none_or(|newest| newest.event_id != head.last.event_id) {
+            return Ok(None);
+        }
         let mut counted = Vec::new();
         for (event, max) in room.counted() {
             counted.push((event, self.newest_of(room_id, room.event_name(event), max).await?));
@@ -54,7 +75,7 @@ impl Archive {
             keys,
             counted,
         };
-        Ok(StoredRoom { log: Some(log), ..found })
+        Ok(Some(StoredRoom { log: Some(log), ..found }))
     }
 
     /// Returns the numbers of a room's newest events of one name, newest first.
@@ -73,33 +94,42 @@ impl Archive {
         }
     }
 
-    /// Returns the epoch that overrides the stored one, if a node had to override it.
+    /// Returns the epoch that overrides that of the log, if a node had to override it. `store_epoch` is the log's epoch in
+    /// the store.
     pub(in crate::live) async fn epoch_override(
         &self,
         room_id: &str,
+        store_epoch: &str,
     ) -> Result<Option<Arc<str>>, StoreError> {
-        let name = self.journal.get(&epoch_override_key(room_id)).await?;
-        Ok(name.and_then(|name| std::str::from_utf8(&name).ok().map(Arc::from)))
+        let record = self.journal.get(&epoch_override_key(room_id)).await?;
+        Ok(record.as_deref().and_then(|record| override_in(record, store_epoch)).map(Arc::from))
     }
 
     /// Removes the override of a log that no longer exists.
     pub(crate) async fn remove_epoch_override(&self, room_id: &str) -> Result<(), StoreError> {
-        match self.epoch_override(room_id).await? {
-            Some(_) => self.journal.put(vec![(epoch_override_key(room_id), None)]).await,
+        let key = epoch_override_key(room_id);
+        match self.journal.get(&key).await? {
+            Some(_) => self.journal.put(vec![(key, None)]).await,
             None => Ok(()),
         }
     }
 
     /// Overrides the epoch of a log unless another node has done so: the log has lost events whose numbers will be
     /// given again.
-    pub(crate) async fn renew_epoch_override(&self, room_id: &str, known_as: &str) -> Result<(), StoreError> {
+    pub(crate) async fn renew_epoch_override(
+        &self,
+        room_id: &str,
+        store_epoch: &str,
+        known_as: &str,
+    ) -> Result<(), StoreError> {
         let key = epoch_override_key(room_id);
         let now = self.journal.get(&key).await?;
-        if now.as_deref().is_some_and(|now| now != known_as.as_bytes()) {
+        let name = now.as_deref().and_then(|record| override_in(record, store_epoch));
+        if name.is_some_and(|name| name != known_as) {
             return Ok(());
         }
-        let name = bytes::Bytes::copy_from_slice(epoch::fresh().as_bytes());
-        self.journal.swap(&key, now, Some(name)).await.map(drop)
+        let record = format!("{} {store_epoch}", epoch::fresh());
+        self.journal.swap(&key, now, Some(record.into())).await.map(drop)
     }
 
     /// Returns the saved state of a room.
@@ -139,7 +169,30 @@ pub(super) fn state_key(room_id: &str) -> String {
     format!("state/{room_id}")
 }
 
-/// Returns the key of the record that overrides a log's epoch.
+/// Returns the override in a record, if it is that of this log. The record of a deleted log comes back with a failover
+/// to a replica that lacks its removal; the next log has another epoch.
+fn override_in<'a>(record: &'a [u8], store_epoch: &str) -> Option<&'a str> {
+    let record = std::str::from_utf8(record).ok()?;
+    match record.split_once(' ') {
+        Some((name, of)) => (of == store_epoch).then_some(name),
+        // As earlier versions wrote it.
+        None => Some(record),
+    }
+}
+
+/// Returns the key of the record that overrides a log's epoch: the new name, and the log's epoch in the store.
 pub(super) fn epoch_override_key(room_id: &str) -> String {
     format!("generation/{room_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_is_that_of_one_log() {
+        assert_eq!(override_in(b"new log", "log"), Some("new"));
+        assert_eq!(override_in(b"new log", "next"), None);
+        assert_eq!(override_in(b"new", "log"), Some("new"));
+    }
 }

@@ -28,7 +28,8 @@ impl RoomDriver {
             let is_deleted =
                 known.is_none() && room.keyed && core.is_in_catalog() && self.instance.was_deleted();
             let saved = if room.options.state { archive.state(room_id).await? } else { None };
-            let (epoch, members) = (archive.epoch_override(room_id).await?, cluster.members(room_id).await?);
+            let epoch = archive.epoch_override(room_id, core.store_epoch()).await?;
+            let members = cluster.members(room_id).await?;
             Ok::<_, StoreError>((known, is_deleted, saved, epoch, members))
         };
         match read.await {

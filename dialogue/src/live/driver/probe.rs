@@ -13,7 +13,9 @@ use crate::{
         driver::RoomDriver,
         room::{RoomCore, StoreHead},
     },
+    log::LogHead,
     store::{Order, Query, StoreError},
+    wire::Id,
 };
 
 /// Events per page, of those that the store has beyond the log.
@@ -94,6 +96,14 @@ impl RoomDriver {
                     "more events were published to a room than it retains, while this node received none",
                 );
             }
+            if !page.events.is_empty() {
+                // Another log may have taken its place since the head was read.
+                match has_log(core, archive, &self.instance).await {
+                    Ok(true) => {}
+                    Ok(false) => return self.supersede("the log of a room was replaced while it was read"),
+                    Err(_) => return core.mark_uncertain(self.instance.clock.now()),
+                }
+            }
             let batch = core.append_stored(&page.events);
             if core.log().head().seq == before {
                 return core.mark_certain(self.instance.clock.now());
@@ -144,7 +154,7 @@ async fn end(
         }
         StoreHead::SetBack => {
             // For example by a restored backup.
-            archive.renew_epoch_override(&instance.id, core.log().epoch()).await?;
+            archive.renew_epoch_override(&instance.id, core.store_epoch(), core.log().epoch()).await?;
             core.notify_nodes(RoomNotice::EpochChanged);
             LogComparison::Replaced
         }
@@ -167,8 +177,25 @@ async fn is_deleted(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> 
 
 /// Returns whether the store has this event at `seq`, or none any more.
 async fn has(archive: &Archive, instance: &LiveRoom, seq: u64, event_id: &str) -> Result<bool, StoreError> {
+    Ok(id_at(archive, instance, seq).await?.is_none_or(|id| id.as_str() == event_id))
+}
+
+/// Returns whether the store has the log of memory: its newest event, or, if there is none (any more), its epoch.
+async fn has_log(core: &RoomCore, archive: &Archive, instance: &LiveRoom) -> Result<bool, StoreError> {
+    let LogHead { seq, event_id } = core.log().head();
+    let known = if seq > 0 { id_at(archive, instance, seq).await? } else { None };
+    match known {
+        Some(id) => Ok(id.as_str() == event_id),
+        None => {
+            let head = archive.journal.head(&instance.id).await?;
+            Ok(head.is_some_and(|head| head.epoch == *core.store_epoch()))
+        }
+    }
+}
+
+async fn id_at(archive: &Archive, instance: &LiveRoom, seq: u64) -> Result<Option<Id>, StoreError> {
     let mut query = Query::new(Order::OldestFirst, 1);
     (query.after, query.before) = (Some(seq - 1), Some(seq + 1));
     let page = archive.journal.read(&instance.id, query).await?;
-    Ok(page.events.first().is_none_or(|event| event.event_id.as_str() == event_id))
+    Ok(page.events.first().map(|event| event.event_id))
 }

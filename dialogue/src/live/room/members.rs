@@ -202,19 +202,21 @@ impl RoomMembers {
         std::mem::take(&mut self.subscriptions)
     }
 
-    /// Returns up to `limit` users after `after`.
-    pub(super) fn page(&self, after: Option<&str>, limit: usize) -> MemberPage {
+    /// Returns up to `limit` users after `after`, and those who are `leaving` among them.
+    pub(super) fn page(&self, after: Option<&str>, limit: usize, leaving: &[Arc<str>]) -> MemberPage {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut listed = self.users.range::<str, _>((from, Bound::Unbounded));
-        let members = listed
-            .by_ref()
-            .take(limit)
-            .map(|(user, connections)| frame::Member {
-                user_id: user.to_string(),
-                connections: connections.local + connections.remote,
-            })
-            .collect();
-        MemberPage { members, has_more: listed.next().is_some() }
+        let users = self.users.range::<str, _>((from, Bound::Unbounded)).take(limit.saturating_add(1));
+        let count = |connections: &Connections| connections.local + connections.remote;
+        let mut listed: BTreeMap<_, _> =
+            users.map(|(user, connections)| (user, count(connections))).collect();
+        for user in leaving.iter().filter(|user| after.is_none_or(|after| &***user > after)) {
+            listed.entry(user).or_default();
+        }
+        let has_more = listed.len() > limit;
+        let members = listed.into_iter().take(limit);
+        let members =
+            members.map(|(user, connections)| frame::Member { user_id: user.to_string(), connections });
+        MemberPage { members: members.collect(), has_more }
     }
 }
 

@@ -306,21 +306,23 @@ impl RoomCore {
         self.log.first_seq_of(filter)
     }
 
-    /// Returns the `members` frame: up to `limit` users after `after`, in the order of their ids.
+    /// Returns the `members` frame: up to `limit` users after `after`, in the order of their ids. Users in their grace
+    /// period are among them.
     pub(crate) fn members_frame(
-        &self,
+        &mut self,
         after: Option<&str>,
         limit: usize,
         id: Option<&RawValue>,
     ) -> EncodedFrame {
-        let MemberPage { members, has_more } = self.members.page(after, limit);
-        let size = self.members.users();
+        let leaving = self.presence.as_mut().map(PresenceTracker::list).unwrap_or_default();
+        let MemberPage { members, has_more } = self.members.page(after, limit, &leaving);
+        let size = self.members.users() + leaving.len();
         frame::Members { room_id: (&*self.id).into(), members, size, more: has_more }.encode(id)
     }
 
     /// Returns the ids of all users in the room, at any node.
     pub(crate) fn user_ids(&self) -> Vec<String> {
-        self.members.page(None, usize::MAX).members.into_iter().map(|member| member.user_id).collect()
+        self.members.page(None, usize::MAX, &[]).members.into_iter().map(|member| member.user_id).collect()
     }
 
     /// Notifies the other nodes, if they can be reached now.

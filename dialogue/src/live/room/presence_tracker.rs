@@ -29,6 +29,8 @@ pub(super) struct PresenceTracker {
     leaving: HashMap<Arc<str>, u64>,
     departures: u64,
     unsent: BTreeMap<Arc<str>, PresenceChange>,
+    /// Whether somebody may know of the unsent changes, from a list of the members.
+    is_listed: bool,
     /// Set while sending them is scheduled.
     pub(super) is_scheduled: bool,
     /// Set once the users that the members of a superseded instance were shown are accounted for.
@@ -45,6 +47,7 @@ impl PresenceTracker {
             leaving: HashMap::default(),
             departures: 0,
             unsent: BTreeMap::new(),
+            is_listed: false,
             is_scheduled: false,
             taken_over: false,
         }
@@ -83,6 +86,12 @@ impl PresenceTracker {
         shown
     }
 
+    /// Returns the users in their grace period, for a list of the members: if they come back, nothing is sent.
+    pub(super) fn list(&mut self) -> Vec<Arc<str>> {
+        self.is_listed |= !self.unsent.is_empty();
+        self.leaving.keys().cloned().collect()
+    }
+
     /// Keeps a user present who is about to migrate in, until a connection is in or [leaves](Self::user_left).
     pub(super) fn hold(&mut self, user: &Arc<str>) {
         self.leaving.entry(Arc::clone(user)).or_insert(MIGRATING);
@@ -112,7 +121,7 @@ impl PresenceTracker {
 
     /// Sends the gathered changes to all members; a member doesn't get its own user's.
     pub(super) fn send(&mut self, room_id: &str, members: &RoomMembers) {
-        self.is_scheduled = false;
+        (self.is_scheduled, self.is_listed) = (false, false);
         let size = members.users() + self.leaving.len();
         let unsent: Vec<_> = std::mem::take(&mut self.unsent).into_iter().collect();
         let encode = |encoding: Encoding| {
@@ -144,10 +153,10 @@ impl PresenceTracker {
         }
     }
 
-    /// Gathers a change; it cancels out an opposite one that wasn't sent yet.
+    /// Gathers a change; it cancels out an opposite one that wasn't sent yet, unless that may be known.
     fn note(&mut self, user: &Arc<str>, change: PresenceChange) -> bool {
         match self.unsent.get(user) {
-            Some(other) if *other != change => {
+            Some(other) if *other != change && !self.is_listed => {
                 self.unsent.remove(user);
             }
             _ => {

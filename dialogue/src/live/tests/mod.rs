@@ -2,6 +2,7 @@
 
 mod deletion;
 mod full;
+mod loading;
 mod migration;
 
 use std::{
