@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    ROOMS,
+    application::ROOMS,
     frame::{Frame, Position},
     world::{Report, World},
 };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::ROOMS;
+use super::application::ROOMS;
 
 /// A frame.
 #[derive(Debug, Deserialize)]

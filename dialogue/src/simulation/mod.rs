@@ -22,6 +22,7 @@
 //! `SIMULATION_SEED=N` prints one run line by line, `SIMULATION_RUNS=N` makes more of them; both together make N from a
 //! seed on.
 
+mod application;
 mod client;
 mod frame;
 mod network;
@@ -47,36 +48,6 @@ use truth::{Counts, Trace, Truth};
 use world::World;
 
 use crate::wall_clock::simulated::SimulatedClock;
-
-#[dialogue::event]
-struct Message {
-    text: String,
-}
-
-#[dialogue::event(ephemeral)]
-struct Typing {
-    text: String,
-}
-
-dialogue::rooms! {
-    struct Acme;
-
-    #[room(presence)]
-    chat: [Message, Typing] via [websocket];
-
-    // As `RETAINED`.
-    #[room(retain(events = 40))]
-    project(u64): [Message] via [websocket];
-}
-
-/// The rooms that clients are in.
-const ROOMS: [&str; 2] = ["chat", DELETED_ROOM];
-/// The one that is deleted now and then.
-const DELETED_ROOM: &str = "project:1";
-/// The number of events that its log keeps.
-const RETAINED: u64 = 40;
-/// The number of events that the other one keeps, which is the default.
-const CHAT_RETAINED: u64 = 1_000;
 
 /// Runs the world of a seed, by itself: on one thread, whose clock jumps to the next timer when nothing is to be done.
 fn run(plan: Plan, seed: u64, trace: Trace) -> Truth {

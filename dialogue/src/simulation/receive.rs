@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    DELETED_ROOM,
+    application::DELETED_ROOM,
     client::{Client, Draft, Pending},
     frame::{Frame, Members, Position},
 };
@@ -144,10 +144,10 @@ impl Client {
         }
         let Some(user) = frame.user_id.as_deref() else { return };
         match frame.change.as_deref() {
-            Some("joined") => self.members.insert(user.to_owned()),
-            Some("left") => self.members.remove(user),
-            _ => return self.violated("gets an unknown change", frame),
-        };
+            Some("joined") => drop(self.members.insert(user.to_owned())),
+            Some("left") => drop(self.members.remove(user)),
+            _ => self.violated("gets an unknown change", frame),
+        }
     }
 
     /// An event without a number came, which is the next of a connection, and nothing more is known of it.

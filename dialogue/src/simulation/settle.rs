@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    ROOMS,
+    application::ROOMS,
     world::{NODES, Report, USERS, World},
 };
 use crate::store::{Order, Query, Store};

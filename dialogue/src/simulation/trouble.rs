@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tokio::time::sleep;
 
 use super::{
-    DELETED_ROOM, ROOMS,
+    application::{DELETED_ROOM, ROOMS},
     network::LinkFault,
     plan::Trouble,
     world::{NODES, World},

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{CHAT_RETAINED, DELETED_ROOM, RETAINED, frame::Position};
+use super::{
+    application::{CHAT_RETAINED, DELETED_ROOM, RETAINED},
+    frame::Position,
+};
 use crate::store::StoredEvent;
 
 /// What is known of the rooms from the outside.

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Acme, AcmeServer,
+    application::{Acme, AcmeServer},
     client::{Client, Connection},
     frame::Position,
     network::Link,
