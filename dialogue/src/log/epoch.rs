@@ -9,6 +9,11 @@ pub(crate) fn fresh() -> Arc<str> {
     text(unique_us())
 }
 
+/// Returns whether an epoch is a later one than another, by the clocks of the nodes that named them.
+pub(crate) fn is_after(epoch: &str, other: &str) -> bool {
+    (epoch.len(), epoch) > (other.len(), other)
+}
+
 /// Returns a number in base 36.
 pub(crate) fn text(mut number: u64) -> Arc<str> {
     const DIGITS: u64 = 36;
@@ -33,6 +38,14 @@ mod tests {
     fn an_epoch_is_a_number() {
         for number in [0, 35, 36, 1_700_000_000_000_000, u64::MAX] {
             assert_eq!(u64::from_str_radix(&text(number), 36), Ok(number));
+        }
+    }
+
+    #[test]
+    fn a_later_epoch_is_after_an_earlier_one() {
+        for (earlier, later) in [(0, 1), (9, 10), (35, 36), (35, 1_700_000_000_000_000)] {
+            assert!(is_after(&text(later), &text(earlier)), "{later}");
+            assert!(!is_after(&text(earlier), &text(later)) && !is_after(&text(later), &text(later)));
         }
     }
 

@@ -99,15 +99,17 @@ impl Client {
         self.world.truth.lock().began(room, &head.epoch);
         self.world.truth.lock().counts.moved += usize::from(is_moved && room == DELETED_ROOM);
         let is_again = view.is_joined && since.is_none() && resume == "fresh";
-        // A second join replays nothing: the client has all up to the head, or gets it before.
-        let is_same = |at: &Position| at.epoch != head.epoch || *at == head;
+        let replay = frame.replay.unwrap_or_default();
+        // A second join replays nothing: the client has all up to the head, but for what a replay still sends.
+        let is_same = |at: &Position| {
+            at.epoch != head.epoch || at.seq + replay == head.seq && (replay > 0 || *at == head)
+        };
         if is_again && !view.position.as_ref().is_some_and(is_same) {
             self.violated(&format!("joined again at {:?}", view.position), frame);
         }
         let position = match (resume, since) {
             ("complete", Some(since)) => {
                 self.world.truth.lock().counts.complete += 1;
-                let replay = frame.replay.unwrap_or_default();
                 if since.seq + replay != head.seq || !(is_moved || since.epoch == head.epoch) {
                     self.violated(&format!("resumes from {since:?}"), frame);
                 }
@@ -117,7 +119,8 @@ impl Client {
                 self.world.truth.lock().told_lost(room, &self.user, since.as_ref(), &head);
                 head
             }
-            ("fresh", None) => head,
+            ("fresh", None) if replay == 0 => head,
+            ("fresh", None) if is_again => return,
             (_, since) => return self.violated(&format!("joins with {since:?}"), frame),
         };
         if let Some(view) = self.rooms.get_mut(room) {

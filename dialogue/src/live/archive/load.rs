@@ -115,7 +115,7 @@ impl Archive {
     }
 
     /// Overrides the epoch of a log unless another node has done so: the log has lost events whose numbers will be
-    /// given again.
+    /// given again. An override that is older than `known_as` has come back with what the store has lost.
     pub(crate) async fn renew_epoch_override(
         &self,
         room_id: &str,
@@ -125,7 +125,7 @@ impl Archive {
         let key = epoch_override_key(room_id);
         let now = self.journal.get(&key).await?;
         let name = now.as_deref().and_then(|record| override_in(record, store_epoch));
-        if name.is_some_and(|name| name != known_as) {
+        if name.is_some_and(|name| epoch::is_after(name, known_as)) {
             return Ok(());
         }
         let record = format!("{} {store_epoch}", epoch::fresh());

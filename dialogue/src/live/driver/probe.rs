@@ -135,10 +135,8 @@ async fn end(
 ) -> Result<LogComparison, StoreError> {
     let found = archive.journal.head(&instance.id).await?;
     let mut end = core.compare_head(found.as_ref());
-    if let StoreHead::AheadOf { seq } = end {
-        let event_id = core.log().head().event_id;
-        end =
-            if has(archive, instance, seq, event_id).await? { StoreHead::Ahead } else { StoreHead::SetBack };
+    if let StoreHead::AheadOf { .. } = end {
+        end = if has_log(core, archive, instance).await? { StoreHead::Ahead } else { StoreHead::SetBack };
     }
     Ok(match end {
         StoreHead::Same => LogComparison::Same,
@@ -175,22 +173,18 @@ async fn is_deleted(core: &RoomCore, instance: &LiveRoom, archive: &Archive) -> 
     Ok(true)
 }
 
-/// Returns whether the store has this event at `seq`, or none any more.
-async fn has(archive: &Archive, instance: &LiveRoom, seq: u64, event_id: &str) -> Result<bool, StoreError> {
-    Ok(id_at(archive, instance, seq).await?.is_none_or(|id| id.as_str() == event_id))
-}
-
-/// Returns whether the store has the log of memory: its newest event, or, if there is none (any more), its epoch.
+/// Returns whether the store has the log of memory: its newest event, or, if that is trimmed or there is none, its epoch
+/// by both its names. Another node has overridden the one of a log that was set back and has grown again since.
 async fn has_log(core: &RoomCore, archive: &Archive, instance: &LiveRoom) -> Result<bool, StoreError> {
     let LogHead { seq, event_id } = core.log().head();
     let known = if seq > 0 { id_at(archive, instance, seq).await? } else { None };
-    match known {
-        Some(id) => Ok(id.as_str() == event_id),
-        None => {
-            let head = archive.journal.head(&instance.id).await?;
-            Ok(head.is_some_and(|head| head.epoch == *core.store_epoch()))
-        }
+    if let Some(id) = known {
+        return Ok(id.as_str() == event_id);
     }
+    let head = archive.journal.head(&instance.id).await?;
+    let epoch = archive.epoch_override(&instance.id, core.store_epoch()).await?;
+    let epoch = epoch.as_ref().unwrap_or_else(|| core.store_epoch());
+    Ok(head.is_some_and(|head| head.epoch == *core.store_epoch()) && epoch == core.log().epoch())
 }
 
 async fn id_at(archive: &Archive, instance: &LiveRoom, seq: u64) -> Result<Option<Id>, StoreError> {

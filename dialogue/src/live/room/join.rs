@@ -156,7 +156,7 @@ impl RoomCore {
             ResumeDecision::Complete { after } if after < head => Some(after),
             _ => None,
         };
-        // A repeated join without a position starts no replay: its subscription has had the earlier events.
+        // A repeated join without a position starts no replay: its subscription has had the earlier events, or gets them.
         let resumes = is_new || join.options.since.is_some();
         if resumes {
             let before = std::mem::replace(&mut subscription.replaying, behind);
@@ -165,7 +165,9 @@ impl RoomCore {
             }
             self.room.meter.resumed(resume.outcome());
         }
-        self.send_joined(join, resume, behind, info);
+        // An earlier replay goes on: until its end, the client hasn't all up to the head.
+        let replaying = subscription.replaying;
+        self.send_joined(join, resume, replaying, info);
         if resumes && self.room.options.sync > 0 && !matches!(resume, ResumeDecision::Complete { .. }) {
             let limit = usize::try_from(self.room.options.sync).unwrap_or(usize::MAX);
             let mut page = self.log.before(None, filter, limit);
@@ -209,7 +211,7 @@ impl RoomCore {
         &self,
         join: &JoinRequest,
         resume: ResumeDecision,
-        behind: Option<u64>,
+        replaying: Option<u64>,
         info: &RoomInstanceInfo,
     ) {
         let LogHead { seq: head, event_id } = self.log.head();
@@ -220,7 +222,7 @@ impl RoomCore {
             seq: head,
             event_id: event_id.into(),
             resume: resume.outcome(),
-            replay: behind.map_or(0, |after| head - after),
+            replay: replaying.map_or(0, |after| head.saturating_sub(after)),
             members: self.members.users(),
         };
         let (seq, event_id) = match (resume, &join.options.since) {

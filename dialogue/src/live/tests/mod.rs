@@ -531,6 +531,33 @@ async fn a_replay_ends_with_its_membership_and_is_never_two() {
 }
 
 #[tokio::test]
+async fn a_second_join_tells_what_a_replay_still_sends() {
+    let registry = registry(vec![room("chat", false, RoomOptions::new())]);
+    let declared = Arc::clone(registry.declared("chat").expect("declared").0);
+    for _ in 0..10 {
+        publish(&registry, "chat", MESSAGE, "1").await;
+    }
+    let epoch = registry.run(&declared, "chat", |core| core.epoch().clone()).await.expect("it runs");
+    let client = Client::new(1);
+    let position = Position { epoch: epoch.to_string(), seq: 3, event_id: String::new() };
+    let joins = [Some(position), None].map(|since| JoinRequest {
+        handle: Arc::clone(&client.handle),
+        options: JoinOptions { since, ..JoinOptions::default() },
+        is_migrating: false,
+    });
+    let both = registry.run(&declared, "chat", move |core| {
+        joins.each_ref().map(|join| core.join(join, NO_EVIDENCE, &RoomInstanceInfo::default()))
+    });
+    assert!(matches!(both.await, Ok([JoinStep::Joined { .. }, JoinStep::Joined { .. }])));
+    let seen = client.seen(|frames| numbers(frames).contains(&10)).await;
+    let joined: Vec<_> = seen.iter().filter(|frame| frame["type"] == "joined").collect();
+    for (joined, resume) in joined.into_iter().zip(["complete", "fresh"]) {
+        assert!(joined["resume"] == resume && joined["replay"] == 7, "{joined}");
+    }
+    assert_follows(&seen, 3);
+}
+
+#[tokio::test]
 async fn a_list_of_rooms_is_bounded_by_bytes_and_leaves_none_out() {
     let registry = registry(vec![room("project", true, RoomOptions::new())]);
     let declared = Arc::clone(registry.declared("project:1").expect("declared").0);
