@@ -1,4 +1,4 @@
-//! What `http2.rs` has, without the feature `http2`: connections speak HTTP/1.1, over which WebSockets open by GET.
+//! The items of `http2.rs` in a build without the feature `http2`: connections speak HTTP/1.1, over which WebSockets open by GET.
 
 use axum::{
     handler::Handler,

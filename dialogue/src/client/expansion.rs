@@ -1,4 +1,4 @@
-//! What the expansion of `rooms!` names of the client. It is no public API.
+//! The items of the client that an expansion of `rooms!` names. They are no public API.
 
 use super::{Client, Connect, JoinRoom};
 use crate::room::Room;

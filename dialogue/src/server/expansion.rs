@@ -1,4 +1,4 @@
-//! What the expansion of `rooms!` names of the server. It is no public API.
+//! The items of the server that an expansion of `rooms!` names. They are no public API.
 
 pub use super::application::{Admits, Declared, Serves};
 pub use crate::{

@@ -41,9 +41,9 @@ pub(super) struct Client {
     pub(super) newest_ok: BTreeMap<&'static str, (u64, u64, String, Instant)>,
     /// The number of the newest ephemeral event of each connection of others.
     pub(super) typed: BTreeMap<String, u64>,
-    /// The members of the chat, as the client was told.
+    /// The members of the chat by the frames that the client got.
     pub(super) members: BTreeSet<String>,
-    /// Whether the client joined the chat and has not asked for its members.
+    /// Set while the client has joined the chat and not yet asked for its members.
     pub(super) must_list: bool,
     connections: u64,
     next_text: u64,
@@ -87,7 +87,7 @@ pub(super) enum Pending {
     Members,
 }
 
-/// What a client does with its connection.
+/// The next step of a client with its connection.
 enum Next {
     Stay,
     /// It disconnects, and comes back after this time.
@@ -221,7 +221,7 @@ impl Client {
         let now = Instant::now();
         let is_due = |draft: &Draft| draft.not_before <= now && self.rooms[draft.room].is_joined;
         if let Some(at) = self.unsent.iter().position(is_due) {
-            // What was sent in a burst is repeated in one.
+            // The events of a burst are repeated in one.
             for _ in 0..1 + self.unsent.len() / 16 {
                 if let Some(draft) = self.unsent.remove(at) {
                     self.trigger(connection, draft);

@@ -1,4 +1,4 @@
-//! What `tls.rs` has, without the feature `client-tls`.
+//! The items of `tls.rs` in a build without the feature `client-tls`.
 
 use std::io;
 

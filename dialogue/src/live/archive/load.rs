@@ -13,7 +13,7 @@ use crate::{
     store::{Order, Page, Query, StoreError},
 };
 
-/// How often a room is read whose log is replaced meanwhile, as by a deletion or a failover.
+/// The maximum number of reads of a room whose log is replaced meanwhile, as by a deletion or a failover.
 const MAX_READS: u32 = 3;
 
 impl Archive {
@@ -32,7 +32,7 @@ impl Archive {
         Err(StoreError::new("the log was replaced while it was read"))
     }
 
-    /// Reads a room; returns `None` if its log was replaced meanwhile, so that what was read is of two logs.
+    /// Reads a room. Returns `None` if its log was replaced meanwhile: the parts may be of two logs.
     async fn read_room(
         &self,
         room: &RoomSpec,

@@ -29,7 +29,7 @@ pub(super) struct PresenceTracker {
     leaving: HashMap<Arc<str>, u64>,
     departures: u64,
     unsent: BTreeMap<Arc<str>, PresenceChange>,
-    /// Whether somebody may know of the unsent changes, from a list of the members.
+    /// Set if a list of the members may have told a client of the unsent changes.
     is_listed: bool,
     /// Set while sending them is scheduled.
     pub(super) is_scheduled: bool,
